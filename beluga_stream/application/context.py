@@ -1,0 +1,49 @@
+"""What a running handler may know of its run: `context()`. Outside a run it is inert."""
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+X = TypeVar("X")
+
+
+@dataclass(slots=True)
+class Context:
+    """Facts of this execution. Ids are empty and the key is `local` outside a run.
+
+    `idempotency_key` is the same for every attempt and incarnation: hand it to outside services.
+    `deadline_ms` is when the attempt times out (epoch milliseconds), or None.
+    """
+
+    run_id: str = ""
+    graph: str = ""
+    node: str = ""
+    attempt: int = 1
+    incarnation: str = ""
+    idempotency_key: str = "local"
+    deadline_ms: int | None = None
+    trace: str | None = None
+    logger: logging.Logger | logging.LoggerAdapter[Any] = field(
+        default_factory=lambda: logging.getLogger("beluga_stream.node")
+    )
+    _beat: Callable[[object], Awaitable[None]] | None = None
+    _emitted: Sequence[Any] = ()
+
+    async def heartbeat(self, details: object = None) -> None:
+        """Tell the coordinator that the work goes on; `details` must be JSON."""
+        if self._beat is not None:
+            await self._beat(details)
+
+    def emitted(self, kind: type[X]) -> list[X]:
+        """What earlier attempts of a `resume=True` node have emitted; empty for all others."""
+        return list(self._emitted)
+
+
+current: ContextVar[Context | None] = ContextVar("beluga_context", default=None)
+
+
+def context() -> Context:
+    """The context of the running handler; an inert one outside a run."""
+    return current.get() or Context()

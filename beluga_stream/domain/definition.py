@@ -1,0 +1,118 @@
+"""A graph as data: what is pinned to a run, published to `beluga.graphs` and drawn. No handler is in it."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+
+from .ids import INPUT, GraphHash, NodeName
+from .payload import Json
+from .retry import RetryPolicy
+
+DEFINITION_VERSION = 1
+
+
+class NodeKind(StrEnum):
+    """How a node comes to its output."""
+
+    TASK = "task"  # a handler returns it
+    STREAM = "stream"  # a handler yields it, chunk by chunk
+    MAP = "map"  # one execution for each item of a list
+    LOOP = "loop"  # a handler again and again, its output as its next input
+    GRAPH = "graph"  # a run of another graph
+    SELECT = "select"  # the outputs of some of its sources; no handler
+    WAIT = "wait"  # a signal's value
+    SLEEP = "sleep"  # nothing, later
+
+
+class Join(StrEnum):
+    """Which of its incoming edges a node waits for."""
+
+    ALL = "all"  # every one resolved, at least one taken
+    FIRST = "first"  # the first that is taken; the rest are cancelled
+    N_OF = "n_of"  # the first n that are taken; the rest are cancelled
+
+
+class EdgeMode(StrEnum):
+    """What an edge hands over."""
+
+    VALUE = "value"
+    STREAM = "stream"  # the chunks, as an async iterator
+    OUTCOME = "outcome"  # status with output or error: taken even by a failure
+    ORDER = "order"  # nothing: only "after"
+
+
+class OnFailure(StrEnum):
+    """What happens when a node has failed for good."""
+
+    FAIL = "fail"  # the run fails
+    CONTINUE = "continue"  # its edges are dead, the rest goes on
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """From one node's output to another's parameter.
+
+    `branch` numbers a condition of the source: its worker reports which branches were taken,
+    and an edge whose branch is not among them is dead.
+    """
+
+    source: NodeName
+    target: NodeName
+    into: str | None = None
+    mode: EdgeMode = EdgeMode.VALUE
+    branch: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One declared node. Times in milliseconds; None means without limit."""
+
+    name: NodeName
+    kind: NodeKind = NodeKind.TASK
+    parameters: tuple[str, ...] = ()
+    join: Join = Join.ALL
+    count: int = 1  # of n_of
+    queue: str = "default"
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    timeout_ms: int | None = None
+    on_failure: OnFailure = OnFailure.FAIL
+    has_fallback: bool = False
+    has_compensation: bool = False
+    resume: bool = False  # of stream
+    max_parallel: int = 64  # of map
+    max_passes: int = 1  # of loop
+    child: GraphHash | None = None  # of graph, and of map and loop over a graph
+    child_name: str | None = None
+    signal: str | None = None  # of wait
+    remind_ms: int | None = None  # of wait
+    exhaustive: bool = False  # one of its branches is always taken
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A built graph. `input_schema` and `output_schema` are JSON schemas."""
+
+    name: str
+    nodes: tuple[Node, ...]
+    edges: tuple[Edge, ...]
+    finish: tuple[NodeName, ...]
+    timeout_ms: int = 600_000
+    durable: bool = False
+    input_schema: Json = None
+    output_schema: Json = None
+    version: int = DEFINITION_VERSION
+
+    @property
+    def hash(self) -> GraphHash:
+        """The same for equal graphs, in whatever order or form they were written."""
+        data = asdict(self)
+        data["nodes"] = sorted(data["nodes"], key=lambda node: str(node["name"]))
+        data["edges"] = sorted(data["edges"], key=lambda edge: json.dumps(edge, sort_keys=True))
+        data["finish"] = sorted(data["finish"])
+        text = json.dumps(data, sort_keys=True, separators=(",", ":"))
+        return GraphHash(hashlib.sha256(text.encode()).hexdigest()[:16])
+
+    def entry(self) -> tuple[NodeName, ...]:
+        """The nodes that the graph's input feeds."""
+        return tuple(dict.fromkeys(edge.target for edge in self.edges if edge.source == INPUT))

@@ -1,0 +1,76 @@
+"""Names of things. A run id is a hash of what started it, so that the same event is the same run everywhere."""
+
+import hashlib
+from typing import NewType
+
+RunId = NewType("RunId", str)
+"""32 hex digits; a page of a large map appends `.node[start:stop]` to its parent's."""
+
+GraphHash = NewType("GraphHash", str)
+"""The hash of a definition: 16 hex digits."""
+
+NodeName = NewType("NodeName", str)
+"""A node as the graph declares it."""
+
+NodeKey = NewType("NodeKey", str)
+"""One execution place in a run: `name`, `name[3]` (map item), `name[0:64]` (page), `name#2` (loop pass),
+`name~undo` (compensation)."""
+
+Incarnation = NewType("Incarnation", str)
+"""Random; one for each time a handler really begins. A redelivered attempt has two."""
+
+INPUT = NodeName("input")
+"""The graph's input, as the source of edges."""
+
+
+def digest(*parts: str) -> str:
+    """A short, stable hash of the parts; their borders count."""
+    joined = "\x1f".join(f"{len(part)}:{part}" for part in parts)
+    return hashlib.blake2b(joined.encode(), digest_size=16).hexdigest()
+
+
+def run_id(graph: str, trigger: str, identity: str) -> RunId:
+    """The id of the run that this identity starts. Time is no part of it.
+
+    `identity` is the idempotency key, else CloudEvents source and id, else topic, partition and offset.
+    """
+    return RunId(digest("run", graph, trigger, identity))
+
+
+def child_run_id(parent: RunId, node: NodeKey) -> RunId:
+    """The id of the run that a subgraph node starts."""
+    return RunId(digest("child", parent, node))
+
+
+def page_run_id(parent: RunId, page: NodeKey) -> RunId:
+    """The id of a page of a large map; it lives on its parent's partition."""
+    return RunId(f"{parent}.{page}")
+
+
+def item_key(node: NodeName, index: int) -> NodeKey:
+    return NodeKey(f"{node}[{index}]")
+
+
+def page_key(node: NodeName, start: int, stop: int) -> NodeKey:
+    return NodeKey(f"{node}[{start}:{stop}]")
+
+
+def pass_key(node: NodeName, number: int) -> NodeKey:
+    return NodeKey(f"{node}#{number}")
+
+
+def undo_key(node: NodeName) -> NodeKey:
+    return NodeKey(f"{node}~undo")
+
+
+def node_of(key: NodeKey) -> NodeName:
+    """The declared node that a key belongs to. Names hold none of `[`, `#` and `~`."""
+    for index, letter in enumerate(key):
+        if letter in "[#~":
+            return NodeName(key[:index])
+    return NodeName(key)
+
+
+def index_of(key: NodeKey) -> int:
+    """The index of a map item's key, or the number of a loop pass."""
+    return int(key[key.rindex("[") + 1 : -1] if key.endswith("]") else key[key.rindex("#") + 1 :])

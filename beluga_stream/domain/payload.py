@@ -1,0 +1,85 @@
+"""Values as they travel: JSON in the record, or a reference to a blob, or a list made of such parts.
+
+The domain never looks inside a value, but for two things: the length of a list (to map over
+it) and one item of an inline list.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import Field
+
+Json: TypeAlias = Any
+"""A JSON tree: None, bool, int, float, str, list or dict with str keys."""
+
+INLINE_LIMIT_BYTES = 64 * 1024
+"""A longer encoded value goes to the blob store, and the record carries its reference."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inline:
+    """The value itself."""
+
+    value: Json
+    kind: Literal["inline"] = "inline"
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A value in the blob store, durable before any record that names it.
+
+    `ref` is its address (owner/sha256), `size_bytes` its encoded length, `length` its number
+    of items when it is a list.
+    """
+
+    ref: str
+    size_bytes: int
+    length: int | None = None
+    kind: Literal["stored"] = "stored"
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """A list whose items are payloads of their own (a map's ordered results), or with `names` a mapping."""
+
+    items: tuple["Payload", ...]
+    names: tuple[str, ...] | None = None
+    kind: Literal["gathered"] = "gathered"
+
+
+@dataclass(frozen=True, slots=True)
+class Paged:
+    """A long list as pages, each a list of its own: the manifest of a large map."""
+
+    pages: tuple["Payload", ...]
+    length: int
+    kind: Literal["paged"] = "paged"
+
+
+Payload: TypeAlias = Annotated[Inline | Stored | Gathered | Paged, Field(discriminator="kind")]
+
+NOTHING = Inline(None)
+
+
+def length_of(payload: Payload) -> int | None:
+    """The number of items of a list payload; None when it is no list."""
+    match payload:
+        case Inline(value):
+            return len(value) if isinstance(value, list) else None
+        case Stored():
+            return payload.length
+        case Gathered(items, names):
+            return len(items) if names is None else None
+        case Paged():
+            return payload.length
+
+
+def gather(items: Sequence[Payload], names: Sequence[str] | None = None) -> Payload:
+    """Several payloads as one list, or mapping with `names`: inline when every part is."""
+    values: list[Json] = []
+    for item in items:
+        if not isinstance(item, Inline):
+            return Gathered(tuple(items), None if names is None else tuple(names))
+        values.append(item.value)
+    return Inline(values if names is None else dict(zip(names, values, strict=True)))

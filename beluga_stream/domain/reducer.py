@@ -1,0 +1,218 @@
+"""`reduce(plan, state, event)`: all behaviour of runs, in one pure function.
+
+It is total: every event has an answer in every state, and an event that does not apply (a
+duplicate, a replay, a late one) returns the state unchanged and no commands. So a log of
+events leads to the same state however often its parts are repeated.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import assert_never
+
+from .commands import DispatchNode, PublishRun, RejectRun
+from .draft import Decision, Draft
+from .ending import cancel_run, fail_run
+from .events import (
+    CancelRequested,
+    ChildFinished,
+    Event,
+    Failure,
+    LeaseExpired,
+    NodeFailed,
+    NodeParked,
+    NodeStarted,
+    NodeStreaming,
+    NodeSucceeded,
+    RetryRequested,
+    RunRequested,
+    SignalReceived,
+    TimerFired,
+)
+from .ids import NodeKey
+from .plan import Plan
+from .state import RUN_ENDED, NodeStatus, RunState, RunStatus, Signalled, Timer
+from .steps import begin_run, reset_failed, succeed
+from .transitions import TABLE, Applied
+
+SIGNAL_BUFFER = 64
+"""Most signals kept for waits that do not exist yet; the oldest gives way."""
+
+SIGNALS_REMEMBERED = 256
+"""Most signal ids kept to recognise repeated ones."""
+
+
+def reduce(plan: Plan | None, state: RunState | None, event: Event) -> Decision | None:
+    """Apply one event to one run.
+
+    `plan` is the run's definition; None only when the definition is not needed (a cancel before
+    its run). Returns None when there is no such run and the event does not make one.
+    """
+    if isinstance(event, RunRequested):
+        return _requested(plan, state, event)
+    if state is None:
+        return _born_cancelled(event) if isinstance(event, CancelRequested) else None
+    if plan is None or (state.status in RUN_ENDED and not isinstance(event, RetryRequested)):
+        return Decision(state)
+    match event:
+        case NodeStarted() | NodeStreaming() | NodeSucceeded() | NodeFailed() | NodeParked() | LeaseExpired():
+            return _node_event(plan, state, event)
+        case TimerFired():
+            return _timer(plan, state, event)
+        case ChildFinished():
+            return _child(plan, state, event)
+        case SignalReceived():
+            return _signal(plan, state, event)
+        case CancelRequested():
+            draft = Draft(plan, state, event.at_ms)
+            cancel_run(draft, event.reason)
+            return draft.freeze()
+        case RetryRequested():
+            return _retry(plan, state, event)
+        case _:
+            assert_never(event)
+
+
+def _requested(plan: Plan | None, state: RunState | None, event: RunRequested) -> Decision | None:
+    if state is not None:
+        return _requested_again(state, event)
+    if plan is None:
+        return None
+    due = None if event.page is not None else event.at_ms + plan.definition.timeout_ms
+    fresh = RunState(
+        run=event.run,
+        key=event.key,
+        graph=event.graph,
+        definition=plan.hash,
+        status=RunStatus.RUNNING,
+        digest=event.digest,
+        trigger=event.trigger,
+        input=event.input,
+        started_ms=event.at_ms,
+        due_ms=due,
+        tags=event.tags,
+        trace=event.trace,
+        parent=event.parent,
+        page=event.page,
+        active=len(plan.nodes),
+    )
+    draft = Draft(plan, fresh, event.at_ms)
+    if due is not None:
+        draft.timers.append(Timer(due, event.run, None, 0))
+    draft.counter += 1
+    draft.commands.append(PublishRun(RunStatus.RUNNING.value, draft.counter))
+    begin_run(draft)
+    return draft.freeze()
+
+
+def _requested_again(state: RunState, event: RunRequested) -> Decision:
+    if state.digest == "" and state.status is RunStatus.CANCELLED:
+        told = replace(
+            state,
+            graph=event.graph,
+            digest=event.digest,
+            tags=event.tags,
+            trace=event.trace,
+            parent=event.parent,
+            counter=state.counter + 1,
+        )
+        return Decision(told, (PublishRun(RunStatus.CANCELLED.value, told.counter),))
+    if state.digest != event.digest:
+        message = f"run {state.run} was started with another input under the same idempotency key"
+        return Decision(state, (RejectRun("idempotency_conflict", message, event.digest),))
+    return Decision(state)
+
+
+def _born_cancelled(event: CancelRequested) -> Decision:
+    """A cancel that came before its run: a marker, so that the run never begins."""
+    marker = RunState(
+        run=event.run,
+        key=event.key,
+        graph="",
+        definition=None,
+        status=RunStatus.CANCELLED,
+        digest="",
+        trigger="",
+        input=None,
+        started_ms=event.at_ms,
+        ended_ms=event.at_ms,
+        failure=Failure("task_canceled", event.reason or "the run was cancelled before it began"),
+    )
+    return Decision(marker)
+
+
+def _apply(plan: Plan, state: RunState, key: NodeKey, event: Applied) -> Decision:
+    transition = TABLE.get((state.nodes[key].status, type(event))) if key in state.nodes else None
+    if transition is None:
+        return Decision(state)
+    draft = Draft(plan, state, event.at_ms)
+    transition.apply(draft, key, event)
+    return draft.freeze()
+
+
+def _node_event(
+    plan: Plan,
+    state: RunState,
+    event: NodeStarted | NodeStreaming | NodeSucceeded | NodeFailed | NodeParked | LeaseExpired,
+) -> Decision:
+    node = state.nodes.get(event.node)
+    if node is None or node.attempt != event.attempt:
+        return Decision(state)
+    return _apply(plan, state, event.node, event)
+
+
+def _timer(plan: Plan, state: RunState, event: TimerFired) -> Decision:
+    if event.node is None:
+        if state.due_ms != event.due_ms:
+            return Decision(state)
+        draft = Draft(plan, state, event.at_ms)
+        seconds = plan.definition.timeout_ms / 1000
+        fail_run(draft, Failure("timeout", f"the run did not end within {seconds:g} s"))
+        return draft.freeze()
+    node = state.nodes.get(event.node)
+    if node is None or node.attempt != event.attempt or node.due_ms != event.due_ms:
+        return Decision(state)
+    return _apply(plan, state, event.node, event)
+
+
+def _child(plan: Plan, state: RunState, event: ChildFinished) -> Decision:
+    node = state.nodes.get(event.node)
+    if node is None or node.child != event.child:
+        return Decision(state)
+    return _apply(plan, state, event.node, event)
+
+
+def _signal(plan: Plan, state: RunState, event: SignalReceived) -> Decision:
+    if event.id in state.signals_seen or state.status is not RunStatus.RUNNING:
+        return Decision(state)
+    draft = Draft(plan, state, event.at_ms)
+    draft.signals_seen = (*state.signals_seen, event.id)[-SIGNALS_REMEMBERED:]
+    for name, node in plan.nodes.items():
+        if node.signal == event.signal and draft.node(name).status is NodeStatus.WAITING:
+            succeed(draft, NodeKey(name), event.value)
+            return draft.freeze()
+    draft.signals = (*state.signals, Signalled(event.signal, event.id, event.value))[-SIGNAL_BUFFER:]
+    return draft.freeze()
+
+
+def _retry(plan: Plan, state: RunState, event: RetryRequested) -> Decision:
+    if state.status is not RunStatus.FAILED or state.compensated or not state.nodes:
+        return Decision(state)
+    draft = Draft(plan, state, event.at_ms)
+    draft.status = RunStatus.RUNNING
+    draft.failure = None
+    draft.ended_ms = None
+    draft.due_ms = event.at_ms + plan.definition.timeout_ms
+    draft.timers.append(Timer(draft.due_ms, state.run, None, 0))
+    draft.counter += 1
+    draft.commands.append(PublishRun(RunStatus.RUNNING.value, draft.counter))
+    reset_failed(draft)
+    return draft.freeze()
+
+
+def pending_dispatches(state: RunState) -> Mapping[NodeKey, DispatchNode]:
+    """The attempts that are with the workers or on their way: what a watchdog may send again."""
+    return {
+        key: DispatchNode(key, node.attempt)
+        for key, node in state.nodes.items()
+        if node.status is NodeStatus.READY
+    }

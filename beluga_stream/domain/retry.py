@@ -1,0 +1,30 @@
+"""How often a failed node is tried again, and when."""
+
+from dataclasses import dataclass
+
+from .ids import digest
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Exponential backoff, doubling from `first_ms` to at most `most_ms`; `attempts` counts the first one too.
+
+    `on` names the exceptions worth another attempt; empty means every one that is not marked
+    as final. Workers judge it, since only they see the exception.
+    """
+
+    attempts: int = 4
+    first_ms: int = 1_000
+    most_ms: int = 60_000
+    on: tuple[str, ...] = ()
+
+
+def delay_ms(policy: RetryPolicy, failed: int, *ids: str) -> int:
+    """The pause after the `failed`-th failure (from 1): between half and all of the exponential step.
+
+    The jitter comes from the ids and not from a random source, so that a replay decides the same
+    ("equal jitter", Brooker, Exponential Backoff And Jitter, 2015).
+    """
+    step = min(policy.most_ms, policy.first_ms << min(failed - 1, 40))
+    spread = int(digest(*ids, str(failed))[:8], 16) / 0xFFFFFFFF
+    return int(step / 2 + step / 2 * spread)

@@ -1,0 +1,144 @@
+"""Where a run stands. Frozen values: the reducer makes new ones."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+from .events import Failure, Page, Parent
+from .ids import GraphHash, Incarnation, NodeKey, RunId
+from .payload import Payload
+
+
+class NodeStatus(StrEnum):
+    """See `transitions` for how one follows another."""
+
+    PENDING = "pending"
+    READY = "ready"
+    RUNNING = "running"
+    BACKOFF = "backoff"
+    WAITING = "waiting"
+    PARKED = "parked"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+
+
+class RunStatus(StrEnum):
+    RUNNING = "running"
+    COMPENSATING = "compensating"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+NODE_ENDED = frozenset(
+    {NodeStatus.SUCCEEDED, NodeStatus.FAILED, NodeStatus.SKIPPED, NodeStatus.CANCELLED}
+)
+RUN_ENDED = frozenset({RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True)
+class StreamPosition:
+    """Where a streaming node's chunks begin in `beluga.run-results`."""
+
+    incarnation: Incarnation
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeState:
+    """One execution place. `due_ms` is the deadline that a timer watches: when to retry, wake or look again.
+
+    `tries` counts attempts since the last fresh start (the retry budget), `attempt` all of them.
+    A map's `next` is the first item not yet begun, `total` its length, `open` how many run; a
+    loop's `next` is its current pass. `ended` is the run's counter when the node ended (compensation goes
+    backwards by it).
+    """
+
+    status: NodeStatus = NodeStatus.PENDING
+    attempt: int = 0
+    tries: int = 0
+    incarnation: Incarnation | None = None
+    worker: str | None = None
+    since_ms: int = 0
+    due_ms: int | None = None
+    output: Payload | None = None
+    branches: tuple[int, ...] = ()
+    failure: Failure | None = None
+    stream: StreamPosition | None = None
+    chunks: int | None = None
+    fallback: bool = False
+    child: RunId | None = None
+    next: int = 0
+    total: int = 0
+    open: int = 0
+    ended: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Signalled:
+    """A signal that came before its wait."""
+
+    signal: str
+    id: str
+    value: Payload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunState:
+    """One run. `key` is the record key of all its messages (a page has its parent's).
+
+    `counter` numbers the statuses that readers see; `generation` the cancels that workers see.
+    """
+
+    run: RunId
+    key: str
+    graph: str
+    definition: GraphHash | None
+    status: RunStatus
+    digest: str
+    trigger: str
+    input: Payload | None
+    started_ms: int
+    due_ms: int | None = None
+    ended_ms: int | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    trace: str | None = None
+    parent: Parent | None = None
+    page: Page | None = None
+    nodes: Mapping[NodeKey, NodeState] = field(default_factory=dict)
+    active: int = 0
+    counter: int = 0
+    generation: int = 0
+    signals: tuple[Signalled, ...] = ()
+    signals_seen: tuple[str, ...] = ()
+    output: Payload | None = None
+    failure: Failure | None = None
+    compensated: bool = False
+
+    @property
+    def ended(self) -> bool:
+        return self.status in RUN_ENDED
+
+
+class Timer(NamedTuple):
+    """A deadline in a run's state; it counts only while the state still holds exactly this."""
+
+    due_ms: int
+    run: RunId
+    node: NodeKey | None
+    attempt: int
+
+
+def timers(state: RunState) -> Iterator[Timer]:
+    """Every deadline that the state holds."""
+    if state.ended:
+        return
+    if state.due_ms is not None:
+        yield Timer(state.due_ms, state.run, None, 0)
+    for key, node in state.nodes.items():
+        if node.due_ms is not None and node.status not in NODE_ENDED:
+            yield Timer(node.due_ms, state.run, key, node.attempt)

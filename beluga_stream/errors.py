@@ -1,0 +1,166 @@
+"""Every error the engine raises, in one tree. Each says what happened, whose fault it is and what to do.
+
+BelugaError
+├── InvalidConfig            invalid_config           a setting, file or definition is wrong
+│   ├── InvalidGraph                                  a graph that cannot run; names node and fix
+│   ├── InvalidDeployment                             agents/ or topics/ does not load; names file and line
+│   └── TopicMismatch                                 a topic is not as declared, or was recreated
+├── InvalidInput             invalid_input            a value that fails its type
+│   ├── NotSerializable                               a value that cannot become JSON
+│   └── RecordTooLarge                                a record above the broker's limit
+├── NotFound                 not_found                an unknown graph, run, node or topic
+│   └── TopicMissing
+├── InvalidState             invalid_state            not possible in the state things are in
+│   ├── RunRejected                                   a start that was refused, with the reason
+│   ├── IdempotencyConflict  idempotency_conflict     the same key with another payload
+│   └── CodeMissing          code_missing             the deployed code lacks the node
+├── ExecutionFailed          execution_failed         a handler raised
+│   ├── RunFailed                                     a run ended as failed; names node and attempt
+│   └── MaxRetriesExceeded   max_retries_exceeded     the last attempt failed too
+├── TimedOut                 timeout*                 a deadline passed
+├── TaskCanceled             task_canceled            a run or node was cancelled
+├── ResourceExhausted        resource_exhausted*      a limit is reached; try later
+└── LogUnavailable           dependency_failed*       the broker does not answer
+    └── Fenced               fenced                   another process owns the partition now
+
+(*) retryable: the same call may succeed later.
+"""
+
+from collections.abc import Mapping
+
+
+class BelugaError(Exception):
+    """Base of all. `code` is stable and goes over the wire; `retryable` says whether trying again can help."""
+
+    code: str = "internal"
+    retryable: bool = False
+
+    def __init__(self, message: str, /, **ids: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.ids: Mapping[str, str] = {name: str(value) for name, value in ids.items() if value is not None}
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class InvalidConfig(BelugaError):
+    """A setting, file or definition is wrong. The fault is in the deployment."""
+
+    code = "invalid_config"
+
+
+class InvalidGraph(InvalidConfig):
+    """A graph that cannot run. Names the node and the fix."""
+
+
+class InvalidDeployment(InvalidConfig):
+    """A file in agents/ or topics/ does not load. Names file and line."""
+
+
+class TopicMismatch(InvalidConfig):
+    """A topic exists with other partitions than declared, or was recreated under the engine."""
+
+
+class InvalidInput(BelugaError):
+    """A value fails its type. The fault is the caller's or the producer's."""
+
+    code = "invalid_input"
+
+
+class NotSerializable(InvalidInput):
+    """A handler's value cannot become JSON."""
+
+
+class RecordTooLarge(InvalidInput):
+    """A record is above the limit; nothing was sent."""
+
+
+class NotFound(BelugaError):
+    """An unknown graph, run, node or topic."""
+
+    code = "not_found"
+
+
+class TopicMissing(NotFound):
+    """The topic does not exist on the broker: `beluga topics apply` creates it."""
+
+
+class InvalidState(BelugaError):
+    """Not possible in the state things are in."""
+
+    code = "invalid_state"
+
+
+class RunRejected(InvalidState):
+    """The engine refused to start the run; `reason` is a code of this tree."""
+
+    def __init__(self, message: str, /, *, reason: str = "invalid_state", **ids: object) -> None:
+        super().__init__(message, **ids)
+        self.reason = reason
+
+
+class IdempotencyConflict(InvalidState):
+    """The same idempotency key came with another payload."""
+
+    code = "idempotency_conflict"
+
+
+class CodeMissing(InvalidState):
+    """The deployed code lacks the node; the run is parked until a deploy brings it."""
+
+    code = "code_missing"
+
+
+class ExecutionFailed(BelugaError):
+    """A handler raised."""
+
+    code = "execution_failed"
+
+
+class RunFailed(ExecutionFailed):
+    """A run ended as failed. `ids` name run, node and attempt; `reason` is the failure's code."""
+
+    def __init__(self, message: str, /, *, reason: str = "execution_failed", **ids: object) -> None:
+        super().__init__(message, **ids)
+        self.reason = reason
+
+
+class MaxRetriesExceeded(ExecutionFailed):
+    """The last attempt that the retry policy allows failed too."""
+
+    code = "max_retries_exceeded"
+
+
+class TimedOut(BelugaError, TimeoutError):
+    """A deadline passed."""
+
+    code = "timeout"
+    retryable = True
+
+
+class TaskCanceled(BelugaError):
+    """A run or node was cancelled."""
+
+    code = "task_canceled"
+
+
+class ResourceExhausted(BelugaError):
+    """A limit is reached; try later."""
+
+    code = "resource_exhausted"
+    retryable = True
+
+
+class LogUnavailable(BelugaError):
+    """The broker does not answer, or did not confirm in time."""
+
+    code = "dependency_failed"
+    retryable = True
+
+
+class Fenced(LogUnavailable):
+    """Another process has claimed this partition: this one must exit."""
+
+    code = "fenced"
+    retryable = False

@@ -1,0 +1,101 @@
+"""A user's code, ready to be run: what the worker, the local engine and ingest need of it.
+
+`api` compiles graphs to these; nothing here knows how they were written.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from pydantic import TypeAdapter
+
+from ..domain.definition import Definition, EdgeMode
+from ..domain.ids import GraphHash, NodeName
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One argument that edges bind. `adapter` checks values (of a stream: its chunks)."""
+
+    name: str
+    adapter: TypeAdapter[Any]
+    mode: EdgeMode = EdgeMode.VALUE
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """One function of a user, with all that is needed to call it.
+
+    `output` checks what it returns (of a streaming handler: each chunk). `branches` are the
+    conditions on edges after it, by number; `until` ends a loop; `retry_on` are the exceptions
+    worth another attempt (None: the default rule). `resources` maps parameter names to the
+    resource types that the worker injects.
+    """
+
+    call: Callable[..., Any]
+    parameters: tuple[Parameter, ...]
+    output: TypeAdapter[Any]
+    executor: Literal["async", "thread", "process"] = "async"
+    streams: bool = False
+    branches: tuple[tuple[int, Callable[[Any], bool]], ...] = ()
+    until: Callable[[Any], bool] | None = None
+    retry_on: tuple[type[Exception], ...] | None = None
+    resources: Mapping[str, type] = field(default_factory=dict)
+    fallback: "Handler | None" = None
+    compensate: "Handler | None" = None
+    # compensate's parameters: those of the handler, then its output
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A built graph: its data and its code. `children` are the subgraphs it refers to, by hash."""
+
+    definition: Definition
+    handlers: Mapping[NodeName, Handler]
+    input: TypeAdapter[Any]
+    output: TypeAdapter[Any]
+    children: Mapping[GraphHash, "Program"] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A trigger's event as user code sees it. `data` is checked; `id` and `source` are CloudEvents' or a position."""
+
+    id: str
+    source: str
+    headers: Mapping[str, str]
+    data: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """What starts a graph: the events of a topic, or the end of another graph's runs.
+
+    For `run_finished`, `topic` is the other graph's name, `status` how its run must have ended,
+    and a message's data is that run's result.
+    """
+
+    name: str
+    kind: Literal["topic", "run_finished"]
+    topic: str
+    graph: str
+    adapter: TypeAdapter[Any]
+    where: Callable[[Any], bool] | None = None
+    map: Callable[[Any], Any] | None = None
+    idempotency_key: Callable[[Any], str] | None = None
+    status: str = "succeeded"
+
+
+class Deployment(Protocol):
+    """Everything that is deployed in this process."""
+
+    @property
+    def programs(self) -> Mapping[GraphHash, Program]:
+        """Every deployed graph and, for pinned runs, subgraph."""
+
+    @property
+    def triggers(self) -> Sequence[Trigger]:
+        """Every trigger of the deployed graphs."""
+
+    def latest(self, graph: str) -> Program | None:
+        """The graph of this name."""
