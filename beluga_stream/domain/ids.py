@@ -9,17 +9,17 @@ RunId = NewType("RunId", str)
 GraphHash = NewType("GraphHash", str)
 """The hash of a definition: 16 hex digits."""
 
-NodeName = NewType("NodeName", str)
-"""A node as the graph declares it."""
-
 NodeKey = NewType("NodeKey", str)
 """One execution place in a run: `name`, `name[3]` (map item), `name[0:64]` (page), `name#2` (loop pass),
 `name~undo` (compensation)."""
 
+NodeName = NewType("NodeName", NodeKey)
+"""A node as the graph declares it: the key of the node itself."""
+
 Incarnation = NewType("Incarnation", str)
 """Random; one for each time a handler really begins. A redelivered attempt has two."""
 
-INPUT = NodeName("input")
+INPUT = NodeName(NodeKey("input"))
 """The graph's input, as the source of edges."""
 
 
@@ -67,7 +67,7 @@ def node_of(key: NodeKey) -> NodeName:
     """The declared node that a key belongs to. Names hold none of `[`, `#` and `~`."""
     for index, letter in enumerate(key):
         if letter in "[#~":
-            return NodeName(key[:index])
+            return NodeName(NodeKey(key[:index]))
     return NodeName(key)
 
 

@@ -21,7 +21,7 @@ INLINE_LIMIT_BYTES = 64 * 1024
 class Inline:
     """The value itself."""
 
-    value: Json
+    value: Json = None
     kind: Literal["inline"] = "inline"
 
 

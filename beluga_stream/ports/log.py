@@ -53,7 +53,8 @@ class Role(Protocol):
 
     Order of calls: `acquire(partitions)` (before any of their records), `handle` as often
     as there is something, `release(partitions)` on revoke, `close` once at the end.
-    `handle` is never called concurrently with itself, `acquire` or `release`.
+    `handle` is never called concurrently with itself, `acquire` or `release`; `tend` runs beside them
+    from before the first `acquire` until `close`.
     """
 
     topics: tuple[str, ...]
@@ -70,6 +71,12 @@ class Role(Protocol):
         Returns None when all they caused is durable, or an awaitable that says so later;
         meanwhile further batches may come. The driver acknowledges in order. Raising, here
         or from the awaitable, ends the process: nothing is acknowledged.
+        """
+
+    async def tend(self) -> None:
+        """The role's own background work (deadlines, heartbeats), from its start until it is cancelled.
+
+        Raising ends the process.
         """
 
     async def close(self) -> None:

@@ -1,0 +1,97 @@
+"""The definitions in `beluga.graphs`: published by whoever deploys them, read by whoever runs them."""
+
+import asyncio
+from collections.abc import Iterable
+
+import jsonschema_rs
+
+from ..domain.definition import Definition
+from ..domain.ids import GraphHash
+from ..domain.payload import Json
+from ..domain.plan import Plan
+from ..errors import InvalidConfig, InvalidInput
+from ..ports.log import Appender, Outgoing, Reader
+from . import codec
+from .topics import Topics
+
+_TIMEOUT_SECONDS = 30.0
+
+
+class Catalog:
+    """Every definition ever deployed, by hash, and the latest of each name."""
+
+    def __init__(self, reader: Reader, topics: Topics) -> None:
+        self._reader = reader
+        self._topics = topics
+        self._plans: dict[GraphHash, Plan] = {}
+        self._latest: dict[str, GraphHash] = {}
+        self._schemas: dict[GraphHash, jsonschema_rs.Validator | None] = {}
+        self._offset = 0
+        self._lock = asyncio.Lock()
+
+    def plan(self, definition: GraphHash | None, graph: str = "") -> Plan | None:
+        """What is known now: by hash, or without one the latest of the name."""
+        found = definition or self._latest.get(graph)
+        return None if found is None else self._plans.get(found)
+
+    def plans(self) -> Iterable[Plan]:
+        """The latest of each name."""
+        return [self._plans[found] for found in self._latest.values()]
+
+    async def refresh(self) -> None:
+        """Read what has been published since the last time, up to the end."""
+        async with self._lock, asyncio.timeout(_TIMEOUT_SECONDS):
+            topic = self._topics.graphs
+            end = (await self._reader.end(topic))[0]
+            begin = max(self._offset, (await self._reader.beginning(topic))[0])
+            if begin >= end:
+                return
+            async for records in self._reader.read(topic, {0: begin}, until={0: end}):
+                for record in records:
+                    self._offset = record.offset + 1
+                    if record.value is not None:
+                        self.add(codec.definitions.decode(record.value))
+            self._offset = max(self._offset, end)
+
+    def add(self, definition: Definition) -> Plan:
+        """Make a definition known to this process."""
+        found = definition.hash
+        self._latest[definition.name] = found
+        if found not in self._plans:
+            self._plans[found] = Plan(definition)
+        return self._plans[found]
+
+    def check_input(self, plan: Plan, value: Json) -> None:
+        """Raises `InvalidInput` when a value does not fit the graph's input schema."""
+        schema = plan.definition.input_schema
+        if plan.hash not in self._schemas:
+            self._schemas[plan.hash] = None if schema in (None, {}) else jsonschema_rs.validator_for(schema)
+        validator = self._schemas[plan.hash]
+        if validator is None:
+            return
+        try:
+            validator.validate(value)
+        except jsonschema_rs.ValidationError as error:
+            place = ".".join(str(part) for part in error.instance_path) or "the input"
+            raise InvalidInput(
+                f"the input does not fit graph {plan.definition.name!r}: {place}: {error.message}",
+                graph=plan.definition.name,
+            ) from error
+
+
+async def publish(appender: Appender, topics: Topics, definitions: Iterable[Definition]) -> None:
+    """Publish definitions, so that the coordinators know them. Publishing one again is harmless.
+
+    Raises `InvalidConfig` when two different graphs of one deployment have one name.
+    """
+    seen: dict[str, Definition] = {}
+    for definition in definitions:
+        other = seen.setdefault(definition.name, definition)
+        if other.hash != definition.hash:
+            raise InvalidConfig(f"two graphs are named {definition.name!r}: rename one", graph=definition.name)
+    await appender.append(
+        [
+            Outgoing(topics.graphs, definition.hash.encode(), codec.definitions.encode(definition), partition=0)
+            for definition in seen.values()
+        ]
+    )

@@ -1,0 +1,285 @@
+"""The coordinator: owns partitions of runs, applies events to them, and lets effects follow decisions.
+
+For each batch: decide in memory, write the changed runs to the changelog and wait, send what they
+caused and wait, and only then return, so that the driver acknowledges. A crash between any two of
+these repeats at most what readers and workers recognise as repeated.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from ..domain.draft import Decision
+from ..domain.events import ChildFinished, Failure, LeaseExpired, RunRequested, TimerFired
+from ..domain.ids import NodeKey, RunId
+from ..domain.payload import Inline
+from ..domain.plan import Plan
+from ..domain.reducer import reduce
+from ..domain.state import RunState, Timer
+from ..errors import BelugaError, InvalidInput, NotFound
+from ..ports.clock import Clock
+from ..ports.log import Appender, Outgoing, Reader, Record, Tables
+from . import codec
+from .catalog import Catalog
+from .deadletters import dead_letter
+from .messages import Heartbeat, Rejected
+from .partition import Lease, RunPartition
+from .payloads import Payloads
+from .rendering import Renderer
+from .topics import Topics
+
+PAGE_LIMIT_BYTES = 1024
+"""A page's results above this go to the blob store: its parent holds one reference for each page."""
+
+log = logging.getLogger("beluga_stream.coordinator")
+
+
+@dataclass(frozen=True, slots=True)
+class CoordinatorOptions:
+    """Times in milliseconds, sizes in bytes, as `docs/configuration.md` has them."""
+
+    lease_ms: int = 20_000
+    tick_ms: int = 200
+    dedup_window_ms: int = 86_400_000
+    dedup_most: int = 100_000
+    state_limit_bytes: int = 900_000
+
+
+class Coordinator:
+    """A `Role` over run-requests, run-events and node-done."""
+
+    def __init__(
+        self,
+        *,
+        topics: Topics,
+        tables: Tables,
+        appender: Appender,
+        reader: Reader,
+        catalog: Catalog,
+        payloads: Payloads,
+        clock: Clock,
+        options: CoordinatorOptions = CoordinatorOptions(),
+    ) -> None:
+        self.topics: tuple[str, ...] = (topics.run_requests, topics.run_events, topics.node_done)
+        self._names = topics
+        self._tables = tables
+        self._appender = appender
+        self._reader = reader
+        self._catalog = catalog
+        self._payloads = payloads
+        self._clock = clock
+        self._options = options
+        self._renderer = Renderer(topics)
+        self._owned: dict[int, RunPartition] = {}
+        self._waiting: list[tuple[int, Mapping[str, int], Timer | tuple[RunId, NodeKey, Lease]]] = []
+
+    @property
+    def owned(self) -> Mapping[int, RunPartition]:
+        """The partitions that this process holds now."""
+        return self._owned
+
+    async def acquire(self, partitions: frozenset[int]) -> None:
+        """Open each partition's table, rebuild deadlines and leases, and send unconfirmed intents again."""
+        await self._catalog.refresh()
+        await asyncio.gather(*(self._acquire(number) for number in sorted(partitions)))
+
+    async def release(self, partitions: frozenset[int]) -> None:
+        """Drop the partitions: nothing of theirs is unwritten between batches."""
+        for number in partitions:
+            owned = self._owned.pop(number, None)
+            if owned is not None:
+                await owned.table.close()
+        self._waiting = [entry for entry in self._waiting if entry[0] in self._owned]
+
+    async def close(self) -> None:
+        await self.release(frozenset(self._owned))
+
+    async def handle(self, records: Sequence[Record]) -> None:
+        """Apply a batch: decide, make durable, send, return."""
+        now = self._clock.now_ms()
+        outputs: list[Outgoing] = []
+        touched: set[RunPartition] = set()
+        for record in records:
+            owned = self._owned.get(record.partition)
+            if owned is None:
+                continue
+            touched.add(owned)
+            try:
+                outputs.extend(await self._apply(owned, record, now))
+            except BelugaError as error:
+                log.warning(
+                    "refused a record: %s",
+                    error,
+                    extra={"action": "dead_letter", "topic": record.topic, "offset": record.offset},
+                )
+                outputs.append(dead_letter(self._names.dead_letters, record, error))
+            owned.read[record.topic] = record.offset + 1
+        await asyncio.gather(*(self._write(owned, now) for owned in touched))
+        if outputs:
+            await self._appender.append(outputs)
+
+    async def tend(self) -> None:
+        """Fire deadlines and expire leases, for as long as the role lives."""
+        while True:
+            await self._clock.sleep(self._options.tick_ms / 1000)
+            await self.tick()
+
+    async def tick(self) -> None:
+        """One look at the clock. A deadline fires once its partition has been read up to the end seen after it."""
+        now = self._clock.now_ms()
+        passed: list[tuple[int, Timer | tuple[RunId, NodeKey, Lease]]] = []
+        for number, owned in self._owned.items():
+            passed.extend((number, timer) for timer in owned.due(now))
+            for run, node, lease in owned.unheard(now, self._options.lease_ms):
+                lease.heard_ms = now
+                passed.append((number, (run, node, lease)))
+        if passed:
+            ends = {topic: await self._reader.end(topic) for topic in self.topics}
+            for number, what in passed:
+                self._waiting.append((number, {topic: end[number] for topic, end in ends.items()}, what))
+        ripe = [entry for entry in self._waiting if self._read_up_to(entry[0], entry[1])]
+        if not ripe:
+            return
+        self._waiting = [entry for entry in self._waiting if entry not in ripe]
+        await self._appender.append([self._fired(number, what, now) for number, _, what in ripe])
+
+    async def _acquire(self, number: int) -> None:
+        table = await self._tables.open(number)
+        committed = await self._tables.committed(number)
+        owned = RunPartition(number, table)
+        owned.read.update(committed)
+        now = self._clock.now_ms()
+        again: list[Outgoing] = []
+        runs = 0
+        for kept in owned.recover(now):
+            if all(offset < committed.get(topic, 0) for topic, offset in kept.source.items()):
+                continue
+            plan = self._catalog.plan(kept.state.definition)
+            again.extend(self._renderer.render(plan, kept.state, kept.intents, now))
+            runs += 1
+        if again:
+            await self._appender.append(again)
+        self._owned[number] = owned
+        log.info(
+            "acquired partition %d: %d runs under way, intents of %d sent again",
+            number,
+            owned.active,
+            runs,
+            extra={"action": "acquire", "partition": number, "active": owned.active, "resent": runs},
+        )
+
+    async def _apply(self, owned: RunPartition, record: Record, now: int) -> list[Outgoing]:
+        event = codec.incoming.decode(record.value)
+        if isinstance(event, Heartbeat):
+            owned.beat(event.run, event.node, event.attempt, now)
+            return []
+        state = owned.state(event.run)
+        if state is None and isinstance(event, RunRequested):
+            plan, refusal = await self._admit(event, now)
+            if refusal is not None:
+                return refusal
+        else:
+            plan = None if state is None or state.definition is None else await self._plan(state)
+        decision = reduce(plan, state, event)
+        if decision is None:
+            raise NotFound(f"there is no run {event.run}: a {event.type} for it came to nothing", run=event.run)
+        if decision.state.ended and (state is None or not state.ended):
+            decision = await self._with_stored_output(decision)
+        owned.apply(record, state, decision, now)
+        if not decision.commands:
+            return []
+        return self._renderer.render(plan, decision.state, decision.commands, now)
+
+    async def _admit(self, event: RunRequested, now: int) -> tuple[Plan | None, list[Outgoing] | None]:
+        """The definition of a new run, or the answer that refuses it."""
+        plan = self._catalog.plan(event.definition, event.graph)
+        if plan is None:
+            await self._catalog.refresh()
+            plan = self._catalog.plan(event.definition, event.graph)
+        try:
+            if plan is None:
+                raise NotFound(f"no graph {event.graph!r} is deployed", graph=event.graph)
+            if event.parent is None and isinstance(event.input, Inline):
+                self._catalog.check_input(plan, event.input.value)
+        except (NotFound, InvalidInput) as error:
+            return None, self._refusal(event, error, now)
+        return plan, None
+
+    def _refusal(self, event: RunRequested, error: BelugaError, now: int) -> list[Outgoing]:
+        log.warning(
+            "rejected a start: %s", error, extra={"action": "reject", "run": event.run, "graph": event.graph}
+        )
+        rejected = Rejected(
+            run=event.run, graph=event.graph, at_ms=now, code=error.code, message=str(error), digest=event.digest
+        )
+        records = [Outgoing(self._names.run_results, event.key.encode(), codec.results.encode(rejected))]
+        if event.parent is not None:
+            parent = event.parent
+            told = ChildFinished(
+                run=parent.run,
+                key=parent.key,
+                at_ms=now,
+                node=parent.node,
+                child=event.run,
+                status="rejected",
+                failure=Failure(error.code, str(error)),
+            )
+            records.append(
+                Outgoing(self._names.run_events, parent.key.encode(), codec.incoming.encode(told))
+            )
+        return records
+
+    async def _plan(self, state: RunState) -> Plan:
+        plan = self._catalog.plan(state.definition)
+        if plan is None:
+            await self._catalog.refresh()
+            plan = self._catalog.plan(state.definition)
+        if plan is None:
+            raise NotFound(
+                f"the definition {state.definition} of graph {state.graph!r} is not in {self._names.graphs}",
+                run=state.run,
+            )
+        return plan
+
+    async def _with_stored_output(self, decision: Decision) -> Decision:
+        """A long output of a run that has just ended goes to the blob store before anything names it."""
+        state = decision.state
+        if not isinstance(state.output, Inline) or not isinstance(state.output.value, list | dict):
+            return decision
+        limit = PAGE_LIMIT_BYTES if state.page is not None else None
+        stored = await self._payloads.store(str(state.run), state.output.value, limit_bytes=limit)
+        return decision._replace(state=replace(state, output=stored))
+
+    async def _write(self, owned: RunPartition, now: int) -> None:
+        expired = owned.expired(now, self._options.dedup_window_ms, self._options.dedup_most)
+        changes = owned.changes(expired)
+        if changes:
+            await owned.table.commit(changes)
+        owned.settled()
+
+    def _read_up_to(self, number: int, ends: Mapping[str, int]) -> bool:
+        owned = self._owned.get(number)
+        return owned is not None and all(owned.read.get(topic, 0) >= end for topic, end in ends.items())
+
+    def _fired(self, number: int, what: Timer | tuple[RunId, NodeKey, Lease], now: int) -> Outgoing:
+        if isinstance(what, Timer):
+            key = str(what.run).partition(".")[0]
+            fired = TimerFired(
+                run=what.run, key=key, at_ms=now, node=what.node, attempt=what.attempt, due_ms=what.due_ms
+            )
+            return Outgoing(self._names.run_events, key.encode(), codec.incoming.encode(fired), partition=number)
+        run, node, lease = what
+        key = str(run).partition(".")[0]
+        log.warning(
+            "lost the worker of %s/%s/%d: dispatching it again",
+            run,
+            node,
+            lease.attempt,
+            extra={"action": "lease_expired", "run": run, "node": node, "attempt": lease.attempt},
+        )
+        expired = LeaseExpired(
+            run=run, key=key, at_ms=now, node=node, attempt=lease.attempt, incarnation=lease.incarnation
+        )
+        return Outgoing(self._names.run_events, key.encode(), codec.incoming.encode(expired), partition=number)
+

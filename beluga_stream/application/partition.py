@@ -1,0 +1,180 @@
+"""One owned partition of runs: their states in memory, their deadlines and leases, and what a batch changes.
+
+The table holds every run as bytes; states are decoded when an event first needs them and kept
+while the run goes on.
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from ..domain.commands import Command, PublishNode
+from ..domain.draft import Decision
+from ..domain.ids import Incarnation, NodeKey, RunId
+from ..domain.state import NodeStatus, RunState, RunStatus, Timer, timers
+from ..ports.log import PartitionTable, Record
+from . import codec
+from .codec import Kept
+
+
+@dataclass(slots=True)
+class Lease:
+    """A worker's hold of a running attempt. Heartbeats live here and nowhere else."""
+
+    attempt: int
+    incarnation: Incarnation
+    heard_ms: int
+
+
+@dataclass(slots=True)
+class Changed:
+    """One run's part of the batch under way."""
+
+    state: RunState
+    intents: list[Command] = field(default_factory=list)
+    source: dict[str, int] = field(default_factory=dict)
+
+
+class RunPartition:
+    """The runs of one partition, for as long as this process owns it."""
+
+    def __init__(self, number: int, table: PartitionTable) -> None:
+        self.number = number
+        self.table = table
+        self.leases: dict[tuple[RunId, NodeKey], Lease] = {}
+        self.deadlines: list[Timer] = []
+        self.read: dict[str, int] = {}
+        """For each topic, the offset after the last record applied here."""
+        self.ended: deque[tuple[int, RunId]] = deque()
+        self.active = 0
+        self._states: dict[RunId, RunState] = {}
+        self._changed: dict[RunId, Changed] = {}
+
+    def recover(self, now_ms: int) -> Iterator[Kept]:
+        """Rebuild deadlines and leases from the table; yield every run that has intents."""
+        ended: list[tuple[int, RunId]] = []
+        for _, value in self.table.items():
+            kept = codec.kept.decode(value)
+            state = kept.state
+            if kept.intents:
+                yield kept
+            if state.ended:
+                ended.append((state.ended_ms or 0, state.run))
+                continue
+            self.active += 1
+            self._states[state.run] = state
+            for timer in timers(state):
+                heapq.heappush(self.deadlines, timer)
+            for key, node in state.nodes.items():
+                if node.status is NodeStatus.RUNNING:
+                    self.leases[state.run, key] = Lease(node.attempt, node.incarnation or Incarnation(""), now_ms)
+        self.ended.extend(sorted(ended))
+
+    def state(self, run: RunId) -> RunState | None:
+        """The run as it is after all events applied so far, durable or not."""
+        state = self._states.get(run)
+        if state is not None:
+            return state
+        value = self.table.get(run)
+        return None if value is None else codec.kept.decode(value).state
+
+    def apply(self, record: Record, before: RunState | None, decision: Decision, now_ms: int) -> None:
+        """Take a decision into the batch."""
+        state = decision.state
+        if state is before and not decision.commands:
+            return
+        changed = self._changed.get(state.run)
+        if changed is None:
+            changed = self._changed[state.run] = Changed(state)
+        changed.state = state
+        changed.intents.extend(decision.commands)
+        changed.source[record.topic] = record.offset
+        self._states[state.run] = state
+        for timer in decision.timers:
+            heapq.heappush(self.deadlines, timer)
+        if before is None or before.ended != state.ended:
+            self._count(before, state)
+        for command in decision.commands:
+            if isinstance(command, PublishNode):
+                self._lease(state, command.node, now_ms)
+
+    def beat(self, run: RunId, node: NodeKey, attempt: int, now_ms: int) -> None:
+        """A worker says that it still holds the attempt."""
+        lease = self.leases.get((run, node))
+        if lease is not None and lease.attempt == attempt:
+            lease.heard_ms = now_ms
+
+    def changes(self, expired: list[RunId]) -> list[tuple[str, bytes | None]]:
+        """The table's part of the batch: one value for each changed run, a tombstone for each expired one."""
+        values: list[tuple[str, bytes | None]] = [(str(run), None) for run in expired]
+        for run, changed in self._changed.items():
+            kept = Kept(_shrunk(changed.state, changed.intents), tuple(changed.intents), changed.source)
+            values.append((str(run), codec.kept.encode(kept)))
+        return values
+
+    def settled(self) -> None:
+        """The batch is durable: forget what has ended, start the next one."""
+        for run, changed in self._changed.items():
+            if changed.state.ended:
+                self._states.pop(run, None)
+        self._changed.clear()
+
+    def expired(self, now_ms: int, window_ms: int, most: int) -> list[RunId]:
+        """Markers past the deduplication window, or above its count, oldest first."""
+        gone: list[RunId] = []
+        while self.ended and (self.ended[0][0] < now_ms - window_ms or len(self.ended) > most):
+            _, run = self.ended.popleft()
+            state = self.state(run)
+            if state is not None and state.ended:
+                gone.append(run)
+        return gone
+
+    def due(self, now_ms: int) -> list[Timer]:
+        """Take the deadlines that have passed and still stand in their run's state."""
+        found: list[Timer] = []
+        while self.deadlines and self.deadlines[0].due_ms <= now_ms:
+            timer = heapq.heappop(self.deadlines)
+            state = self._states.get(timer.run)
+            if state is not None and _stands(state, timer):
+                found.append(timer)
+        return found
+
+    def unheard(self, now_ms: int, lease_ms: int) -> list[tuple[RunId, NodeKey, Lease]]:
+        """The leases whose workers have been silent for too long."""
+        return [
+            (run, node, lease)
+            for (run, node), lease in self.leases.items()
+            if lease.heard_ms < now_ms - lease_ms
+        ]
+
+    def _count(self, before: RunState | None, state: RunState) -> None:
+        if state.ended:
+            self.ended.append((state.ended_ms or 0, state.run))
+            if before is not None:
+                self.active -= 1
+        else:
+            self.active += 1
+
+    def _lease(self, state: RunState, key: NodeKey, now_ms: int) -> None:
+        node = state.nodes.get(key)
+        if node is not None and node.status is NodeStatus.RUNNING:
+            self.leases[state.run, key] = Lease(node.attempt, node.incarnation or Incarnation(""), now_ms)
+        else:
+            self.leases.pop((state.run, key), None)
+
+
+def _stands(state: RunState, timer: Timer) -> bool:
+    if timer.node is None:
+        return state.due_ms == timer.due_ms
+    node = state.nodes.get(timer.node)
+    return node is not None and node.attempt == timer.attempt and node.due_ms == timer.due_ms
+
+
+def _shrunk(state: RunState, intents: list[Command]) -> RunState:
+    """A run that is over keeps its result; a failed one also what a retry needs, until the window ends."""
+    if state.status not in (RunStatus.SUCCEEDED, RunStatus.CANCELLED):
+        return state
+    shown = {command.node for command in intents if isinstance(command, PublishNode)}
+    nodes = {key: node for key, node in state.nodes.items() if key in shown}
+    return replace(state, nodes=nodes, input=None, signals=(), signals_seen=())

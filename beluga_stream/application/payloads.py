@@ -1,0 +1,70 @@
+"""Values and their payloads: what is short travels inline, what is long goes through the blob store."""
+
+from collections import OrderedDict
+
+import orjson
+
+from ..domain.payload import INLINE_LIMIT_BYTES, Gathered, Inline, Json, Paged, Payload, Stored
+from ..errors import NotSerializable
+from ..ports.blobs import Blobs
+
+_CACHED_VALUES = 64
+
+
+class Payloads:
+    """Turns JSON values into payloads and back. Keeps the last decoded blobs, for maps over long lists."""
+
+    def __init__(self, blobs: Blobs, *, inline_limit_bytes: int = INLINE_LIMIT_BYTES) -> None:
+        self._blobs = blobs
+        self._limit = inline_limit_bytes
+        self._cache: OrderedDict[str, Json] = OrderedDict()
+
+    async def store(self, owner: str, value: Json, *, limit_bytes: int | None = None) -> Payload:
+        """The payload of a JSON value; a long one is durable in the blob store before this returns.
+
+        Raises `NotSerializable`.
+        """
+        try:
+            data = orjson.dumps(value)
+        except (TypeError, orjson.JSONEncodeError) as error:
+            raise NotSerializable(f"the value cannot become JSON: {error}") from error
+        if len(data) <= (self._limit if limit_bytes is None else limit_bytes):
+            return Inline(value)
+        ref = await self._blobs.put(owner, data)
+        return Stored(ref, len(data), len(value) if isinstance(value, list) else None)
+
+    async def load(self, payload: Payload, item: int | None = None) -> Json:
+        """The JSON value, or one item of a list. Raises `NotFound` when a blob is gone."""
+        match payload:
+            case Inline(value):
+                return value if item is None else value[item]
+            case Stored(ref):
+                value = await self._blob(ref)
+                return value if item is None else value[item]
+            case Gathered(items, names):
+                if item is not None:
+                    return await self.load(items[item])
+                values = [await self.load(part) for part in items]
+                return values if names is None else dict(zip(names, values, strict=True))
+            case Paged(pages):
+                if item is not None:
+                    return await self._paged_item(payload, item)
+                return [value for page in pages for value in await self.load(page)]
+
+    async def _paged_item(self, payload: Paged, item: int) -> Json:
+        for page in payload.pages:
+            value = await self.load(page)
+            if item < len(value):
+                return value[item]
+            item -= len(value)
+        raise IndexError(item)
+
+    async def _blob(self, ref: str) -> Json:
+        if ref in self._cache:
+            self._cache.move_to_end(ref)
+            return self._cache[ref]
+        value = orjson.loads(await self._blobs.get(ref))
+        self._cache[ref] = value
+        if len(self._cache) > _CACHED_VALUES:
+            self._cache.popitem(last=False)
+        return value

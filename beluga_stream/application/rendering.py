@@ -1,0 +1,273 @@
+"""Commands as records: what the reducer decided, with the values from the run's state, ready to append."""
+
+from collections.abc import Iterable
+
+from ..domain.commands import (
+    BroadcastCancel,
+    CancelChild,
+    Command,
+    DispatchNode,
+    NotifyParent,
+    PublishNode,
+    PublishRun,
+    RejectRun,
+    RetryChild,
+    StartChild,
+)
+from ..domain.definition import EdgeMode, NodeKind
+from ..domain.events import (
+    CancelRequested,
+    ChildFinished,
+    Page,
+    Parent,
+    RetryRequested,
+    RunRequested,
+)
+from ..domain.flow import carried, is_taken
+from ..domain.ids import INPUT, NodeKey, RunId, digest, index_of, node_of
+from ..domain.payload import NOTHING, Gathered, Inline, Payload
+from ..domain.plan import Plan
+from ..domain.state import NODE_ENDED, NodeStatus, RunState, RunStatus
+from ..ports.log import Outgoing
+from . import codec
+from .messages import (
+    Argument,
+    CancelNotice,
+    NodeChange,
+    NodeReady,
+    Progress,
+    Rejected,
+    RunChange,
+    Summary,
+)
+from .topics import Topics
+
+_AT_WORKERS = frozenset({NodeStatus.READY, NodeStatus.RUNNING})
+
+
+class Renderer:
+    """Renders the commands of one run from its state."""
+
+    def __init__(self, topics: Topics) -> None:
+        self._topics = topics
+
+    def render(
+        self, plan: Plan | None, state: RunState, commands: Iterable[Command], at_ms: int
+    ) -> list[Outgoing]:
+        """The records, what readers see first.
+
+        A dispatch whose attempt is no longer the current one, as a repeated intent's may be, gives none.
+        """
+        records: list[Outgoing] = []
+        shown: list[NodeChange] = []
+        status: RunChange | None = None
+        for command in commands:
+            match command:
+                case PublishNode():
+                    shown.append(_node_change(state, command))
+                case PublishRun():
+                    status = RunChange(command.status, command.counter, state.output, state.failure)
+                case DispatchNode():
+                    work = None if plan is None else node_ready(plan, state, command, at_ms)
+                    if work is not None and plan is not None:
+                        queue = plan.nodes[work.name].queue
+                        records.append(
+                            self._out(self._topics.node_ready(queue), state, codec.node_ready.encode(work))
+                        )
+                case StartChild():
+                    records.append(self._start_child(plan, state, command, at_ms))
+                case RetryChild(_, child):
+                    event = RetryRequested(run=child, key=_key_of(child), at_ms=at_ms)
+                    records.append(self._event(event.key, codec.incoming.encode(event), state))
+                case CancelChild(_, child):
+                    cancel = CancelRequested(
+                        run=child, key=_key_of(child), at_ms=at_ms, reason=f"its parent run {state.run} ended"
+                    )
+                    records.append(self._event(cancel.key, codec.incoming.encode(cancel), state))
+                case BroadcastCancel(generation, attempts):
+                    notice = CancelNotice(run=state.run, generation=generation, attempts=attempts)
+                    records.append(Outgoing(self._topics.control, None, codec.control.encode(notice), partition=0))
+                case RejectRun(code, message, refused):
+                    rejected = Rejected(
+                        run=state.run, graph=state.graph, at_ms=at_ms, code=code, message=message, digest=refused
+                    )
+                    records.append(
+                        self._out(self._topics.run_results, state, codec.results.encode(rejected))
+                    )
+                case NotifyParent():
+                    if state.parent is not None:
+                        records.append(self._notify(state, state.parent, at_ms))
+        if status is not None and state.page is None:
+            records.append(self._summary(state, status))
+        if shown or status is not None:
+            progress = Progress(
+                run=state.run, graph=state.graph, at_ms=at_ms, nodes=tuple(shown), status=status, tags=state.tags
+            )
+            records.insert(0, self._out(self._topics.run_results, state, codec.results.encode(progress)))
+        return records
+
+    def _out(self, topic: str, state: RunState, value: bytes) -> Outgoing:
+        return Outgoing(topic, state.key.encode(), value, _trace(state))
+
+    def _event(self, key: str, value: bytes, state: RunState) -> Outgoing:
+        return Outgoing(self._topics.run_events, key.encode(), value, _trace(state))
+
+    def _start_child(self, plan: Plan | None, state: RunState, command: StartChild, at_ms: int) -> Outgoing:
+        assert plan is not None, "a run that starts children has a definition"
+        node = plan.nodes[node_of(command.node)]
+        parent = Parent(state.run, state.key, command.node)
+        is_page = node.kind is NodeKind.MAP and ":" in command.node
+        arguments = _arguments(plan, state, command.node)
+        payload = arguments[0].payload if arguments else NOTHING
+        request = RunRequested(
+            run=command.child,
+            key=state.key if is_page else str(command.child),
+            at_ms=at_ms,
+            graph=state.graph if is_page else str(node.child_name),
+            definition=state.definition if is_page else node.child,
+            input=payload,
+            digest=digest(str(command.child)),
+            trigger="parent",
+            tags=state.tags,
+            trace=state.trace,
+            parent=parent,
+            page=_page(command.node) if is_page else None,
+        )
+        return self._event(request.key, codec.incoming.encode(request), state)
+
+    def _notify(self, state: RunState, parent: Parent, at_ms: int) -> Outgoing:
+        ended = ChildFinished(
+            run=parent.run,
+            key=parent.key,
+            at_ms=at_ms,
+            node=parent.node,
+            child=state.run,
+            status="succeeded"
+            if state.status is RunStatus.SUCCEEDED
+            else "failed"
+            if state.status is RunStatus.FAILED
+            else "cancelled",
+            output=state.output,
+            failure=state.failure,
+        )
+        return self._event(parent.key, codec.incoming.encode(ended), state)
+
+    def _summary(self, state: RunState, status: RunChange) -> Outgoing:
+        summary = Summary(
+            run=state.run,
+            graph=state.graph,
+            definition=state.definition,
+            status=status.status,
+            trigger=state.trigger,
+            started_ms=state.started_ms,
+            ended_ms=state.ended_ms,
+            tags=state.tags,
+            trace=state.trace,
+            parent=None if state.parent is None else state.parent.run,
+            output=state.output,
+            failure=state.failure,
+        )
+        return self._out(self._topics.runs, state, codec.summaries.encode(summary))
+
+
+def node_ready(plan: Plan, state: RunState, command: DispatchNode, at_ms: int) -> NodeReady | None:
+    """The work that a dispatch means now; None when its attempt is over."""
+    node = state.nodes.get(command.node)
+    if node is None or node.attempt != command.attempt or node.status not in _AT_WORKERS:
+        return None
+    name = node_of(command.node)
+    undo = command.node.endswith("~undo")
+    return NodeReady(
+        run=state.run,
+        key=state.key,
+        root=state.parent.run if state.page is not None and state.parent is not None else state.run,
+        graph=state.graph,
+        definition=plan.hash,
+        node=command.node,
+        name=name,
+        attempt=command.attempt,
+        arguments=_undo_arguments(plan, state, command.node) if undo else _arguments(plan, state, command.node),
+        generation=state.generation,
+        timeout_ms=plan.nodes[name].timeout_ms,
+        at_ms=at_ms,
+        role="compensate" if undo else "fallback" if node.fallback else "handler",
+        trace=state.trace,
+    )
+
+
+def _arguments(plan: Plan, state: RunState, key: NodeKey) -> tuple[Argument, ...]:
+    """What the taken edges hand to a node; for a map item its item, for a later loop pass the last output."""
+    name = node_of(key)
+    declared = plan.nodes[name]
+    bound: dict[str, Argument] = {}
+    for edge in plan.incoming[name]:
+        if edge.mode is EdgeMode.ORDER:
+            continue
+        into = edge.into or ""
+        if edge.source == INPUT or state.page is not None:
+            bound.setdefault(into, Argument(into, state.input or NOTHING, mode=edge.mode))
+            continue
+        source = state.nodes.get(NodeKey(edge.source))
+        if source is None or source.status not in NODE_ENDED or not is_taken(edge, source):
+            continue
+        bound.setdefault(into, Argument(into, carried(edge, source), mode=edge.mode))
+    arguments = tuple(bound.values())
+    if key == name or ":" in key:
+        return arguments
+    first, *rest = arguments
+    if declared.kind is NodeKind.LOOP:
+        number = index_of(key)
+        before = state.nodes.get(NodeKey(f"{name}#{number - 1}"))
+        if before is None:
+            return arguments
+        return (Argument(first.name, before.output or NOTHING), *rest)
+    payload, item = _item(first.payload, index_of(key))
+    return (Argument(first.name, payload, item), *rest)
+
+
+def _item(payload: Payload, index: int) -> tuple[Payload, int | None]:
+    match payload:
+        case Inline(value):
+            return Inline(value[index]), None
+        case Gathered(items):
+            return items[index], None
+        case _:
+            return payload, index
+
+
+def _undo_arguments(plan: Plan, state: RunState, key: NodeKey) -> tuple[Argument, ...]:
+    name = node_of(key)
+    output = state.nodes[NodeKey(name)].output or NOTHING
+    return (*_arguments(plan, state, NodeKey(name)), Argument("", output))
+
+
+def _page(key: NodeKey) -> Page:
+    start, _, stop = key[key.rindex("[") + 1 :].partition("/")[0].rstrip("]").partition(":")
+    return Page(node_of(key), int(start), int(stop))
+
+
+def _key_of(run: RunId) -> str:
+    """The record key of a child: a page's is its root's, and the root's id comes first in its own."""
+    return run.partition(".")[0]
+
+
+def _node_change(state: RunState, command: PublishNode) -> NodeChange:
+    node = state.nodes.get(command.node)
+    if node is None:
+        return NodeChange(command.node, command.status, command.counter, command.attempt)
+    return NodeChange(
+        command.node,
+        command.status,
+        command.counter,
+        command.attempt,
+        incarnation=node.incarnation,
+        chunks=node.chunks,
+        output=node.output if command.status == NodeStatus.SUCCEEDED else None,
+        failure=node.failure,
+        due_ms=node.due_ms,
+    )
+
+
+def _trace(state: RunState) -> tuple[tuple[str, bytes], ...]:
+    return () if state.trace is None else (("traceparent", state.trace.encode()),)
+

@@ -1,0 +1,65 @@
+"""The engine's topics: names, what is co-partitioned, and how each is kept."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..ports.log import TopicSpec
+
+_DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """Names under one prefix. `partitions` is the count that all run-keyed topics share."""
+
+    prefix: str = "beluga"
+    partitions: int = 4
+
+    @property
+    def run_requests(self) -> str:
+        return f"{self.prefix}.run-requests"
+
+    @property
+    def run_events(self) -> str:
+        return f"{self.prefix}.run-events"
+
+    @property
+    def node_done(self) -> str:
+        return f"{self.prefix}.node-done"
+
+    @property
+    def run_results(self) -> str:
+        return f"{self.prefix}.run-results"
+
+    @property
+    def control(self) -> str:
+        return f"{self.prefix}.control"
+
+    @property
+    def graphs(self) -> str:
+        return f"{self.prefix}.graphs"
+
+    @property
+    def runs(self) -> str:
+        return f"{self.prefix}.runs"
+
+    @property
+    def dead_letters(self) -> str:
+        return f"{self.prefix}.dead-letters"
+
+    def node_ready(self, queue: str) -> str:
+        return f"{self.prefix}.node-ready.{queue}"
+
+    def specs(self, queues: Sequence[str], *, replication: int = 1, retention_ms: int = 7 * _DAY_MS) -> list[TopicSpec]:
+        """How every topic of the engine must look."""
+        kept = {"cleanup.policy": "delete", "retention.ms": str(retention_ms)}
+        compacted = {"cleanup.policy": "compact", "segment.ms": "600000", "min.cleanable.dirty.ratio": "0.1"}
+        keyed = [self.run_requests, self.run_events, self.node_done, self.run_results]
+        keyed += [self.node_ready(queue) for queue in queues]
+        return [
+            *(TopicSpec(name, self.partitions, kept, replication) for name in keyed),
+            TopicSpec(self.runs, self.partitions, compacted, replication),
+            TopicSpec(self.graphs, 1, compacted, replication),
+            TopicSpec(self.control, 1, kept, replication),
+            TopicSpec(self.dead_letters, self.partitions, kept, replication),
+        ]
