@@ -1,0 +1,1 @@
+"""Kafka: the log, the changelog table and topic administration, over aiokafka."""

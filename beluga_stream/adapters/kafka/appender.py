@@ -1,0 +1,113 @@
+"""Appending records: one idempotent producer for everything a process sends."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+
+from beluga_stream.adapters.kafka.batches import MAX_RECORD_BYTES, check_sizes, send_batches
+from beluga_stream.adapters.kafka.connection import KafkaConnection
+from beluga_stream.errors import LogUnavailable, RecordTooLarge
+from beluga_stream.ports.log import Outgoing, Position
+
+log = logging.getLogger(__name__)
+
+
+class KafkaAppender:
+    """Port `Appender` on Kafka: acks=all, idempotent, linger 0. Start it before use.
+
+    `max_record_bytes` bounds one record, `timeout` (seconds) one `append`.
+    """
+
+    def __init__(
+        self,
+        connection: KafkaConnection,
+        *,
+        max_record_bytes: int = MAX_RECORD_BYTES,
+        timeout: float = 60.0,
+    ) -> None:
+        self._connection = connection
+        self._max_record_bytes = max_record_bytes
+        self._timeout = timeout
+        self._producer: AIOKafkaProducer | None = None
+        self._renewing = asyncio.Lock()
+        self._retiring: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Connect. Raises `LogUnavailable` when no broker answers in time."""
+        self._producer = await self._connect()
+
+    async def stop(self) -> None:
+        """Send what is under way, within the timeout, and disconnect."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await self._retire(producer)
+        if self._retiring:
+            await asyncio.wait(self._retiring, timeout=self._timeout)
+
+    async def __aenter__(self) -> "KafkaAppender":
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def append(self, records: Sequence[Outgoing]) -> Sequence[Position]:
+        """See the port. After `LogUnavailable` the records may or may not have been written."""
+        if not records:
+            return ()
+        check_sizes(records, self._max_record_bytes)
+        producer = self._producer or await self._renew()
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await send_batches(producer, records)
+        except MessageSizeTooLargeError as error:
+            raise RecordTooLarge(f"the broker refused a record as too large: {error}") from error
+        except (KafkaError, TimeoutError, OSError) as error:
+            self._give_up(producer)
+            raise LogUnavailable(
+                f"{len(records)} records were not confirmed by the broker within {self._timeout:g} s: {error!r}"
+            ) from error
+
+    def _give_up(self, producer: AIOKafkaProducer) -> None:
+        # A failed batch leaves a hole in an idempotent producer's sequence numbers, and every later
+        # batch would be refused: the next append starts with a new producer.
+        if self._producer is producer:
+            self._producer = None
+            task = asyncio.create_task(self._retire(producer))
+            self._retiring.add(task)
+            task.add_done_callback(self._retiring.discard)
+
+    async def _renew(self) -> AIOKafkaProducer:
+        async with self._renewing:
+            if self._producer is None:
+                self._producer = await self._connect()
+            return self._producer
+
+    async def _connect(self) -> AIOKafkaProducer:
+        producer = AIOKafkaProducer(
+            **self._connection.client_settings("appender"),
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=0,
+            max_batch_size=self._max_record_bytes,
+            max_request_size=self._max_record_bytes + 48_000,
+        )
+        try:
+            async with asyncio.timeout(self._timeout):
+                await producer.start()
+        except (KafkaError, TimeoutError, OSError) as error:
+            await self._retire(producer)
+            raise LogUnavailable(
+                f"cannot connect to Kafka at {', '.join(self._connection.bootstrap)}: {error!r}"
+            ) from error
+        return producer
+
+    async def _retire(self, producer: AIOKafkaProducer) -> None:
+        try:
+            async with asyncio.timeout(min(self._timeout, 10.0)):
+                await producer.stop()
+        except (KafkaError, TimeoutError, OSError) as error:
+            log.warning("a producer did not stop cleanly: %r", error, extra={"action": "appender.retire"})

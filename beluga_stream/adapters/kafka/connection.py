@@ -1,0 +1,102 @@
+"""How to reach the brokers: addresses and credentials, for aiokafka and Faust alike."""
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from beluga_stream.errors import InvalidConfig
+
+_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaConnection:
+    """Where the brokers are and how to log in. `request_timeout` is in seconds.
+
+    Raises `InvalidConfig` for an unknown protocol or mechanism and for half of a credential.
+    The password never shows in `repr`.
+    """
+
+    bootstrap: tuple[str, ...]
+    client_id: str = "beluga"
+    security_protocol: str = "PLAINTEXT"
+    sasl_mechanism: str = "PLAIN"
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    cafile: str | None = None
+    certfile: str | None = None
+    keyfile: str | None = field(default=None, repr=False)
+    request_timeout: float = 30.0
+
+    def __post_init__(self) -> None:
+        if not self.bootstrap:
+            raise InvalidConfig("no Kafka bootstrap server: name at least one host:port")
+        for address in self.bootstrap:
+            if "://" in address or not address.rpartition(":")[2].isdigit():
+                raise InvalidConfig(f"{address!r} is not a Kafka address: write host:port")
+        if self.security_protocol not in _PROTOCOLS:
+            raise InvalidConfig(f"security protocol {self.security_protocol!r} is none of {', '.join(_PROTOCOLS)}")
+        if self.sasl_mechanism not in _MECHANISMS:
+            raise InvalidConfig(f"SASL mechanism {self.sasl_mechanism!r} is none of {', '.join(_MECHANISMS)}")
+        if self.uses_sasl and not (self.username and self.password):
+            raise InvalidConfig(f"{self.security_protocol} needs a user name and a password")
+
+    @classmethod
+    def parse(cls, bootstrap: str, **settings: Any) -> Self:
+        """From `host:port,host:port`."""
+        return cls(tuple(part.strip() for part in bootstrap.split(",") if part.strip()), **settings)
+
+    @property
+    def uses_sasl(self) -> bool:
+        return self.security_protocol.startswith("SASL")
+
+    @property
+    def uses_tls(self) -> bool:
+        return self.security_protocol.endswith("SSL")
+
+    def client_settings(self, purpose: str) -> dict[str, Any]:
+        """Keyword arguments for any aiokafka client. `purpose` ends its client id."""
+        settings: dict[str, Any] = {
+            "bootstrap_servers": list(self.bootstrap),
+            "client_id": f"{self.client_id}-{purpose}",
+            "request_timeout_ms": int(self.request_timeout * 1000),
+            "security_protocol": self.security_protocol,
+        }
+        if self.uses_tls:
+            settings["ssl_context"] = self._ssl_context()
+        if self.uses_sasl:
+            settings |= {
+                "sasl_mechanism": self.sasl_mechanism,
+                "sasl_plain_username": self.username,
+                "sasl_plain_password": self.password,
+            }
+        return settings
+
+    def faust_settings(self) -> Mapping[str, Any]:
+        """Keyword arguments for `faust.App`. Imports Faust, which callers of other methods do not pay for."""
+        import faust
+
+        settings: dict[str, Any] = {
+            "broker": ";".join(f"kafka://{address}" for address in self.bootstrap),
+            "broker_client_id": self.client_id,
+            "broker_request_timeout": self.request_timeout,
+        }
+        if self.uses_sasl:
+            # Without ssl_context Faust speaks SASL_PLAINTEXT, whatever the protocol says.
+            settings["broker_credentials"] = faust.SASLCredentials(
+                username=self.username,
+                password=self.password,
+                mechanism=self.sasl_mechanism,
+                ssl_context=self._ssl_context() if self.uses_tls else None,
+            )
+        elif self.uses_tls:
+            settings["broker_credentials"] = faust.SSLCredentials(context=self._ssl_context())
+        return settings
+
+    def _ssl_context(self) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=self.cafile)
+        if self.certfile:
+            context.load_cert_chain(self.certfile, self.keyfile)
+        return context

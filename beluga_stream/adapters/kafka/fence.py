@@ -1,0 +1,124 @@
+"""A producer that Kafka fences: whoever initialised an id last is the only one that can write.
+
+It takes producer id and epoch from InitProducerId with a transactional id, but sends plain
+batches: fencing without transactions, which costs one request at start and nothing later.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
+
+from beluga_stream.adapters.kafka.batches import MAX_RECORD_BYTES, check_sizes, send_batches
+from beluga_stream.adapters.kafka.connection import KafkaConnection
+from beluga_stream.errors import Fenced, LogUnavailable
+from beluga_stream.ports.log import Outgoing, Position
+
+log = logging.getLogger(__name__)
+
+
+class FencedProducer:
+    """Writes as the owner of `fence_id`: once it has appended a record to a partition, every instance
+    that was started earlier with this id is refused there.
+
+    With `fencing=False` it is an ordinary idempotent producer, for brokers that cannot fence.
+    `timeout` (seconds) bounds start and every append.
+    """
+
+    def __init__(
+        self,
+        connection: KafkaConnection,
+        fence_id: str,
+        *,
+        fencing: bool = True,
+        max_record_bytes: int = MAX_RECORD_BYTES,
+        timeout: float = 30.0,
+    ) -> None:
+        self._connection = connection
+        self._fence_id = fence_id
+        self._fencing = fencing
+        self._max_record_bytes = max_record_bytes
+        self._timeout = timeout
+        self._producer: AIOKafkaProducer | None = None
+
+    async def start(self) -> None:
+        """Initialise the id. Raises `LogUnavailable` when the broker does not grant it in time."""
+        producer = AIOKafkaProducer(
+            **self._connection.client_settings(self._fence_id),
+            acks="all",
+            enable_idempotence=True,
+            transactional_id=self._fence_id if self._fencing else None,
+            linger_ms=0,
+            max_batch_size=self._max_record_bytes,
+            max_request_size=self._max_record_bytes + 48_000,
+        )
+        try:
+            async with asyncio.timeout(self._timeout):
+                await producer.start()
+        except (KafkaError, TimeoutError, OSError) as error:
+            await _stop(producer)
+            raise LogUnavailable(f"cannot become the owner of {self._fence_id}: {error!r}") from error
+        # The only place that leans on aiokafka's private state (contract test: test_kafka_internals).
+        # The id has done its work with InitProducerId; without it, batches are plain ones that still
+        # carry producer id and epoch, which is what the broker checks.
+        producer._txn_manager.transactional_id = None
+        self._producer = producer
+
+    async def append(self, records: Sequence[Outgoing]) -> Sequence[Position]:
+        """Append all in order and return their positions when durable.
+
+        Raises `Fenced` when another instance has initialised the id since, `RecordTooLarge` before
+        anything was sent, and `LogUnavailable` when the outcome is not known.
+        """
+        if self._producer is None:
+            raise LogUnavailable(f"the producer of {self._fence_id} is not started")
+        check_sizes(records, self._max_record_bytes)
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await send_batches(self._producer, records)
+        except (ProducerFenced, InvalidProducerEpoch) as error:
+            raise Fenced(f"another process owns {self._fence_id} now", fence_id=self._fence_id) from error
+        except (KafkaError, TimeoutError, OSError) as error:
+            raise LogUnavailable(
+                f"{self._fence_id} could not be written within {self._timeout:g} s: {error!r}"
+            ) from error
+
+    async def stop(self) -> None:
+        """Disconnect, within a bound. The id stays initialised until another instance takes it."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await _stop(producer)
+
+
+async def _stop(producer: AIOKafkaProducer) -> None:
+    try:
+        async with asyncio.timeout(5.0):
+            await producer.stop()
+    except (KafkaError, TimeoutError, OSError) as error:
+        log.warning("a fenced producer did not stop cleanly: %r", error, extra={"action": "fence.stop"})
+
+
+async def broker_fences(connection: KafkaConnection, fence_id: str, probe: Outgoing, *, timeout: float = 5.0) -> bool:
+    """Whether this broker really fences: a first producer must be refused after a second one started.
+
+    `probe` is a record that both try to write; it must do no harm in the log.
+    Takes the id over from everybody, so call it only when about to own it.
+    """
+    first = FencedProducer(connection, fence_id, timeout=timeout)
+    second = FencedProducer(connection, fence_id, timeout=timeout)
+    try:
+        await first.start()
+        await second.start()
+        # A partition learns of the new epoch by a record that carries it, so the second writes before.
+        await second.append([probe])
+        await first.append([probe])
+    except Fenced:
+        return True
+    except LogUnavailable as error:
+        log.warning("the broker does not grant producer ids for fencing: %s", error, extra={"action": "fence.probe"})
+        return False
+    finally:
+        await asyncio.gather(first.stop(), second.stop())
+    return False

@@ -1,0 +1,160 @@
+"""Reading single partitions outside any group: result streams, definitions, control."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from beluga_stream.adapters.kafka.connection import KafkaConnection
+from beluga_stream.adapters.kafka.topics import KafkaTopics
+from beluga_stream.errors import LogUnavailable, TopicMissing
+from beluga_stream.ports.log import Record
+
+
+class KafkaReader:
+    """Port `Reader` on Kafka. Start it before use.
+
+    Every `read` has a consumer of its own, closed with the iterator. `max_records` bounds a batch,
+    `timeout` (seconds) each question about offsets.
+    """
+
+    def __init__(self, connection: KafkaConnection, *, max_records: int = 1000, timeout: float = 30.0) -> None:
+        self._connection = connection
+        self._max_records = max_records
+        self._timeout = timeout
+        self._topics = KafkaTopics(connection, timeout=timeout)
+        self._consumer: AIOKafkaConsumer | None = None
+        self._counts: dict[str, int] = {}
+
+    async def start(self) -> None:
+        """Connect. Raises `LogUnavailable`."""
+        await self._topics.start()
+        consumer = self._new_consumer("reader")
+        try:
+            async with asyncio.timeout(self._timeout):
+                await consumer.start()
+        except (KafkaError, TimeoutError, OSError) as error:
+            await consumer.stop()
+            raise LogUnavailable(f"cannot connect to Kafka: {error!r}") from error
+        self._consumer = consumer
+
+    async def stop(self) -> None:
+        """Disconnect. Iterators that are still open keep their consumers until they are closed."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await consumer.stop()
+        await self._topics.stop()
+
+    async def __aenter__(self) -> "KafkaReader":
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def partitions(self, topic: str) -> int:
+        """See the port. Remembered, since a topic of the engine never changes its count."""
+        known = self._counts.get(topic)
+        if known is None:
+            found = await self._topics.describe([topic])
+            if topic not in found:
+                raise TopicMissing(f"topic {topic} does not exist: `beluga topics apply` creates it", topic=topic)
+            known = self._counts[topic] = found[topic]
+        return known
+
+    async def end(self, topic: str) -> Mapping[int, int]:
+        """See the port."""
+        targets = await self._targets(topic)
+        consumer = self._connected()
+        try:
+            async with asyncio.timeout(self._timeout):
+                offsets = await consumer.end_offsets(targets)
+        except (KafkaError, TimeoutError, OSError) as error:
+            raise LogUnavailable(f"cannot read the end of {topic}: {error!r}") from error
+        return {target.partition: offset for target, offset in offsets.items()}
+
+    async def beginning(self, topic: str) -> Mapping[int, int]:
+        """See the port."""
+        targets = await self._targets(topic)
+        consumer = self._connected()
+        try:
+            async with asyncio.timeout(self._timeout):
+                offsets = await consumer.beginning_offsets(targets)
+        except (KafkaError, TimeoutError, OSError) as error:
+            raise LogUnavailable(f"cannot read the beginning of {topic}: {error!r}") from error
+        return {target.partition: offset for target, offset in offsets.items()}
+
+    async def at_time(self, topic: str, timestamp_ms: int) -> Mapping[int, int]:
+        """See the port."""
+        targets = await self._targets(topic)
+        consumer = self._connected()
+        ends = await self.end(topic)
+        try:
+            async with asyncio.timeout(self._timeout):
+                found = await consumer.offsets_for_times(dict.fromkeys(targets, timestamp_ms))
+        except (KafkaError, TimeoutError, OSError) as error:
+            raise LogUnavailable(f"cannot look up a time in {topic}: {error!r}") from error
+        offsets: dict[int, int] = {}
+        for target in targets:
+            at = found.get(target)
+            offsets[target.partition] = ends[target.partition] if at is None else at.offset
+        return offsets
+
+    async def read(
+        self, topic: str, start: Mapping[int, int], *, until: Mapping[int, int] | None = None
+    ) -> AsyncIterator[Sequence[Record]]:
+        """See the port. An offset that retention has removed reads from the first that is left.
+
+        Without `until` an empty batch comes about once a second, so that a reader can look up.
+        """
+        await self.partitions(topic)
+        open_ended = until is None
+        left = {p: (None if until is None else until.get(p, 0)) for p in start}
+        left = {p: end for p, end in left.items() if end is None or start[p] < end}
+        if not left:
+            return
+        consumer = self._new_consumer("read")
+        try:
+            await consumer.start()
+            consumer.assign([TopicPartition(topic, p) for p in left])
+            for partition in left:
+                consumer.seek(TopicPartition(topic, partition), start[partition])
+            while left:
+                targets = [TopicPartition(topic, p) for p in left]
+                fetched = await consumer.getmany(*targets, timeout_ms=1000, max_records=self._max_records)
+                batch = [
+                    Record(r.topic, r.partition, r.offset, r.key, r.value, r.timestamp, tuple(r.headers))
+                    for records in fetched.values()
+                    for r in records
+                    if (end := left[r.partition]) is None or r.offset < end
+                ]
+                if batch or open_ended:
+                    yield batch
+                if not open_ended:
+                    for target in targets:
+                        # The position, not the last record: compaction leaves gaps.
+                        if await consumer.position(target) >= (left[target.partition] or 0):
+                            del left[target.partition]
+        except (KafkaError, OSError) as error:
+            raise LogUnavailable(f"cannot read {topic}: {error!r}") from error
+        finally:
+            await consumer.stop()
+
+    async def _targets(self, topic: str) -> list[TopicPartition]:
+        return [TopicPartition(topic, p) for p in range(await self.partitions(topic))]
+
+    def _connected(self) -> AIOKafkaConsumer:
+        if self._consumer is None:
+            raise LogUnavailable("the reader is not started")
+        return self._consumer
+
+    def _new_consumer(self, purpose: str) -> AIOKafkaConsumer:
+        return AIOKafkaConsumer(
+            **self._connection.client_settings(purpose),
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            # The default of 500 ms would hold up partitions that an in-flight fetch left out.
+            fetch_max_wait_ms=50,
+        )

@@ -1,0 +1,104 @@
+"""Where the rows of one owned partition live locally: a dictionary, or RocksDB when they are many."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Protocol
+
+Change = tuple[str, bytes | None]
+
+
+class Store(Protocol):
+    """Rows of one partition. Never the truth: the changelog is, and this is dropped at every revoke."""
+
+    def get(self, key: str) -> bytes | None: ...
+    def items(self) -> list[tuple[str, bytes]]: ...
+    def __len__(self) -> int: ...
+    def apply(self, changes: Iterable[Change]) -> None: ...
+    def close(self) -> None: ...
+
+
+StoreFactory = Callable[[int], Store]
+"""Makes an empty store for a partition."""
+
+
+class MemoryStore:
+    """Rows in a dictionary."""
+
+    def __init__(self, partition: int) -> None:
+        self._rows: dict[str, bytes] = {}
+
+    def get(self, key: str) -> bytes | None:
+        return self._rows.get(key)
+
+    def items(self) -> list[tuple[str, bytes]]:
+        return list(self._rows.items())
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def apply(self, changes: Iterable[Change]) -> None:
+        rows = self._rows
+        for key, value in changes:
+            if value is None:
+                rows.pop(key, None)
+            else:
+                rows[key] = value
+
+    def close(self) -> None:
+        self._rows.clear()
+
+
+class RocksStore:
+    """Rows in RocksDB, in a directory of this process and partition that is wiped on open.
+
+    A store never outlives its ownership, so what lies there is some dead process's, and stale.
+    Caches are small (32 MiB to read, 8 MiB to write), since every partition has its own.
+    """
+
+    def __init__(self, directory: Path, partition: int) -> None:
+        import rocksdict
+
+        self._path = directory / f"{os.getpid()}-{partition}"
+        shutil.rmtree(self._path, ignore_errors=True)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        options = rocksdict.Options(raw_mode=True)
+        options.create_if_missing(True)
+        options.set_write_buffer_size(8 << 20)
+        table = rocksdict.BlockBasedOptions()
+        table.set_block_cache(rocksdict.Cache(32 << 20))
+        options.set_block_based_table_factory(table)
+        self._rows = rocksdict.Rdict(str(self._path), options)
+        self._write_options = rocksdict.WriteOptions()
+        # The changelog is the durable copy; a write-ahead log here would only cost time.
+        self._write_options.disable_wal = True
+        self._write_batch = rocksdict.WriteBatch
+
+    @classmethod
+    def factory(cls, directory: Path) -> StoreFactory:
+        """A `StoreFactory` for stores below `directory`."""
+        return lambda partition: cls(directory, partition)
+
+    def get(self, key: str) -> bytes | None:
+        value = self._rows.get(key.encode())
+        return None if value is None else bytes(value)
+
+    def items(self) -> list[tuple[str, bytes]]:
+        return [(bytes(key).decode(), bytes(value)) for key, value in self._rows.items()]
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self._rows.keys())
+
+    def apply(self, changes: Iterable[Change]) -> None:
+        batch = self._write_batch(raw_mode=True)
+        for key, value in changes:
+            if value is None:
+                batch.delete(key.encode())
+            else:
+                batch.put(key.encode(), value)
+        self._rows.write(batch, write_opt=self._write_options)
+
+    def close(self) -> None:
+        self._rows.close()
+        shutil.rmtree(self._path, ignore_errors=True)

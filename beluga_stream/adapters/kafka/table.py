@@ -1,0 +1,305 @@
+"""The compacted table of runs: per owned partition a changelog, one fenced writer, and a store."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+from aiokafka.structs import OffsetAndMetadata
+
+from beluga_stream.adapters.kafka.connection import KafkaConnection
+from beluga_stream.adapters.kafka.fence import FencedProducer, broker_fences
+from beluga_stream.adapters.kafka.store import Change, MemoryStore, Store, StoreFactory
+from beluga_stream.errors import LogUnavailable
+from beluga_stream.ports.log import Outgoing
+
+log = logging.getLogger(__name__)
+
+CLAIM_KEY = "~claim"
+_CLAIM_INTERVAL = 3600.0
+_FETCH_BYTES = 8 << 20
+
+
+class KafkaPartitionTable:
+    """Port `PartitionTable`: a store that shows only what its changelog holds durably.
+
+    Made by `KafkaTables.open`. After any failed commit it stays unusable, since what the changelog
+    holds is then unknown.
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        partition: int,
+        owner: str,
+        producer: FencedProducer,
+        store: Store,
+        *,
+        claim_interval: float = _CLAIM_INTERVAL,
+        on_close: Callable[["KafkaPartitionTable"], None] = lambda table: None,
+    ) -> None:
+        self.partition = partition
+        self._topic = topic
+        self._owner = owner
+        self._producer = producer
+        self._store = store
+        self._claim_interval = claim_interval
+        self._on_close = on_close
+        self._writing = asyncio.Lock()
+        self._failure: Exception | None = None
+        self._claiming: asyncio.Task[None] | None = None
+
+    def get(self, key: str) -> bytes | None:
+        return self._store.get(key)
+
+    def items(self) -> Sequence[tuple[str, bytes]]:
+        return self._store.items()
+
+    def __len__(self) -> int:
+        return len(self._store)
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        """See the port. Raises `RecordTooLarge` before anything is written."""
+        if not changes:
+            return
+        async with self._writing:
+            await self._write(changes)
+            self._store.apply(changes)
+
+    async def claim(self) -> int:
+        """Write that this process owns the partition; return the claim's offset."""
+        async with self._writing:
+            stamp = f"{self._owner} {int(time.time())}".encode()
+            return await self._write([(CLAIM_KEY, stamp)])
+
+    async def recover(self, connection: KafkaConnection, end: int) -> int:
+        """Fill the store from the changelog up to `end`; return how many records that took."""
+        consumer = AIOKafkaConsumer(
+            **connection.client_settings(f"recovery-{self.partition}"),
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=50,
+            fetch_max_bytes=_FETCH_BYTES,
+            max_partition_fetch_bytes=_FETCH_BYTES,
+        )
+        target = TopicPartition(self._topic, self.partition)
+        count = 0
+        try:
+            await consumer.start()
+            consumer.assign([target])
+            await consumer.seek_to_beginning(target)
+            while await consumer.position(target) < end:
+                fetched = await consumer.getmany(target, timeout_ms=1000, max_records=50_000)
+                for records in fetched.values():
+                    count += len(records)
+                    self._store.apply(
+                        [
+                            (r.key.decode(), r.value)
+                            for r in records
+                            if r.key is not None and r.key != CLAIM_KEY.encode()
+                        ]
+                    )
+        finally:
+            await consumer.stop()
+        return count
+
+    def keep_claiming(self) -> None:
+        """Claim again at every interval.
+
+        The broker forgets a producer that was silent for a day, and with it the fence; then a process
+        that slept longer could write again.
+        """
+        self._claiming = asyncio.create_task(self._claim_again(), name=f"claim-{self._topic}-{self.partition}")
+
+    async def close(self) -> None:
+        """Drop the local copy and release the producer."""
+        self._on_close(self)
+        if self._claiming is not None:
+            self._claiming.cancel()
+            await asyncio.wait([self._claiming], timeout=5.0)
+        await self._producer.stop()
+        self._store.close()
+
+    async def _claim_again(self) -> None:
+        while self._failure is None:
+            await asyncio.sleep(self._claim_interval)
+            try:
+                await self.claim()
+            except LogUnavailable as error:
+                # Kept in _failure: the next commit raises it and ends the process.
+                log.error(
+                    "could not renew the claim: %s", error, extra={"action": "table.claim", "partition": self.partition}
+                )
+
+    async def _write(self, changes: Sequence[Change]) -> int:
+        if self._failure is not None:
+            raise self._failure
+        records = [Outgoing(self._topic, key.encode(), value, partition=self.partition) for key, value in changes]
+        try:
+            positions = await self._producer.append(records)
+        except LogUnavailable as error:
+            self._failure = error
+            raise
+        return positions[-1].offset
+
+
+class KafkaTables:
+    """Port `Tables` on Kafka. Start it before use.
+
+    `group` is the role's consumer group, `topic` the changelog (by default `<group>-runs-changelog`),
+    `topics` what the role consumes, `owner` names this process in claims. `timeout` (seconds) bounds
+    each write, `recovery_timeout` the whole recovery of one partition.
+    """
+
+    def __init__(
+        self,
+        connection: KafkaConnection,
+        *,
+        group: str,
+        topics: Sequence[str],
+        owner: str,
+        topic: str | None = None,
+        store: StoreFactory = MemoryStore,
+        timeout: float = 30.0,
+        recovery_timeout: float = 600.0,
+        claim_interval: float = _CLAIM_INTERVAL,
+    ) -> None:
+        self._connection = connection
+        self._group = group
+        self._topics = tuple(topics)
+        self._owner = owner
+        self.topic = topic or f"{group}-runs-changelog"
+        self._store = store
+        self._timeout = timeout
+        self._recovery_timeout = recovery_timeout
+        self._claim_interval = claim_interval
+        self._opened: dict[int, KafkaPartitionTable] = {}
+        self._admin: AIOKafkaAdminClient | None = None
+        self._probing = asyncio.Lock()
+        self._fencing: bool | None = None
+
+    @property
+    def opened(self) -> Mapping[int, KafkaPartitionTable]:
+        """A live view of the tables that are open now, by partition."""
+        return MappingProxyType(self._opened)
+
+    @property
+    def fencing(self) -> bool | None:
+        """Whether the broker fences earlier owners; None until the first `open` has asked it."""
+        return self._fencing
+
+    async def start(self) -> None:
+        """Connect. Raises `LogUnavailable`."""
+        admin = AIOKafkaAdminClient(**self._connection.client_settings("tables"))
+        try:
+            async with asyncio.timeout(self._timeout):
+                await admin.start()
+        except (KafkaError, TimeoutError, OSError) as error:
+            await admin.close()
+            raise LogUnavailable(f"cannot connect to Kafka: {error!r}") from error
+        self._admin = admin
+
+    async def stop(self) -> None:
+        """Close every open table and disconnect."""
+        await asyncio.gather(*(table.close() for table in list(self._opened.values())))
+        self._opened.clear()
+        admin, self._admin = self._admin, None
+        if admin is not None:
+            await admin.close()
+
+    async def __aenter__(self) -> "KafkaTables":
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def open(self, partition: int) -> KafkaPartitionTable:
+        """See the port. Raises `LogUnavailable` when it takes longer than the timeouts allow."""
+        old = self._opened.pop(partition, None)
+        if old is not None:
+            await old.close()
+        began = time.monotonic()
+        fence_id = f"{self._group}-{partition}"
+        fencing = await self._probe(fence_id, partition)
+        producer = FencedProducer(self._connection, fence_id, fencing=fencing, timeout=self._timeout)
+        await producer.start()
+        table = KafkaPartitionTable(
+            self.topic,
+            partition,
+            self._owner,
+            producer,
+            self._store(partition),
+            claim_interval=self._claim_interval,
+            on_close=self._forget,
+        )
+        try:
+            end = await table.claim() + 1
+            async with asyncio.timeout(self._recovery_timeout):
+                count = await table.recover(self._connection, end)
+        except (KafkaError, TimeoutError, OSError) as error:
+            await table.close()
+            raise LogUnavailable(f"cannot recover partition {partition} of {self.topic}: {error!r}") from error
+        except BaseException:
+            await table.close()
+            raise
+        table.keep_claiming()
+        self._opened[partition] = table
+        log.info(
+            "recovered partition %d of %s: %d records, %d rows, %.0f ms",
+            partition,
+            self.topic,
+            count,
+            len(table),
+            (time.monotonic() - began) * 1000,
+            extra={"action": "table.recovered", "partition": partition},
+        )
+        return table
+
+    async def committed(self, partition: int) -> Mapping[str, int]:
+        """See the port."""
+        if self._admin is None:
+            raise LogUnavailable("the tables are not started")
+        wanted = [TopicPartition(topic, partition) for topic in self._topics]
+        try:
+            async with asyncio.timeout(self._timeout):
+                found = await self._group_offsets(self._admin, wanted)
+        except (KafkaError, TimeoutError, OSError) as error:
+            raise LogUnavailable(f"cannot read the committed offsets of {self._group}: {error!r}") from error
+        return {target.topic: max(found[target].offset, 0) if target in found else 0 for target in wanted}
+
+    async def _group_offsets(
+        self, admin: AIOKafkaAdminClient, wanted: Sequence[TopicPartition]
+    ) -> Mapping[TopicPartition, OffsetAndMetadata]:
+        while True:
+            try:
+                found: Mapping[TopicPartition, OffsetAndMetadata] = await admin.list_consumer_group_offsets(
+                    self._group, partitions=wanted
+                )
+                return found
+            except KafkaError as error:
+                # The first question to a new broker makes it create its topic of offsets.
+                if not error.retriable:
+                    raise
+            await asyncio.sleep(0.1)
+
+    async def _probe(self, fence_id: str, partition: int) -> bool:
+        async with self._probing:
+            if self._fencing is None:
+                probe = Outgoing(self.topic, CLAIM_KEY.encode(), b"probe", partition=partition)
+                self._fencing = await broker_fences(self._connection, fence_id, probe)
+                if not self._fencing:
+                    log.warning(
+                        "this broker does not fence: a coordinator that wakes after a long pause may overwrite"
+                        " its successor's state; use it for development only",
+                        extra={"action": "table.unfenced"},
+                    )
+            return self._fencing
+
+    def _forget(self, table: KafkaPartitionTable) -> None:
+        if self._opened.get(table.partition) is table:
+            del self._opened[table.partition]

@@ -1,0 +1,180 @@
+"""Topics: created as declared before anything starts, checked when they exist, never altered."""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    NoError,
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
+
+from beluga_stream.adapters.kafka.connection import KafkaConnection
+from beluga_stream.errors import InvalidConfig, LogUnavailable, TopicMismatch
+from beluga_stream.ports.log import TopicSpec
+
+log = logging.getLogger(__name__)
+
+
+class KafkaTopics:
+    """Creates, checks, lists and deletes topics. Start it before use.
+
+    `timeout` (seconds) bounds every request, `patience` how long `start` waits for a broker that
+    refuses connections.
+    """
+
+    def __init__(self, connection: KafkaConnection, *, timeout: float = 30.0, patience: float = 30.0) -> None:
+        self._connection = connection
+        self._timeout = timeout
+        self._patience = patience
+        self._admin: AIOKafkaAdminClient | None = None
+
+    async def start(self) -> None:
+        """Connect, trying again every second. Raises `LogUnavailable` when patience ends."""
+        where = ", ".join(self._connection.bootstrap)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._patience
+        while True:
+            admin = AIOKafkaAdminClient(**self._connection.client_settings("topics"))
+            try:
+                async with asyncio.timeout(max(deadline - loop.time(), 1.0)):
+                    await admin.start()
+            except (KafkaConnectionError, TimeoutError, OSError) as error:
+                await admin.close()
+                left = deadline - loop.time()
+                if left <= 0:
+                    raise LogUnavailable(
+                        f"no Kafka broker answers at {where} (tried for {self._patience:g} s)"
+                    ) from error
+                log.warning(
+                    "no Kafka broker answers at %s yet, trying for %.0f s more",
+                    where,
+                    left,
+                    extra={"action": "kafka.wait"},
+                )
+                await asyncio.sleep(min(1.0, left))
+            except KafkaError as error:
+                await admin.close()
+                raise LogUnavailable(f"Kafka at {where} refuses us: {error!r}") from error
+            else:
+                self._admin = admin
+                return
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        admin, self._admin = self._admin, None
+        if admin is not None:
+            await admin.close()
+
+    async def __aenter__(self) -> "KafkaTopics":
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def describe(self, names: Iterable[str] | None = None) -> Mapping[str, int]:
+        """Partition counts of the topics that exist and have leaders, among `names` or of all.
+
+        Asks for the list of all topics, since asking for one by name would let the broker create it.
+        """
+        wanted = None if names is None else set(names)
+        try:
+            async with asyncio.timeout(self._timeout):
+                found = await self._connected().describe_topics(None)
+        except (KafkaError, TimeoutError, OSError) as error:
+            raise LogUnavailable(f"cannot list topics: {error!r}") from error
+        return {
+            topic["topic"]: len(topic["partitions"])
+            for topic in found
+            if (wanted is None or topic["topic"] in wanted)
+            and topic["partitions"]
+            and all(p["leader"] >= 0 for p in topic["partitions"])
+        }
+
+    async def ensure(self, specs: Sequence[TopicSpec]) -> Sequence[str]:
+        """Create the missing ones, check the others, wait until all are visible; return what was created.
+
+        Raises `TopicMismatch` when one exists with another partition count than declared, and
+        `InvalidConfig` when the broker refuses a declaration.
+        """
+        existing = await self.describe(spec.name for spec in specs)
+        for spec in specs:
+            self._check(spec, existing.get(spec.name, spec.partitions))
+        missing = [spec for spec in specs if spec.name not in existing]
+        if missing:
+            await self._create(missing)
+            await self._until_visible(missing)
+        return [spec.name for spec in missing]
+
+    async def delete(self, names: Sequence[str]) -> None:
+        """Delete these topics; missing ones are fine."""
+        if not names:
+            return
+        try:
+            async with asyncio.timeout(self._timeout):
+                response = await self._connected().delete_topics(list(names))
+        except (KafkaError, TimeoutError, OSError) as error:
+            raise LogUnavailable(f"cannot delete topics: {error!r}") from error
+        for name, code, *_ in response.topic_error_codes:
+            error_type = for_code(code)
+            if error_type not in (NoError, UnknownTopicOrPartitionError):
+                raise LogUnavailable(f"cannot delete topic {name}: {error_type.__name__}")
+
+    async def _create(self, specs: Sequence[TopicSpec]) -> None:
+        new = [
+            NewTopic(
+                name=spec.name,
+                num_partitions=spec.partitions,
+                replication_factor=spec.replication,
+                topic_configs=dict(spec.config),
+            )
+            for spec in specs
+        ]
+        try:
+            async with asyncio.timeout(self._timeout):
+                response = await self._connected().create_topics(new)
+        except (KafkaError, TimeoutError, OSError) as error:
+            raise LogUnavailable(f"cannot create topics: {error!r}") from error
+        for name, code, *reason in response.topic_errors:
+            error_type = for_code(code)
+            # Another process may have created it in the meantime; _until_visible checks what it made.
+            if error_type not in (NoError, TopicAlreadyExistsError):
+                why = reason[0] if reason and reason[0] else error_type.__name__
+                raise InvalidConfig(f"the broker refuses topic {name}: {why}", topic=name)
+
+    async def _until_visible(self, specs: Sequence[TopicSpec]) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._timeout
+        while True:
+            found = await self.describe(spec.name for spec in specs)
+            unseen = [spec.name for spec in specs if spec.name not in found]
+            if not unseen:
+                break
+            if loop.time() > deadline:
+                raise LogUnavailable(
+                    f"topics were created but have no leader after {self._timeout:g} s: {', '.join(unseen)}"
+                )
+            await asyncio.sleep(0.05)
+        for spec in specs:
+            self._check(spec, found[spec.name])
+
+    def _check(self, spec: TopicSpec, actual: int) -> None:
+        if actual != spec.partitions:
+            raise TopicMismatch(
+                f"topic {spec.name} has {actual} partitions, but {spec.partitions} are declared:"
+                f" declare {actual}, or move to a new topic",
+                topic=spec.name,
+                actual=actual,
+                declared=spec.partitions,
+            )
+
+    def _connected(self) -> AIOKafkaAdminClient:
+        if self._admin is None:
+            raise LogUnavailable("the topic administration is not started")
+        return self._admin
