@@ -1,0 +1,48 @@
+"""Many small appends as few large ones: whatever is handed in while one flush is under way goes with the next."""
+
+import asyncio
+from collections.abc import Sequence
+
+from ..ports.log import Appender, Outgoing, Position
+
+
+class Outbox:
+    """Group commit in front of an `Appender`. A failed flush fails all that waited for it, and all later ones."""
+
+    def __init__(self, appender: Appender) -> None:
+        self._appender = appender
+        self._queue: list[tuple[Sequence[Outgoing], asyncio.Future[Sequence[Position]]]] = []
+        self._flushing: asyncio.Task[None] | None = None
+
+    def submit(self, records: Sequence[Outgoing]) -> asyncio.Future[Sequence[Position]]:
+        """Append soon, in the order of the calls; the future holds the positions once they are durable."""
+        future: asyncio.Future[Sequence[Position]] = asyncio.get_running_loop().create_future()
+        self._queue.append((records, future))
+        if self._flushing is None or self._flushing.done():
+            self._flushing = asyncio.create_task(self._flush(), name="beluga-outbox")
+        return future
+
+    async def append(self, records: Sequence[Outgoing]) -> Sequence[Position]:
+        """Append and wait until durable."""
+        return await self.submit(records)
+
+    async def close(self) -> None:
+        """Wait until everything handed in is durable."""
+        if self._flushing is not None:
+            await self._flushing
+
+    async def _flush(self) -> None:
+        while self._queue:
+            taken, self._queue = self._queue, []
+            try:
+                positions = await self._appender.append([record for records, _ in taken for record in records])
+            except Exception as error:  # noqa: BLE001 - it is handed to everybody who waits
+                for _, future in taken:
+                    if not future.done():
+                        future.set_exception(error)
+                continue
+            at = 0
+            for records, future in taken:
+                if not future.done():
+                    future.set_result(positions[at : at + len(records)])
+                at += len(records)

@@ -1,0 +1,460 @@
+"""The worker: takes node-ready records, runs the handlers, and reports what they did.
+
+A batch is acknowledged when each of its nodes is done, or held by a lease: a node that runs
+longer than `lease_after_ms` is reported as started and kept alive by heartbeats, so that it holds
+no partition.
+"""
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+from collections import OrderedDict
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ..domain.events import Failure, NodeFailed, NodeParked, NodeStarted, NodeStreaming, NodeSucceeded
+from ..domain.ids import Incarnation, RunId
+from ..domain.payload import Json
+from ..errors import BelugaError, CodeMissing
+from ..ports.clock import Clock
+from ..ports.handlers import Deployment, Handler
+from ..ports.log import Appender, Outgoing, Position, Reader, Record
+from . import codec
+from .context import Context
+from .deadletters import dead_letter
+from .execution import Completed, Executions, Failed
+from .messages import CancelNotice, ChunkEmitted, Heartbeat, NodeReady
+from .outbox import Outbox
+from .payloads import Payloads
+from .topics import Topics
+
+log = logging.getLogger("beluga_stream.worker")
+
+MAP_ITEM_LIMIT_BYTES = 2 * 1024
+"""A map item's result above this goes to the blob store, so that a page of 64 stays small."""
+
+_CHUNKS_UNDER_WAY = 256
+_NOTICES_KEPT = 100_000
+_OUTCOMES_KEPT = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """Times in milliseconds. `slots` is how many handlers run at once."""
+
+    slots: int = 256
+    lease_after_ms: int = 2_000
+    heartbeat_ms: int = 5_000
+    sweep_ms: int = 500
+    drain_ms: int = 5_000
+
+
+class _Batch:
+    """Counts the nodes of one delivery that are neither done nor leased."""
+
+    __slots__ = ("done", "left")
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def one_less(self) -> None:
+        self.left -= 1
+        if self.left == 0 and not self.done.done():
+            self.done.set_result(None)
+
+    def fail(self, error: BaseException) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
+@dataclass(slots=True)
+class _Execution:
+    """A node under way in this process."""
+
+    work: NodeReady
+    batches: list[_Batch]
+    incarnation: Incarnation
+    began_ms: int
+    task: asyncio.Task[None] | None = None
+    leased: bool = False
+    beat_ms: int = 0
+    chunks: int = 0
+    under_way: list[asyncio.Future[Sequence[Position]]] = field(default_factory=list)
+
+    def release(self) -> None:
+        """Let its deliveries be acknowledged."""
+        for batch in self.batches:
+            batch.one_less()
+        self.batches.clear()
+
+
+class Worker:
+    """A `Role` over the node-ready topics of some queues."""
+
+    def __init__(
+        self,
+        *,
+        topics: Topics,
+        queues: Sequence[str],
+        deployment: Deployment,
+        appender: Appender,
+        reader: Reader,
+        payloads: Payloads,
+        executions: Executions,
+        clock: Clock,
+        options: WorkerOptions = WorkerOptions(),
+    ) -> None:
+        self.topics: tuple[str, ...] = tuple(topics.node_ready(queue) for queue in queues)
+        self.name = f"{socket.gethostname()}:{os.getpid()}"
+        self._names = topics
+        self._deployment = deployment
+        self._outbox = Outbox(appender)
+        self._reader = reader
+        self._payloads = payloads
+        self._executions = executions
+        self._clock = clock
+        self._options = options
+        self._slots = asyncio.Semaphore(options.slots)
+        self._running: dict[tuple[RunId, str, int], _Execution] = {}
+        self._by_run: dict[RunId, set[tuple[RunId, str, int]]] = {}
+        self._notices: OrderedDict[RunId, tuple[int, set[str]]] = OrderedDict()
+        self._outcomes: OrderedDict[tuple[RunId, str, int], Outgoing] = OrderedDict()
+        self._control_offset: int | None = None
+        self._closing = False
+
+    @property
+    def running(self) -> Mapping[tuple[RunId, str, int], object]:
+        """What is under way, by run, node key and attempt."""
+        return self._running
+
+    async def acquire(self, partitions: frozenset[int]) -> None:
+        """Know the cancels before taking work: read `control` up to its end."""
+        topic = self._names.control
+        end = (await self._reader.end(topic))[0]
+        begin = self._control_offset
+        if begin is None:
+            begin = (await self._reader.beginning(topic))[0]
+        if begin < end:
+            async for records in self._reader.read(topic, {0: begin}, until={0: end}):
+                self._notice(records)
+        self._control_offset = max(begin, end)
+
+    async def release(self, partitions: frozenset[int]) -> None:
+        """Wait a moment for what is under way. What runs on is as good as anybody's: its outcome still counts."""
+        await self._drain()
+        await self._outbox.close()
+
+    async def close(self) -> None:
+        """Let what is under way finish within the bound, stop the rest unacknowledged, release the resources."""
+        await self._drain()
+        self._closing = True
+        tasks = [execution.task for execution in self._running.values() if execution.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._outbox.close()
+        await self._executions.close()
+
+    async def tend(self) -> None:
+        """Follow `control`; report long nodes as started and keep their leases."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow_control())
+            group.create_task(self._sweep())
+
+    async def handle(self, records: Sequence[Record]) -> Awaitable[None] | None:
+        """Begin every node of the batch."""
+        batch = _Batch(len(records))
+        for record in records:
+            try:
+                work = codec.node_ready.decode(record.value)
+            except BelugaError as error:
+                log.warning("refused a record: %s", error, extra={"action": "dead_letter", "topic": record.topic})
+                self._send_later(dead_letter(self._names.dead_letters, record, error), batch)
+                continue
+            self._begin(work, batch)
+        return batch.done
+
+    async def _drain(self) -> None:
+        tasks = [execution.task for execution in self._running.values() if execution.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=self._options.drain_ms / 1000)
+
+    def _begin(self, work: NodeReady, batch: _Batch) -> None:
+        key = (work.run, work.node, work.attempt)
+        if self._is_cancelled(work):
+            batch.one_less()
+            return
+        outcome = self._outcomes.get(key)
+        if outcome is not None:
+            self._send_later(outcome, batch)
+            return
+        running = self._running.get(key)
+        if running is not None:
+            if running.leased:
+                batch.one_less()
+            else:
+                running.batches.append(batch)
+            return
+        execution = _Execution(work, [batch], Incarnation(secrets.token_hex(6)), self._clock.now_ms())
+        self._running[key] = execution
+        self._by_run.setdefault(work.run, set()).add(key)
+        execution.task = asyncio.create_task(self._run(key, execution))
+
+    async def _run(self, key: tuple[RunId, str, int], execution: _Execution) -> None:
+        try:
+            async with self._slots:
+                execution.began_ms = self._clock.now_ms()
+                outcome = await self._outcome(execution)
+            await self._outbox.append([outcome])
+            self._outcomes[key] = outcome
+            if len(self._outcomes) > _OUTCOMES_KEPT:
+                self._outcomes.popitem(last=False)
+        except asyncio.CancelledError:
+            # Cancelled by a notice: the coordinator has already moved on, there is nothing to report.
+            log.info("stopped %s/%s/%d", *key, extra={"action": "cancelled", "run": key[0], "node": key[1]})
+        except Exception as error:  # noqa: BLE001 - the log failed: the driver must end the process
+            for batch in execution.batches:
+                batch.fail(error)
+            execution.batches.clear()
+        finally:
+            if not self._closing:
+                execution.release()
+            self._running.pop(key, None)
+            of_run = self._by_run.get(key[0])
+            if of_run is not None:
+                of_run.discard(key)
+                if not of_run:
+                    del self._by_run[key[0]]
+
+    async def _outcome(self, execution: _Execution) -> Outgoing:
+        work = execution.work
+        handler = self._handler(work)
+        if handler is None:
+            missing = CodeMissing(f"this deployment has no {work.graph}/{work.name}@{work.definition}")
+            log.warning("%s", missing, extra={"action": "park", "run": work.run, "node": work.node})
+            return self._done(
+                NodeParked(
+                    run=work.run, key=work.key, at_ms=self._clock.now_ms(), node=work.node, attempt=work.attempt
+                ),
+                work,
+            )
+        context = self._context(execution)
+        try:
+            values = await self._values(work, handler)
+        except BelugaError as error:
+            result: Completed | Failed = Failed(_failure(error, work), error.retryable)
+        else:
+
+            async def emit(chunk: Json) -> None:
+                await self._emit(execution, chunk)
+
+            result = await self._executions.run(
+                handler, values, context, timeout_ms=work.timeout_ms, emit=emit
+            )
+        for future in execution.under_way:
+            await future
+        if isinstance(result, Completed):
+            try:
+                return await self._succeeded(execution, result)
+            except BelugaError as error:
+                result = Failed(_failure(error, work), error.retryable)
+        log.info(
+            "%s",
+            result.failure.message,
+            extra={"action": "node_failed", "run": work.run, "node": work.node, "attempt": work.attempt},
+        )
+        failed = NodeFailed(
+            run=work.run,
+            key=work.key,
+            at_ms=self._clock.now_ms(),
+            node=work.node,
+            attempt=work.attempt,
+            incarnation=execution.incarnation,
+            failure=result.failure,
+            retryable=result.retryable,
+        )
+        return self._done(failed, work)
+
+    async def _succeeded(self, execution: _Execution, result: Completed) -> Outgoing:
+        work = execution.work
+        limit = MAP_ITEM_LIMIT_BYTES if work.node.endswith("]") else None
+        output = await self._payloads.store(work.root, result.output, limit_bytes=limit)
+        return self._done(
+            NodeSucceeded(
+                run=work.run,
+                key=work.key,
+                at_ms=self._clock.now_ms(),
+                node=work.node,
+                attempt=work.attempt,
+                incarnation=execution.incarnation,
+                output=output,
+                branches=result.branches,
+                chunks=result.chunks,
+                done=result.done,
+            ),
+            work,
+        )
+
+    def _handler(self, work: NodeReady) -> Handler | None:
+        program = self._deployment.programs.get(work.definition)
+        handler = None if program is None else program.handlers.get(work.name)
+        if handler is None or work.role == "handler":
+            return handler
+        return handler.fallback if work.role == "fallback" else handler.compensate
+
+    async def _values(self, work: NodeReady, handler: Handler) -> dict[str, Json]:
+        values: dict[str, Json] = {}
+        for argument in work.arguments:
+            name = argument.name or handler.parameters[-1].name
+            values[name] = await self._payloads.load(argument.payload, argument.item)
+        return values
+
+    def _context(self, execution: _Execution) -> Context:
+        work = execution.work
+        fields = {"run": work.root, "graph": work.graph, "node": work.node, "attempt": work.attempt}
+
+        async def beat(_details: object) -> None:
+            execution.beat_ms = self._clock.now_ms()
+            await self._outbox.append([self._heartbeat(execution)])
+
+        return Context(
+            run_id=work.root,
+            graph=work.graph,
+            node=work.node,
+            attempt=work.attempt,
+            incarnation=execution.incarnation,
+            idempotency_key=f"{work.root}/{work.node}",
+            deadline_ms=None if work.timeout_ms is None else execution.began_ms + work.timeout_ms,
+            trace=work.trace,
+            logger=logging.LoggerAdapter(logging.getLogger("beluga_stream.node"), fields),
+            _beat=beat,
+        )
+
+    async def _emit(self, execution: _Execution, chunk: Json) -> None:
+        """Send a chunk on its way; the first one is waited for, and reported with its position."""
+        work = execution.work
+        emitted = ChunkEmitted(
+            run=work.root,
+            node=work.node,
+            attempt=work.attempt,
+            incarnation=execution.incarnation,
+            seq=execution.chunks,
+            value=await self._payloads.store(work.root, chunk),
+            at_ms=self._clock.now_ms(),
+        )
+        execution.chunks += 1
+        record = Outgoing(self._names.run_results, work.key.encode(), codec.results.encode(emitted), _trace(work))
+        future = self._outbox.submit([record])
+        if execution.chunks == 1:
+            position = (await future)[0]
+            streaming = NodeStreaming(
+                run=work.run,
+                key=work.key,
+                at_ms=self._clock.now_ms(),
+                node=work.node,
+                attempt=work.attempt,
+                incarnation=execution.incarnation,
+                partition=position.partition,
+                offset=position.offset,
+            )
+            execution.under_way.append(self._outbox.submit([self._done(streaming, work)]))
+            return
+        execution.under_way.append(future)
+        if len(execution.under_way) > _CHUNKS_UNDER_WAY:
+            await execution.under_way.pop(0)
+
+    async def _sweep(self) -> None:
+        while True:
+            await self._clock.sleep(self._options.sweep_ms / 1000)
+            now = self._clock.now_ms()
+            await asyncio.gather(*(self._keep(execution, now) for execution in tuple(self._running.values())))
+
+    async def _keep(self, execution: _Execution, now: int) -> None:
+        """Report a node that runs long as started, then beat for it."""
+        work = execution.work
+        if not execution.leased:
+            if now - execution.began_ms < self._options.lease_after_ms:
+                return
+            execution.leased = True
+            execution.beat_ms = now
+            started = NodeStarted(
+                run=work.run,
+                key=work.key,
+                at_ms=now,
+                node=work.node,
+                attempt=work.attempt,
+                incarnation=execution.incarnation,
+                worker=self.name,
+            )
+            await self._outbox.append([self._done(started, work)])
+            execution.release()
+        elif now - execution.beat_ms >= self._options.heartbeat_ms:
+            execution.beat_ms = now
+            await self._outbox.append([self._heartbeat(execution)])
+
+    async def _follow_control(self) -> None:
+        topic = self._names.control
+        if self._control_offset is None:
+            self._control_offset = (await self._reader.beginning(topic))[0]
+        async for records in self._reader.read(topic, {0: self._control_offset}):
+            self._notice(records)
+            self._control_offset = records[-1].offset + 1
+
+    def _notice(self, records: Sequence[Record]) -> None:
+        for record in records:
+            try:
+                notice: CancelNotice = codec.control.decode(record.value)
+            except BelugaError as error:
+                log.warning("ignored a control record: %s", error, extra={"action": "control"})
+                continue
+            generation, attempts = self._notices.pop(notice.run, (0, set()))
+            attempts.update(notice.attempts)
+            if not notice.attempts:
+                generation = max(generation, notice.generation)
+            self._notices[notice.run] = (generation, attempts)
+            if len(self._notices) > _NOTICES_KEPT:
+                self._notices.popitem(last=False)
+            for key in tuple(self._by_run.get(notice.run, ())):
+                execution = self._running[key]
+                if self._is_cancelled(execution.work) and execution.task is not None:
+                    execution.task.cancel()
+
+    def _is_cancelled(self, work: NodeReady) -> bool:
+        generation, attempts = self._notices.get(work.run, (0, ()))
+        return work.generation < generation or f"{work.node}/{work.attempt}" in attempts
+
+    def _send_later(self, record: Outgoing, batch: _Batch) -> None:
+        def sent(future: asyncio.Future[Sequence[Position]]) -> None:
+            error = future.exception()
+            if error is None:
+                batch.one_less()
+            else:
+                batch.fail(error)
+
+        self._outbox.submit([record]).add_done_callback(sent)
+
+    def _heartbeat(self, execution: _Execution) -> Outgoing:
+        work = execution.work
+        beat = Heartbeat(
+            run=work.run,
+            key=work.key,
+            at_ms=self._clock.now_ms(),
+            node=work.node,
+            attempt=work.attempt,
+            incarnation=execution.incarnation,
+        )
+        return self._done(beat, work)
+
+    def _done(self, event: object, work: NodeReady) -> Outgoing:
+        return Outgoing(self._names.node_done, work.key.encode(), codec.incoming.encode(event), _trace(work))
+
+
+def _trace(work: NodeReady) -> tuple[tuple[str, bytes], ...]:
+    return () if work.trace is None else (("traceparent", work.trace.encode()),)
+
+
+def _failure(error: BelugaError, work: NodeReady) -> Failure:
+    return Failure(error.code, f"{work.node}: {error}", work.node, work.attempt)
