@@ -1,0 +1,64 @@
+"""A record of a user's topic as a message: CloudEvents in binary or structured mode, or plain JSON.
+
+The CloudEvents side is the official SDK's (CloudEvents 1.0, Kafka protocol binding).
+"""
+
+from typing import Any
+
+import orjson
+from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka
+from cloudevents.core.exceptions import CloudEventValidationError
+from cloudevents.core.formats.json import JSONFormat
+from pydantic import TypeAdapter, ValidationError
+
+from ..errors import InvalidInput
+from ..ports.handlers import Message
+from ..ports.log import Record
+
+_STRUCTURED = b"application/cloudevents"
+_FORMAT = JSONFormat()
+
+
+def message_of(record: Record, adapter: TypeAdapter[Any]) -> tuple[Message, str]:
+    """The message and its identity: CloudEvents source and id, else topic, partition and offset.
+
+    Raises `InvalidInput` for bytes that are no JSON, a broken CloudEvent, and data that fails its type.
+    """
+    headers = {name.lower(): value for name, value in record.headers}
+    if "ce_specversion" in headers or headers.get("content-type", b"").startswith(_STRUCTURED):
+        event_id, source, data = _cloud_event(record, headers)
+        identity = f"{source}\x1f{event_id}"
+    else:
+        event_id = f"{record.topic}/{record.partition}/{record.offset}"
+        source, data, identity = record.topic, _json(record), event_id
+    try:
+        checked = adapter.validate_python(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the value"
+        raise InvalidInput(f"an event of {record.topic} fails its type: {place}: {first['msg']}") from error
+    told = {name: value.decode("utf-8", "replace") for name, value in record.headers}
+    return Message(event_id, source, told, checked), identity
+
+
+def _json(record: Record) -> Any:  # noqa: ANN401 - a JSON tree
+    if record.value is None:
+        raise InvalidInput(f"an event of {record.topic} has no value: it must hold JSON")
+    try:
+        return orjson.loads(record.value)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput(f"an event of {record.topic} is not JSON: {error}") from error
+
+
+def _cloud_event(record: Record, headers: dict[str, bytes]) -> tuple[str, str, Any]:
+    try:
+        event = from_kafka(KafkaMessage(headers=headers, key=record.key, value=record.value or b""), _FORMAT)
+    except (CloudEventValidationError, ValueError, KeyError, TypeError) as error:
+        raise InvalidInput(f"an event of {record.topic} is no valid CloudEvent: {error}") from error
+    data = event.get_data()
+    if isinstance(data, bytes | str):
+        try:
+            data = orjson.loads(data)
+        except orjson.JSONDecodeError as error:
+            raise InvalidInput(f"the data of a CloudEvent of {record.topic} is not JSON: {error}") from error
+    return str(event.get_id()), str(event.get_source()), data

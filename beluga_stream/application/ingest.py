@@ -1,0 +1,155 @@
+"""Ingest: turns the events of users' topics, and the ends of runs, into requests for runs.
+
+Filters, mappings and idempotency keys are users' functions; one that raises sends its event to the dead
+letters. The same event gives the same run id, so that a redelivery is one run.
+"""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Awaitable, Sequence
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from ..domain.events import RunRequested
+from ..domain.ids import digest, run_id
+from ..domain.payload import NOTHING
+from ..errors import BelugaError, ExecutionFailed
+from ..ports.clock import Clock
+from ..ports.handlers import Deployment, Message, Program, Trigger
+from ..ports.log import Appender, Outgoing, Record
+from . import codec
+from .deadletters import dead_letter
+from .inbound import message_of
+from .messages import Summary
+from .payloads import Payloads
+from .starting import input_digest
+from .topics import Topics
+
+log = logging.getLogger("beluga_stream.ingest")
+
+
+class Ingest:
+    """A `Role` over every topic that triggers something, and over `beluga.runs` when a run's end does."""
+
+    def __init__(
+        self,
+        *,
+        topics: Topics,
+        deployment: Deployment,
+        appender: Appender,
+        payloads: Payloads,
+        clock: Clock,
+    ) -> None:
+        self._names = topics
+        self._deployment = deployment
+        self._appender = appender
+        self._payloads = payloads
+        self._clock = clock
+        self._by_topic: dict[str, list[Trigger]] = defaultdict(list)
+        for trigger in deployment.triggers:
+            self._by_topic[topics.runs if trigger.kind == "run_finished" else trigger.topic].append(trigger)
+        self.topics: tuple[str, ...] = tuple(self._by_topic)
+
+    async def acquire(self, partitions: frozenset[int]) -> None:
+        """Ingest keeps nothing."""
+
+    async def release(self, partitions: frozenset[int]) -> None:
+        """Ingest keeps nothing."""
+
+    async def close(self) -> None:
+        """Ingest keeps nothing."""
+
+    async def tend(self) -> None:
+        """Ingest has no work of its own."""
+        await asyncio.Event().wait()
+
+    async def handle(self, records: Sequence[Record]) -> Awaitable[None] | None:
+        """Request a run for each event and trigger that agree."""
+        outputs: list[Outgoing] = []
+        for record in records:
+            for trigger in self._by_topic[record.topic]:
+                try:
+                    request = await self._request(trigger, record)
+                except BelugaError as error:
+                    log.warning(
+                        "refused an event: %s",
+                        error,
+                        extra={
+                            "action": "dead_letter",
+                            "trigger": trigger.name,
+                            "topic": record.topic,
+                            "offset": record.offset,
+                        },
+                    )
+                    outputs.append(dead_letter(self._names.dead_letters, record, error))
+                else:
+                    if request is not None:
+                        outputs.append(request)
+        if outputs:
+            await self._appender.append(outputs)
+        return None
+
+    async def _request(self, trigger: Trigger, record: Record) -> Outgoing | None:
+        trace = next((value for name, value in record.headers if name == "traceparent"), None)
+        if trigger.kind == "run_finished":
+            found = await self._finished(trigger, record)
+            if found is None:
+                return None
+            message, identity, from_run = found
+            trace = trace or from_run
+        else:
+            message, identity = message_of(record, trigger.adapter)
+        if trigger.where is not None and not _user(trigger, "where", trigger.where, message):
+            return None
+        if trigger.idempotency_key is not None:
+            identity = str(_user(trigger, "idempotency_key", trigger.idempotency_key, message))
+        value = message.data if trigger.map is None else _user(trigger, "map", trigger.map, message)
+        program = self._deployment.latest(trigger.graph)
+        assert program is not None, "a trigger belongs to a deployed graph"
+        return await self._start(trigger, program, identity, value, trace)
+
+    async def _start(
+        self, trigger: Trigger, program: Program, identity: str, value: Any, trace: bytes | None  # noqa: ANN401
+    ) -> Outgoing:
+        json = _user(trigger, "map", program.input.dump_python, program.input.validate_python(value), mode="json")
+        run = run_id(trigger.graph, trigger.name, identity)
+        request = RunRequested(
+            run=run,
+            key=str(run),
+            at_ms=self._clock.now_ms(),
+            graph=trigger.graph,
+            definition=program.definition.hash,
+            input=await self._payloads.store(str(run), json),
+            digest=input_digest(json),
+            trigger=trigger.name,
+            trace=None if trace is None else trace.decode(),
+        )
+        headers = () if trace is None else (("traceparent", trace),)
+        return Outgoing(self._names.run_requests, str(run).encode(), codec.incoming.encode(request), headers)
+
+    async def _finished(self, trigger: Trigger, record: Record) -> tuple[Message, str, bytes | None] | None:
+        """The end of a run as a message, when it is one that the trigger waits for."""
+        if record.value is None:
+            return None
+        summary: Summary = codec.summaries.decode(record.value)
+        if summary.graph != trigger.topic or summary.status != trigger.status:
+            return None
+        adapter: TypeAdapter[Any] = trigger.adapter
+        if summary.status == "succeeded":
+            data = adapter.validate_python(await self._payloads.load(summary.output or NOTHING))
+        else:
+            data = None
+        message = Message(str(summary.run), f"beluga/{summary.graph}", dict(summary.tags), data)
+        trace = None if summary.trace is None else summary.trace.encode()
+        return message, digest("finished", str(summary.run), str(summary.ended_ms)), trace
+
+
+def _user(trigger: Trigger, what: str, function: Any, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401
+    """Call a user's function; whatever it raises is the event's fault or the function's, and never ours."""
+    try:
+        return function(*arguments, **named)
+    except Exception as error:  # noqa: BLE001 - user code may raise anything
+        message = f"{what} of trigger {trigger.name} raised {type(error).__name__}: {error}"
+        raise ExecutionFailed(message, trigger=trigger.name) from error

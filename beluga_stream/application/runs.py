@@ -1,0 +1,234 @@
+"""The engine's front desk: start runs, follow them, and send them signals, cancels and retries.
+
+Speaks JSON and ids; the typed client in `api` is a thin cover over it.
+"""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
+
+from ..domain.events import CancelRequested, RetryRequested, RunRequested, SignalReceived
+from ..domain.ids import GraphHash, RunId, run_id
+from ..domain.payload import NOTHING, Json
+from ..errors import InvalidInput, NotFound, RunFailed, RunRejected, TaskCanceled, TimedOut
+from ..ports.clock import Clock
+from ..ports.log import Appender, Outgoing, Reader
+from . import codec
+from .messages import Summary
+from .payloads import Payloads
+from .results import Chunk, Event, NodeChanged, Refill, RunChanged, RunReader, StartRejected
+from .starting import input_digest
+from .tails import Follower, Tails
+from .topics import Topics
+
+_STARTED_EARLIER_MS = 60_000
+
+
+class Runs:
+    """Starts and follows runs through the log."""
+
+    def __init__(
+        self,
+        *,
+        topics: Topics,
+        appender: Appender,
+        reader: Reader,
+        payloads: Payloads,
+        clock: Clock,
+        partition: Callable[[str], int],
+    ) -> None:
+        self._names = topics
+        self._appender = appender
+        self._reader = reader
+        self.payloads = payloads
+        self._clock = clock
+        self._partition = partition
+        self._tails = Tails(reader, topics.run_results)
+        self._mine: dict[RunId, tuple[Follower, str]] = {}
+
+    async def close(self) -> None:
+        await self._tails.close()
+
+    async def start(
+        self,
+        graph: str,
+        value: Json,
+        *,
+        definition: GraphHash | None = None,
+        idempotency_key: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        trace: str | None = None,
+    ) -> RunId:
+        """Request a run; returns its id once the request is durable. The same key is the same run."""
+        run = run_id(graph, "api", idempotency_key if idempotency_key is not None else secrets.token_hex(16))
+        digest = input_digest(value)
+        if run not in self._mine:
+            self._mine[run] = (await self._tails.follow(self._partition(run), run.encode()), digest)
+        request = RunRequested(
+            run=run,
+            key=str(run),
+            at_ms=self._clock.now_ms(),
+            graph=graph,
+            definition=definition,
+            input=await self.payloads.store(str(run), value),
+            digest=digest,
+            tags=dict(tags or {}),
+            trace=trace,
+        )
+        await self._send(self._names.run_requests, run, codec.incoming.encode(request), trace)
+        return run
+
+    async def cancel(self, run: RunId, reason: str = "") -> None:
+        event = CancelRequested(run=run, key=str(run), at_ms=self._clock.now_ms(), reason=reason)
+        await self._send(self._names.run_events, run, codec.incoming.encode(event))
+
+    async def retry(self, run: RunId) -> None:
+        event = RetryRequested(run=run, key=str(run), at_ms=self._clock.now_ms())
+        await self._send(self._names.run_events, run, codec.incoming.encode(event))
+
+    async def signal(self, run: RunId, signal: str, value: Json, *, id: str | None = None) -> None:  # noqa: A002 - the field's name
+        event = SignalReceived(
+            run=run,
+            key=str(run),
+            at_ms=self._clock.now_ms(),
+            signal=signal,
+            id=id or secrets.token_hex(8),
+            value=await self.payloads.store(str(run), value),
+        )
+        await self._send(self._names.run_events, run, codec.incoming.encode(event))
+
+    async def follow(self, run: RunId, *, after: str | None = None) -> AsyncIterator[Event]:
+        """The run's events from its beginning, or after a cursor, up to its end. Chunk values are JSON.
+
+        A run that this object has started is followed live without a look at the log.
+        """
+        partition = self._partition(run)
+        mine = self._mine.pop(run, None) if after is None else None
+        follower = mine[0] if mine is not None else await self._tails.follow(partition, run.encode())
+        start = None if mine is not None else await self._first_offset(run, partition, after)
+        seen = _offset(after, partition) if after is not None else -1
+        reader = RunReader()
+        try:
+            async with contextlib.aclosing(self._tails.records(partition, follower, start)) as records:
+                async for record in records:
+                    decoded = codec.results.decode(record.value)
+                    if decoded.run != run:
+                        continue
+                    for event in reader.read(decoded, f"{partition}-{record.offset}"):
+                        if record.offset > seen:
+                            async for whole in self._whole(event):
+                                yield whole
+                    if reader.ended:
+                        return
+        finally:
+            self._tails.leave(partition, follower)
+
+    async def result(self, run: RunId, *, timeout_seconds: float | None = None) -> Json:
+        """Wait for the run's end. Raises `RunFailed`, `TaskCanceled`, `RunRejected` or `TimedOut`."""
+        mine = self._mine.get(run)
+        digest = None if mine is None else mine[1]
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                async with contextlib.aclosing(self.follow(run)) as events:
+                    async for event in events:
+                        if isinstance(event, StartRejected) and digest in (None, event.digest):
+                            raise RunRejected(event.message, reason=event.code, run=run)
+                        if isinstance(event, RunChanged) and event.ended:
+                            return await self._outcome(run, event)
+        except TimeoutError as error:
+            raise TimedOut(f"run {run} did not end within {timeout_seconds:g} s; it goes on", run=run) from error
+        raise NotFound(f"the stream of run {run} ended before the run did", run=run)
+
+    async def outputs(self, run: RunId, node: str) -> Json:
+        """What a node has given. Raises `NotFound` when the run ended without it."""
+        async with contextlib.aclosing(self.follow(run)) as events:
+            async for event in events:
+                if isinstance(event, NodeChanged) and event.node == node and event.status == "succeeded":
+                    return await self.payloads.load(event.output or NOTHING)
+        raise NotFound(f"run {run} has no output of {node!r}", run=run, node=node)
+
+    async def summary(self, run: RunId) -> Summary | None:
+        """The newest summary of a run, from `beluga.runs`."""
+        partition = self._partition(run)
+        found = None
+        async for summary in self._summaries({partition}):
+            if summary.run == run:
+                found = summary
+        return found
+
+    async def summaries(self) -> list[Summary]:
+        """The newest summary of every run that `beluga.runs` still has, oldest start first."""
+        newest = {summary.run: summary async for summary in self._summaries(None)}
+        return sorted(newest.values(), key=lambda summary: summary.started_ms)
+
+    async def _summaries(self, partitions: set[int] | None) -> AsyncIterator[Summary]:
+        topic = self._names.runs
+        end = {p: at for p, at in (await self._reader.end(topic)).items() if partitions is None or p in partitions}
+        begin = {p: at for p, at in (await self._reader.beginning(topic)).items() if p in end and at < end[p]}
+        if not begin:
+            return
+        async for records in self._reader.read(topic, begin, until={p: end[p] for p in begin}):
+            for record in records:
+                if record.value is not None:
+                    yield codec.summaries.decode(record.value)
+
+    async def _outcome(self, run: RunId, event: RunChanged) -> Json:
+        if event.status == "succeeded":
+            return await self.payloads.load(event.output or NOTHING)
+        failure = event.failure
+        message = failure.message if failure is not None else event.status
+        if event.status == "cancelled":
+            raise TaskCanceled(f"run {run} was cancelled: {message}", run=run)
+        raise RunFailed(
+            f"run {run} failed: {message}. `beluga runs retry {run}` goes on from the failed nodes",
+            reason=failure.code if failure is not None else "execution_failed",
+            run=run,
+            node=None if failure is None else failure.node,
+            attempt=None if failure is None else failure.attempt,
+        )
+
+    async def _whole(self, event: Event) -> AsyncIterator[Event]:
+        if isinstance(event, Chunk):
+            yield replace(event, value=await self.payloads.load(event.value))
+        elif isinstance(event, Refill):
+            for seq, value in enumerate(await self.payloads.load(event.output)):
+                yield Chunk(
+                    cursor=event.cursor,
+                    node=event.node,
+                    attempt=event.attempt,
+                    incarnation=event.incarnation,
+                    seq=seq,
+                    value=value,
+                )
+        else:
+            yield event
+
+    async def _first_offset(self, run: RunId, partition: int, after: str | None) -> int:
+        """Where the run's first record may lie: statuses are folded from the start even after a cursor."""
+        begin = (await self._reader.beginning(self._names.run_results))[partition]
+        if after is not None and _offset(after, partition) + 1 < begin:
+            raise InvalidInput(
+                f"the cursor {after} is older than what {self._names.run_results} retains (from {partition}-{begin})",
+                run=run,
+            )
+        summary = await self.summary(run)
+        if summary is None:
+            return begin
+        found = await self._reader.at_time(self._names.run_results, summary.started_ms - _STARTED_EARLIER_MS)
+        return max(begin, found[partition])
+
+    async def _send(self, topic: str, run: RunId, value: bytes, trace: str | None = None) -> None:
+        headers = () if trace is None else (("traceparent", trace.encode()),)
+        await self._appender.append([Outgoing(topic, str(run).encode(), value, headers)])
+
+
+def _offset(cursor: str, partition: int) -> int:
+    """The offset in a cursor. Raises `InvalidInput` for a garbled one, or one of another run's partition."""
+    place, _, offset = cursor.partition("-")
+    if not (place.isdigit() and offset.isdigit()):
+        raise InvalidInput(f"{cursor!r} is no cursor: it must be `partition-offset`, as an event carried it")
+    if int(place) != partition:
+        raise InvalidInput(f"the cursor {cursor!r} belongs to another run: this one is on partition {partition}")
+    return int(offset)

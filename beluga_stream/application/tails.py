@@ -1,0 +1,137 @@
+"""One live reader for each partition of `beluga.run-results` in a process, however many runs are followed."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from ..errors import LogUnavailable
+from ..ports.log import Reader, Record
+
+_BUFFERED = 4_096
+"""Most records kept for one slow follower; past it, it reads the log again from where it was."""
+
+_START_SECONDS = 30.0
+
+
+@dataclass(eq=False, slots=True)
+class Follower:
+    """Somebody who wants the records of one key. `lagging` means that some were dropped."""
+
+    key: bytes
+    records: asyncio.Queue[Record | None] = field(default_factory=lambda: asyncio.Queue(_BUFFERED))
+    lagging: bool = False
+
+    def offer(self, record: Record | None) -> None:
+        try:
+            self.records.put_nowait(record)
+        except asyncio.QueueFull:
+            self.lagging = True
+
+
+class _Tail:
+    """Reads one partition from its end on, and hands each record to those who follow its key."""
+
+    def __init__(self, reader: Reader, topic: str, partition: int) -> None:
+        self._reader = reader
+        self._topic = topic
+        self._partition = partition
+        self.followers: dict[bytes, set[Follower]] = {}
+        self.position = -1
+        self._ready = asyncio.Event()
+        self._task = asyncio.create_task(self._run(), name=f"beluga-tail-{partition}")
+
+    async def ready(self) -> None:
+        """Wait until the tail has its position: what is appended after this reaches it."""
+        waiting = asyncio.create_task(self._ready.wait())
+        done, _ = await asyncio.wait(
+            {waiting, self._task}, timeout=_START_SECONDS, return_when=asyncio.FIRST_COMPLETED
+        )
+        waiting.cancel()
+        if self._task in done:
+            self._task.result()
+        if not done:
+            raise LogUnavailable(f"{self._topic}/{self._partition} could not be read: is the broker there?")
+
+    async def close(self) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        try:
+            self.position = (await self._reader.end(self._topic))[self._partition]
+            self._ready.set()
+            async for records in self._reader.read(self._topic, {self._partition: self.position}):
+                for record in records:
+                    self.position = record.offset + 1
+                    for follower in self.followers.get(record.key or b"", ()):
+                        follower.offer(record)
+        finally:
+            for followers in self.followers.values():
+                for follower in followers:
+                    follower.lagging = True
+                    follower.offer(None)
+
+
+class Tails:
+    """The tails of this process, opened when first needed."""
+
+    def __init__(self, reader: Reader, topic: str) -> None:
+        self._reader = reader
+        self._topic = topic
+        self._tails: dict[int, _Tail] = {}
+
+    async def close(self) -> None:
+        for tail in self._tails.values():
+            await tail.close()
+        self._tails.clear()
+
+    async def follow(self, partition: int, key: bytes) -> Follower:
+        """Get every record of the key that is appended from now on."""
+        tail = self._tails.get(partition)
+        if tail is None:
+            tail = self._tails[partition] = _Tail(self._reader, self._topic, partition)
+        await tail.ready()
+        follower = Follower(key)
+        tail.followers.setdefault(key, set()).add(follower)
+        return follower
+
+    def leave(self, partition: int, follower: Follower) -> None:
+        """Want no more."""
+        tail = self._tails.get(partition)
+        if tail is None:
+            return
+        followers = tail.followers.get(follower.key)
+        if followers is not None:
+            followers.discard(follower)
+            if not followers:
+                del tail.followers[follower.key]
+
+    async def records(
+        self, partition: int, follower: Follower, start: int | None
+    ) -> AsyncIterator[Record]:
+        """The key's records from `start` on (None: only what the follower gets live), for ever.
+
+        A follower that is too slow for its buffer reads the log again from where it was.
+        """
+        position = start
+        while True:
+            if position is not None:
+                end = (await self._reader.end(self._topic))[partition]
+                if position < end:
+                    async for records in self._reader.read(
+                        self._topic, {partition: position}, until={partition: end}
+                    ):
+                        for record in records:
+                            if record.key == follower.key:
+                                yield record
+                            position = record.offset + 1
+                    position = max(position, end)
+            while not follower.lagging or not follower.records.empty():
+                record_or_end = await follower.records.get()
+                if record_or_end is None:
+                    raise LogUnavailable(f"reading {self._topic}/{partition} ended: is the broker there?")
+                if position is None or record_or_end.offset >= position:
+                    yield record_or_end
+                    position = record_or_end.offset + 1
+            follower.lagging = False
+            position = position or 0
