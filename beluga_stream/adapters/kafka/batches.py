@@ -66,7 +66,9 @@ async def send_batches(producer: AIOKafkaProducer, records: Sequence[Outgoing]) 
             partition = _choose(record, counts[record.topic])
         groups.setdefault((record.topic, partition), []).append(index)
     positions: list[Position | None] = [None] * len(records)
-    sending = [_send_group(producer, target, indexes, records, positions) for target, indexes in groups.items()]
+    sending = [
+        _send_group(producer, target, indexes, records, positions) for target, indexes in groups.items()
+    ]
     if len(sending) == 1:
         await sending[0]
     else:

@@ -100,7 +100,9 @@ async def _stop(producer: AIOKafkaProducer) -> None:
         log.warning("a fenced producer did not stop cleanly: %r", error, extra={"action": "fence.stop"})
 
 
-async def broker_fences(connection: KafkaConnection, fence_id: str, probe: Outgoing, *, timeout: float = 5.0) -> bool:
+async def broker_fences(
+    connection: KafkaConnection, fence_id: str, probe: Outgoing, *, timeout: float = 5.0
+) -> bool:
     """Whether this broker really fences: a first producer must be refused after a second one started.
 
     `probe` is a record that both try to write; it must do no harm in the log.
@@ -117,7 +119,9 @@ async def broker_fences(connection: KafkaConnection, fence_id: str, probe: Outgo
     except Fenced:
         return True
     except LogUnavailable as error:
-        log.warning("the broker does not grant producer ids for fencing: %s", error, extra={"action": "fence.probe"})
+        log.warning(
+            "the broker does not grant producer ids for fencing: %s", error, extra={"action": "fence.probe"}
+        )
         return False
     finally:
         await asyncio.gather(first.stop(), second.stop())

@@ -7,7 +7,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from beluga_stream.adapters.kafka.connection import KafkaConnection
-from beluga_stream.adapters.kafka.topics import KafkaTopics
+from beluga_stream.adapters.kafka.admin import KafkaTopics
 from beluga_stream.errors import LogUnavailable, TopicMissing
 from beluga_stream.ports.log import Record
 
@@ -19,7 +19,9 @@ class KafkaReader:
     `timeout` (seconds) each question about offsets.
     """
 
-    def __init__(self, connection: KafkaConnection, *, max_records: int = 1000, timeout: float = 30.0) -> None:
+    def __init__(
+        self, connection: KafkaConnection, *, max_records: int = 1000, timeout: float = 30.0
+    ) -> None:
         self._connection = connection
         self._max_records = max_records
         self._timeout = timeout
@@ -59,7 +61,9 @@ class KafkaReader:
         if known is None:
             found = await self._topics.describe([topic])
             if topic not in found:
-                raise TopicMissing(f"topic {topic} does not exist: `beluga topics apply` creates it", topic=topic)
+                raise TopicMissing(
+                    f"topic {topic} does not exist: `beluga topics apply` creates it", topic=topic
+                )
             known = self._counts[topic] = found[topic]
         return known
 

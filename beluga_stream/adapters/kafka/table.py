@@ -113,7 +113,9 @@ class KafkaPartitionTable:
         The broker forgets a producer that was silent for a day, and with it the fence; then a process
         that slept longer could write again.
         """
-        self._claiming = asyncio.create_task(self._claim_again(), name=f"claim-{self._topic}-{self.partition}")
+        self._claiming = asyncio.create_task(
+            self._claim_again(), name=f"claim-{self._topic}-{self.partition}"
+        )
 
     async def close(self) -> None:
         """Drop the local copy and release the producer."""
@@ -132,13 +134,17 @@ class KafkaPartitionTable:
             except LogUnavailable as error:
                 # Kept in _failure: the next commit raises it and ends the process.
                 log.error(
-                    "could not renew the claim: %s", error, extra={"action": "table.claim", "partition": self.partition}
+                    "could not renew the claim: %s",
+                    error,
+                    extra={"action": "table.claim", "partition": self.partition},
                 )
 
     async def _write(self, changes: Sequence[Change]) -> int:
         if self._failure is not None:
             raise self._failure
-        records = [Outgoing(self._topic, key.encode(), value, partition=self.partition) for key, value in changes]
+        records = [
+            Outgoing(self._topic, key.encode(), value, partition=self.partition) for key, value in changes
+        ]
         try:
             positions = await self._producer.append(records)
         except LogUnavailable as error:
@@ -243,7 +249,9 @@ class KafkaTables:
                 count = await table.recover(self._connection, end)
         except (KafkaError, TimeoutError, OSError) as error:
             await table.close()
-            raise LogUnavailable(f"cannot recover partition {partition} of {self.topic}: {error!r}") from error
+            raise LogUnavailable(
+                f"cannot recover partition {partition} of {self.topic}: {error!r}"
+            ) from error
         except BaseException:
             await table.close()
             raise

@@ -1,0 +1,1 @@
+"""Faust: consumer groups, delivery in batches, ordered acknowledgement, and the table of runs."""

@@ -1,0 +1,149 @@
+"""A role as a Faust app: one consumer group, one agent that takes all that is queued."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import faust
+from faust.app.base import BootStrategy
+from faust.sensors import Monitor
+
+from beluga_stream.adapters.faust.delivery import RoleConsumer, RoleTransport
+from beluga_stream.adapters.faust.driver import RoleDriver
+from beluga_stream.adapters.faust.recovery import RoleTables
+from beluga_stream.adapters.faust.table import RunTable
+from beluga_stream.ports.log import PartitionTable, Role
+
+log = logging.getLogger(__name__)
+
+_QUEUE_BATCHES = 64
+_BATCH_RECORDS = 1000
+_TAKE_BATCHES = 16
+
+
+class SilentMonitor(Monitor):
+    """Measures nothing: Faust's monitor costs time at each event, and the engine has its own metrics."""
+
+    def _ignore(self, *args: Any, **kwargs: Any) -> None:
+        return None
+
+    on_message_in = on_stream_event_in = on_stream_event_out = on_message_out = _ignore
+    on_topic_buffer_full = on_table_get = on_tp_commit = track_tp_end_offset = _ignore
+
+
+class ConsumerOnly(BootStrategy):
+    """Starts no producer and no web server: roles write through the port, and listen nowhere."""
+
+    enable_kafka_producer = False
+    enable_web = False
+
+
+class RoleApp(faust.App):
+    """A Faust app whose records all go to one `Role`. Made by `role_app`."""
+
+    BootStrategy = ConsumerOnly
+
+    consumer: RoleConsumer
+
+    def __init__(self, driver: RoleDriver, **settings: Any) -> None:
+        super().__init__(driver.group, **settings)
+        self.driver = driver
+        driver.on_failure = self._end
+        self._room = asyncio.Event()
+        self._ending: set[asyncio.Task[None]] = set()
+        self.queue: Any = None
+        topic = self.topic(*driver.role.topics, key_type=bytes, value_type=bytes, acks=True, internal=False)
+        self.agent(topic, name="drive")(self._drive)
+
+    async def queue_has_room(self) -> None:
+        """Wait, a second at most, until the agent has taken something from its queue."""
+        self._room.clear()
+        try:
+            async with asyncio.timeout(1.0):
+                await self._room.wait()
+        except TimeoutError:
+            return
+
+    async def on_stop(self) -> None:
+        """Let the role finish or hand back, commit, then leave the group."""
+        if self._consumer is not None:
+            await self.driver.release(self.consumer.commit)
+        await super().on_stop()
+
+    async def on_shutdown(self) -> None:
+        """The consumer has stopped: nothing comes any more."""
+        await self.driver.role.close()
+        await super().on_shutdown()
+
+    async def _drive(self, stream: Any) -> None:
+        queue = self.queue = stream.channel.queue
+        driver = self.driver
+        async for event in stream.noack().events():
+            batches = [event.value]
+            while len(batches) < _TAKE_BATCHES and not queue.empty():
+                batches.append(queue.get_nowait().value)
+            self._room.set()
+            await driver.take(batches)
+
+    def _end(self, error: BaseException) -> None:
+        task = asyncio.ensure_future(self.crash(error))
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
+    def _new_transport(self) -> RoleTransport:
+        return RoleTransport(self.conf.broker_consumer, self)
+
+    def _create_directories(self) -> None:
+        """Nothing is kept in files."""
+
+
+def role_app(
+    role: Role,
+    *,
+    group: str,
+    broker: Mapping[str, Any],
+    instance: str | None = None,
+    runs: Mapping[int, PartitionTable] | None = None,
+    changelog: str | None = None,
+    max_pending: int = 64,
+    drain_timeout: float = 20.0,
+    commit_interval: float = 0.5,
+    session_timeout: float = 10.0,
+) -> RoleApp:
+    """The Faust app that drives `role` in the consumer group `group`.
+
+    `broker` is `KafkaConnection.faust_settings()`. `instance` makes the membership static: a process
+    that restarts under the same name within `session_timeout` causes no rebalance. `runs` with
+    `changelog` (the coordinator's `KafkaTables.opened` and `.topic`) gives the app its table of runs.
+    At most `max_pending` batches are taken and unsettled; `drain_timeout` bounds a release. Times are in
+    seconds. Create it where an event loop runs, start it with `await app.start()` or `host`.
+    """
+    driver = RoleDriver(role, group, max_pending=max_pending, drain_timeout=drain_timeout)
+    app = RoleApp(
+        driver,
+        **broker,
+        autodiscover=False,
+        broker_commit_every=None,
+        broker_commit_interval=commit_interval,
+        broker_heartbeat_interval=session_timeout / 3.3,
+        broker_max_poll_records=_BATCH_RECORDS,
+        broker_rebalance_timeout=60.0,
+        broker_session_timeout=session_timeout,
+        consumer_auto_offset_reset="earliest",
+        consumer_group_instance_id=f"{group}-{instance}" if instance else None,
+        datadir=Path(f"{group}-data"),
+        Monitor=SilentMonitor,
+        stream_buffer_maxsize=_QUEUE_BATCHES,
+        stream_recovery_delay=0.0,
+        # The driver waits for what is unsettled, in order and within a bound; Faust's own wait has none.
+        stream_wait_empty=False,
+        TableManager=RoleTables,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        web_enabled=False,
+    )
+    if runs is not None and changelog is not None:
+        app.tables.add(RunTable(app, opened=runs, changelog=changelog))
+    return app

@@ -1,0 +1,229 @@
+"""Delivery in batches: one Faust event is all that one fetch brought of one partition.
+
+Stock delivery spends four asyncio tasks and some 130 microseconds on every record; this is most of
+what Faust costs. Everything that leans on the insides of Faust's consumer is here and in
+`recovery.py`; tests/contract/test_faust_internals.py fails when a new version changes them.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import aiokafka
+from aiokafka import OffsetAndMetadata, TopicPartition
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from faust.transport.drivers import aiokafka as driver_module
+from faust.types import TP
+from faust.types.tuples import Message
+from mode import Service
+
+from beluga_stream.adapters.faust.assignor import NumberAssignor
+from beluga_stream.adapters.faust.driver import Batch, RoleDriver
+
+if TYPE_CHECKING:
+    from beluga_stream.adapters.faust.app import RoleApp
+
+log = logging.getLogger(__name__)
+
+_FETCH_WAIT_MS = 50
+_POLL_MS = 1000
+
+
+class LoopConsumer(driver_module.AIOKafkaConsumerThread):
+    """Faust's consumer "thread", run on the app's own loop: no queue and no wake-up between the two.
+
+    Heartbeats share that loop, so nothing on it may block for seconds.
+    """
+
+    wait_for_shutdown = False
+
+    def __init__(self, consumer: Any, *, loop: asyncio.AbstractEventLoop, **kwargs: Any) -> None:
+        super().__init__(consumer, loop=loop, thread_loop=loop, **kwargs)
+
+    # What ServiceThread overrides for the sake of its thread goes back to what a Service does.
+    start = Service.start
+    stop = Service.stop
+    maybe_start = Service.maybe_start
+    crash = Service.crash
+    _stopped_set = Service._stopped_set
+    set_shutdown = Service.set_shutdown
+    _stop_children = Service._stop_children
+    _stop_futures = Service._stop_futures
+    _stop_exit_stacks = Service._stop_exit_stacks
+
+    @Service.task
+    async def _thread_keepalive(self) -> None:
+        """There is no thread to keep awake."""
+
+    async def on_stop(self) -> None:
+        """Leave the group and disconnect."""
+        consumer = self._consumer
+        if consumer is not None:
+            await consumer.stop()
+
+    async def call_thread(self, fun: Any, *args: Any, **kwargs: Any) -> Any:
+        """Call it here: `subscribe` is a plain function, the others are coroutines."""
+        result = fun(*args, **kwargs)
+        return await result if asyncio.iscoroutine(result) else result
+
+    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
+        conf = self.app.conf
+        return aiokafka.AIOKafkaConsumer(
+            client_id=conf.broker_client_id,
+            group_id=conf.id,
+            group_instance_id=conf.consumer_group_instance_id,
+            bootstrap_servers=driver_module.server_list(transport.url, transport.default_port),
+            partition_assignment_strategy=[NumberAssignor()],
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_poll_records=conf.broker_max_poll_records,
+            max_poll_interval_ms=int(conf.broker_max_poll_interval * 1000),
+            max_partition_fetch_bytes=conf.consumer_max_fetch_size,
+            # Faust's 1500 ms would hold up every partition that an in-flight fetch left out.
+            fetch_max_wait_ms=_FETCH_WAIT_MS,
+            request_timeout_ms=int(conf.broker_request_timeout * 1000),
+            check_crcs=conf.broker_check_crcs,
+            session_timeout_ms=int(conf.broker_session_timeout * 1000),
+            rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
+            heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
+            metadata_max_age_ms=conf.consumer_metadata_max_age_ms,
+            connections_max_idle_ms=conf.consumer_connections_max_idle_ms,
+            **driver_module.credentials_to_aiokafka_auth(conf.broker_credentials, conf.ssl_context),
+        )
+
+
+class RoleConsumer(driver_module.Consumer):
+    """Puts whole batches on the channel of the app's one agent, and commits what the driver settled."""
+
+    app: "RoleApp"
+    _thread: LoopConsumer
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._committing = asyncio.Lock()
+
+    @property
+    def driver(self) -> RoleDriver:
+        return self.app.driver
+
+    def _new_consumer_thread(self) -> LoopConsumer:
+        return LoopConsumer(self, loop=self.loop, beacon=self.beacon)
+
+    async def _drain_messages(self, fetcher: Service) -> None:
+        driver = self.driver
+        try:
+            while not (self.should_stop or fetcher.should_stop):
+                if not driver.delivering.is_set():
+                    # wait_for_stopped ends when the service does.
+                    await self.wait_for_stopped(driver.delivering)
+                    continue
+                epoch = driver.epoch
+                fetched = await self._thread._ensure_consumer().getmany(
+                    timeout_ms=_POLL_MS, max_records=self.app.conf.broker_max_poll_records
+                )
+                if driver.epoch == epoch:
+                    await self._deliver(fetched, epoch)
+                elif fetched and driver.delivering.is_set():
+                    # This fetch began before a rebalance and ended after it. What it brought is dropped,
+                    # so the position goes back to where the new ownership begins.
+                    await self.perform_seek()
+        except self.consumer_stopped_errors:
+            if not self.app.should_stop:
+                raise
+        except asyncio.CancelledError:
+            if not self.app.should_stop:
+                raise
+        except Exception as error:
+            driver.fail(error)
+
+    async def _deliver(self, fetched: Mapping[TopicPartition, list[Any]], epoch: int) -> None:
+        for target, records in fetched.items():
+            last = records[-1]
+            tp = TP(target.topic, target.partition)
+            message = Message(
+                last.topic,
+                last.partition,
+                last.offset,
+                last.timestamp / 1000,
+                last.timestamp_type,
+                None,
+                None,
+                None,
+                None,
+                tp=tp,
+                generation_id=self.app.consumer_generation_id,
+            )
+            event = self.app.create_event(None, Batch(tp, epoch, records), None, message)
+            if not await self._put(event, epoch):
+                return
+
+    async def _put(self, event: Any, epoch: int) -> bool:
+        """Wait for a place in the agent's queue; False when the ownership ended meanwhile."""
+        queue = self.app.queue
+        while queue.full():
+            if self.driver.epoch != epoch or self.should_stop:
+                return False
+            await self.app.queue_has_room()
+        if self.driver.epoch != epoch:
+            return False
+        queue.put_nowait(event)
+        return True
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Let the role give up first, and commit while the old assignment still allows it.
+
+        Stock Faust drops its acknowledgements before it commits them (faust #502).
+        """
+        await self.driver.release(self.commit)
+        await super().on_partitions_revoked(revoked)
+
+    async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
+        """Commit what is settled. Failing is no error: the records come again."""
+        async with self._committing:
+            offsets = self.driver.acks.to_commit()
+            if not offsets:
+                return False
+            try:
+                async with asyncio.timeout(self.app.conf.broker_request_timeout):
+                    await self._thread._ensure_consumer().commit(
+                        {
+                            TopicPartition(tp.topic, tp.partition): OffsetAndMetadata(o, "")
+                            for tp, o in offsets.items()
+                        }
+                    )
+            except (CommitFailedError, IllegalStateError) as error:
+                # The group has moved on without this member: its rejoin follows.
+                log.warning(
+                    "%s could not commit: %s", self.driver.group, error, extra={"action": "role.commit"}
+                )
+                return False
+            except (KafkaError, TimeoutError, OSError) as error:
+                log.warning("%s commits later: %r", self.driver.group, error, extra={"action": "role.commit"})
+                return False
+            self.driver.acks.committed(offsets)
+            return True
+
+    @Service.task
+    async def _commit_handler(self) -> None:
+        while not self.should_stop:
+            await self.sleep(self.commit_interval)
+            await self.commit()
+
+    @Service.task
+    async def _commit_livelock_detector(self) -> None:
+        """Faust's detector needs its monitor, which costs time at each event; ours is elsewhere (lag)."""
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """See `_commit_livelock_detector`."""
+
+
+class RoleTransport(driver_module.Transport):
+    """The transport of a role app."""
+
+    Consumer = RoleConsumer
+
+
+def partition_numbers(assigned: Iterable[TP]) -> frozenset[int]:
+    """The numbers among these partitions of all topics."""
+    return frozenset(tp.partition for tp in assigned)
