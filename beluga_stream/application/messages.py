@@ -17,11 +17,10 @@ from ..domain.payload import Payload
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """One bound parameter of a dispatched node. `item` picks one element of a list that was too long to cut up."""
+    """One bound parameter of a dispatched node."""
 
     name: str
     payload: Payload
-    item: int | None = None
     mode: EdgeMode = EdgeMode.VALUE
 
 

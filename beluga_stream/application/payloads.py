@@ -4,7 +4,7 @@ from collections import OrderedDict
 
 import orjson
 
-from ..domain.payload import INLINE_LIMIT_BYTES, Gathered, Inline, Json, Paged, Payload, Stored
+from ..domain.payload import INLINE_LIMIT_BYTES, Gathered, Inline, Json, Paged, Payload, Picked, Stored
 from ..errors import NotSerializable
 from ..ports.blobs import Blobs
 
@@ -46,6 +46,9 @@ class Payloads:
                     return await self.load(items[item])
                 values = [await self.load(part) for part in items]
                 return values if names is None else dict(zip(names, values, strict=True))
+            case Picked(source, index):
+                value = await self.load(source, index)
+                return value if item is None else value[item]
             case Paged(pages):
                 if item is not None:
                     return await self._paged_item(payload, item)

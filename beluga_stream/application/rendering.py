@@ -1,6 +1,7 @@
 """Commands as records: what the reducer decided, with the values from the run's state, ready to append."""
 
 from collections.abc import Iterable
+from typing import Literal
 
 from ..domain.commands import (
     BroadcastCancel,
@@ -25,7 +26,7 @@ from ..domain.events import (
 )
 from ..domain.flow import carried, is_taken
 from ..domain.ids import INPUT, NodeKey, RunId, digest, index_of, node_of
-from ..domain.payload import NOTHING, Gathered, Inline, Payload
+from ..domain.payload import NOTHING, Gathered, Inline, Payload, Picked
 from ..domain.plan import Plan
 from ..domain.state import NODE_ENDED, NodeStatus, RunState, RunStatus
 from ..ports.log import Outgoing
@@ -75,7 +76,9 @@ class Renderer:
                             self._out(self._topics.node_ready(queue), state, codec.node_ready.encode(work))
                         )
                 case StartChild():
-                    records.append(self._start_child(plan, state, command, at_ms))
+                    if plan is not None:
+                        request = start_child(plan, state, command, at_ms)
+                        records.append(self._event(request.key, codec.incoming.encode(request), state))
                 case RetryChild(_, child):
                     event = RetryRequested(run=child, key=_key_of(child), at_ms=at_ms)
                     records.append(self._event(event.key, codec.incoming.encode(event), state))
@@ -96,7 +99,8 @@ class Renderer:
                     )
                 case NotifyParent():
                     if state.parent is not None:
-                        records.append(self._notify(state, state.parent, at_ms))
+                        told = child_finished(state, state.parent, at_ms)
+                        records.append(self._event(told.key, codec.incoming.encode(told), state))
         if status is not None and state.page is None:
             records.append(self._summary(state, status))
         if shown or status is not None:
@@ -111,46 +115,6 @@ class Renderer:
 
     def _event(self, key: str, value: bytes, state: RunState) -> Outgoing:
         return Outgoing(self._topics.run_events, key.encode(), value, _trace(state))
-
-    def _start_child(self, plan: Plan | None, state: RunState, command: StartChild, at_ms: int) -> Outgoing:
-        assert plan is not None, "a run that starts children has a definition"
-        node = plan.nodes[node_of(command.node)]
-        parent = Parent(state.run, state.key, command.node)
-        is_page = node.kind is NodeKind.MAP and ":" in command.node
-        arguments = _arguments(plan, state, command.node)
-        payload = arguments[0].payload if arguments else NOTHING
-        request = RunRequested(
-            run=command.child,
-            key=state.key if is_page else str(command.child),
-            at_ms=at_ms,
-            graph=state.graph if is_page else str(node.child_name),
-            definition=state.definition if is_page else node.child,
-            input=payload,
-            digest=digest(str(command.child)),
-            trigger="parent",
-            tags=state.tags,
-            trace=state.trace,
-            parent=parent,
-            page=_page(command.node) if is_page else None,
-        )
-        return self._event(request.key, codec.incoming.encode(request), state)
-
-    def _notify(self, state: RunState, parent: Parent, at_ms: int) -> Outgoing:
-        ended = ChildFinished(
-            run=parent.run,
-            key=parent.key,
-            at_ms=at_ms,
-            node=parent.node,
-            child=state.run,
-            status="succeeded"
-            if state.status is RunStatus.SUCCEEDED
-            else "failed"
-            if state.status is RunStatus.FAILED
-            else "cancelled",
-            output=state.output,
-            failure=state.failure,
-        )
-        return self._event(parent.key, codec.incoming.encode(ended), state)
 
     def _summary(self, state: RunState, status: RunChange) -> Outgoing:
         summary = Summary(
@@ -195,6 +159,48 @@ def node_ready(plan: Plan, state: RunState, command: DispatchNode, at_ms: int) -
     )
 
 
+def start_child(plan: Plan, state: RunState, command: StartChild, at_ms: int) -> RunRequested:
+    """The request for a subgraph, a map item's graph or a page."""
+    node = plan.nodes[node_of(command.node)]
+    is_page = node.kind is NodeKind.MAP and ":" in command.node
+    arguments = _arguments(plan, state, command.node)
+    return RunRequested(
+        run=command.child,
+        key=state.key if is_page else str(command.child),
+        at_ms=at_ms,
+        graph=state.graph if is_page else str(node.child_name),
+        definition=state.definition if is_page else node.child,
+        input=arguments[0].payload if arguments else NOTHING,
+        digest=digest(str(command.child)),
+        trigger="parent",
+        tags=state.tags,
+        trace=state.trace,
+        parent=Parent(state.run, state.key, command.node),
+        page=_page(command.node) if is_page else None,
+    )
+
+
+_ENDED_AS: dict[RunStatus, Literal["succeeded", "failed", "cancelled"]] = {
+    RunStatus.SUCCEEDED: "succeeded",
+    RunStatus.FAILED: "failed",
+    RunStatus.CANCELLED: "cancelled",
+}
+
+
+def child_finished(state: RunState, parent: Parent, at_ms: int) -> ChildFinished:
+    """What a run that has ended tells the one that started it."""
+    return ChildFinished(
+        run=parent.run,
+        key=parent.key,
+        at_ms=at_ms,
+        node=parent.node,
+        child=state.run,
+        status=_ENDED_AS[state.status],
+        output=state.output,
+        failure=state.failure,
+    )
+
+
 def _arguments(plan: Plan, state: RunState, key: NodeKey) -> tuple[Argument, ...]:
     """What the taken edges hand to a node; for a map item its item, for a later loop pass the last output."""
     name = node_of(key)
@@ -221,18 +227,17 @@ def _arguments(plan: Plan, state: RunState, key: NodeKey) -> tuple[Argument, ...
         if before is None:
             return arguments
         return (Argument(first.name, before.output or NOTHING), *rest)
-    payload, item = _item(first.payload, index_of(key))
-    return (Argument(first.name, payload, item), *rest)
+    return (Argument(first.name, _item(first.payload, index_of(key))), *rest)
 
 
-def _item(payload: Payload, index: int) -> tuple[Payload, int | None]:
+def _item(payload: Payload, index: int) -> Payload:
     match payload:
         case Inline(value):
-            return Inline(value[index]), None
+            return Inline(value[index])
         case Gathered(items):
-            return items[index], None
+            return items[index]
         case _:
-            return payload, index
+            return Picked(payload, index)
 
 
 def _undo_arguments(plan: Plan, state: RunState, key: NodeKey) -> tuple[Argument, ...]:

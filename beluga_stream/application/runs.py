@@ -6,7 +6,7 @@ Speaks JSON and ids; the typed client in `api` is a thin cover over it.
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import replace
 
 from ..domain.events import CancelRequested, RetryRequested, RunRequested, SignalReceived
@@ -24,6 +24,8 @@ from .tails import Follower, Tails
 from .topics import Topics
 
 _STARTED_EARLIER_MS = 60_000
+_FOLLOWED_FROM_START = 10_000
+"""Most runs that are followed from their start on without anybody reading them yet; older ones are read from the log."""
 
 
 class Runs:
@@ -66,6 +68,9 @@ class Runs:
         digest = input_digest(value)
         if run not in self._mine:
             self._mine[run] = (await self._tails.follow(self._partition(run), run.encode()), digest)
+            if len(self._mine) > _FOLLOWED_FROM_START:
+                oldest = next(iter(self._mine))
+                self._tails.leave(self._partition(oldest), self._mine.pop(oldest)[0])
         request = RunRequested(
             run=run,
             key=str(run),
@@ -99,7 +104,7 @@ class Runs:
         )
         await self._send(self._names.run_events, run, codec.incoming.encode(event))
 
-    async def follow(self, run: RunId, *, after: str | None = None) -> AsyncIterator[Event]:
+    async def follow(self, run: RunId, *, after: str | None = None) -> AsyncGenerator[Event, None]:
         """The run's events from its beginning, or after a cursor, up to its end. Chunk values are JSON.
 
         A run that this object has started is followed live without a look at the log.

@@ -1,7 +1,7 @@
 """One live reader for each partition of `beluga.run-results` in a process, however many runs are followed."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 
 from ..errors import LogUnavailable
@@ -108,7 +108,7 @@ class Tails:
 
     async def records(
         self, partition: int, follower: Follower, start: int | None
-    ) -> AsyncIterator[Record]:
+    ) -> AsyncGenerator[Record, None]:
         """The key's records from `start` on (None: only what the follower gets live), for ever.
 
         A follower that is too slow for its buffer reads the log again from where it was.

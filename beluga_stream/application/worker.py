@@ -309,7 +309,7 @@ class Worker:
         values: dict[str, Json] = {}
         for argument in work.arguments:
             name = argument.name or handler.parameters[-1].name
-            values[name] = await self._payloads.load(argument.payload, argument.item)
+            values[name] = await self._payloads.load(argument.payload)
         return values
 
     def _context(self, execution: _Execution) -> Context:

@@ -57,7 +57,16 @@ class Paged:
     kind: Literal["paged"] = "paged"
 
 
-Payload: TypeAlias = Annotated[Inline | Stored | Gathered | Paged, Field(discriminator="kind")]
+@dataclass(frozen=True, slots=True)
+class Picked:
+    """One item of a list that is too long to be cut up here."""
+
+    source: "Payload"
+    index: int
+    kind: Literal["picked"] = "picked"
+
+
+Payload: TypeAlias = Annotated[Inline | Stored | Gathered | Paged | Picked, Field(discriminator="kind")]
 
 NOTHING = Inline(None)
 
@@ -73,6 +82,8 @@ def length_of(payload: Payload) -> int | None:
             return len(items) if names is None else None
         case Paged():
             return payload.length
+        case Picked():
+            return None
 
 
 def gather(items: Sequence[Payload], names: Sequence[str] | None = None) -> Payload:

@@ -1,0 +1,1 @@
+"""Ports on file systems, local or remote, through fsspec."""

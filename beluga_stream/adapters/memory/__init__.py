@@ -1,0 +1,1 @@
+"""Ports kept in this process: for the local engine and for tests."""

@@ -1,0 +1,354 @@
+"""The local shell: runs graphs in this process, without a broker, by the same reducer and the same executions.
+
+Values pass through JSON as they would on Kafka, so that nothing works here and fails there. Nodes that
+are ready run beside each other. When the caller goes away, everything that runs is cancelled and
+awaited: no task is left.
+"""
+
+import asyncio
+import heapq
+import itertools
+import logging
+import secrets
+import time
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from ..domain.commands import (
+    BroadcastCancel,
+    CancelChild,
+    DispatchNode,
+    NotifyParent,
+    PublishNode,
+    PublishRun,
+    RejectRun,
+    RetryChild,
+    StartChild,
+)
+from ..domain.events import (
+    CancelRequested,
+    NodeFailed,
+    NodeSucceeded,
+    RetryRequested,
+    RunRequested,
+    SignalReceived,
+    TimerFired,
+)
+from ..domain.events import Event as Happened
+from ..domain.ids import GraphHash, Incarnation, RunId
+from ..domain.payload import NOTHING, Inline, Json
+from ..domain.plan import Plan
+from ..domain.reducer import reduce
+from ..domain.state import RunState, Timer
+from ..errors import InvalidInput, InvalidState, RunFailed, TaskCanceled
+from ..ports.handlers import Handler, Program
+from .context import Context
+from .execution import Completed, Executions, ResourceFactory
+from .messages import NodeReady
+from .payloads import Payloads
+from .rendering import child_finished, node_ready, start_child
+from .results import Chunk, Event, NodeChanged, RunChanged
+
+log = logging.getLogger("beluga_stream.local")
+
+_CHUNKS_WAITING = 1_024
+
+
+class _NoBlobs:
+    """Local values never leave the process, so none is too long to be inline."""
+
+    async def put(self, owner: str, data: bytes) -> str:
+        raise InvalidState("the local engine stores nothing")
+
+    async def get(self, ref: str) -> bytes:
+        raise InvalidState("the local engine stores nothing")
+
+    async def delete_owner(self, owner: str) -> None:
+        raise InvalidState("the local engine stores nothing")
+
+
+class LocalEngine:
+    """Runs programs here."""
+
+    def __init__(self, *, open_resource: ResourceFactory | None = None) -> None:
+        self._open_resource = open_resource
+
+    async def invoke(
+        self, program: Program, value: Any, *, signals: Mapping[str, Json] | None = None  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401 - the graph's own types
+        """The output for one input. Raises `InvalidInput` and `RunFailed`."""
+        ended: RunChanged | None = None
+        async for event in self._follow(program, value, signals or {}):
+            if isinstance(event, RunChanged) and event.ended:
+                ended = event
+        assert ended is not None, "every run ends"
+        if ended.status == "succeeded":
+            output = await Payloads(_NoBlobs()).load(ended.output or NOTHING)
+            return program.output.validate_python(output)
+        failure = ended.failure
+        message = failure.message if failure is not None else ended.status
+        if ended.status == "cancelled":
+            raise TaskCanceled(message)
+        raise RunFailed(
+            f"graph {program.definition.name!r} failed: {message}",
+            reason=failure.code if failure is not None else "execution_failed",
+            node=None if failure is None else failure.node,
+            attempt=None if failure is None else failure.attempt,
+        )
+
+    async def stream(
+        self, program: Program, value: Any, *, signals: Mapping[str, Json] | None = None  # noqa: ANN401
+    ) -> AsyncGenerator[Event, None]:
+        """Everything that happens in the run, chunks as they come, up to its end."""
+        async for event in self._follow(program, value, signals or {}):
+            yield event
+
+    async def _follow(
+        self, program: Program, value: Any, signals: Mapping[str, Json]  # noqa: ANN401
+    ) -> AsyncGenerator[Event, None]:
+        run = _LocalRun(program, Executions(open_resource=self._open_resource))
+        try:
+            run.begin(value, signals)
+            while (event := await run.next_event()) is not None:
+                yield event
+        finally:
+            await run.close()
+
+
+class _LocalRun:
+    """One run with all its children: a queue of events, a heap of timers, a task for each execution."""
+
+    def __init__(self, program: Program, executions: Executions) -> None:
+        self._programs: dict[GraphHash, Program] = {}
+        self._plans: dict[GraphHash, Plan] = {}
+        self._learn(program)
+        self._program = program
+        self._executions = executions
+        self._payloads = Payloads(_NoBlobs(), inline_limit_bytes=1 << 62)
+        self._states: dict[RunId, RunState] = {}
+        self._root = RunId(secrets.token_hex(16))
+        self._tasks: dict[tuple[RunId, str], asyncio.Task[None]] = {}
+        self._timers: list[tuple[int, int, Timer]] = []
+        self._numbers = itertools.count()
+        self._happened: asyncio.Queue[Happened | Event] = asyncio.Queue(_CHUNKS_WAITING)
+        self._shown: list[Event] = []
+        self._ended = False
+
+    def begin(self, value: Any, signals: Mapping[str, Json]) -> None:  # noqa: ANN401
+        """Check the input and start. Raises `InvalidInput`."""
+        name = self._program.definition.name
+        try:
+            json = self._program.input.dump_python(self._program.input.validate_python(value), mode="json")
+        except ValidationError as error:
+            raise InvalidInput(f"the input does not fit graph {name!r}: {error}", graph=name) from error
+        self._apply(
+            RunRequested(
+                run=self._root,
+                key=str(self._root),
+                at_ms=_now_ms(),
+                graph=name,
+                definition=self._program.definition.hash,
+                input=Inline(json),
+                digest="local",
+            )
+        )
+        for number, (signal, content) in enumerate(signals.items()):
+            self._apply(
+                SignalReceived(
+                    run=self._root,
+                    key=str(self._root),
+                    at_ms=_now_ms(),
+                    signal=signal,
+                    id=str(number),
+                    value=Inline(content),
+                )
+            )
+
+    async def next_event(self) -> Event | None:
+        """What happens next; None after the run's end."""
+        while not self._shown:
+            if self._ended:
+                return None
+            happened = await self._wait()
+            if isinstance(happened, Event):
+                self._shown.append(happened)
+            elif happened is not None:
+                self._apply(happened)
+        return self._shown.pop(0)
+
+    async def close(self) -> None:
+        """Cancel and await what is still running, then release the resources."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._executions.close()
+
+    def _learn(self, program: Program) -> None:
+        found = program.definition.hash
+        self._programs[found] = program
+        self._plans[found] = Plan(program.definition)
+        for child in program.children.values():
+            self._learn(child)
+
+    async def _wait(self) -> Happened | Event | None:
+        """The next event, or None when a timer was due instead."""
+        timeout = None
+        if self._timers:
+            timeout = max(0.0, (self._timers[0][0] - _now_ms()) / 1000)
+        try:
+            async with asyncio.timeout(timeout):
+                return await self._happened.get()
+        except TimeoutError:
+            self._fire()
+            return None
+
+    def _fire(self) -> None:
+        while self._timers and self._timers[0][0] <= _now_ms():
+            _, _, timer = heapq.heappop(self._timers)
+            self._apply(
+                TimerFired(
+                    run=timer.run,
+                    key=str(timer.run),
+                    at_ms=_now_ms(),
+                    node=timer.node,
+                    attempt=timer.attempt,
+                    due_ms=timer.due_ms,
+                )
+            )
+
+    def _apply(self, event: Happened) -> None:
+        """Reduce, then do what was decided; child runs are reduced in the same turn."""
+        todo: list[Happened] = [event]
+        while todo:
+            event = todo.pop(0)
+            state = self._states.get(event.run)
+            if isinstance(event, RunRequested):
+                plan: Plan | None = self._plans[event.definition or self._program.definition.hash]
+            else:
+                plan = None if state is None or state.definition is None else self._plans[state.definition]
+            decision = reduce(plan, state, event)
+            if decision is None:
+                continue
+            self._states[event.run] = decision.state
+            for timer in decision.timers:
+                heapq.heappush(self._timers, (timer.due_ms, next(self._numbers), timer))
+            for command in decision.commands:
+                self._do(plan, decision.state, command, todo)
+
+    def _do(self, plan: Plan | None, state: RunState, command: object, todo: list[Happened]) -> None:
+        match command:
+            case DispatchNode() if plan is not None:
+                work = node_ready(plan, state, command, _now_ms())
+                if work is not None:
+                    self._dispatch(work)
+            case StartChild() if plan is not None:
+                todo.append(start_child(plan, state, command, _now_ms()))
+            case CancelChild(_, child):
+                todo.append(CancelRequested(run=child, key=str(child), at_ms=_now_ms()))
+            case RetryChild(_, child):
+                todo.append(RetryRequested(run=child, key=str(child), at_ms=_now_ms()))
+            case NotifyParent():
+                if state.parent is not None:
+                    todo.append(child_finished(state, state.parent, _now_ms()))
+            case BroadcastCancel(_, attempts):
+                self._stop(state.run, attempts)
+            case PublishNode() if state.run == self._root:
+                self._show_node(state, command)
+            case PublishRun() if state.run == self._root:
+                self._shown.append(
+                    RunChanged(cursor="", status=command.status, output=state.output, failure=state.failure)
+                )
+                self._ended = state.ended
+            case PublishNode() | PublishRun() | RejectRun() | _:
+                pass
+
+    def _show_node(self, state: RunState, command: PublishNode) -> None:
+        node = state.nodes[command.node]
+        self._shown.append(
+            NodeChanged(
+                cursor="",
+                node=command.node,
+                status=command.status,
+                attempt=command.attempt,
+                output=node.output if command.status == "succeeded" else None,
+                failure=node.failure,
+            )
+        )
+
+    def _dispatch(self, work: NodeReady) -> None:
+        key = (work.run, f"{work.node}/{work.attempt}")
+        self._tasks[key] = asyncio.create_task(self._execute(work), name=f"beluga-{work.node}")
+        self._tasks[key].add_done_callback(lambda _: self._tasks.pop(key, None))
+
+    def _stop(self, run: RunId, attempts: tuple[str, ...]) -> None:
+        for (of_run, attempt), task in tuple(self._tasks.items()):
+            if of_run == run and (not attempts or attempt in attempts):
+                task.cancel()
+
+    async def _execute(self, work: NodeReady) -> None:
+        program = self._programs[work.definition]
+        handler: Handler | None = program.handlers[work.name]
+        if work.role != "handler" and handler is not None:
+            handler = handler.fallback if work.role == "fallback" else handler.compensate
+        assert handler is not None, "a program has the code of its nodes"
+        incarnation = Incarnation(secrets.token_hex(6))
+        context = Context(
+            run_id=str(work.root),
+            graph=work.graph,
+            node=work.node,
+            attempt=work.attempt,
+            incarnation=incarnation,
+            idempotency_key=f"{work.root}/{work.node}",
+        )
+        values = {
+            argument.name or handler.parameters[-1].name: await self._payloads.load(argument.payload)
+            for argument in work.arguments
+        }
+        numbers = itertools.count()
+
+        async def emit(chunk: Json) -> None:
+            if work.root == self._root:
+                await self._happened.put(
+                    Chunk(
+                        cursor="",
+                        node=work.node,
+                        attempt=work.attempt,
+                        incarnation=incarnation,
+                        seq=next(numbers),
+                        value=chunk,
+                    )
+                )
+
+        result = await self._executions.run(handler, values, context, timeout_ms=work.timeout_ms, emit=emit)
+        if isinstance(result, Completed):
+            outcome: Happened = NodeSucceeded(
+                run=work.run,
+                key=work.key,
+                at_ms=_now_ms(),
+                node=work.node,
+                attempt=work.attempt,
+                incarnation=incarnation,
+                output=Inline(result.output),
+                branches=result.branches,
+                chunks=result.chunks,
+                done=result.done,
+            )
+        else:
+            outcome = NodeFailed(
+                run=work.run,
+                key=work.key,
+                at_ms=_now_ms(),
+                node=work.node,
+                attempt=work.attempt,
+                incarnation=incarnation,
+                failure=result.failure,
+                retryable=result.retryable,
+            )
+        await self._happened.put(outcome)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
