@@ -1,0 +1,116 @@
+"""Several role apps inside one ordinary Faust app: what `faust -A beluga_stream worker` starts."""
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import faust
+from faust.app.base import BootStrategy
+from mode import Service
+
+from beluga_stream.adapters.faust.app import RoleApp
+from beluga_stream.errors import InvalidState
+
+log = logging.getLogger(__name__)
+
+RoleApps = Callable[[], AbstractAsyncContextManager[Sequence[RoleApp]]]
+"""Opens clients, topics and stores on the running loop, yields the apps to run, and closes all after."""
+
+_LAST_RESORT_SECONDS = 30.0
+_EXIT_CODE = 70
+
+
+class HostBoot(BootStrategy):
+    """Leaves out what the ordinary app has no use for.
+
+    Without agents it would subscribe to nothing, and wait for an assignment that never comes.
+    """
+
+    def _should_enable_kafka_consumer(self) -> bool:
+        return bool(self.app.agents) or bool(self.app.tables) or len(self.app.topics) > 0
+
+
+class RoleHost(Service):
+    """Runs the role apps as long as the ordinary app runs; when one of them ends, ends the process."""
+
+    def __init__(self, app: faust.App, role_apps: RoleApps, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.app = app
+        self._open = role_apps
+        self._stack = AsyncExitStack()
+        self._apps: Sequence[RoleApp] = ()
+
+    async def on_start(self) -> None:
+        """Start all, at the same time: each waits for its group."""
+        self._apps = await self._stack.enter_async_context(self._open())
+        for app in self._apps:
+            self.add_future(self._watch(app))
+        await asyncio.gather(*(app.maybe_start() for app in self._apps))
+
+    async def on_stop(self) -> None:
+        """Stop all, at the same time: each lets its role finish and leaves its group."""
+        try:
+            outcomes = await asyncio.gather(*(app.stop() for app in self._apps), return_exceptions=True)
+            for app, outcome in zip(self._apps, outcomes, strict=True):
+                if isinstance(outcome, Exception):
+                    log.error(
+                        "%s did not stop cleanly: %r",
+                        app.conf.id,
+                        outcome,
+                        extra={"action": "role.stop", "group": app.conf.id},
+                    )
+        finally:
+            await self._stack.aclose()
+
+    async def _watch(self, app: RoleApp) -> None:
+        await app.wait_until_stopped()
+        if self.should_stop:
+            return
+        error = app.crash_reason or InvalidState(f"{app.conf.id} stopped by itself")
+        _exit_in_the_end(app.conf.id)
+        await self.crash(error)
+
+
+def host(app: faust.App, role_apps: Sequence[RoleApp] | RoleApps) -> faust.App:
+    """Make the ordinary app start these with itself and stop them before itself; returns the app.
+
+    When one fails the process ends with a code other than 0. The ordinary app keeps its own agents,
+    tables and timers, with Faust's stock delivery, and need not have any.
+    """
+    opener = role_apps if callable(role_apps) else _as_they_are(role_apps)
+    app.boot_strategy = HostBoot(app)
+
+    async def start_roles(*_: Any, **__: Any) -> None:
+        await app.add_runtime_dependency(RoleHost(app, opener, loop=app.loop, beacon=app.beacon))
+
+    app.task(start_roles)
+    return app
+
+
+def _as_they_are(apps: Sequence[RoleApp]) -> RoleApps:
+    @asynccontextmanager
+    async def opened() -> Any:
+        yield apps
+
+    return opened
+
+
+def _exit_in_the_end(group: str) -> None:
+    """End the process even if an orderly stop hangs, say because the broker is gone."""
+
+    def exit_now() -> None:
+        log.critical(
+            "%s failed and the process did not stop within %g s: exiting",
+            group,
+            _LAST_RESORT_SECONDS,
+            extra={"action": "process.exit", "group": group},
+        )
+        os._exit(_EXIT_CODE)
+
+    timer = threading.Timer(_LAST_RESORT_SECONDS, exit_now)
+    timer.daemon = True
+    timer.start()
