@@ -1,0 +1,722 @@
+"""What the demo does with a text: cut it up, rank its sentences, find its key phrases and its names.
+
+Plain functions over strings. They need no model, no download and no package but the standard library, and the
+same text always gives the same answer: a node that runs twice (a redelivery, a retry) must not contradict
+itself. They know nothing of events or graphs; `stories` joins them into nodes.
+"""
+
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+__all__ = ["digest", "keywords", "people", "places", "sections", "sentences"]
+
+_Words = tuple[str, ...]
+
+
+def _words(lines: str) -> frozenset[str]:
+    return frozenset(lines.split())
+
+
+# --- Sections -----------------------------------------------------------------------------------------------
+
+_TARGET = 5 * 1024
+_LARGEST = 6 * 1024
+# A numbered part is the author's own section and stays whole, unless it is so long that ranking its sentences
+# against one another, which is quadratic, would hold a worker for seconds.
+_LARGEST_PART = 24 * 1024
+
+_ROMAN = r"(?=[IVXLC])(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})"
+_HEADING = re.compile(rf"^[ \t]*(?:(?:PART|CHAPTER|Part|Chapter)[ \t]+)?{_ROMAN}\.?[ \t]*$", re.MULTILINE)
+_BLANK_LINES = re.compile(r"\n[ \t]*\n\s*")
+_BLANKS = re.compile(r"\s+")
+
+
+def sections(text: str) -> list[str]:
+    """The parts under roman-numeral headings where there are such, else runs of paragraphs of about 5 KiB.
+
+    No word is lost or moved: joined again, the sections read as the text did.
+    """
+    text = text.replace("\r\n", "\n").strip()
+    starts = [match.start() for match in _HEADING.finditer(text)]
+    if len(starts) < 2:
+        return _pieces(text)
+    if len(text[: starts[0]]) < _TARGET // 10:  # a title, which belongs to the first part
+        starts[0] = 0
+    borders = sorted({0, *starts, len(text)})
+    parts = [text[a:b].strip() for a, b in pairwise(borders)]
+    return [
+        piece for part in parts for piece in ([part] if 0 < len(part) <= _LARGEST_PART else _pieces(part))
+    ]
+
+
+def _pieces(text: str) -> list[str]:
+    """Whole paragraphs, gathered so that the pieces are about equally long."""
+    if not text:
+        return []
+    target = len(text) / max(1, round(len(text) / _TARGET))
+    pieces: list[str] = []
+    gathered: list[str] = []
+    size = 0
+    for paragraph in _paragraphs_within(text, _LARGEST):
+        # Close a piece where that lands nearer to the target than taking the paragraph in would.
+        if gathered and (size + len(paragraph) / 2 > target or size + len(paragraph) > _LARGEST):
+            pieces.append("\n\n".join(gathered))
+            gathered, size = [], 0
+        gathered.append(paragraph)
+        size += len(paragraph) + 2
+    if gathered:
+        pieces.append("\n\n".join(gathered))
+    return pieces
+
+
+def _paragraphs_within(text: str, limit: int) -> Iterator[str]:
+    """Paragraphs, with one above the limit cut at sentence ends: some texts have no blank lines."""
+    for paragraph in _BLANK_LINES.split(text):
+        if len(paragraph) <= limit:
+            yield paragraph
+            continue
+        gathered = ""
+        for sentence in sentences(paragraph):
+            if gathered and len(gathered) + len(sentence) > limit:
+                yield gathered
+                gathered = ""
+            gathered = f"{gathered} {sentence}".lstrip()
+        yield gathered
+
+
+# --- Sentences ----------------------------------------------------------------------------------------------
+
+_ABBREVIATIONS = _words(
+    "mr mrs ms dr st no nos messrs prof rev capt col gen lieut lt sergt sgt maj hon esq jr sr mme mlle "
+    "mdlle vs viz vol pp fig co ltd dept inst ave rd"
+)
+_SPEECH = _words(
+    "said asked cried answered replied remarked observed murmured whispered continued returned shouted "
+    "exclaimed muttered suggested responded gasped interrupted interjected drawled ejaculated explained "
+    "added began repeated inquired demanded screamed yelled growled laughed sighed groaned stammered called "
+    "commented protested"
+)
+# Entered only at the first mark of a run and never tried shorter: a page of dots must not take quadratic time.
+_END = re.compile(
+    r"""(?<![.!?])(?<!\.\s)(?:\.(?:\s?\.)++|[.!?]++)["'\u2019\u201d)\]]*+(?=\s["'\u2018\u201c(\[]*+[A-Z0-9])"""
+)
+_LAST_WORD = re.compile(r"[\w.&]+$")
+_ATTRIBUTION = re.compile(r"\s+((?:[A-Z][\w.'-]*\s+){1,4})([a-z]+)\b")
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences in order, each on one line. A sentence never crosses a blank line."""
+    return [sentence for paragraph in _BLANK_LINES.split(text) for sentence in _sentences_of(paragraph)]
+
+
+def _sentences_of(paragraph: str) -> Iterator[str]:
+    line = _BLANKS.sub(" ", paragraph).strip()
+    start = 0
+    for match in _END.finditer(line):
+        if _ends_sentence(line, match):
+            yield line[start : match.end()].strip()
+            start = match.end()
+    if line[start:].strip():
+        yield line[start:].strip()
+
+
+def _ends_sentence(line: str, match: re.Match[str]) -> bool:
+    mark = match.group()
+    if mark == ".":
+        before = _LAST_WORD.search(line, max(0, match.start() - 24), match.start())
+        word = before.group() if before else ""
+        if word.lower() in _ABBREVIATIONS:
+            # "the answer is No. He left": `No.` is an abbreviation only in front of a number.
+            return word.lower() in {"no", "nos"} and not line[match.end() :].lstrip()[:1].isdigit()
+        # Initials and dotted abbreviations: "H. Moulton", "K. K. K.", "Ph.D."; "I." is rather the pronoun.
+        return not ((len(word) == 1 and word.isupper() and word != "I") or "." in word)
+    if mark[-1] in "\"\u201d'\u2019":
+        # '"You saw it?" Holmes asked.' is one sentence.
+        said = _ATTRIBUTION.match(line, match.end())
+        return not (said and said.group(2) in _SPEECH)
+    return True
+
+
+# --- Keywords and digest ------------------------------------------------------------------------------------
+
+_STOPWORDS = _words(
+    """
+    everybody everyone nobody somebody anybody whoever
+    a about above across after again against ago all almost along already also although always am among an
+    and another any anyone anything are as ask asked at away back be became because become been before
+    began behind being below beside between beyond both but by call called came can cannot certainly come
+    comes coming could course cried day days did do does doing done door down during each either else end
+    enough even ever every everything fact far few find first for found four from gave get give given go
+    goes going gone good got great had half hand hands has have having he head hear heard held help her
+    here hers herself him himself his how however i if in indeed into is it its itself just keep kept knew
+    know known last late least leave left less let like little long look looked looking made make makes
+    making man many matter may me mean might mind mine minutes more most mr mrs miss much must my myself
+    near never next no nor not nothing now of off oh old on once one only onto open or other others our
+    ourselves out over own part perhaps place point put quite rather ran really remarked right round said
+    same sat saw say saying see seeing seem seemed seems seen set several shall she should side since sir
+    some someone something soon still stood such suddenly sure take taken tell than thank that the their
+    them themselves then there therefore these they thing things think this those though thought three
+    through thus till time to told too took toward towards turn turned two under until up upon us use used
+    very want wanted was way we well went were what when where whether which while who whole whom whose
+    why will wish with within without word words work would year years yes yet you young your yours
+    yourself answered dear doubt eyes face five morning night o'clock people pray room sort ten twenty
+    understand woman won't don't didn't can't couldn't i'm i'll i've i'd it's that's you'll you've you're
+    he'd isn't wasn't wouldn't shouldn't
+    """
+)
+_UNTOLD = _STOPWORDS | _SPEECH  # words no phrase is made of
+_WORD = re.compile(r"[A-Za-z\u00c0-\u024f]+(?:['\u2019-][A-Za-z\u00c0-\u024f]+)*")
+_BREAK = re.compile(r"""[.,;:!?()\[\]"\u201c\u201d\u2014]|--+|\s'|'\s""")
+
+
+def _content(text: str) -> list[str]:
+    """The words that carry meaning, in lower case, without a possessive ending."""
+    found = (match.group().lower() for match in _WORD.finditer(text.replace("--", " ")))
+    bare = (word[:-2] if word.endswith(("'s", "\u2019s")) else word for word in found)
+    return [word for word in bare if len(word) > 2 and word not in _STOPWORDS]
+
+
+def keywords(section: str, count: int = 8) -> list[str]:
+    """The key phrases of a section, best first: one to three words that it keeps coming back to.
+
+    Candidates are found as RAKE finds them, between stopwords and punctuation. RAKE's score prefers long
+    phrases that occur once, though, and in prose those are accidents ("wrinkled velvet collar"): here
+    recurrence counts first.
+    """
+    times: Counter[_Words] = Counter()
+    written: dict[_Words, Counter[str]] = defaultdict(Counter)
+    for run in _content_runs(section):
+        for size in (1, 2, 3):
+            for at in range(len(run) - size + 1):
+                phrase = run[at : at + size]
+                key = tuple(word.lower() for word in phrase)
+                times[key] += 1
+                written[key][" ".join(phrase)] += 1
+
+    def score(key: _Words) -> float:
+        if times[key] > 1 or len(key) == 1:
+            return times[key] * len(key)
+        return sum(times[word,] for word in key) / len(key) ** 2
+
+    chosen: list[_Words] = []
+    for key in sorted(times, key=lambda key: (-score(key), -len("".join(key)), key)):
+        if len(chosen) == count:
+            break
+        # A phrase inside another, or around it, says nothing new.
+        if not any(set(key) <= set(other) or set(other) <= set(key) for other in chosen):
+            chosen.append(key)
+    # Equal counts are settled by spelling, so that the answer does not hang on the order of a dict.
+    return [max(written[key], key=lambda form: (written[key][form], form)) for key in chosen]
+
+
+def _content_runs(text: str) -> Iterator[list[str]]:
+    """Content words that stand side by side."""
+    for clause in _BREAK.split(_BLANKS.sub(" ", text)):
+        run: list[str] = []
+        for match in _WORD.finditer(clause):
+            word = re.sub(r"['\u2019]s$", "", match.group())
+            if len(word) > 2 and word.lower() not in _UNTOLD:
+                run.append(word)
+            elif run:
+                yield run
+                run = []
+        if run:
+            yield run
+
+
+def digest(sections: Sequence[str], count: int) -> Iterator[str]:
+    """About `count` sentences that stand for the whole, in the order of the story.
+
+    TextRank. Each section is ranked alone: the first sentences come out while later sections have not been
+    looked at, and the cost grows with the length of the text, not with its square.
+    """
+    total = max(1, sum(map(len, sections)))
+    seen = 0
+    taken = 0
+    for section in sections:
+        seen += len(section)
+        # A share by length. Rounding the running sum, not each share, makes the shares add up to `count`.
+        share = round(count * seen / total) - taken
+        chosen = _best(section, share) if share > 0 else []
+        taken += len(chosen)  # a section too poor for its share leaves the rest to the next
+        yield from chosen
+
+
+def _best(section: str, count: int) -> list[str]:
+    candidates: list[tuple[str, frozenset[str]]] = []
+    for sentence in sentences(section):
+        bag = frozenset(_content(sentence))
+        # Shorter says too little to be read alone, longer is half a page; a heading has no full stop.
+        if len(bag) >= 4 and len(sentence) <= 320 and re.search(r"[.!?][\"')]*$", sentence):
+            candidates.append((sentence, bag))
+    rank = _pagerank(_similar([bag for _, bag in candidates]))
+    best = sorted(range(len(candidates)), key=lambda at: (-rank[at], at))[:count]
+    return [_balanced(candidates[at][0]) for at in sorted(best)]
+
+
+def _balanced(sentence: str) -> str:
+    """With the quote that opened in an earlier sentence, or closes in a later one."""
+    first = sentence.find('"')
+    if first > 0 and not sentence[first - 1].isspace() and sentence[first - 1] not in "-(":
+        sentence = '"' + sentence
+    return sentence + '"' if sentence.count('"') % 2 == 1 else sentence
+
+
+def _similar(bags: Sequence[frozenset[str]]) -> list[dict[int, float]]:
+    """How much each two sentences have in common, as neighbours with weights.
+
+    By way of an index of words: only sentences that share a word are ever compared.
+    """
+    holders: dict[str, list[int]] = defaultdict(list)
+    for at, bag in enumerate(bags):
+        for word in sorted(bag):  # sets have no order across processes, and float sums depend on it
+            holders[word].append(at)
+    edges: list[dict[int, float]] = [defaultdict(float) for _ in bags]
+    for at_all in holders.values():
+        rarity = math.log(len(bags) / len(at_all))
+        for i, a in enumerate(at_all):
+            for b in at_all[i + 1 :]:
+                edges[a][b] += rarity
+                edges[b][a] += rarity
+    size = [math.log(1 + len(bag)) for bag in bags]
+    return [{b: weight / (size[a] + size[b]) for b, weight in near.items()} for a, near in enumerate(edges)]
+
+
+def _pagerank(edges: Sequence[dict[int, float]], damping: float = 0.85, passes: int = 30) -> list[float]:
+    """PageRank of a small weighted graph by plain iteration.
+
+    networkx's `pagerank` works on scipy matrices; for the fifty sentences of a section this loop takes
+    milliseconds and spares the deployment numpy and scipy. The error shrinks by the damping at each pass: 30
+    leave under 1 %, far below the distance of sentences worth telling apart.
+    """
+    if not edges:
+        return []
+    weight = [sum(near.values()) for near in edges]
+    rank = [1 / len(edges)] * len(edges)
+    for _ in range(passes):
+        loose = sum(value for value, out in zip(rank, weight, strict=True) if not out) / len(edges)
+        following = [(1 - damping) / len(edges) + damping * loose] * len(edges)
+        for at, near in enumerate(edges):
+            if weight[at]:
+                share = damping * rank[at] / weight[at]
+                for other, strength in near.items():
+                    following[other] += share * strength
+        rank = following
+    return rank
+
+
+# --- People and places --------------------------------------------------------------------------------------
+#
+# Every run of capitalised words is a mention. What a mention is follows from its own words (an honorific, a
+# street suffix), from what stands around it ("said X", "in X") and from the text's other mentions of it:
+# "Holmes" alone at the start of a sentence is a name because "Sherlock Holmes" is one.
+
+_MALE_TITLES = _words(
+    "Mr Sir Lord Colonel Captain Major Inspector Sergeant Father King Duke Count Baron Earl Prince"
+)
+_FEMALE_TITLES = _words(
+    "Mrs Miss Ms Lady Madame Madam Mademoiselle Mme Mlle Queen Duchess Countess Baroness Princess"
+)
+_OTHER_TITLES = _words(
+    "Dr Doctor Professor Prof Rev Reverend Judge Uncle Aunt Master Messrs Major-General Police-Constable "
+    "Constable"
+)
+_TITLES = _MALE_TITLES | _FEMALE_TITLES | _OTHER_TITLES
+_RANKS = _words(
+    "King Queen Duke Duchess Count Countess Baron Baroness Earl Prince Princess Lord Lady Emperor Bishop"
+)
+_DOTTED = _words("Mr Mrs Ms Dr Prof Rev Messrs Mme Mlle")
+_PARTICLES = _words("von van de du della di le la")
+
+_MALE_NAMES = _words(
+    """
+    Aaron Abraham Adam Adolph Albert Alexander Alfred Aloysius Andrew Anthony Archibald Archie Arthur
+    Augustus Ben Benjamin Bernard Bertram Bill Bob Cecil Charles Charlie Christopher Clarence Cyril Daniel
+    David Donald Duncan Edgar Edmund Edward Edwin Elias Ernest Eustace Ezekiah Ezekiel Ferdinand Francis
+    Frank Fred Frederick Geoffrey George Gilbert Godfrey Gregory Grimesby Gustave Harold Harry Hector
+    Henry Herbert Horace Hosmer Howard Hugh Hugo Isaac Isa Jabez Jack Jacob James Jem Jeremiah Jephro Jim
+    Joe John Jonas Jonathan Joseph Josiah Julian Julius Karl Kenneth Lawrence Leonard Leopold Lewis Louis
+    Luke Lysander Malcolm Mark Martin Matthew Maurice Max Michael Mortimer Mycroft Nathaniel Neville
+    Nicholas Noah Oliver Oscar Oswald Otto Patrick Paul Percy Peter Philip Ralph Reginald Reuben Richard
+    Robert Robin Roger Roland Rupert Samuel Sebastian Sherlock Sidney Silas Simon Stanley Stephen Theodore
+    Theophilus Thomas Tim Timothy Tobias Tom Victor Vincent Walter Wilfred Wilhelm William
+    """
+)
+_FEMALE_NAMES = _words(
+    """
+    Ada Adelaide Agatha Agnes Alice Amelia Amy Anna Anne Annie Beatrice Bertha Bridget Caroline Catherine
+    Cecilia Charlotte Clara Clarissa Clotilde Constance Cordelia Dora Dorothy Edith Effie Eleanor Eliza
+    Elizabeth Ellen Elsie Emily Emma Esther Ethel Eva Eve Evelyn Fanny Flora Florence Frances Gertrude
+    Grace Gwendolen Hannah Harriet Hatty Helen Henrietta Hilda Honoria Ida Irene Isabel Isabella Jane
+    Janet Jenny Jessie Joan Josephine Julia Juliet Kate Katherine Kitty Laura Lavinia Lilian Lily Louisa
+    Lucy Lydia Mabel Madeline Maggie Margaret Maria Marie Martha Mary Matilda Maud Mildred Millicent
+    Minnie Miriam Nancy Nellie Nora Olive Patience Penelope Phoebe Polly Rachel Rebecca Rosa Rose Ruth
+    Sally Sarah Selina Sophia Sophie Sophy Susan Sylvia Theresa Ursula Victoria Violet Winifred
+    """
+)
+_FIRST_NAMES = _MALE_NAMES | _FEMALE_NAMES
+
+_GAZETTEER = frozenset(
+    " ".join(name.split())
+    for name in """
+    Aberdeen, Afghanistan, Africa, Aldgate, America, Amsterdam, Andover, Arizona, Asia, Atlanta, Auckland,
+    Australia, Austria, Ballarat, Baltimore, Balham, Bath, Bavaria, Bedfordshire, Belfast, Belgium,
+    Bengal, Berkshire, Berlin, Birmingham, Bohemia, Bombay, Bordeaux, Boston, Brazil, Brighton, Bristol,
+    Britain, Brixton, Brussels, Buckinghamshire, Burma, Calcutta, California, Camberwell, Cambridge,
+    Canada, Canterbury, Carlsbad, Carolina, Chesterfield, Chicago, China, Cornwall, Covent Garden, Charing
+    Cross, Coventry, Crewe, Croydon, Cumberland, Dartmoor, Denmark, Derbyshire, Devon, Devonshire, Dorset,
+    Dover, Dresden, Dublin, Dundee, Durham, East End, Edinburgh, Egria, Egypt, England, Essex, Eton,
+    Europe, Euston, Exeter, Eyford, Florence, Florida, France, Frankfort, Fordham, Geneva, Georgia,
+    Germany, Glasgow, Gloucestershire, Gravesend, Great Britain, Greece, Greenwich, Halifax, Hamburg,
+    Hammersmith, Hampshire, Hampstead, Harley Street, Harrow, Hereford, Herefordshire, Holborn, Holland,
+    Hong Kong, Horsham, Hull, India, Ireland, Italy, Japan, Jermyn Street, Kensington, Kent, Kew, Kilburn,
+    Lambeth, Lancashire, Leatherhead, Lee, Leeds, Leicester, Leicestershire, Lewisham, Lincolnshire,
+    Lisbon, Liverpool, London, Louisiana, Lyon, Madrid, Manchester, Marseilles, Melbourne, Mexico,
+    Middlesex, Minories, Montana, Montpellier, Montague Place, Moscow, Munich, Naples, Netherlands,
+    Nevada, Newcastle, New Jersey, New Mexico, New Orleans, New York, New Zealand, Norfolk,
+    Northumberland, Norway, Norwood, Nottingham, Nova Scotia, Odessa, Oxford, Oxfordshire, Paddington,
+    Paris, Pall Mall, Peckham, Pennsylvania, Persia, Peru, Petersfield, Petersburg, Philadelphia,
+    Plymouth, Poland, Pondicherry, Portsdown, Portsmouth, Portugal, Prague, Prussia, Reading, Richmond,
+    Rome, Ross, Rotterdam, Russia, San Francisco, Savannah, Scandinavia, Scotland, Scotland Yard,
+    Serpentine, Sheffield, Shetland, Shropshire, Siam, Soho, Somerset, Southampton, Southsea, Spain, St.
+    Augustine, Staffordshire, Stoke Moran, Streatham, Stroud, Suffolk, Sumatra, Surrey, Sussex, Sweden,
+    Switzerland, Sydney, Tennessee, Texas, Thames, Tottenham Court Road, Trincomalee, Turkey, United
+    States, Uffa, Utrecht, Vauxhall, Victoria, Vienna, Virginia, Wales, Walsall, Wandsworth, Warsaw,
+    Warwickshire, Washington, Waterloo, West End, Westminster, Whitechapel, Wiltshire, Winchester,
+    Windsor, Wimbledon, Woking, Worcestershire, Yorkshire, Zurich
+    """.split(",")
+)
+# Towns whose names are also surnames, first names or plain words: only what stands before them shows the
+# place.
+_AMBIGUOUS_PLACES = _words("Bath Boston Florence Hull Kent Lee Reading Ross Sydney Turkey Victoria Virginia")
+_PLACE_SUFFIXES = _words(
+    """
+    Street Road Square Lane Lodge Terrace Bridge Station Hall House Manor Park Avenue Crescent Gardens
+    Garden Court Hotel Inn Valley Pool Farm Grove Gate Hill Heath Common Abbey Castle Cathedral Church
+    College Cottage County Docks Dock Forest Island Islands River Sea Wood Wharf Mews Villa Villas Beeches
+    Junction Market Circus Alley Row Moor Place End Opera Theatre Mansions Buildings Chambers
+    """
+)
+_INSTITUTIONS = _words(
+    """
+    League Bank Company Society Club Office Union Encyclopaedia Encyclopedia Britannica Chronicle Herald
+    Gazette Mail News Post Standard Telegraph Times Star Echo Directory Army Navy Act Bible Testament Church's
+    Association Commission Committee Government Parliament Department Ministry Agency Republic Railway Ltd
+    Court's Force Men
+    """
+)
+# Capitalised, and never by itself a person or a place.
+_NOT_NAMES = _words(
+    """
+    Monday Tuesday Wednesday Thursday Friday Saturday Sunday January February March April May June July
+    August September October November December Christmas Easter Michaelmas God Lord Heaven Heavens Jove
+    Providence Bible English Englishman French Frenchman German Germans American Americans Irish Irishman
+    Scotch Scottish Welsh Indian Indians Australian Bohemian Italian Spanish Russian Dutch Chinese Lascar
+    Malay Malays European Latin Greek Jew Christian British Briton Roman Catholic Swiss Victorian
+    Freemason Gipsy Gypsies Atlantic Pacific Continental Majesty Highness Grace Excellency Honour Lordship
+    Ladyship Doctor Coroner Crown Assizes Bench Inspector Miss Sir Madam Madame Mister Mrs Mr Count
+    Countess King Queen Duke Duchess Lady Prince Princess Baron Colonel Captain Major Sergeant Professor
+    Uncle Aunt Father Mother Mamma Papa Dad Brother Sister Yes No Oh Ah Ha Hum Hullo Hello Well Why
+    Nonsense Eh Tut Pooh Pshaw Hurrah Halloa North South East West Northern Southern Eastern Western Esq
+    Jr Sr St Adventure Adventures Chapter Part Republican Conservative Democrat Alas Bravo Amen Finally Ku
+    Klux Klan KKK Arabian Persian Bengal Petrarch Apache Tudor Georgian Regency Gothic Mormon Boer Civil
+    """
+)
+_GIVEN_BY = _words(
+    "friend named name's called colleague partner wife husband brother sister son daughter uncle client"
+)
+_IN_PLACE = _words("in at near")
+_TO_PLACE = _words("from to through across outside towards toward leave left reached into")
+_ACTING = _SPEECH | _words(
+    "smiled nodded shook rose stood sat walked looked glanced turned sprang rushed chuckled rubbed leaned "
+    "stared bowed threw shrugged took drew knew told thought wrote came went married sent gave held"
+)
+_BEING = _words("had has was is would who whose")  # houses and ships are and have, too
+_VOCATIVE = _words("dear friend poor old young")
+_SHIPS = _words("barque ship schooner steamer vessel brig yacht")
+
+# The longer of two alternatives stands first: "Mr" would be found in "Mrs.".
+_TITLE = r"(?:Messrs|Mrs|Mr|Mme|Mlle|Ms|Dr|Prof|Rev)\b\.?"
+_CAPITALISED = r"(?:St\.\s)?(?:[OD]')?[A-Z\u00c0-\u00de]\w+(?:-\w+)*"
+_INITIAL = r"[A-HJ-Z]\.(?=\s[A-Z])"  # not "I."
+_PARTICLE = rf"(?i:{'|'.join(sorted(_PARTICLES))})\s"
+# The possessive belongs to the name of a place only: "Pope's Court", but "Holmes's chair".
+_OF_PLACE = rf"['\u2019]s(?=\s(?:{'|'.join(sorted(_PLACE_SUFFIXES))})\b)"
+_PART = rf"(?:{_TITLE}|(?:{_PARTICLE})?{_CAPITALISED}|{_INITIAL})(?:{_OF_PLACE})?"
+_TOKEN = re.compile(_PART)
+_MENTION = re.compile(rf"\b{_PART}(?:\s{_PART}){{0,9}}")  # no name is longer
+_RANKED = re.compile(rf"\b(?:{'|'.join(sorted(_RANKS))})\sof\s{_CAPITALISED}(?:\s{_CAPITALISED})*")
+_SMALL = re.compile(r"(?<![\w'-])[a-z]+(?![\w'-])")
+# From the start of the line, or of a sentence or speech within it, up to a name there is no word.
+_OPENING = re.compile(r"""(?:^|[.!?]["'\u2019\u201d]*\s)[^\w]*$|(?:^|[\s(-])["'\u201c\u2018]+$""")
+_BEFORE = re.compile(r"([\w']+)([^\w]*)$")
+_AFTER = re.compile(r"(?:['\u2019]s?\b)?([^\w]*)([\w']+)?")
+
+
+@dataclass
+class _Name:
+    """What all mentions of one run of words say together."""
+
+    words: _Words
+    first_at: int
+    count: int = 0
+    inside: int = 0  # mentions in mid-sentence, where a capital is no accident of position
+    person: int = 0  # this and the next two: what speaks for each
+    place: int = 0
+    thing: int = 0
+    common: bool = False  # whether its last word is written small elsewhere
+    titles: Counter[str] = field(default_factory=Counter)
+
+
+def people(text: str) -> list[str]:
+    """Who is named in the text, most often named first.
+
+    "Mr. Wilson" counts as "Jabez Wilson" where the text names him in full somewhere.
+    """
+    names, ranked = _names(text)
+    surnames = _surnames(names)
+    persons = {words: name for words, name in names.items() if _is_person(name, surnames)}
+    full = {words: name for words, name in persons.items() if len(words) > 1}
+    tally: Counter[str] = Counter()
+    first: dict[str, int] = {}
+
+    def add(shown: str, count: int, at: int) -> None:
+        tally[shown] += count
+        first[shown] = min(at, first.get(shown, at))
+
+    for words, name in full.items():
+        add(" ".join(words), name.count, name.first_at)
+    for (word, *more), name in persons.items():
+        if more:
+            continue
+        bare = name.count - name.titles.total()
+        # A bare surname is the man's ("Toller" beside "Mrs. Toller") unless the woman is named more often.
+        own = [title for title in name.titles if title not in _FEMALE_TITLES or name.titles[title] >= bare]
+        usual = min(own, key=lambda title: (-name.titles[title], title), default="")
+        for title, count in [*sorted(name.titles.items()), ("", bare)]:
+            owner = _owner(word, title, full)
+            if count and owner is not None:
+                add(" ".join(owner), count, name.first_at)
+            elif count:
+                add(_with_title(title or usual, word), count, name.first_at)
+    for shown, (count, at) in ranked.items():
+        add(shown, count, at)
+    return sorted(tally, key=lambda shown: (-tally[shown], first[shown], shown))
+
+
+def places(text: str) -> list[str]:
+    """Which places are named in the text, most often named first."""
+    names, _ = _names(text)
+    surnames = _surnames(names)
+    found = [name for name in names.values() if _is_place(name, surnames)]
+    return [
+        " ".join(name.words)
+        for name in sorted(found, key=lambda name: (-name.count, name.first_at, name.words))
+    ]
+
+
+def _names(text: str) -> tuple[dict[_Words, _Name], dict[str, tuple[int, int]]]:
+    """All mentions, gathered by their words.
+
+    And apart from them the persons named by rank ("King of Bohemia"), with the number of mentions and the
+    line of the first.
+    """
+    lines = [line for line in sentences(text) if not _is_heading(line)]
+    # What the text also writes small is an ordinary word, large at the start of a sentence or in a headline.
+    small = frozenset(word for line in lines for word in _SMALL.findall(line))
+    names: dict[_Words, _Name] = {}
+    ranked: dict[str, tuple[int, int]] = {}
+    for at, line in enumerate(lines):
+        for match in _RANKED.finditer(line):
+            count, first_at = ranked.get(match.group(), (0, at))
+            ranked[match.group()] = (count + 1, first_at)
+        for match in _MENTION.finditer(line):
+            for run in _runs(line, match):
+                _record(names, small, line, run, at)
+    _fold_plurals(names)
+    return names, ranked
+
+
+def _is_heading(line: str) -> bool:
+    words = re.findall(r"[A-Za-z]{4,}", line)
+    return len(words) > 1 and all(word[0].isupper() for word in words) and line[-1] not in ".!?\"'"
+
+
+def _runs(line: str, mention: re.Match[str]) -> Iterator[list[re.Match[str]]]:
+    """The mention in pieces, cut at words that are in no name, as in "Tragedy Near Waterloo Bridge"."""
+    run: list[re.Match[str]] = []
+    for token in _TOKEN.finditer(line, mention.start(), mention.end()):
+        if _in_no_name(token.group(), after=run[-1].group() if run else ""):
+            if run:
+                yield run
+            run = []
+        else:
+            run.append(token)
+    if run:
+        yield run
+
+
+def _is_title(token: str) -> bool:
+    return token.rstrip(".") in _TITLES
+
+
+def _in_no_name(token: str, *, after: str) -> bool:
+    if len(token) > 2 and token.isupper():  # SHOUTED, in a headline or for emphasis
+        return True
+    if _is_title(after) or _is_title(token) or token in _FIRST_NAMES or (after and token in _PLACE_SUFFIXES):
+        return False
+    _, dash, rest = token.partition("-")
+    if dash and rest.islower():  # "Irish-setter", but "Farm-house"
+        return rest.capitalize() not in _PLACE_SUFFIXES
+    return token.lower() in _STOPWORDS
+
+
+def _record(
+    names: dict[_Words, _Name], small: frozenset[str], line: str, run: list[re.Match[str]], at: int
+) -> None:
+    start, end = run[0].start(), run[-1].end()
+    opening = bool(_OPENING.search(line, max(0, start - 16), start))
+    tokens = [token.group() for token in run]
+    while tokens and opening and _is_ordinary(tokens[0], small):
+        tokens.pop(0)
+        opening = False
+        start = run[-len(tokens)].start() if tokens else end
+    titles: list[str] = []
+    # "King Edward Street" is no king's.
+    while tokens and _is_title(tokens[0]) and tokens[-1] not in _PLACE_SUFFIXES:
+        titles.append(tokens.pop(0).rstrip("."))
+    while len(tokens) > 1 and (tokens[-1] in _NOT_NAMES or _is_title(tokens[-1])):
+        tokens.pop()
+    if not tokens or (len(tokens) == 1 and (tokens[0] in _NOT_NAMES or len(tokens[0].rstrip(".")) < 2)):
+        return
+    words = tuple(tokens)
+    name = names.setdefault(words, _Name(words, at, common=words[-1].lower() in small))
+    name.count += 1
+    name.inside += not opening
+    if titles:
+        name.titles[titles[-1]] += 1
+    else:
+        _weigh(name, line, start, end)
+
+
+def _is_ordinary(token: str, small: frozenset[str]) -> bool:
+    if token in _FIRST_NAMES or _is_title(token):
+        return False
+    return token.lower() in small or token.lower() in _SPEECH
+
+
+def _weigh(name: _Name, line: str, start: int, end: int) -> None:
+    """Count what stands around this mention and speaks for a person, a place or a mere thing."""
+    before = _BEFORE.search(line, max(0, start - 40), start)
+    previous, gap = (before.group(1).lower(), before.group(2).strip()) if before else ("", "")
+    after = _AFTER.match(line, end)
+    distance, following = (after.group(1).strip(), (after.group(2) or "").lower()) if after else ("", "")
+    beside = gap == ""
+    if previous in _SHIPS or (beside and previous in {"the", "a", "an", "this", "that"}):
+        name.thing += 2
+    if gap.endswith("'") and distance.startswith(("'", "!'")):  # a cry, a title, a sign
+        name.thing += 2
+    speaks = (beside and previous in _SPEECH) or (distance == "" and following in _ACTING)
+    introduced = previous in _GIVEN_BY or (beside and previous in _VOCATIVE)
+    # The last holds for "Come, Watson, come", but also for "in Kent, England."
+    hint = (
+        (distance == "" and following in _BEING)
+        or (distance == "," and not before and len(name.words) > 1)
+        or (gap == "," and distance[:1] in {",", ".", "?", "!"})
+    )
+    if speaks or introduced:
+        name.person += 2
+    elif hint:
+        name.person += 1
+    if beside and previous in _IN_PLACE:
+        name.place += 2
+    elif beside and previous in _TO_PLACE:
+        name.place += 1
+    if distance == "," and following == "near":
+        name.place += 2
+
+
+def _fold_plurals(names: dict[_Words, _Name]) -> None:
+    """The Rucastles are nobody beside Mr. Rucastle."""
+    for words in [words for words, name in names.items() if words[-1].endswith("s") and not name.titles]:
+        one = names.get((*words[:-1], words[-1][:-1]))
+        if one is not None:
+            one.count += names.pop(words).count
+
+
+def _is_place(name: _Name, surnames: frozenset[_Words]) -> bool:
+    words, whole = name.words, " ".join(name.words)
+    if name.titles:
+        return False
+    if len(words) > 1 and (
+        words[-1] in _PLACE_SUFFIXES or words[-1].partition("-")[2].capitalize() in _PLACE_SUFFIXES
+    ):
+        return words[0] not in _FIRST_NAMES or name.person == 0
+    if whole in _GAZETTEER:
+        return whole not in _AMBIGUOUS_PLACES or name.place > name.person
+    if words[-1] in _INSTITUTIONS or any(word in _FIRST_NAMES for word in words) or words in surnames:
+        return False
+    return (
+        name.place >= (2 if len(words) > 1 else 4)
+        and name.place > 2 * name.person
+        and name.place > name.thing
+    )
+
+
+def _is_person(name: _Name, surnames: frozenset[_Words]) -> bool:
+    words = name.words
+    if name.titles:
+        return True
+    if _is_place(name, surnames) or words[0] in _NOT_NAMES or words[-1] in _INSTITUTIONS | _PLACE_SUFFIXES:
+        return False
+    if len(words) > 1:
+        if words[0] in _FIRST_NAMES:
+            return name.thing == 0 or name.person > 0
+        return (
+            name.thing == 0
+            and name.place <= name.person + 1
+            and (name.person or (name.inside and not name.common)) > 0
+        )
+    if words[0].startswith("St. "):
+        return False  # a church, a saint's day; as a person the name has a title or a first name
+    if words[0] in _FIRST_NAMES:
+        return name.inside + name.person > 0 and name.place <= name.person
+    if words in surnames:
+        return True
+    return name.person >= 2 and name.person > name.thing + name.place and not name.common
+
+
+def _surnames(names: dict[_Words, _Name]) -> frozenset[_Words]:
+    """The endings of the names that have a first name or a title in the text."""
+    known = [words for words, name in names.items() if words[0] in _FIRST_NAMES or name.titles]
+    return frozenset(words[at:] for words in known for at in range(1, len(words)))
+
+
+def _owner(word: str, title: str, full: dict[_Words, _Name]) -> _Words | None:
+    """The full name that a surname or a first name stands for, or None where its title forbids every one."""
+    fitting = [
+        words for words, name in full.items() if word in (words[0], words[-1]) and _may_be(title, name)
+    ]
+    return min(
+        fitting,
+        key=lambda words: (-full[words].titles[title], -full[words].count, full[words].first_at, words),
+        default=None,
+    )
+
+
+def _may_be(title: str, name: _Name) -> bool:
+    female = name.words[0] in _FEMALE_NAMES or (
+        name.words[0] not in _MALE_NAMES and bool(_FEMALE_TITLES & name.titles.keys())  # "Mrs. Henry Baker"
+    )
+    if title in _FEMALE_TITLES:
+        # "Mrs. Wilson" is not Jabez, nor is she Miss Alice Wilson.
+        return female and (title in name.titles or not name.titles)
+    return not (title in _MALE_TITLES and female)
+
+
+def _with_title(title: str, word: str) -> str:
+    return f"{title}{'.' if title in _DOTTED else ''} {word}" if title else word
