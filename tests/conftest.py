@@ -1,0 +1,155 @@
+"""What every test gets: a broker, topics of its own, and a check that it leaves nothing running."""
+
+import asyncio
+import inspect
+import threading
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+
+import psutil
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+
+from tests.brokers import Broker, BrokerUnavailable, start_broker
+
+_BROKER = pytest.StashKey[tuple[Broker, float]]()
+_GRACE = 2.0
+"""Seconds that what a test started may take to end after the test; a leak does not end at all."""
+
+
+# ------------------------------------------------------------------------------------------ the broker
+@pytest.fixture(scope="session")
+def started_broker(pytestconfig: pytest.Config) -> Iterator[Broker]:
+    """The broker as an object, for tests that restart or kill it."""
+    began = time.monotonic()
+    try:
+        broker = start_broker()
+    except BrokerUnavailable as reason:
+        pytest.fail(f"no broker to test against: {reason}", pytrace=False)
+    pytestconfig.stash[_BROKER] = broker, time.monotonic() - began
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture(scope="session")
+def broker(started_broker: Broker) -> str:
+    """The address of the best broker there is (see tests/brokers.py), shared by the whole session."""
+    return started_broker.address
+
+
+@pytest.fixture(scope="session")
+def real_broker(started_broker: Broker) -> str:
+    """The address of an Apache Kafka; without one the test is skipped, as it shows what only Kafka does."""
+    if not started_broker.real:
+        pytest.skip(f"needs Apache Kafka itself; this session runs on {started_broker.title}")
+    return started_broker.address
+
+
+@pytest.fixture
+async def topic_prefix(broker: str) -> AsyncIterator[str]:
+    """Begins the names of a test's topics, so that tests share a broker and nothing else.
+
+    Topics that begin with it are deleted afterwards.
+    """
+    prefix = f"t-{uuid.uuid4().hex[:10]}."
+    yield prefix
+    admin = AIOKafkaAdminClient(bootstrap_servers=broker)
+    await admin.start()
+    try:
+        mine = [name for name in await admin.list_topics() if name.startswith(prefix)]
+        if mine:
+            await admin.delete_topics(mine)
+    finally:
+        await admin.close()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say what the tests ran against: green on the embedded broker and green on Kafka are two claims."""
+    if _BROKER in config.stash:
+        broker, seconds = config.stash[_BROKER]
+        terminalreporter.write_line(f"broker: {broker.title} at {broker.address}, ready in {seconds:.1f} s")
+
+
+# --------------------------------------------------------------------------------------------- leaks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that use a broker; async tests also get the check for tasks, in their own event loop."""
+    for item in items:
+        if not isinstance(item, pytest.Function):
+            continue
+        if "started_broker" in item.fixturenames:
+            item.add_marker(pytest.mark.kafka)
+        if _is_async(item):
+            # First in, last out: it looks when the fixtures of the test are closed.
+            item.fixturenames.insert(0, "no_leaked_tasks")
+
+
+def _is_async(item: pytest.Function) -> bool:
+    hypothesis = getattr(item.obj, "hypothesis", None)  # it wraps the test in a plain function
+    return inspect.iscoroutinefunction(hypothesis.inner_test if hypothesis else item.obj)
+
+
+@pytest.fixture
+async def no_leaked_tasks() -> AsyncIterator[None]:
+    """Fail a test that leaves asyncio tasks: closing the loop would cancel them and hide it."""
+    before = asyncio.all_tasks()
+    yield
+
+    def left() -> set[asyncio.Task[object]]:
+        return asyncio.all_tasks() - before - {asyncio.current_task()}
+
+    if ending := left():
+        await asyncio.wait(ending, timeout=_GRACE)
+    if leaked := left():
+        where = "\n".join(f"  {task.get_name()}: {_where(task)}" for task in leaked)
+        pytest.fail(f"the test left {len(leaked)} asyncio task(s) running:\n{where}", pytrace=False)
+
+
+def _where(task: "asyncio.Task[object]") -> str:
+    stack = task.get_stack(limit=1)
+    place = f" at {stack[0].f_code.co_filename}:{stack[0].f_lineno}" if stack else ""
+    return f"{getattr(task.get_coro(), '__qualname__', task.get_coro())}{place}"
+
+
+@pytest.fixture(autouse=True)
+def no_leaks() -> Iterator[None]:
+    """Fail a test that leaves threads or processes: they would disturb later tests or outlive the session."""
+    threads = set(threading.enumerate())
+    children = set(_children())
+    yield
+    deadline = time.monotonic() + _GRACE
+
+    def left() -> list[str]:
+        # `asyncio_N` are the pool of the event loop, which is closed, and joins them, after this.
+        alive = [
+            thread
+            for thread in threading.enumerate()
+            if thread not in threads and not thread.daemon and not thread.name.startswith("asyncio_")
+        ]
+        running = [child for child in _children() if child not in children]
+        return [f"thread {thread.name}" for thread in alive] + [_describe(child) for child in running]
+
+    while (leaked := left()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    if leaked:
+        pytest.fail("the test left running:\n" + "\n".join(f"  {what}" for what in leaked), pytrace=False)
+
+
+def _children() -> list[psutil.Process]:
+    found: list[psutil.Process] = []
+    for child in psutil.Process().children(recursive=True):
+        try:
+            # Python's own: it lives as long as the interpreter that used multiprocessing once.
+            tracker = any("multiprocessing.resource_tracker" in word for word in child.cmdline())
+            if not tracker and child.status() != psutil.STATUS_ZOMBIE:
+                found.append(child)
+        except psutil.NoSuchProcess:
+            continue  # ended since it was listed
+    return found
+
+
+def _describe(process: psutil.Process) -> str:
+    try:
+        return f"process {process.pid}: {' '.join(process.cmdline())[:200]}"
+    except psutil.NoSuchProcess:
+        return f"process {process.pid}"
