@@ -3,8 +3,9 @@
 import asyncio
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import faust
 from faust.app.base import BootStrategy
@@ -99,51 +100,71 @@ class RoleApp(faust.App):
         """Nothing is kept in files."""
 
 
+class OpenTables(Protocol):
+    """The tables that this process owns now, and the topic they recover from. `KafkaTables` is one."""
+
+    @property
+    def opened(self) -> Mapping[int, PartitionTable]: ...
+    @property
+    def changelog(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RoleOptions:
+    """How a role app behaves in its group. Times are in seconds.
+
+    At most `max_pending` takings are unsettled at a time; `drain_timeout` bounds a release.
+    """
+
+    max_pending: int = 64
+    drain_timeout: float = 20.0
+    commit_interval: float = 0.5
+    session_timeout: float = 10.0
+
+
+_DEFAULTS = RoleOptions()
+
+
 def role_app(
     role: Role,
     *,
     group: str,
     broker: Mapping[str, Any],
     instance: str | None = None,
-    runs: Mapping[int, PartitionTable] | None = None,
-    changelog: str | None = None,
-    max_pending: int = 64,
-    drain_timeout: float = 20.0,
-    commit_interval: float = 0.5,
-    session_timeout: float = 10.0,
+    tables: OpenTables | None = None,
+    options: RoleOptions = _DEFAULTS,
 ) -> RoleApp:
     """The Faust app that drives `role` in the consumer group `group`.
 
     `broker` is `KafkaConnection.faust_settings()`. `instance` makes the membership static: a process
-    that restarts under the same name within `session_timeout` causes no rebalance. `runs` with
-    `changelog` (the coordinator's `KafkaTables.opened` and `.topic`) gives the app its table of runs.
-    At most `max_pending` batches are taken and unsettled; `drain_timeout` bounds a release. Times are in
-    seconds. Create it where an event loop runs, start it with `await app.start()` or `host`.
+    that restarts under the same name within the session timeout causes no rebalance. `tables` gives the
+    coordinator's app its table of runs. Create it on the running loop, and start it with
+    `await app.start()` or by `host`.
     """
-    driver = RoleDriver(role, group, max_pending=max_pending, drain_timeout=drain_timeout)
-    app = RoleApp(
-        driver,
+    driver = RoleDriver(role, group, max_pending=options.max_pending, drain_timeout=options.drain_timeout)
+    settings = {
         **broker,
-        autodiscover=False,
-        broker_commit_every=None,
-        broker_commit_interval=commit_interval,
-        broker_heartbeat_interval=session_timeout / 3.3,
-        broker_max_poll_records=_BATCH_RECORDS,
-        broker_rebalance_timeout=60.0,
-        broker_session_timeout=session_timeout,
-        consumer_auto_offset_reset="earliest",
-        consumer_group_instance_id=f"{group}-{instance}" if instance else None,
-        datadir=Path(f"{group}-data"),
-        Monitor=SilentMonitor,
-        stream_buffer_maxsize=_QUEUE_BATCHES,
-        stream_recovery_delay=0.0,
+        "autodiscover": False,
+        "broker_commit_every": None,
+        "broker_commit_interval": options.commit_interval,
+        "broker_heartbeat_interval": options.session_timeout / 3.3,
+        "broker_max_poll_records": _BATCH_RECORDS,
+        "broker_rebalance_timeout": 60.0,
+        "broker_session_timeout": options.session_timeout,
+        "consumer_auto_offset_reset": "earliest",
+        "consumer_group_instance_id": f"{group}-{instance}" if instance else None,
+        "datadir": Path(f"{group}-data"),
+        "Monitor": SilentMonitor,
+        "stream_buffer_maxsize": _QUEUE_BATCHES,
+        "stream_recovery_delay": 0.0,
         # The driver waits for what is unsettled, in order and within a bound; Faust's own wait has none.
-        stream_wait_empty=False,
-        TableManager=RoleTables,
-        topic_allow_declare=False,
-        topic_disable_leader=True,
-        web_enabled=False,
-    )
-    if runs is not None and changelog is not None:
-        app.tables.add(RunTable(app, opened=runs, changelog=changelog))
+        "stream_wait_empty": False,
+        "TableManager": RoleTables,
+        "topic_allow_declare": False,
+        "topic_disable_leader": True,
+        "web_enabled": False,
+    }
+    app = RoleApp(driver, **settings)
+    if tables is not None:
+        app.tables.add(RunTable(app, opened=tables.opened, changelog=tables.changelog))
     return app

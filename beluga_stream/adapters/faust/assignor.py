@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 _VERSION = 0
 
 
-class NumberAssignor(AbstractPartitionAssignor):  # type: ignore[misc]  # aiokafka ships no types
+class NumberAssignor(AbstractPartitionAssignor):
     """Assigns partition numbers, evenly, leaving with each member what it had.
 
     In a rolling deploy that changes the topics only members that know all of them are candidates, if
@@ -79,7 +79,7 @@ class NumberAssignor(AbstractPartitionAssignor):  # type: ignore[misc]  # aiokaf
         numbers: range, candidates: list[str], members: Mapping[str, ConsumerProtocolMemberMetadata]
     ) -> dict[int, str]:
         most, extra = divmod(len(numbers), len(candidates))
-        room = {name: most for name in candidates}
+        room = dict.fromkeys(candidates, most)
         owners: dict[int, str] = {}
         spare = extra
         for name in candidates:

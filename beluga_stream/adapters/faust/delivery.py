@@ -5,6 +5,8 @@ what Faust costs. Everything that leans on the insides of Faust's consumer is he
 `recovery.py`; tests/contract/test_faust_internals.py fails when a new version changes them.
 """
 
+# ruff: noqa: SLF001 - leaning on private parts is what this file is for
+
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping
@@ -134,7 +136,7 @@ class RoleConsumer(driver_module.Consumer):
         except asyncio.CancelledError:
             if not self.app.should_stop:
                 raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is ends the process
             driver.fail(error)
 
     async def _deliver(self, fetched: Mapping[TopicPartition, list[Any]], epoch: int) -> None:
@@ -178,7 +180,7 @@ class RoleConsumer(driver_module.Consumer):
         await self.driver.release(self.commit)
         await super().on_partitions_revoked(revoked)
 
-    async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
+    async def commit(self, *_: Any, **__: Any) -> bool:
         """Commit what is settled. Failing is no error: the records come again."""
         async with self._committing:
             offsets = self.driver.acks.to_commit()

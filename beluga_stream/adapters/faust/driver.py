@@ -133,7 +133,7 @@ class RoleDriver:
                 self._drain_timeout,
                 extra={"action": "role.undrained", "group": self.group},
             )
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is ends the process
             self.fail(error)
         await commit()
         self.acks.clear()
@@ -157,7 +157,7 @@ class RoleDriver:
             taken = self.acks.take(nexts)
             try:
                 later = await self.role.handle(records)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is ends the process
                 self.fail(error)
                 return
             if later is None:

@@ -68,7 +68,7 @@ class RoleRecovery(Recovery):
         self.completed.set()
         app.flow_control.resume()
         consumer.resume_flow()
-        await app._fetcher.maybe_start()
+        await app._fetcher.maybe_start()  # noqa: SLF001
         self.tables.on_actives_ready()
         self.tables.on_standbys_ready()
         app.on_rebalance_end()

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Self
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import (
@@ -36,7 +37,7 @@ class KafkaTopics:
 
     async def start(self) -> None:
         """Connect, trying again every second. Raises `LogUnavailable` when patience ends."""
-        where = ", ".join(self._connection.bootstrap)
+        where = self._connection.where
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._patience
         while True:
@@ -71,7 +72,7 @@ class KafkaTopics:
         if admin is not None:
             await admin.close()
 
-    async def __aenter__(self) -> "KafkaTopics":
+    async def __aenter__(self) -> Self:
         await self.start()
         return self
 

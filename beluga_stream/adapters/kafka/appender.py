@@ -3,13 +3,14 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from typing import Self
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, UnknownTopicOrPartitionError
 
 from beluga_stream.adapters.kafka.batches import MAX_RECORD_BYTES, check_sizes, send_batches
 from beluga_stream.adapters.kafka.connection import KafkaConnection
-from beluga_stream.errors import LogUnavailable, RecordTooLarge
+from beluga_stream.errors import LogUnavailable, RecordTooLarge, TopicMissing
 from beluga_stream.ports.log import Outgoing, Position
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ class KafkaAppender:
         if self._retiring:
             await asyncio.wait(self._retiring, timeout=self._timeout)
 
-    async def __aenter__(self) -> "KafkaAppender":
+    async def __aenter__(self) -> Self:
         await self.start()
         return self
 
@@ -55,7 +56,10 @@ class KafkaAppender:
         await self.stop()
 
     async def append(self, records: Sequence[Outgoing]) -> Sequence[Position]:
-        """See the port. After `LogUnavailable` the records may or may not have been written."""
+        """See the port. After `LogUnavailable` the records may or may not have been written.
+
+        Raises `TopicMissing` when a topic stays unknown for the request timeout.
+        """
         if not records:
             return ()
         check_sizes(records, self._max_record_bytes)
@@ -65,10 +69,14 @@ class KafkaAppender:
                 return await send_batches(producer, records)
         except MessageSizeTooLargeError as error:
             raise RecordTooLarge(f"the broker refused a record as too large: {error}") from error
+        except UnknownTopicOrPartitionError as error:
+            raise TopicMissing(
+                f"one of these topics does not exist: {', '.join(sorted({r.topic for r in records}))}"
+            ) from error
         except (KafkaError, TimeoutError, OSError) as error:
             self._give_up(producer)
             raise LogUnavailable(
-                f"{len(records)} records were not confirmed by the broker within {self._timeout:g} s: {error!r}"
+                f"{len(records)} records were not confirmed within {self._timeout:g} s: {error!r}"
             ) from error
 
     def _give_up(self, producer: AIOKafkaProducer) -> None:
@@ -100,9 +108,7 @@ class KafkaAppender:
                 await producer.start()
         except (KafkaError, TimeoutError, OSError) as error:
             await self._retire(producer)
-            raise LogUnavailable(
-                f"cannot connect to Kafka at {', '.join(self._connection.bootstrap)}: {error!r}"
-            ) from error
+            raise LogUnavailable(f"cannot connect to Kafka at {self._connection.where}: {error!r}") from error
         return producer
 
     async def _retire(self, producer: AIOKafkaProducer) -> None:

@@ -51,6 +51,11 @@ class KafkaConnection:
         return cls(tuple(part.strip() for part in bootstrap.split(",") if part.strip()), **settings)
 
     @property
+    def where(self) -> str:
+        """The addresses, for messages."""
+        return ", ".join(self.bootstrap)
+
+    @property
     def uses_sasl(self) -> bool:
         return self.security_protocol.startswith("SASL")
 
@@ -77,13 +82,17 @@ class KafkaConnection:
         return settings
 
     def faust_settings(self) -> Mapping[str, Any]:
-        """Keyword arguments for `faust.App`. Imports Faust, which callers of other methods do not pay for."""
-        import faust
+        """Keyword arguments for `faust.App`. Imports Faust."""
+        import faust  # noqa: PLC0415 - a second, which clients do not need to pay
 
         settings: dict[str, Any] = {
             "broker": ";".join(f"kafka://{address}" for address in self.bootstrap),
             "broker_client_id": self.client_id,
             "broker_request_timeout": self.request_timeout,
+            # Faust's 60 s, above the request timeout, is refused; and it would delay every takeover.
+            "broker_session_timeout": min(10.0, self.request_timeout),
+            "broker_heartbeat_interval": min(3.0, self.request_timeout / 3.3),
+            "producer_request_timeout": self.request_timeout,
         }
         if self.uses_sasl:
             # Without ssl_context Faust speaks SASL_PLAINTEXT, whatever the protocol says.

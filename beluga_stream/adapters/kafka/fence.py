@@ -18,10 +18,13 @@ from beluga_stream.ports.log import Outgoing, Position
 
 log = logging.getLogger(__name__)
 
+_PROBE_SECONDS = 5.0
+
 
 class FencedProducer:
-    """Writes as the owner of `fence_id`: once it has appended a record to a partition, every instance
-    that was started earlier with this id is refused there.
+    """Writes as the owner of `fence_id`, and refuses all that owned it before.
+
+    Once it has appended a record to a partition, an instance that was started earlier is refused there.
 
     With `fencing=False` it is an ordinary idempotent producer, for brokers that cannot fence.
     `timeout` (seconds) bounds start and every append.
@@ -63,7 +66,7 @@ class FencedProducer:
         # The only place that leans on aiokafka's private state (contract test: test_kafka_internals).
         # The id has done its work with InitProducerId; without it, batches are plain ones that still
         # carry producer id and epoch, which is what the broker checks.
-        producer._txn_manager.transactional_id = None
+        producer._txn_manager.transactional_id = None  # noqa: SLF001
         self._producer = producer
 
     async def append(self, records: Sequence[Outgoing]) -> Sequence[Position]:
@@ -100,16 +103,14 @@ async def _stop(producer: AIOKafkaProducer) -> None:
         log.warning("a fenced producer did not stop cleanly: %r", error, extra={"action": "fence.stop"})
 
 
-async def broker_fences(
-    connection: KafkaConnection, fence_id: str, probe: Outgoing, *, timeout: float = 5.0
-) -> bool:
+async def broker_fences(connection: KafkaConnection, fence_id: str, probe: Outgoing) -> bool:
     """Whether this broker really fences: a first producer must be refused after a second one started.
 
     `probe` is a record that both try to write; it must do no harm in the log.
     Takes the id over from everybody, so call it only when about to own it.
     """
-    first = FencedProducer(connection, fence_id, timeout=timeout)
-    second = FencedProducer(connection, fence_id, timeout=timeout)
+    first = FencedProducer(connection, fence_id, timeout=_PROBE_SECONDS)
+    second = FencedProducer(connection, fence_id, timeout=_PROBE_SECONDS)
     try:
         await first.start()
         await second.start()

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.adapters.kafka.admin import KafkaTopics
+from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.errors import LogUnavailable, TopicMissing
 from beluga_stream.ports.log import Record
 
@@ -48,7 +49,7 @@ class KafkaReader:
             await consumer.stop()
         await self._topics.stop()
 
-    async def __aenter__(self) -> "KafkaReader":
+    async def __aenter__(self) -> Self:
         await self.start()
         return self
 

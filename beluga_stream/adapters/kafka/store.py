@@ -58,13 +58,13 @@ class RocksStore:
     """
 
     def __init__(self, directory: Path, partition: int) -> None:
-        import rocksdict
+        import rocksdict  # noqa: PLC0415 - an optional extra
 
         self._path = directory / f"{os.getpid()}-{partition}"
         shutil.rmtree(self._path, ignore_errors=True)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         options = rocksdict.Options(raw_mode=True)
-        options.create_if_missing(True)
+        options.create_if_missing(create_if_missing=True)
         options.set_write_buffer_size(8 << 20)
         table = rocksdict.BlockBasedOptions()
         table.set_block_cache(rocksdict.Cache(32 << 20))
@@ -72,7 +72,7 @@ class RocksStore:
         self._rows = rocksdict.Rdict(str(self._path), options)
         self._write_options = rocksdict.WriteOptions()
         # The changelog is the durable copy; a write-ahead log here would only cost time.
-        self._write_options.disable_wal = True
+        self._write_options.disable_wal = True  # type: ignore[method-assign, assignment]
         self._write_batch = rocksdict.WriteBatch
 
     @classmethod
@@ -82,13 +82,13 @@ class RocksStore:
 
     def get(self, key: str) -> bytes | None:
         value = self._rows.get(key.encode())
-        return None if value is None else bytes(value)
+        return value if isinstance(value, bytes) else None
 
     def items(self) -> list[tuple[str, bytes]]:
-        return [(bytes(key).decode(), bytes(value)) for key, value in self._rows.items()]
+        return [(str(key, "utf-8"), bytes(value)) for key, value in self._rows.items()]  # type: ignore[arg-type]
 
     def __len__(self) -> int:
-        return sum(1 for _ in self._rows.keys())
+        return sum(1 for _ in self._rows.keys())  # noqa: SIM118 - not a mapping: iterating it fails
 
     def apply(self, changes: Iterable[Change]) -> None:
         batch = self._write_batch(raw_mode=True)

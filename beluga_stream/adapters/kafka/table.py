@@ -4,7 +4,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -33,17 +35,16 @@ class KafkaPartitionTable:
 
     def __init__(
         self,
-        topic: str,
-        partition: int,
+        target: TopicPartition,
         owner: str,
         producer: FencedProducer,
         store: Store,
         *,
         claim_interval: float = _CLAIM_INTERVAL,
-        on_close: Callable[["KafkaPartitionTable"], None] = lambda table: None,
+        on_close: Callable[["KafkaPartitionTable"], None] = lambda _: None,
     ) -> None:
-        self.partition = partition
-        self._topic = topic
+        self.partition: int = target.partition
+        self._target = target
         self._owner = owner
         self._producer = producer
         self._store = store
@@ -86,7 +87,7 @@ class KafkaPartitionTable:
             fetch_max_bytes=_FETCH_BYTES,
             max_partition_fetch_bytes=_FETCH_BYTES,
         )
-        target = TopicPartition(self._topic, self.partition)
+        target = self._target
         count = 0
         try:
             await consumer.start()
@@ -114,7 +115,7 @@ class KafkaPartitionTable:
         that slept longer could write again.
         """
         self._claiming = asyncio.create_task(
-            self._claim_again(), name=f"claim-{self._topic}-{self.partition}"
+            self._claim_again(), name=f"claim-{self._target.topic}-{self.partition}"
         )
 
     async def close(self) -> None:
@@ -131,11 +132,11 @@ class KafkaPartitionTable:
             await asyncio.sleep(self._claim_interval)
             try:
                 await self.claim()
-            except LogUnavailable as error:
+            except LogUnavailable:
                 # Kept in _failure: the next commit raises it and ends the process.
-                log.error(
-                    "could not renew the claim: %s",
-                    error,
+                log.exception(
+                    "could not renew the claim of partition %d",
+                    self.partition,
                     extra={"action": "table.claim", "partition": self.partition},
                 )
 
@@ -143,7 +144,8 @@ class KafkaPartitionTable:
         if self._failure is not None:
             raise self._failure
         records = [
-            Outgoing(self._topic, key.encode(), value, partition=self.partition) for key, value in changes
+            Outgoing(self._target.topic, key.encode(), value, partition=self.partition)
+            for key, value in changes
         ]
         try:
             positions = await self._producer.append(records)
@@ -153,12 +155,27 @@ class KafkaPartitionTable:
         return positions[-1].offset
 
 
+@dataclass(frozen=True, slots=True)
+class TableOptions:
+    """Where rows are kept, and how patient to be. Times are in seconds.
+
+    `timeout` bounds each write, `recovery_timeout` the recovery of one partition.
+    """
+
+    store: StoreFactory = MemoryStore
+    timeout: float = 30.0
+    recovery_timeout: float = 600.0
+    claim_interval: float = _CLAIM_INTERVAL
+
+
+_DEFAULTS = TableOptions()
+
+
 class KafkaTables:
     """Port `Tables` on Kafka. Start it before use.
 
-    `group` is the role's consumer group, `topic` the changelog (by default `<group>-runs-changelog`),
-    `topics` what the role consumes, `owner` names this process in claims. `timeout` (seconds) bounds
-    each write, `recovery_timeout` the whole recovery of one partition.
+    `group` is the role's consumer group, `changelog` the topic (by default `<group>-runs-changelog`),
+    `topics` what the role consumes, `owner` names this process in claims.
     """
 
     def __init__(
@@ -168,21 +185,15 @@ class KafkaTables:
         group: str,
         topics: Sequence[str],
         owner: str,
-        topic: str | None = None,
-        store: StoreFactory = MemoryStore,
-        timeout: float = 30.0,
-        recovery_timeout: float = 600.0,
-        claim_interval: float = _CLAIM_INTERVAL,
+        changelog: str | None = None,
+        options: TableOptions = _DEFAULTS,
     ) -> None:
         self._connection = connection
         self._group = group
         self._topics = tuple(topics)
         self._owner = owner
-        self.topic = topic or f"{group}-runs-changelog"
-        self._store = store
-        self._timeout = timeout
-        self._recovery_timeout = recovery_timeout
-        self._claim_interval = claim_interval
+        self.changelog = changelog or f"{group}-runs-changelog"
+        self._options = options
         self._opened: dict[int, KafkaPartitionTable] = {}
         self._admin: AIOKafkaAdminClient | None = None
         self._probing = asyncio.Lock()
@@ -202,7 +213,7 @@ class KafkaTables:
         """Connect. Raises `LogUnavailable`."""
         admin = AIOKafkaAdminClient(**self._connection.client_settings("tables"))
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self._options.timeout):
                 await admin.start()
         except (KafkaError, TimeoutError, OSError) as error:
             await admin.close()
@@ -217,7 +228,7 @@ class KafkaTables:
         if admin is not None:
             await admin.close()
 
-    async def __aenter__(self) -> "KafkaTables":
+    async def __aenter__(self) -> Self:
         await self.start()
         return self
 
@@ -232,25 +243,24 @@ class KafkaTables:
         began = time.monotonic()
         fence_id = f"{self._group}-{partition}"
         fencing = await self._probe(fence_id, partition)
-        producer = FencedProducer(self._connection, fence_id, fencing=fencing, timeout=self._timeout)
+        producer = FencedProducer(self._connection, fence_id, fencing=fencing, timeout=self._options.timeout)
         await producer.start()
         table = KafkaPartitionTable(
-            self.topic,
-            partition,
+            TopicPartition(self.changelog, partition),
             self._owner,
             producer,
-            self._store(partition),
-            claim_interval=self._claim_interval,
+            self._options.store(partition),
+            claim_interval=self._options.claim_interval,
             on_close=self._forget,
         )
         try:
             end = await table.claim() + 1
-            async with asyncio.timeout(self._recovery_timeout):
+            async with asyncio.timeout(self._options.recovery_timeout):
                 count = await table.recover(self._connection, end)
         except (KafkaError, TimeoutError, OSError) as error:
             await table.close()
             raise LogUnavailable(
-                f"cannot recover partition {partition} of {self.topic}: {error!r}"
+                f"cannot recover partition {partition} of {self.changelog}: {error!r}"
             ) from error
         except BaseException:
             await table.close()
@@ -260,7 +270,7 @@ class KafkaTables:
         log.info(
             "recovered partition %d of %s: %d records, %d rows, %.0f ms",
             partition,
-            self.topic,
+            self.changelog,
             count,
             len(table),
             (time.monotonic() - began) * 1000,
@@ -274,7 +284,7 @@ class KafkaTables:
             raise LogUnavailable("the tables are not started")
         wanted = [TopicPartition(topic, partition) for topic in self._topics]
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self._options.timeout):
                 found = await self._group_offsets(self._admin, wanted)
         except (KafkaError, TimeoutError, OSError) as error:
             raise LogUnavailable(f"cannot read the committed offsets of {self._group}: {error!r}") from error
@@ -288,21 +298,22 @@ class KafkaTables:
                 found: Mapping[TopicPartition, OffsetAndMetadata] = await admin.list_consumer_group_offsets(
                     self._group, partitions=wanted
                 )
-                return found
             except KafkaError as error:
                 # The first question to a new broker makes it create its topic of offsets.
                 if not error.retriable:
                     raise
+            else:
+                return found
             await asyncio.sleep(0.1)
 
     async def _probe(self, fence_id: str, partition: int) -> bool:
         async with self._probing:
             if self._fencing is None:
-                probe = Outgoing(self.topic, CLAIM_KEY.encode(), b"probe", partition=partition)
+                probe = Outgoing(self.changelog, CLAIM_KEY.encode(), b"probe", partition=partition)
                 self._fencing = await broker_fences(self._connection, fence_id, probe)
                 if not self._fencing:
                     log.warning(
-                        "this broker does not fence: a coordinator that wakes after a long pause may overwrite"
+                        "this broker does not fence: a coordinator that wakes from a long pause may overwrite"
                         " its successor's state; use it for development only",
                         extra={"action": "table.unfenced"},
                     )
