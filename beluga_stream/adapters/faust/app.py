@@ -57,6 +57,7 @@ class RoleApp(faust.App):
         self.queue: Any = None
         topic = self.topic(*driver.role.topics, key_type=bytes, value_type=bytes, acks=True, internal=False)
         self.agent(topic, name="drive")(self._drive)
+        self.task(self._tend)
 
     async def queue_has_room(self) -> None:
         """Wait, a second at most, until the agent has taken something from its queue."""
@@ -87,6 +88,13 @@ class RoleApp(faust.App):
                 batches.append(queue.get_nowait().value)
             self._room.set()
             await driver.take(batches)
+
+    async def _tend(self) -> None:
+        """The role's own work, beside the records; when it fails, the role has failed."""
+        try:
+            await self.driver.role.tend()
+        except Exception as error:
+            self.driver.fail(error)
 
     def _end(self, error: BaseException) -> None:
         task = asyncio.ensure_future(self.crash(error))

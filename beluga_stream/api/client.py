@@ -1,0 +1,220 @@
+"""`Client` and `Run`: start graphs on the engine and follow them, typed by the graphs themselves."""
+
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar, overload
+
+from pydantic import TypeAdapter, ValidationError
+
+from ..application.messages import Summary
+from ..application.results import Chunk, Event
+from ..application.runs import Runs
+from ..domain.ids import NodeKey, NodeName, RunId
+from ..domain.payload import Json
+from ..errors import InvalidInput, InvalidState, NotFound
+from .ref import Ref, StreamRef
+from .retry import Seconds, seconds
+from .signal import Signal
+from .work import Work
+
+I = TypeVar("I")  # noqa: E741 - I and O, as everywhere for input and output
+O = TypeVar("O")  # noqa: E741
+R = TypeVar("R")
+C = TypeVar("C")
+T_co = TypeVar("T_co", covariant=True)
+
+_ANY: TypeAdapter[Any] = TypeAdapter(Any)
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """Where a run stands, from its newest summary. Times in epoch milliseconds."""
+
+    id: str
+    graph: str
+    status: str
+    started_ms: int
+    ended_ms: int | None
+    tags: Mapping[str, str]
+    error: str | None
+
+
+class Run(Generic[T_co]):
+    """One run on the engine. Get it from `Client.start` or `Client.run`."""
+
+    def __init__(self, runs: Runs, id: str, work: Work[Any, T_co] | None) -> None:  # noqa: A002 - a run's id
+        self.id = id
+        self._runs = runs
+        self._work = work
+
+    async def result(self, *, timeout: Seconds | None = None) -> T_co:  # noqa: ASYNC109 - the field's name for it
+        """Wait for the run's output.
+
+        `timeout` in seconds or as a timedelta. Raises `RunFailed`, `RunRejected`, `TaskCanceled` when the run
+        ended so, and `TimedOut` when it goes on.
+        """
+        limit = None if timeout is None else seconds(timeout)
+        value = await self._runs.result(RunId(self.id), timeout_seconds=limit)
+        adapter = _ANY if self._work is None else self._work.compile().output
+        result: T_co = adapter.validate_python(value)
+        return result
+
+    async def stream(self, *, after: str | None = None) -> AsyncGenerator[Event, None]:
+        """Everything that happens in the run, from its beginning or after an event's cursor, up to its end."""
+        async with contextlib.aclosing(self._runs.follow(RunId(self.id), after=after)) as events:
+            async for event in events:
+                yield event
+
+    async def chunks(self, node: StreamRef[C], *, after: str | None = None) -> AsyncGenerator[C, None]:
+        """The chunks of one streaming node, typed.
+
+        When another incarnation takes over, its chunks follow from its first one: read `stream()` to see where.
+        """
+        async with contextlib.aclosing(self._runs.follow(RunId(self.id), after=after)) as events:
+            async for event in events:
+                if isinstance(event, Chunk) and event.node == node.node:
+                    yield self._chunk_adapter(node).validate_python(event.value)
+
+    async def outputs(self, node: Ref[R]) -> R:
+        """What one node gave; waits for it. Raises `NotFound` when the run ended without it."""
+        value = await self._runs.outputs(RunId(self.id), node.node)
+        program = None if self._work is None else self._work.compile()
+        handler = None if program is None else program.handlers.get(NodeName(NodeKey(node.node)))
+        if handler is None or handler.streams:
+            return value  # type: ignore[no-any-return]  # without code there is no type to check
+        result: R = handler.output.validate_python(value)
+        return result
+
+    async def status(self) -> RunStatus:
+        """Where it stands now. Raises `NotFound` for a run nobody knows (yet)."""
+        summary = await self._runs.summary(RunId(self.id))
+        if summary is None:
+            raise NotFound(f"there is no run {self.id} (yet)", run=self.id)
+        return status_of(summary)
+
+    async def cancel(self, reason: str = "") -> None:
+        """Ask for the run's end; nothing is dispatched after it. Returns once the request is durable."""
+        await self._runs.cancel(RunId(self.id), reason)
+
+    async def retry(self) -> None:
+        """Let a failed run go on from its failed nodes, under the same id."""
+        await self._runs.retry(RunId(self.id))
+
+    async def signal(self, signal: Signal[R], value: R, *, id: str | None = None) -> None:  # noqa: A002
+        """Send a signal; the same `id` twice is one signal. Raises `InvalidInput` for a value of another type."""
+        json = _json(TypeAdapter(signal.kind), value, f"signal {signal.name!r}")
+        await self._runs.signal(RunId(self.id), signal.name, json, id=id)
+
+    def _chunk_adapter(self, node: StreamRef[C]) -> TypeAdapter[C]:
+        program = None if self._work is None else self._work.compile()
+        handler = None if program is None else program.handlers.get(NodeName(NodeKey(node.node)))
+        return _ANY if handler is None else handler.output
+
+
+class Client:
+    """Starts and follows runs. Use it with `async with`; `connect()` makes it."""
+
+    def __init__(self, opener: Callable[[], AbstractAsyncContextManager[Runs]]) -> None:
+        self._opener = opener
+        self._opened: AbstractAsyncContextManager[Runs] | None = None
+        self._runs: Runs | None = None
+
+    async def __aenter__(self) -> Self:
+        self._opened = self._opener()
+        self._runs = await self._opened.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, a: type[BaseException] | None, b: BaseException | None, c: TracebackType | None
+    ) -> None:
+        opened, self._opened, self._runs = self._opened, None, None
+        if opened is not None:
+            await opened.__aexit__(a, b, c)
+
+    @overload
+    async def start(
+        self,
+        graph: Work[I, O],
+        input: I,
+        *,
+        idempotency_key: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> Run[O]: ...
+    @overload
+    async def start(
+        self,
+        graph: str,
+        input: object,
+        *,
+        idempotency_key: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> Run[Any]: ...
+    async def start(
+        self,
+        graph: Work[Any, Any] | str,
+        input: Any,  # noqa: A002 - the field's name for it
+        *,
+        idempotency_key: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> Run[Any]:
+        """Request a run; returns once the request is durable. The same `idempotency_key` is the same run.
+
+        Raises `InvalidInput` here for a value that is not the graph's input. What the engine refuses
+        (an unknown graph, the key with another payload) is raised by `result()` as `RunRejected`.
+        """
+        if isinstance(graph, str):
+            json = _json(_ANY, input, f"the input of {graph!r}")
+            run = await self._desk.start(graph, json, idempotency_key=idempotency_key, tags=tags)
+            return Run(self._desk, str(run), None)
+        program = graph.compile()
+        json = _json(program.input, input, f"the input of {graph.name!r}")
+        run = await self._desk.start(graph.name, json, idempotency_key=idempotency_key, tags=tags)
+        return Run(self._desk, str(run), graph)
+
+    def run(self, graph: Work[Any, O], id: str) -> Run[O]:  # noqa: A002 - a run's id
+        """A run that somebody has started."""
+        return Run(self._desk, id, graph)
+
+    async def list(
+        self, *, graph: str | None = None, status: str | None = None, tags: Mapping[str, str] | None = None
+    ) -> "list[RunStatus]":
+        """The runs that are remembered, oldest first, those of a graph, status or tags only."""
+        wanted = dict(tags or {})
+        return [
+            status_of(summary)
+            for summary in await self._desk.summaries()
+            if graph in (None, summary.graph)
+            and status in (None, summary.status)
+            and wanted.items() <= dict(summary.tags).items()
+        ]
+
+    @property
+    def _desk(self) -> Runs:
+        if self._runs is None:
+            raise InvalidState("the client is not connected: use it inside `async with connect() as beluga`")
+        return self._runs
+
+
+def status_of(summary: Summary) -> RunStatus:
+    """A summary as users see it."""
+    return RunStatus(
+        id=str(summary.run),
+        graph=summary.graph,
+        status=summary.status,
+        started_ms=summary.started_ms,
+        ended_ms=summary.ended_ms,
+        tags=dict(summary.tags),
+        error=None if summary.failure is None else summary.failure.message,
+    )
+
+
+def _json(adapter: TypeAdapter[Any], value: Any, what: str) -> Json:
+    try:
+        return adapter.dump_python(adapter.validate_python(value), mode="json")
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "it"
+        raise InvalidInput(f"{what} fails its type: {place}: {first['msg']}") from error

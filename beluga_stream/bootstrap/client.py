@@ -1,0 +1,47 @@
+"""`connect()`: a client over Kafka."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from ..adapters.files.blobs import FileBlobs
+from ..adapters.kafka.appender import KafkaAppender
+from ..adapters.kafka.batches import partition_of
+from ..adapters.kafka.reader import KafkaReader
+from ..adapters.memory.clock import SystemClock
+from ..api.client import Client
+from ..application.outbox import Outbox
+from ..application.payloads import Payloads
+from ..application.runs import Runs
+from .connection import kafka, topics
+from .settings import Settings
+
+
+@asynccontextmanager
+async def open_runs(settings: Settings) -> AsyncIterator[Runs]:
+    """The front desk over Kafka, closed after use. Raises `LogUnavailable` without a broker."""
+    connection = kafka(settings)
+    names = topics(settings)
+    async with AsyncExitStack() as stack:
+        appender = await stack.enter_async_context(KafkaAppender(connection))
+        reader = await stack.enter_async_context(KafkaReader(connection))
+        outbox = Outbox(appender)
+        stack.push_async_callback(outbox.close)
+        runs = Runs(
+            topics=names,
+            appender=outbox,
+            reader=reader,
+            payloads=Payloads(FileBlobs(settings.blobs)),
+            clock=SystemClock(),
+            partition=lambda run: partition_of(run.encode(), names.partitions),
+        )
+        stack.push_async_callback(runs.close)
+        yield runs
+
+
+def connect(address: str | None = None) -> Client:
+    """A client of the engine whose broker is at `address` (default: BELUGA_BROKER). Use with `async with`.
+
+    Raises `InvalidConfig` for wrong settings at once, and `LogUnavailable` on entry without a broker.
+    """
+    settings = Settings.load(**({} if address is None else {"broker": address}))
+    return Client(lambda: open_runs(settings))

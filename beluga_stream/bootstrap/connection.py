@@ -1,0 +1,26 @@
+"""Settings as a Kafka connection and as topic names."""
+
+from ..adapters.kafka.connection import KafkaConnection
+from ..application.topics import Topics
+from .settings import Settings
+
+
+def kafka(settings: Settings) -> KafkaConnection:
+    """How this process reaches the brokers. Raises `InvalidConfig`."""
+    password = settings.sasl_password
+    return KafkaConnection.parse(
+        settings.broker,
+        client_id=settings.prefix,
+        security_protocol=settings.security_protocol,
+        sasl_mechanism=settings.sasl_mechanism,
+        username=settings.sasl_username,
+        password=None if password is None else password.get_secret_value(),
+        cafile=None if settings.tls_ca is None else str(settings.tls_ca),
+        certfile=None if settings.tls_cert is None else str(settings.tls_cert),
+        keyfile=None if settings.tls_key is None else str(settings.tls_key),
+    )
+
+
+def topics(settings: Settings) -> Topics:
+    """The engine's topic names."""
+    return Topics(settings.prefix, settings.partitions)

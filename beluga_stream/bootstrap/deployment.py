@@ -1,0 +1,195 @@
+"""What is deployed: the graphs and triggers of `agents/`, the topics of `topics/`.
+
+A folder of agents gets one import name, whatever its path, so that a handler is the same object for every
+process and child process; it is never installed.
+"""
+
+import importlib
+import importlib.util
+import re
+import sys
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..api.work import Work
+from ..domain.ids import GraphHash
+from ..errors import InvalidDeployment, InvalidGraph
+from ..ports.handlers import Program, Trigger
+from ..ports.log import TopicSpec
+
+PACKAGE = "beluga_deployment"
+"""The import name of the agents folder."""
+
+_UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+class LoadedDeployment:
+    """The port `Deployment`, from modules."""
+
+    def __init__(self, works: Iterable[Work[Any, Any]]) -> None:
+        self._programs: dict[GraphHash, Program] = {}
+        self._latest: dict[str, Program] = {}
+        self._triggers: list[Trigger] = []
+        self.works: dict[str, Work[Any, Any]] = {}
+        for work in works:
+            program, triggers = work.deploy()
+            other = self.works.get(work.name)
+            if other is not None and other is not work:
+                raise InvalidDeployment(f"two graphs are named {work.name!r}: rename one", graph=work.name)
+            self.works[work.name] = work
+            self._latest[work.name] = program
+            self._triggers.extend(triggers)
+            self._learn(program)
+
+    @property
+    def programs(self) -> Mapping[GraphHash, Program]:
+        return self._programs
+
+    @property
+    def triggers(self) -> Sequence[Trigger]:
+        return self._triggers
+
+    def latest(self, graph: str) -> Program | None:
+        return self._latest.get(graph)
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """Every queue that some node names."""
+        named = {node.queue for program in self._programs.values() for node in program.definition.nodes}
+        return tuple(sorted(named | {"default"}))
+
+    def _learn(self, program: Program) -> None:
+        self._programs[program.definition.hash] = program
+        self._latest.setdefault(program.definition.name, program)
+        for child in program.children.values():
+            self._learn(child)
+
+
+def load(agents: str) -> LoadedDeployment:
+    """Import every module of a folder or package and take its graphs and chains.
+
+    Raises `InvalidDeployment` naming file and line.
+    """
+    works: dict[int, Work[Any, Any]] = {}
+    for module in _modules(agents):
+        for value in vars(module).values():
+            if isinstance(value, Work):
+                works[id(value)] = value
+    try:
+        return LoadedDeployment(works.values())
+    except InvalidGraph as error:
+        raise InvalidDeployment(f"{agents}: {error}", **error.ids) from error
+
+
+class _Topic(BaseModel):
+    """One declared topic."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")
+    partitions: int = Field(4, ge=1, le=10_000)
+    retention: str = Field("7d", pattern=r"^\d+(ms|s|m|h|d)$")
+    cleanup: str = Field("delete", pattern="^(delete|compact)$")
+    replication: int = Field(1, ge=1, le=9)
+    config: dict[str, str] = Field(default_factory=dict)
+
+    def spec(self) -> TopicSpec:
+        number, unit = re.fullmatch(r"(\d+)(\w+)", self.retention).groups()  # type: ignore[union-attr]  # the pattern holds
+        retention = str(int(number) * _UNITS_MS[unit])
+        config = {"retention.ms": retention, "cleanup.policy": self.cleanup, **self.config}
+        return TopicSpec(self.name, self.partitions, config, self.replication)
+
+
+class _Topics(BaseModel):
+    """One file of `topics/`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    topics: list[_Topic]
+
+
+def load_topics(folder: Path) -> list[TopicSpec]:
+    """The topics that the YAML files of a folder declare. Raises `InvalidDeployment` naming file and place."""
+    found: dict[str, TopicSpec] = {}
+    for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
+        try:
+            tree = yaml.safe_load(path.read_text())
+            declared = _Topics.model_validate(tree)
+        except yaml.YAMLError as error:
+            raise InvalidDeployment(f"{path} is no YAML: {error}", file=path) from error
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            place = ".".join(str(part) for part in first["loc"])
+            raise InvalidDeployment(f"{path}: {place}: {first['msg']}", file=path) from error
+        for topic in declared.topics:
+            if topic.name in found:
+                raise InvalidDeployment(f"{path} declares topic {topic.name!r} a second time", file=path)
+            found[topic.name] = topic.spec()
+    return list(found.values())
+
+
+def _modules(agents: str) -> list[ModuleType]:
+    folder = Path(agents)
+    if folder.is_dir():
+        return _from_folder(folder.resolve())
+    try:
+        package = importlib.import_module(agents)
+    except ModuleNotFoundError as error:
+        raise InvalidDeployment(
+            f"BELUGA_AGENTS={agents!r} is neither a folder here nor a package that can be imported"
+        ) from error
+    except Exception as error:
+        raise _broken(agents, error) from error
+    names = [agents]
+    for place in getattr(package, "__path__", []):
+        names += [f"{agents}.{path.stem}" for path in sorted(Path(place).glob("*.py")) if path.stem != "__init__"]
+    return [_imported(name) for name in names]
+
+
+def _from_folder(folder: Path) -> list[ModuleType]:
+    """Import a folder's files under the one canonical name; a second load in a process imports them anew."""
+    for name in [name for name in sys.modules if name == PACKAGE or name.startswith(f"{PACKAGE}.")]:
+        del sys.modules[name]
+    init = folder / "__init__.py"
+    spec = importlib.util.spec_from_file_location(
+        PACKAGE, init if init.exists() else None, submodule_search_locations=[str(folder)]
+    )
+    if spec is None:
+        spec = importlib.machinery.ModuleSpec(PACKAGE, None, is_package=True)
+        spec.submodule_search_locations = [str(folder)]
+    sys.modules[PACKAGE] = importlib.util.module_from_spec(spec)
+    importlib.invalidate_caches()
+    return [
+        _imported(f"{PACKAGE}.{path.stem}") for path in sorted(folder.glob("*.py")) if path.stem != "__init__"
+    ]
+
+
+def _imported(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        raise _broken(name, error) from error
+
+
+def _broken(name: str, error: Exception) -> InvalidDeployment:
+    """Names the user's file and line, and not the loader's."""
+    if isinstance(error, SyntaxError):
+        place = f"{error.filename}, line {error.lineno}"
+        return InvalidDeployment(f"{place}: syntax error: {error.msg}", file=error.filename, line=error.lineno)
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename
+    ]
+    ours = [frame for frame in frames if frame.filename != __file__ and "beluga_stream" not in frame.filename]
+    frame = (ours or frames)[-1]
+    return InvalidDeployment(
+        f"{frame.filename}, line {frame.lineno}: {type(error).__name__}: {error}",
+        module=name,
+        file=frame.filename,
+        line=frame.lineno,
+    )

@@ -1,0 +1,181 @@
+"""The engine's processes: topics first, then definitions, then the roles that the settings name.
+
+`faust_app()` is what `faust -A beluga_stream worker` finds: an ordinary Faust app that starts the
+roles' apps with itself.
+"""
+
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+
+import faust
+
+from ..adapters.faust.app import RoleApp, RoleOptions, role_app
+from ..adapters.faust.host import host
+from ..adapters.files.blobs import FileBlobs
+from ..adapters.kafka.admin import KafkaTopics
+from ..adapters.kafka.appender import KafkaAppender
+from ..adapters.kafka.connection import KafkaConnection
+from ..adapters.kafka.reader import KafkaReader
+from ..adapters.kafka.store import MemoryStore, RocksStore
+from ..adapters.kafka.table import KafkaTables, TableOptions
+from ..adapters.memory.clock import SystemClock
+from ..api.resource import open_resource
+from ..application.catalog import Catalog, publish
+from ..application.coordinator import Coordinator, CoordinatorOptions
+from ..application.execution import Executions
+from ..application.ingest import Ingest
+from ..application.payloads import Payloads
+from ..application.worker import Worker, WorkerOptions
+from ..ports.log import TopicSpec
+from . import deployment as deployments
+from .connection import kafka, topics
+from .logs import configure_logs
+from .settings import Settings
+
+log = logging.getLogger("beluga_stream")
+
+_APPEND_TIMEOUT_SECONDS = 60.0
+
+
+def faust_app(settings: Settings | None = None) -> faust.App:
+    """The app of this process. Loads the deployment at once, so that a broken one refuses to start."""
+    settings = settings or Settings.load()
+    configure_logs(settings)
+    connection = kafka(settings)
+    app = faust.App(
+        f"{settings.prefix}-app",
+        **connection.faust_settings(),
+        autodiscover=False,
+        datadir=str(settings.data),
+        topic_disable_leader=True,
+        web_enabled=False,
+    )
+    return host(app, partial(_roles, settings, connection))
+
+
+def engine_topics(settings: Settings, queues: Sequence[str]) -> list[TopicSpec]:
+    """Every topic that must exist before a role starts: the engine's and the deployment's."""
+    names = topics(settings)
+    retention_ms = int(settings.retention_hours * 3_600_000)
+    own = names.specs(queues, replication=settings.replication, retention_ms=retention_ms)
+    changelog = TopicSpec(
+        changelog_topic(settings),
+        settings.partitions,
+        {
+            "cleanup.policy": "compact",
+            "segment.bytes": str(16 * 1024 * 1024),
+            "segment.ms": "600000",
+            "min.cleanable.dirty.ratio": "0.1",
+            "max.compaction.lag.ms": "600000",
+        },
+        settings.replication,
+    )
+    return [*own, changelog, *deployments.load_topics(settings.topics)]
+
+
+def group(settings: Settings, role: str) -> str:
+    """The consumer group of a role."""
+    return f"{settings.prefix}-{role}"
+
+
+def changelog_topic(settings: Settings) -> str:
+    """The changelog of the coordinators' table of runs."""
+    return f"{group(settings, 'coordinator')}-runs-changelog"
+
+
+@asynccontextmanager
+async def _roles(settings: Settings, connection: KafkaConnection) -> AsyncIterator[Sequence[RoleApp]]:
+    """Open what the roles need, yield their apps, close everything after them."""
+    deployed = deployments.load(settings.agents) if {"worker", "ingest"} & set(settings.role) else None
+    names = topics(settings)
+    async with AsyncExitStack() as stack:
+        admin = await stack.enter_async_context(
+            KafkaTopics(connection, patience=settings.broker_patience_seconds)
+        )
+        queues = settings.queues or (deployed.queues if deployed is not None else ("default",))
+        created = await admin.ensure(engine_topics(settings, queues))
+        if created:
+            log.info("created topics: %s", ", ".join(created), extra={"action": "topics_created"})
+        reader = await stack.enter_async_context(KafkaReader(connection))
+        clock = SystemClock()
+        payloads = Payloads(FileBlobs(settings.blobs))
+        apps: list[RoleApp] = []
+
+        async def appender() -> KafkaAppender:
+            return await stack.enter_async_context(
+                KafkaAppender(connection, timeout=_APPEND_TIMEOUT_SECONDS)
+            )
+
+        make = partial(
+            role_app,
+            broker=connection.faust_settings(),
+            instance=settings.instance,
+            options=RoleOptions(
+                drain_timeout=settings.shutdown_grace_seconds + 10,
+                session_timeout=settings.session_timeout_seconds,
+            ),
+        )
+        if deployed is not None:
+            definitions = [program.definition for program in deployed.programs.values()]
+            await publish(await appender(), names, definitions)
+        if "coordinator" in settings.role:
+            tables = await stack.enter_async_context(_tables(settings, connection))
+            coordinator = Coordinator(
+                topics=names,
+                tables=tables,
+                appender=await appender(),
+                reader=reader,
+                catalog=Catalog(reader, names),
+                payloads=payloads,
+                clock=clock,
+                options=CoordinatorOptions(
+                    lease_ms=int(settings.lease_seconds * 1000),
+                    dedup_window_ms=int(settings.dedup_window_hours * 3_600_000),
+                    dedup_most=settings.dedup_most,
+                ),
+            )
+            apps.append(make(coordinator, group=group(settings, "coordinator"), tables=tables))
+        if deployed is not None and "worker" in settings.role:
+            worker = Worker(
+                topics=names,
+                queues=queues,
+                deployment=deployed,
+                appender=await appender(),
+                reader=reader,
+                payloads=payloads,
+                executions=Executions(threads=settings.worker_threads, open_resource=open_resource),
+                clock=clock,
+                options=WorkerOptions(
+                    slots=settings.worker_slots,
+                    lease_after_ms=int(settings.lease_after_seconds * 1000),
+                    heartbeat_ms=int(settings.heartbeat_seconds * 1000),
+                    drain_ms=int(settings.shutdown_grace_seconds * 1000),
+                ),
+            )
+            apps.append(make(worker, group=group(settings, "worker")))
+        if deployed is not None and "ingest" in settings.role and deployed.triggers:
+            ingest = Ingest(
+                topics=names, deployment=deployed, appender=await appender(), payloads=payloads, clock=clock
+            )
+            apps.append(make(ingest, group=group(settings, "ingest")))
+        yield apps
+
+
+def _tables(settings: Settings, connection: KafkaConnection) -> KafkaTables:
+    names = topics(settings)
+    return KafkaTables(
+        connection,
+        group=group(settings, "coordinator"),
+        topics=(names.run_requests, names.run_events, names.node_done),
+        owner=f"{socket.gethostname()}:{os.getpid()}",
+        changelog=changelog_topic(settings),
+        options=TableOptions(
+            store=MemoryStore
+            if settings.store == "memory"
+            else RocksStore.factory(settings.data / str(os.getpid()))
+        ),
+    )
