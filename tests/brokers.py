@@ -24,11 +24,12 @@ from typing import IO, Any, Protocol
 
 HOST = "127.0.0.1"
 KAFKA_IMAGE = "apache/kafka:4.1.0"
-TEST_LABEL = "beluga.test"
-"""Containers carry it, so that `.ci/run` finds those of a session that was killed."""
+TEST_LABEL = {"beluga.test": os.environ.get("BELUGA_TEST_LABEL", "local")}
+"""Containers carry it, so that `.ci/run` finds those of a test session that was killed."""
 
 _REPO = Path(__file__).resolve().parent.parent
 _READY_WITHIN = 60.0
+_CLUSTER = "5L6g3nShT-eMCtK--X86sw"  # any id will do: one broker is the whole cluster
 
 _SETTINGS = {
     "node.id": "1",
@@ -132,7 +133,7 @@ class KafkaContainer:
             "advertised.listeners": f"PLAINTEXT://{self.address}",
             "controller.quorum.voters": "1@localhost:9093",
         }
-        container: Any = DockerContainer(self._image).with_kwargs(labels={TEST_LABEL: "kafka"})
+        container: Any = DockerContainer(self._image).with_kwargs(labels=TEST_LABEL)
         for key, value in settings.items():
             container.with_env("KAFKA_" + key.replace(".", "_").upper(), value)
         container.with_env("KAFKA_HEAP_OPTS", "-Xmx1g -Xms256m")
@@ -201,7 +202,7 @@ class JarKafka:
         config.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
         with (self._folder / "format.log").open("wb") as log:
             formatted = self._java(
-                "kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c", config, log=log
+                "kafka.tools.StorageTool", "format", "-t", _CLUSTER, "-c", config, log=log
             )
             if formatted.wait(timeout=_READY_WITHIN) != 0:
                 raise self._failed("could not format its folder", "format.log")
@@ -366,10 +367,6 @@ def _end(process: "subprocess.Popen[bytes]", how: signal.Signals, patience: floa
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def _cluster_id() -> str:
-    return "5L6g3nShT-eMCtK--X86sw"
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,0 +1,82 @@
+# shellcheck shell=bash
+# Docker for .ci/run: found running, or installed from Debian's packages and started. Sourced.
+
+: "${logs:?a folder for logs}" "${COMPOSE_PROJECT_NAME:?}" "${BELUGA_TEST_LABEL:?}"
+dockerd_pid=""
+compose=(build/docker-compose)
+if docker compose version >/dev/null 2>&1; then
+  compose=(docker compose)
+fi
+
+docker_answers() {
+  docker info >/dev/null 2>&1
+}
+
+# Docker, debootstrap for base images that cannot be pulled, and shellcheck for make check.
+install_packages() {
+  local package missing=() root=()
+  local -A program=([docker.io]=dockerd [iptables]=iptables [debootstrap]=debootstrap [shellcheck]=shellcheck)
+  for package in "${!program[@]}"; do
+    # Where Docker runs already, however it came here, it is not replaced.
+    if [[ $package == docker.io || $package == iptables ]] && docker_answers; then
+      continue
+    fi
+    PATH=$PATH:/usr/sbin:/sbin command -v "${program[$package]}" >/dev/null || missing+=("$package")
+  done
+  if [[ ${#missing[@]} -eq 0 ]]; then
+    return
+  fi
+  if ! command -v apt-get >/dev/null; then
+    fail "missing: ${missing[*]}, and there is no apt-get to install them"
+  fi
+  if [[ $EUID -ne 0 ]]; then
+    root=(sudo -n)
+  fi
+  say "installing ${missing[*]}"
+  if ! {
+    "${root[@]}" apt-get update -qq \
+      && "${root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends "${missing[@]}"
+  } >"$logs/apt.log" 2>&1; then
+    tail -n 20 "$logs/apt.log" >&2
+    fail "apt-get could not install ${missing[*]}"
+  fi
+}
+
+start_docker() {
+  if docker_answers; then
+    say "Docker is running already"
+    return
+  fi
+  [[ $EUID -eq 0 ]] || fail "Docker does not run, and only root can start it"
+  say "starting dockerd"
+  # A session of its own: Ctrl-C must reach .ci/run, which stops containers first and dockerd last.
+  PATH=$PATH:/usr/sbin:/sbin setsid dockerd >"$logs/dockerd.log" 2>&1 </dev/null &
+  dockerd_pid=$!
+  local _
+  for _ in {1..120}; do
+    docker_answers && return
+    kill -0 "$dockerd_pid" 2>/dev/null || break
+    sleep 0.5
+  done
+  tail -n 30 "$logs/dockerd.log" >&2
+  fail "Docker cannot be had on this machine: dockerd did not start (its last words are above)"
+}
+
+# Everything that this run started, and nothing else.
+stop_docker() {
+  if docker_answers; then
+    "${compose[@]}" down --volumes --timeout 10 >/dev/null 2>&1 || true
+    local left
+    left=$(docker ps --all --quiet --filter label=beluga.test="$BELUGA_TEST_LABEL" 2>/dev/null || true)
+    if [[ -n $left ]]; then
+      # shellcheck disable=SC2086 # several ids
+      docker rm --force --volumes $left >/dev/null 2>&1 || true
+    fi
+  fi
+  if [[ -n $dockerd_pid ]]; then
+    kill "$dockerd_pid" 2>/dev/null || true
+    wait "$dockerd_pid" 2>/dev/null || true
+    dockerd_pid=""
+  fi
+}
