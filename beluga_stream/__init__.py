@@ -1,0 +1,130 @@
+"""Event-driven streaming orchestration of Python functions on Kafka.
+
+Write handlers, join them with `Graph` or `chain`, run them here with `invoke`, on Kafka through
+`connect()`. Every name below loads when it is first used, so that `import beluga_stream` is quick
+and brings in no broker, no Faust and no Temporal.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .api.chain import Chain as Chain
+    from .api.chain import chain as chain
+    from .api.client import Client as Client
+    from .api.client import Run as Run
+    from .api.client import RunStatus as RunStatus
+    from .api.graph import START as START
+    from .api.graph import Graph as Graph
+    from .api.message import Message as Message
+    from .api.node import node as node
+    from .api.ref import Ref as Ref
+    from .api.ref import StreamRef as StreamRef
+    from .api.resource import INJECTED as INJECTED
+    from .api.resource import Resource as Resource
+    from .api.resource import resource as resource
+    from .api.retry import Retry as Retry
+    from .api.retry import Seconds as Seconds
+    from .api.signal import Signal as Signal
+    from .api.stream import Outcome as Outcome
+    from .api.stream import Stream as Stream
+    from .api.topic import Join as Join
+    from .api.topic import Keyed as Keyed
+    from .api.topic import Topic as Topic
+    from .api.topic import join as join
+    from .api.trigger import OnRun as OnRun
+    from .api.trigger import on_run as on_run
+    from .application.context import Context as Context
+    from .application.context import context as context
+    from .application.results import Chunk as Chunk
+    from .application.results import Event as Event
+    from .application.results import NodeChanged as NodeChanged
+    from .application.results import RunChanged as RunChanged
+    from .application.results import Superseded as Superseded
+    from .errors import BelugaError as BelugaError
+    from .errors import InvalidGraph as InvalidGraph
+
+    app: Any
+    """The Faust app of this deployment: `faust -A beluga_stream worker`."""
+
+_HOMES = {
+    "api.chain": ("Chain", "chain"),
+    "api.client": ("Client", "Run", "RunStatus"),
+    "api.graph": ("START", "Graph"),
+    "api.message": ("Message",),
+    "api.node": ("node",),
+    "api.ref": ("Ref", "StreamRef"),
+    "api.resource": ("INJECTED", "Resource", "resource"),
+    "api.retry": ("Retry", "Seconds"),
+    "api.signal": ("Signal",),
+    "api.stream": ("Outcome", "Stream"),
+    "api.topic": ("Join", "Keyed", "Topic", "join"),
+    "api.trigger": ("OnRun", "on_run"),
+    "application.context": ("Context", "context"),
+    "application.results": ("Chunk", "Event", "NodeChanged", "RunChanged", "Superseded"),
+    "errors": ("BelugaError", "InvalidGraph"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "INJECTED",
+    "START",
+    "BelugaError",
+    "Chain",
+    "Chunk",
+    "Client",
+    "Context",
+    "Event",
+    "Graph",
+    "InvalidGraph",
+    "Join",
+    "Keyed",
+    "Message",
+    "NodeChanged",
+    "OnRun",
+    "Outcome",
+    "Ref",
+    "Resource",
+    "Retry",
+    "Run",
+    "RunChanged",
+    "RunStatus",
+    "Seconds",
+    "Signal",
+    "Stream",
+    "StreamRef",
+    "Superseded",
+    "Topic",
+    "chain",
+    "connect",
+    "context",
+    "join",
+    "node",
+    "on_run",
+    "resource",
+]
+
+
+def connect(address: str | None = None) -> "Client":
+    """The client of the engine at this broker address (default: from the settings). Use it with `async with`."""
+    from .bootstrap import connect as connect_client  # noqa: PLC0415 - the wiring loads the broker's client
+
+    client: Client = connect_client(address)
+    return client
+
+
+def __getattr__(name: str) -> Any:
+    if name == "app":
+        from .bootstrap import faust_app  # noqa: PLC0415 - only `faust -A beluga_stream` wants Faust
+
+        return faust_app()
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(f".{home}", __name__), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,269 @@
+"""From a blueprint to a `Program`: definition, handlers, checks. The same graph gives the same definition hash,
+whether it was written with references or with names.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..domain.definition import Definition, Edge, Node, NodeKind, OnFailure
+from ..domain.ids import INPUT, NodeKey, NodeName
+from ..domain.plan import Plan
+from ..domain.retry import RetryPolicy
+from ..errors import InvalidGraph, InvalidInput
+from ..ports.handlers import Handler, Program
+from .blueprint import Blueprint, Step
+from .check import check_input, check_output, check_wires, output_kinds, wire_kind
+from .condition import Condition, NoneOf
+from .handler import adapter_of, build_compensation, build_fake, build_fallback, build_handler, origin_of
+from .liveness import check_liveness, worlds_of
+from .node import NodeOptions, options_of
+from .retry import milliseconds
+from .wiring import WORK_INPUT, Wire, Wiring, fed_arguments, wire
+
+LONGEST_NODE_MS = 24 * 3600 * 1000
+
+
+@dataclass(slots=True)
+class Compiled:
+    """A program with the types that its graph has in Python."""
+
+    program: Program
+    input_kind: Any
+    output_kind: Any
+
+
+@dataclass(slots=True)
+class _Branches:
+    """The conditions after each node, in the order of their numbers."""
+
+    by_node: dict[str, list[Condition]] = field(default_factory=dict)
+
+    def number(self, one: Wire) -> int | None:
+        return None if one.condition is None else self.by_node[one.source].index(one.condition)
+
+
+def compile_blueprint(blueprint: Blueprint, input_kind: Any, output_kind: Any) -> Compiled:
+    """Check and compile. A kind of None is taken from the handlers' annotations. Raises `InvalidGraph`."""
+    if not blueprint.finish:
+        raise InvalidGraph(
+            f"graph {blueprint.graph!r} has no finish: call set_finish_point() with its last node",
+            graph=blueprint.graph,
+        )
+    wiring = wire(blueprint)
+    branches = _number(wiring)
+    children = {name: step.work.compile() for name, step in wiring.steps.items() if step.work is not None}
+    nodes = tuple(_node(wiring, name, children) for name in wiring.steps)
+    edges = tuple(
+        Edge(_named(one.source), _named(one.target), one.into, one.mode, branches.number(one))
+        for one in _in_order(wiring)
+    )
+    definition = Definition(
+        name=blueprint.graph,
+        nodes=nodes,
+        edges=edges,
+        finish=tuple(_named(name) for name in blueprint.finish),
+        timeout_ms=blueprint.timeout_ms,
+        durable=blueprint.durable,
+    )
+    plan = Plan(definition)  # unknown, twice declared and unreachable nodes, cycles
+    input_kind = check_input(wiring, input_kind)
+    kinds = output_kinds(wiring, plan.order, input_kind)
+    check_wires(wiring, kinds)
+    output_kind = check_output(wiring, blueprint.finish, kinds, output_kind)
+    worlds = {
+        _named(name): worlds_of(conditions, kinds[name]) for name, conditions in branches.by_node.items()
+    }
+    conditions = {_named(name): found for name, found in branches.by_node.items()}
+    check_liveness(plan, worlds, conditions, _required(wiring))
+    input_adapter = adapter_of(input_kind, blueprint.graph, INPUT, "the input")
+    output_adapter = adapter_of(output_kind, blueprint.graph, blueprint.finish[0], "the result")
+    definition = replace(
+        definition,
+        nodes=tuple(
+            replace(node, exhaustive=all(worlds[node.name])) if node.name in worlds else node
+            for node in nodes
+        ),
+        input_schema=input_adapter.json_schema(),
+        output_schema=output_adapter.json_schema(mode="serialization"),
+    )
+    handlers = {
+        _named(name): _handler(wiring, name, branches.by_node.get(name, []), kinds)
+        for name in wiring.signatures
+    }
+    by_hash = {child.definition.hash: child for child in children.values()}
+    return Compiled(
+        Program(definition, handlers, input_adapter, output_adapter, by_hash), input_kind, output_kind
+    )
+
+
+def with_fakes(program: Program, fakes: Mapping[Callable[..., Any], Callable[..., Any]]) -> Program:
+    """The program with other functions in the place of some of its handlers, in its subgraphs too.
+
+    A fake must be of the same kind (streaming or not; async or sync does not matter) and take as many
+    arguments. Raises `InvalidGraph` when it does not, and `InvalidInput` for a function no node uses.
+    """
+    used: list[Callable[..., Any]] = []
+    faked = _with_fakes(program, fakes, used)
+    for original in fakes:
+        if not any(original == one for one in used):
+            name = getattr(original, "__name__", repr(original))
+            raise InvalidInput(
+                f"fakes: no node of {program.definition.name!r} calls {name}: name a handler it has"
+            )
+    return faked
+
+
+def _with_fakes(
+    program: Program,
+    fakes: Mapping[Callable[..., Any], Callable[..., Any]],
+    used: list[Callable[..., Any]],
+) -> Program:
+    graph = program.definition.name
+
+    def faked(handler: Handler, node: str) -> Handler:
+        origin = origin_of(handler.call)
+        for original, fake in fakes.items():
+            if original == origin or original is getattr(origin, "__self__", None):
+                used.append(original)
+                handler = build_fake(handler, fake, graph, node)
+        return replace(
+            handler,
+            fallback=None if handler.fallback is None else faked(handler.fallback, node),
+            compensate=None if handler.compensate is None else faked(handler.compensate, node),
+        )
+
+    return replace(
+        program,
+        handlers={name: faked(handler, name) for name, handler in program.handlers.items()},
+        children={key: _with_fakes(child, fakes, used) for key, child in program.children.items()},
+    )
+
+
+def _number(wiring: Wiring) -> _Branches:
+    """Number conditions by the edges that use them, so that equal graphs have equal numbers."""
+    found = _Branches()
+    for one in sorted(wiring.wires, key=lambda one: (one.source, one.target, one.into or "", one.mode)):
+        if one.condition is None:
+            continue
+        known = found.by_node.setdefault(one.source, [])
+        if one.condition not in known:
+            known.append(one.condition)
+    return found
+
+
+def _in_order(wiring: Wiring) -> Sequence[Wire]:
+    """Wires by target and its parameters: a map's items come first, a selection's sources as they were given."""
+    places = {
+        name: {argument.name: index for index, argument in enumerate(signature.arguments)}
+        for name, signature in wiring.signatures.items()
+    }
+    targets = {name: index for index, name in enumerate(wiring.steps)}
+
+    def place(one: Wire) -> tuple[int, int]:
+        if one.into is None:
+            return targets[one.target], len(wiring.wires)
+        if one.target in places:
+            return targets[one.target], places[one.target][one.into]
+        return targets[one.target], 0 if one.into == WORK_INPUT else int(one.into)
+
+    return sorted(wiring.wires, key=place)
+
+
+def _options(step: Step) -> NodeOptions:
+    return {**options_of(step.handler), **step.options}
+
+
+def _node(wiring: Wiring, name: str, children: Mapping[str, Program]) -> Node:
+    step, graph = wiring.steps[name], wiring.graph
+    options = _options(step)
+    child = children.get(name)
+    signature = wiring.signatures.get(name)
+    timeout_ms = step.timeout_ms
+    if "timeout" in options:
+        timeout_ms = milliseconds(options["timeout"])
+        if not 0 < timeout_ms <= LONGEST_NODE_MS:
+            raise InvalidGraph(
+                f"graph {graph!r}, node {name!r}: timeout={options['timeout']} is out of range: give more than 0 "
+                f"and at most 24 hours, in seconds or as a timedelta; to wait longer, use wait() or sleep()",
+                graph=graph,
+                node=name,
+            )
+    if options.get("resume") and step.kind is not NodeKind.STREAM:
+        raise InvalidGraph(
+            f"graph {graph!r}, node {name!r}: resume=True is for streaming handlers, and this one returns at once",
+            graph=graph,
+            node=name,
+        )
+    parameters: tuple[str, ...] = (WORK_INPUT,) if child is not None else ()
+    if signature is not None:
+        parameters = tuple(argument.name for argument in fed_arguments(wiring, name))
+    return Node(
+        name=_named(name),
+        kind=step.kind,
+        parameters=parameters,
+        join=step.join,
+        count=step.count,
+        queue=options.get("queue", "default"),
+        retry=options["retry"].policy() if "retry" in options else RetryPolicy(),
+        timeout_ms=timeout_ms,
+        on_failure=OnFailure(options.get("on_failure", "fail")),
+        has_fallback=step.fallback is not None,
+        has_compensation=step.compensate is not None,
+        resume=options.get("resume", False),
+        max_parallel=step.max_parallel,
+        max_passes=step.max_passes,
+        child=None if child is None else child.definition.hash,
+        child_name=None if child is None else child.definition.name,
+        signal=None if step.signal is None else step.signal.name,
+        remind_ms=step.remind_ms,
+    )
+
+
+def _required(wiring: Wiring) -> dict[NodeName, frozenset[str]]:
+    """The parameters that must have a value whenever their node runs."""
+    found: dict[NodeName, frozenset[str]] = {}
+    for name, step in wiring.steps.items():
+        if step.work is not None:
+            found[_named(name)] = frozenset({WORK_INPUT})
+        elif name in wiring.signatures:
+            needed = frozenset(one.name for one in fed_arguments(wiring, name) if not one.is_optional)
+            found[_named(name)] = needed
+    return found
+
+
+def _handler(wiring: Wiring, name: str, conditions: Sequence[Condition], kinds: Mapping[str, Any]) -> Handler:
+    step, signature, graph = wiring.steps[name], wiring.signatures[name], wiring.graph
+    options = _options(step)
+    fed = fed_arguments(wiring, name)
+    if name in wiring.gates:
+        kind = wire_kind(wiring.into(name)[0], kinds)
+        signature = replace(signature, output=kind)
+        fed = [replace(fed[0], kind=kind)]
+    handler = build_handler(signature, graph, name, fed=fed, executor=options.get("executor"))
+    branches = tuple(
+        (
+            number,
+            NoneOf(tuple(other for other in conditions if not other.otherwise))
+            if one.otherwise
+            else one.holds,
+        )
+        for number, one in enumerate(conditions)
+    )
+    retry_on = options["retry"].on if "retry" in options else None
+    fallback = None if step.fallback is None else build_fallback(signature, step.fallback, graph, name)
+    compensate = (
+        None if step.compensate is None else build_compensation(signature, step.compensate, graph, name)
+    )
+    return replace(
+        handler,
+        branches=branches,
+        until=step.until,
+        retry_on=retry_on,
+        fallback=None if fallback is None else replace(fallback, branches=branches, retry_on=retry_on),
+        compensate=None if compensate is None else replace(compensate, retry_on=retry_on),
+    )
+
+
+def _named(name: str) -> NodeName:
+    return NodeName(NodeKey(name))

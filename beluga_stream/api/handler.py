@@ -1,0 +1,211 @@
+"""From a user's function to `ports.handlers.Handler`: adapters for its types, and one way to call it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
+from pydantic.errors import PydanticInvalidForJsonSchema
+
+from ..errors import InvalidGraph
+from ..ports.handlers import Handler, Parameter
+from .fit import fits, list_of, shown
+from .node import Executor
+from .signature import Argument, Signature, signature_of
+
+
+@dataclass(frozen=True, slots=True)
+class ByName:
+    """Takes by position what edges feed, and gives it to the function by name. Picklable when the function is.
+
+    For functions whose fed parameters are not simply their first. `positional` counts those that
+    cannot be given by name; `omitted` are left to their defaults when their edge was dead.
+    """
+
+    function: Callable[..., Any]
+    names: tuple[str, ...]
+    positional: int = 0
+    omitted: frozenset[str] = frozenset()
+
+    def __call__(self, *values: Any, **injected: Any) -> Any:
+        named = {
+            name: value
+            for name, value in zip(self.names[self.positional :], values[self.positional :], strict=False)
+            if value is not None or name not in self.omitted
+        }
+        return self.function(*values[: self.positional], **named, **injected)
+
+
+@dataclass(frozen=True, slots=True)
+class InLoop:
+    """A sync function that its user wants called in the event loop: `executor="async"`."""
+
+    function: Callable[..., Any]
+
+    async def __call__(self, *positional: Any, **given: Any) -> Any:
+        return self.function(*positional, **given)
+
+
+def origin_of(call: Callable[..., Any]) -> Callable[..., Any]:
+    """The user's own function behind a handler's call."""
+    while isinstance(call, (ByName, InLoop)):
+        call = call.function
+    return call
+
+
+def adapter_of(kind: Any, graph: str, node: str, what: str) -> TypeAdapter[Any]:
+    """The check of a type. Raises `InvalidGraph` for one whose values cannot travel as JSON."""
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(kind)
+        adapter.json_schema()
+    except (PydanticSchemaGenerationError, PydanticUserError, PydanticInvalidForJsonSchema) as error:
+        reason = str(error).partition("\n")[0]
+        raise InvalidGraph(
+            f"graph {graph!r}: {what} of node {node!r} is of type {shown(kind)}, which cannot travel as JSON "
+            f"({reason}): use a pydantic model, a dataclass or plain values; for what workers share, a @resource",
+            graph=graph,
+            node=node,
+        ) from error
+    return adapter
+
+
+def build_handler(
+    signature: Signature,
+    graph: str,
+    node: str,
+    *,
+    fed: Sequence[Argument] | None = None,
+    executor: Executor | None = None,
+    names: Sequence[str] | None = None,
+) -> Handler:
+    """A handler that takes what edges feed, by position.
+
+    `fed` are those parameters, with the modes of their edges (by default all). `names` are the
+    edges' own, where a function stands in for another.
+    """
+    fed = signature.arguments if fed is None else fed
+    chosen = executor or ("async" if signature.is_async else "thread")
+    call = _callable(signature, fed)
+    if chosen == "async" and not signature.is_async:
+        if signature.streams:
+            raise _misplaced(
+                graph, node, "a sync generator cannot run in the event loop: make it `async def`"
+            )
+        call = InLoop(call)
+    elif chosen != "async" and signature.is_async:
+        raise _misplaced(graph, node, f"an async function runs in the event loop, not in a {chosen}")
+    elif chosen == "process":
+        _check_process(signature, graph, node)
+    return Handler(
+        call=call,
+        parameters=tuple(
+            Parameter(name, adapter_of(one.kind, graph, node, f"parameter {one.name!r}"), one.mode)
+            for name, one in zip(names or [one.name for one in fed], fed, strict=True)
+        ),
+        output=adapter_of(signature.output, graph, node, "the output"),
+        executor=chosen,
+        streams=signature.streams,
+        resources=signature.resources,
+    )
+
+
+def build_fallback(main: Signature, function: object, graph: str, node: str) -> Handler:
+    """A handler that takes what `main` takes and gives what it gives."""
+    signature = signature_of(function, graph, node)
+    _check_stand_in(main, signature, graph, node, "fallback", extra=())
+    return build_handler(signature, graph, node, names=[argument.name for argument in main.arguments])
+
+
+def build_compensation(main: Signature, function: object, graph: str, node: str) -> Handler:
+    """A handler that takes what `main` takes, then its output."""
+    signature = signature_of(function, graph, node)
+    output = list_of(main.output) if main.streams else main.output
+    _check_stand_in(main, signature, graph, node, "compensate", extra=(output,))
+    last = signature.arguments[-1].name
+    taken = {argument.name for argument in main.arguments}
+    names = [*(argument.name for argument in main.arguments), last if last not in taken else f"{last}_output"]
+    return build_handler(signature, graph, node, names=names)
+
+
+def build_fake(handler: Handler, fake: Callable[..., Any], graph: str, node: str) -> Handler:
+    """The handler with another function in its place: its types, its branches, its names.
+
+    Raises `InvalidGraph` when the fake takes other arguments, or streams where the handler does not.
+    """
+    signature = signature_of(fake, graph, node)
+    if signature.streams is not handler.streams:
+        kind = "an async generator" if handler.streams else "a plain function"
+        raise InvalidGraph(
+            f"graph {graph!r}: the fake of node {node!r} must be {kind}, as what it stands for is",
+            graph=graph,
+            node=node,
+        )
+    if len(signature.arguments) < len(handler.parameters):
+        raise InvalidGraph(
+            f"graph {graph!r}: the fake of node {node!r} takes {len(signature.arguments)} arguments, "
+            f"and must take {len(handler.parameters)}, as what it stands for does",
+            graph=graph,
+            node=node,
+        )
+    return replace(
+        handler,
+        call=_callable(signature, signature.arguments[: len(handler.parameters)]),
+        executor="async" if signature.is_async else "thread",
+        resources=signature.resources,
+    )
+
+
+def _callable(signature: Signature, fed: Sequence[Argument]) -> Callable[..., Any]:
+    names = tuple(one.name for one in fed)
+    omitted = frozenset(one.name for one in fed if one.has_default and not one.takes_none)
+    if names == signature.leading[: len(names)] and not omitted:
+        return signature.call
+    positional = sum(one.by_position for one in fed)
+    return ByName(signature.call, names, positional, omitted)
+
+
+def _check_stand_in(
+    main: Signature, other: Signature, graph: str, node: str, role: str, *, extra: tuple[Any, ...]
+) -> None:
+    wanted = (*(argument.kind for argument in main.arguments), *extra)
+    if len(other.arguments) != len(wanted) or other.streams is not (main.streams and not extra):
+        takes = "its arguments" + (" and then its output" if extra else "")
+        raise InvalidGraph(
+            f"graph {graph!r}: {role}={other.name} of node {node!r} takes {len(other.arguments)} arguments, and "
+            f"must take {len(wanted)}: {takes}",
+            graph=graph,
+            node=node,
+        )
+    for argument, kind in zip(other.arguments, wanted, strict=True):
+        if not fits(kind, argument.kind):
+            raise InvalidGraph(
+                f"graph {graph!r}: {role}={other.name} of node {node!r} takes {shown(argument.kind)} as "
+                f"{argument.name!r}, and would get {shown(kind)}",
+                graph=graph,
+                node=node,
+            )
+    if not extra and not fits(other.output, main.output):
+        raise InvalidGraph(
+            f"graph {graph!r}: {role}={other.name} of node {node!r} gives {shown(other.output)}, and stands for "
+            f"{shown(main.output)}",
+            graph=graph,
+            node=node,
+        )
+
+
+def _check_process(signature: Signature, graph: str, node: str) -> None:
+    name = getattr(signature.call, "__qualname__", "")
+    if signature.streams:
+        raise _misplaced(
+            graph, node, "a streaming handler cannot run in a process: return a list, or stream async"
+        )
+    if "<locals>" in name or "<lambda>" in name:
+        raise _misplaced(
+            graph,
+            node,
+            f"executor='process' imports the handler by its name, and {name} has none: move it to a module",
+        )
+
+
+def _misplaced(graph: str, node: str, told: str) -> InvalidGraph:
+    return InvalidGraph(f"graph {graph!r}, node {node!r}: {told}", graph=graph, node=node)

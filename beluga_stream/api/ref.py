@@ -1,0 +1,119 @@
+"""References to what a node will give: passing one to `add_node` draws an edge."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+from ..domain.definition import EdgeMode
+from ..errors import InvalidGraph
+from .condition import Condition
+from .stream import Outcome, Stream
+
+if TYPE_CHECKING:
+    from .blueprint import Blueprint
+
+T_co = TypeVar("T_co", covariant=True)
+X = TypeVar("X")
+
+
+class Ref(Generic[T_co]):
+    """The output of a node (or a graph's input), of type `T_co`. Made by the methods of `Graph`."""
+
+    def __init__(
+        self,
+        blueprint: "Blueprint",
+        node: str,
+        mode: EdgeMode = EdgeMode.VALUE,
+        condition: Condition | None = None,
+    ) -> None:
+        self._blueprint = blueprint
+        self._node = node
+        self._mode = mode
+        self._condition = condition
+
+    @property
+    def node(self) -> str:
+        """The name of the node that it comes from; `input` for the graph's input."""
+        return self._node
+
+    @property
+    def outcome(self) -> "Ref[Outcome[T_co]]":
+        """How the node ended, its failure included: who takes it keeps the failure from failing the run.
+
+        Raises `InvalidGraph` on a reference with a condition.
+        """
+        if self._condition is not None:
+            raise self._invalid(
+                "an outcome has no condition: write ref.outcome, and ask it in the node it feeds"
+            )
+        return Ref(self._blueprint, self._node, EdgeMode.OUTCOME)
+
+    def when(self, predicate: Callable[[T_co], bool]) -> "Ref[T_co]":
+        """The output, where the predicate holds for it; elsewhere the edge is dead.
+
+        The predicate runs on the worker, in the attempt of this node: what it raises fails the attempt.
+        Two conditions of one node may both hold. Raises `InvalidGraph` on a stream or an `otherwise()`.
+        """
+        before = self._conditional()
+        return self._with(replace(before, predicates=(*before.predicates, predicate)))
+
+    def case(self, kind: type[X]) -> "Ref[X]":
+        """The output, where it is of this type (isinstance). Raises `InvalidGraph` on a stream or `otherwise()`."""
+        before = self._conditional()
+        return cast("Ref[X]", self._with(replace(before, kinds=(*before.kinds, kind))))
+
+    def otherwise(self) -> "Ref[T_co]":
+        """The output, where no other condition on this node holds.
+
+        Raises `InvalidGraph` on a reference that has a condition already.
+        """
+        if self._conditional() != Condition():
+            raise self._invalid("otherwise() belongs to the node itself, not to one of its conditions")
+        return self._with(Condition(otherwise=True))
+
+    def __repr__(self) -> str:
+        condition = f".{self._condition.describe()}" if self._condition is not None else ""
+        mode = f".{self._mode}" if self._mode is not EdgeMode.VALUE else ""
+        return f"<Ref {self._blueprint.graph}/{self._node}{mode}{condition}>"
+
+    def _with(self, condition: Condition) -> "Ref[T_co]":
+        return Ref(self._blueprint, self._node, self._mode, condition)
+
+    def _conditional(self) -> Condition:
+        if self._mode is EdgeMode.STREAM:
+            raise self._invalid("a condition asks the whole output: put it on the node, not on its .stream")
+        if self._condition is not None and self._condition.otherwise:
+            raise self._invalid("otherwise() cannot be narrowed further: give the node another condition")
+        return self._condition or Condition()
+
+    def _invalid(self, told: str) -> InvalidGraph:
+        graph = self._blueprint.graph
+        return InvalidGraph(f"graph {graph!r}, node {self._node!r}: {told}", graph=graph, node=self._node)
+
+
+class StreamRef(Ref[list[T_co]]):
+    """The output of a streaming node: collected as a list, or with `.stream` chunk by chunk while it runs."""
+
+    @property
+    def stream(self) -> "Ref[Stream[T_co]]":
+        """The chunks as they come, for a parameter of type `Stream[...]`. Raises `InvalidGraph` on a condition."""
+        if self._condition is not None:
+            raise self._invalid(
+                "a stream begins before its node's conditions are known: take the node's output"
+            )
+        return Ref(self._blueprint, self._node, EdgeMode.STREAM)
+
+
+def mode_of(ref: Ref[Any]) -> EdgeMode:
+    """What an edge from it hands over."""
+    return ref._mode  # noqa: SLF001 - one module: the reference keeps its insides from users, not from the builder
+
+
+def condition_of(ref: Ref[Any]) -> Condition | None:
+    """When an edge from it is taken; None means always."""
+    return ref._condition  # noqa: SLF001 - see mode_of
+
+
+def is_of(ref: Ref[Any], blueprint: "Blueprint") -> bool:
+    """Whether it belongs to this graph."""
+    return ref._blueprint is blueprint  # noqa: SLF001 - see mode_of

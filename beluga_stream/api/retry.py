@@ -1,0 +1,63 @@
+"""`Retry`, and durations as users give them: seconds or a timedelta."""
+
+from dataclasses import KW_ONLY, dataclass
+from datetime import timedelta
+from typing import TypeAlias
+
+from ..domain.retry import RetryPolicy
+from ..errors import InvalidConfig
+
+Seconds: TypeAlias = float | timedelta
+"""A duration: a number of seconds, or a timedelta."""
+
+MOST_ATTEMPTS = 21
+"""Twenty retries after the first attempt."""
+
+_LONGEST_PAUSE_SECONDS = 24 * 3600
+
+
+def seconds(value: Seconds) -> float:
+    """The duration as a number of seconds."""
+    return value.total_seconds() if isinstance(value, timedelta) else float(value)
+
+
+def milliseconds(value: Seconds) -> int:
+    """The duration in whole milliseconds, at least one unless it is zero."""
+    given = seconds(value)
+    return max(round(given * 1000), 1) if given > 0 else round(given * 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How a failed node is tried again: exponential backoff with jitter.
+
+    `attempts` counts the first one too (1 to 21). `on` are the exceptions worth another attempt;
+    None means every one but validation errors, `TypeError` and errors marked as not retryable.
+    The pause doubles from `first` to at most `most` (seconds or timedelta, up to 24 hours).
+
+    Raises `InvalidConfig` when a value is out of range.
+    """
+
+    attempts: int = 4
+    _: KW_ONLY
+    on: tuple[type[Exception], ...] | None = None
+    first: Seconds = 1
+    most: Seconds = 60
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.attempts <= MOST_ATTEMPTS:
+            raise InvalidConfig(
+                f"Retry(attempts={self.attempts}): give 1 to {MOST_ATTEMPTS}, the first one included"
+            )
+        for kind in self.on or ():
+            if not (isinstance(kind, type) and issubclass(kind, Exception)):
+                raise InvalidConfig(f"Retry(on=...): {kind!r} is no exception class: give a tuple of classes")
+        if not 0 <= seconds(self.first) <= seconds(self.most) <= _LONGEST_PAUSE_SECONDS:
+            raise InvalidConfig(
+                f"Retry(first={self.first}, most={self.most}): pauses go from 0 to 24 hours, first not above most"
+            )
+
+    def policy(self) -> RetryPolicy:
+        """The part of it that a graph's definition keeps."""
+        names = tuple(f"{kind.__module__}.{kind.__qualname__}" for kind in self.on or ())
+        return RetryPolicy(self.attempts, milliseconds(self.first), milliseconds(self.most), names)

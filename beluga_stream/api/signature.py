@@ -1,0 +1,212 @@
+"""What a handler takes and gives, read from its annotations. An annotation that is missing means Any.
+
+A handler is a function of any kind, a method, a `functools.partial`, or an object with `ainvoke`,
+`invoke`, `astream` or `stream` (as LangChain's have): the first of these that it has is called, so that an
+object that can do both is an ordinary node; give `add_node` its method `astream` for a streaming one.
+"""
+
+import inspect
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterator,
+    Mapping,
+)
+from dataclasses import dataclass
+from functools import partial
+from types import NoneType
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+
+from ..domain.definition import EdgeMode
+from ..errors import InvalidGraph
+from .resource import is_resource
+from .stream import Outcome, Stream
+
+_METHODS = ("ainvoke", "invoke", "astream", "stream")
+_ASYNC_STREAMS = (AsyncIterator, AsyncGenerator, AsyncIterable)
+_STREAMS = (*_ASYNC_STREAMS, Iterator, Generator)
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One parameter that edges feed. `kind` is its type; of a stream, its chunks'."""
+
+    name: str
+    kind: Any
+    mode: EdgeMode = EdgeMode.VALUE
+    has_default: bool = False
+    by_position: bool = False  # cannot be given by name
+
+    @property
+    def is_optional(self) -> bool:
+        """Whether its edge may be dead, or missing if it has a default."""
+        return self.has_default or self.takes_none
+
+    @property
+    def takes_none(self) -> bool:
+        return self.kind is NoneType or NoneType in get_args(self.kind) or self.kind is Any
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A handler as the engine sees it. `output` is what it returns; of a streaming handler, each chunk."""
+
+    call: Callable[..., Any]
+    name: str
+    arguments: tuple[Argument, ...]
+    resources: Mapping[str, type]
+    output: Any
+    streams: bool
+    is_async: bool
+    leading: tuple[str, ...]  # every parameter that can be given by position, resources among them
+
+
+def name_of(handler: object) -> str:
+    """The name of a handler's node, unless another is given. Empty for a lambda."""
+    while isinstance(handler, partial):
+        handler = handler.func
+    name = getattr(handler, "__name__", type(handler).__name__)
+    return "" if name == "<lambda>" else str(name)
+
+
+def signature_of(handler: object, graph: str, node: str) -> Signature:
+    """Read a handler.
+
+    Raises `InvalidGraph` for what cannot be called, an annotation that cannot be resolved, and `*args`
+    without anything else to feed.
+    """
+    call = _call_of(handler, graph, node)
+    function = _function_of(call)
+    try:
+        declared = inspect.signature(call)
+    except (ValueError, TypeError):  # some builtins have none: one parameter, of any type
+        only = Argument("value", Any, by_position=True)
+        return Signature(
+            call, name_of(handler), (only,), {}, Any, streams=False, is_async=False, leading=("value",)
+        )
+    hints = _hints_of(function, graph, node)
+    arguments: list[Argument] = []
+    resources: dict[str, type] = {}
+    leading: list[str] = []
+    for parameter in declared.parameters.values():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        if parameter.kind is not parameter.KEYWORD_ONLY:
+            leading.append(parameter.name)
+        kind = _plain(hints.get(parameter.name, Any))
+        if is_resource(kind):
+            resources[parameter.name] = kind
+            continue
+        if _is_option(call, parameter):
+            continue
+        arguments.append(_argument(parameter, kind))
+    returned = _plain(hints.get("return", Any))
+    is_generator = inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function)
+    is_coroutine = inspect.iscoroutinefunction(function) or get_origin(returned) in (Awaitable, Coroutine)
+    streams = not is_coroutine and (is_generator or get_origin(returned) in _STREAMS or returned in _STREAMS)
+    is_async = is_coroutine or inspect.isasyncgenfunction(function)
+    is_async = is_async or (streams and (get_origin(returned) or returned) in _ASYNC_STREAMS)
+    return Signature(
+        call,
+        name_of(handler),
+        tuple(arguments),
+        resources,
+        _output(returned, streams=streams, is_awaitable=get_origin(returned) in (Awaitable, Coroutine)),
+        streams,
+        is_async,
+        tuple(leading),
+    )
+
+
+def _call_of(handler: object, graph: str, node: str) -> Callable[..., Any]:
+    if inspect.isroutine(handler) or isinstance(handler, partial):
+        return handler
+    if not isinstance(handler, type):
+        for method in _METHODS:
+            found = getattr(handler, method, None)
+            if callable(found):
+                return found  # type: ignore[no-any-return] - callable() narrows an Any to a callable of Any
+    if callable(handler):
+        return handler
+    raise InvalidGraph(
+        f"graph {graph!r}: node {node!r} is a {type(handler).__name__}, which cannot be called: "
+        f"give a function, a graph, or an object with invoke or ainvoke",
+        graph=graph,
+        node=node,
+    )
+
+
+def _function_of(call: object) -> Any:
+    """The function whose annotations count and whose kind tells how to call it."""
+    while isinstance(call, partial):
+        call = call.func
+    if isinstance(call, type) or inspect.isroutine(call):
+        return call
+    return type(call).__call__  # type: ignore[operator] - an instance that is callable has it
+
+
+def _hints_of(function: Any, graph: str, node: str) -> dict[str, Any]:
+    if isinstance(function, type):
+        hints = _hints_of(function.__init__, graph, node)  # type: ignore[misc] - read, not called
+        return {**hints, "return": function}
+    try:
+        return get_type_hints(function, include_extras=True)
+    except NameError as error:
+        raise InvalidGraph(
+            f"graph {graph!r}: an annotation of node {node!r} cannot be resolved ({error}): import the type at "
+            f"run time, and define it at the top of a module",
+            graph=graph,
+            node=node,
+        ) from error
+    except TypeError:  # no annotations at all, as of builtins
+        return {}
+
+
+def _plain(kind: Any) -> Any:
+    """The type itself: a type variable is anything, None is NoneType, an alias what it stands for."""
+    if kind is None:
+        return NoneType
+    if isinstance(kind, TypeVar) or kind is inspect.Parameter.empty:
+        return Any
+    if get_origin(kind) is Annotated and is_resource(get_args(kind)[0]):
+        return get_args(kind)[0]
+    return Any if any(isinstance(part, TypeVar) for part in get_args(kind)) else kind
+
+
+def _is_option(call: Callable[..., Any], parameter: inspect.Parameter) -> bool:
+    """LangChain's `config` and the like: later parameters with defaults of an adapted object's method."""
+    return (
+        getattr(call, "__name__", "") in _METHODS
+        and inspect.ismethod(call)
+        and parameter.default is not parameter.empty
+    )
+
+
+def _argument(parameter: inspect.Parameter, kind: Any) -> Argument:
+    mode = EdgeMode.VALUE
+    origin = get_origin(kind) or kind
+    if origin is Stream:
+        kind, mode = (*get_args(kind), Any)[0], EdgeMode.STREAM
+    elif origin is Outcome:
+        mode = EdgeMode.OUTCOME
+    return Argument(
+        parameter.name,
+        kind,
+        mode,
+        has_default=parameter.default is not parameter.empty,
+        by_position=parameter.kind is parameter.POSITIONAL_ONLY,
+    )
+
+
+def _output(returned: Any, *, streams: bool, is_awaitable: bool) -> Any:
+    if not streams and not is_awaitable:
+        return returned
+    parts = get_args(returned)
+    if not parts:
+        return Any
+    return _plain(parts[2] if get_origin(returned) is Coroutine and len(parts) > 2 else parts[0])  # noqa: PLR2004 - Coroutine[send, yield, return]

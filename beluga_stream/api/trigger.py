@@ -1,0 +1,100 @@
+"""What starts runs besides clients: events of topics, ends of other graphs' runs. Compiled to `ports.handlers.Trigger`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+
+from pydantic import TypeAdapter
+
+from ..errors import InvalidGraph
+from ..ports.handlers import Trigger
+from .fit import fits, shown
+from .handler import adapter_of
+from .topic import Join, Topic
+
+if TYPE_CHECKING:
+    from .work import Work
+
+O = TypeVar("O")  # noqa: E741 - an output
+T_co = TypeVar("T_co", covariant=True)
+
+Ended = Literal["succeeded", "failed", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class OnRun(Generic[T_co]):
+    """The runs of a graph that end so, as a source of events. Made by `on_run`."""
+
+    work: "Work[Any, T_co]"
+    status: Ended
+
+    @property
+    def name(self) -> str:
+        return f"{self.work.name}:{self.status}"
+
+
+@overload
+def on_run(work: "Work[Any, O]", status: Literal["succeeded"] = "succeeded", /) -> OnRun[O]: ...
+@overload
+def on_run(work: "Work[Any, Any]", status: Literal["failed", "cancelled"], /) -> OnRun[Any]: ...
+def on_run(work: "Work[Any, Any]", status: Ended = "succeeded", /) -> OnRun[Any]:
+    """Every run of this graph that ends with this status: `m.id` is its id, `m.data` its typed result.
+
+    Runs that failed or were cancelled have no result: `m.data` tells what is known of the end.
+    """
+    return OnRun(work, status)
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A trigger as its user wrote it."""
+
+    on: Topic[Any] | OnRun[Any] | Join[Any]
+    map: Callable[[Any], Any] | None
+    where: Callable[[Any], bool] | None
+    idempotency_key: Callable[[Any], str] | None
+
+    @property
+    def name(self) -> str:
+        """Its part of the run ids: stable over deployments."""
+        return self.on.name
+
+
+def compile_trigger(declared: Declared, work: "Work[Any, Any]") -> Trigger:
+    """Make a trigger ready for ingest. Raises `InvalidGraph` for a join, and for data that is not the input."""
+    graph = work.name
+    match declared.on:
+        case Join():
+            raise InvalidGraph(
+                f"graph {graph!r} is triggered by a join of {declared.name!r}: joins of several topics are not "
+                f"supported yet: trigger by one topic, or start the run from a client",
+                graph=graph,
+            )
+        case Topic() as topic:
+            adapter, given = (
+                adapter_of(topic.kind, graph, "input", f"the event of topic {topic.name!r}"),
+                topic.kind,
+            )
+            source, kind, status = topic.name, "topic", "succeeded"
+        case OnRun() as on:
+            given = on.work.output_kind if on.status == "succeeded" else Any
+            adapter = on.work.compile().output if on.status == "succeeded" else TypeAdapter(Any)
+            source, kind, status = on.work.name, "run_finished", on.status
+    wanted = work.input_kind
+    if declared.map is None and not fits(given, wanted):
+        raise InvalidGraph(
+            f"graph {graph!r} takes {shown(wanted)}, and its trigger {declared.name!r} brings {shown(given)}: "
+            f"give trigger() a map that makes one of the other",
+            graph=graph,
+        )
+    return Trigger(
+        name=declared.name,
+        kind="topic" if kind == "topic" else "run_finished",
+        topic=source,
+        graph=graph,
+        adapter=adapter,
+        where=declared.where,
+        map=declared.map,
+        idempotency_key=declared.idempotency_key,
+        status=status,
+    )

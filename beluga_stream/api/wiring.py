@@ -1,0 +1,211 @@
+"""From links as declared to wires: every end known, every parameter chosen, a gate where a condition needs one.
+
+A condition is judged by the worker that runs the node before it. Where no single execution of a
+handler gives the output (the graph's input, maps, loops, streams, selections, waits, subgraphs), a
+node of one line is put in between, named `<source>_gate`, which hands the value on and is asked.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..domain.definition import EdgeMode, NodeKind
+from ..domain.ids import INPUT
+from ..errors import InvalidGraph
+from .blueprint import Blueprint, Link, Step
+from .condition import Condition
+from .signature import Argument, Signature, signature_of
+
+WORK_INPUT = "input"
+"""The parameter of a node that is a graph or a chain."""
+
+GATED = "value"
+"""The parameter of a gate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """An edge whose ends and parameter are known."""
+
+    source: str
+    target: str
+    into: str | None
+    mode: EdgeMode
+    condition: Condition | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """A graph with every wire drawn. `gates` names the steps that were put in between."""
+
+    graph: str
+    steps: Mapping[str, Step]
+    signatures: Mapping[str, Signature]
+    wires: Sequence[Wire]
+    gates: frozenset[str]
+
+    def into(self, name: str) -> list[Wire]:
+        return [wire for wire in self.wires if wire.target == name]
+
+
+def wire(blueprint: Blueprint) -> Wiring:
+    """Draw every wire.
+
+    Raises `InvalidGraph` for ends that are no nodes, parameters that cannot be found, and handlers
+    that do not fit the way they are used.
+    """
+    signatures = {
+        name: signature_of(step.handler, blueprint.graph, name)
+        for name, step in blueprint.steps.items()
+        if step.handler is not None
+    }
+    for name, signature in signatures.items():
+        _check_use(blueprint, blueprint.steps[name], signature)
+    wires = _resolved(blueprint, signatures)
+    steps = dict(blueprint.steps)
+    wires, gates = _gated(steps, signatures, wires)
+    for name in gates:
+        signatures[name] = signature_of(steps[name].handler, blueprint.graph, name)
+    return Wiring(blueprint.graph, steps, signatures, wires, gates)
+
+
+def fed_arguments(wiring: Wiring, name: str) -> list[Argument]:
+    """The parameters of a handler that wires feed, each in the mode of its wires.
+
+    A map's or loop's handler is fed one.
+    """
+    signature = wiring.signatures[name]
+    arguments = signature.arguments
+    if wiring.steps[name].kind in (NodeKind.MAP, NodeKind.LOOP):
+        return list(arguments[:1])
+    modes = {one.into: one.mode for one in wiring.into(name) if one.into is not None}
+    return [
+        replace(argument, mode=modes[argument.name]) if argument.name in modes else argument
+        for argument in arguments
+        if argument.name in modes or not argument.has_default
+    ]
+
+
+async def gate(value: Any) -> Any:
+    """Hand a value on, so that conditions can ask it."""
+    return value
+
+
+def _check_use(blueprint: Blueprint, step: Step, signature: Signature) -> None:
+    if step.kind not in (NodeKind.MAP, NodeKind.LOOP):
+        return
+    rest = [one.name for one in signature.arguments[1:] if not one.has_default]
+    kind = "map" if step.kind is NodeKind.MAP else "loop"
+    if not signature.arguments or rest:
+        raise _invalid(
+            blueprint.graph,
+            step.name,
+            f"a {kind}'s handler takes one argument, and {signature.name} takes "
+            f"{len(rest) + 1 if rest else 0}: bind the others with functools.partial or give them defaults",
+        )
+    if signature.streams:
+        raise _invalid(
+            blueprint.graph,
+            step.name,
+            f"a {kind}'s handler cannot stream: let it return a list of its chunks",
+        )
+
+
+def _resolved(blueprint: Blueprint, signatures: Mapping[str, Signature]) -> list[Wire]:
+    return [one for link in blueprint.links for one in [_resolve(blueprint, signatures, link)]]
+
+
+def _resolve(blueprint: Blueprint, signatures: Mapping[str, Signature], link: Link) -> Wire:
+    graph = blueprint.graph
+    for end in (link.source, link.target):
+        if end not in blueprint.steps and (end != INPUT or end is link.target):
+            raise InvalidGraph(
+                f"graph {graph!r}: the edge {link.source!r} -> {link.target!r} names {end!r}, which is no node: "
+                f"add it or mend the name",
+                graph=graph,
+                node=end,
+            )
+    target = blueprint.steps[link.target]
+    if link.mode is EdgeMode.ORDER:
+        return Wire(link.source, link.target, None, EdgeMode.ORDER, link.condition)
+    if target.handler is None:
+        return _resolve_without_handler(graph, target, link)
+    arguments = signatures[link.target].arguments
+    if target.kind in (NodeKind.MAP, NodeKind.LOOP):
+        arguments = arguments[:1]
+    argument = _choose(graph, link, arguments)
+    if argument is None:
+        return Wire(link.source, link.target, None, EdgeMode.ORDER, link.condition)
+    mode = link.mode if link.mode is not None else argument.mode
+    return Wire(link.source, link.target, argument.name, mode, link.condition)
+
+
+def _resolve_without_handler(graph: str, target: Step, link: Link) -> Wire:
+    if target.kind in (NodeKind.WAIT, NodeKind.SLEEP):
+        return Wire(link.source, link.target, None, EdgeMode.ORDER, link.condition)
+    into = WORK_INPUT if target.work is not None else str(link.into)
+    if target.work is not None and link.into not in (None, 0, WORK_INPUT):
+        raise _invalid(graph, target.name, f"a graph takes one input: leave into={link.into!r} out")
+    return Wire(link.source, link.target, into, link.mode or EdgeMode.VALUE, link.condition)
+
+
+def _choose(graph: str, link: Link, arguments: Sequence[Argument]) -> Argument | None:
+    """The parameter that a link feeds; None for a handler that takes nothing."""
+    names = [argument.name for argument in arguments]
+    listed = ", ".join(map(repr, names)) or "none"
+    if isinstance(link.into, int):
+        if link.into >= len(arguments):
+            raise _invalid(
+                graph,
+                link.target,
+                f"too many inputs: its handler takes {len(arguments)} (parameters: {listed})",
+            )
+        return arguments[link.into]
+    if link.into is not None:
+        if link.into not in names:
+            raise _invalid(graph, link.target, f"has no parameter {link.into!r} (into=): it has {listed}")
+        return arguments[names.index(link.into)]
+    if not arguments:
+        return None
+    if len(arguments) == 1:
+        return arguments[0]
+    if link.source in names:
+        return arguments[names.index(link.source)]
+    raise _invalid(
+        graph,
+        link.target,
+        f"it is not clear which parameter the edge from {link.source!r} feeds: say into= one of {listed}",
+    )
+
+
+def _gated(
+    steps: dict[str, Step], signatures: Mapping[str, Signature], wires: Sequence[Wire]
+) -> tuple[list[Wire], frozenset[str]]:
+    made: dict[tuple[str, EdgeMode], str] = {}
+    gated: list[Wire] = []
+    entries: list[Wire] = []
+    for one in wires:
+        mode = EdgeMode.VALUE if one.mode is EdgeMode.ORDER else one.mode
+        if one.condition is None or (
+            mode is EdgeMode.VALUE and _runs_handler_once(steps, signatures, one.source)
+        ):
+            gated.append(one)
+            continue
+        if (one.source, mode) not in made:
+            name = f"{one.source}_gate" if mode is EdgeMode.VALUE else f"{one.source}_{mode}_gate"
+            while name in steps:
+                name += "_"
+            made[one.source, mode] = name
+            steps[name] = Step(name, NodeKind.TASK, handler=gate)
+            entries.append(Wire(one.source, name, GATED, mode))
+        onward = EdgeMode.ORDER if one.mode is EdgeMode.ORDER else EdgeMode.VALUE
+        gated.append(replace(one, source=made[one.source, mode], mode=onward))
+    return [*entries, *gated], frozenset(made.values())
+
+
+def _runs_handler_once(steps: Mapping[str, Step], signatures: Mapping[str, Signature], name: str) -> bool:
+    return name in signatures and steps[name].kind is NodeKind.TASK
+
+
+def _invalid(graph: str, node: str, told: str) -> InvalidGraph:
+    return InvalidGraph(f"graph {graph!r}, node {node!r}: {told}", graph=graph, node=node)

@@ -1,0 +1,213 @@
+"""`Work`: what graphs and chains have in common. They compile, run here, and are triggered."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
+
+from ..errors import InvalidGraph
+from ..ports.handlers import Program, Trigger
+from .compile import Compiled, with_fakes
+from .message import Message
+from .resource import open_resource
+from .signal import Signal
+from .topic import Join, Topic
+from .trigger import Declared, OnRun, compile_trigger
+
+if TYPE_CHECKING:
+    from ..application.results import Event
+
+I = TypeVar("I")  # noqa: E741 - I and O, as everywhere for input and output
+O = TypeVar("O")  # noqa: E741
+E = TypeVar("E")
+
+Fakes = Mapping[Callable[..., Any], Callable[..., Any]]
+
+
+class Work(ABC, Generic[I, O]):
+    """Something that runs: a `Graph` or a `Chain`, from an input `I` to a result `O`."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._declared: list[Declared] = []
+        self._compiled: tuple[object, Compiled] | None = None
+        self._is_compiling = False
+
+    @property
+    def name(self) -> str:
+        """What it is known by to clients and triggers."""
+        return self._name
+
+    @property
+    def durable(self) -> bool:
+        """Whether its runs live on Temporal."""
+        return False
+
+    @property
+    def input_kind(self) -> Any:
+        """The type of its input. Raises `InvalidGraph` as `compile` does."""
+        return self._current().input_kind
+
+    @property
+    def output_kind(self) -> Any:
+        """The type of its result. Raises `InvalidGraph` as `compile` does."""
+        return self._current().output_kind
+
+    def compile(self) -> Program:
+        """Check it and make it ready to run; kept until it changes.
+
+        Raises `InvalidGraph`, naming the node and the fix.
+        """
+        return self._current().program
+
+    @property
+    def triggers(self) -> Sequence[Trigger]:
+        """What starts it, compiled. Raises `InvalidGraph` for types that do not fit, and for joins of topics."""
+        return [compile_trigger(declared, self) for declared in self._declared]
+
+    def deploy(self) -> tuple[Program, Sequence[Trigger]]:
+        """What a deployment takes: the program and its triggers.
+
+        Raises `InvalidGraph` also for what cannot be deployed yet: durable graphs and joins of topics.
+        """
+        if self.durable:
+            raise InvalidGraph(
+                f"graph {self._name!r} is durable: durable graphs need Temporal, which this version cannot "
+                f"deploy to yet: leave durable=True out to run it on Kafka, or invoke() it here",
+                graph=self._name,
+            )
+        return self.compile(), self.triggers
+
+    @overload
+    def trigger(
+        self,
+        on: Topic[I] | OnRun[I],
+        /,
+        *,
+        where: Callable[[Message[I]], bool] | None = None,
+        idempotency_key: Callable[[Message[I]], str] | None = None,
+    ) -> Self: ...
+    @overload
+    def trigger(
+        self,
+        on: Topic[E] | OnRun[E],
+        map: Callable[[Message[E]], I],
+        /,
+        *,
+        where: Callable[[Message[E]], bool] | None = None,
+        idempotency_key: Callable[[Message[E]], str] | None = None,
+    ) -> Self: ...
+    @overload
+    def trigger(self, on: Join[E], map: Callable[[E], I], /) -> Self: ...
+    def trigger(
+        self,
+        on: Topic[Any] | OnRun[Any] | Join[Any],
+        map: Callable[[Any], Any] | None = None,  # noqa: A002 - what it is
+        /,
+        *,
+        where: Callable[[Message[Any]], bool] | None = None,
+        idempotency_key: Callable[[Message[Any]], str] | None = None,
+    ) -> Self:
+        """Start a run for each event of a topic, each end of another graph's runs, or each pair of a join.
+
+        `map` makes the input of a message (of a join: of its tuple); without it the data is the input.
+        `where` picks messages. `idempotency_key` makes two events with one key one run; by default it is
+        the CloudEvents source and id, else the record's position. All run at ingest; one that raises
+        sends its event to dead letters. Raises `InvalidGraph` for the same source twice.
+        """
+        declared = Declared(on, map, where, idempotency_key)
+        if any(other.name == declared.name for other in self._declared):
+            raise InvalidGraph(
+                f"graph {self._name!r} is triggered by {declared.name!r} twice: "
+                f"put both into one where= or map",
+                graph=self._name,
+            )
+        self._declared.append(declared)
+        return self
+
+    async def invoke(
+        self,
+        input: I,  # noqa: A002 - the field's name for it
+        /,
+        *,
+        fakes: Fakes | None = None,
+        signals: Mapping[Signal[Any], object] | None = None,
+    ) -> O:
+        """Run it here, in this process, without a broker, and return its result.
+
+        `fakes` puts functions in the place of handlers; `signals` answers waits. Raises `InvalidGraph`,
+        `InvalidInput` for an input that fails its type, and `RunFailed`.
+        """
+        from ..application.local import LocalEngine  # noqa: PLC0415 - only who runs graphs needs the engine
+
+        engine = LocalEngine(open_resource=open_resource)
+        values = {signal.name: signal.dump(value) for signal, value in (signals or {}).items()}
+        result: O = await engine.invoke(self._faked(fakes), input, signals=values)
+        return result
+
+    async def batch(
+        self, inputs: Iterable[I], /, *, max_concurrency: int = 8, fakes: Fakes | None = None
+    ) -> list[O]:
+        """Run it here for each input, at most `max_concurrency` at a time; results in the inputs' order.
+
+        The first that fails cancels the rest and is raised.
+        """
+        slots = asyncio.Semaphore(max_concurrency)
+
+        async def one(value: I) -> O:
+            async with slots:
+                return await self.invoke(value, fakes=fakes)
+
+        tasks = [asyncio.ensure_future(one(value)) for value in inputs]
+        try:
+            return await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def stream(
+        self,
+        input: I,  # noqa: A002 - the field's name for it
+        /,
+        *,
+        fakes: Fakes | None = None,
+        signals: Mapping[Signal[Any], object] | None = None,
+    ) -> "AsyncGenerator[Event, None]":
+        """Run it here and yield what happens: status changes, chunks, outputs. Raises as `invoke` does.
+
+        A run that fails raises nothing here: its last event tells. Leaving the loop early stops the run at `aclose()`.
+        """
+        from ..application.local import LocalEngine  # noqa: PLC0415 - see invoke
+
+        engine = LocalEngine(open_resource=open_resource)
+        values = {signal.name: signal.dump(value) for signal, value in (signals or {}).items()}
+        async with aclosing(engine.stream(self._faked(fakes), input, signals=values)) as events:
+            async for event in events:
+                yield event
+
+    def _faked(self, fakes: Fakes | None) -> Program:
+        return with_fakes(self.compile(), fakes) if fakes else self.compile()
+
+    def _current(self) -> Compiled:
+        if self._is_compiling:
+            raise InvalidGraph(
+                f"graph {self._name!r} contains itself: use a loop over a function (add_loop) instead",
+                graph=self._name,
+            )
+        self._is_compiling = True
+        try:
+            stamp = self._stamp()
+            if self._compiled is None or self._compiled[0] != stamp:
+                self._compiled = (stamp, self._compile())
+            return self._compiled[1]
+        finally:
+            self._is_compiling = False
+
+    @abstractmethod
+    def _stamp(self) -> object:
+        """Equal as long as what is compiled is still right."""
+
+    @abstractmethod
+    def _compile(self) -> Compiled: ...
