@@ -1,4 +1,4 @@
-"""What the reducer wants done: imperative, small, and rendered into records from the state that they came with.
+"""What the reducer wants done: imperative, small, and rendered into records from the state it comes with.
 
 They are kept in the run's table value until known to be sent (the unconfirmed intents), so
 they hold names and not values.
@@ -32,10 +32,11 @@ class StartChild:
 
 @dataclass(frozen=True, slots=True)
 class RetryChild:
-    """Let a failed run that this run started go on from its failed nodes."""
+    """Let a failed run that this run started go on from its failed nodes. `id` is the request's."""
 
     node: NodeKey
     child: RunId
+    id: str = ""
     type: Literal["retry_child"] = "retry_child"
 
 

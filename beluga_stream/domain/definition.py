@@ -105,8 +105,16 @@ class Definition:
 
     @property
     def hash(self) -> GraphHash:
-        """The same for equal graphs, in whatever order or form they were written."""
+        """The same for equal graphs, in whatever order or form they were written.
+
+        Only the sources of a select node have an order that means something: that of its output.
+        """
         data = asdict(self)
+        selects = {node.name for node in self.nodes if node.kind is NodeKind.SELECT}
+        place: dict[NodeName, int] = {}
+        for edge in data["edges"]:
+            if edge["target"] in selects:
+                edge["place"] = place[edge["target"]] = place.get(edge["target"], 0) + 1
         data["nodes"] = sorted(data["nodes"], key=lambda node: str(node["name"]))
         data["edges"] = sorted(data["edges"], key=lambda edge: json.dumps(edge, sort_keys=True))
         data["finish"] = sorted(data["finish"])

@@ -1,9 +1,20 @@
 """How a run ends: success with its finish points' outputs, failure with compensation, cancel."""
 
-from .commands import BroadcastCancel, CancelChild, Command, DispatchNode, NotifyParent, PublishRun
+from collections.abc import Iterable
+from typing import TypeGuard
+
+from .commands import (
+    BroadcastCancel,
+    CancelChild,
+    Command,
+    DispatchNode,
+    NotifyParent,
+    RetryChild,
+    StartChild,
+)
 from .draft import Draft
 from .events import Failure
-from .ids import NodeKey, NodeName, item_key, undo_key
+from .ids import NodeKey, undo_key
 from .payload import NOTHING, Payload, gather
 from .state import NODE_ENDED, NodeStatus, RunStatus
 
@@ -12,20 +23,26 @@ _AT_WORKERS = frozenset({NodeStatus.READY, NodeStatus.RUNNING})
 
 def finish_if_done(draft: Draft) -> None:
     """End the run when every declared node has ended."""
-    if draft.status is not RunStatus.RUNNING or draft.active > 0:
+    if draft.active > 0 or draft.status is not RunStatus.RUNNING:
         return
     output = _output(draft)
     if output is None:
         finish = ", ".join(draft.plan.definition.finish)
-        fail_run(draft, Failure("invalid_state", f"no finish point was reached: {finish} was skipped"))
+        fail_run(draft, Failure("invalid_state", f"no finish point was reached: {finish} did not succeed"))
         return
     _end(draft, RunStatus.SUCCEEDED, output=output)
 
 
 def fail_run(draft: Draft, failure: Failure) -> None:
-    """Stop what is under way, undo what is done, in reverse, and end as failed."""
+    """Stop what is under way, undo what is done, in reverse, and end as failed.
+
+    The run's own deadline is over with it: compensation is not cut short.
+    """
+    if draft.status is not RunStatus.RUNNING:
+        return
     stop_everything(draft)
     draft.failure = failure
+    draft.due_ms = None
     draft.status = RunStatus.COMPENSATING
     compensate_next(draft)
 
@@ -39,32 +56,18 @@ def cancel_run(draft: Draft, reason: str) -> None:
 def stop_everything(draft: Draft) -> None:
     """Cancel every node that has begun and not ended; pending ones stay pending, for a later retry."""
     draft.generation += 1
-    stops: list[Command] = []
-    at_workers = False
-    for key, node in tuple(draft.nodes.items()):
-        if node.status in NODE_ENDED or node.status is NodeStatus.PENDING:
-            continue
-        at_workers = at_workers or node.status in _AT_WORKERS
-        if node.child is not None:
-            stops.append(CancelChild(key, node.child))
-        draft.move(key, NodeStatus.CANCELLED)
-    if at_workers:
-        stops.append(BroadcastCancel(draft.generation))
-    draft.commands.extend(stops)
+    begun = [
+        key
+        for key, node in draft.nodes.items()
+        if node.status is not NodeStatus.PENDING and node.status not in NODE_ENDED
+    ]
+    if _stop(draft, begun):
+        draft.commands.append(BroadcastCancel(draft.generation))
 
 
-def cancel_nodes(draft: Draft, keys: list[NodeKey]) -> None:
+def cancel_nodes(draft: Draft, keys: Iterable[NodeKey]) -> None:
     """Cancel single nodes (and a map's items) while the run goes on."""
-    at_workers: list[str] = []
-    for key in keys:
-        node = draft.node(key)
-        if node.status in NODE_ENDED:
-            continue
-        if node.status in _AT_WORKERS:
-            at_workers.append(f"{key}/{node.attempt}")
-        if node.child is not None:
-            draft.commands.append(CancelChild(key, node.child))
-        draft.move(key, NodeStatus.CANCELLED)
+    at_workers = _stop(draft, [key for key in keys if draft.node(key).status not in NODE_ENDED])
     if at_workers:
         draft.commands.append(BroadcastCancel(draft.generation, tuple(at_workers)))
 
@@ -73,46 +76,68 @@ def compensate_next(draft: Draft) -> None:
     """Dispatch the latest compensation not yet run; without one the run has failed."""
     waiting = [
         (node.ended, name)
-        for name, declared in draft.plan.nodes.items()
-        if declared.has_compensation
-        and (node := draft.node(name)).status is NodeStatus.SUCCEEDED
-        and undo_key(name) not in draft.nodes
+        for name in draft.plan.undoable
+        if (node := draft.node(name)).status is NodeStatus.SUCCEEDED and undo_key(name) not in draft.nodes
     ]
     if not waiting:
         _end(draft, RunStatus.FAILED, failure=draft.failure)
         return
-    draft.compensated = True
+    if not draft.compensated:
+        draft.compensated = True
+        draft.announce(RunStatus.COMPENSATING)
     key = undo_key(max(waiting)[1])
     node = draft.move(key, NodeStatus.READY, attempt=1, tries=1)
     draft.commands.append(DispatchNode(key, node.attempt))
 
 
+def _stop(draft: Draft, keys: list[NodeKey]) -> list[str]:
+    """Cancel these. Returns the attempts that workers may have.
+
+    What began in this very event is withdrawn: its command was not sent yet, so that nobody need be told.
+    """
+    begun = {command.node for command in draft.commands if _begins(command)}
+    withdrawn = begun.intersection(keys)
+    if withdrawn:
+        draft.commands = [
+            command for command in draft.commands if not (_begins(command) and command.node in withdrawn)
+        ]
+    at_workers: list[str] = []
+    children: list[Command] = []
+    for key in keys:
+        node = draft.node(key)
+        if key not in withdrawn:
+            if node.status in _AT_WORKERS:
+                at_workers.append(f"{key}/{node.attempt}")
+            if node.child is not None:
+                children.append(CancelChild(key, node.child))
+        draft.move(key, NodeStatus.CANCELLED)
+    draft.commands.extend(children)
+    return at_workers
+
+
+def _begins(command: Command) -> TypeGuard[DispatchNode | StartChild | RetryChild]:
+    return isinstance(command, DispatchNode | StartChild | RetryChild)
+
+
 def _output(draft: Draft) -> Payload | None:
+    """The run's output; None when no finish point was reached."""
     if draft.before.page is not None:
-        page = draft.before.page
-        return gather([draft.node(item_key(page.node, i)).output or NOTHING for i in range(page.start, page.stop)])
+        return draft.node(draft.before.page.node).output
     finish = draft.plan.definition.finish
-    reached: list[tuple[NodeName, Payload]] = [
-        (name, draft.node(name).output or NOTHING)
-        for name in finish
-        if draft.node(name).status is NodeStatus.SUCCEEDED
-    ]
+    reached = [name for name in finish if draft.node(name).status is NodeStatus.SUCCEEDED]
     if not reached:
         return None
-    if len(finish) == 1:
-        return reached[0][1]
-    return gather([payload for _, payload in reached], [name for name, _ in reached])
+    outputs = [draft.node(name).output or NOTHING for name in reached]
+    return outputs[0] if len(finish) == 1 else gather(outputs, reached)
 
 
 def _end(
     draft: Draft, status: RunStatus, *, output: Payload | None = None, failure: Failure | None = None
 ) -> None:
-    draft.status = status
     draft.output = output
     draft.failure = failure
     draft.due_ms = None
     draft.ended_ms = draft.at_ms
-    draft.counter += 1
-    draft.commands.append(PublishRun(status.value, draft.counter))
+    draft.announce(status)
     if draft.before.parent is not None:
         draft.commands.append(NotifyParent())

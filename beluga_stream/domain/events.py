@@ -1,4 +1,4 @@
-"""What has happened to a run: the reducer's only input. Past tense, frozen, and the wire form of its topics."""
+"""What has happened to a run: the reducer's only input. Past tense, frozen, and their own wire form."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -182,17 +182,25 @@ class CancelRequested:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryRequested:
-    """Somebody wants a failed run to go on from its failed nodes."""
+    """Somebody wants a failed run to go on from its failed nodes.
+
+    `id` makes a repeated request harmless, however late; without one `at_ms` stands for it.
+    """
 
     run: RunId
     key: str
     at_ms: int
+    id: str = ""
     type: Literal["retry_requested"] = "retry_requested"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChildFinished:
-    """A run that this run's node started has ended."""
+    """A run that this run's node started has ended.
+
+    `counter` is the child's own at its end: a child that is retried ends more than once, and an
+    earlier end told again must not count as the later one.
+    """
 
     run: RunId
     key: str
@@ -202,6 +210,7 @@ class ChildFinished:
     status: Literal["succeeded", "failed", "cancelled", "rejected"]
     output: Payload | None = None
     failure: Failure | None = None
+    counter: int = 0
     type: Literal["child_finished"] = "child_finished"
 
 

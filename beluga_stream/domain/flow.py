@@ -7,11 +7,12 @@ that failed, was skipped or cancelled, except those that ask for its outcome. A 
 skipped when all are dead; so a join neither stalls nor vanishes.
 (This is dead-path elimination, as in BPEL 2.0, section 11.6.)
 
+An edge that only orders (`after=`) is waited for like the others, but taking it is no reason to begin: a
+node whose data cannot come is skipped all the same, unless order is all it ever waited for.
+
 A pending node counts its unresolved edges in `open` and its taken ones in `total`, so that one
 resolution costs the same however many sources a join has.
 """
-
-from dataclasses import replace
 
 from .definition import Edge, EdgeMode, Join, Node, NodeKind
 from .draft import Draft
@@ -29,29 +30,52 @@ def is_taken(edge: Edge, source: NodeState) -> bool:
     return edge.mode is EdgeMode.OUTCOME
 
 
-def resolve_edges(draft: Draft, source: NodeName) -> list[Node]:
-    """Resolve the edges of a source that has ended. Returns the nodes to begin, in a stable order.
+def verdict(need: int, unresolved: int, taken: int) -> bool | None:
+    """True: begin, False: skip, None: wait. `need` taken edges are enough; 0 stands for an `all` join."""
+    if need:
+        if taken >= need:
+            return True
+        return False if taken + unresolved < need else None
+    return None if unresolved > 0 else taken > 0
 
-    Nodes that turn out skipped are ended here, and their edges resolved in turn.
+
+def resolve_edges(draft: Draft, source: NodeName) -> None:
+    """Resolve the edges of a source that has ended; the nodes that may now begin are `ready`.
+
+    Nodes that turn out skipped are ended here, and their edges resolved in turn. In a page nothing
+    follows its one node: what comes after the map is its parent's.
     """
-    begin: list[Node] = []
+    if draft.before.page is not None:
+        return
     ended = [source]
     while ended:
-        for node in _resolve(draft, ended.pop()):
-            match _verdict(draft, node):
+        name = ended.pop()
+        state = draft.node(name)
+        for way in draft.plan.ways[name]:
+            target = draft.nodes.get(way.edge.target)
+            if target is None:
+                attempt, unresolved, taken = 0, way.sources - 1, 0
+            elif target.status is NodeStatus.PENDING:
+                attempt, unresolved, taken = target.attempt, target.open - 1, target.total
+            else:
+                continue
+            if way.counts and (name == INPUT or is_taken(way.edge, state)):
+                taken += 1
+            match verdict(way.need, unresolved, taken):
                 case True:
-                    begin.append(node)
+                    draft.ready.append(way.edge.target)
                 case False:
-                    draft.move(node.name, NodeStatus.SKIPPED)
-                    ended.append(node.name)
+                    draft.move(way.edge.target, NodeStatus.SKIPPED)
+                    ended.append(way.edge.target)
                 case None:
-                    pass
-    return begin
+                    draft.keep(
+                        way.edge.target, NodeState(NodeStatus.PENDING, attempt, open=unresolved, total=taken)
+                    )
 
 
 def argument_of(draft: Draft, edge: Edge) -> Payload:
     """What an edge that is taken hands over."""
-    if edge.source == INPUT:
+    if edge.source == INPUT or draft.before.page is not None:
         return draft.before.input or NOTHING
     return carried(edge, draft.node(edge.source))
 
@@ -76,30 +100,33 @@ def outcome(status: str, output: Payload | None, failure: Failure | None) -> Pay
     )
 
 
+def taken_edges(draft: Draft, name: NodeName) -> list[Edge]:
+    """The edges that hand something to the node now, in the order of the definition."""
+    return [
+        edge
+        for edge in draft.plan.incoming[name]
+        if edge.mode is not EdgeMode.ORDER and _is_taken_now(draft, edge)
+    ]
+
+
 def select(draft: Draft, node: Node) -> Payload:
     """The output of a select node from the sources that are taken now, in the order of its edges."""
-    taken = [edge for edge in draft.plan.incoming[node.name] if _is_taken_now(draft, edge)]
+    taken = taken_edges(draft, node.name)
     if node.join is Join.FIRST:
-        return argument_of(draft, taken[0])
+        return argument_of(draft, taken[0]) if taken else NOTHING
     if node.join is Join.N_OF:
         taken = taken[: node.count]
     return gather([argument_of(draft, edge) for edge in taken])
 
 
-def cancel_superfluous(draft: Draft, node: Node) -> list[NodeName]:
-    """After a `first` or `n_of` join: end the nodes before it that nobody else waits for.
-
-    Returns the declared nodes it ended.
-    """
+def cancel_superfluous(draft: Draft, node: Node) -> None:
+    """When a `first` or `n_of` join begins: end the nodes before it that nobody else waits for."""
     plan = draft.plan
-    ended: list[NodeName] = []
-    for name in plan.upstream.get(node.name, ()):
-        if draft.node(name).status in NODE_ENDED or name in plan.definition.finish:
+    for name in plan.upstream[node.name]:
+        if draft.node(name).status in NODE_ENDED or name in plan.finish:
             continue
-        if all(draft.node(target).status in NODE_ENDED for target in plan.targets[name]):
-            cancel_nodes(draft, [key for key in (*executions(draft, name), NodeKey(name)) if key not in ended])
-            ended.append(name)
-    return ended
+        if not any(_waits(draft, target) for target in plan.targets[name]):
+            cancel_nodes(draft, [*executions(draft, name), name])
 
 
 def executions(draft: Draft, name: NodeName) -> list[NodeKey]:
@@ -109,37 +136,16 @@ def executions(draft: Draft, name: NodeName) -> list[NodeKey]:
     return [key for key in draft.nodes if key != name and node_of(key) == name]
 
 
-def _resolve(draft: Draft, source: NodeName) -> list[Node]:
-    state = draft.node(source)
-    touched: dict[NodeName, None] = {}
-    for edge in draft.plan.outgoing[source]:
-        target = draft.node(edge.target)
-        if target.status is not NodeStatus.PENDING:
-            continue
-        taken = source == INPUT or is_taken(edge, state)
-        left = target.open if NodeKey(edge.target) in draft.nodes else len(draft.plan.incoming[edge.target])
-        draft.keep(edge.target, replace(target, open=left - 1, total=target.total + taken))
-        touched[edge.target] = None
-    return [draft.plan.nodes[name] for name in touched]
-
-
-def _verdict(draft: Draft, node: Node) -> bool | None:
-    """True: begin, False: skip, None: wait."""
-    state = draft.node(node.name)
-    if state.status is not NodeStatus.PENDING:
-        return None
-    need = 1 if node.join is Join.FIRST else node.count if node.join is Join.N_OF else 0
-    if need:
-        if state.total >= need:
-            return True
-        return False if state.total + state.open < need else None
-    if state.open > 0:
-        return None
-    return state.total > 0
+def _waits(draft: Draft, target: NodeName) -> bool:
+    """Whether the target may still want what its sources give: a join that has begun with enough does not."""
+    status = draft.node(target).status
+    if draft.plan.nodes[target].join is Join.ALL:
+        return status not in NODE_ENDED
+    return status is NodeStatus.PENDING
 
 
 def _is_taken_now(draft: Draft, edge: Edge) -> bool:
-    if edge.source == INPUT:
+    if edge.source == INPUT or draft.before.page is not None:
         return True
     source = draft.node(edge.source)
     return source.status in NODE_ENDED and is_taken(edge, source)

@@ -1,4 +1,4 @@
-"""Names of things. A run id is a hash of what started it, so that the same event is the same run everywhere."""
+"""Names of things. A run id is a hash of what started it: the same event is the same run everywhere."""
 
 import hashlib
 from typing import NewType
@@ -63,12 +63,27 @@ def undo_key(node: NodeName) -> NodeKey:
     return NodeKey(f"{node}~undo")
 
 
+NOT_IN_NAMES = "[]:#~/"
+"""Letters that keys, pages and attempts are made with, and names may not hold."""
+
+
 def node_of(key: NodeKey) -> NodeName:
-    """The declared node that a key belongs to. Names hold none of `[`, `#` and `~`."""
-    for index, letter in enumerate(key):
-        if letter in "[#~":
-            return NodeName(NodeKey(key[:index]))
+    """The declared node that a key belongs to."""
+    for mark in "[#~":
+        name, found, _ = key.partition(mark)
+        if found:
+            return NodeName(NodeKey(name))
     return NodeName(key)
+
+
+def is_page(key: NodeKey) -> bool:
+    """Whether the key is that of a page of a large map."""
+    return ":" in key
+
+
+def is_undo(key: NodeKey) -> bool:
+    """Whether the key is that of a compensation."""
+    return key.endswith("~undo")
 
 
 def index_of(key: NodeKey) -> int:

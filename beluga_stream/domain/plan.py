@@ -6,12 +6,26 @@ Built once for each definition; the reducer only looks things up in it.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import networkx
 
 from ..errors import InvalidGraph
-from .definition import Definition, Edge, EdgeMode, Join, Node, OnFailure
-from .ids import INPUT, GraphHash, NodeName
+from .definition import Definition, Edge, EdgeMode, Join, Node, NodeKind, OnFailure
+from .ids import INPUT, NOT_IN_NAMES, GraphHash, NodeName
+
+
+class Way(NamedTuple):
+    """An edge with what a resolution asks of its target.
+
+    `sources` counts the edges into the target, `need` is how many taken ones are enough (0: all must be
+    resolved), and `counts` is whether this one, taken, is a reason to begin.
+    """
+
+    edge: Edge
+    sources: int
+    need: int
+    counts: bool
 
 
 @dataclass(frozen=True)
@@ -46,6 +60,47 @@ class Plan:
         return {name: tuple(edges) for name, edges in found.items()}
 
     @cached_property
+    def into(self) -> Mapping[NodeName, tuple[Way, ...]]:
+        """The edges into each node."""
+        found: dict[NodeName, tuple[Way, ...]] = {}
+        for name, edges in self.incoming.items():
+            node = self.nodes[name]
+            need = {Join.ALL: 0, Join.FIRST: 1, Join.N_OF: node.count}[node.join]
+            only_order = all(edge.mode is EdgeMode.ORDER for edge in edges)
+            found[name] = tuple(
+                Way(edge, len(edges), need, only_order or edge.mode is not EdgeMode.ORDER) for edge in edges
+            )
+        return found
+
+    @cached_property
+    def ways(self) -> Mapping[NodeName, tuple[Way, ...]]:
+        """The edges out of each node, and of the input."""
+        found: dict[NodeName, list[Way]] = {name: [] for name in (*self.nodes, INPUT)}
+        for name in self.nodes:
+            for way in self.into[name]:
+                found[way.edge.source].append(way)
+        return {name: tuple(ways) for name, ways in found.items()}
+
+    @cached_property
+    def finish(self) -> frozenset[NodeName]:
+        return frozenset(self.definition.finish)
+
+    @cached_property
+    def undoable(self) -> tuple[NodeName, ...]:
+        """The nodes that have a compensation."""
+        return tuple(name for name in self.order if self.nodes[name].has_compensation)
+
+    @cached_property
+    def waits(self) -> Mapping[str, tuple[NodeName, ...]]:
+        """For each signal, the nodes that wait for it; one signal wakes one of them."""
+        found: dict[str, tuple[NodeName, ...]] = {}
+        for name in self.order:
+            signal = self.nodes[name].signal
+            if signal is not None:
+                found[signal] = (*found.get(signal, ()), name)
+        return found
+
+    @cached_property
     def targets(self) -> Mapping[NodeName, tuple[NodeName, ...]]:
         """The nodes directly after each node (and after the input), each once."""
         found: dict[NodeName, dict[NodeName, None]] = {name: {} for name in (*self.nodes, INPUT)}
@@ -72,7 +127,7 @@ class Plan:
 
     @cached_property
     def upstream(self) -> Mapping[NodeName, tuple[NodeName, ...]]:
-        """For each select node, all that lies before it, nearest first: what it may make superfluous."""
+        """For each `first` and `n_of` join, all that lies before it, nearest first."""
         rank = {name: index for index, name in enumerate(self.order)}
         return {
             node.name: tuple(
@@ -95,42 +150,64 @@ class Plan:
         return graph
 
     def _check(self) -> None:
-        graph = self.definition.name
         if len(self.nodes) != len(self.definition.nodes):
             names = [node.name for node in self.definition.nodes]
-            twice = sorted({name for name in names if names.count(name) > 1})
-            raise InvalidGraph(f"graph {graph!r} declares {twice[0]!r} twice: give one of them another name=")
+            twice = next(name for name in names if names.count(name) > 1)
+            raise self._invalid(f"{twice!r} is declared twice: give one of them another name=", twice)
         if not self.definition.finish:
-            raise InvalidGraph(f"graph {graph!r} has no finish: call set_finish_point()", graph=graph)
+            raise self._invalid("it has no finish: call set_finish_point()")
         for edge in self.definition.edges:
             for end in (edge.source, edge.target):
-                if end not in self.nodes and end != INPUT:
-                    raise InvalidGraph(
-                        f"graph {graph!r}: the edge {edge.source!r} -> {edge.target!r} names {end!r}, "
+                if (end not in self.nodes and end != INPUT) or edge.target == INPUT:
+                    raise self._invalid(
+                        f"the edge {edge.source!r} -> {edge.target!r} names {end!r}, "
                         f"which is no node: add it or mend the name",
-                        graph=graph,
-                        node=end,
+                        end,
                     )
         for name in self.definition.finish:
             if name not in self.nodes:
-                raise InvalidGraph(
-                    f"graph {graph!r}: the finish point {name!r} is no node: add it or mend the name",
-                    graph=graph,
-                    node=name,
-                )
+                raise self._invalid(f"the finish point {name!r} is no node: add it or mend the name", name)
         if not networkx.is_directed_acyclic_graph(self._digraph):
-            cycle = " -> ".join(source for source, _ in networkx.find_cycle(self._digraph))
-            raise InvalidGraph(
-                f"graph {graph!r} has a cycle that is not declared: {cycle}: use add_loop() for it",
-                graph=graph,
-                node=cycle.split(" -> ", maxsplit=1)[0],
-            )
+            cycle = [source for source, _ in networkx.find_cycle(self._digraph)]
+            told = f"it has a cycle that is not declared: {' -> '.join(cycle)}: use add_loop() for it"
+            raise self._invalid(told, cycle[0])
         reached = networkx.descendants(self._digraph, INPUT)
-        for name in self.nodes:
-            if name not in reached:
-                raise InvalidGraph(
-                    f"graph {graph!r}: node {name!r} is not reachable from the input: "
+        for node in self.definition.nodes:
+            if node.name not in reached:
+                raise self._invalid(
+                    f"node {node.name!r} is not reachable from the input: "
                     f"add an edge into it, or make it an entry point",
-                    graph=graph,
-                    node=name,
+                    node.name,
                 )
+            problem = self._problem(node)
+            if problem is not None:
+                raise self._invalid(f"node {node.name!r}: {problem}", node.name)
+
+    def _problem(self, node: Node) -> str | None:
+        """What is wrong with the node by itself, and the fix."""
+        if node.name == INPUT or not node.name or any(letter in node.name for letter in NOT_IN_NAMES):
+            return f"give it another name: {INPUT!r} is taken, and the letters {NOT_IN_NAMES} make keys"
+        data = sum(edge.mode is not EdgeMode.ORDER for edge in self.incoming[node.name])
+        match node.kind:
+            case NodeKind.MAP if data == 0:
+                return "a map needs a list to go over: give it an edge that carries one"
+            case NodeKind.MAP if node.max_parallel < 1:
+                return f"max_parallel is {node.max_parallel}: at least 1 item must be able to run"
+            case NodeKind.LOOP if node.child is not None:
+                # The coordinator would have to run `until`, which is a user's code, when the child ends.
+                return "a loop over a graph is not possible: loop over a node, or start the graph from a node"
+            case NodeKind.LOOP if node.max_passes < 1:
+                return f"max_passes is {node.max_passes}: at least 1 pass must be able to run"
+            case NodeKind.GRAPH if node.child is None:
+                return "it stands for another graph and names none: set its child"
+            case NodeKind.WAIT if node.signal is None:
+                return "it waits for no signal: name one"
+            case _:
+                pass
+        if node.join is Join.N_OF and not 1 <= node.count <= data:
+            return f"it waits for {node.count} of {data} sources: take a count between 1 and {data}"
+        return None
+
+    def _invalid(self, problem: str, node: str | None = None) -> InvalidGraph:
+        graph = self.definition.name
+        return InvalidGraph(f"graph {graph!r}: {problem}", graph=graph, node=node)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import assert_never
 
-from .commands import DispatchNode, PublishRun, RejectRun
+from .commands import DispatchNode, NotifyParent, PublishRun, RejectRun
 from .draft import Decision, Draft
 from .ending import cancel_run, fail_run
 from .events import (
@@ -30,8 +30,9 @@ from .events import (
 )
 from .ids import NodeKey
 from .plan import Plan
+from .resume import resume
 from .state import RUN_ENDED, NodeStatus, RunState, RunStatus, Signalled, Timer
-from .steps import begin_run, reset_failed, succeed
+from .steps import begin_run, settle, succeed
 from .transitions import TABLE, Applied
 
 SIGNAL_BUFFER = 64
@@ -40,12 +41,16 @@ SIGNAL_BUFFER = 64
 SIGNALS_REMEMBERED = 256
 """Most signal ids kept to recognise repeated ones."""
 
+RETRIES_REMEMBERED = 64
+"""Most retry requests kept to recognise repeated ones."""
+
 
 def reduce(plan: Plan | None, state: RunState | None, event: Event) -> Decision | None:
     """Apply one event to one run.
 
     `plan` is the run's definition; None only when the definition is not needed (a cancel before
-    its run). Returns None when there is no such run and the event does not make one.
+    its run). Returns None when there is no such run and the event does not make one. An event that
+    does not apply gives the very same state, so that callers may compare by identity.
     """
     if isinstance(event, RunRequested):
         return _requested(plan, state, event)
@@ -54,12 +59,20 @@ def reduce(plan: Plan | None, state: RunState | None, event: Event) -> Decision 
     if plan is None or (state.status in RUN_ENDED and not isinstance(event, RetryRequested)):
         return Decision(state)
     match event:
-        case NodeStarted() | NodeStreaming() | NodeSucceeded() | NodeFailed() | NodeParked() | LeaseExpired():
-            return _node_event(plan, state, event)
+        case (
+            NodeStarted()
+            | NodeStreaming()
+            | NodeSucceeded()
+            | NodeFailed()
+            | NodeParked()
+            | LeaseExpired()
+            | ChildFinished()
+        ):
+            return _apply(plan, state, event.node, event)
         case TimerFired():
-            return _timer(plan, state, event)
-        case ChildFinished():
-            return _child(plan, state, event)
+            if event.node is None:
+                return _run_is_due(plan, state, event)
+            return _apply(plan, state, event.node, event)
         case SignalReceived():
             return _signal(plan, state, event)
         case CancelRequested():
@@ -98,9 +111,9 @@ def _requested(plan: Plan | None, state: RunState | None, event: RunRequested) -
     draft = Draft(plan, fresh, event.at_ms)
     if due is not None:
         draft.timers.append(Timer(due, event.run, None, 0))
-    draft.counter += 1
-    draft.commands.append(PublishRun(RunStatus.RUNNING.value, draft.counter))
+    draft.announce(RunStatus.RUNNING)
     begin_run(draft)
+    settle(draft)
     return draft.freeze()
 
 
@@ -115,7 +128,8 @@ def _requested_again(state: RunState, event: RunRequested) -> Decision:
             parent=event.parent,
             counter=state.counter + 1,
         )
-        return Decision(told, (PublishRun(RunStatus.CANCELLED.value, told.counter),))
+        shown = PublishRun(RunStatus.CANCELLED.value, told.counter)
+        return Decision(told, (shown,) if event.parent is None else (shown, NotifyParent()))
     if state.digest != event.digest:
         message = f"run {state.run} was started with another input under the same idempotency key"
         return Decision(state, (RejectRun("idempotency_conflict", message, event.digest),))
@@ -141,44 +155,23 @@ def _born_cancelled(event: CancelRequested) -> Decision:
 
 
 def _apply(plan: Plan, state: RunState, key: NodeKey, event: Applied) -> Decision:
-    transition = TABLE.get((state.nodes[key].status, type(event))) if key in state.nodes else None
-    if transition is None:
+    node = state.nodes.get(key)
+    transition = None if node is None else TABLE.get((node.status, type(event)))
+    if node is None or transition is None or not transition.counts(node, event):
         return Decision(state)
     draft = Draft(plan, state, event.at_ms)
     transition.apply(draft, key, event)
+    settle(draft)
     return draft.freeze()
 
 
-def _node_event(
-    plan: Plan,
-    state: RunState,
-    event: NodeStarted | NodeStreaming | NodeSucceeded | NodeFailed | NodeParked | LeaseExpired,
-) -> Decision:
-    node = state.nodes.get(event.node)
-    if node is None or node.attempt != event.attempt:
+def _run_is_due(plan: Plan, state: RunState, event: TimerFired) -> Decision:
+    if state.due_ms != event.due_ms:
         return Decision(state)
-    return _apply(plan, state, event.node, event)
-
-
-def _timer(plan: Plan, state: RunState, event: TimerFired) -> Decision:
-    if event.node is None:
-        if state.due_ms != event.due_ms:
-            return Decision(state)
-        draft = Draft(plan, state, event.at_ms)
-        seconds = plan.definition.timeout_ms / 1000
-        fail_run(draft, Failure("timeout", f"the run did not end within {seconds:g} s"))
-        return draft.freeze()
-    node = state.nodes.get(event.node)
-    if node is None or node.attempt != event.attempt or node.due_ms != event.due_ms:
-        return Decision(state)
-    return _apply(plan, state, event.node, event)
-
-
-def _child(plan: Plan, state: RunState, event: ChildFinished) -> Decision:
-    node = state.nodes.get(event.node)
-    if node is None or node.child != event.child:
-        return Decision(state)
-    return _apply(plan, state, event.node, event)
+    draft = Draft(plan, state, event.at_ms)
+    seconds = plan.definition.timeout_ms / 1000
+    fail_run(draft, Failure("timeout", f"the run did not end within {seconds:g} s"))
+    return draft.freeze()
 
 
 def _signal(plan: Plan, state: RunState, event: SignalReceived) -> Decision:
@@ -186,26 +179,35 @@ def _signal(plan: Plan, state: RunState, event: SignalReceived) -> Decision:
         return Decision(state)
     draft = Draft(plan, state, event.at_ms)
     draft.signals_seen = (*state.signals_seen, event.id)[-SIGNALS_REMEMBERED:]
-    for name, node in plan.nodes.items():
-        if node.signal == event.signal and draft.node(name).status is NodeStatus.WAITING:
-            succeed(draft, NodeKey(name), event.value)
+    for name in plan.waits.get(event.signal, ()):
+        if draft.node(name).status is NodeStatus.WAITING:
+            succeed(draft, name, event.value)
+            settle(draft)
             return draft.freeze()
     draft.signals = (*state.signals, Signalled(event.signal, event.id, event.value))[-SIGNAL_BUFFER:]
     return draft.freeze()
 
 
 def _retry(plan: Plan, state: RunState, event: RetryRequested) -> Decision:
-    if state.status is not RunStatus.FAILED or state.compensated or not state.nodes:
+    request = event.id or str(event.at_ms)
+    if state.status not in RUN_ENDED or request in state.retries_seen:
         return Decision(state)
     draft = Draft(plan, state, event.at_ms)
-    draft.status = RunStatus.RUNNING
-    draft.failure = None
-    draft.ended_ms = None
-    draft.due_ms = event.at_ms + plan.definition.timeout_ms
-    draft.timers.append(Timer(draft.due_ms, state.run, None, 0))
-    draft.counter += 1
-    draft.commands.append(PublishRun(RunStatus.RUNNING.value, draft.counter))
-    reset_failed(draft)
+    draft.retries_seen = (*state.retries_seen, request)[-RETRIES_REMEMBERED:]
+    if state.status is RunStatus.FAILED and not state.compensated and state.nodes:
+        draft.failure = None
+        draft.ended_ms = None
+        if state.page is None:
+            draft.due_ms = event.at_ms + plan.definition.timeout_ms
+            draft.timers.append(Timer(draft.due_ms, state.run, None, 0))
+        draft.announce(RunStatus.RUNNING)
+        resume(draft)
+        settle(draft)
+    elif state.parent is not None:
+        # The parent waits for this run again, and may not have been told how it stands now.
+        draft.commands.append(NotifyParent())
+    else:
+        return Decision(state)
     return draft.freeze()
 
 

@@ -7,7 +7,7 @@ from .ids import digest
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Exponential backoff, doubling from `first_ms` to at most `most_ms`; `attempts` counts the first one too.
+    """Exponential backoff, doubling from `first_ms` to at most `most_ms`; `attempts` counts the first too.
 
     `on` names the exceptions worth another attempt; empty means every one that is not marked
     as final. Workers judge it, since only they see the exception.

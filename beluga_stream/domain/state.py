@@ -24,18 +24,23 @@ class NodeStatus(StrEnum):
     SKIPPED = "skipped"
     CANCELLED = "cancelled"
 
+    # Enum's own hash runs Python code, and statuses are looked up many times an event.
+    __hash__ = str.__hash__
+
 
 class RunStatus(StrEnum):
+    """A run fails only after its compensations; `failed` may run again by `retry`, the others are final."""
+
     RUNNING = "running"
     COMPENSATING = "compensating"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
 
+    __hash__ = str.__hash__
 
-NODE_ENDED = frozenset(
-    {NodeStatus.SUCCEEDED, NodeStatus.FAILED, NodeStatus.SKIPPED, NodeStatus.CANCELLED}
-)
+
+NODE_ENDED = frozenset({NodeStatus.SUCCEEDED, NodeStatus.FAILED, NodeStatus.SKIPPED, NodeStatus.CANCELLED})
 RUN_ENDED = frozenset({RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELLED})
 
 
@@ -53,9 +58,11 @@ class NodeState:
     """One execution place. `due_ms` is the deadline that a timer watches: when to retry, wake or look again.
 
     `tries` counts attempts since the last fresh start (the retry budget), `attempt` all of them.
-    A map's `next` is the first item not yet begun, `total` its length, `open` how many run; a
-    loop's `next` is its current pass. `ended` is the run's counter when the node ended (compensation goes
-    backwards by it).
+    A pending node counts its unresolved edges in `open` and its taken ones in `total`. A map's `next` is
+    the first item not yet begun, `total` its length, `open` how many run; a loop's `next` is its
+    current pass, `total` the most it may make; a wait has `open` 1 once it has reminded; a child's node
+    has in `total` the counter of the last end it was told. `ended` is the run's counter when the node
+    ended (compensation goes backwards by it).
     """
 
     status: NodeStatus = NodeStatus.PENDING
@@ -91,7 +98,8 @@ class Signalled:
 class RunState:
     """One run. `key` is the record key of all its messages (a page has its parent's).
 
-    `counter` numbers the statuses that readers see; `generation` the cancels that workers see.
+    `counter` numbers the statuses that readers see; `generation` the cancels that workers see;
+    `active` counts the declared nodes that have not ended.
     """
 
     run: RunId
@@ -115,6 +123,7 @@ class RunState:
     generation: int = 0
     signals: tuple[Signalled, ...] = ()
     signals_seen: tuple[str, ...] = ()
+    retries_seen: tuple[str, ...] = ()
     output: Payload | None = None
     failure: Failure | None = None
     compensated: bool = False

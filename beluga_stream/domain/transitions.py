@@ -13,6 +13,8 @@ Rules the table rests on:
 3. *A pair that is not in the table changes nothing.* Duplicates, replays and late events are normal
    input, and so is everything that comes after the run's end.
 4. *A timer counts only on an exact match* of node, attempt and deadline.
+5. *What a pair does is asked only of events that are news*: `counts` refuses a lease when one is held,
+   a stream that begins before the known one, an end of a child that was told already.
 
 The drawing in docs/state-machine.md is generated from this table.
 """
@@ -21,7 +23,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import NamedTuple, TypeAlias
 
-from .definition import NodeKind
 from .draft import Draft
 from .events import (
     ChildFinished,
@@ -34,21 +35,61 @@ from .events import (
     NodeSucceeded,
     TimerFired,
 )
-from .ids import NodeKey, node_of
+from .ids import NodeKey
 from .payload import NOTHING
-from .state import NodeStatus, StreamPosition
-from .steps import dispatch, fail, lose, park, succeed, undone, wait_is_due
+from .state import NodeState, NodeStatus, StreamPosition
+from .steps import again, fail, is_due, lose, park, succeed
 
 Applied: TypeAlias = (
-    NodeStarted | NodeStreaming | NodeSucceeded | NodeFailed | NodeParked | LeaseExpired | TimerFired | ChildFinished
+    NodeStarted
+    | NodeStreaming
+    | NodeSucceeded
+    | NodeFailed
+    | NodeParked
+    | LeaseExpired
+    | TimerFired
+    | ChildFinished
 )
 
 
 class Transition(NamedTuple):
-    """What happens, and where it may lead."""
+    """What happens, where it may lead, and which events of the pair it is for."""
 
-    apply: Callable[[Draft, NodeKey, "Applied"], None]
+    apply: Callable[[Draft, NodeKey, Applied], None]
     leads_to: tuple[NodeStatus, ...]
+    counts: Callable[[NodeState, Applied], bool]
+
+
+def _is_current(node: NodeState, event: Applied) -> bool:
+    assert not isinstance(event, ChildFinished)
+    return node.attempt == event.attempt
+
+
+def _is_first_lease(node: NodeState, event: Applied) -> bool:
+    # A second worker that has the attempt runs on, and its outcome may be the first; but the lease stays
+    # with the one that reported, or two that report by turns would never end.
+    return _is_current(node, event) and node.worker is None
+
+
+def _is_later_stream(node: NodeState, event: Applied) -> bool:
+    # A run's chunks lie in one partition, so that the later incarnation's begin further on.
+    assert isinstance(event, NodeStreaming)
+    return _is_current(node, event) and (node.stream is None or event.offset > node.stream.offset)
+
+
+def _is_held(node: NodeState, event: Applied) -> bool:
+    assert isinstance(event, LeaseExpired)
+    return _is_current(node, event) and node.incarnation == event.incarnation
+
+
+def _is_exact(node: NodeState, event: Applied) -> bool:
+    assert isinstance(event, TimerFired)
+    return _is_current(node, event) and node.due_ms == event.due_ms
+
+
+def _is_its_child(node: NodeState, event: Applied) -> bool:
+    assert isinstance(event, ChildFinished)
+    return node.child == event.child and (event.counter == 0 or event.counter > node.total)
 
 
 def _started(draft: Draft, key: NodeKey, event: Applied) -> None:
@@ -58,17 +99,15 @@ def _started(draft: Draft, key: NodeKey, event: Applied) -> None:
 
 def _streaming(draft: Draft, key: NodeKey, event: Applied) -> None:
     assert isinstance(event, NodeStreaming)
+    node = draft.node(key)
     position = StreamPosition(event.incarnation, event.partition, event.offset)
-    draft.move(key, NodeStatus.RUNNING, incarnation=event.incarnation, stream=position)
+    holder = event.incarnation if node.worker is None else node.incarnation
+    draft.move(key, NodeStatus.RUNNING, incarnation=holder, stream=position)
 
 
 def _succeeded(draft: Draft, key: NodeKey, event: Applied) -> None:
     assert isinstance(event, NodeSucceeded)
-    draft.keep(key, replace(draft.node(key), incarnation=event.incarnation))
-    if key.endswith("~undo"):
-        undone(draft, key, event.output)
-        return
-    succeed(draft, key, event.output, branches=event.branches, chunks=event.chunks, done=event.done)
+    succeed(draft, key, event.output, event)
 
 
 def _failed(draft: Draft, key: NodeKey, event: Applied) -> None:
@@ -82,29 +121,26 @@ def _parked(draft: Draft, key: NodeKey, event: Applied) -> None:
 
 
 def _lost(draft: Draft, key: NodeKey, event: Applied) -> None:
-    assert isinstance(event, LeaseExpired)
-    if draft.node(key).incarnation == event.incarnation:
-        lose(draft, key)
+    lose(draft, key)
 
 
 def _again(draft: Draft, key: NodeKey, event: Applied) -> None:
-    dispatch(draft, key, fresh=draft.node(key).status is NodeStatus.PARKED)
+    again(draft, key)
 
 
 def _due(draft: Draft, key: NodeKey, event: Applied) -> None:
-    if draft.plan.nodes[node_of(key)].kind is NodeKind.SLEEP:
-        succeed(draft, key, NOTHING)
-    else:
-        wait_is_due(draft, key)
+    is_due(draft, key)
 
 
 def _child_finished(draft: Draft, key: NodeKey, event: Applied) -> None:
     assert isinstance(event, ChildFinished)
     if event.status == "succeeded":
-        done = event.output or NOTHING
-        succeed(draft, key, done)
+        succeed(draft, key, event.output or NOTHING)
         return
-    failure = event.failure or Failure("dependency_failed", f"the run {event.child} ended as {event.status}")
+    # A child that was cancelled or refused cannot go on: a later retry begins another.
+    child = event.child if event.status == "failed" else None
+    draft.keep(key, replace(draft.node(key), child=child, total=event.counter))
+    failure = event.failure or Failure("dependency_failed", f"it ended as {event.status}")
     told = Failure(failure.code, f"run {event.child}: {failure.message}", node=key)
     fail(draft, key, told, retryable=False)
 
@@ -113,19 +149,21 @@ _S = NodeStatus
 _AFTER_FAILURE = (_S.BACKOFF, _S.READY, _S.FAILED)
 
 TABLE: Mapping[tuple[NodeStatus, type[Applied]], Transition] = {
-    (_S.READY, NodeStarted): Transition(_started, (_S.RUNNING,)),
-    (_S.READY, NodeStreaming): Transition(_streaming, (_S.RUNNING,)),
-    (_S.READY, NodeSucceeded): Transition(_succeeded, (_S.SUCCEEDED,)),
-    (_S.READY, NodeFailed): Transition(_failed, _AFTER_FAILURE),
-    (_S.READY, NodeParked): Transition(_parked, (_S.PARKED,)),
-    (_S.RUNNING, NodeStarted): Transition(_started, (_S.RUNNING,)),
-    (_S.RUNNING, NodeStreaming): Transition(_streaming, (_S.RUNNING,)),
-    (_S.RUNNING, NodeSucceeded): Transition(_succeeded, (_S.SUCCEEDED,)),
-    (_S.RUNNING, NodeFailed): Transition(_failed, _AFTER_FAILURE),
-    (_S.RUNNING, NodeParked): Transition(_parked, (_S.PARKED,)),
-    (_S.RUNNING, LeaseExpired): Transition(_lost, (_S.READY,)),
-    (_S.BACKOFF, TimerFired): Transition(_again, (_S.READY,)),
-    (_S.PARKED, TimerFired): Transition(_again, (_S.READY,)),
-    (_S.WAITING, TimerFired): Transition(_due, (_S.WAITING, _S.SUCCEEDED, *_AFTER_FAILURE)),
-    (_S.WAITING, ChildFinished): Transition(_child_finished, (_S.SUCCEEDED, *_AFTER_FAILURE)),
+    (_S.READY, NodeStarted): Transition(_started, (_S.RUNNING,), _is_first_lease),
+    (_S.READY, NodeStreaming): Transition(_streaming, (_S.RUNNING,), _is_later_stream),
+    (_S.READY, NodeSucceeded): Transition(_succeeded, (_S.SUCCEEDED,), _is_current),
+    (_S.READY, NodeFailed): Transition(_failed, _AFTER_FAILURE, _is_current),
+    (_S.READY, NodeParked): Transition(_parked, (_S.PARKED,), _is_current),
+    (_S.RUNNING, NodeStarted): Transition(_started, (_S.RUNNING,), _is_first_lease),
+    (_S.RUNNING, NodeStreaming): Transition(_streaming, (_S.RUNNING,), _is_later_stream),
+    (_S.RUNNING, NodeSucceeded): Transition(_succeeded, (_S.SUCCEEDED,), _is_current),
+    (_S.RUNNING, NodeFailed): Transition(_failed, _AFTER_FAILURE, _is_current),
+    (_S.RUNNING, NodeParked): Transition(_parked, (_S.PARKED,), _is_current),
+    (_S.RUNNING, LeaseExpired): Transition(_lost, (_S.READY,), _is_held),
+    (_S.BACKOFF, TimerFired): Transition(_again, (_S.READY,), _is_exact),
+    (_S.PARKED, TimerFired): Transition(_again, (_S.READY,), _is_exact),
+    (_S.WAITING, TimerFired): Transition(_due, (_S.WAITING, _S.SUCCEEDED, _S.FAILED), _is_exact),
+    (_S.WAITING, ChildFinished): Transition(
+        _child_finished, (_S.SUCCEEDED, _S.READY, _S.FAILED), _is_its_child
+    ),
 }

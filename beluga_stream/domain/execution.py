@@ -1,0 +1,68 @@
+"""One execution of a node: sent to a worker or begun as a child run, done, or given up."""
+
+from .commands import DispatchNode, RetryChild, StartChild
+from .draft import Draft
+from .ending import fail_run
+from .events import Failure
+from .flow import resolve_edges
+from .ids import NodeKey, NodeName, child_run_id, is_page, page_run_id
+from .payload import Payload
+from .state import NodeStatus
+
+
+def dispatch(
+    draft: Draft, key: NodeKey, *, tries: int = 1, fallback: bool = False, failure: Failure | None = None
+) -> None:
+    """Send the node's next attempt to the workers. `failure` is why there was need of another."""
+    new = draft.move(
+        key,
+        NodeStatus.READY,
+        attempt=draft.node(key).attempt + 1,
+        tries=tries,
+        incarnation=None,
+        worker=None,
+        stream=None,
+        failure=failure,
+        fallback=fallback,
+        child=None,
+    )
+    draft.commands.append(DispatchNode(key, new.attempt))
+
+
+def start_child(draft: Draft, key: NodeKey) -> None:
+    """Begin a run for this execution; after the first attempt it is another run, with another id."""
+    attempt = draft.node(key).attempt + 1
+    named = key if attempt == 1 else NodeKey(f"{key}/{attempt}")
+    child = page_run_id(draft.run, named) if is_page(key) else child_run_id(draft.run, named)
+    draft.move(
+        key, NodeStatus.WAITING, attempt=attempt, tries=1, fallback=False, failure=None, child=child, total=0
+    )
+    draft.commands.append(StartChild(key, child))
+
+
+def child_again(draft: Draft, key: NodeKey) -> None:
+    """For `retry`: a failed child goes on from its failed nodes; one that was cancelled is begun anew."""
+    old = draft.node(key)
+    if old.status is not NodeStatus.FAILED or old.child is None:
+        start_child(draft, key)
+        return
+    new = draft.move(key, NodeStatus.WAITING, attempt=old.attempt + 1, failure=None)
+    draft.commands.append(RetryChild(key, old.child, f"{key}/{new.attempt}"))
+
+
+def complete(draft: Draft, name: NodeName, output: Payload) -> None:
+    """A declared node has its output: end it and resolve its edges."""
+    draft.move(name, NodeStatus.SUCCEEDED, output=output, failure=None)
+    resolve_edges(draft, name)
+
+
+def give_up(draft: Draft, name: NodeName, failure: Failure) -> None:
+    """A declared node has failed for good: go on without it, or fail the run.
+
+    A page always fails: whether the map's failure is forgiven is its parent's to decide.
+    """
+    draft.move(name, NodeStatus.FAILED, failure=failure)
+    if name in draft.plan.forgiving and draft.before.page is None:
+        resolve_edges(draft, name)
+    else:
+        fail_run(draft, failure)
