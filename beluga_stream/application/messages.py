@@ -42,7 +42,7 @@ class NodeReady:
     attempt: int
     arguments: tuple[Argument, ...]
     generation: int
-    timeout_ms: int | None
+    timeout_ms: int | None = None
     at_ms: int
     role: Literal["handler", "fallback", "compensate"] = "handler"
     trace: str | None = None
@@ -143,7 +143,7 @@ class Summary:
 
     run: RunId
     graph: str
-    definition: GraphHash | None
+    definition: GraphHash | None = None
     status: str
     trigger: str
     started_ms: int

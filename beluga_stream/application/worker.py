@@ -401,7 +401,8 @@ class Worker:
             self._control_offset = (await self._reader.beginning(topic))[0]
         async for records in self._reader.read(topic, {0: self._control_offset}):
             self._notice(records)
-            self._control_offset = records[-1].offset + 1
+            if records:
+                self._control_offset = records[-1].offset + 1
 
     def _notice(self, records: Sequence[Record]) -> None:
         for record in records:
