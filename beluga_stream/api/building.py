@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 from ..domain.definition import EdgeMode, NodeKind
-from ..domain.ids import INPUT
+from ..domain.ids import INPUT, NOT_IN_NAMES
 from ..errors import InvalidGraph
 from .blueprint import Blueprint, Link, Step
 from .condition import Condition
@@ -16,12 +16,12 @@ from .work import Work
 After: TypeAlias = Ref[Any] | Sequence[Ref[Any]]
 """What must have ended before: orders, and hands nothing over."""
 
-FORBIDDEN_IN_NAMES = "[]#~/@"
+_NOT_IN_NAMES = f"{NOT_IN_NAMES}@"  # work is addressed graph/node@hash
 
 
 def check_name(name: str, graph: str, what: str) -> None:
     """Raises `InvalidGraph` for a name that ids could not hold."""
-    bad = [letter for letter in FORBIDDEN_IN_NAMES if letter in name]
+    bad = [letter for letter in _NOT_IN_NAMES if letter in name]
     if name and not bad and name != INPUT and name.strip() == name:
         return
     reason = f"{name!r} holds {bad[0]!r}, which ids use" if bad else f"{name!r} is reserved or empty"
@@ -129,7 +129,8 @@ class Builder:
             )
         return node.node
 
-    def check(self, ref: Ref[Any]) -> None:
+    def check(self, ref: object) -> None:
+        """Raises `InvalidGraph` for what is no reference of this graph."""
         if not isinstance(ref, Ref):
             told = f"{ref!r} is no reference: pass what add_node() returned, or the graph's .input"
             raise InvalidGraph(f"graph {self.blueprint.graph!r}: {told}", graph=self.blueprint.graph)

@@ -9,7 +9,7 @@ from ..errors import InvalidGraph
 from .blueprint import Blueprint
 from .building import Builder, check_name
 from .compile import Compiled, compile_blueprint
-from .node import NodeOptions
+from .node import NodeOptions, options_of
 from .ref import Ref
 from .retry import Seconds, milliseconds
 from .signature import name_of
@@ -233,7 +233,7 @@ def chain(
     name: str | None = None,
     timeout: Seconds = 600,
 ) -> Chain[A, G]: ...
-def chain(*steps: Callable[..., Any], name: str | None = None, timeout: Seconds = 600) -> Chain[Any, Any]:
+def chain(*steps: object, name: str | None = None, timeout: Seconds = 600) -> Chain[Any, Any]:
     """Join one to six handlers: `chain(clean, count)` is a `Chain[str, int]`.
 
     Types are those of the annotations (none means Any). A step is what `Graph.add_node` takes, with
@@ -242,7 +242,7 @@ def chain(*steps: Callable[..., Any], name: str | None = None, timeout: Seconds 
     timedelta. Raises `InvalidGraph` for no steps and for handlers that cannot be called.
     """
     names = [
-        step.name if isinstance(step, Work) else name_of(step) or f"step_{i}"
+        step.name if isinstance(step, Work) else options_of(step).get("name") or name_of(step) or f"step_{i}"
         for i, step in enumerate(steps, 1)
     ]
     called = name or "-".join(names)

@@ -5,8 +5,6 @@ from collections.abc import Set as AbstractSet
 from types import GenericAlias, NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from .stream import Outcome
-
 _ITERABLES = (Iterable, Collection, Sequence, list, tuple, set, frozenset, AbstractSet)
 _NUMBERS = {(int, float), (bool, float), (int, complex), (float, complex)}
 
@@ -64,7 +62,7 @@ def _member_fits(given: Any, wanted: Any) -> bool:
     if not (isinstance(given_origin, type) and isinstance(wanted_origin, type)):
         return True
     if given_origin in _ITERABLES and wanted_origin in _ITERABLES:
-        return _items_fit(given, wanted)  # JSON has one kind of list
+        return fits(_item_of(given), _item_of(wanted))  # JSON has one kind of list
     try:
         if not issubclass(given_origin, wanted_origin):
             return _is_structural(given_origin, wanted_origin)
@@ -80,11 +78,6 @@ def _is_structural(given: type, wanted: type) -> bool:
     )
 
 
-def _items_fit(given: Any, wanted: Any) -> bool:
-    have, want = _item_of(given), _item_of(wanted)
-    return fits(have, want)
-
-
 def _item_of(kind: Any) -> Any:
     parts = get_args(kind)
     if not parts:
@@ -98,9 +91,7 @@ def _arguments_fit(given: Any, wanted: Any, *, same: bool) -> bool:
     have, want = get_args(given), get_args(wanted)
     if not same or not have or len(have) != len(want):
         return True
-    if (get_origin(given) or given) is Outcome or same:
-        return all(fits(one, other) for one, other in zip(have, want, strict=True))
-    return True
+    return all(fits(one, other) for one, other in zip(have, want, strict=True))
 
 
 def item_of(kind: Any) -> Any:

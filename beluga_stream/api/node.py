@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, TypedDict, TypeVar
+from typing import Any, Literal, TypedDict, TypeVar, cast
 
 from .retry import Retry, Seconds
 
@@ -57,5 +57,4 @@ def options_of(handler: object) -> NodeOptions:
     """What `@node` attached; looks through functools.partial."""
     while isinstance(handler, partial):
         handler = handler.func
-    found: NodeOptions = getattr(handler, _ATTRIBUTE, {})
-    return found
+    return cast("NodeOptions", getattr(handler, _ATTRIBUTE, {}))

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from inspect import isasyncgenfunction, unwrap
-from typing import Any, Generic, TypeVar, cast, get_args, get_origin, get_type_hints, overload
+from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints, overload
 
 from ..errors import InvalidConfig
 
@@ -81,4 +81,4 @@ def _kind_of(factory: Callable[[], Any]) -> type:
     kind = get_origin(kinds[0]) or kinds[0]
     if not isinstance(kind, type):
         raise InvalidConfig(f"@resource {name}: {kinds[0]!r} is no class; resources are injected by class")
-    return cast("type", kind)
+    return kind

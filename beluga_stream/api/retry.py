@@ -49,7 +49,8 @@ class Retry:
             raise InvalidConfig(
                 f"Retry(attempts={self.attempts}): give 1 to {MOST_ATTEMPTS}, the first one included"
             )
-        for kind in self.on or ():
+        kinds: tuple[object, ...] = self.on or ()
+        for kind in kinds:
             if not (isinstance(kind, type) and issubclass(kind, Exception)):
                 raise InvalidConfig(f"Retry(on=...): {kind!r} is no exception class: give a tuple of classes")
         if not 0 <= seconds(self.first) <= seconds(self.most) <= _LONGEST_PAUSE_SECONDS:

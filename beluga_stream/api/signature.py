@@ -128,9 +128,9 @@ def _call_of(handler: object, graph: str, node: str) -> Callable[..., Any]:
         return handler
     if not isinstance(handler, type):
         for method in _METHODS:
-            found = getattr(handler, method, None)
+            found: object = getattr(handler, method, None)
             if callable(found):
-                return found  # type: ignore[no-any-return] - callable() narrows an Any to a callable of Any
+                return found
     if callable(handler):
         return handler
     raise InvalidGraph(
@@ -147,12 +147,12 @@ def _function_of(call: object) -> Any:
         call = call.func
     if isinstance(call, type) or inspect.isroutine(call):
         return call
-    return type(call).__call__  # type: ignore[operator] - an instance that is callable has it
+    return getattr(type(call), "__call__", call)  # noqa: B004 - the function is wanted, not whether there is one
 
 
 def _hints_of(function: Any, graph: str, node: str) -> dict[str, Any]:
     if isinstance(function, type):
-        hints = _hints_of(function.__init__, graph, node)  # type: ignore[misc] - read, not called
+        hints = _hints_of(getattr(function, "__init__"), graph, node)  # noqa: B009 - read, not called
         return {**hints, "return": function}
     try:
         return get_type_hints(function, include_extras=True)

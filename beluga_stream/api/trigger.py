@@ -63,23 +63,21 @@ class Declared:
 def compile_trigger(declared: Declared, work: "Work[Any, Any]") -> Trigger:
     """Make a trigger ready for ingest. Raises `InvalidGraph` for a join, and for data that is not the input."""
     graph = work.name
-    match declared.on:
-        case Join():
-            raise InvalidGraph(
-                f"graph {graph!r} is triggered by a join of {declared.name!r}: joins of several topics are not "
-                f"supported yet: trigger by one topic, or start the run from a client",
-                graph=graph,
-            )
-        case Topic() as topic:
-            adapter, given = (
-                adapter_of(topic.kind, graph, "input", f"the event of topic {topic.name!r}"),
-                topic.kind,
-            )
-            source, kind, status = topic.name, "topic", "succeeded"
-        case OnRun() as on:
-            given = on.work.output_kind if on.status == "succeeded" else Any
-            adapter = on.work.compile().output if on.status == "succeeded" else TypeAdapter(Any)
-            source, kind, status = on.work.name, "run_finished", on.status
+    on = declared.on
+    if isinstance(on, Join):
+        raise InvalidGraph(
+            f"graph {graph!r} is triggered by a join of {declared.name!r}: joins of several topics are not "
+            f"supported yet: trigger by one topic, or start the run from a client",
+            graph=graph,
+        )
+    given: Any = Any
+    if isinstance(on, Topic):
+        given = on.kind
+        adapter = adapter_of(given, graph, "input", f"the event of topic {on.name!r}")
+    elif on.status == "succeeded":
+        given, adapter = on.work.output_kind, on.work.compile().output
+    else:
+        adapter = TypeAdapter(Any)
     wanted = work.input_kind
     if declared.map is None and not fits(given, wanted):
         raise InvalidGraph(
@@ -89,12 +87,12 @@ def compile_trigger(declared: Declared, work: "Work[Any, Any]") -> Trigger:
         )
     return Trigger(
         name=declared.name,
-        kind="topic" if kind == "topic" else "run_finished",
-        topic=source,
+        kind="topic" if isinstance(on, Topic) else "run_finished",
+        topic=on.name if isinstance(on, Topic) else on.work.name,
         graph=graph,
         adapter=adapter,
         where=declared.where,
         map=declared.map,
         idempotency_key=declared.idempotency_key,
-        status=status,
+        status="succeeded" if isinstance(on, Topic) else on.status,
     )

@@ -1,0 +1,134 @@
+"""What the API has besides the twelve programs: each line must type check, and be the type it says."""
+
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from typing import Any, assert_type
+
+from handlers import Decision, Doc, Order, Report, Short, brief, clean, count, digest, keywords, split, triage
+
+from beluga_stream import (
+    INJECTED,
+    START,
+    Chain,
+    Graph,
+    Message,
+    Outcome,
+    Ref,
+    Retry,
+    Signal,
+    Stream,
+    StreamRef,
+    Topic,
+    chain,
+    node,
+    on_run,
+    resource,
+)
+
+
+class Pool: ...
+
+
+@resource
+async def pool() -> AsyncIterator[Pool]:
+    yield Pool()
+
+
+async def lookup(text: str, pool: Pool = INJECTED) -> int:
+    return len(text)
+
+
+def lines(text: str) -> Iterator[bytes]:
+    yield text.encode()
+
+
+async def words_of(texts: list[str]) -> list[str]:
+    return texts
+
+
+def tally(outcomes: list[Outcome[str]]) -> int:
+    return sum(outcome.value is not None for outcome in outcomes)
+
+
+def total(numbers: list[int]) -> int:
+    return sum(numbers)
+
+
+async def better(text: str) -> str:
+    return text + "!"
+
+
+@node(retry=Retry(2), timeout=1, queue="gpu", name="shout")
+def upper(text: str) -> str:
+    return text.upper()
+
+
+class Model:
+    """As LangChain's."""
+
+    def invoke(self, input: str, config: dict[str, Any] | None = None) -> str:
+        return input
+
+    async def ainvoke(self, input: str, config: dict[str, Any] | None = None) -> str:
+        return input
+
+
+# chains: async and sync steps in any order, up to six, the last may stream
+assert_type(chain(clean, count), Chain[str, int])
+assert_type(chain(clean, lookup), Chain[str, int])
+assert_type(chain(split, words_of, digest), Chain[Doc, list[str]])
+assert_type(chain(clean, better, upper, clean, better, count), Chain[str, int])
+assert_type(chain(better, better, better, better, better, better), Chain[str, str])
+
+g = Graph[str, int]("more")
+ref = g.add_node(clean, g.input, name="cleaned")
+assert_type(ref, Ref[str])
+assert_type(g.add_node(lookup, ref), Ref[int])
+assert_type(g.add_node(lines, ref), StreamRef[bytes])
+assert_type(g.add_node(lines, ref, name="lines2").stream, Ref[Stream[bytes]])
+assert_type(g.add_node(partial(lookup, pool=Pool()), ref, name="partly"), Ref[int])
+assert_type(g.add_node(Model(), ref), Ref[str])
+assert_type(g.add_node("named", clean), Ref[Any])
+assert_type(g.add_loop(better, ref, until=lambda text: len(text) > 9, max_passes=5), Ref[str])
+assert_type(g.add_loop(upper, ref, until=str.isupper, max_passes=5, name="loop2"), Ref[str])
+assert_type(g.n_of(1, ref, ref), Ref[list[str]])
+assert_type(g.all_done(ref, ref), Ref[list[Outcome[str]]])
+assert_type(ref.outcome, Ref[Outcome[str]])
+assert_type(g.add_node(tally, g.all_done(ref, ref), after=ref), Ref[int])
+assert_type(g.sleep(5, after=[ref]), Ref[None])
+assert_type(g.wait(Signal("s", Decision), timeout=5), Ref[Decision])
+assert_type(g.first(ref, g.add_node(count, ref)), Ref[str | int])
+g.add_edge(START, "named").set_entry_point("named", ref)
+g.set_finish_point("a", "b")
+
+# a graph and a chain are nodes, and the items of a map
+inner = Graph[str, list[str]]("inner")
+assert_type(g.add_node(inner, ref), Ref[list[str]])
+assert_type(g.add_map(inner, g.add_node(keywords, ref), name="inners"), Ref[list[list[str]]])
+assert_type(g.add_map(chain(clean, count), g.add_node(keywords, ref, name="k2")), Ref[list[int]])
+
+# conditions narrow
+desk = Graph[Doc, Report]("desk")
+kind = desk.add_node(triage, desk.input)
+assert_type(kind.case(Short), Ref[Short])
+assert_type(desk.add_node(brief, kind.case(Short).when(lambda short: short.text != "")), Ref[Report])
+kind.otherwise()
+
+
+# triggers
+def order_of(message: Message[Report]) -> Order:
+    return Order(id=message.id)
+
+
+after = Graph[Order, Report]("after")
+after.trigger(on_run(desk, "succeeded"), order_of)
+after.trigger(on_run(desk, "failed"), lambda message: Order(id=message.id))
+same = Graph[Report, Report]("same").trigger(on_run(desk)).trigger(Topic("reports", Report))
+chain(clean, count).trigger(Topic("words", str), where=lambda m: m.data != "")
+
+
+async def running() -> None:
+    assert_type(await g.invoke("", fakes={clean: upper}), int)
+    assert_type(await g.batch(["", ""], max_concurrency=2), list[int])
+    async for event in g.stream(""):
+        print(event.cursor)
