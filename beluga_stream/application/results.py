@@ -11,7 +11,7 @@ from ..domain.events import Failure
 from ..domain.ids import NodeKey
 from ..domain.payload import Payload
 from ..domain.state import RUN_ENDED
-from .messages import ChunkEmitted, NodeChange, Progress, Rejected
+from .messages import ChunkEmitted, NodeChange, Progress, Rejected, RunChange
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,15 +100,14 @@ class RunReader:
             case ChunkEmitted():
                 yield from self._chunk(record, cursor)
             case Progress():
+                status = record.status
+                begins = status is not None and status.status not in RUN_ENDED
+                if begins:
+                    yield from self._run(status, cursor)
                 for change in record.nodes:
                     yield from self._node(change, cursor)
-                status = record.status
-                if status is not None and status.counter > self._counter:
-                    self._counter = status.counter
-                    self.ended = status.status in RUN_ENDED
-                    yield RunChanged(
-                        cursor=cursor, status=status.status, output=status.output, failure=status.failure
-                    )
+                if not begins:
+                    yield from self._run(status, cursor)
             case Rejected():
                 yield StartRejected(
                     cursor=cursor, code=record.code, message=record.message, digest=record.digest
@@ -137,6 +136,14 @@ class RunReader:
             seq=seq,
             value=chunk.value,
         )
+
+    def _run(self, change: RunChange | None, cursor: str) -> Iterator[Event]:
+        """A run begins before its nodes' changes of the same record, and ends after them."""
+        if change is None or change.counter <= self._counter:
+            return
+        self._counter = change.counter
+        self.ended = change.status in RUN_ENDED
+        yield RunChanged(cursor=cursor, status=change.status, output=change.output, failure=change.failure)
 
     def _node(self, change: NodeChange, cursor: str) -> Iterator[Event]:
         if change.counter <= self._counter:

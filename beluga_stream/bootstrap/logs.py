@@ -26,6 +26,13 @@ class JsonLines(logging.Formatter):
         return orjson.dumps(line, default=str).decode()
 
 
+class _EngineLines(logging.Filter):
+    """Leaves out Faust's own lines about each service that starts and stops."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno > logging.INFO or not str(record.msg).startswith("[^")
+
+
 def configure_logs(settings: Settings) -> None:
     """Send the engine's lines to standard error. Called by processes, never by the library."""
     logger = logging.getLogger("beluga_stream")
@@ -37,5 +44,6 @@ def configure_logs(settings: Settings) -> None:
         handler.setFormatter(JsonLines())
     else:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+    handler.addFilter(_EngineLines())
     logger.addHandler(handler)
     logger.propagate = False
