@@ -19,6 +19,6 @@ for tool in mvn java; do
 done
 rm -f "$target"/*.jar "$target/pom.stamp"
 # Maven may be asked for by two test sessions at once; the goal only reads the pom and writes the folder.
-mvn -q -B -f "$here/pom.xml" dependency:copy-dependencies \
+mvn -q -B -Dstyle.color=never -f "$here/pom.xml" dependency:copy-dependencies \
   -DoutputDirectory="$target" -DincludeScope=runtime
 cp "$here/pom.xml" "$target/pom.stamp"
