@@ -46,7 +46,7 @@ class RunRequested:
     key: str
     at_ms: int
     graph: str
-    definition: GraphHash | None
+    definition: GraphHash | None = None
     input: Payload
     digest: str
     trigger: str = "api"
@@ -150,7 +150,7 @@ class TimerFired:
     run: RunId
     key: str
     at_ms: int
-    node: NodeKey | None
+    node: NodeKey | None = None
     attempt: int
     due_ms: int
     type: Literal["timer_fired"] = "timer_fired"
@@ -199,7 +199,8 @@ class ChildFinished:
     """A run that this run's node started has ended.
 
     `counter` is the child's own at its end: a child that is retried ends more than once, and an
-    earlier end told again must not count as the later one.
+    earlier end told again must not count as the later one. `may_go_on` is False when it has been undone, so
+    that a retry of its parent must begin another.
     """
 
     run: RunId
@@ -211,6 +212,7 @@ class ChildFinished:
     output: Payload | None = None
     failure: Failure | None = None
     counter: int = 0
+    may_go_on: bool = True
     type: Literal["child_finished"] = "child_finished"
 
 

@@ -56,7 +56,7 @@ def reduce(plan: Plan | None, state: RunState | None, event: Event) -> Decision 
         return _requested(plan, state, event)
     if state is None:
         return _born_cancelled(event) if isinstance(event, CancelRequested) else None
-    if plan is None or (state.status in RUN_ENDED and not isinstance(event, RetryRequested)):
+    if plan is None or (state.status in RUN_ENDED and not isinstance(event, RetryRequested | SignalReceived)):
         return Decision(state)
     match event:
         case (
@@ -175,7 +175,7 @@ def _run_is_due(plan: Plan, state: RunState, event: TimerFired) -> Decision:
 
 
 def _signal(plan: Plan, state: RunState, event: SignalReceived) -> Decision:
-    if event.id in state.signals_seen or state.status is not RunStatus.RUNNING:
+    if event.id in state.signals_seen or not (state.status is RunStatus.RUNNING or _may_go_on(state)):
         return Decision(state)
     draft = Draft(plan, state, event.at_ms)
     draft.signals_seen = (*state.signals_seen, event.id)[-SIGNALS_REMEMBERED:]
@@ -188,13 +188,18 @@ def _signal(plan: Plan, state: RunState, event: SignalReceived) -> Decision:
     return draft.freeze()
 
 
+def _may_go_on(state: RunState) -> bool:
+    """Whether the run has failed in a way that `retry` can mend; what is undone cannot be taken up again."""
+    return state.status is RunStatus.FAILED and not state.compensated
+
+
 def _retry(plan: Plan, state: RunState, event: RetryRequested) -> Decision:
     request = event.id or str(event.at_ms)
     if state.status not in RUN_ENDED or request in state.retries_seen:
         return Decision(state)
     draft = Draft(plan, state, event.at_ms)
     draft.retries_seen = (*state.retries_seen, request)[-RETRIES_REMEMBERED:]
-    if state.status is RunStatus.FAILED and not state.compensated and state.nodes:
+    if _may_go_on(state):
         draft.failure = None
         draft.ended_ms = None
         if state.page is None:
@@ -204,7 +209,8 @@ def _retry(plan: Plan, state: RunState, event: RetryRequested) -> Decision:
         resume(draft)
         settle(draft)
     elif state.parent is not None:
-        # The parent waits for this run again, and may not have been told how it stands now.
+        # The parent waits for this run again: tell it how it stands, as news (with a higher counter).
+        draft.announce(state.status)
         draft.commands.append(NotifyParent())
     else:
         return Decision(state)

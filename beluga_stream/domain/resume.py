@@ -40,12 +40,18 @@ def resume(draft: Draft) -> None:
 
 def _again(draft: Draft) -> frozenset[NodeName]:
     again: set[NodeName] = set()
+    begun_after: set[NodeName] = set()
     for name in reversed(draft.plan.order):
         targets = draft.plan.targets[name]
         status = draft.node(name).status
+        statuses = {target: draft.node(target).status for target in targets}
+        if any(
+            found not in _UNTOUCHED or (found is NodeStatus.SKIPPED and target in begun_after)
+            for target, found in statuses.items()
+        ):
+            begun_after.add(name)
         if status is NodeStatus.FAILED:
-            gone_on_with = any(draft.node(target).status not in _UNTOUCHED for target in targets)
-            if not (name in draft.plan.forgiving and gone_on_with):
+            if not (name in draft.plan.forgiving and name in begun_after):
                 again.add(name)
         elif status is NodeStatus.CANCELLED:
             superfluous = targets and not any(_waits(draft, target, again) for target in targets)

@@ -105,11 +105,11 @@ class RunState:
     run: RunId
     key: str
     graph: str
-    definition: GraphHash | None
+    definition: GraphHash | None = None
     status: RunStatus
     digest: str
     trigger: str
-    input: Payload | None
+    input: Payload | None = None
     started_ms: int
     due_ms: int | None = None
     ended_ms: int | None = None

@@ -137,8 +137,8 @@ def _child_finished(draft: Draft, key: NodeKey, event: Applied) -> None:
     if event.status == "succeeded":
         succeed(draft, key, event.output or NOTHING)
         return
-    # A child that was cancelled or refused cannot go on: a later retry begins another.
-    child = event.child if event.status == "failed" else None
+    # A child that was cancelled, refused or undone cannot go on: a later retry begins another.
+    child = event.child if event.status == "failed" and event.may_go_on else None
     draft.keep(key, replace(draft.node(key), child=child, total=event.counter))
     failure = event.failure or Failure("dependency_failed", f"it ended as {event.status}")
     told = Failure(failure.code, f"run {event.child}: {failure.message}", node=key)
