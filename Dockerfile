@@ -27,16 +27,16 @@ RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin beluga \
  && mkdir -p /app/agents /app/topics /var/lib/beluga/blobs \
  && chown -R beluga /var/lib/beluga
 COPY --from=build /opt/beluga /opt/beluga
+COPY deploy/healthcheck.py /opt/beluga/
 ENV PATH=/opt/beluga/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     BELUGA_AGENTS=/app/agents \
     BELUGA_TOPICS=/app/topics \
-    BELUGA_BLOBS=/var/lib/beluga/blobs
+    BELUGA_BLOBS=/var/lib/beluga/blobs \
+    BELUGA_DATA=/var/lib/beluga/data
 # /app is where agents/ and topics/ are mounted, or copied by an image built from this one.
 WORKDIR /var/lib/beluga
 USER beluga
-VOLUME /var/lib/beluga
-# Web of the worker: health, metrics, runs.
-EXPOSE 6066
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["beluga", "health"]
+HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=3 \
+    CMD ["python", "/opt/beluga/healthcheck.py"]
 CMD ["faust", "-A", "beluga_stream", "worker", "-l", "info"]
