@@ -50,6 +50,12 @@ class RunStore(Store):
     def apply_changelog_batch(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise InvalidState("the table of runs recovers itself; Faust must not read its changelog")
 
+    async def backup_partition(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise InvalidState("the table of runs has no backups: its changelog is the copy that counts")
+
+    def restore_backup(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise InvalidState("the table of runs has no backups: its changelog is the copy that counts")
+
     def reset_state(self) -> None:
         """The role drops its partitions itself."""
 
