@@ -1,0 +1,166 @@
+"""Drives a role over a `MemoryLog`, as Faust does over Kafka: batches, ordered acknowledgement, commits."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+
+from ...errors import Fenced
+from ...ports.log import Record, Role
+from .groups import MemoryGroup
+from .log import MemoryLog
+
+Pick = Callable[[Mapping[tuple[str, int], Sequence[Record]]], Sequence[Record]]
+"""Chooses the next batch from what can be read now, keeping each partition's order."""
+
+_BATCH = 500
+_TAKEN_AT_MOST = 64
+
+
+def everything(available: Mapping[tuple[str, int], Sequence[Record]]) -> Sequence[Record]:
+    """All there is: what a driver takes unless told otherwise."""
+    return [record for records in available.values() for record in records]
+
+
+class MemoryDriver:
+    """One role and the partitions that it is assigned now.
+
+    `assign` and `revoke` are the group's rebalances; `run` goes on until it is cancelled, and raises
+    what the role raises. `drain_seconds` bounds how long a revoke waits for what the role has taken.
+    """
+
+    def __init__(
+        self,
+        role: Role,
+        log: MemoryLog,
+        group: MemoryGroup,
+        *,
+        pick: Pick = everything,
+        drain_seconds: float = 10.0,
+    ) -> None:
+        self.role = role
+        self._log = log
+        self._group = group
+        self._pick = pick
+        self._drain_seconds = drain_seconds
+        self._turn = asyncio.Lock()
+        self._changed = asyncio.Event()
+        self._generation = 0
+        self._assigned: frozenset[int] = frozenset()
+        self._position: dict[tuple[str, int], int] = {}
+        self._pending: deque[tuple[dict[tuple[str, int], int], asyncio.Future[None] | None]] = deque()
+        self._acked: dict[tuple[str, int], int] = {}
+
+    @property
+    def assigned(self) -> frozenset[int]:
+        return self._assigned
+
+    async def assign(self, partitions: frozenset[int], generation: int) -> None:
+        """Take over these partition numbers and read on from what the group has committed."""
+        async with self._turn:
+            self._generation = generation
+            await self.role.acquire(partitions)
+            self._position = {}
+            for topic in self.role.topics:
+                begins = await self._log.beginning(topic)
+                for number in sorted(partitions & begins.keys()):
+                    committed = self._group.committed(topic, number)
+                    self._position[topic, number] = max(committed or 0, begins[number])
+            self._assigned = partitions
+            self._changed.set()
+
+    async def revoke(self) -> None:
+        """Let the role finish what it can within the bound, commit, and give everything up."""
+        async with self._turn:
+            held, self._assigned = self._assigned, frozenset()
+            self._changed.set()
+            await self.role.release(held)
+            taken = [future for _, future in self._pending if future is not None]
+            if taken:
+                await asyncio.wait(taken, timeout=self._drain_seconds)
+            self.commit()
+            self._pending.clear()
+            self._acked.clear()
+            self._position.clear()
+
+    def commit(self) -> None:
+        """Commit what is settled, in order. An assignment that is over commits nothing."""
+        while self._pending:
+            nexts, future = self._pending[0]
+            if future is not None and (not future.done() or future.cancelled() or future.exception()):
+                break
+            self._acked.update(nexts)
+            self._pending.popleft()
+        if self._acked:
+            with suppress(Fenced):
+                self._group.commit(self._generation, self._acked)
+            self._acked = {}
+
+    async def run(self) -> None:
+        """Deliver, for as long as the role lives."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.role.tend())
+            while True:
+                await self.step()
+
+    async def step(self) -> None:
+        """Wait until there is something to deliver or to commit, then do it."""
+        self._raise_failure()
+        await self._wait()
+        self._raise_failure()
+        async with self._turn:
+            available = self._available() if self._assigned and len(self._pending) < _TAKEN_AT_MOST else {}
+            batch = self._pick(available) if available else ()
+            if batch:
+                await self._deliver(batch)
+        self.settle()
+
+    def settle(self) -> None:
+        """What follows a delivery; a simulation commits later, or never."""
+        self.commit()
+
+    async def _deliver(self, batch: Sequence[Record]) -> None:
+        nexts: dict[tuple[str, int], int] = {}
+        for record in batch:
+            nexts[record.topic, record.partition] = record.offset + 1
+        self._position.update(nexts)
+        later: Awaitable[None] | None = await self.role.handle(batch)
+        self._pending.append((nexts, None if later is None else asyncio.ensure_future(later)))
+
+    def _available(self) -> dict[tuple[str, int], Sequence[Record]]:
+        found = {
+            (topic, number): self._log.records(topic, number, at, _BATCH)
+            for (topic, number), at in self._position.items()
+        }
+        return {target: records for target, records in found.items() if records}
+
+    async def _wait(self) -> None:
+        """Until something can be read, something taken is settled, or the assignment changes."""
+        self._changed.clear()
+        full = len(self._pending) >= _TAKEN_AT_MOST
+        if self._assigned and not full and self._available():
+            await asyncio.sleep(0)
+            return
+        waiting: set[asyncio.Future[None]] = {
+            future for _, future in self._pending if future is not None and not future.done()
+        }
+        mine: list[asyncio.Task[None]] = [
+            asyncio.create_task(self._assignment_changes(), name="beluga-assigned")
+        ]
+        if self._assigned and not full:
+            mine.append(asyncio.create_task(self._log.wait(self._position), name="beluga-appended"))
+        try:
+            await asyncio.wait({*waiting, *mine}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in mine:
+                task.cancel()
+
+    async def _assignment_changes(self) -> None:
+        await self._changed.wait()
+
+    def _raise_failure(self) -> None:
+        for _, future in self._pending:
+            if future is not None and future.done() and not future.cancelled():
+                error = future.exception()
+                if error is not None:
+                    raise error

@@ -1,0 +1,154 @@
+"""A partitioned log in this process: the ports `Appender` and `Reader` without a broker.
+
+It behaves as Kafka does where the engine can tell: offsets per partition, order within a partition,
+Kafka's partitioner, live reads that wake on an append. What is appended is durable at once; delays,
+crashes and lost confirmations are the simulation's to add.
+"""
+
+import asyncio
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+
+from ...application.partitioner import partition_of
+from ...errors import RecordTooLarge, TopicMissing
+from ...ports.clock import Clock
+from ...ports.log import Outgoing, Position, Record, TopicSpec
+from .clock import SystemClock
+
+MAX_RECORD_BYTES = 1_000_000
+_READ_AT_ONCE = 1_000
+
+
+class MemoryLog:
+    """Topics of records, shared by every role and client of this process. Topics are created before use."""
+
+    def __init__(self, *, clock: Clock | None = None, max_record_bytes: int = MAX_RECORD_BYTES) -> None:
+        self._clock: Clock = clock or SystemClock()
+        self._max_record_bytes = max_record_bytes
+        self._topics: dict[str, list[list[Record]]] = {}
+        self._begins: dict[tuple[str, int], int] = defaultdict(int)
+        self._waiting: dict[tuple[str, int], list[asyncio.Future[None]]] = defaultdict(list)
+        self._keyless = 0
+
+    def create(self, specs: Iterable[TopicSpec]) -> None:
+        """Create the topics that are not there."""
+        for spec in specs:
+            self._topics.setdefault(spec.name, [[] for _ in range(spec.partitions)])
+
+    def drop_before(self, topic: str, partition: int, offset: int) -> None:
+        """Let retention remove what lies before this offset."""
+        self._begins[topic, partition] = max(offset, self._begins[topic, partition])
+
+    def records(
+        self, topic: str, partition: int, start: int = 0, most: int = _READ_AT_ONCE
+    ) -> Sequence[Record]:
+        """What is there now, from `start` on."""
+        return self._partitions(topic)[partition][max(start, self._begins[topic, partition]) :][:most]
+
+    def target(self, record: Outgoing) -> tuple[str, int]:
+        """The topic and partition that a record goes to. Raises `TopicMissing`."""
+        count = len(self._partitions(record.topic))
+        if record.partition is not None:
+            return record.topic, record.partition
+        if record.key is None:
+            self._keyless += 1
+            return record.topic, self._keyless % count
+        return record.topic, partition_of(record.key, count)
+
+    def check(self, records: Sequence[Outgoing]) -> None:
+        """Raise `RecordTooLarge` or `TopicMissing` for what cannot be appended."""
+        for record in records:
+            self._partitions(record.topic)
+            size = len(record.key or b"") + len(record.value or b"")
+            if size > self._max_record_bytes:
+                raise RecordTooLarge(
+                    f"a record of {size} bytes for topic {record.topic} is above the limit of "
+                    f"{self._max_record_bytes} bytes",
+                    topic=record.topic,
+                )
+
+    def put(self, record: Outgoing, target: tuple[str, int]) -> Position:
+        """Append one record now, and wake who reads its partition."""
+        topic, partition = target
+        into = self._partitions(topic)[partition]
+        into.append(
+            Record(
+                topic,
+                partition,
+                len(into),
+                record.key,
+                record.value,
+                self._clock.now_ms(),
+                record.headers,
+            )
+        )
+        for waiting in self._waiting.pop(target, ()):
+            if not waiting.done():
+                waiting.set_result(None)
+        return Position(topic, partition, len(into) - 1)
+
+    async def append(self, records: Sequence[Outgoing]) -> Sequence[Position]:
+        """See the port `Appender`."""
+        self.check(records)
+        return [self.put(record, self.target(record)) for record in records]
+
+    async def partitions(self, topic: str) -> int:
+        """See the port `Reader`."""
+        return len(self._partitions(topic))
+
+    async def end(self, topic: str) -> Mapping[int, int]:
+        """See the port `Reader`."""
+        return {number: len(records) for number, records in enumerate(self._partitions(topic))}
+
+    async def beginning(self, topic: str) -> Mapping[int, int]:
+        """See the port `Reader`."""
+        return {number: self._begins[topic, number] for number in range(len(self._partitions(topic)))}
+
+    async def at_time(self, topic: str, timestamp_ms: int) -> Mapping[int, int]:
+        """See the port `Reader`."""
+        found: dict[int, int] = {}
+        for number, records in enumerate(self._partitions(topic)):
+            at = bisect_left(records, timestamp_ms, key=lambda record: record.timestamp_ms)
+            found[number] = max(at, self._begins[topic, number])
+        return found
+
+    async def read(
+        self, topic: str, start: Mapping[int, int], *, until: Mapping[int, int] | None = None
+    ) -> AsyncGenerator[Sequence[Record], None]:
+        """See the port `Reader`. Records of several partitions come mixed, each partition's in order."""
+        positions = {number: max(at, self._begins[topic, number]) for number, at in start.items()}
+        while True:
+            batch: list[Record] = []
+            for number, at in positions.items():
+                most = _READ_AT_ONCE if until is None else min(_READ_AT_ONCE, until.get(number, 0) - at)
+                if most > 0:
+                    found = self.records(topic, number, at, most)
+                    positions[number] = at + len(found)
+                    batch.extend(found)
+            if batch:
+                yield batch
+            elif until is None:
+                await self.wait({(topic, number): at for number, at in positions.items()})
+            else:
+                return
+
+    async def wait(self, positions: Mapping[tuple[str, int], int]) -> None:
+        """Return when one of these partitions has a record at or after its position."""
+        if any(len(self._partitions(topic)[number]) > at for (topic, number), at in positions.items()):
+            return
+        appended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        for target in positions:
+            self._waiting[target].append(appended)
+        try:
+            await appended
+        finally:
+            for target in positions:
+                if appended in self._waiting[target]:
+                    self._waiting[target].remove(appended)
+
+    def _partitions(self, topic: str) -> list[list[Record]]:
+        found = self._topics.get(topic)
+        if found is None:
+            raise TopicMissing(f"topic {topic} does not exist: create it first", topic=topic)
+        return found

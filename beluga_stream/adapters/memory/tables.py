@@ -1,0 +1,69 @@
+"""Compacted tables in this process: the ports `Tables` and `PartitionTable`, fenced as on Kafka."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ...errors import Fenced
+from .groups import MemoryGroup
+
+
+@dataclass(slots=True)
+class Changelog:
+    """What is durable of one partition, and which owner may write it."""
+
+    epoch: int = 0
+    rows: dict[str, bytes] = field(default_factory=dict)
+
+    def append(self, epoch: int, changes: Sequence[tuple[str, bytes | None]]) -> None:
+        """Apply the changes in order. Raises `Fenced` when a later owner has opened the partition."""
+        if epoch != self.epoch:
+            raise Fenced(f"another owner claimed the partition: epoch {self.epoch} follows {epoch}")
+        for key, value in changes:
+            if value is None:
+                self.rows.pop(key, None)
+            else:
+                self.rows[key] = value
+
+
+class MemoryPartitionTable:
+    """The port `PartitionTable`: one owner's copy of what the changelog holds."""
+
+    def __init__(self, changelog: Changelog) -> None:
+        changelog.epoch += 1
+        self.epoch = changelog.epoch
+        self._changelog = changelog
+        self._rows = dict(changelog.rows)
+
+    def get(self, key: str) -> bytes | None:
+        return self._rows.get(key)
+
+    def items(self) -> Sequence[tuple[str, bytes]]:
+        return list(self._rows.items())
+
+    async def commit(self, changes: Sequence[tuple[str, bytes | None]]) -> None:
+        if not changes:
+            return
+        self._changelog.append(self.epoch, changes)
+        for key, value in changes:
+            if value is None:
+                self._rows.pop(key, None)
+            else:
+                self._rows[key] = value
+
+    async def close(self) -> None:
+        self._rows.clear()
+
+
+class MemoryTables:
+    """The port `Tables`, for a role that consumes `topics` in `group`."""
+
+    def __init__(self, group: MemoryGroup, topics: Sequence[str]) -> None:
+        self._group = group
+        self._topics = tuple(topics)
+        self.changelogs: dict[int, Changelog] = {}
+
+    async def open(self, partition: int) -> MemoryPartitionTable:
+        return MemoryPartitionTable(self.changelogs.setdefault(partition, Changelog()))
+
+    async def committed(self, partition: int) -> Mapping[str, int]:
+        return {topic: self._group.committed(topic, partition) or 0 for topic in self._topics}
