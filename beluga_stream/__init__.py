@@ -106,7 +106,7 @@ __all__ = [
 
 
 def connect(address: str | None = None) -> "Client":
-    """The client of the engine at this broker address (default: from the settings). Use it with `async with`."""
+    """The client of the engine at this broker address (default: the settings'), for `async with`."""
     from .bootstrap import connect as connect_client  # noqa: PLC0415 - the wiring loads the broker's client
 
     client: Client = connect_client(address)

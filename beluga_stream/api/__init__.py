@@ -1,1 +1,1 @@
-"""What a user writes with: graphs, chains, triggers. It compiles to `ports.handlers.Program`, which the shells run."""
+"""What a user writes with: graphs, chains, triggers. It compiles to programs, which the shells run."""

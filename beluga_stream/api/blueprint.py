@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """An edge as declared. `into` is a parameter by name or position; None: to be found by the string form's rule.
+    """An edge as declared.
 
-    `mode` None means: what the parameter's type asks for (the string form).
+    `into` is a parameter by name or position; None: to be found by the string form's rule. `mode`
+    None means: what the parameter's type asks for (the string form).
     """
 
     source: str
@@ -55,7 +56,7 @@ class Blueprint:
     graph: str
     timeout_ms: int = 600_000
     durable: bool = False
-    steps: dict[str, Step] = field(default_factory=dict)
-    links: list[Link] = field(default_factory=list)
-    finish: list[str] = field(default_factory=list)
+    steps: dict[str, Step] = field(default_factory=dict[str, Step])
+    links: list[Link] = field(default_factory=list[Link])
+    finish: list[str] = field(default_factory=list[str])
     version: int = 0

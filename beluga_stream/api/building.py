@@ -1,7 +1,7 @@
-"""Writes a graph's blueprint: names steps, draws links from references, refuses at once what can never be right."""
+"""Writes a graph's blueprint: names steps, draws links, refuses at once what can never be right."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from ..domain.definition import EdgeMode, NodeKind
 from ..domain.ids import INPUT, NOT_IN_NAMES
@@ -9,7 +9,7 @@ from ..errors import InvalidGraph
 from .blueprint import Blueprint, Link, Step
 from .condition import Condition
 from .node import NodeOptions, options_of
-from .ref import Ref, condition_of, is_of, mode_of
+from .ref import Ref
 from .signature import name_of, signature_of
 from .work import Work
 
@@ -45,7 +45,7 @@ class Builder:
         fallback: Callable[..., Any] | None = None,
         compensate: Callable[..., Any] | None = None,
     ) -> Step:
-        """A step that a handler or another graph does; with `kind` TASK, a streaming or graph one if it is such."""
+        """A step that a handler or another graph does. TASK becomes STREAM or GRAPH where it is such."""
         graph = self.blueprint.graph
         if isinstance(handler, Work):
             if fallback is not None or compensate is not None or set(options) - {"name", "on_failure"}:
@@ -59,7 +59,8 @@ class Builder:
                     node=name or handler.name,
                 )
             kind = NodeKind.GRAPH if kind is NodeKind.TASK else kind
-            return self.add(Step(name or handler.name, kind, work=handler, options=options))
+            work = cast("Work[Any, Any]", handler)
+            return self.add(Step(name or work.name, kind, work=work, options=options))
         merged = {**options_of(handler), **options}
         chosen = str(name or merged.get("name") or name_of(handler))
         if not chosen:
@@ -106,8 +107,8 @@ class Builder:
         condition: Condition | None = None
         if isinstance(source, Ref):
             self.check(source)
-            condition = condition_of(source)
-            mode = mode or mode_of(source)
+            condition = source.origin.condition
+            mode = mode or source.origin.mode
         if when is not None:
             before = condition or Condition()
             if before.otherwise:
@@ -123,7 +124,7 @@ class Builder:
         if isinstance(node, str):
             return node
         self.check(node)
-        if condition_of(node) is not None or mode_of(node) is not EdgeMode.VALUE:
+        if node.origin.condition is not None or node.origin.mode is not EdgeMode.VALUE:
             raise self.invalid(
                 node.node, "the node itself is wanted here, not a condition on it, nor its stream"
             )
@@ -134,9 +135,10 @@ class Builder:
         if not isinstance(ref, Ref):
             told = f"{ref!r} is no reference: pass what add_node() returned, or the graph's .input"
             raise InvalidGraph(f"graph {self.blueprint.graph!r}: {told}", graph=self.blueprint.graph)
-        if not is_of(ref, self.blueprint):
+        if ref.origin.blueprint is not self.blueprint:
             raise self.invalid(
-                ref.node, f"{ref!r} belongs to another graph: nodes take references of their own"
+                ref.node,
+                f"{ref!r} belongs to another graph: nodes take references of their own",
             )
 
     def invalid(self, node: str, told: str) -> InvalidGraph:

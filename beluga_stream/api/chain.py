@@ -10,7 +10,7 @@ from .blueprint import Blueprint
 from .building import Builder, check_name
 from .compile import Compiled, compile_blueprint
 from .node import NodeOptions, options_of
-from .ref import Ref
+from .ref import Origin, Ref
 from .retry import Seconds, milliseconds
 from .signature import name_of
 from .work import Work
@@ -251,7 +251,7 @@ def chain(*steps: object, name: str | None = None, timeout: Seconds = 600) -> Ch
     check_name(called, called, "the chain")
     blueprint = Blueprint(called, milliseconds(timeout))
     builder = Builder(blueprint)
-    before: Ref[Any] = Ref(blueprint, INPUT)
+    before: Ref[Any] = Ref(Origin(blueprint, INPUT))
     for index, step in enumerate(steps):
         seen = names[:index].count(names[index])
         given = NodeOptions()
@@ -259,6 +259,6 @@ def chain(*steps: object, name: str | None = None, timeout: Seconds = 600) -> Ch
             step, f"{names[index]}_{seen + 1}" if seen else names[index], NodeKind.TASK, given
         )
         builder.feed(made, [before])
-        before = Ref(blueprint, made.name)
+        before = Ref(Origin(blueprint, made.name))
     blueprint.finish.append(before.node)
     return Chain(called, blueprint)

@@ -1,9 +1,8 @@
-"""Types through a graph: what each node gives, whether it fits where it goes, whether every parameter is fed."""
+"""Types through a graph: what each node gives, whether it fits where it goes, what is not fed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import is_dataclass
 from types import GenericAlias
-from typing import Any, Union, cast, get_origin
+from typing import Any, cast, get_origin
 
 from pydantic import BaseModel
 
@@ -38,7 +37,7 @@ def output_kinds(wiring: Wiring, order: Sequence[str], input_kind: Any) -> dict[
 
 
 def wire_kind(one: Wire, kinds: Mapping[str, Any], *, others: Sequence[Condition] = ()) -> Any:
-    """What a wire hands over; of a stream, each chunk. `others` are the conditions that `otherwise` leaves out."""
+    """What a wire hands over; of a stream, each chunk. `others` are what `otherwise` leaves out."""
     kind = kinds[one.source]
     if one.mode is EdgeMode.STREAM:
         return item_of(kind)
@@ -65,6 +64,8 @@ def check_wires(wiring: Wiring, kinds: Mapping[str, Any]) -> None:
         _check_mode(wiring, one)
         _check_fit(wiring, one, wire_kind(one, kinds, others=conditions.get(one.source, ())))
     for name, step in wiring.steps.items():
+        if step.kind is NodeKind.LOOP and step.handler is not None:
+            _check_loop(wiring, name)
         bound = {one.into for one in wiring.into(name)}
         needed = [WORK_INPUT] if step.work is not None else []
         if name in wiring.signatures:
@@ -72,8 +73,9 @@ def check_wires(wiring: Wiring, kinds: Mapping[str, Any]) -> None:
         for parameter in needed:
             if parameter not in bound:
                 raise InvalidGraph(
-                    f"graph {wiring.graph!r}: parameter {parameter!r} of node {name!r} has no edge: pass add_node() "
-                    f"one more reference, add an edge with into={parameter!r}, or give the parameter a default",
+                    f"graph {wiring.graph!r}: parameter {parameter!r} of node {name!r} has no edge: "
+                    f"pass add_node() one more reference, add an edge with into={parameter!r}, or give the "
+                    f"parameter a default",
                     graph=wiring.graph,
                     node=name,
                 )
@@ -106,6 +108,8 @@ def check_output(wiring: Wiring, finish: Sequence[str], kinds: Mapping[str, Any]
 def _output_kind(wiring: Wiring, name: str, kinds: Mapping[str, Any]) -> Any:
     step = wiring.steps[name]
     wires = wiring.into(name)
+    if name in wiring.gates:
+        return wire_kind(wires[0], kinds)
     match step.kind:
         case NodeKind.SLEEP:
             return type(None)
@@ -114,13 +118,10 @@ def _output_kind(wiring: Wiring, name: str, kinds: Mapping[str, Any]) -> Any:
         case NodeKind.SELECT:
             merged = union(wire_kind(one, kinds) for one in wires)
             return merged if step.join is Join.FIRST else list_of(merged)
-        case NodeKind.GRAPH | NodeKind.LOOP | NodeKind.TASK if name not in wiring.gates:
+        case NodeKind.GRAPH | NodeKind.LOOP | NodeKind.TASK:
             return _returned(wiring, name)
-        case NodeKind.TASK:
-            return wire_kind(wires[0], kinds)
         case NodeKind.MAP | NodeKind.STREAM:
             return list_of(_returned(wiring, name))
-    raise AssertionError(step.kind)
 
 
 def _returned(wiring: Wiring, name: str) -> Any:
@@ -181,8 +182,21 @@ def _check_fit(wiring: Wiring, one: Wire, given: Any) -> None:
         raise _unfit(
             wiring,
             one,
-            f"takes {shown(wanted)}, and {one.source!r} gives {shown(given)}: put a node in between that makes one "
-            f"of the other, or mend the annotation that is wrong",
+            f"takes {shown(wanted)}, and {one.source!r} gives {shown(given)}: "
+            f"put a node in between that makes one of the other, or mend the annotation that is wrong",
+        )
+
+
+def _check_loop(wiring: Wiring, name: str) -> None:
+    """A loop's output is its next input."""
+    signature = wiring.signatures[name]
+    taken = signature.arguments[0].kind
+    if not fits(signature.output, taken):
+        raise InvalidGraph(
+            f"graph {wiring.graph!r}: the loop {name!r} takes {shown(taken)} and gives "
+            f"{shown(signature.output)}: its output is its next input, so both must be one type",
+            graph=wiring.graph,
+            node=name,
         )
 
 
@@ -199,6 +213,6 @@ def _is_surely(part: Any, kind: type) -> bool:
 def _holds_mapping(kind: Any) -> bool:
     """Whether a mapping by name may become it."""
     base = get_origin(kind) or kind
-    if base is Any or base is object or base is Union or not isinstance(base, type):
+    if kind is Any or base is object or not isinstance(base, type):
         return True
-    return issubclass(base, (Mapping, BaseModel)) or base is dict or is_dataclass(base)
+    return bool(issubclass(base, (Mapping, BaseModel))) or hasattr(base, "__dataclass_fields__")

@@ -1,5 +1,6 @@
-"""From a blueprint to a `Program`: definition, handlers, checks. The same graph gives the same definition hash,
-whether it was written with references or with names.
+"""From a blueprint to a `Program`: definition, handlers, checks.
+
+The same graph gives the same definition hash, whether it was written with references or with names.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +38,7 @@ class Compiled:
 class _Branches:
     """The conditions after each node, in the order of their numbers."""
 
-    by_node: dict[str, list[Condition]] = field(default_factory=dict)
+    by_node: dict[str, list[Condition]] = field(default_factory=dict[str, list[Condition]])
 
     def number(self, one: Wire) -> int | None:
         return None if one.condition is None else self.by_node[one.source].index(one.condition)
@@ -153,7 +154,7 @@ def _number(wiring: Wiring) -> _Branches:
 
 
 def _in_order(wiring: Wiring) -> Sequence[Wire]:
-    """Wires by target and its parameters: a map's items come first, a selection's sources as they were given."""
+    """Wires by target and its parameters: a map's items first, a selection's sources as they were given."""
     places = {
         name: {argument.name: index for index, argument in enumerate(signature.arguments)}
         for name, signature in wiring.signatures.items()
@@ -184,14 +185,16 @@ def _node(wiring: Wiring, name: str, children: Mapping[str, Program]) -> Node:
         timeout_ms = milliseconds(options["timeout"])
         if not 0 < timeout_ms <= LONGEST_NODE_MS:
             raise InvalidGraph(
-                f"graph {graph!r}, node {name!r}: timeout={options['timeout']} is out of range: give more than 0 "
-                f"and at most 24 hours, in seconds or as a timedelta; to wait longer, use wait() or sleep()",
+                f"graph {graph!r}, node {name!r}: timeout={options['timeout']} is out of range: "
+                f"give more than 0 and at most 24 hours, in seconds or as a timedelta; to wait "
+                f"longer, use wait() or sleep()",
                 graph=graph,
                 node=name,
             )
     if options.get("resume") and step.kind is not NodeKind.STREAM:
         raise InvalidGraph(
-            f"graph {graph!r}, node {name!r}: resume=True is for streaming handlers, and this one returns at once",
+            f"graph {graph!r}, node {name!r}: resume=True is for streaming handlers, and this one "
+            f"returns at once",
             graph=graph,
             node=name,
         )

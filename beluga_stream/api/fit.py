@@ -1,9 +1,9 @@
-"""Whether a value of one type may go where another is wanted. In doubt, yes: values are checked at run time."""
+"""Whether a value of one type may go where another is wanted. In doubt, yes: values are checked anyway."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from types import GenericAlias, NoneType, UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
 _ITERABLES = (Iterable, Collection, Sequence, list, tuple, set, frozenset, AbstractSet)
 _NUMBERS = {(int, float), (bool, float), (int, complex), (float, complex)}
@@ -21,7 +21,7 @@ def members(kind: Any) -> tuple[Any, ...]:
 def union(kinds: Iterable[Any]) -> Any:
     """One type for values of any of these."""
     found = tuple(dict.fromkeys(inner for kind in kinds for inner in members(kind)))
-    return Union.__getitem__(found) if found else Any
+    return cast("Any", Union)[found] if found else Any
 
 
 def list_of(kind: Any) -> Any:

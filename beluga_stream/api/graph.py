@@ -10,7 +10,7 @@ from .blueprint import Blueprint, Step
 from .building import After, Builder, check_name
 from .compile import Compiled, compile_blueprint
 from .node import NodeOptions
-from .ref import Ref, StreamRef
+from .ref import Origin, Ref, StreamRef
 from .retry import Seconds, milliseconds
 from .signal import Signal
 from .stream import Outcome
@@ -61,7 +61,7 @@ class Graph(Work[I, O], Generic[I, O]):
     @property
     def input(self) -> Ref[I]:
         """The run's input."""
-        return Ref(self._blueprint, INPUT)
+        return Ref(Origin(self._blueprint, INPUT))
 
     @overload
     def add_node(
@@ -325,11 +325,13 @@ class Graph(Work[I, O], Generic[I, O]):
         """Add a node that runs a handler on what the references give, bound to its parameters by position.
 
         With a name first, edges are drawn by `add_edge` (the form for graphs built from data). The handler
-        may be a function, async or not, a generator (the node streams), a graph or chain (a child run), or an
-        object with `invoke`. `after` orders only. `fallback` takes the same arguments and stands in when every attempt
-        failed; `compensate` takes the arguments and the output, and undoes the node when the run fails later. For the
-        options see `NodeOptions`. Raises `InvalidGraph` for a name that is taken, and for a handler that
-        cannot be called or whose annotations cannot be resolved.
+        may be a function, async or not, a generator (the node streams), a graph or chain (a child
+        run), or an object with `invoke`. `after` orders only. `fallback` takes the same arguments and
+        stands in when every attempt failed; `compensate` takes the arguments and the output, and undoes
+        the node when the run fails later. For the options see `NodeOptions`.
+
+        Raises `InvalidGraph` for a name that is taken, and for a handler that cannot be called or
+        whose annotations cannot be resolved.
         """
         name = options.get("name")
         if isinstance(handler, str):
@@ -341,8 +343,8 @@ class Graph(Work[I, O], Generic[I, O]):
         step = self._builder.handled(handler, name, NodeKind.TASK, options, fallback, compensate)
         self._builder.feed(step, sources)
         self._builder.order(step, after)
-        made = StreamRef if step.kind is NodeKind.STREAM else Ref
-        return made(self._blueprint, step.name)
+        origin = Origin(self._blueprint, step.name)
+        return StreamRef[Any](origin) if step.kind is NodeKind.STREAM else Ref(origin)
 
     @overload
     def add_map(
@@ -397,7 +399,7 @@ class Graph(Work[I, O], Generic[I, O]):
         step.max_parallel = max_parallel
         self._builder.feed(step, [items])
         self._builder.order(step, after)
-        return Ref(self._blueprint, step.name)
+        return Ref(Origin(self._blueprint, step.name))
 
     @overload
     def add_loop(
@@ -434,7 +436,7 @@ class Graph(Work[I, O], Generic[I, O]):
         after: After = (),
         **options: Unpack[NodeOptions],
     ) -> Ref[Any]:
-        """Run a handler on its own output again and again, first on `start`, until `until` holds for the output.
+        """Run a handler on its own output again and again, first on `start`, until `until` holds for it.
 
         The node fails when it does not hold after `max_passes`. Raises `InvalidGraph` as `add_node` does,
         and for a graph as its body: call the body's steps in one function instead.
@@ -450,7 +452,7 @@ class Graph(Work[I, O], Generic[I, O]):
         step.until, step.max_passes = until, max_passes
         self._builder.feed(step, [start])
         self._builder.order(step, after)
-        return Ref(self._blueprint, step.name)
+        return Ref(Origin(self._blueprint, step.name))
 
     def add_edge(
         self,
@@ -503,11 +505,11 @@ class Graph(Work[I, O], Generic[I, O]):
     @overload
     def first(self, *refs: Ref[A], name: str | None = None) -> Ref[A]: ...
     def first(self, *refs: Ref[Any], name: str | None = None) -> Ref[Any]:
-        """The first output there is; what nobody else waits for is cancelled. So branches come together again."""
+        """The first output there is, so that branches come together; what nobody else needs is cancelled."""
         return self._select(Join.FIRST, refs, name or _joined("first", refs))
 
     def n_of(self, count: int, /, *refs: Ref[A], name: str | None = None) -> Ref[list[A]]:
-        """The first `count` outputs, in the order of the references; what nobody else waits for is cancelled."""
+        """The first `count` outputs, in the order of the references; what nobody else needs is cancelled."""
         if not 1 <= count <= len(refs):
             raise InvalidGraph(
                 f"graph {self.name!r}: n_of({count}) over {len(refs)} references: give 1 to {len(refs)}",
@@ -532,8 +534,8 @@ class Graph(Work[I, O], Generic[I, O]):
     ) -> Ref[R]:
         """Wait for a signal to the run, and give its value. Holds no worker. Named as the signal.
 
-        The wait fails after `timeout`; after `remind` it tells the run's readers once that it still waits (seconds or
-        timedelta). A signal that came before the wait began is kept for it.
+        The wait fails after `timeout`; after `remind` it tells the run's readers once that it still
+        waits (seconds or timedelta). A signal that came before the wait began is kept for it.
         """
         step = Step(name or signal.name, NodeKind.WAIT, signal=signal, timeout_ms=milliseconds(timeout))
         step.remind_ms = None if remind is None else milliseconds(remind)
@@ -555,12 +557,12 @@ class Graph(Work[I, O], Generic[I, O]):
     def _select(self, join: Join, refs: Sequence[Ref[Any]], name: str, count: int = 1) -> Ref[Any]:
         step = self._builder.add(Step(name, NodeKind.SELECT, join=join, count=count))
         self._builder.feed(step, refs)
-        return Ref(self._blueprint, step.name)
+        return Ref(Origin(self._blueprint, step.name))
 
     def _ordered(self, step: Step, after: After) -> Ref[Any]:
         self._builder.add(step)
         self._builder.order(step, after if isinstance(after, Ref) or after else self.input)
-        return Ref(self._blueprint, step.name)
+        return Ref(Origin(self._blueprint, step.name))
 
     def _stamp(self) -> object:
         children = [step.work.compile() for step in self._blueprint.steps.values() if step.work is not None]

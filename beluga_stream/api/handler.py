@@ -16,7 +16,7 @@ from .signature import Argument, Signature, signature_of
 
 @dataclass(frozen=True, slots=True)
 class ByName:
-    """Takes by position what edges feed, and gives it to the function by name. Picklable when the function is.
+    """Takes by position what edges feed, and gives it to the function by name. Picklable if the function is.
 
     For functions whose fed parameters are not simply their first. `positional` counts those that
     cannot be given by name; `omitted` are left to their defaults when their edge was dead.
@@ -62,7 +62,8 @@ def adapter_of(kind: Any, graph: str, node: str, what: str) -> TypeAdapter[Any]:
         reason = str(error).partition("\n")[0]
         raise InvalidGraph(
             f"graph {graph!r}: {what} of node {node!r} is of type {shown(kind)}, which cannot travel as JSON "
-            f"({reason}): use a pydantic model, a dataclass or plain values; for what workers share, a @resource",
+            f"({reason}): use a pydantic model, a dataclass or plain values; for what workers "
+            f"share, a @resource",
             graph=graph,
             node=node,
         ) from error
@@ -171,8 +172,8 @@ def _check_stand_in(
     if len(other.arguments) != len(wanted) or other.streams is not (main.streams and not extra):
         takes = "its arguments" + (" and then its output" if extra else "")
         raise InvalidGraph(
-            f"graph {graph!r}: {role}={other.name} of node {node!r} takes {len(other.arguments)} arguments, and "
-            f"must take {len(wanted)}: {takes}",
+            f"graph {graph!r}: {role}={other.name} of node {node!r} takes {len(other.arguments)} arguments, "
+            f"and must take {len(wanted)}: {takes}",
             graph=graph,
             node=node,
         )
@@ -186,8 +187,8 @@ def _check_stand_in(
             )
     if not extra and not fits(other.output, main.output):
         raise InvalidGraph(
-            f"graph {graph!r}: {role}={other.name} of node {node!r} gives {shown(other.output)}, and stands for "
-            f"{shown(main.output)}",
+            f"graph {graph!r}: {role}={other.name} of node {node!r} gives {shown(other.output)}, and "
+            f"stands for {shown(main.output)}",
             graph=graph,
             node=node,
         )

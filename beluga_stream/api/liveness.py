@@ -124,14 +124,14 @@ def _check_world(
                     graph=graph,
                     node=name,
                 )
-    if not any(played.succeeds(name) for name in plan.definition.finish):
-        finish = plan.definition.finish[0]
+    finish = plan.definition.finish
+    if not any(played.succeeds(name) for name in finish):
+        names = ", ".join(repr(str(name)) for name in finish)
         raise InvalidGraph(
-            f"graph {graph!r}: the finish {', '.join(map(repr, map(str, plan.definition.finish)))} may not be "
-            f"reached{_when(played, conditions)}: add an otherwise() or a case() for what is left, and finish "
-            f"with first(...) of the branches",
+            f"graph {graph!r}: the finish {names} may not be reached{_when(played, conditions)}: "
+            f"add an otherwise() or a case() for what is left, and finish with first(...) of the branches",
             graph=graph,
-            node=finish,
+            node=finish[0],
         )
 
 

@@ -1,8 +1,8 @@
 """References to what a node will give: passing one to `add_node` draws an edge."""
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from ..domain.definition import EdgeMode
 from ..errors import InvalidGraph
@@ -14,27 +14,34 @@ if TYPE_CHECKING:
 
 T_co = TypeVar("T_co", covariant=True)
 X = TypeVar("X")
+C = TypeVar("C")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a reference points: what an edge from it starts at, hands over, and asks."""
+
+    blueprint: "Blueprint"
+    node: str
+    mode: EdgeMode = EdgeMode.VALUE
+    condition: Condition | None = None
 
 
 class Ref(Generic[T_co]):
     """The output of a node (or a graph's input), of type `T_co`. Made by the methods of `Graph`."""
 
-    def __init__(
-        self,
-        blueprint: "Blueprint",
-        node: str,
-        mode: EdgeMode = EdgeMode.VALUE,
-        condition: Condition | None = None,
-    ) -> None:
-        self._blueprint = blueprint
-        self._node = node
-        self._mode = mode
-        self._condition = condition
+    def __init__(self, origin: Origin) -> None:
+        self._origin = origin
+
+    @property
+    def origin(self) -> Origin:
+        """For the engine: where it points."""
+        return self._origin
 
     @property
     def node(self) -> str:
         """The name of the node that it comes from; `input` for the graph's input."""
-        return self._node
+        return self._origin.node
 
     @property
     def outcome(self) -> "Ref[Outcome[T_co]]":
@@ -42,11 +49,11 @@ class Ref(Generic[T_co]):
 
         Raises `InvalidGraph` on a reference with a condition.
         """
-        if self._condition is not None:
+        if self._origin.condition is not None:
             raise self._invalid(
                 "an outcome has no condition: write ref.outcome, and ask it in the node it feeds"
             )
-        return Ref(self._blueprint, self._node, EdgeMode.OUTCOME)
+        return Ref(Origin(self._origin.blueprint, self._origin.node, EdgeMode.OUTCOME))
 
     def when(self, predicate: Callable[[T_co], bool]) -> "Ref[T_co]":
         """The output, where the predicate holds for it; elsewhere the edge is dead.
@@ -58,7 +65,10 @@ class Ref(Generic[T_co]):
         return self._with(replace(before, predicates=(*before.predicates, predicate)))
 
     def case(self, kind: type[X]) -> "Ref[X]":
-        """The output, where it is of this type (isinstance). Raises `InvalidGraph` on a stream or `otherwise()`."""
+        """The output, where it is of this type (isinstance).
+
+        Raises `InvalidGraph` on a stream or an `otherwise()`.
+        """
         before = self._conditional()
         return cast("Ref[X]", self._with(replace(before, kinds=(*before.kinds, kind))))
 
@@ -72,48 +82,38 @@ class Ref(Generic[T_co]):
         return self._with(Condition(otherwise=True))
 
     def __repr__(self) -> str:
-        condition = f".{self._condition.describe()}" if self._condition is not None else ""
-        mode = f".{self._mode}" if self._mode is not EdgeMode.VALUE else ""
-        return f"<Ref {self._blueprint.graph}/{self._node}{mode}{condition}>"
+        condition = f".{self._origin.condition.describe()}" if self._origin.condition is not None else ""
+        mode = f".{self._origin.mode}" if self._origin.mode is not EdgeMode.VALUE else ""
+        return f"<Ref {self._origin.blueprint.graph}/{self._origin.node}{mode}{condition}>"
 
     def _with(self, condition: Condition) -> "Ref[T_co]":
-        return Ref(self._blueprint, self._node, self._mode, condition)
+        return Ref(replace(self._origin, condition=condition))
 
     def _conditional(self) -> Condition:
-        if self._mode is EdgeMode.STREAM:
+        if self._origin.mode is EdgeMode.STREAM:
             raise self._invalid("a condition asks the whole output: put it on the node, not on its .stream")
-        if self._condition is not None and self._condition.otherwise:
+        if self._origin.condition is not None and self._origin.condition.otherwise:
             raise self._invalid("otherwise() cannot be narrowed further: give the node another condition")
-        return self._condition or Condition()
+        return self._origin.condition or Condition()
 
     def _invalid(self, told: str) -> InvalidGraph:
-        graph = self._blueprint.graph
-        return InvalidGraph(f"graph {graph!r}, node {self._node!r}: {told}", graph=graph, node=self._node)
+        graph = self._origin.blueprint.graph
+        return InvalidGraph(
+            f"graph {graph!r}, node {self._origin.node!r}: {told}", graph=graph, node=self._origin.node
+        )
 
 
-class StreamRef(Ref[list[T_co]]):
+class StreamRef(Ref[list[C]]):
     """The output of a streaming node: collected as a list, or with `.stream` chunk by chunk while it runs."""
 
     @property
-    def stream(self) -> "Ref[Stream[T_co]]":
-        """The chunks as they come, for a parameter of type `Stream[...]`. Raises `InvalidGraph` on a condition."""
-        if self._condition is not None:
+    def stream(self) -> "Ref[Stream[C]]":
+        """The chunks as they come, for a parameter of type `Stream[...]`.
+
+        Raises `InvalidGraph` on a condition.
+        """
+        if self._origin.condition is not None:
             raise self._invalid(
                 "a stream begins before its node's conditions are known: take the node's output"
             )
-        return Ref(self._blueprint, self._node, EdgeMode.STREAM)
-
-
-def mode_of(ref: Ref[Any]) -> EdgeMode:
-    """What an edge from it hands over."""
-    return ref._mode  # noqa: SLF001 - one module: the reference keeps its insides from users, not from the builder
-
-
-def condition_of(ref: Ref[Any]) -> Condition | None:
-    """When an edge from it is taken; None means always."""
-    return ref._condition  # noqa: SLF001 - see mode_of
-
-
-def is_of(ref: Ref[Any], blueprint: "Blueprint") -> bool:
-    """Whether it belongs to this graph."""
-    return ref._blueprint is blueprint  # noqa: SLF001 - see mode_of
+        return Ref(Origin(self._origin.blueprint, self._origin.node, EdgeMode.STREAM))

@@ -38,7 +38,7 @@ def resource(factory: Callable[[], AsyncIterator[T]], /) -> Resource[T]: ...
 @overload
 def resource(factory: Callable[[], AbstractAsyncContextManager[T]], /) -> Resource[T]: ...
 def resource(factory: Callable[[], Any], /) -> Resource[Any]:
-    """Declare a resource: an async generator function that yields once, or a function of an async context manager.
+    """Declare a resource: an async generator function that yields once, or gives an async context manager.
 
     Every handler parameter annotated with the yielded type is filled with it, and takes no edge. A
     later declaration for the same type replaces the earlier one. Raises `InvalidConfig` when the

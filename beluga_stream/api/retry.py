@@ -2,7 +2,7 @@
 
 from dataclasses import KW_ONLY, dataclass
 from datetime import timedelta
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from ..domain.retry import RetryPolicy
 from ..errors import InvalidConfig
@@ -49,13 +49,12 @@ class Retry:
             raise InvalidConfig(
                 f"Retry(attempts={self.attempts}): give 1 to {MOST_ATTEMPTS}, the first one included"
             )
-        kinds: tuple[object, ...] = self.on or ()
-        for kind in kinds:
+        for kind in cast("tuple[object, ...]", self.on or ()):
             if not (isinstance(kind, type) and issubclass(kind, Exception)):
                 raise InvalidConfig(f"Retry(on=...): {kind!r} is no exception class: give a tuple of classes")
         if not 0 <= seconds(self.first) <= seconds(self.most) <= _LONGEST_PAUSE_SECONDS:
             raise InvalidConfig(
-                f"Retry(first={self.first}, most={self.most}): pauses go from 0 to 24 hours, first not above most"
+                f"Retry(first={self.first}, most={self.most}): pauses are 0 to 24 hours, first not above most"
             )
 
     def policy(self) -> RetryPolicy:

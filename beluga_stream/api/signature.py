@@ -16,11 +16,12 @@ from collections.abc import (
     Generator,
     Iterator,
     Mapping,
+    Sequence,
 )
 from dataclasses import dataclass
 from functools import partial
 from types import NoneType
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from ..domain.definition import EdgeMode
 from ..errors import InvalidGraph
@@ -125,7 +126,7 @@ def signature_of(handler: object, graph: str, node: str) -> Signature:
 
 def _call_of(handler: object, graph: str, node: str) -> Callable[..., Any]:
     if inspect.isroutine(handler) or isinstance(handler, partial):
-        return handler
+        return cast("Callable[..., Any]", handler)
     if not isinstance(handler, type):
         for method in _METHODS:
             found: object = getattr(handler, method, None)
@@ -158,8 +159,8 @@ def _hints_of(function: Any, graph: str, node: str) -> dict[str, Any]:
         return get_type_hints(function, include_extras=True)
     except NameError as error:
         raise InvalidGraph(
-            f"graph {graph!r}: an annotation of node {node!r} cannot be resolved ({error}): import the type at "
-            f"run time, and define it at the top of a module",
+            f"graph {graph!r}: an annotation of node {node!r} cannot be resolved ({error}): import the type "
+            f"at run time, and define it at the top of a module",
             graph=graph,
             node=node,
         ) from error
@@ -206,7 +207,5 @@ def _argument(parameter: inspect.Parameter, kind: Any) -> Argument:
 def _output(returned: Any, *, streams: bool, is_awaitable: bool) -> Any:
     if not streams and not is_awaitable:
         return returned
-    parts = get_args(returned)
-    if not parts:
-        return Any
-    return _plain(parts[2] if get_origin(returned) is Coroutine and len(parts) > 2 else parts[0])  # noqa: PLR2004 - Coroutine[send, yield, return]
+    parts: Sequence[Any] = get_args(returned) or (Any,)
+    return _plain(parts[-1] if get_origin(returned) is Coroutine else parts[0])

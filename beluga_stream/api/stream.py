@@ -1,4 +1,4 @@
-"""What a parameter may take besides plain values: `Stream` (chunks as they come) and `Outcome` (failures too)."""
+"""What a parameter may take besides values: `Stream` (chunks as they come), `Outcome` (failures too)."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass

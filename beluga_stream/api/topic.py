@@ -16,7 +16,9 @@ T_co = TypeVar("T_co", covariant=True)
 class Topic(Generic[E]):
     """A topic whose events are of type `kind`, as CloudEvents or plain JSON.
 
-    Partitions and retention are operations' matter: `topics/*.yaml`. Raises `InvalidConfig` for an empty name.
+    Partitions and retention are operations' matter: `topics/*.yaml`.
+
+    Raises `InvalidConfig` for an empty name.
     """
 
     def __init__(self, name: str, kind: type[E]) -> None:

@@ -1,4 +1,4 @@
-"""What starts runs besides clients: events of topics, ends of other graphs' runs. Compiled to `ports.handlers.Trigger`."""
+"""What starts runs besides clients: events of topics, ends of other graphs' runs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -61,7 +61,7 @@ class Declared:
 
 
 def compile_trigger(declared: Declared, work: "Work[Any, Any]") -> Trigger:
-    """Make a trigger ready for ingest. Raises `InvalidGraph` for a join, and for data that is not the input."""
+    """Make a trigger ready for ingest. Raises `InvalidGraph` for joins, and data that is not the input."""
     graph = work.name
     on = declared.on
     if isinstance(on, Join):
@@ -81,8 +81,8 @@ def compile_trigger(declared: Declared, work: "Work[Any, Any]") -> Trigger:
     wanted = work.input_kind
     if declared.map is None and not fits(given, wanted):
         raise InvalidGraph(
-            f"graph {graph!r} takes {shown(wanted)}, and its trigger {declared.name!r} brings {shown(given)}: "
-            f"give trigger() a map that makes one of the other",
+            f"graph {graph!r} takes {shown(wanted)}, and its trigger {declared.name!r} brings "
+            f"{shown(given)}: give trigger() a map that makes one of the other",
             graph=graph,
         )
     return Trigger(

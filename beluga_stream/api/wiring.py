@@ -1,4 +1,4 @@
-"""From links as declared to wires: every end known, every parameter chosen, a gate where a condition needs one.
+"""From links as declared to wires: every end known, every parameter chosen, gates for conditions.
 
 A condition is judged by the worker that runs the node before it. Where no single execution of a
 handler gives the output (the graph's input, maps, loops, streams, selections, waits, subgraphs), a
@@ -120,8 +120,8 @@ def _resolve(blueprint: Blueprint, signatures: Mapping[str, Signature], link: Li
     for end in (link.source, link.target):
         if end not in blueprint.steps and (end != INPUT or end is link.target):
             raise InvalidGraph(
-                f"graph {graph!r}: the edge {link.source!r} -> {link.target!r} names {end!r}, which is no node: "
-                f"add it or mend the name",
+                f"graph {graph!r}: the edge {link.source!r} -> {link.target!r} names {end!r}, "
+                f"which is no node: add it or mend the name",
                 graph=graph,
                 node=end,
             )

@@ -63,7 +63,7 @@ class Work(ABC, Generic[I, O]):
 
     @property
     def triggers(self) -> Sequence[Trigger]:
-        """What starts it, compiled. Raises `InvalidGraph` for types that do not fit, and for joins of topics."""
+        """What starts it, compiled. Raises `InvalidGraph` for types that do not fit, and for joins."""
         return [compile_trigger(declared, self) for declared in self._declared]
 
     def deploy(self) -> tuple[Program, Sequence[Trigger]]:
@@ -177,7 +177,8 @@ class Work(ABC, Generic[I, O]):
     ) -> "AsyncGenerator[Event, None]":
         """Run it here and yield what happens: status changes, chunks, outputs. Raises as `invoke` does.
 
-        A run that fails raises nothing here: its last event tells. Leaving the loop early stops the run at `aclose()`.
+        A run that fails raises nothing here: its last event tells. Leaving the loop early stops the
+        run at `aclose()`.
         """
         from ..application.local import LocalEngine  # noqa: PLC0415 - see invoke
 
