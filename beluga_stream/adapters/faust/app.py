@@ -93,7 +93,7 @@ class RoleApp(faust.App):
         """The role's own work, beside the records; when it fails, the role has failed."""
         try:
             await self.driver.role.tend()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is ends the process
             self.driver.fail(error)
 
     def _end(self, error: BaseException) -> None:

@@ -8,12 +8,39 @@ from typing import Self
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, UnknownTopicOrPartitionError
 
-from beluga_stream.adapters.kafka.batches import MAX_RECORD_BYTES, check_sizes, send_batches
+from beluga_stream.adapters.kafka.batches import MAX_RECORD_BYTES, Outcome, check_sizes, placed, send_batches
 from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.errors import LogUnavailable, RecordTooLarge, TopicMissing
 from beluga_stream.ports.log import Outgoing, Position
 
 log = logging.getLogger(__name__)
+
+
+_MOST_QUEUED = 50_000
+
+
+class _Waiting:
+    """One append that waits for its records to be sent, by the producer that placed them."""
+
+    __slots__ = ("future", "producer", "records")
+
+    def __init__(self, producer: AIOKafkaProducer, records: Sequence[Outgoing]) -> None:
+        self.producer = producer
+        self.records = records
+        self.future: asyncio.Future[Sequence[Position]] = asyncio.get_running_loop().create_future()
+
+    def fail(self, error: BaseException) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+    def resolve(self, outcomes: Sequence[Outcome]) -> bool:
+        """Wake the append with its positions, or with its first error; False if there was one."""
+        errors = [outcome for outcome in outcomes if isinstance(outcome, KafkaError)]
+        if errors:
+            self.fail(errors[0])
+        elif not self.future.done():
+            self.future.set_result([outcome for outcome in outcomes if isinstance(outcome, Position)])
+        return not errors
 
 
 class KafkaAppender:
@@ -35,6 +62,10 @@ class KafkaAppender:
         self._producer: AIOKafkaProducer | None = None
         self._renewing = asyncio.Lock()
         self._retiring: set[asyncio.Task[None]] = set()
+        self._queue: list[_Waiting] = []
+        self._queued = 0
+        self._room = asyncio.Event()
+        self._flushing: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Connect. Raises `LogUnavailable` when no broker answers in time."""
@@ -42,6 +73,8 @@ class KafkaAppender:
 
     async def stop(self) -> None:
         """Send what is under way, within the timeout, and disconnect."""
+        if self._flushing is not None:
+            await asyncio.wait([self._flushing], timeout=self._timeout)
         producer, self._producer = self._producer, None
         if producer is not None:
             await self._retire(producer)
@@ -63,21 +96,58 @@ class KafkaAppender:
         if not records:
             return ()
         check_sizes(records, self._max_record_bytes)
-        producer = self._producer or await self._renew()
         try:
             async with asyncio.timeout(self._timeout):
-                return await send_batches(producer, records)
+                producer = self._producer or await self._renew()
+                waiting = _Waiting(producer, await placed(producer, records))
+                while self._queued >= _MOST_QUEUED:
+                    self._room.clear()
+                    await self._room.wait()
+                self._enqueue(waiting)
+                return await waiting.future
         except MessageSizeTooLargeError as error:
             raise RecordTooLarge(f"the broker refused a record as too large: {error}") from error
         except UnknownTopicOrPartitionError as error:
-            raise TopicMissing(
-                f"one of these topics does not exist: {', '.join(sorted({r.topic for r in records}))}"
-            ) from error
+            topics = ", ".join(sorted({record.topic for record in records}))
+            raise TopicMissing(f"one of these topics does not exist: {topics}") from error
         except (KafkaError, TimeoutError, OSError) as error:
-            self._give_up(producer)
             raise LogUnavailable(
                 f"{len(records)} records were not confirmed within {self._timeout:g} s: {error!r}"
             ) from error
+
+    def _enqueue(self, waiting: "_Waiting") -> None:
+        self._queue.append(waiting)
+        self._queued += len(waiting.records)
+        if self._flushing is None or self._flushing.done():
+            self._flushing = asyncio.create_task(self._flush(), name="appender-flush")
+
+    async def _flush(self) -> None:
+        """Send all that is queued in one go, as long as there is something.
+
+        aiokafka has one batch of a partition under way at a time: appends that come meanwhile would
+        each wait for a round trip of their own.
+        """
+        while self._queue:
+            group, self._queue = self._queue, []
+            producer = group[0].producer
+            self._queue = [waiting for waiting in group if waiting.producer is not producer]
+            group = [waiting for waiting in group if waiting.producer is producer]
+            self._queued = sum(len(waiting.records) for waiting in self._queue)
+            self._room.set()
+            try:
+                async with asyncio.timeout(self._timeout):
+                    outcomes = await send_batches(producer, [r for waiting in group for r in waiting.records])
+            except (KafkaError, TimeoutError, OSError) as error:
+                self._give_up(producer)
+                for waiting in group:
+                    waiting.fail(error)
+                continue
+            start = 0
+            for waiting in group:
+                end = start + len(waiting.records)
+                if not waiting.resolve(outcomes[start:end]):
+                    self._give_up(producer)
+                start = end
 
     def _give_up(self, producer: AIOKafkaProducer) -> None:
         # A failed batch leaves a hole in an idempotent producer's sequence numbers, and every later

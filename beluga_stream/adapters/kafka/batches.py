@@ -8,9 +8,12 @@ import asyncio
 import time
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import TypeAlias
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
+from aiokafka.structs import RecordMetadata
 
 from beluga_stream.errors import RecordTooLarge
 from beluga_stream.ports.log import Outgoing, Position
@@ -19,6 +22,9 @@ MAX_RECORD_BYTES = 1_000_000
 """Below the broker's default limit for a whole batch (1,048,588 bytes), with room for its header."""
 
 _RECORD_OVERHEAD = 64
+
+Outcome: TypeAlias = Position | KafkaError
+_UNSENT = KafkaError("not sent")
 
 
 @lru_cache(maxsize=65_536)
@@ -51,29 +57,40 @@ def check_sizes(records: Sequence[Outgoing], limit: int) -> None:
             )
 
 
-async def send_batches(producer: AIOKafkaProducer, records: Sequence[Outgoing]) -> list[Position]:
-    """Send all, in order within a partition; return their positions when every one is durable.
+async def send_batches(producer: AIOKafkaProducer, records: Sequence[Outgoing]) -> list[Outcome]:
+    """Send all, in order within a partition; say for each where it lies or why it failed.
 
-    Raises what aiokafka raises. Retries for ever on errors that may pass: the caller bounds the wait.
+    Every record must name its partition (`placed`). Retries for ever on errors that may pass: the caller
+    bounds the wait.
     """
     groups: dict[tuple[str, int], list[int]] = {}
-    counts: dict[str, int] = {}
     for index, record in enumerate(records):
-        partition = record.partition
-        if partition is None:
-            if record.topic not in counts:
-                counts[record.topic] = len(await producer.partitions_for(record.topic))
-            partition = _choose(record, counts[record.topic])
-        groups.setdefault((record.topic, partition), []).append(index)
-    positions: list[Position | None] = [None] * len(records)
+        assert record.partition is not None
+        groups.setdefault((record.topic, record.partition), []).append(index)
+    outcomes: list[Outcome] = [_UNSENT] * len(records)
     sending = [
-        _send_group(producer, target, indexes, records, positions) for target, indexes in groups.items()
+        _send_group(producer, target, indexes, records, outcomes) for target, indexes in groups.items()
     ]
     if len(sending) == 1:
         await sending[0]
     else:
         await asyncio.gather(*sending)
-    return [position for position in positions if position is not None]
+    return outcomes
+
+
+async def placed(producer: AIOKafkaProducer, records: Sequence[Outgoing]) -> list[Outgoing]:
+    """These records, each with its partition. Raises what aiokafka raises for an unknown topic."""
+    counts: dict[str, int] = {}
+    found: list[Outgoing] = []
+    for record in records:
+        if record.partition is not None:
+            found.append(record)
+            continue
+        if record.topic not in counts:
+            counts[record.topic] = len(await producer.partitions_for(record.topic))
+        partition = _choose(record, counts[record.topic])
+        found.append(Outgoing(record.topic, record.key, record.value, record.headers, partition))
+    return found
 
 
 def _choose(record: Outgoing, partitions: int) -> int:
@@ -88,25 +105,37 @@ async def _send_group(
     target: tuple[str, int],
     indexes: Sequence[int],
     records: Sequence[Outgoing],
-    positions: list[Position | None],
+    outcomes: list[Outcome],
 ) -> None:
     topic, partition = target
+    sent = 0
+    try:
+        for future, count in await _enqueue(producer, target, [records[index] for index in indexes]):
+            base = (await future).offset
+            for place in range(count):
+                outcomes[indexes[sent + place]] = Position(topic, partition, base + place)
+            sent += count
+    except KafkaError as error:
+        for index in indexes[sent:]:
+            outcomes[index] = error
+
+
+async def _enqueue(
+    producer: AIOKafkaProducer, target: tuple[str, int], records: Sequence[Outgoing]
+) -> list[tuple[asyncio.Future[RecordMetadata], int]]:
+    topic, partition = target
     now = int(time.time() * 1000)
-    sent: list[tuple[int, int, asyncio.Future[object]]] = []
+    sent: list[tuple[asyncio.Future[RecordMetadata], int]] = []
     batch = producer.create_batch()
-    first = 0
-    for place, index in enumerate(indexes):
-        record = records[index]
+    for record in records:
         # aiokafka's compiled builder takes headers as a list and nothing else.
         headers = list(record.headers)
         if batch.append(timestamp=now, key=record.key, value=record.value, headers=headers) is None:
             # Full: this one opens the next batch. send_batch waits until the former is under way.
-            sent.append((first, place, await producer.send_batch(batch, topic, partition=partition)))
-            first = place
+            count = batch.record_count()
+            sent.append((await producer.send_batch(batch, topic, partition=partition), count))
             batch = producer.create_batch()
             batch.append(timestamp=now, key=record.key, value=record.value, headers=headers)
-    sent.append((first, len(indexes), await producer.send_batch(batch, topic, partition=partition)))
-    for start, end, future in sent:
-        base = (await future).offset  # type: ignore[attr-defined]
-        for place in range(start, end):
-            positions[indexes[place]] = Position(topic, partition, base + place - start)
+    count = batch.record_count()
+    sent.append((await producer.send_batch(batch, topic, partition=partition), count))
+    return sent

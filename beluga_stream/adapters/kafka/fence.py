@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
 
-from beluga_stream.adapters.kafka.batches import MAX_RECORD_BYTES, check_sizes, send_batches
+from beluga_stream.adapters.kafka.batches import MAX_RECORD_BYTES, check_sizes, placed, send_batches
 from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.errors import Fenced, LogUnavailable
 from beluga_stream.ports.log import Outgoing, Position
@@ -80,13 +80,19 @@ class FencedProducer:
         check_sizes(records, self._max_record_bytes)
         try:
             async with asyncio.timeout(self._timeout):
-                return await send_batches(self._producer, records)
+                outcomes = await send_batches(self._producer, await placed(self._producer, records))
+            positions: list[Position] = []
+            for outcome in outcomes:
+                if isinstance(outcome, KafkaError):
+                    raise outcome
+                positions.append(outcome)
         except (ProducerFenced, InvalidProducerEpoch) as error:
             raise Fenced(f"another process owns {self._fence_id} now", fence_id=self._fence_id) from error
         except (KafkaError, TimeoutError, OSError) as error:
             raise LogUnavailable(
                 f"{self._fence_id} could not be written within {self._timeout:g} s: {error!r}"
             ) from error
+        return positions
 
     async def stop(self) -> None:
         """Disconnect, within a bound. The id stays initialised until another instance takes it."""
