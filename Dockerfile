@@ -13,7 +13,7 @@ COPY pyproject.toml constraints.txt LICENSE ./
 # is pinned like the rest, hence no isolation.
 RUN mkdir beluga_stream && touch beluga_stream/__init__.py \
  && pip install -c constraints.txt hatchling \
- && pip install -c constraints.txt --no-build-isolation '.[rocksdb,temporal,uvloop]' \
+ && pip install -c constraints.txt --no-build-isolation '.[demo,rocksdb,uvloop]' \
  && pip uninstall -y beluga-stream
 COPY beluga_stream beluga_stream
 RUN pip install --no-deps --no-build-isolation . \

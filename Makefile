@@ -110,7 +110,7 @@ $(VENV)/.created:
 # The build backend comes from constraints.txt too, hence no isolation.
 $(VENV)/.run: $(VENV)/.created pyproject.toml constraints.txt
 	@$(PIP_INSTALL) hatchling editables
-	@$(PIP_INSTALL) --no-build-isolation -e .
+	@$(PIP_INSTALL) --no-build-isolation -e '.[demo]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run

@@ -19,7 +19,12 @@ from pydantic import BaseModel, Field
 
 from beluga_stream import Graph, Message, Retry, Topic, context, node, on_run
 
-from . import text as analysis
+from .names import people as people_of
+from .names import places as places_of
+from .passages import sections as sections_of
+from .passages import sentences as sentences_of
+from .summary import digest as digest_of
+from .summary import keywords as keywords_of
 
 SHORT = 120  # words; below, a digest would be the document
 DIGEST = 12  # sentences
@@ -115,16 +120,16 @@ def brief(note: Note) -> Report:
         title=note.title,
         words=len(note.text.split()),
         sections=[],
-        digest=analysis.sentences(note.text),
-        people=analysis.people(note.text),
-        places=analysis.places(note.text),
+        digest=sentences_of(note.text),
+        people=people_of(note.text),
+        places=places_of(note.text),
     )
 
 
 def split(manuscript: Manuscript) -> list[Section]:
     return [
         Section(title=manuscript.title, number=number, text=text)
-        for number, text in enumerate(analysis.sections(manuscript.text), start=1)
+        for number, text in enumerate(sections_of(manuscript.text), start=1)
     ]
 
 
@@ -133,7 +138,7 @@ def outline(section: Section) -> Outline:
         title=section.title,
         number=section.number,
         words=len(section.text.split()),
-        keywords=analysis.keywords(section.text),
+        keywords=keywords_of(section.text),
     )
 
 
@@ -144,7 +149,7 @@ async def digest(sections: list[Section]) -> AsyncIterator[str]:
     The digest is deterministic, so an attempt that follows a failed one goes on behind what that one has emitted
     (`resume=True` below): readers see every sentence once.
     """
-    sentences = analysis.digest([section.text for section in sections], DIGEST)
+    sentences = digest_of([section.text for section in sections], DIGEST)
     done = len(context().emitted(str))
     number = 0
     # Ranking is work for the processor: in a thread it does not stall the worker's event loop.
@@ -155,11 +160,11 @@ async def digest(sections: list[Section]) -> AsyncIterator[str]:
 
 
 def people(manuscript: Manuscript) -> list[str]:
-    return analysis.people(manuscript.text)
+    return people_of(manuscript.text)
 
 
 def places(manuscript: Manuscript) -> list[str]:
-    return analysis.places(manuscript.text)
+    return places_of(manuscript.text)
 
 
 def cast(people: list[str], places: list[str]) -> Cast:

@@ -1,6 +1,6 @@
 """The demo's text functions, on the twelve stories that the demo reads."""
 
-import importlib.util
+import importlib
 import itertools
 import os
 import subprocess
@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -16,15 +16,13 @@ AGENTS = Path(__file__).parents[2] / "agents"
 STORIES = sorted((AGENTS / "data" / "sherlock").glob("*.txt"))
 
 
-def load() -> ModuleType:
-    # By location: `agents` is the content of a deployment and no package.
-    spec = importlib.util.spec_from_file_location("demo_text", AGENTS / "text.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+def load() -> SimpleNamespace:
+    # By location: `agents` is the content of a deployment and no installed package.
+    package = ModuleType("demo_agents")
+    package.__path__ = [str(AGENTS)]
+    sys.modules[package.__name__] = package
+    parts = [importlib.import_module(f"demo_agents.{name}") for name in ("passages", "summary", "names")]
+    return SimpleNamespace(**{name: getattr(part, name) for part in parts for name in part.__all__})
 
 
 text = load()
@@ -257,13 +255,14 @@ def test_nobody_and_nowhere() -> None:
 
 def test_the_same_text_gives_the_same_answer_in_every_process() -> None:
     program = (
-        "import runpy, sys; t = runpy.run_path(sys.argv[1]); s = open(sys.argv[2], encoding='utf-8').read();"
-        "c = t['sections'](s);"
-        "print([t['keywords'](x) for x in c], list(t['digest'](c, 12)), t['people'](s), t['places'](s))"
+        "import sys; sys.path.insert(0, sys.argv[1]); s = open(sys.argv[2], encoding='utf-8').read();"
+        "from agents.passages import sections; from agents.summary import digest, keywords;"
+        "from agents.names import people, places; c = sections(s);"
+        "print([keywords(x) for x in c], list(digest(c, 12)), people(s), places(s))"
     )
     answers = {
         subprocess.run(
-            [sys.executable, "-c", program, str(AGENTS / "text.py"), str(STORIES[5])],
+            [sys.executable, "-c", program, str(AGENTS.parent), str(STORIES[5])],
             env={**os.environ, "PYTHONHASHSEED": seed},
             capture_output=True,
             check=True,

@@ -1,338 +1,40 @@
-"""What the demo does with a text: cut it up, rank its sentences, find its key phrases and its names.
+"""Finds the people and the places of a text, by how names are written and what stands around them.
 
-Plain functions over strings. They need no model, no download and no package but the standard library, and the
-same text always gives the same answer: a node that runs twice (a redelivery, a retry) must not contradict
-itself. They know nothing of events or graphs; `stories` joins them into nodes.
+Every run of capitalised words is a mention. What a mention is follows from its own words (an honorific, a
+street suffix), from what stands around it ("said X", "in X") and from the text's other mentions of it:
+"Holmes" alone at the start of a sentence is a name because "Sherlock Holmes" is one.
 """
 
-import math
 import re
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
 
-__all__ = ["digest", "keywords", "people", "places", "sections", "sentences"]
+from .passages import sentences
+from .vocabulary import SPEECH, STOPWORDS, wordset
+
+__all__ = ["people", "places"]
 
 _Words = tuple[str, ...]
 
-
-def _words(lines: str) -> frozenset[str]:
-    return frozenset(lines.split())
-
-
-# --- Sections -----------------------------------------------------------------------------------------------
-
-_TARGET = 5 * 1024
-_LARGEST = 6 * 1024
-# A numbered part is the author's own section and stays whole, unless it is so long that ranking its sentences
-# against one another, which is quadratic, would hold a worker for seconds.
-_LARGEST_PART = 24 * 1024
-
-_ROMAN = r"(?=[IVXLC])(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})"
-_HEADING = re.compile(rf"^[ \t]*(?:(?:PART|CHAPTER|Part|Chapter)[ \t]+)?{_ROMAN}\.?[ \t]*$", re.MULTILINE)
-_BLANK_LINES = re.compile(r"\n[ \t]*\n\s*")
-_BLANKS = re.compile(r"\s+")
-
-
-def sections(text: str) -> list[str]:
-    """The parts under roman-numeral headings where there are such, else runs of paragraphs of about 5 KiB.
-
-    No word is lost or moved: joined again, the sections read as the text did.
-    """
-    text = text.replace("\r\n", "\n").strip()
-    starts = [match.start() for match in _HEADING.finditer(text)]
-    if len(starts) < 2:
-        return _pieces(text)
-    if len(text[: starts[0]]) < _TARGET // 10:  # a title, which belongs to the first part
-        starts[0] = 0
-    borders = sorted({0, *starts, len(text)})
-    parts = [text[a:b].strip() for a, b in pairwise(borders)]
-    return [
-        piece for part in parts for piece in ([part] if 0 < len(part) <= _LARGEST_PART else _pieces(part))
-    ]
-
-
-def _pieces(text: str) -> list[str]:
-    """Whole paragraphs, gathered so that the pieces are about equally long."""
-    if not text:
-        return []
-    target = len(text) / max(1, round(len(text) / _TARGET))
-    pieces: list[str] = []
-    gathered: list[str] = []
-    size = 0
-    for paragraph in _paragraphs_within(text, _LARGEST):
-        # Close a piece where that lands nearer to the target than taking the paragraph in would.
-        if gathered and (size + len(paragraph) / 2 > target or size + len(paragraph) > _LARGEST):
-            pieces.append("\n\n".join(gathered))
-            gathered, size = [], 0
-        gathered.append(paragraph)
-        size += len(paragraph) + 2
-    if gathered:
-        pieces.append("\n\n".join(gathered))
-    return pieces
-
-
-def _paragraphs_within(text: str, limit: int) -> Iterator[str]:
-    """Paragraphs, with one above the limit cut at sentence ends: some texts have no blank lines."""
-    for paragraph in _BLANK_LINES.split(text):
-        if len(paragraph) <= limit:
-            yield paragraph
-            continue
-        gathered = ""
-        for sentence in sentences(paragraph):
-            if gathered and len(gathered) + len(sentence) > limit:
-                yield gathered
-                gathered = ""
-            gathered = f"{gathered} {sentence}".lstrip()
-        yield gathered
-
-
-# --- Sentences ----------------------------------------------------------------------------------------------
-
-_ABBREVIATIONS = _words(
-    "mr mrs ms dr st no nos messrs prof rev capt col gen lieut lt sergt sgt maj hon esq jr sr mme mlle "
-    "mdlle vs viz vol pp fig co ltd dept inst ave rd"
-)
-_SPEECH = _words(
-    "said asked cried answered replied remarked observed murmured whispered continued returned shouted "
-    "exclaimed muttered suggested responded gasped interrupted interjected drawled ejaculated explained "
-    "added began repeated inquired demanded screamed yelled growled laughed sighed groaned stammered called "
-    "commented protested"
-)
-# Entered only at the first mark of a run and never tried shorter: a page of dots must not take quadratic time.
-_END = re.compile(
-    r"""(?<![.!?])(?<!\.\s)(?:\.(?:\s?\.)++|[.!?]++)["'\u2019\u201d)\]]*+(?=\s["'\u2018\u201c(\[]*+[A-Z0-9])"""
-)
-_LAST_WORD = re.compile(r"[\w.&]+$")
-_ATTRIBUTION = re.compile(r"\s+((?:[A-Z][\w.'-]*\s+){1,4})([a-z]+)\b")
-
-
-def sentences(text: str) -> list[str]:
-    """The sentences in order, each on one line. A sentence never crosses a blank line."""
-    return [sentence for paragraph in _BLANK_LINES.split(text) for sentence in _sentences_of(paragraph)]
-
-
-def _sentences_of(paragraph: str) -> Iterator[str]:
-    line = _BLANKS.sub(" ", paragraph).strip()
-    start = 0
-    for match in _END.finditer(line):
-        if _ends_sentence(line, match):
-            yield line[start : match.end()].strip()
-            start = match.end()
-    if line[start:].strip():
-        yield line[start:].strip()
-
-
-def _ends_sentence(line: str, match: re.Match[str]) -> bool:
-    mark = match.group()
-    if mark == ".":
-        before = _LAST_WORD.search(line, max(0, match.start() - 24), match.start())
-        word = before.group() if before else ""
-        if word.lower() in _ABBREVIATIONS:
-            # "the answer is No. He left": `No.` is an abbreviation only in front of a number.
-            return word.lower() in {"no", "nos"} and not line[match.end() :].lstrip()[:1].isdigit()
-        # Initials and dotted abbreviations: "H. Moulton", "K. K. K.", "Ph.D."; "I." is rather the pronoun.
-        return not ((len(word) == 1 and word.isupper() and word != "I") or "." in word)
-    if mark[-1] in "\"\u201d'\u2019":
-        # '"You saw it?" Holmes asked.' is one sentence.
-        said = _ATTRIBUTION.match(line, match.end())
-        return not (said and said.group(2) in _SPEECH)
-    return True
-
-
-# --- Keywords and digest ------------------------------------------------------------------------------------
-
-_STOPWORDS = _words(
-    """
-    everybody everyone nobody somebody anybody whoever
-    a about above across after again against ago all almost along already also although always am among an
-    and another any anyone anything are as ask asked at away back be became because become been before
-    began behind being below beside between beyond both but by call called came can cannot certainly come
-    comes coming could course cried day days did do does doing done door down during each either else end
-    enough even ever every everything fact far few find first for found four from gave get give given go
-    goes going gone good got great had half hand hands has have having he head hear heard held help her
-    here hers herself him himself his how however i if in indeed into is it its itself just keep kept knew
-    know known last late least leave left less let like little long look looked looking made make makes
-    making man many matter may me mean might mind mine minutes more most mr mrs miss much must my myself
-    near never next no nor not nothing now of off oh old on once one only onto open or other others our
-    ourselves out over own part perhaps place point put quite rather ran really remarked right round said
-    same sat saw say saying see seeing seem seemed seems seen set several shall she should side since sir
-    some someone something soon still stood such suddenly sure take taken tell than thank that the their
-    them themselves then there therefore these they thing things think this those though thought three
-    through thus till time to told too took toward towards turn turned two under until up upon us use used
-    very want wanted was way we well went were what when where whether which while who whole whom whose
-    why will wish with within without word words work would year years yes yet you young your yours
-    yourself answered dear doubt eyes face five morning night o'clock people pray room sort ten twenty
-    understand woman won't don't didn't can't couldn't i'm i'll i've i'd it's that's you'll you've you're
-    he'd isn't wasn't wouldn't shouldn't
-    """
-)
-_UNTOLD = _STOPWORDS | _SPEECH  # words no phrase is made of
-_WORD = re.compile(r"[A-Za-z\u00c0-\u024f]+(?:['\u2019-][A-Za-z\u00c0-\u024f]+)*")
-_BREAK = re.compile(r"""[.,;:!?()\[\]"\u201c\u201d\u2014]|--+|\s'|'\s""")
-
-
-def _content(text: str) -> list[str]:
-    """The words that carry meaning, in lower case, without a possessive ending."""
-    found = (match.group().lower() for match in _WORD.finditer(text.replace("--", " ")))
-    bare = (word[:-2] if word.endswith(("'s", "\u2019s")) else word for word in found)
-    return [word for word in bare if len(word) > 2 and word not in _STOPWORDS]
-
-
-def keywords(section: str, count: int = 8) -> list[str]:
-    """The key phrases of a section, best first: one to three words that it keeps coming back to.
-
-    Candidates are found as RAKE finds them, between stopwords and punctuation. RAKE's score prefers long
-    phrases that occur once, though, and in prose those are accidents ("wrinkled velvet collar"): here
-    recurrence counts first.
-    """
-    times: Counter[_Words] = Counter()
-    written: dict[_Words, Counter[str]] = defaultdict(Counter)
-    for run in _content_runs(section):
-        for size in (1, 2, 3):
-            for at in range(len(run) - size + 1):
-                phrase = run[at : at + size]
-                key = tuple(word.lower() for word in phrase)
-                times[key] += 1
-                written[key][" ".join(phrase)] += 1
-
-    def score(key: _Words) -> float:
-        if times[key] > 1 or len(key) == 1:
-            return times[key] * len(key)
-        return sum(times[word,] for word in key) / len(key) ** 2
-
-    chosen: list[_Words] = []
-    for key in sorted(times, key=lambda key: (-score(key), -len("".join(key)), key)):
-        if len(chosen) == count:
-            break
-        # A phrase inside another, or around it, says nothing new.
-        if not any(set(key) <= set(other) or set(other) <= set(key) for other in chosen):
-            chosen.append(key)
-    # Equal counts are settled by spelling, so that the answer does not hang on the order of a dict.
-    return [max(written[key], key=lambda form: (written[key][form], form)) for key in chosen]
-
-
-def _content_runs(text: str) -> Iterator[list[str]]:
-    """Content words that stand side by side."""
-    for clause in _BREAK.split(_BLANKS.sub(" ", text)):
-        run: list[str] = []
-        for match in _WORD.finditer(clause):
-            word = re.sub(r"['\u2019]s$", "", match.group())
-            if len(word) > 2 and word.lower() not in _UNTOLD:
-                run.append(word)
-            elif run:
-                yield run
-                run = []
-        if run:
-            yield run
-
-
-def digest(sections: Sequence[str], count: int) -> Iterator[str]:
-    """About `count` sentences that stand for the whole, in the order of the story.
-
-    TextRank. Each section is ranked alone: the first sentences come out while later sections have not been
-    looked at, and the cost grows with the length of the text, not with its square.
-    """
-    total = max(1, sum(map(len, sections)))
-    seen = 0
-    taken = 0
-    for section in sections:
-        seen += len(section)
-        # A share by length. Rounding the running sum, not each share, makes the shares add up to `count`.
-        share = round(count * seen / total) - taken
-        chosen = _best(section, share) if share > 0 else []
-        taken += len(chosen)  # a section too poor for its share leaves the rest to the next
-        yield from chosen
-
-
-def _best(section: str, count: int) -> list[str]:
-    candidates: list[tuple[str, frozenset[str]]] = []
-    for sentence in sentences(section):
-        bag = frozenset(_content(sentence))
-        # Shorter says too little to be read alone, longer is half a page; a heading has no full stop.
-        if len(bag) >= 4 and len(sentence) <= 320 and re.search(r"[.!?][\"')]*$", sentence):
-            candidates.append((sentence, bag))
-    rank = _pagerank(_similar([bag for _, bag in candidates]))
-    best = sorted(range(len(candidates)), key=lambda at: (-rank[at], at))[:count]
-    return [_balanced(candidates[at][0]) for at in sorted(best)]
-
-
-def _balanced(sentence: str) -> str:
-    """With the quote that opened in an earlier sentence, or closes in a later one."""
-    first = sentence.find('"')
-    if first > 0 and not sentence[first - 1].isspace() and sentence[first - 1] not in "-(":
-        sentence = '"' + sentence
-    return sentence + '"' if sentence.count('"') % 2 == 1 else sentence
-
-
-def _similar(bags: Sequence[frozenset[str]]) -> list[dict[int, float]]:
-    """How much each two sentences have in common, as neighbours with weights.
-
-    By way of an index of words: only sentences that share a word are ever compared.
-    """
-    holders: dict[str, list[int]] = defaultdict(list)
-    for at, bag in enumerate(bags):
-        for word in sorted(bag):  # sets have no order across processes, and float sums depend on it
-            holders[word].append(at)
-    edges: list[dict[int, float]] = [defaultdict(float) for _ in bags]
-    for at_all in holders.values():
-        rarity = math.log(len(bags) / len(at_all))
-        for i, a in enumerate(at_all):
-            for b in at_all[i + 1 :]:
-                edges[a][b] += rarity
-                edges[b][a] += rarity
-    size = [math.log(1 + len(bag)) for bag in bags]
-    return [{b: weight / (size[a] + size[b]) for b, weight in near.items()} for a, near in enumerate(edges)]
-
-
-def _pagerank(edges: Sequence[dict[int, float]], damping: float = 0.85, passes: int = 30) -> list[float]:
-    """PageRank of a small weighted graph by plain iteration.
-
-    networkx's `pagerank` works on scipy matrices; for the fifty sentences of a section this loop takes
-    milliseconds and spares the deployment numpy and scipy. The error shrinks by the damping at each pass: 30
-    leave under 1 %, far below the distance of sentences worth telling apart.
-    """
-    if not edges:
-        return []
-    weight = [sum(near.values()) for near in edges]
-    rank = [1 / len(edges)] * len(edges)
-    for _ in range(passes):
-        loose = sum(value for value, out in zip(rank, weight, strict=True) if not out) / len(edges)
-        following = [(1 - damping) / len(edges) + damping * loose] * len(edges)
-        for at, near in enumerate(edges):
-            if weight[at]:
-                share = damping * rank[at] / weight[at]
-                for other, strength in near.items():
-                    following[other] += share * strength
-        rank = following
-    return rank
-
-
-# --- People and places --------------------------------------------------------------------------------------
-#
-# Every run of capitalised words is a mention. What a mention is follows from its own words (an honorific, a
-# street suffix), from what stands around it ("said X", "in X") and from the text's other mentions of it:
-# "Holmes" alone at the start of a sentence is a name because "Sherlock Holmes" is one.
-
-_MALE_TITLES = _words(
+_MALE_TITLES = wordset(
     "Mr Sir Lord Colonel Captain Major Inspector Sergeant Father King Duke Count Baron Earl Prince"
 )
-_FEMALE_TITLES = _words(
+_FEMALE_TITLES = wordset(
     "Mrs Miss Ms Lady Madame Madam Mademoiselle Mme Mlle Queen Duchess Countess Baroness Princess"
 )
-_OTHER_TITLES = _words(
+_OTHER_TITLES = wordset(
     "Dr Doctor Professor Prof Rev Reverend Judge Uncle Aunt Master Messrs Major-General Police-Constable "
     "Constable"
 )
 _TITLES = _MALE_TITLES | _FEMALE_TITLES | _OTHER_TITLES
-_RANKS = _words(
+_RANKS = wordset(
     "King Queen Duke Duchess Count Countess Baron Baroness Earl Prince Princess Lord Lady Emperor Bishop"
 )
-_DOTTED = _words("Mr Mrs Ms Dr Prof Rev Messrs Mme Mlle")
-_PARTICLES = _words("von van de du della di le la")
+_DOTTED = wordset("Mr Mrs Ms Dr Prof Rev Messrs Mme Mlle")
+_PARTICLES = wordset("von van de du della di le la")
 
-_MALE_NAMES = _words(
+_MALE_NAMES = wordset(
     """
     Aaron Abraham Adam Adolph Albert Alexander Alfred Aloysius Andrew Anthony Archibald Archie Arthur
     Augustus Ben Benjamin Bernard Bertram Bill Bob Cecil Charles Charlie Christopher Clarence Cyril Daniel
@@ -346,7 +48,7 @@ _MALE_NAMES = _words(
     Theophilus Thomas Tim Timothy Tobias Tom Victor Vincent Walter Wilfred Wilhelm William
     """
 )
-_FEMALE_NAMES = _words(
+_FEMALE_NAMES = wordset(
     """
     Ada Adelaide Agatha Agnes Alice Amelia Amy Anna Anne Annie Beatrice Bertha Bridget Caroline Catherine
     Cecilia Charlotte Clara Clarissa Clotilde Constance Cordelia Dora Dorothy Edith Effie Eleanor Eliza
@@ -392,8 +94,8 @@ _GAZETTEER = frozenset(
 )
 # Towns whose names are also surnames, first names or plain words: only what stands before them shows the
 # place.
-_AMBIGUOUS_PLACES = _words("Bath Boston Florence Hull Kent Lee Reading Ross Sydney Turkey Victoria Virginia")
-_PLACE_SUFFIXES = _words(
+_AMBIGUOUS_PLACES = wordset("Bath Boston Florence Hull Kent Lee Reading Ross Sydney Turkey Victoria Virginia")
+_PLACE_SUFFIXES = wordset(
     """
     Street Road Square Lane Lodge Terrace Bridge Station Hall House Manor Park Avenue Crescent Gardens
     Garden Court Hotel Inn Valley Pool Farm Grove Gate Hill Heath Common Abbey Castle Cathedral Church
@@ -401,7 +103,7 @@ _PLACE_SUFFIXES = _words(
     Junction Market Circus Alley Row Moor Place End Opera Theatre Mansions Buildings Chambers
     """
 )
-_INSTITUTIONS = _words(
+_INSTITUTIONS = wordset(
     """
     League Bank Company Society Club Office Union Encyclopaedia Encyclopedia Britannica Chronicle Herald
     Gazette Mail News Post Standard Telegraph Times Star Echo Directory Army Navy Act Bible Testament Church's
@@ -410,7 +112,7 @@ _INSTITUTIONS = _words(
     """
 )
 # Capitalised, and never by itself a person or a place.
-_NOT_NAMES = _words(
+_NOT_NAMES = wordset(
     """
     Monday Tuesday Wednesday Thursday Friday Saturday Sunday January February March April May June July
     August September October November December Christmas Easter Michaelmas God Lord Heaven Heavens Jove
@@ -426,18 +128,18 @@ _NOT_NAMES = _words(
     Klux Klan KKK Arabian Persian Bengal Petrarch Apache Tudor Georgian Regency Gothic Mormon Boer Civil
     """
 )
-_GIVEN_BY = _words(
+_GIVEN_BY = wordset(
     "friend named name's called colleague partner wife husband brother sister son daughter uncle client"
 )
-_IN_PLACE = _words("in at near")
-_TO_PLACE = _words("from to through across outside towards toward leave left reached into")
-_ACTING = _SPEECH | _words(
+_IN_PLACE = wordset("in at near")
+_TO_PLACE = wordset("from to through across outside towards toward leave left reached into")
+_ACTING = SPEECH | wordset(
     "smiled nodded shook rose stood sat walked looked glanced turned sprang rushed chuckled rubbed leaned "
     "stared bowed threw shrugged took drew knew told thought wrote came went married sent gave held"
 )
-_BEING = _words("had has was is would who whose")  # houses and ships are and have, too
-_VOCATIVE = _words("dear friend poor old young")
-_SHIPS = _words("barque ship schooner steamer vessel brig yacht")
+_BEING = wordset("had has was is would who whose")  # houses and ships are and have, too
+_VOCATIVE = wordset("dear friend poor old young")
+_SHIPS = wordset("barque ship schooner steamer vessel brig yacht")
 
 # The longer of two alternatives stands first: "Mr" would be found in "Mrs.".
 _TITLE = r"(?:Messrs|Mrs|Mr|Mme|Mlle|Ms|Dr|Prof|Rev)\b\.?"
@@ -572,7 +274,7 @@ def _in_no_name(token: str, *, after: str) -> bool:
     _, dash, rest = token.partition("-")
     if dash and rest.islower():  # "Irish-setter", but "Farm-house"
         return rest.capitalize() not in _PLACE_SUFFIXES
-    return token.lower() in _STOPWORDS
+    return token.lower() in STOPWORDS
 
 
 def _record(
@@ -606,7 +308,7 @@ def _record(
 def _is_ordinary(token: str, small: frozenset[str]) -> bool:
     if token in _FIRST_NAMES or _is_title(token):
         return False
-    return token.lower() in small or token.lower() in _SPEECH
+    return token.lower() in small or token.lower() in SPEECH
 
 
 def _weigh(name: _Name, line: str, start: int, end: int) -> None:
@@ -620,7 +322,7 @@ def _weigh(name: _Name, line: str, start: int, end: int) -> None:
         name.thing += 2
     if gap.endswith("'") and distance.startswith(("'", "!'")):  # a cry, a title, a sign
         name.thing += 2
-    speaks = (beside and previous in _SPEECH) or (distance == "" and following in _ACTING)
+    speaks = (beside and previous in SPEECH) or (distance == "" and following in _ACTING)
     introduced = previous in _GIVEN_BY or (beside and previous in _VOCATIVE)
     # The last holds for "Come, Watson, come", but also for "in Kent, England."
     hint = (
