@@ -29,7 +29,7 @@ class UnknownVersion(InvalidInput):
 class Codec(Generic[T]):
     """Bytes of one family of records."""
 
-    def __init__(self, kind: Any, what: str) -> None:  # noqa: ANN401 - a typing form, which has no type of its own
+    def __init__(self, kind: Any, what: str) -> None:
         self._adapter: TypeAdapter[T] = TypeAdapter(kind)
         self._what = what
 
@@ -72,7 +72,9 @@ def _check_version(data: bytes, what: str) -> None:
         raise InvalidInput(f"a record of {what} is no JSON object")
     version = tree.get("v")
     if version != VERSION:
-        raise UnknownVersion(f"a record of {what} has version {version!r}; this engine knows version {VERSION}")
+        raise UnknownVersion(
+            f"a record of {what} has version {version!r}; this engine knows version {VERSION}"
+        )
 
 
 _any: TypeAdapter[Any] = TypeAdapter(Any)

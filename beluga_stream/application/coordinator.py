@@ -17,7 +17,7 @@ from ..domain.payload import Inline
 from ..domain.plan import Plan
 from ..domain.reducer import reduce
 from ..domain.state import RunState, Timer
-from ..errors import BelugaError, InvalidInput, NotFound
+from ..errors import BelugaError, InvalidInput, LogUnavailable, NotFound
 from ..ports.clock import Clock
 from ..ports.log import Appender, Outgoing, Reader, Record, Tables
 from . import codec
@@ -99,14 +99,16 @@ class Coordinator:
         """Apply a batch: decide, make durable, send, return."""
         now = self._clock.now_ms()
         outputs: list[Outgoing] = []
-        touched: set[RunPartition] = set()
+        touched: dict[int, RunPartition] = {}
         for record in records:
             owned = self._owned.get(record.partition)
             if owned is None:
                 continue
-            touched.add(owned)
+            touched[owned.number] = owned
             try:
                 outputs.extend(await self._apply(owned, record, now))
+            except LogUnavailable:
+                raise  # no fault of the record: it comes again, to a process that can read
             except BelugaError as error:
                 log.warning(
                     "refused a record: %s",
@@ -115,7 +117,7 @@ class Coordinator:
                 )
                 outputs.append(dead_letter(self._names.dead_letters, record, error))
             owned.read[record.topic] = record.offset + 1
-        await asyncio.gather(*(self._write(owned, now) for owned in touched))
+        await asyncio.gather(*(self._write(owned, now) for owned in touched.values()))
         if outputs:
             await self._appender.append(outputs)
 
@@ -133,22 +135,35 @@ class Coordinator:
             passed.extend((number, timer) for timer in owned.due(now))
             for run, node, lease in owned.unheard(now, self._options.lease_ms):
                 lease.heard_ms = now
+                lease.silent = True
                 passed.append((number, (run, node, lease)))
         if passed:
             ends = {topic: await self._reader.end(topic) for topic in self.topics}
             for number, what in passed:
                 self._waiting.append((number, {topic: end[number] for topic, end in ends.items()}, what))
-        ripe = [entry for entry in self._waiting if self._read_up_to(entry[0], entry[1])]
-        if not ripe:
-            return
-        self._waiting = [entry for entry in self._waiting if entry not in ripe]
-        await self._appender.append([self._fired(number, what, now) for number, _, what in ripe])
+        ripe: list[tuple[int, Timer | tuple[RunId, NodeKey, Lease]]] = []
+        still: list[tuple[int, Mapping[str, int], Timer | tuple[RunId, NodeKey, Lease]]] = []
+        for entry in self._waiting:
+            number, bounds, what = entry
+            owned_now = self._owned.get(number)
+            if owned_now is None:
+                continue  # its next owner finds the deadline in the state
+            if any(owned_now.read.get(topic, 0) < end for topic, end in bounds.items()):
+                still.append(entry)
+            elif isinstance(what, Timer) or owned_now.is_silent(*what):
+                ripe.append((number, what))
+        self._waiting = still
+        if ripe:
+            await self._appender.append([self._fired(number, what, now) for number, what in ripe])
 
     async def _acquire(self, number: int) -> None:
         table = await self._tables.open(number)
         committed = await self._tables.committed(number)
         owned = RunPartition(number, table)
-        owned.read.update(committed)
+        for topic in self.topics:
+            # What retention has removed counts as read, or no deadline would ever fire.
+            begin = (await self._reader.beginning(topic))[number]
+            owned.read[topic] = max(begin, committed.get(topic, 0))
         now = self._clock.now_ms()
         again: list[Outgoing] = []
         runs = 0
@@ -183,7 +198,9 @@ class Coordinator:
             plan = None if state is None or state.definition is None else await self._plan(state)
         decision = reduce(plan, state, event)
         if decision is None:
-            raise NotFound(f"there is no run {event.run}: a {event.type} for it came to nothing", run=event.run)
+            raise NotFound(
+                f"there is no run {event.run}: a {event.type} for it came to nothing", run=event.run
+            )
         if decision.state.ended and (state is None or not state.ended):
             decision = await self._with_stored_output(decision)
         owned.apply(record, state, decision, now)
@@ -211,7 +228,12 @@ class Coordinator:
             "rejected a start: %s", error, extra={"action": "reject", "run": event.run, "graph": event.graph}
         )
         rejected = Rejected(
-            run=event.run, graph=event.graph, at_ms=now, code=error.code, message=str(error), digest=event.digest
+            run=event.run,
+            graph=event.graph,
+            at_ms=now,
+            code=error.code,
+            message=str(error),
+            digest=event.digest,
         )
         records = [Outgoing(self._names.run_results, event.key.encode(), codec.results.encode(rejected))]
         if event.parent is not None:
@@ -225,9 +247,7 @@ class Coordinator:
                 status="rejected",
                 failure=Failure(error.code, str(error)),
             )
-            records.append(
-                Outgoing(self._names.run_events, parent.key.encode(), codec.incoming.encode(told))
-            )
+            records.append(Outgoing(self._names.run_events, parent.key.encode(), codec.incoming.encode(told)))
         return records
 
     async def _plan(self, state: RunState) -> Plan:
@@ -258,17 +278,15 @@ class Coordinator:
             await owned.table.commit(changes)
         owned.settled()
 
-    def _read_up_to(self, number: int, ends: Mapping[str, int]) -> bool:
-        owned = self._owned.get(number)
-        return owned is not None and all(owned.read.get(topic, 0) >= end for topic, end in ends.items())
-
     def _fired(self, number: int, what: Timer | tuple[RunId, NodeKey, Lease], now: int) -> Outgoing:
         if isinstance(what, Timer):
             key = str(what.run).partition(".")[0]
             fired = TimerFired(
                 run=what.run, key=key, at_ms=now, node=what.node, attempt=what.attempt, due_ms=what.due_ms
             )
-            return Outgoing(self._names.run_events, key.encode(), codec.incoming.encode(fired), partition=number)
+            return Outgoing(
+                self._names.run_events, key.encode(), codec.incoming.encode(fired), partition=number
+            )
         run, node, lease = what
         key = str(run).partition(".")[0]
         log.warning(
@@ -281,5 +299,6 @@ class Coordinator:
         expired = LeaseExpired(
             run=run, key=key, at_ms=now, node=node, attempt=lease.attempt, incarnation=lease.incarnation
         )
-        return Outgoing(self._names.run_events, key.encode(), codec.incoming.encode(expired), partition=number)
-
+        return Outgoing(
+            self._names.run_events, key.encode(), codec.incoming.encode(expired), partition=number
+        )

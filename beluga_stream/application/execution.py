@@ -20,7 +20,7 @@ from pydantic_core import PydanticSerializationError
 from ..domain.definition import EdgeMode
 from ..domain.events import Failure
 from ..domain.payload import Json
-from ..errors import BelugaError, InvalidInput, NotSerializable, TimedOut
+from ..errors import BelugaError, ExecutionFailed, InvalidInput, NotSerializable, TimedOut
 from ..ports.handlers import Handler
 from .context import Context, current
 
@@ -99,11 +99,21 @@ class Executions:
                     return await self._stream(handler, arguments, emit)
                 value = await self._call(handler, arguments)
                 return _completed(handler, value)
-        except TimeoutError as error:
+        except TimeoutError:
             if limit.expired():
                 message = f"{context.node} did not end within {(timeout_ms or 0) / 1000:g} s"
                 error = TimedOut(message)
             return _judged(handler, error, context)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Nobody cancelled this execution: the handler awaited something that was cancelled.
+            return _judged(
+                handler, ExecutionFailed(f"what it waited for was cancelled {error}".rstrip()), context
+            )
+        except SystemExit as error:
+            return _judged(handler, ExecutionFailed(f"it called sys.exit({error.code!r})"), context)
         except Exception as error:  # noqa: BLE001 - user code may raise anything; it becomes the node's failure
             return _judged(handler, error, context)
         finally:
@@ -118,7 +128,9 @@ class Executions:
             value = values[parameter.name]
             try:
                 if parameter.mode is EdgeMode.STREAM:
-                    arguments.append(ReadyStream([parameter.adapter.validate_python(chunk) for chunk in value]))
+                    arguments.append(
+                        ReadyStream([parameter.adapter.validate_python(chunk) for chunk in value])
+                    )
                 else:
                     arguments.append(parameter.adapter.validate_python(value))
             except ValidationError as error:
@@ -127,21 +139,28 @@ class Executions:
                 ) from error
         return arguments
 
-    async def _call(self, handler: Handler, arguments: list[Any]) -> Any:  # noqa: ANN401 - a user's value
+    async def _call(self, handler: Handler, arguments: list[Any]) -> Any:
         injected = {name: await self._resource(kind) for name, kind in handler.resources.items()}
         if handler.executor == "async":
             return await handler.call(*arguments, **injected)
-        call = functools.partial(contextvars.copy_context().run, handler.call, *arguments, **injected)
+        call = functools.partial(contextvars.copy_context().run, _called, handler.call, arguments, injected)
         return await asyncio.get_running_loop().run_in_executor(self._executor(), call)
 
     async def _stream(self, handler: Handler, arguments: list[Any], emit: Emit) -> Completed:
         injected = {name: await self._resource(kind) for name, kind in handler.resources.items()}
         chunks: list[Json] = []
-        source = handler.call(*arguments, **injected)
-        async for chunk in self._in_thread(source) if handler.executor == "thread" else source:
-            json = _dumped(handler.output, chunk, "yielded")
-            chunks.append(json)
-            await emit(json)
+        called = handler.call(*arguments, **injected)
+        source = self._in_thread(called) if handler.executor == "thread" else called
+        try:
+            async for chunk in source:
+                json = _dumped(handler.output, chunk, "yielded")
+                chunks.append(json)
+                await emit(json)
+        finally:
+            # A handler that is stopped in the middle cleans up now, and not when it is collected.
+            close = getattr(source, "aclose", None)
+            if close is not None:
+                await close()
         return Completed(chunks, _branches(handler, chunks), chunks=len(chunks))
 
     async def _in_thread(self, source: Iterator[Any]) -> AsyncIterator[Any]:
@@ -149,7 +168,9 @@ class Executions:
         inside = contextvars.copy_context()
         try:
             while True:
-                chunk = await loop.run_in_executor(self._executor(), inside.run, functools.partial(next, source, _END))
+                chunk = await loop.run_in_executor(
+                    self._executor(), inside.run, functools.partial(next, source, _END)
+                )
                 if chunk is _END:
                     return
                 yield chunk
@@ -163,7 +184,7 @@ class Executions:
             self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="beluga-node")
         return self._pool
 
-    async def _resource(self, kind: type) -> Any:  # noqa: ANN401 - whatever the user's resource is
+    async def _resource(self, kind: type) -> Any:
         async with self._opening:
             if kind not in self._resources:
                 if self._open_resource is None:
@@ -172,7 +193,15 @@ class Executions:
             return self._resources[kind]
 
 
-def _completed(handler: Handler, value: Any) -> Completed:  # noqa: ANN401 - a user's value
+def _called(call: Callable[..., Any], arguments: list[Any], injected: Mapping[str, Any]) -> Any:
+    """Call in a thread. A future cannot carry StopIteration: it would never be done."""
+    try:
+        return call(*arguments, **injected)
+    except StopIteration as error:
+        raise RuntimeError("the handler raised StopIteration") from error
+
+
+def _completed(handler: Handler, value: Any) -> Completed:
     json = _dumped(handler.output, value, "returned")
     done = True
     if handler.until is not None:
@@ -180,11 +209,11 @@ def _completed(handler: Handler, value: Any) -> Completed:  # noqa: ANN401 - a u
     return Completed(json, _branches(handler, value), done)
 
 
-def _branches(handler: Handler, value: Any) -> tuple[int, ...]:  # noqa: ANN401 - a user's value
+def _branches(handler: Handler, value: Any) -> tuple[int, ...]:
     return tuple(number for number, holds in handler.branches if holds(value))
 
 
-def _dumped(adapter: TypeAdapter[Any], value: Any, verb: str) -> Json:  # noqa: ANN401 - a user's value
+def _dumped(adapter: TypeAdapter[Any], value: Any, verb: str) -> Json:
     try:
         return adapter.dump_python(adapter.validate_python(value), mode="json", warnings="error")
     except ValidationError as error:

@@ -24,7 +24,7 @@ def message_of(record: Record, adapter: TypeAdapter[Any]) -> tuple[Message, str]
 
     Raises `InvalidInput` for bytes that are no JSON, a broken CloudEvent, and data that fails its type.
     """
-    headers = {name.lower(): value for name, value in record.headers}
+    headers = {name.lower(): value or b"" for name, value in record.headers}
     if "ce_specversion" in headers or headers.get("content-type", b"").startswith(_STRUCTURED):
         event_id, source, data = _cloud_event(record, headers)
         identity = f"{source}\x1f{event_id}"
@@ -37,11 +37,11 @@ def message_of(record: Record, adapter: TypeAdapter[Any]) -> tuple[Message, str]
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "the value"
         raise InvalidInput(f"an event of {record.topic} fails its type: {place}: {first['msg']}") from error
-    told = {name: value.decode("utf-8", "replace") for name, value in record.headers}
+    told = {name: (value or b"").decode("utf-8", "replace") for name, value in record.headers}
     return Message(event_id, source, told, checked), identity
 
 
-def _json(record: Record) -> Any:  # noqa: ANN401 - a JSON tree
+def _json(record: Record) -> Any:
     if record.value is None:
         raise InvalidInput(f"an event of {record.topic} has no value: it must hold JSON")
     try:

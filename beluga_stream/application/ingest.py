@@ -111,9 +111,15 @@ class Ingest:
         return await self._start(trigger, program, identity, value, trace)
 
     async def _start(
-        self, trigger: Trigger, program: Program, identity: str, value: Any, trace: bytes | None  # noqa: ANN401
+        self,
+        trigger: Trigger,
+        program: Program,
+        identity: str,
+        value: Any,
+        trace: bytes | None,
     ) -> Outgoing:
-        json = _user(trigger, "map", program.input.dump_python, program.input.validate_python(value), mode="json")
+        checked = _user(trigger, "map", program.input.validate_python, value)
+        json = _user(trigger, "map", program.input.dump_python, checked, mode="json")
         run = run_id(trigger.graph, trigger.name, identity)
         request = RunRequested(
             run=run,
@@ -124,7 +130,7 @@ class Ingest:
             input=await self._payloads.store(str(run), json),
             digest=input_digest(json),
             trigger=trigger.name,
-            trace=None if trace is None else trace.decode(),
+            trace=None if trace is None else trace.decode("ascii", "replace"),
         )
         headers = () if trace is None else (("traceparent", trace),)
         return Outgoing(self._names.run_requests, str(run).encode(), codec.incoming.encode(request), headers)
@@ -138,7 +144,8 @@ class Ingest:
             return None
         adapter: TypeAdapter[Any] = trigger.adapter
         if summary.status == "succeeded":
-            data = adapter.validate_python(await self._payloads.load(summary.output or NOTHING))
+            output = await self._payloads.load(summary.output or NOTHING)
+            data = _user(trigger, "the type", adapter.validate_python, output)
         else:
             data = None
         message = Message(str(summary.run), f"beluga/{summary.graph}", dict(summary.tags), data)
@@ -146,10 +153,10 @@ class Ingest:
         return message, digest("finished", str(summary.run), str(summary.ended_ms)), trace
 
 
-def _user(trigger: Trigger, what: str, function: Any, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401
+def _user(trigger: Trigger, what: str, function: Any, *arguments: Any, **named: Any) -> Any:
     """Call a user's function; whatever it raises is the event's fault or the function's, and never ours."""
     try:
         return function(*arguments, **named)
-    except Exception as error:  # noqa: BLE001 - user code may raise anything
+    except Exception as error:
         message = f"{what} of trigger {trigger.name} raised {type(error).__name__}: {error}"
         raise ExecutionFailed(message, trigger=trigger.name) from error

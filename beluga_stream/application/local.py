@@ -11,7 +11,7 @@ import itertools
 import logging
 import secrets
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -31,7 +31,6 @@ from ..domain.events import (
     CancelRequested,
     NodeFailed,
     NodeSucceeded,
-    RetryRequested,
     RunRequested,
     SignalReceived,
     TimerFired,
@@ -48,7 +47,7 @@ from .context import Context
 from .execution import Completed, Executions, ResourceFactory
 from .messages import NodeReady
 from .payloads import Payloads
-from .rendering import child_finished, node_ready, start_child
+from .rendering import child_finished, node_ready, retry_child, start_child
 from .results import Chunk, Event, NodeChanged, RunChanged
 
 log = logging.getLogger("beluga_stream.local")
@@ -72,12 +71,19 @@ class _NoBlobs:
 class LocalEngine:
     """Runs programs here."""
 
-    def __init__(self, *, open_resource: ResourceFactory | None = None) -> None:
+    def __init__(
+        self, *, open_resource: ResourceFactory | None = None, now_ms: Callable[[], int] | None = None
+    ) -> None:
         self._open_resource = open_resource
+        self._now_ms = now_ms or _now_ms
 
     async def invoke(
-        self, program: Program, value: Any, *, signals: Mapping[str, Json] | None = None  # noqa: ANN401
-    ) -> Any:  # noqa: ANN401 - the graph's own types
+        self,
+        program: Program,
+        value: Any,
+        *,
+        signals: Mapping[str, Json] | None = None,
+    ) -> Any:
         """The output for one input. Raises `InvalidInput` and `RunFailed`."""
         ended: RunChanged | None = None
         async for event in self._follow(program, value, signals or {}):
@@ -99,16 +105,23 @@ class LocalEngine:
         )
 
     async def stream(
-        self, program: Program, value: Any, *, signals: Mapping[str, Json] | None = None  # noqa: ANN401
+        self,
+        program: Program,
+        value: Any,
+        *,
+        signals: Mapping[str, Json] | None = None,
     ) -> AsyncGenerator[Event, None]:
         """Everything that happens in the run, chunks as they come, up to its end."""
         async for event in self._follow(program, value, signals or {}):
             yield event
 
     async def _follow(
-        self, program: Program, value: Any, signals: Mapping[str, Json]  # noqa: ANN401
+        self,
+        program: Program,
+        value: Any,
+        signals: Mapping[str, Json],
     ) -> AsyncGenerator[Event, None]:
-        run = _LocalRun(program, Executions(open_resource=self._open_resource))
+        run = _LocalRun(program, Executions(open_resource=self._open_resource), self._now_ms)
         try:
             run.begin(value, signals)
             while (event := await run.next_event()) is not None:
@@ -120,7 +133,8 @@ class LocalEngine:
 class _LocalRun:
     """One run with all its children: a queue of events, a heap of timers, a task for each execution."""
 
-    def __init__(self, program: Program, executions: Executions) -> None:
+    def __init__(self, program: Program, executions: Executions, now_ms: Callable[[], int]) -> None:
+        self._now_ms = now_ms
         self._programs: dict[GraphHash, Program] = {}
         self._plans: dict[GraphHash, Plan] = {}
         self._learn(program)
@@ -136,7 +150,7 @@ class _LocalRun:
         self._shown: list[Event] = []
         self._ended = False
 
-    def begin(self, value: Any, signals: Mapping[str, Json]) -> None:  # noqa: ANN401
+    def begin(self, value: Any, signals: Mapping[str, Json]) -> None:
         """Check the input and start. Raises `InvalidInput`."""
         name = self._program.definition.name
         try:
@@ -147,7 +161,7 @@ class _LocalRun:
             RunRequested(
                 run=self._root,
                 key=str(self._root),
-                at_ms=_now_ms(),
+                at_ms=self._now_ms(),
                 graph=name,
                 definition=self._program.definition.hash,
                 input=Inline(json),
@@ -159,7 +173,7 @@ class _LocalRun:
                 SignalReceived(
                     run=self._root,
                     key=str(self._root),
-                    at_ms=_now_ms(),
+                    at_ms=self._now_ms(),
                     signal=signal,
                     id=str(number),
                     value=Inline(content),
@@ -197,7 +211,7 @@ class _LocalRun:
         """The next event, or None when a timer was due instead."""
         timeout = None
         if self._timers:
-            timeout = max(0.0, (self._timers[0][0] - _now_ms()) / 1000)
+            timeout = max(0.0, (self._timers[0][0] - self._now_ms()) / 1000)
         try:
             async with asyncio.timeout(timeout):
                 return await self._happened.get()
@@ -206,13 +220,13 @@ class _LocalRun:
             return None
 
     def _fire(self) -> None:
-        while self._timers and self._timers[0][0] <= _now_ms():
+        while self._timers and self._timers[0][0] <= self._now_ms():
             _, _, timer = heapq.heappop(self._timers)
             self._apply(
                 TimerFired(
                     run=timer.run,
                     key=str(timer.run),
-                    at_ms=_now_ms(),
+                    at_ms=self._now_ms(),
                     node=timer.node,
                     attempt=timer.attempt,
                     due_ms=timer.due_ms,
@@ -241,18 +255,18 @@ class _LocalRun:
     def _do(self, plan: Plan | None, state: RunState, command: object, todo: list[Happened]) -> None:
         match command:
             case DispatchNode() if plan is not None:
-                work = node_ready(plan, state, command, _now_ms())
+                work = node_ready(plan, state, command, self._now_ms())
                 if work is not None:
                     self._dispatch(work)
             case StartChild() if plan is not None:
-                todo.append(start_child(plan, state, command, _now_ms()))
+                todo.append(start_child(plan, state, command, self._now_ms()))
             case CancelChild(_, child):
-                todo.append(CancelRequested(run=child, key=str(child), at_ms=_now_ms()))
-            case RetryChild(_, child):
-                todo.append(RetryRequested(run=child, key=str(child), at_ms=_now_ms()))
+                todo.append(CancelRequested(run=child, key=str(child), at_ms=self._now_ms()))
+            case RetryChild():
+                todo.append(retry_child(state, command, self._now_ms()))
             case NotifyParent():
                 if state.parent is not None:
-                    todo.append(child_finished(state, state.parent, _now_ms()))
+                    todo.append(child_finished(state, state.parent, self._now_ms()))
             case BroadcastCancel(_, attempts):
                 self._stop(state.run, attempts)
             case PublishNode() if state.run == self._root:
@@ -327,7 +341,7 @@ class _LocalRun:
             outcome: Happened = NodeSucceeded(
                 run=work.run,
                 key=work.key,
-                at_ms=_now_ms(),
+                at_ms=self._now_ms(),
                 node=work.node,
                 attempt=work.attempt,
                 incarnation=incarnation,
@@ -340,7 +354,7 @@ class _LocalRun:
             outcome = NodeFailed(
                 run=work.run,
                 key=work.key,
-                at_ms=_now_ms(),
+                at_ms=self._now_ms(),
                 node=work.node,
                 attempt=work.attempt,
                 incarnation=incarnation,

@@ -35,7 +35,9 @@ class Outbox:
         while self._queue:
             taken, self._queue = self._queue, []
             try:
-                positions = await self._appender.append([record for records, _ in taken for record in records])
+                positions = await self._appender.append(
+                    [record for records, _ in taken for record in records]
+                )
             except Exception as error:  # noqa: BLE001 - it is handed to everybody who waits
                 for _, future in taken:
                     if not future.done():

@@ -25,6 +25,8 @@ class Lease:
     attempt: int
     incarnation: Incarnation
     heard_ms: int
+    silent: bool = False
+    """Whether its expiry is under way; a heartbeat that was waiting unread takes it back."""
 
 
 @dataclass(slots=True)
@@ -68,7 +70,9 @@ class RunPartition:
                 heapq.heappush(self.deadlines, timer)
             for key, node in state.nodes.items():
                 if node.status is NodeStatus.RUNNING:
-                    self.leases[state.run, key] = Lease(node.attempt, node.incarnation or Incarnation(""), now_ms)
+                    self.leases[state.run, key] = Lease(
+                        node.attempt, node.incarnation or Incarnation(""), now_ms
+                    )
         self.ended.extend(sorted(ended))
 
     def state(self, run: RunId) -> RunState | None:
@@ -104,6 +108,11 @@ class RunPartition:
         lease = self.leases.get((run, node))
         if lease is not None and lease.attempt == attempt:
             lease.heard_ms = now_ms
+            lease.silent = False
+
+    def is_silent(self, run: RunId, node: NodeKey, lease: Lease) -> bool:
+        """Whether this very lease still stands and has not been heard of since it was found silent."""
+        return lease.silent and self.leases.get((run, node)) is lease
 
     def changes(self, expired: list[RunId]) -> list[tuple[str, bytes | None]]:
         """The table's part of the batch: one value for each changed run, a tombstone for each expired one."""
@@ -124,9 +133,10 @@ class RunPartition:
         """Markers past the deduplication window, or above its count, oldest first."""
         gone: list[RunId] = []
         while self.ended and (self.ended[0][0] < now_ms - window_ms or len(self.ended) > most):
-            _, run = self.ended.popleft()
+            ended_ms, run = self.ended.popleft()
             state = self.state(run)
-            if state is not None and state.ended:
+            # A run that was retried has a later end, with an entry of its own.
+            if state is not None and state.ended and (state.ended_ms or 0) == ended_ms:
                 gone.append(run)
         return gone
 

@@ -62,11 +62,16 @@ class Renderer:
         records: list[Outgoing] = []
         shown: list[NodeChange] = []
         status: RunChange | None = None
+        told_before: list[Outgoing] = []
         for command in commands:
             match command:
                 case PublishNode():
                     shown.append(_node_change(state, command))
                 case PublishRun():
+                    if status is not None:
+                        # A run may begin and end in one step: each of its statuses is told.
+                        told_before.append(self._progress(state, shown, status, at_ms))
+                        shown = []
                     status = RunChange(command.status, command.counter, state.output, state.failure)
                 case DispatchNode():
                     work = None if plan is None else node_ready(plan, state, command, at_ms)
@@ -79,8 +84,8 @@ class Renderer:
                     if plan is not None:
                         request = start_child(plan, state, command, at_ms)
                         records.append(self._event(request.key, codec.incoming.encode(request), state))
-                case RetryChild(_, child):
-                    event = RetryRequested(run=child, key=_key_of(child), at_ms=at_ms)
+                case RetryChild():
+                    event = retry_child(state, command, at_ms)
                     records.append(self._event(event.key, codec.incoming.encode(event), state))
                 case CancelChild(_, child):
                     cancel = CancelRequested(
@@ -89,26 +94,37 @@ class Renderer:
                     records.append(self._event(cancel.key, codec.incoming.encode(cancel), state))
                 case BroadcastCancel(generation, attempts):
                     notice = CancelNotice(run=state.run, generation=generation, attempts=attempts)
-                    records.append(Outgoing(self._topics.control, None, codec.control.encode(notice), partition=0))
+                    records.append(
+                        Outgoing(self._topics.control, None, codec.control.encode(notice), partition=0)
+                    )
                 case RejectRun(code, message, refused):
                     rejected = Rejected(
-                        run=state.run, graph=state.graph, at_ms=at_ms, code=code, message=message, digest=refused
+                        run=state.run,
+                        graph=state.graph,
+                        at_ms=at_ms,
+                        code=code,
+                        message=message,
+                        digest=refused,
                     )
-                    records.append(
-                        self._out(self._topics.run_results, state, codec.results.encode(rejected))
-                    )
+                    records.append(self._out(self._topics.run_results, state, codec.results.encode(rejected)))
                 case NotifyParent():
-                    if state.parent is not None:
+                    # A repeated intent may find the run going on again: its parent hears of the next end.
+                    if state.parent is not None and state.ended:
                         told = child_finished(state, state.parent, at_ms)
                         records.append(self._event(told.key, codec.incoming.encode(told), state))
         if status is not None and state.page is None:
             records.append(self._summary(state, status))
         if shown or status is not None:
-            progress = Progress(
-                run=state.run, graph=state.graph, at_ms=at_ms, nodes=tuple(shown), status=status, tags=state.tags
-            )
-            records.insert(0, self._out(self._topics.run_results, state, codec.results.encode(progress)))
-        return records
+            told_before.append(self._progress(state, shown, status, at_ms))
+        return [*told_before, *records]
+
+    def _progress(
+        self, state: RunState, shown: list[NodeChange], status: RunChange | None, at_ms: int
+    ) -> Outgoing:
+        progress = Progress(
+            run=state.run, graph=state.graph, at_ms=at_ms, nodes=tuple(shown), status=status, tags=state.tags
+        )
+        return self._out(self._topics.run_results, state, codec.results.encode(progress))
 
     def _out(self, topic: str, state: RunState, value: bytes) -> Outgoing:
         return Outgoing(topic, state.key.encode(), value, _trace(state))
@@ -150,7 +166,9 @@ def node_ready(plan: Plan, state: RunState, command: DispatchNode, at_ms: int) -
         node=command.node,
         name=name,
         attempt=command.attempt,
-        arguments=_undo_arguments(plan, state, command.node) if undo else _arguments(plan, state, command.node),
+        arguments=_undo_arguments(plan, state, command.node)
+        if undo
+        else _arguments(plan, state, command.node),
         generation=state.generation,
         timeout_ms=plan.nodes[name].timeout_ms,
         at_ms=at_ms,
@@ -198,6 +216,15 @@ def child_finished(state: RunState, parent: Parent, at_ms: int) -> ChildFinished
         status=_ENDED_AS[state.status],
         output=state.output,
         failure=state.failure,
+        counter=state.counter,
+        may_go_on=not state.compensated,
+    )
+
+
+def retry_child(state: RunState, command: RetryChild, at_ms: int) -> RetryRequested:
+    """The request that a failed child goes on. Its id is its parent's attempt, so that repeats are harmless."""
+    return RetryRequested(
+        run=command.child, key=_key_of(command.child), at_ms=at_ms, id=f"{state.run}/{command.id}"
     )
 
 
@@ -275,4 +302,3 @@ def _node_change(state: RunState, command: PublishNode) -> NodeChange:
 
 def _trace(state: RunState) -> tuple[tuple[str, bytes], ...]:
     return () if state.trace is None else (("traceparent", state.trace.encode()),)
-

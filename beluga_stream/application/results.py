@@ -101,13 +101,19 @@ class RunReader:
                 yield from self._chunk(record, cursor)
             case Progress():
                 status = record.status
-                begins = status is not None and status.status not in RUN_ENDED
-                if begins:
+                if status is None:
+                    for change in record.nodes:
+                        yield from self._node(change, cursor)
+                else:
+                    # In the order in which they happened: a run that starts to compensate has a failed node
+                    # before that, and compensations after it.
+                    for change in record.nodes:
+                        if change.counter < status.counter:
+                            yield from self._node(change, cursor)
                     yield from self._run(status, cursor)
-                for change in record.nodes:
-                    yield from self._node(change, cursor)
-                if not begins:
-                    yield from self._run(status, cursor)
+                    for change in record.nodes:
+                        if change.counter > status.counter:
+                            yield from self._node(change, cursor)
             case Rejected():
                 yield StartRejected(
                     cursor=cursor, code=record.code, message=record.message, digest=record.digest

@@ -143,7 +143,9 @@ class Runs:
                         if isinstance(event, RunChanged) and event.ended:
                             return await self._outcome(run, event)
         except TimeoutError as error:
-            raise TimedOut(f"run {run} did not end within {timeout_seconds:g} s; it goes on", run=run) from error
+            raise TimedOut(
+                f"run {run} did not end within {timeout_seconds:g} s; it goes on", run=run
+            ) from error
         raise NotFound(f"the stream of run {run} ended before the run did", run=run)
 
     async def outputs(self, run: RunId, node: str) -> Json:
@@ -170,7 +172,11 @@ class Runs:
 
     async def _summaries(self, partitions: set[int] | None) -> AsyncIterator[Summary]:
         topic = self._names.runs
-        end = {p: at for p, at in (await self._reader.end(topic)).items() if partitions is None or p in partitions}
+        end = {
+            p: at
+            for p, at in (await self._reader.end(topic)).items()
+            if partitions is None or p in partitions
+        }
         begin = {p: at for p, at in (await self._reader.beginning(topic)).items() if p in end and at < end[p]}
         if not begin:
             return
@@ -235,5 +241,7 @@ def _offset(cursor: str, partition: int) -> int:
     if not (place.isdigit() and offset.isdigit()):
         raise InvalidInput(f"{cursor!r} is no cursor: it must be `partition-offset`, as an event carried it")
     if int(place) != partition:
-        raise InvalidInput(f"the cursor {cursor!r} belongs to another run: this one is on partition {partition}")
+        raise InvalidInput(
+            f"the cursor {cursor!r} belongs to another run: this one is on partition {partition}"
+        )
     return int(offset)

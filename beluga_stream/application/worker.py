@@ -11,13 +11,13 @@ import os
 import secrets
 import socket
 from collections import OrderedDict
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..domain.events import Failure, NodeFailed, NodeParked, NodeStarted, NodeStreaming, NodeSucceeded
 from ..domain.ids import Incarnation, RunId
 from ..domain.payload import Json
-from ..errors import BelugaError, CodeMissing
+from ..errors import BelugaError, CodeMissing, InvalidInput
 from ..ports.clock import Clock
 from ..ports.handlers import Deployment, Handler
 from ..ports.log import Appender, Outgoing, Position, Reader, Record
@@ -79,6 +79,7 @@ class _Execution:
     incarnation: Incarnation
     began_ms: int
     task: asyncio.Task[None] | None = None
+    reporting: bool = False
     leased: bool = False
     beat_ms: int = 0
     chunks: int = 0
@@ -106,7 +107,9 @@ class Worker:
         executions: Executions,
         clock: Clock,
         options: WorkerOptions = WorkerOptions(),
+        new_incarnation: Callable[[], str] = lambda: secrets.token_hex(6),
     ) -> None:
+        self._new_incarnation = new_incarnation
         self.topics: tuple[str, ...] = tuple(topics.node_ready(queue) for queue in queues)
         self.name = f"{socket.gethostname()}:{os.getpid()}"
         self._names = topics
@@ -119,11 +122,12 @@ class Worker:
         self._options = options
         self._slots = asyncio.Semaphore(options.slots)
         self._running: dict[tuple[RunId, str, int], _Execution] = {}
-        self._by_run: dict[RunId, set[tuple[RunId, str, int]]] = {}
+        self._by_run: dict[RunId, dict[tuple[RunId, str, int], None]] = {}
         self._notices: OrderedDict[RunId, tuple[int, set[str]]] = OrderedDict()
         self._outcomes: OrderedDict[tuple[RunId, str, int], Outgoing] = OrderedDict()
         self._control_offset: int | None = None
         self._closing = False
+        self._failure: Exception | None = None
 
     @property
     def running(self) -> Mapping[tuple[RunId, str, int], object]:
@@ -171,7 +175,9 @@ class Worker:
             try:
                 work = codec.node_ready.decode(record.value)
             except BelugaError as error:
-                log.warning("refused a record: %s", error, extra={"action": "dead_letter", "topic": record.topic})
+                log.warning(
+                    "refused a record: %s", error, extra={"action": "dead_letter", "topic": record.topic}
+                )
                 self._send_later(dead_letter(self._names.dead_letters, record, error), batch)
                 continue
             self._begin(work, batch)
@@ -198,9 +204,9 @@ class Worker:
             else:
                 running.batches.append(batch)
             return
-        execution = _Execution(work, [batch], Incarnation(secrets.token_hex(6)), self._clock.now_ms())
+        execution = _Execution(work, [batch], Incarnation(self._new_incarnation()), self._clock.now_ms())
         self._running[key] = execution
-        self._by_run.setdefault(work.run, set()).add(key)
+        self._by_run.setdefault(work.run, {})[key] = None
         execution.task = asyncio.create_task(self._run(key, execution))
 
     async def _run(self, key: tuple[RunId, str, int], execution: _Execution) -> None:
@@ -219,13 +225,14 @@ class Worker:
             for batch in execution.batches:
                 batch.fail(error)
             execution.batches.clear()
+            self._failure = error
         finally:
             if not self._closing:
                 execution.release()
             self._running.pop(key, None)
             of_run = self._by_run.get(key[0])
             if of_run is not None:
-                of_run.discard(key)
+                of_run.pop(key, None)
                 if not of_run:
                     del self._by_run[key[0]]
 
@@ -237,7 +244,11 @@ class Worker:
             log.warning("%s", missing, extra={"action": "park", "run": work.run, "node": work.node})
             return self._done(
                 NodeParked(
-                    run=work.run, key=work.key, at_ms=self._clock.now_ms(), node=work.node, attempt=work.attempt
+                    run=work.run,
+                    key=work.key,
+                    at_ms=self._clock.now_ms(),
+                    node=work.node,
+                    attempt=work.attempt,
                 ),
                 work,
             )
@@ -308,8 +319,15 @@ class Worker:
     async def _values(self, work: NodeReady, handler: Handler) -> dict[str, Json]:
         values: dict[str, Json] = {}
         for argument in work.arguments:
+            if not (argument.name or handler.parameters):
+                continue  # an edge without a name, into a handler that takes nothing
             name = argument.name or handler.parameters[-1].name
-            values[name] = await self._payloads.load(argument.payload)
+            try:
+                values[name] = await self._payloads.load(argument.payload)
+            except (LookupError, TypeError) as error:
+                raise InvalidInput(
+                    f"the value for {name!r} is not what its source said: {error!r}"
+                ) from error
         return values
 
     def _context(self, execution: _Execution) -> Context:
@@ -346,7 +364,9 @@ class Worker:
             at_ms=self._clock.now_ms(),
         )
         execution.chunks += 1
-        record = Outgoing(self._names.run_results, work.key.encode(), codec.results.encode(emitted), _trace(work))
+        record = Outgoing(
+            self._names.run_results, work.key.encode(), codec.results.encode(emitted), _trace(work)
+        )
         future = self._outbox.submit([record])
         if execution.chunks == 1:
             position = (await future)[0]
@@ -369,6 +389,9 @@ class Worker:
     async def _sweep(self) -> None:
         while True:
             await self._clock.sleep(self._options.sweep_ms / 1000)
+            if self._failure is not None:
+                # A leased node has no delivery left that could tell the driver.
+                raise self._failure
             now = self._clock.now_ms()
             await asyncio.gather(*(self._keep(execution, now) for execution in tuple(self._running.values())))
 
@@ -378,7 +401,9 @@ class Worker:
         if not execution.leased:
             if now - execution.began_ms < self._options.lease_after_ms:
                 return
-            execution.leased = True
+            if execution.reporting:
+                return
+            execution.reporting = True
             execution.beat_ms = now
             started = NodeStarted(
                 run=work.run,
@@ -390,6 +415,8 @@ class Worker:
                 worker=self.name,
             )
             await self._outbox.append([self._done(started, work)])
+            # Only now: until the report is durable, a redelivery must not be acknowledged by it.
+            execution.leased = True
             execution.release()
         elif now - execution.beat_ms >= self._options.heartbeat_ms:
             execution.beat_ms = now
