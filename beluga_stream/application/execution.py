@@ -99,10 +99,10 @@ class Executions:
                     return await self._stream(handler, arguments, emit)
                 value = await self._call(handler, arguments)
                 return _completed(handler, value)
-        except TimeoutError:
+        except TimeoutError as error:
             if limit.expired():
-                message = f"{context.node} did not end within {(timeout_ms or 0) / 1000:g} s"
-                error = TimedOut(message)
+                late = TimedOut(f"{context.node} did not end within {(timeout_ms or 0) / 1000:g} s")
+                return _judged(handler, late, context)
             return _judged(handler, error, context)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
