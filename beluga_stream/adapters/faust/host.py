@@ -27,8 +27,11 @@ _EXIT_CODE = 70
 class HostBoot(BootStrategy):
     """Leaves out what the ordinary app has no use for.
 
-    Without agents it would subscribe to nothing, and wait for an assignment that never comes.
+    Without agents it would subscribe to nothing, and wait for an assignment that never comes. Its web server is
+    off: `faust worker` turns it on whatever the settings say, and a second process on a machine would not start.
     """
+
+    enable_web = False
 
     def _should_enable_kafka_consumer(self) -> bool:
         return bool(self.app.agents) or bool(self.app.tables) or len(self.app.topics) > 0
