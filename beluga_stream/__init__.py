@@ -115,9 +115,9 @@ def connect(address: str | None = None) -> "Client":
 
 def __getattr__(name: str) -> Any:
     if name == "app":
-        from .bootstrap import faust_app  # noqa: PLC0415 - only `faust -A beluga_stream` wants Faust
+        from .bootstrap import app_or_exit  # noqa: PLC0415 - only `faust -A beluga_stream` wants Faust
 
-        return faust_app()
+        return app_or_exit()
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

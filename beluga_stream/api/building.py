@@ -1,7 +1,7 @@
 """Writes a graph's blueprint: names steps, draws links, refuses at once what can never be right."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, TypeGuard
 
 from ..domain.definition import EdgeMode, NodeKind
 from ..domain.ids import INPUT, NOT_IN_NAMES
@@ -47,7 +47,7 @@ class Builder:
     ) -> Step:
         """A step that a handler or another graph does. TASK becomes STREAM or GRAPH where it is such."""
         graph = self.blueprint.graph
-        if isinstance(handler, Work):
+        if _is_work(handler):
             if fallback is not None or compensate is not None or set(options) - {"name", "on_failure"}:
                 given = (
                     "fallback" if fallback else "compensate" if compensate else min(set(options) - {"name"})
@@ -59,8 +59,7 @@ class Builder:
                     node=name or handler.name,
                 )
             kind = NodeKind.GRAPH if kind is NodeKind.TASK else kind
-            work = cast("Work[Any, Any]", handler)
-            return self.add(Step(name or work.name, kind, work=work, options=options))
+            return self.add(Step(name or handler.name, kind, work=handler, options=options))
         merged = {**options_of(handler), **options}
         chosen = str(name or merged.get("name") or name_of(handler))
         if not chosen:
@@ -144,3 +143,7 @@ class Builder:
     def invalid(self, node: str, told: str) -> InvalidGraph:
         graph = self.blueprint.graph
         return InvalidGraph(f"graph {graph!r}, node {node!r}: {told}", graph=graph, node=node)
+
+
+def _is_work(handler: object) -> TypeGuard[Work[Any, Any]]:
+    return isinstance(handler, Work)

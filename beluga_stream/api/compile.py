@@ -20,6 +20,7 @@ from .handler import adapter_of, build_compensation, build_fake, build_fallback,
 from .liveness import check_liveness, worlds_of
 from .node import NodeOptions, options_of
 from .retry import milliseconds
+from .signature import called
 from .wiring import WORK_INPUT, Wire, Wiring, fed_arguments, wire
 
 LONGEST_NODE_MS = 24 * 3600 * 1000
@@ -125,7 +126,7 @@ def _with_fakes(
     def faked(handler: Handler, node: str) -> Handler:
         origin = origin_of(handler.call)
         for original, fake in fakes.items():
-            if original == origin or original is getattr(origin, "__self__", None):
+            if origin in (original, called(original)):
                 used.append(original)
                 handler = build_fake(handler, fake, graph, node)
         return replace(

@@ -463,7 +463,10 @@ class Graph(Work[I, O], Generic[I, O]):
         into: str | None = None,
         when: Callable[[Any], bool] | None = None,
     ) -> Self:
-        """Draw an edge. A handler's only parameter takes it, else the one named as the source, else `into`.
+        """Draw an edge.
+
+        A handler's only parameter takes it, else the one named as the source, else the only one without
+        a default; otherwise say which: `into`.
 
         `when` is a condition on the source's output, as `Ref.when` makes one. The graph's input is
         `START`. What is wrong with it is told by `compile`.

@@ -59,7 +59,7 @@ def adapter_of(kind: Any, graph: str, node: str, what: str) -> TypeAdapter[Any]:
         adapter: TypeAdapter[Any] = TypeAdapter(kind)
         adapter.json_schema()
     except (PydanticSchemaGenerationError, PydanticUserError, PydanticInvalidForJsonSchema) as error:
-        reason = str(error).partition("\n")[0]
+        reason = str(error).partition("\n")[0].partition(". ")[0]
         raise InvalidGraph(
             f"graph {graph!r}: {what} of node {node!r} is of type {shown(kind)}, which cannot travel as JSON "
             f"({reason}): use a pydantic model, a dataclass or plain values; for what workers "

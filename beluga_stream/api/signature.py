@@ -124,7 +124,8 @@ def signature_of(handler: object, graph: str, node: str) -> Signature:
     )
 
 
-def _call_of(handler: object, graph: str, node: str) -> Callable[..., Any]:
+def called(handler: object) -> Callable[..., Any] | None:
+    """What the engine calls of a handler: itself, or an object's method."""
     if inspect.isroutine(handler) or isinstance(handler, partial):
         return cast("Callable[..., Any]", handler)
     if not isinstance(handler, type):
@@ -132,8 +133,13 @@ def _call_of(handler: object, graph: str, node: str) -> Callable[..., Any]:
             found: object = getattr(handler, method, None)
             if callable(found):
                 return found
-    if callable(handler):
-        return handler
+    return handler if callable(handler) else None
+
+
+def _call_of(handler: object, graph: str, node: str) -> Callable[..., Any]:
+    call = called(handler)
+    if call is not None:
+        return call
     raise InvalidGraph(
         f"graph {graph!r}: node {node!r} is a {type(handler).__name__}, which cannot be called: "
         f"give a function, a graph, or an object with invoke or ainvoke",

@@ -112,7 +112,7 @@ def _check_use(blueprint: Blueprint, step: Step, signature: Signature) -> None:
 
 
 def _resolved(blueprint: Blueprint, signatures: Mapping[str, Signature]) -> list[Wire]:
-    return [one for link in blueprint.links for one in [_resolve(blueprint, signatures, link)]]
+    return [_resolve(blueprint, signatures, link) for link in blueprint.links]
 
 
 def _resolve(blueprint: Blueprint, signatures: Mapping[str, Signature], link: Link) -> Wire:
@@ -171,6 +171,9 @@ def _choose(graph: str, link: Link, arguments: Sequence[Argument]) -> Argument |
         return arguments[0]
     if link.source in names:
         return arguments[names.index(link.source)]
+    needed = [argument for argument in arguments if not argument.has_default]
+    if len(needed) == 1:
+        return needed[0]
     raise _invalid(
         graph,
         link.target,

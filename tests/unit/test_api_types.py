@@ -30,9 +30,19 @@ def _mistakes() -> Mapping[int, str]:
 def mypy(tmp_path_factory: pytest.TempPathFactory) -> Found:
     pytest.importorskip("mypy")
     command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--follow-imports=silent"]
-    command += ["--no-error-summary", "--hide-error-context", "--cache-dir", str(tmp_path_factory.mktemp("mypy"))]
+    command += [
+        "--no-error-summary",
+        "--hide-error-context",
+        "--cache-dir",
+        str(tmp_path_factory.mktemp("mypy")),
+    ]
     done = subprocess.run(
-        [*command, *GOOD, BAD], cwd=TYPES, env={**os.environ, "MYPYPATH": str(ROOT)}, capture_output=True, text=True
+        [*command, *GOOD, BAD],
+        cwd=TYPES,
+        env={**os.environ, "MYPYPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 1, done.stdout + done.stderr
     found: dict[str, dict[int, str]] = {}
@@ -48,8 +58,17 @@ def pyright() -> Found:
     pytest.importorskip("pyright")
     if shutil.which("node") is None:
         pytest.skip("pyright needs node")
-    command = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable, "-p", str(TYPES)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    command = [
+        sys.executable,
+        "-m",
+        "pyright",
+        "--outputjson",
+        "--pythonpath",
+        sys.executable,
+        "-p",
+        str(TYPES),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stdout + done.stderr
     found: dict[str, dict[int, str]] = {}
     for one in json.loads(done.stdout[done.stdout.index("{") :])["generalDiagnostics"]:
@@ -72,7 +91,7 @@ def test_programs_type_check(checker: Found, program: str) -> None:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(("line", "number"), _mistakes().items(), ids=lambda value: str(value))
+@pytest.mark.parametrize(("line", "number"), _mistakes().items(), ids=str)
 def test_each_mistake_is_rejected(checker: Found, line: int, number: str) -> None:
     assert line in checker[BAD], f"mistake {number} passes"
 
@@ -80,7 +99,9 @@ def test_each_mistake_is_rejected(checker: Found, line: int, number: str) -> Non
 @pytest.mark.timeout(300)
 def test_nothing_but_the_mistakes_is_rejected(checker: Found) -> None:
     style = ("Import", "Wildcard", "Expression value", "Type of")
-    others = {at: told for at, told in checker[BAD].items() if at not in _mistakes() and not told.startswith(style)}
+    others = {
+        at: told for at, told in checker[BAD].items() if at not in _mistakes() and not told.startswith(style)
+    }
     assert others == {}
 
 

@@ -1,0 +1,48 @@
+"""What `import beluga_stream` gives, and what it costs."""
+
+import subprocess
+import sys
+
+import pytest
+
+import beluga_stream
+
+PUBLIC = """
+INJECTED START BelugaError Chain Chunk Client Context Event Graph InvalidGraph Join Keyed Message
+NodeChanged OnRun Outcome Ref Resource Retry Run RunChanged RunStatus Seconds Signal Stream StreamRef
+Superseded Topic chain connect context join node on_run resource
+"""
+
+
+def test_the_public_names_are_these() -> None:
+    assert sorted(beluga_stream.__all__) == sorted(PUBLIC.split())
+    assert set(beluga_stream.__all__) <= set(dir(beluga_stream))
+
+
+@pytest.mark.parametrize("name", beluga_stream.__all__)
+def test_every_name_is_there(name: str) -> None:
+    assert hasattr(beluga_stream, name)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'Grahp'"):
+        _ = beluga_stream.Grahp
+
+
+def _run(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def test_importing_is_quick() -> None:
+    code = "import time; t = time.perf_counter(); import beluga_stream; print(time.perf_counter() - t)"
+    assert min(float(_run(code)) for _ in range(3)) < 0.15
+
+
+def test_writing_a_graph_loads_no_broker_and_no_framework() -> None:
+    names = " ".join(name for name in PUBLIC.split() if name not in ("Client", "Run", "RunStatus"))
+    code = (
+        f"import sys, beluga_stream\nfor name in {names.split()!r}: getattr(beluga_stream, name)\n"
+        "print(sorted({'faust', 'aiokafka', 'temporalio', 'typer'} & set(sys.modules)))"
+    )
+    assert _run(code) == "[]"
