@@ -125,7 +125,7 @@ def cancel_superfluous(draft: Draft, node: Node) -> None:
     for name in plan.upstream[node.name]:
         if draft.node(name).status in NODE_ENDED or name in plan.finish:
             continue
-        if not any(_waits(draft, target) for target in plan.targets[name]):
+        if not any(target != node.name and _waits(draft, target) for target in plan.targets[name]):
             cancel_nodes(draft, [*executions(draft, name), name])
 
 

@@ -1,0 +1,654 @@
+"""Definitions for tests, random ones too, and a driver that plays them to their end without any shell.
+
+`Play` stands for everything around the reducer: workers, timers, child runs, clients. What it delivers
+next, and how handlers behave, a seeded random source decides; after each event it checks what must
+hold of every state.
+"""
+
+import random
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any
+
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+
+from beluga_stream.domain.commands import (
+    BroadcastCancel,
+    CancelChild,
+    Command,
+    DispatchNode,
+    NotifyParent,
+    PublishNode,
+    PublishRun,
+    RejectRun,
+    RetryChild,
+    StartChild,
+)
+from beluga_stream.domain.definition import Definition, Edge, EdgeMode, Join, Node, NodeKind, OnFailure
+from beluga_stream.domain.draft import Decision
+from beluga_stream.domain.events import (
+    CancelRequested,
+    ChildFinished,
+    Event,
+    Failure,
+    LeaseExpired,
+    NodeFailed,
+    NodeParked,
+    NodeStarted,
+    NodeStreaming,
+    NodeSucceeded,
+    Page,
+    Parent,
+    RetryRequested,
+    RunRequested,
+    SignalReceived,
+    TimerFired,
+)
+from beluga_stream.domain.ids import (
+    INPUT,
+    Incarnation,
+    NodeKey,
+    NodeName,
+    RunId,
+    index_of,
+    is_page,
+    is_undo,
+    node_of,
+)
+from beluga_stream.domain.payload import Gathered, Inline, Paged, Payload
+from beluga_stream.domain.plan import Plan
+from beluga_stream.domain.reducer import reduce
+from beluga_stream.domain.retry import RetryPolicy
+from beluga_stream.domain.state import NODE_ENDED, NodeStatus, RunState, RunStatus, Timer, timers
+from beluga_stream.domain.transitions import TABLE
+
+STATES: TypeAdapter[RunState] = TypeAdapter(RunState)
+EVENTS: TypeAdapter[Event] = TypeAdapter(Event)
+COMMANDS: TypeAdapter[tuple[Command, ...]] = TypeAdapter(tuple[Command, ...])
+
+SIGNAL = "go"
+ONCE = RetryPolicy(attempts=1)
+ROOT = RunId("r" * 32)
+AT_WORK = frozenset({NodeStatus.READY, NodeStatus.RUNNING, NodeStatus.BACKOFF, NodeStatus.PARKED})
+
+MAP_SIZES = (0, 1, 63, 64, 65, 200)
+
+
+def name(text: str) -> NodeName:
+    return NodeName(NodeKey(text))
+
+
+def node(text: str, kind: NodeKind = NodeKind.TASK, **options: Any) -> Node:
+    return Node(name(text), kind, **options)
+
+
+def edge(source: str, target: str, mode: EdgeMode = EdgeMode.VALUE, branch: int | None = None) -> Edge:
+    return Edge(name(source), name(target), mode=mode, branch=branch)
+
+
+def edges(*lines: str) -> tuple[Edge, ...]:
+    """Plain edges, written `"input > a > b"`."""
+    found: list[Edge] = []
+    for line in lines:
+        places = line.split(" > ")
+        found += [edge(*pair) for pair in pairwise(places)]
+    return tuple(found)
+
+
+def plan(
+    nodes: Iterable[Node], wires: Iterable[Edge], finish: Sequence[str], title: str = "test", **options: Any
+) -> Plan:
+    return Plan(Definition(title, tuple(nodes), tuple(wires), tuple(map(name, finish)), **options))
+
+
+def values_of(payload: Payload | None) -> Any:
+    """The JSON value of a payload without blobs."""
+    match payload:
+        case Inline(value):
+            return value
+        case Gathered(items, None):
+            return [values_of(item) for item in items]
+        case Gathered(items, names):
+            return dict(zip(names, map(values_of, items), strict=True))
+        case Paged(pages):
+            return [value for each in pages for value in values_of(each)]
+        case _:
+            raise AssertionError(payload)
+
+
+def chain_of(length: int, **options: Any) -> Plan:
+    names = [f"n{number}" for number in range(length)]
+    return plan([node(text, **options) for text in names], edges(" > ".join(["input", *names])), names[-1:])
+
+
+def fan_of(width: int) -> Plan:
+    """One node, then `width` nodes beside one another, then one that joins them."""
+    middle = [f"m{number}" for number in range(width)]
+    lines = ["input > first", *(f"first > {text} > last" for text in middle)]
+    return plan([node(text) for text in ("first", *middle, "last")], edges(*lines), ["last"])
+
+
+CHILD = plan([node("one", retry=ONCE), node("two", retry=ONCE)], edges("input > one > two"), ["two"], "child")
+CHILD_WITH_UNDO = plan(
+    [node("book", has_compensation=True), node("pay", retry=ONCE)],
+    edges("input > book > pay"),
+    ["pay"],
+    "saga-child",
+)
+CHILDREN = {found.hash: found for found in (CHILD, CHILD_WITH_UNDO)}
+
+
+def child_of(text: str, kind: NodeKind, child: Plan = CHILD, **options: Any) -> Node:
+    return node(text, kind, child=child.hash, child_name=child.definition.name, **options)
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """How handlers and the world behave: each figure is the share of executions that it happens to."""
+
+    fails: float = 0.0
+    final: float = 0.3  # of the failures, those not worth another attempt
+    starts: float = 0.3
+    parks: float = 0.0
+    dies: float = 0.0  # after it said that it started
+    twice: float = 0.0  # a redelivered attempt, which runs twice
+    branches: float = 0.7  # that a condition holds
+    loops: float = 0.5  # that `until` does not hold yet
+    signals: float = 1.0
+    lengths: tuple[int, ...] = (0, 1, 3)
+    repeats: float = 0.0  # an earlier event given again, after each event
+
+
+CALM = Behaviour(branches=1.0, loops=0.0, starts=0.0)
+ROUGH = Behaviour(fails=0.15, final=0.1, parks=0.05, dies=0.1, twice=0.15, signals=0.8, repeats=0.5)
+
+LIMIT = 400
+"""Executions after which the world is calm, so that every run can end."""
+
+
+@dataclass
+class Log:
+    """What one run went through."""
+
+    plan: Plan
+    events: list[Event] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
+
+
+class Play:
+    """Plays a plan to its end. `state` is the root's; `runs` has its children and pages too."""
+
+    def __init__(
+        self,
+        root: Plan,
+        seed: int = 0,
+        behaviour: Behaviour = CALM,
+        value: object = (0, 1, 2),
+        page: Page | None = None,
+    ) -> None:
+        self.random = random.Random(seed)
+        self.behaviour = behaviour
+        self.clock = 1_000
+        self.runs: dict[RunId, RunState] = {}
+        self.logs: dict[RunId, Log] = {}
+        self.channels: dict[object, deque[Event]] = defaultdict(deque)
+        self.timers: list[Timer] = []
+        self.executions = 0
+        self.offset = 0
+        self.dispatched: list[tuple[RunId, NodeKey, int]] = []
+        self.begun: set[RunId] = set()
+        self.lengths: dict[NodeName, int] = {}
+        self.on_decision: Callable[[RunState | None, Event, Decision], None] = lambda before, event, after: (
+            None
+        )
+        self.ask(
+            RunRequested(
+                run=ROOT,
+                key=ROOT,
+                at_ms=self.clock,
+                graph=root.definition.name,
+                definition=root.hash,
+                input=Inline(list(value) if isinstance(value, tuple) else value),
+                digest="d",
+                page=page,
+            ),
+            root,
+        )
+
+    @property
+    def state(self) -> RunState:
+        return self.runs[ROOT]
+
+    @property
+    def plan(self) -> Plan:
+        return self.logs[ROOT].plan
+
+    def ask(self, event: Event, of: Plan | None = None) -> None:
+        """Put an event for a run on its way, after those that are."""
+        if of is not None:
+            self.logs.setdefault(event.run, Log(of))
+        self.channels[event.run].append(event)
+
+    def run(self, steps: int = 100_000) -> RunState:
+        """Deliver everything, in a random order; what one channel holds stays in order."""
+        for _ in range(steps):
+            if not self.step():
+                return self.state
+        raise AssertionError(f"the run does not end: {self.state}")
+
+    def step(self) -> bool:
+        """Deliver one event. False when there is none."""
+        short = [timer for timer in self.timers if timer.node is not None]
+        if short and self.random.random() < 0.05:
+            self._fire(self.timers.index(min(short, key=lambda timer: timer.due_ms)))
+        open_channels = [channel for channel, waiting in self.channels.items() if waiting]
+        if open_channels:
+            channel = self.random.choice(open_channels)
+            event = self.channels[channel].popleft()
+            if not self.channels[channel]:
+                del self.channels[channel]
+            self.deliver(event)
+            return True
+        self.timers = [timer for timer in self.timers if timer in set(timers(self.runs[timer.run]))]
+        if not self.timers:
+            return False
+        self._fire(self.timers.index(min(self.timers, key=lambda timer: timer.due_ms)))
+        return True
+
+    def deliver(self, event: Event) -> Decision | None:
+        before = self.runs.get(event.run)
+        self.clock += 1
+        event = replace(event, at_ms=self.clock)
+        log = self.logs.get(event.run)
+        if log is None:
+            return None
+        decision = reduce(log.plan, before, event)
+        if decision is None:
+            return None
+        log.events.append(event)
+        log.decisions.append(decision)
+        self._check(log.plan, before, event, decision)
+        self.on_decision(before, event, decision)
+        self.runs[event.run] = decision.state
+        self.timers += decision.timers
+        for command in decision.commands:
+            self._obey(log.plan, decision.state, command)
+        if self.random.random() < self.behaviour.repeats:
+            again = self.random.choice(log.events)
+            repeated = reduce(log.plan, decision.state, again)
+            assert repeated is not None
+            assert repeated.state is decision.state, f"{again} again changes {decision.state}"
+            assert repeated == Decision(decision.state), f"{again} again is answered with {repeated.commands}"
+        return decision
+
+    def _fire(self, index: int) -> None:
+        timer = self.timers.pop(index)
+        self.clock = max(self.clock, timer.due_ms)
+        run = self.runs[timer.run]
+        self.deliver(
+            TimerFired(
+                run=timer.run,
+                key=run.key,
+                at_ms=self.clock,
+                node=timer.node,
+                attempt=timer.attempt,
+                due_ms=timer.due_ms,
+            )
+        )
+
+    def _obey(self, of: Plan, state: RunState, command: Command) -> None:
+        match command:
+            case DispatchNode(key, attempt):
+                self._work(of, state, key, attempt)
+            case StartChild(key, child):
+                self._start_child(of, state, key, child)
+            case RetryChild(_, child, request):
+                self.ask(RetryRequested(run=child, key=child, at_ms=self.clock, id=f"{state.run}/{request}"))
+            case CancelChild(_, child):
+                self.ask(CancelRequested(run=child, key=child, at_ms=self.clock))
+            case NotifyParent():
+                assert state.parent is not None
+                assert state.status is not RunStatus.RUNNING
+                self.ask(
+                    ChildFinished(
+                        run=state.parent.run,
+                        key=state.parent.key,
+                        at_ms=self.clock,
+                        node=state.parent.node,
+                        child=state.run,
+                        status=state.status.value,  # type: ignore[arg-type]
+                        output=state.output,
+                        failure=state.failure,
+                        counter=state.counter,
+                        may_go_on=not state.compensated,
+                    )
+                )
+            case BroadcastCancel(_, attempts):
+                self._stop(state.run, attempts)
+            case PublishNode(key, status, _, _):
+                declared = of.nodes[node_of(key)]
+                waits = declared.kind is NodeKind.WAIT and status == NodeStatus.WAITING
+                if waits and self.random.random() < self.behaviour.signals:
+                    self.signal(state.run, f"{key}/{state.counter}", [1, 2])
+            case PublishRun() | RejectRun():
+                pass
+
+    def _stop(self, run: RunId, attempts: tuple[str, ...]) -> None:
+        """Some workers hear in time that they should stop, and say nothing more."""
+        for channel in [key for key in self.channels if isinstance(key, tuple)]:
+            of, key, attempt, _ = channel
+            meant = f"{key}/{attempt}" in attempts if attempts else not is_undo(key)
+            if of == run and meant and self.random.random() < 0.5:
+                del self.channels[channel]
+
+    def signal(self, run: RunId, sent: str, value: object) -> None:
+        at = {"run": run, "key": run, "at_ms": self.clock}
+        self.ask(SignalReceived(**at, signal=SIGNAL, id=sent, value=Inline(value)))
+
+    def _start_child(self, of: Plan, state: RunState, key: NodeKey, child: RunId) -> None:
+        assert child not in self.begun, f"{child} is begun twice"
+        self.begun.add(child)
+        page = None
+        inner = of
+        if is_page(key):
+            start, stop = key[key.rindex("[") + 1 : -1].split(":")
+            page = Page(node_of(key), int(start), int(stop))
+        else:
+            given = of.nodes[node_of(key)].child
+            assert given is not None
+            inner = CHILDREN[given]
+        request = RunRequested(
+            run=child,
+            key=state.key if page else child,
+            at_ms=self.clock,
+            graph=inner.definition.name,
+            definition=inner.hash,
+            input=Inline(list(range(page.stop)) if page else 1),
+            digest="d",
+            parent=Parent(state.run, state.key, key),
+            page=page,
+        )
+        self.ask(request, inner)
+
+    def _work(self, of: Plan, state: RunState, key: NodeKey, attempt: int) -> None:
+        assert (state.run, key, attempt) not in self.dispatched, f"{key}/{attempt} is dispatched twice"
+        self.dispatched.append((state.run, key, attempt))
+        self.executions += 1
+        calm = self.executions > LIMIT
+        chance = self.random.random
+        executions = 2 if not calm and chance() < self.behaviour.twice else 1
+        for number in range(executions):
+            incarnation = Incarnation(f"{state.run[-4:]}/{key}/{attempt}/{number}")
+            told = self._execution(of, state, key, attempt, incarnation, calm=calm)
+            self.channels[(state.run, key, attempt, incarnation)].extend(told)
+
+    def _execution(
+        self, of: Plan, state: RunState, key: NodeKey, attempt: int, incarnation: Incarnation, *, calm: bool
+    ) -> list[Event]:
+        declared = of.nodes[node_of(key)]
+        chance = self.random.random
+        like = CALM if calm else self.behaviour
+        told: list[Event] = []
+        known: dict[str, Any] = {
+            "run": state.run,
+            "key": state.key,
+            "at_ms": 0,
+            "node": key,
+            "attempt": attempt,
+        }
+        if chance() < like.parks:
+            return [NodeParked(**known)]
+        known["incarnation"] = incarnation
+        if declared.kind is NodeKind.STREAM and not is_undo(key):
+            self.offset += 1
+            told.append(NodeStreaming(**known, partition=0, offset=self.offset))
+        if chance() < like.starts:
+            told.insert(self.random.randint(0, len(told)), NodeStarted(**known, worker="w"))
+            if chance() < like.dies:
+                return [*told, LeaseExpired(**known)]
+        if chance() < like.fails:
+            retryable = chance() >= like.final
+            return [*told, NodeFailed(**known, failure=Failure("boom", "bang"), retryable=retryable)]
+        branches = {wire.branch for wire in of.outgoing[declared.name] if wire.branch is not None}
+        taken = tuple(sorted(number for number in branches if chance() < like.branches))
+        done = declared.kind is not NodeKind.LOOP or chance() >= like.loops
+        return [*told, NodeSucceeded(**known, output=self._output(of, key), branches=taken, done=done)]
+
+    def _output(self, of: Plan, key: NodeKey) -> Payload:
+        """A map's item gives its index; what feeds a map a list; everything else its key."""
+        declared = of.nodes[node_of(key)]
+        if declared.kind is NodeKind.MAP:
+            return Inline(index_of(key))
+        if any(of.nodes[target].kind is NodeKind.MAP for target in of.targets[declared.name]):
+            lengths = self.behaviour.lengths
+            size = self.lengths.setdefault(declared.name, self.random.choice(lengths))
+            return Inline(list(range(size)))
+        return Inline(key)
+
+    def _check(self, of: Plan, before: RunState | None, event: Event, decision: Decision) -> None:
+        """What must hold of every decision."""
+        state = decision.state
+        marker = before is not None and before.digest == ""  # cancelled before it began
+        later = isinstance(event, RetryRequested | SignalReceived) or (
+            marker and isinstance(event, RunRequested)
+        )
+        if before is not None and before.ended and not later:
+            assert decision == Decision(before), f"{event} after the end is not ignored"
+        if decision == Decision(before if before is not None else state):
+            return
+        _check_counters(before, decision)
+        _check_dispatches(of, before, decision)
+        _check_moves(before, event, state)
+        _check_superfluous(of, before, state)
+        if not marker:
+            _check_counts(of, state)
+        for timer in decision.timers:
+            assert timer in set(timers(state)), f"{timer} is no deadline of the state"
+        if state.ended:
+            assert not list(timers(state))
+            assert not [key for key, found in state.nodes.items() if found.status in AT_WORK]
+
+
+def _check_counters(before: RunState | None, decision: Decision) -> None:
+    shown = [
+        command.counter for command in decision.commands if isinstance(command, PublishNode | PublishRun)
+    ]
+    last = 0 if before is None else before.counter
+    assert shown == list(range(last + 1, last + 1 + len(shown))), "statuses are not numbered in a line"
+    assert decision.state.counter == last + len(shown)
+
+
+def _check_dispatches(of: Plan, before: RunState | None, decision: Decision) -> None:
+    state = decision.state
+    for command in decision.commands:
+        if not isinstance(command, DispatchNode | StartChild | RetryChild):
+            continue
+        undo = is_undo(command.node)
+        assert state.status is (RunStatus.COMPENSATING if undo else RunStatus.RUNNING)
+        if isinstance(command, DispatchNode):
+            assert state.nodes[command.node].status is NodeStatus.READY
+            assert state.nodes[command.node].attempt == command.attempt
+        if before is not None and command.node in before.nodes:
+            assert before.nodes[command.node].status is not NodeStatus.SUCCEEDED, "a done node runs again"
+        if not undo and state.page is None:
+            declared = of.nodes[node_of(command.node)]
+            assert allows(of, state, declared), f"{command.node} is dispatched before its inputs"
+
+
+def _check_moves(before: RunState | None, event: Event, state: RunState) -> None:
+    key = getattr(event, "node", None)
+    if before is None or key is None or key not in before.nodes or before.nodes[key] == state.nodes.get(key):
+        return
+    transition = TABLE.get((before.nodes[key].status, type(event)))  # type: ignore[arg-type]
+    assert transition is not None
+    after = state.nodes[key].status
+    # The run may end in the same event, and stop what it just moved.
+    assert after in transition.leads_to or (after is NodeStatus.CANCELLED and state.status != before.status)
+
+
+def _check_superfluous(of: Plan, before: RunState | None, state: RunState) -> None:
+    """When a join has begun with enough, nothing runs on that only it had waited for."""
+
+    def status(found: RunState | None, key: NodeKey) -> NodeStatus:
+        return found.nodes[key].status if found is not None and key in found.nodes else NodeStatus.PENDING
+
+    for join in of.upstream:
+        idle = (NodeStatus.PENDING, NodeStatus.SKIPPED, NodeStatus.CANCELLED)
+        if status(before, join) is not NodeStatus.PENDING or status(state, join) in idle:
+            continue
+        for source in of.upstream[join]:
+            if status(state, source) not in NODE_ENDED and source not in of.finish:
+                assert any(
+                    status(state, target) is NodeStatus.PENDING
+                    or (of.nodes[target].join is Join.ALL and status(state, target) not in NODE_ENDED)
+                    for target in of.targets[source]
+                ), f"{source} runs on, though {join} has begun"
+
+
+def _check_counts(of: Plan, state: RunState) -> None:
+    names = [state.page.node] if state.page is not None else list(of.nodes)
+    found = [state.nodes.get(each) for each in names]
+    assert state.active == sum(each is None or each.status not in NODE_ENDED for each in found)
+    parallel = Counter(
+        node_of(key)
+        for key, each in state.nodes.items()
+        if key not in of.nodes and (each.status in AT_WORK or each.status is NodeStatus.WAITING)
+    )
+    going = state.status is RunStatus.RUNNING
+    for declared in of.definition.nodes:
+        whole = state.nodes.get(declared.name)
+        if declared.kind is NodeKind.MAP and whole is not None and going:
+            assert parallel[declared.name] <= declared.max_parallel
+            if whole.status is NodeStatus.WAITING:
+                assert parallel[declared.name] == whole.open > 0
+        if whole is not None and whole.status is NodeStatus.PENDING and going:
+            ways = resolved(of, state, declared)
+            assert whole.open == len(of.incoming[declared.name]) - len(ways), f"{declared.name} miscounts"
+            assert whole.total == sum(counting for _, counting in ways)
+
+
+def resolved(of: Plan, state: RunState, declared: Node) -> list[tuple[Edge, bool]]:
+    """The edges into a node whose sources have ended, and whether each is a reason to begin: told anew."""
+    only_order = all(wire.mode is EdgeMode.ORDER for wire in of.incoming[declared.name])
+    found: list[tuple[Edge, bool]] = []
+    for wire in of.incoming[declared.name]:
+        source = state.nodes.get(wire.source)
+        if wire.source == INPUT:
+            taken = True
+        elif source is None or source.status not in NODE_ENDED:
+            continue
+        elif source.status is NodeStatus.SUCCEEDED:
+            taken = wire.branch is None or wire.branch in source.branches
+        else:
+            taken = wire.mode is EdgeMode.OUTCOME
+        found.append((wire, taken and (only_order or wire.mode is not EdgeMode.ORDER)))
+    return found
+
+
+def allows(of: Plan, state: RunState, declared: Node) -> bool:
+    """Whether its edges let the node run."""
+    ways = resolved(of, state, declared)
+    taken = sum(counting for _, counting in ways)
+    if declared.join is Join.FIRST:
+        return taken >= 1
+    if declared.join is Join.N_OF:
+        return taken >= declared.count
+    return len(ways) == len(of.incoming[declared.name]) and taken > 0
+
+
+KINDS = (
+    *[NodeKind.TASK] * 4,
+    NodeKind.STREAM,
+    NodeKind.MAP,
+    NodeKind.LOOP,
+    NodeKind.GRAPH,
+    NodeKind.SELECT,
+    NodeKind.WAIT,
+    NodeKind.SLEEP,
+)
+
+
+@st.composite
+def plans(draw: st.DrawFn, most: int = 8, *, forgiving: bool = True, undo: bool = True) -> Plan:
+    """Random graphs of every kind of node, join and edge."""
+    size = draw(st.integers(1, most))
+    return random_plan(random.Random(draw(st.integers(0, 2**32))), size, forgiving=forgiving, undo=undo)
+
+
+def random_plan(rnd: random.Random, size: int, *, forgiving: bool = True, undo: bool = True) -> Plan:
+    nodes: list[Node] = []
+    wires: list[Edge] = []
+    for number in range(size):
+        kind = rnd.choice(KINDS)
+        text = f"{kind.value}{number}"
+        before = [INPUT, *(each.name for each in nodes)]
+        sources = rnd.sample(before, rnd.randint(1, min(len(before), 4)))
+        incoming = [_edge(rnd, source, text, outcome=forgiving) for source in sources]
+        if kind is NodeKind.MAP:
+            # A list comes from the input or a handler; the other edges only order.
+            lists = [source for source in before if source == INPUT or node_kind(source) is NodeKind.TASK]
+            feeding = rnd.choice(lists)
+            others = [replace(wire, mode=EdgeMode.ORDER, branch=None) for wire in incoming]
+            incoming = [edge(feeding, text), *(wire for wire in others if wire.source != feeding)]
+        elif all(wire.mode is EdgeMode.ORDER for wire in incoming):
+            incoming[0] = replace(incoming[0], mode=EdgeMode.VALUE)
+        data = sum(wire.mode is not EdgeMode.ORDER for wire in incoming)
+        options = _options(rnd, kind, data, undo=undo)
+        if forgiving and rnd.random() < 0.2:
+            options["on_failure"] = OnFailure.CONTINUE
+        nodes.append(node(text, kind, **options))
+        wires += incoming
+    used = {wire.source for wire in wires}
+    sinks = [each.name for each in nodes if each.name not in used]
+    finish = rnd.sample(sinks, rnd.randint(1, len(sinks)))
+    if rnd.random() < 0.2:
+        finish.append(rnd.choice(nodes).name)
+    return plan(nodes, wires, sorted(set(finish)))
+
+
+def _edge(rnd: random.Random, source: NodeName, target: str, *, outcome: bool) -> Edge:
+    modes = [*[EdgeMode.VALUE] * 6, EdgeMode.ORDER, EdgeMode.STREAM]
+    if outcome and source != INPUT:
+        modes.append(EdgeMode.OUTCOME)
+    mode = rnd.choice(modes)
+    handler = source != INPUT and node_kind(source) in (NodeKind.TASK, NodeKind.STREAM)
+    branch = rnd.choice([None, 0, 1]) if handler and mode is EdgeMode.VALUE else None
+    return edge(source, target, mode, branch)
+
+
+def node_kind(text: str) -> NodeKind:
+    return NodeKind(text.rstrip("0123456789"))
+
+
+def _options(rnd: random.Random, kind: NodeKind, sources: int, *, undo: bool) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "retry": RetryPolicy(attempts=rnd.randint(1, 3), first_ms=rnd.choice([1, 1000]))
+    }
+    match kind:
+        case NodeKind.TASK | NodeKind.STREAM:
+            options["has_fallback"] = rnd.random() < 0.2
+            options["has_compensation"] = undo and rnd.random() < 0.2
+        case NodeKind.MAP:
+            options["max_parallel"] = rnd.choice([1, 2, 64, 128])
+            options["has_fallback"] = rnd.random() < 0.2
+            if rnd.random() < 0.3:
+                options |= {"child": CHILD.hash, "child_name": "child", "max_parallel": 2}
+        case NodeKind.LOOP:
+            options["max_passes"] = rnd.randint(1, 3)
+        case NodeKind.GRAPH:
+            child = CHILD_WITH_UNDO if undo and rnd.random() < 0.3 else CHILD
+            options |= {"child": child.hash, "child_name": child.definition.name}
+            options["has_fallback"] = rnd.random() < 0.2
+        case NodeKind.SELECT:
+            options["join"] = rnd.choice(list(Join))
+            options["count"] = rnd.randint(1, sources)
+        case NodeKind.WAIT:
+            options["signal"] = SIGNAL
+            options["timeout_ms"] = rnd.choice([None, 5_000])
+            options["remind_ms"] = rnd.choice([None, 2_000, 9_000])
+        case NodeKind.SLEEP:
+            options["timeout_ms"] = rnd.choice([0, 500])
+    return options

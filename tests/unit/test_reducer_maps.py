@@ -1,0 +1,198 @@
+"""Maps in every size, small ones as items and large ones as pages."""
+
+from dataclasses import replace
+
+import pytest
+
+from beluga_stream.domain.definition import EdgeMode, NodeKind, OnFailure
+from beluga_stream.domain.events import NodeFailed, RetryRequested
+from beluga_stream.domain.ids import RunId
+from beluga_stream.domain.payload import Inline, Paged
+from beluga_stream.domain.plan import Plan
+from beluga_stream.domain.retry import RetryPolicy
+from beluga_stream.domain.state import NodeStatus, RunStatus
+from tests.unit.graphs import (
+    CALM,
+    MAP_SIZES,
+    ONCE,
+    ROOT,
+    ROUGH,
+    Play,
+    child_of,
+    edge,
+    edges,
+    node,
+    plan,
+    values_of,
+)
+
+HARDY = RetryPolicy(attempts=50)
+
+
+def mapped(**options: object) -> Plan:
+    return plan([node("map", NodeKind.MAP, **options), node("after")], edges("input > map > after"), ["map"])
+
+
+@pytest.mark.parametrize("size", MAP_SIZES)
+@pytest.mark.parametrize("parallel", [1, 7, 64, 130])
+def test_outputs_are_in_order_however_items_end(size: int, parallel: int) -> None:
+    play = Play(mapped(max_parallel=parallel, retry=HARDY), size, value=list(range(size)))
+    play.behaviour = replace(ROUGH, final=0.0, repeats=0.02 if size > 64 else 0.5)
+    most = 0
+
+    def watch(*_: object) -> None:
+        nonlocal most
+        under_way = sum(
+            node.status in (NodeStatus.READY, NodeStatus.RUNNING)
+            for run in play.runs.values()
+            for key, node in run.nodes.items()
+            if key.startswith("map[") and ":" not in key
+        )
+        most = max(most, under_way)
+
+    play.on_decision = watch
+    state = play.run()
+    assert state.status is RunStatus.SUCCEEDED
+    assert values_of(state.output) == list(range(size))
+    assert most <= parallel
+    assert isinstance(state.output, Paged) is (size > 64)
+    # What comes after the map belongs to the run itself, and is not begun in its pages.
+    assert {run for run, key, _ in play.dispatched if key == "after"} == {ROOT}
+
+
+def test_a_done_map_keeps_its_values_once() -> None:
+    play = Play(mapped(), value=list(range(40)))
+    state = play.run()
+    kept = [key for key, node in state.nodes.items() if "[" in key and node.output is not None]
+    # The last item keeps its own, since the event that ends it shows it to readers.
+    assert len(kept) == 1
+
+
+@pytest.mark.parametrize("size", [3, 64, 65, 200])
+def test_a_failed_item_stops_the_others_and_retry_goes_on_from_it(size: int) -> None:
+    play = Play(mapped(max_parallel=128, retry=ONCE), size, value=list(range(size)))
+    play.behaviour = replace(CALM, fails=0.05, final=1.0)
+    state = play.run()
+    while state.status is not RunStatus.FAILED:
+        play = Play(
+            mapped(max_parallel=128, retry=ONCE), play.random.randint(0, 999), value=list(range(size))
+        )
+        play.behaviour = replace(CALM, fails=0.05, final=1.0)
+        state = play.run()
+    assert all(run.ended for run in play.runs.values())
+    done = {
+        (run, key)
+        for run, found in play.runs.items()
+        for key, each in found.nodes.items()
+        if each.status is NodeStatus.SUCCEEDED and ":" not in key and "[" in key
+    }
+    # Pages that were stopped with the run begin anew, as other runs; those that failed go on.
+    begun = len(play.dispatched)
+    play.behaviour = CALM
+    play.ask(RetryRequested(run=ROOT, key=ROOT, at_ms=0))
+    state = play.run()
+    assert state.status is RunStatus.SUCCEEDED
+    assert values_of(state.output) == list(range(size))
+    assert not done & {(run, key) for run, key, _ in play.dispatched[begun:]}
+
+
+def test_a_forgiven_map_fails_as_a_whole_and_the_run_goes_on() -> None:
+    forgiving = plan(
+        [node("map", NodeKind.MAP, retry=ONCE, on_failure=OnFailure.CONTINUE), node("told")],
+        [*edges("input > map"), edge("map", "told", EdgeMode.OUTCOME)],
+        ["told"],
+    )
+    for size in (3, 200):
+        play = Play(forgiving, 1, replace(CALM, fails=0.5, final=1.0), value=list(range(size)))
+
+        def heal(before: object, event: object, after: object, play: Play = play) -> None:
+            if isinstance(event, NodeFailed):
+                play.behaviour = CALM
+
+        play.on_decision = heal
+        state = play.run()
+        assert state.nodes["map"].status is NodeStatus.FAILED
+        assert state.status is RunStatus.SUCCEEDED
+        pages = [run for run in play.runs.values() if run.page is not None]
+        assert len(pages) == (0 if size == 3 else 1)
+        assert all(page.status is RunStatus.FAILED for page in pages)
+        # A page leaves it to its parent whether the failure is forgiven.
+        assert [run for run, key, _ in play.dispatched if key == "told"] == [ROOT]
+
+
+def test_an_items_fallback_stands_in_for_it() -> None:
+    play = Play(mapped(retry=ONCE, has_fallback=True), value=[1, 2, 3])
+    failed: list[object] = []
+
+    def handler(before: object, event: object, after: object) -> None:
+        if isinstance(event, NodeFailed):
+            failed.append(event.node)
+            play.behaviour = CALM
+
+    play.behaviour = replace(CALM, fails=1.0, final=1.0)
+    play.on_decision = handler
+    state = play.run()
+    assert state.status is RunStatus.SUCCEEDED
+    assert failed
+    assert {key for key, each in state.nodes.items() if each.fallback} == set(failed)
+
+
+def test_a_map_over_a_graph_gives_each_item_a_run_of_its_own() -> None:
+    over = plan([child_of("map", NodeKind.MAP, max_parallel=2)], edges("input > map"), ["map"])
+    play = Play(over, value=[1, 2, 3])
+    state = play.run()
+    assert values_of(state.output) == ["two", "two", "two"]
+    assert len(play.runs) == 4
+
+
+@pytest.mark.parametrize("value", [None, 3, "text", {"a": 1}])
+def test_no_list_to_go_over_fails_the_map_before_anything_is_sent(value: object) -> None:
+    play = Play(mapped(has_fallback=True), value=value)
+    state = play.run()
+    assert state.status is RunStatus.FAILED
+    assert state.failure is not None
+    assert state.failure.code == "invalid_input"
+    assert "input gave no list" in state.failure.message
+    assert not play.dispatched
+
+
+def test_a_map_takes_the_edge_that_is_taken_and_not_one_that_only_orders() -> None:
+    wired = plan(
+        [node("one"), node("two"), node("map", NodeKind.MAP)],
+        [
+            *edges("input > one", "input > two"),
+            edge("one", "map", EdgeMode.ORDER),
+            edge("one", "map", branch=0),
+            edge("two", "map"),
+        ],
+        ["map"],
+    )
+    play = Play(wired, behaviour=replace(CALM, branches=0.0, lengths=(2,)))
+    state = play.run()
+    assert state.nodes["one"].branches == ()
+    assert values_of(state.output) == [0, 1]
+
+
+def test_a_page_has_no_deadline_of_its_own_even_after_a_retry() -> None:
+    play = Play(mapped(retry=ONCE), 3, replace(CALM, fails=0.01, final=1.0), value=list(range(200)))
+    for seed in range(3, 50):
+        if play.run().status is RunStatus.FAILED:
+            break
+        play = Play(mapped(retry=ONCE), seed, replace(CALM, fails=0.01, final=1.0), value=list(range(200)))
+    play.behaviour = CALM
+    play.on_decision = lambda before, event, after: (
+        None if after.state.page is None else _has_no_deadline(after.state.due_ms)
+    )
+    play.ask(RetryRequested(run=ROOT, key=ROOT, at_ms=0))
+    assert play.run().status is RunStatus.SUCCEEDED
+
+
+def _has_no_deadline(due_ms: int | None) -> None:
+    assert due_ms is None
+
+
+def test_a_page_is_known_by_its_parents_run() -> None:
+    play = Play(mapped(), value=list(range(65)))
+    play.run()
+    assert set(play.runs) == {ROOT, RunId(f"{ROOT}.map[0:64]"), RunId(f"{ROOT}.map[64:65]")}
+    assert play.runs[RunId(f"{ROOT}.map[64:65]")].output == Inline([64])

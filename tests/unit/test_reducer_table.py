@@ -1,0 +1,168 @@
+"""The table of transitions, exhaustively: what is in it leads where it says, what is not changes nothing."""
+
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import pytest
+
+from beluga_stream.domain.definition import NodeKind
+from beluga_stream.domain.draft import Decision
+from beluga_stream.domain.events import (
+    CancelRequested,
+    ChildFinished,
+    Event,
+    Failure,
+    LeaseExpired,
+    NodeFailed,
+    NodeParked,
+    NodeStarted,
+    NodeStreaming,
+    NodeSucceeded,
+    SignalReceived,
+    TimerFired,
+)
+from beluga_stream.domain.ids import Incarnation, NodeKey, RunId
+from beluga_stream.domain.payload import Inline
+from beluga_stream.domain.plan import Plan
+from beluga_stream.domain.reducer import reduce
+from beluga_stream.domain.retry import RetryPolicy
+from beluga_stream.domain.state import RUN_ENDED, NodeState, NodeStatus, RunState, RunStatus
+from beluga_stream.domain.transitions import TABLE
+from tests.unit.graphs import ROOT, SIGNAL, child_of, edges, node, plan
+
+CHILD = RunId("c")
+KEY = NodeKey("it")
+AT: dict[str, Any] = {"run": ROOT, "key": ROOT, "at_ms": 50}
+ATTEMPT: dict[str, Any] = {**AT, "node": KEY, "attempt": 2}
+HELD: dict[str, Any] = {**ATTEMPT, "incarnation": Incarnation("i")}
+BROKEN = Failure("boom", "bang")
+
+EVENTS: tuple[Event, ...] = (
+    NodeStarted(**HELD, worker="w"),
+    NodeStreaming(**HELD, partition=0, offset=7),
+    NodeSucceeded(**HELD, output=Inline(1)),
+    NodeFailed(**HELD, failure=BROKEN, retryable=True),
+    NodeFailed(**HELD, failure=BROKEN, retryable=False),
+    NodeParked(**ATTEMPT),
+    LeaseExpired(**HELD),
+    TimerFired(**ATTEMPT, due_ms=40),
+    ChildFinished(**AT, node=KEY, child=CHILD, status="succeeded", output=Inline(1), counter=9),
+    ChildFinished(**AT, node=KEY, child=CHILD, status="failed", failure=BROKEN, counter=9),
+    ChildFinished(**AT, node=KEY, child=CHILD, status="cancelled", counter=9),
+)
+
+WAIT = node("it", NodeKind.WAIT, signal=SIGNAL, timeout_ms=40)
+NODES = {
+    "task": node("it"),
+    "once": node("it", retry=RetryPolicy(attempts=1)),
+    "fallback": node("it", retry=RetryPolicy(attempts=1), has_fallback=True),
+    "sleep": node("it", NodeKind.SLEEP, timeout_ms=40),
+    "wait": WAIT,
+    "reminding": replace(WAIT, remind_ms=20),
+    "graph": child_of("it", NodeKind.GRAPH),
+}
+
+
+def plan_with(kind: str) -> Plan:
+    return plan([NODES[kind], node("after")], edges("input > it > after"), ["after"])
+
+
+def state_of(status: NodeStatus, run: RunStatus = RunStatus.RUNNING, **changes: Any) -> RunState:
+    it = NodeState(
+        status,
+        attempt=2,
+        tries=1,
+        incarnation=Incarnation("i") if status is NodeStatus.RUNNING else None,
+        due_ms=40 if status in (NodeStatus.BACKOFF, NodeStatus.PARKED, NodeStatus.WAITING) else None,
+        child=CHILD,
+    )
+    return RunState(
+        run=ROOT,
+        key=ROOT,
+        graph="test",
+        status=run,
+        digest="d",
+        trigger="api",
+        input=Inline(1),
+        started_ms=1,
+        nodes={KEY: replace(it, **changes)},
+        active=2,
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "event"),
+    [
+        pytest.param(*case, id=f"{case[0]}-{case[1]}-{number}")
+        for number, case in enumerate(product(NODES, NodeStatus, EVENTS))
+    ],
+)
+def test_every_pair(kind: str, status: NodeStatus, event: Event) -> None:
+    timed = NODES[kind].kind in (NodeKind.WAIT, NodeKind.SLEEP)
+    if status is NodeStatus.WAITING and isinstance(event, TimerFired) and not timed:
+        return  # maps, loops and graphs wait without a deadline
+    state = state_of(status)
+    transition = TABLE.get((status, type(event)))  # type: ignore[arg-type]
+    decision = reduce(plan_with(kind), state, event)
+    assert decision is not None
+    if transition is None:
+        assert decision.state is state
+        assert decision == Decision(state)
+    else:
+        assert decision.state is not state
+        assert decision.state.nodes[KEY].status in transition.leads_to
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
+@pytest.mark.parametrize("status", list(NodeStatus))
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"attempt": 1},
+        {"attempt": 3},
+        {"node": NodeKey("other")},
+        {"node": NodeKey("after")},
+        {"due_ms": 41},
+        {"child": RunId("another")},
+    ],
+    ids=str,
+)
+def test_events_for_something_else_change_nothing(
+    event: Event, status: NodeStatus, wrong: dict[str, object]
+) -> None:
+    if not wrong.keys() <= set(event.__slots__):
+        return
+    state = state_of(status)
+    assert reduce(plan_with("task"), state, replace(event, **wrong)) == Decision(state)
+
+
+@pytest.mark.parametrize("event", [*EVENTS, CancelRequested(**AT)], ids=lambda event: type(event).__name__)
+@pytest.mark.parametrize("run", sorted(RUN_ENDED))
+@pytest.mark.parametrize("status", list(NodeStatus))
+def test_nothing_is_applied_after_the_end(event: Event, run: RunStatus, status: NodeStatus) -> None:
+    state = state_of(status, run)
+    decision = reduce(plan_with("task"), state, event)
+    assert decision is not None
+    assert decision.state is state
+    assert decision == Decision(state)
+
+
+@pytest.mark.parametrize(
+    ("event", "changes"),
+    [
+        (NodeStarted(**HELD, worker="w"), {"worker": "another"}),
+        (LeaseExpired(**HELD), {"incarnation": Incarnation("another")}),
+        (ChildFinished(**AT, node=KEY, child=CHILD, status="succeeded", counter=9), {"total": 9}),
+    ],
+    ids=["a lease is held", "the lease is another's", "that end was told"],
+)
+def test_what_is_no_news_changes_nothing(event: Event, changes: dict[str, Any]) -> None:
+    status = NodeStatus.WAITING if isinstance(event, ChildFinished) else NodeStatus.RUNNING
+    state = state_of(status, **changes)
+    assert reduce(plan_with("task"), state, event) == Decision(state)
+
+
+@pytest.mark.parametrize("event", [*EVENTS, SignalReceived(**AT, signal=SIGNAL, id="s", value=Inline(1))])
+def test_nothing_begins_a_run_but_its_request(event: Event) -> None:
+    assert reduce(plan_with("task"), None, event) is None
