@@ -7,6 +7,7 @@ roles' apps with itself.
 import logging
 import os
 import socket
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -30,6 +31,7 @@ from ..application.execution import Executions
 from ..application.ingest import Ingest
 from ..application.payloads import Payloads
 from ..application.worker import Worker, WorkerOptions
+from ..errors import BelugaError
 from ..ports.log import TopicSpec
 from . import deployment as deployments
 from .connection import kafka, topics
@@ -41,11 +43,23 @@ log = logging.getLogger("beluga_stream")
 _APPEND_TIMEOUT_SECONDS = 60.0
 
 
-def faust_app(settings: Settings | None = None) -> faust.App:
-    """The app of this process. Loads the deployment at once, so that a broken one refuses to start."""
-    settings = settings or Settings.load()
+_app: faust.App | None = None
+"""This process's app: `faust -A beluga_stream` and the files in agents/ that add to it mean the same one."""
+
+
+def faust_app() -> faust.App:
+    """The app of this process, made at the first call.
+
+    Loads the deployment at once, so that its files can add agents of their own to the app, and a broken
+    one refuses to start. Raises `InvalidConfig` and `InvalidDeployment`.
+    """
+    global _app  # noqa: PLW0603 - one app for each process is what Faust's command line looks for
+    if _app is not None:
+        return _app
+    settings = Settings.load()
     configure_logs(settings)
     connection = kafka(settings)
+    settings.data.mkdir(parents=True, exist_ok=True)
     app = faust.App(
         f"{settings.prefix}-app",
         **connection.faust_settings(),
@@ -54,7 +68,18 @@ def faust_app(settings: Settings | None = None) -> faust.App:
         topic_disable_leader=True,
         web_enabled=False,
     )
-    return host(app, partial(_roles, settings, connection))
+    _app = app
+    deployed = deployments.load(settings.agents) if {"worker", "ingest"} & set(settings.role) else None
+    return host(app, partial(_roles, settings, connection, deployed))
+
+
+def app_or_exit() -> faust.App:
+    """`faust_app()` for a command line: what is wrong is one line and exit code 2, and no traceback."""
+    try:
+        return faust_app()
+    except BelugaError as error:
+        sys.stderr.write(f"beluga_stream does not start: {error}\n")
+        raise SystemExit(2) from None
 
 
 def engine_topics(settings: Settings, queues: Sequence[str]) -> list[TopicSpec]:
@@ -88,9 +113,10 @@ def changelog_topic(settings: Settings) -> str:
 
 
 @asynccontextmanager
-async def _roles(settings: Settings, connection: KafkaConnection) -> AsyncIterator[Sequence[RoleApp]]:
+async def _roles(
+    settings: Settings, connection: KafkaConnection, deployed: deployments.LoadedDeployment | None
+) -> AsyncIterator[Sequence[RoleApp]]:
     """Open what the roles need, yield their apps, close everything after them."""
-    deployed = deployments.load(settings.agents) if {"worker", "ingest"} & set(settings.role) else None
     names = topics(settings)
     async with AsyncExitStack() as stack:
         admin = await stack.enter_async_context(
