@@ -99,6 +99,7 @@ class Definition:
     finish: tuple[NodeName, ...]
     timeout_ms: int = 600_000
     durable: bool = False
+    kind: str = "graph"  # or "chain": by which name metrics and spans call it
     input_schema: Json = None
     output_schema: Json = None
     version: int = DEFINITION_VERSION

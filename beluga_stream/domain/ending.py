@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import TypeGuard
 
+from dataclasses import replace
+
 from .commands import (
     BroadcastCancel,
     CancelChild,
@@ -51,6 +53,14 @@ def cancel_run(draft: Draft, reason: str) -> None:
     """Stop everything and end as cancelled: nothing is dispatched after it, no compensation either."""
     stop_everything(draft)
     _end(draft, RunStatus.CANCELLED, failure=Failure("task_canceled", reason or "the run was cancelled"))
+
+
+def give_up(draft: Draft, failure: Failure) -> None:
+    """End a run whose state has grown past what a record may hold: without its values, and without compensation."""
+    stop_everything(draft)
+    draft.compensated = True  # so that no retry begins from values that are gone
+    draft.nodes = {key: replace(node, output=None) for key, node in draft.nodes.items()}
+    _end(draft, RunStatus.FAILED, failure=failure)
 
 
 def stop_everything(draft: Draft) -> None:

@@ -157,8 +157,11 @@ class Plan:
         if not self.definition.finish:
             raise self._invalid("it has no finish: call set_finish_point()")
         for edge in self.definition.edges:
-            for end in (edge.source, edge.target):
-                if (end not in self.nodes and end != INPUT) or edge.target == INPUT:
+            for end, is_known in (
+                (edge.source, edge.source in self.nodes or edge.source == INPUT),
+                (edge.target, edge.target in self.nodes),
+            ):
+                if not is_known:
                     raise self._invalid(
                         f"the edge {edge.source!r} -> {edge.target!r} names {end!r}, "
                         f"which is no node: add it or mend the name",

@@ -11,7 +11,7 @@ from typing import assert_never
 
 from .commands import DispatchNode, NotifyParent, PublishRun, RejectRun
 from .draft import Decision, Draft
-from .ending import cancel_run, fail_run
+from .ending import cancel_run, fail_run, give_up
 from .events import (
     CancelRequested,
     ChildFinished,
@@ -224,3 +224,14 @@ def pending_dispatches(state: RunState) -> Mapping[NodeKey, DispatchNode]:
         for key, node in state.nodes.items()
         if node.status is NodeStatus.READY
     }
+
+
+def overflow(plan: Plan, state: RunState, size_bytes: int, limit_bytes: int, at_ms: int) -> Decision:
+    """Fail a run whose encoded state is too large to be written."""
+    draft = Draft(plan, state, at_ms)
+    message = (
+        f"the run's state has grown to {size_bytes} bytes, above the limit of {limit_bytes}: "
+        f"let nodes return less, or map over fewer items at a time"
+    )
+    give_up(draft, Failure("resource_exhausted", message))
+    return draft.freeze()

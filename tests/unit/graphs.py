@@ -345,7 +345,7 @@ class Play:
                 del self.channels[channel]
 
     def signal(self, run: RunId, sent: str, value: object) -> None:
-        at = {"run": run, "key": run, "at_ms": self.clock}
+        at: dict[str, Any] = {"run": run, "key": run, "at_ms": self.clock}
         self.ask(SignalReceived(**at, signal=SIGNAL, id=sent, value=Inline(value)))
 
     def _start_child(self, of: Plan, state: RunState, key: NodeKey, child: RunId) -> None:

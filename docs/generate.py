@@ -1,0 +1,101 @@
+"""Writes the pages of docs/ that follow from the code. A test checks that they are current.
+
+python docs/generate.py
+"""
+
+# ruff: noqa: INP001 - a script beside the pages that it writes, and no package
+
+import sys
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+sys.path.insert(0, str(DOCS.parent))
+
+from beluga_stream.domain import transitions  # noqa: E402
+from beluga_stream.domain.state import NODE_ENDED, RUN_ENDED, NodeStatus, RunStatus  # noqa: E402
+
+GENERATED = "<!-- Written by docs/generate.py: change the code and run it again. -->"
+
+# What happens to a node by the graph around it and not by an event of its own: no rows of the table.
+_BY_THE_GRAPH = (
+    (NodeStatus.PENDING, NodeStatus.READY, "its edges allow it"),
+    (NodeStatus.PENDING, NodeStatus.WAITING, "its edges allow it"),
+    (NodeStatus.PENDING, NodeStatus.SUCCEEDED, "nothing to do or to wait for"),
+    (NodeStatus.PENDING, NodeStatus.SKIPPED, "its edges are dead"),
+    (NodeStatus.FAILED, NodeStatus.PENDING, "retry of the run"),
+    (NodeStatus.CANCELLED, NodeStatus.PENDING, "retry of the run"),
+)
+
+_RUN = (
+    ("[*]", RunStatus.RUNNING, "RunRequested"),
+    ("[*]", RunStatus.CANCELLED, "CancelRequested before it"),
+    (RunStatus.RUNNING, RunStatus.SUCCEEDED, "every node has ended"),
+    (RunStatus.RUNNING, RunStatus.COMPENSATING, "a node failed, or the deadline passed"),
+    (RunStatus.COMPENSATING, RunStatus.FAILED, "nothing is left to undo"),
+    (RunStatus.RUNNING, RunStatus.CANCELLED, "CancelRequested"),
+    (RunStatus.COMPENSATING, RunStatus.CANCELLED, "CancelRequested"),
+    (RunStatus.FAILED, RunStatus.RUNNING, "RetryRequested, when nothing was undone"),
+)
+
+
+def state_machine() -> str:
+    """docs/state-machine.md: the theory of operation, and both drawings."""
+    theory = (transitions.__doc__ or "").strip().splitlines()
+    arrows: dict[tuple[NodeStatus, NodeStatus], list[str]] = {}
+    for (status, event), transition in transitions.TABLE.items():
+        for after in transition.leads_to:
+            arrows.setdefault((status, after), []).append(event.__name__)
+    for status, after, why in _BY_THE_GRAPH:
+        arrows.setdefault((status, after), []).append(why)
+    node = [f"    [*] --> {NodeStatus.PENDING}"]
+    node += [f"    {status} --> {after}: {', '.join(names)}" for (status, after), names in arrows.items()]
+    node += [f"    {status} --> [*]" for status in NodeStatus if status in NODE_ENDED]
+    run = [f"    {status} --> {after}: {why}" for status, after, why in _RUN]
+    run += [f"    {status} --> [*]" for status in RunStatus if status in RUN_ENDED]
+    rows = [
+        f"| {status} | {event.__name__} | {', '.join(transition.leads_to)} |"
+        for (status, event), transition in transitions.TABLE.items()
+    ]
+    return "\n".join(
+        [
+            "# State machine",
+            "",
+            GENERATED,
+            "",
+            *(line for line in theory if not line.startswith("The drawing in")),
+            "",
+            "## A node",
+            "",
+            "```mermaid",
+            "stateDiagram-v2",
+            *node,
+            "```",
+            "",
+            "Every node that has begun and not ended becomes `cancelled` when its run fails or is cancelled,",
+            "or when a `first` or `n_of` join has enough without it; those arrows are left out.",
+            "",
+            "| from | event | to |",
+            "|---|---|---|",
+            *rows,
+            "",
+            "## A run",
+            "",
+            "```mermaid",
+            "stateDiagram-v2",
+            *run,
+            "```",
+            "",
+        ]
+    )
+
+
+PAGES = {"state-machine.md": state_machine}
+
+
+def main() -> None:
+    for name, page in PAGES.items():
+        (DOCS / name).write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

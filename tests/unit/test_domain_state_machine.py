@@ -1,0 +1,38 @@
+"""The page that shows the state machine says what the code does."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from beluga_stream.domain.state import NODE_ENDED, NodeStatus
+from beluga_stream.domain.transitions import TABLE
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_generate", DOCS / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_is_current(generate: ModuleType) -> None:
+    written = (DOCS / "state-machine.md").read_text(encoding="utf-8")
+    assert written == generate.state_machine(), "run: python docs/generate.py"
+
+
+def test_no_event_moves_a_node_that_has_ended_or_not_begun() -> None:
+    closed = {*NODE_ENDED, NodeStatus.PENDING}
+    assert not [status for status, _ in TABLE if status in closed]
+
+
+def test_every_status_is_reached(generate: ModuleType) -> None:
+    reached = {after for transition in TABLE.values() for after in transition.leads_to}
+    reached |= {after for _, after, _ in generate._BY_THE_GRAPH}
+    assert reached | {NodeStatus.CANCELLED} == set(NodeStatus)
