@@ -7,6 +7,7 @@ these repeats at most what readers and workers recognise as repeated.
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,11 +16,12 @@ from ..domain.events import ChildFinished, Failure, LeaseExpired, RunRequested, 
 from ..domain.ids import NodeKey, RunId
 from ..domain.payload import Inline
 from ..domain.plan import Plan
-from ..domain.reducer import reduce
-from ..domain.state import RunState, Timer
-from ..errors import BelugaError, InvalidInput, LogUnavailable, NotFound
+from ..domain.reducer import overflow, reduce
+from ..domain.state import RunState, RunStatus, Timer
+from ..errors import BelugaError, InvalidInput, LogUnavailable, NotFound, TopicMismatch
 from ..ports.clock import Clock
 from ..ports.log import Appender, Outgoing, Reader, Record, Tables
+from ..ports.telemetry import NoTelemetry, Telemetry
 from . import codec
 from .catalog import Catalog
 from .deadletters import dead_letter
@@ -31,6 +33,9 @@ from .topics import Topics
 
 PAGE_LIMIT_BYTES = 1024
 """A page's results above this go to the blob store: its parent holds one reference for each page."""
+
+_REFUSED = ""
+"""Under this, and no run, go the outputs of records that were refused."""
 
 log = logging.getLogger("beluga_stream.coordinator")
 
@@ -59,6 +64,7 @@ class Coordinator:
         catalog: Catalog,
         payloads: Payloads,
         clock: Clock,
+        telemetry: Telemetry = NoTelemetry(),
         options: CoordinatorOptions = CoordinatorOptions(),
     ) -> None:
         self.topics: tuple[str, ...] = (topics.run_requests, topics.run_events, topics.node_done)
@@ -69,6 +75,7 @@ class Coordinator:
         self._catalog = catalog
         self._payloads = payloads
         self._clock = clock
+        self._telemetry = telemetry
         self._options = options
         self._renderer = Renderer(topics)
         self._owned: dict[int, RunPartition] = {}
@@ -98,7 +105,7 @@ class Coordinator:
     async def handle(self, records: Sequence[Record]) -> None:
         """Apply a batch: decide, make durable, send, return."""
         now = self._clock.now_ms()
-        outputs: list[Outgoing] = []
+        outputs: dict[str, list[Outgoing]] = defaultdict(list)
         touched: dict[int, RunPartition] = {}
         for record in records:
             owned = self._owned.get(record.partition)
@@ -106,7 +113,7 @@ class Coordinator:
                 continue
             touched[owned.number] = owned
             try:
-                outputs.extend(await self._apply(owned, record, now))
+                await self._apply(owned, record, now, outputs)
             except LogUnavailable:
                 raise  # no fault of the record: it comes again, to a process that can read
             except BelugaError as error:
@@ -115,11 +122,11 @@ class Coordinator:
                     error,
                     extra={"action": "dead_letter", "topic": record.topic, "offset": record.offset},
                 )
-                outputs.append(dead_letter(self._names.dead_letters, record, error))
+                outputs[_REFUSED].append(dead_letter(self._names.dead_letters, record, error))
             owned.read[record.topic] = record.offset + 1
-        await asyncio.gather(*(self._write(owned, now) for owned in touched.values()))
+        await asyncio.gather(*(self._write(owned, now, outputs) for owned in touched.values()))
         if outputs:
-            await self._appender.append(outputs)
+            await self._appender.append([record for records in outputs.values() for record in records])
 
     async def tend(self) -> None:
         """Fire deadlines and expire leases, for as long as the role lives."""
@@ -161,6 +168,7 @@ class Coordinator:
         committed = await self._tables.committed(number)
         owned = RunPartition(number, table)
         for topic in self.topics:
+            await self._check_not_recreated(topic, number, committed.get(topic, 0))
             # What retention has removed counts as read, or no deadline would ever fire.
             begin = (await self._reader.beginning(topic))[number]
             owned.read[topic] = max(begin, committed.get(topic, 0))
@@ -184,16 +192,38 @@ class Coordinator:
             extra={"action": "acquire", "partition": number, "active": owned.active, "resent": runs},
         )
 
-    async def _apply(self, owned: RunPartition, record: Record, now: int) -> list[Outgoing]:
+    async def _check_not_recreated(self, topic: str, number: int, committed: int) -> None:
+        """Raises `TopicMismatch` when the group has read further than the topic goes: it is another topic now."""
+        end = (await self._reader.end(topic))[number]
+        if committed > end:
+            raise TopicMismatch(
+                f"topic {topic} was deleted and created again: partition {number} ends at {end}, and the "
+                f"coordinators have read it up to {committed}. Its runs and the changelog belong to the old one: "
+                f"choose another BELUGA_PREFIX, or delete the engine's topics and consumer groups together",
+                topic=topic,
+                partition=number,
+            )
+
+    async def _apply(
+        self, owned: RunPartition, record: Record, now: int, outputs: dict[str, list[Outgoing]]
+    ) -> None:
+        """Decide about one record; what it leads to is added to `outputs` under its run."""
         event = codec.incoming.decode(record.value)
+        if record.key != event.key.encode():
+            raise InvalidInput(
+                f"a {event.type} of run {event.run} has another record key than its member `key` says: "
+                f"key each record by the run's id",
+                run=event.run,
+            )
         if isinstance(event, Heartbeat):
             owned.beat(event.run, event.node, event.attempt, now)
-            return []
+            return
         state = owned.state(event.run)
         if state is None and isinstance(event, RunRequested):
             plan, refusal = await self._admit(event, now)
             if refusal is not None:
-                return refusal
+                outputs[event.run].extend(refusal)
+                return
         else:
             plan = None if state is None or state.definition is None else await self._plan(state)
         decision = reduce(plan, state, event)
@@ -204,9 +234,21 @@ class Coordinator:
         if decision.state.ended and (state is None or not state.ended):
             decision = await self._with_stored_output(decision)
         owned.apply(record, state, decision, now)
-        if not decision.commands:
-            return []
-        return self._renderer.render(plan, decision.state, decision.commands, now)
+        self._count(plan, state, decision.state)
+        if decision.commands:
+            outputs[event.run].extend(self._renderer.render(plan, decision.state, decision.commands, now))
+
+    def _count(self, plan: Plan | None, before: RunState | None, state: RunState) -> None:
+        if plan is None or state.page is not None or (before is not None and before.ended == state.ended):
+            return
+        kind, name = plan.definition.kind, state.graph
+        if before is None or not state.ended:
+            self._telemetry.run_started(kind, name, len(plan.nodes))
+        if state.ended:
+            seconds = ((state.ended_ms or state.started_ms) - state.started_ms) / 1000
+            self._telemetry.run_ended(
+                kind, name, success=state.status is RunStatus.SUCCEEDED, seconds=seconds
+            )
 
     async def _admit(self, event: RunRequested, now: int) -> tuple[Plan | None, list[Outgoing] | None]:
         """The definition of a new run, or the answer that refuses it."""
@@ -271,12 +313,37 @@ class Coordinator:
         stored = await self._payloads.store(str(state.run), state.output.value, limit_bytes=limit)
         return decision._replace(state=replace(state, output=stored))
 
-    async def _write(self, owned: RunPartition, now: int) -> None:
+    async def _write(self, owned: RunPartition, now: int, outputs: dict[str, list[Outgoing]]) -> None:
         expired = owned.expired(now, self._options.dedup_window_ms, self._options.dedup_most)
         changes = owned.changes(expired)
+        too_large = [
+            (run, len(value))
+            for run, value in changes
+            if value is not None and len(value) > self._options.state_limit_bytes
+        ]
+        if too_large:
+            for run, size in too_large:
+                outputs[run] = await self._give_up(owned, RunId(run), size, now)
+            changes = owned.changes(expired)
         if changes:
             await owned.table.commit(changes)
         owned.settled()
+
+    async def _give_up(self, owned: RunPartition, run: RunId, size: int, now: int) -> list[Outgoing]:
+        """Fail a run whose state no longer fits a record; nothing of its batch is sent but that."""
+        state = owned.state(run)
+        assert state is not None, "the run is in the batch under way"
+        plan = await self._plan(state)
+        decision = overflow(plan, state, size, self._options.state_limit_bytes, now)
+        owned.overrule(decision)
+        log.warning(
+            "failed run %s: its state grew to %d bytes",
+            run,
+            size,
+            extra={"action": "state_overflow", "run": run, "graph": state.graph, "bytes": size},
+        )
+        self._count(plan, state, decision.state)
+        return self._renderer.render(plan, decision.state, decision.commands, now)
 
     def _fired(self, number: int, what: Timer | tuple[RunId, NodeKey, Lease], now: int) -> Outgoing:
         if isinstance(what, Timer):

@@ -103,6 +103,19 @@ class RunPartition:
             if isinstance(command, PublishNode):
                 self._lease(state, command.node, now_ms)
 
+    def overrule(self, decision: Decision) -> None:
+        """Put a decision in the place of all that the batch decided about its run."""
+        state = decision.state
+        changed = self._changed[state.run]
+        before, changed.state = changed.state, state
+        changed.intents = list(decision.commands)
+        self._states[state.run] = state
+        for key in tuple(self.leases):
+            if key[0] == state.run:
+                del self.leases[key]
+        if before.ended != state.ended:
+            self._count(before, state)
+
     def beat(self, run: RunId, node: NodeKey, attempt: int, now_ms: int) -> None:
         """A worker says that it still holds the attempt."""
         lease = self.leases.get((run, node))

@@ -148,7 +148,9 @@ def _modules(agents: str) -> list[ModuleType]:
         raise _broken(agents, error) from error
     names = [agents]
     for place in getattr(package, "__path__", []):
-        names += [f"{agents}.{path.stem}" for path in sorted(Path(place).glob("*.py")) if path.stem != "__init__"]
+        names += [
+            f"{agents}.{path.stem}" for path in sorted(Path(place).glob("*.py")) if path.stem != "__init__"
+        ]
     return [_imported(name) for name in names]
 
 
@@ -181,7 +183,9 @@ def _broken(name: str, error: Exception) -> InvalidDeployment:
     """Names the user's file and line, and not the loader's."""
     if isinstance(error, SyntaxError):
         place = f"{error.filename}, line {error.lineno}"
-        return InvalidDeployment(f"{place}: syntax error: {error.msg}", file=error.filename, line=error.lineno)
+        return InvalidDeployment(
+            f"{place}: syntax error: {error.msg}", file=error.filename, line=error.lineno
+        )
     frames = [
         frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename
     ]

@@ -24,6 +24,7 @@ from ..adapters.kafka.reader import KafkaReader
 from ..adapters.kafka.store import MemoryStore, RocksStore
 from ..adapters.kafka.table import KafkaTables, TableOptions
 from ..adapters.memory.clock import SystemClock
+from ..adapters.otel.telemetry import OtelTelemetry
 from ..api.resource import open_resource
 from ..application.catalog import Catalog, publish
 from ..application.coordinator import Coordinator, CoordinatorOptions
@@ -132,9 +133,7 @@ async def _roles(
         apps: list[RoleApp] = []
 
         async def appender() -> KafkaAppender:
-            return await stack.enter_async_context(
-                KafkaAppender(connection, timeout=_APPEND_TIMEOUT_SECONDS)
-            )
+            return await stack.enter_async_context(KafkaAppender(connection, timeout=_APPEND_TIMEOUT_SECONDS))
 
         make = partial(
             role_app,
@@ -158,6 +157,7 @@ async def _roles(
                 catalog=Catalog(reader, names),
                 payloads=payloads,
                 clock=clock,
+                telemetry=OtelTelemetry(),
                 options=CoordinatorOptions(
                     lease_ms=int(settings.lease_seconds * 1000),
                     dedup_window_ms=int(settings.dedup_window_hours * 3_600_000),

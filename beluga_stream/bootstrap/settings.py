@@ -19,7 +19,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="BELUGA_", extra="ignore", frozen=True)
 
-    broker: str = Field("127.0.0.1:9092", description="Kafka bootstrap servers, `host:port`, comma-separated.")
+    broker: str = Field(
+        "127.0.0.1:9092", description="Kafka bootstrap servers, `host:port`, comma-separated."
+    )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="How to talk to Kafka."
     )
@@ -32,7 +34,10 @@ class Settings(BaseSettings):
     tls_cert: Path | None = Field(None, description="Client certificate (PEM) for mutual TLS.")
     tls_key: Path | None = Field(None, description="Key (PEM) of the client certificate.")
     broker_patience_seconds: float = Field(
-        30.0, ge=0, le=3600, description="How long to wait for a broker that does not answer at start (seconds)."
+        30.0,
+        ge=0,
+        le=3600,
+        description="How long to wait for a broker that does not answer at start (seconds).",
     )
 
     role: Annotated[tuple[RoleName, ...], NoDecode] = Field(
@@ -56,44 +61,62 @@ class Settings(BaseSettings):
         4, ge=1, le=512, description="Partitions of every topic that is keyed by run; fixed once created."
     )
     replication: int = Field(1, ge=1, le=9, description="Replicas of the engine's topics.")
-    retention_hours: float = Field(168, gt=0, description="How long the engine's topics keep records (hours).")
+    retention_hours: float = Field(
+        168, gt=0, description="How long the engine's topics keep records (hours)."
+    )
 
     store: Literal["memory", "rocksdb"] = Field(
         "memory", description="Where a coordinator keeps the table of its partitions."
     )
-    data: Path = Field(Path(".beluga/data"), description="Folder for RocksDB; wiped whenever a partition is taken over.")
+    data: Path = Field(
+        Path(".beluga/data"), description="Folder for RocksDB; wiped whenever a partition is taken over."
+    )
     blobs: str = Field(
         ".beluga/blobs",
         description="Where values above 64 KiB go: a folder or an fsspec URL, the same for all processes.",
     )
     dedup_window_hours: float = Field(
-        24, gt=0, description="How long a finished run is remembered, so that a repeated start is recognised (hours)."
+        24,
+        gt=0,
+        description="How long a finished run is remembered, so that a repeated start is recognised (hours).",
     )
     dedup_most: int = Field(
         100_000, ge=0, description="Most finished runs remembered in each partition; the oldest go first."
     )
 
     queues: Annotated[tuple[str, ...] | None, NoDecode] = Field(
-        None, description="The queues this worker serves, comma-separated; by default all of the deployed graphs."
+        None,
+        description="The queues this worker serves, comma-separated; by default all of the deployed graphs.",
     )
-    worker_slots: int = Field(256, ge=1, le=100_000, description="Most handlers that run at once in a worker.")
+    worker_slots: int = Field(
+        256, ge=1, le=100_000, description="Most handlers that run at once in a worker."
+    )
     worker_threads: int = Field(16, ge=1, le=1_000, description="Threads for handlers that are not async.")
     lease_after_seconds: float = Field(
-        2.0, gt=0, description="A node that runs longer than this is held by a lease instead of its partition (seconds)."
+        2.0,
+        gt=0,
+        description="A node that runs longer than this is held by a lease instead of its partition (seconds).",
     )
     heartbeat_seconds: float = Field(5.0, gt=0, description="How often a worker renews its leases (seconds).")
     lease_seconds: float = Field(
-        20.0, gt=0, description="A lease that was not renewed for this long is lost: the node runs again (seconds)."
+        20.0,
+        gt=0,
+        description="A lease that was not renewed for this long is lost: the node runs again (seconds).",
     )
     shutdown_grace_seconds: float = Field(
         10.0, ge=0, description="How long a worker that is told to stop lets running nodes finish (seconds)."
     )
     session_timeout_seconds: float = Field(
-        10.0, ge=6, le=300, description="A process that is silent for this long loses its partitions (seconds)."
+        10.0,
+        ge=6,
+        le=300,
+        description="A process that is silent for this long loses its partitions (seconds).",
     )
 
     log_format: Literal["text", "json"] = Field("text", description="How log lines look.")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least level that is logged.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="The least level that is logged."
+    )
 
     @field_validator("role", "queues", mode="before")
     @classmethod
