@@ -1,13 +1,15 @@
 """Which nodes can be skipped, and whether a parameter or a finish may then be left without its value.
 
 Every combination of branches (and of failures that do not fail the run) is a *world*; each is
-played through the graph by the rules of `domain.flow`. A graph with more than `MOST_WORLDS` of them is
-judged leniently: what was not played is taken to be well.
+played through the graph by the rules of `domain.flow`. Of more than `MOST_WORLDS` a sample is played,
+always the same one; what was not played is taken to be well.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, combinations, islice, product
+from itertools import chain, combinations, product
+from math import prod
+from random import Random
 from typing import Any, get_origin
 
 from ..domain.definition import Edge, EdgeMode, Join, Node
@@ -17,7 +19,9 @@ from ..errors import InvalidGraph
 from .condition import Condition
 from .fit import members
 
-MOST_WORLDS = 1024
+MOST_WORLDS = 256
+_FEWEST_WORLDS = 32
+_MOST_STEPS = 50_000  # nodes played, over all worlds: a large graph is not to take seconds to check
 _MOST_FREE = 4
 
 World = Mapping[NodeName, frozenset[int] | None]
@@ -54,9 +58,19 @@ def check_liveness(
     }
     for name in plan.forgiving:
         choices[name].append(None)
-    for picked in islice(product(*choices.values()), MOST_WORLDS):
-        world = dict(zip(choices, picked, strict=True))
+    most = max(_FEWEST_WORLDS, min(MOST_WORLDS, _MOST_STEPS // len(plan.order)))
+    for world in _worlds(choices, most):
         _check_world(_Played(plan, world), conditions, required)
+
+
+def _worlds(choices: Mapping[NodeName, Sequence[frozenset[int] | None]], most: int) -> Iterator[World]:
+    if prod(map(len, choices.values())) <= most:
+        for picked in product(*choices.values()):
+            yield dict(zip(choices, picked, strict=True))
+        return
+    sample = Random(0)  # noqa: S311 - the same worlds for the same graph
+    for _ in range(most):
+        yield {name: sample.choice(options) for name, options in choices.items()}
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ node of one line is put in between, named `<source>_gate`, which hands the value
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from ..domain.definition import EdgeMode, NodeKind
@@ -34,7 +35,7 @@ class Wire:
     condition: Condition | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Wiring:
     """A graph with every wire drawn. `gates` names the steps that were put in between."""
 
@@ -44,8 +45,15 @@ class Wiring:
     wires: Sequence[Wire]
     gates: frozenset[str]
 
-    def into(self, name: str) -> list[Wire]:
-        return [wire for wire in self.wires if wire.target == name]
+    def into(self, name: str) -> Sequence[Wire]:
+        return self._incoming[name]
+
+    @cached_property
+    def _incoming(self) -> Mapping[str, Sequence[Wire]]:
+        found: dict[str, list[Wire]] = {name: [] for name in self.steps}
+        for one in self.wires:
+            found[one.target].append(one)
+        return found
 
 
 def wire(blueprint: Blueprint) -> Wiring:

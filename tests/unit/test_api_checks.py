@@ -233,6 +233,16 @@ def resume_of_plain(g: G) -> None:
     g.set_finish_point(g.add_node(split, g.input, resume=True))
 
 
+def dead_edge_among_many(g: G) -> None:
+    words = g.add_node(split, g.input)
+    number = g.add_node(count, words.when(is_long))
+    told = g.add_node(both, words, number)
+    for index in range(20):
+        lines = g.add_node("".join, words.when(lambda given, most=index: len(given) > most), name=f"n{index}")
+        g.add_node("".join, lines.when(bool), name=f"m{index}")
+    g.set_finish_point(told)
+
+
 def no_handler(g: G) -> None:
     g.add_node("split", 7)
 
@@ -326,6 +336,7 @@ CASES: list[tuple[Callable[[G], None], str | None, str]] = [
     (too_many, "count", "too many inputs"),
     (dead_edge, "both", "'number' .* without a value, when no condition of 'split' holds: give it a default"),
     (dead_by_failure, "both", "'number' .* without a value, when 'count' fails"),
+    (dead_edge_among_many, "both", "'number' .* without a value, when"),
     (dead_finish, "count", r"may not be reached, when no condition of 'split' holds: add an otherwise\(\)"),
     (not_exhaustive, "first_of_short", "may not be reached, when no condition of 'kind_of' holds"),
     (value_into_stream, "read", "pass ref.stream"),
