@@ -1,0 +1,256 @@
+"""The verdict on a round: ledger and log against what must hold, whatever was killed."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from beluga_stream.adapters.files.blobs import FileBlobs
+from beluga_stream.application.payloads import Payloads
+from beluga_stream.domain.ids import NodeKey, RunId, child_run_id
+from beluga_stream.domain.payload import Payload
+from tests.chaos.ledger import Line
+from tests.chaos.observer import Accepted, Observer, Told
+from tests.chaos.wiring import CHILDREN, EITHER, FINISH, INPUT, WIRING
+
+_PAYLOAD: TypeAdapter[Any] = TypeAdapter(Payload)
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A run that somebody asked for, and with what."""
+
+    run: str
+    graph: str
+    input: str
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What was found. Nothing in `faults` means that all of it holds."""
+
+    runs: int = 0
+    executions: int = 0
+    executed_again: int = 0
+    """Attempts that began more than once, in the ledger."""
+    sent_again: int = 0
+    """Dispatches, outcomes and statuses that the log holds more than once."""
+    lost: int = 0
+    stuck: int = 0
+    applied_twice: int = 0
+    wrong_inputs: int = 0
+    gaps: int = 0
+    faults: list[str] = field(default_factory=list)
+
+    @property
+    def redeliveries(self) -> int:
+        return self.executed_again + self.sent_again
+
+
+class Judge:
+    """Judges the runs of one round."""
+
+    def __init__(self, observer: Observer, lines: Iterable[Line], started: Iterable[Started], blobs: Path) -> None:
+        self._observer = observer
+        self._payloads = Payloads(FileBlobs(str(blobs)))
+        self._verdict = Verdict()
+        self._started = list(started)
+        self._runs = {start.run: start for start in self._started} | dict(self._children())
+        self._lines: dict[str, list[Line]] = defaultdict(list)
+        for line in lines:
+            if line.run in self._runs:
+                self._lines[line.run].append(line)
+        self._pages: dict[str, list[str]] = defaultdict(list)
+        for run in observer.runs:
+            root, page, _ = run.partition(".")
+            if page:
+                self._pages[root].append(run)
+        self._outputs: dict[str, dict[str, Any]] = {}
+        """Run -> node -> the value that was accepted."""
+
+    async def judge(self) -> Verdict:
+        verdict = self._verdict
+        verdict.runs = len(self._started)
+        for run in self._runs:
+            self._judge_end(run)
+            self._outputs[run] = await self._accepted_outputs(run)
+        for run in self._runs:
+            await self._judge_output(run)
+            self._judge_executions(run)
+            await self._judge_chunks(run)
+        self._count_repeats()
+        verdict.faults += [f"rejected: {told}" for told in self._observer.rejected]
+        verdict.faults += [f"dead letter: {told}" for told in self._observer.dead_letters]
+        if verdict.redeliveries == 0:
+            verdict.faults.append("nothing was delivered again, so this round shows nothing")
+        return verdict
+
+    def _children(self) -> Iterator[tuple[str, Started]]:
+        for start in self._started:
+            if start.graph in CHILDREN:
+                node, graph, _ = CHILDREN[start.graph]
+                child = child_run_id(RunId(start.run), NodeKey(node))
+                yield str(child), Started(str(child), graph, start.run)
+
+    def _told(self, run: str) -> list[Told]:
+        """What was told of a run and of the pages of its map."""
+        found = self._observer.runs
+        return [found[name] for name in (run, *self._pages[run]) if name in found]
+
+    def _judge_end(self, run: str) -> None:
+        told = self._observer.runs.get(run)
+        start = self._runs[run]
+        if told is None or not told.statuses:
+            self._verdict.lost += 1
+            self._fault(run, "was lost: no reader was ever told of it")
+            return
+        if not told.ends:
+            self._verdict.stuck += 1
+            newest = {status[0]: status for _, status in sorted(told.statuses.items())}
+            self._fault(run, f"({start.graph}) is stuck: {list(newest.values())}")
+        elif len(told.ends) > 1:
+            self._verdict.applied_twice += 1
+            self._fault(run, f"ended {len(told.ends)} times: {told.ends}")
+        elif told.ends[0][1] != "succeeded":
+            self._fault(run, f"({start.graph}) ended as {told.ends[0][1]}: {told.ends[0][3]}")
+        for part in self._told(run):
+            for contradiction in part.contradictions:
+                self._verdict.applied_twice += 1
+                self._fault(run, contradiction)
+
+    async def _accepted_outputs(self, run: str) -> dict[str, Any]:
+        outputs: dict[str, Any] = {}
+        for told in self._told(run):
+            is_page = told is not self._observer.runs.get(run)
+            for node, accepted in told.accepted.items():
+                if len(accepted) > 1:
+                    self._verdict.applied_twice += 1
+                    self._fault(run, f"node {node} succeeded {len(accepted)} times: {accepted}")
+                if not is_page or "[" in node:
+                    outputs[node] = await self._value(accepted[0].output)
+        return outputs
+
+    async def _value(self, payload: Any) -> Any:
+        return None if payload is None else await self._payloads.load(_PAYLOAD.validate_python(payload))
+
+    async def _judge_output(self, run: str) -> None:
+        told = self._observer.runs.get(run)
+        if told is None or len(told.ends) != 1 or told.ends[0][1] != "succeeded":
+            return
+        output = await self._value(told.ends[0][2])
+        accepted = self._outputs[run].get(FINISH[self._runs[run].graph])
+        if output is None or output != accepted:
+            self._wrong(run, f"its output is {output!r}, and its last node's {accepted!r}")
+
+    def _judge_executions(self, run: str) -> None:
+        """Every execution, the superseded ones too, was given what was accepted; every acceptance is an execution's."""
+        ends: dict[str, Line] = {}
+        attempts: Counter[tuple[str, int]] = Counter()
+        for line in self._lines[run]:
+            if line.kind == "end":
+                ends[line.incarnation] = line
+                continue
+            self._verdict.executions += 1
+            attempts[line.node, line.attempt] += 1
+            for parameter, value in line.inputs.items():
+                for fault in self._input_faults(run, line, parameter, value):
+                    self._wrong(run, fault)
+        self._verdict.executed_again += sum(count - 1 for count in attempts.values())
+        for told in self._told(run):
+            for node, accepted in told.accepted.items():
+                if _has_handler(self._runs[run].graph, node):
+                    self._judge_accepted(run, node, accepted[0], ends)
+
+    def _judge_accepted(self, run: str, node: str, accepted: Accepted, ends: Mapping[str, Line]) -> None:
+        if accepted.output is None:
+            # Sent again after a crash, when the run no longer needs it: a map has its items' outputs in one list.
+            return
+        line = ends.get(accepted.incarnation or "")
+        value = self._outputs[run].get(node)
+        if line is None or line.node != node or line.output != value:
+            self._wrong(run, f"{node}: {value!r} was accepted from {accepted.incarnation}, whose end is {line}")
+
+    def _input_faults(self, run: str, line: Line, parameter: str, value: Any) -> Iterator[str]:
+        start = self._runs[run]
+        name, index = _split(line.node)
+        source = WIRING[start.graph][name][parameter]
+        outputs = self._outputs[run]
+        if "#" in line.node and index > 1:
+            source, wanted = f"{name}#{index - 1}", outputs.get(f"{name}#{index - 1}")
+            if wanted is None:
+                # A pass whose output was told without it, after a crash: its execution must have given it.
+                given = [past.output for past in self._lines[run] if past.node == source]
+                wanted = value if value in given else None
+        elif source == INPUT:
+            wanted = self._input_of(start)
+        elif source in EITHER:
+            wanted = next((outputs[name] for name in EITHER[source] if name in outputs), None)
+        else:
+            wanted = outputs.get(source)
+        if "[" in line.node and isinstance(wanted, list):
+            wanted = wanted[index]
+        if wanted is None or value != wanted:
+            yield f"{line.node} was given {value!r} as {parameter}, and {source} gave {wanted!r}"
+
+    def _input_of(self, start: Started) -> Any:
+        parent = self._runs.get(start.input)
+        if parent is None:
+            return start.input
+        return self._outputs[parent.run].get(CHILDREN[parent.graph][2])
+
+    async def _judge_chunks(self, run: str) -> None:
+        """The winner's chunks are all in the log, in order, none missing, and are its output."""
+        for told in self._told(run):
+            for node, accepted in told.accepted.items():
+                if accepted[0].chunks is None:
+                    continue
+                found: dict[int, Any] = {}
+                for seq, value in told.chunks.get((node, accepted[0].incarnation or ""), ()):
+                    if seq > len(found):
+                        self._gap(run, f"{node}: chunk {seq} came after {len(found)} chunks")
+                    found.setdefault(seq, value)
+                values = [await self._value(found[seq]) for seq in sorted(found)]
+                if len(found) != accepted[0].chunks or values != self._outputs[run].get(node):
+                    self._gap(run, f"{node}: {accepted[0].chunks} chunks won, and the log has {values}")
+
+    def _count_repeats(self) -> None:
+        observer = self._observer
+
+        def mine(run: str) -> bool:
+            return run.partition(".")[0] in self._runs
+
+        again = sum(count - 1 for (run, *_), count in observer.dispatches.items() if mine(run))
+        again += sum(count - 1 for (run, *_), count in observer.outcomes.items() if mine(run))
+        again += sum(count for run, count in observer.repeated_statuses.items() if mine(run))
+        self._verdict.sent_again = again
+
+    def _wrong(self, run: str, what: str) -> None:
+        self._verdict.wrong_inputs += 1
+        self._fault(run, what)
+
+    def _gap(self, run: str, what: str) -> None:
+        self._verdict.gaps += 1
+        self._fault(run, what)
+
+    def _fault(self, run: str, what: str) -> None:
+        self._verdict.faults.append(f"run {run} {what}")
+
+
+def _split(key: str) -> tuple[str, int]:
+    """Name and index of a map item, name and number of a loop pass."""
+    for mark in "[#":
+        name, found, index = key.partition(mark)
+        if found:
+            return name, int(index.rstrip("]"))
+    return key, 0
+
+
+def _has_handler(graph: str, node: str) -> bool:
+    """Items and passes have one, their map or loop has not; nor has a subgraph's or a select's node."""
+    name = node.partition("[")[0].partition("#")[0]
+    if ":" in node or name not in WIRING[graph]:
+        return False
+    return name not in ("each", "turn") or name != node
