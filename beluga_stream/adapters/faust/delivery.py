@@ -172,6 +172,25 @@ class RoleConsumer(driver_module.Consumer):
         queue.put_nowait(event)
         return True
 
+    async def perform_seek(self) -> None:
+        """Go to what the group has committed, and to the beginning where it has committed nothing.
+
+        Stock Faust stays where it is in the second case, and so loses what a fetch has brought and a
+        rebalance made it drop.
+        """
+        consumer = self._thread._ensure_consumer()
+        targets = list(consumer.assignment())
+        async with asyncio.timeout(self.app.conf.broker_request_timeout):
+            offsets = await asyncio.gather(*(consumer.committed(target) for target in targets))
+        fresh = []
+        for target, offset in zip(targets, offsets, strict=True):
+            if offset is None:
+                fresh.append(target)
+            else:
+                consumer.seek(target, offset)
+        if fresh:
+            await consumer.seek_to_beginning(*fresh)
+
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Let the role give up first, and commit while the old assignment still allows it.
 

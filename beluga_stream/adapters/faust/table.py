@@ -1,6 +1,6 @@
 """The table of runs as Faust sees it: a mapping to read, whose writes go through the role's commits."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
 from typing import Any, NoReturn
 
 import faust
@@ -40,6 +40,15 @@ class RunStore(Store):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+    def keys(self) -> KeysView[str]:
+        return KeysView(self)
+
+    def values(self) -> ValuesView[bytes]:
+        return ValuesView(self)
+
+    def items(self) -> ItemsView[str, bytes]:
+        return ItemsView(self)
 
     def __setitem__(self, key: str, value: bytes) -> NoReturn:
         raise InvalidState(_READ_ONLY)
