@@ -1,0 +1,317 @@
+"""One graph for each meaning that every shell must agree on. Also a deployment: BELUGA_AGENTS=tests.conformance.graphs."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from beluga_stream import START, Graph, Outcome, Retry, Signal, Stream, Topic, chain, context, node
+
+
+class Doc(BaseModel):
+    text: str
+
+
+@dataclass
+class Short:
+    text: str
+
+
+@dataclass
+class Long:
+    lines: list[str]
+
+
+class Decision(BaseModel):
+    ok: bool
+
+
+async def split(doc: Doc) -> list[str]:
+    return doc.text.split()
+
+
+async def count(words: list[str]) -> int:
+    return len(words)
+
+
+def upper(word: str) -> str:  # in a thread
+    return word.upper()
+
+
+async def join(words: list[str]) -> str:
+    return " ".join(words)
+
+
+async def pair(number: int, text: str) -> str:
+    return f"{number}:{text}"
+
+
+async def letters(words: list[str]) -> AsyncIterator[str]:
+    for word in words:
+        yield word[0]
+
+
+def numbers(upto: int) -> Iterator[int]:  # in a thread
+    yield from range(upto)
+
+
+async def narrate(chunks: Stream[str]) -> AsyncIterator[str]:
+    async for chunk in chunks:
+        yield f"<{chunk}>"
+
+
+async def triage(doc: Doc) -> Short | Long:
+    lines = doc.text.splitlines()
+    return Short(text=doc.text) if len(lines) < 2 else Long(lines=lines)
+
+
+async def brief(short: Short) -> str:
+    return f"brief {short.text}"
+
+
+async def deep(long: Long) -> str:
+    return f"deep {len(long.lines)}"
+
+
+async def increment(number: int) -> int:
+    return number + 1
+
+
+async def double(number: int) -> int:
+    return number * 2
+
+
+async def spread(number: int) -> list[int]:
+    return list(range(number))
+
+
+async def total(numbers: list[int]) -> int:
+    return sum(numbers)
+
+
+@node(retry=Retry(3, first=0.01))
+async def flaky(number: int) -> int:
+    if context().attempt < 3:
+        raise ConnectionError("not yet")
+    return number
+
+
+@node(retry=Retry(1))
+async def broken(number: int) -> int:
+    raise ValueError(f"never {number}")
+
+
+async def instead(number: int) -> int:
+    return -number
+
+
+async def told(outcomes: list[Outcome[int]]) -> list[str]:
+    return [f"{outcome.status} {outcome.value} {outcome.code}" for outcome in outcomes]
+
+
+async def maybe(left: int | None, right: int | None) -> str:
+    return f"{left} {right}"
+
+
+async def slow(number: int) -> int:
+    await asyncio.sleep(30)
+    return number
+
+
+@node(retry=Retry(1), timeout=0.05)
+async def late(number: int) -> int:
+    await asyncio.sleep(30)
+    return number
+
+
+@node(retry=Retry(1))
+def wrong(number: int) -> int:
+    return "no number"  # type: ignore[return-value]  # what a node returns is checked when it runs
+
+
+async def large(number: int) -> str:
+    return "x" * number
+
+
+async def size(text: str) -> int:
+    return len(text)
+
+
+async def decided(number: int, decision: Decision) -> str:
+    return f"{number} {decision.ok}"
+
+
+def pause(number: int) -> int:
+    time.sleep(0.01)
+    return number
+
+
+UNDONE: list[int] = []
+
+
+async def undo(number: int, output: int) -> None:
+    UNDONE.append(output)
+
+
+approval = Signal("approval", Decision)
+
+words = chain(split, count, name="words")
+
+diamond = Graph[Doc, str]("diamond")
+_parts = diamond.add_node(split, diamond.input)
+diamond.set_finish_point(
+    diamond.add_node(pair, diamond.add_node(count, _parts), diamond.add_node(join, _parts))
+)
+
+shouts = Graph[Doc, str]("shouts")
+shouts.set_finish_point(
+    shouts.add_node(join, shouts.add_map(upper, shouts.add_node(split, shouts.input), max_parallel=2))
+)
+shouts.trigger(Topic("conformance.docs", Doc))
+
+pages = Graph[int, int]("pages")
+pages.set_finish_point(pages.add_node(total, pages.add_map(double, pages.add_node(spread, pages.input))))
+
+streams = Graph[Doc, list[str]]("streams")
+_letters = streams.add_node(letters, streams.add_node(split, streams.input))
+streams.set_finish_point(streams.add_node(narrate, _letters.stream))
+
+threads = Graph[int, int]("threads")
+threads.set_finish_point(
+    threads.add_node(total, threads.add_node(numbers, threads.add_node(pause, threads.input)))
+)
+
+desk = Graph[Doc, str]("desk")
+_kind = desk.add_node(triage, desk.input)
+desk.set_finish_point(
+    desk.first(desk.add_node(brief, _kind.case(Short)), desk.add_node(deep, _kind.case(Long)))
+)
+
+either = Graph[int, str]("either")
+_number = either.add_node(increment, either.input)
+_big = either.add_node(double, _number.when(lambda number: number > 10))
+_small = either.add_node(increment, _number.otherwise(), name="small")
+either.set_finish_point(either.add_node(maybe, _big, _small))
+
+race = Graph[int, int]("race")
+race.set_finish_point(race.first(race.add_node(slow, race.input), race.add_node(increment, race.input)))
+
+two = Graph[int, list[int]]("two")
+two.set_finish_point(
+    two.n_of(
+        2, two.add_node(increment, two.input), two.add_node(double, two.input), two.add_node(slow, two.input)
+    )
+)
+
+outcomes = Graph[int, list[str]]("outcomes")
+outcomes.set_finish_point(
+    outcomes.add_node(
+        told,
+        outcomes.all_done(
+            outcomes.add_node(broken, outcomes.input), outcomes.add_node(double, outcomes.input)
+        ),
+    )
+)
+
+retried = Graph[int, int]("retried")
+retried.set_finish_point(retried.add_node(flaky, retried.input))
+
+fallen = Graph[int, int]("fallen")
+fallen.set_finish_point(fallen.add_node(broken, fallen.input, fallback=instead))
+
+loop = Graph[int, int]("loop")
+loop.set_finish_point(loop.add_loop(double, loop.input, until=lambda number: number > 100, max_passes=20))
+
+endless = Graph[int, int]("endless")
+endless.set_finish_point(endless.add_loop(increment, endless.input, until=lambda _: False, max_passes=3))
+
+inner = Graph[int, int]("inner")
+inner.set_finish_point(inner.add_node(double, inner.add_node(increment, inner.input)))
+
+outer = Graph[int, int]("outer")
+outer.set_finish_point(outer.add_node(increment, outer.add_node(inner, outer.input), name="after"))
+
+nested = Graph[int, list[int]]("nested")
+nested.set_finish_point(nested.add_map(inner, nested.add_node(spread, nested.input), max_parallel=3))
+
+rest = Graph[int, int]("rest")
+rest.set_finish_point(rest.add_node(increment, rest.input, after=rest.sleep(0.05)))
+
+ask = Graph[int, str]("ask")
+ask.set_finish_point(
+    ask.add_node(decided, ask.input, ask.wait(approval, after=ask.add_node(increment, ask.input), timeout=30))
+)
+
+blobs = Graph[int, int]("blobs")
+blobs.set_finish_point(blobs.add_node(size, blobs.add_node(large, blobs.input)))
+
+several = Graph[int, dict[str, int]]("several")
+several.set_finish_point(several.add_node(increment, several.input), several.add_node(double, several.input))
+
+failing = Graph[int, int]("failing")
+failing.set_finish_point(
+    failing.add_node(broken, failing.add_node(increment, failing.input, compensate=undo))
+)
+
+timing = Graph[int, int]("timing")
+timing.set_finish_point(timing.add_node(late, timing.input))
+
+mistyped = Graph[int, int]("mistyped")
+mistyped.set_finish_point(mistyped.add_node(wrong, mistyped.input))
+
+plain = Graph[Doc, int]("plain")
+plain.add_node("split", split)
+plain.add_node("count", count)
+plain.add_edge(START, "split")
+plain.add_edge("split", "count")
+plain.set_finish_point("count")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A graph, an input, and what every shell must make of them: a result, or a failure's code."""
+
+    graph: Any
+    input: Any
+    result: Any = None
+    failure: str | None = None
+    signals: tuple[tuple[Signal[Any], Any], ...] = ()
+
+    def __str__(self) -> str:
+        return str(self.graph.name)
+
+
+CASES = [
+    Case(words, Doc(text="to be or not"), 4),
+    Case(diamond, Doc(text="to be"), "2:to be"),
+    Case(shouts, Doc(text="to be or not to be"), "TO BE OR NOT TO BE"),
+    Case(pages, 0, 0),
+    Case(pages, 64, 64 * 63),
+    Case(pages, 200, 200 * 199),
+    Case(streams, Doc(text="to be or"), ["<t>", "<b>", "<o>"]),
+    Case(threads, 5, 10),
+    Case(desk, Doc(text="one"), "brief one"),
+    Case(desk, Doc(text="one\ntwo\nthree"), "deep 3"),
+    Case(either, 20, "42 None"),
+    Case(either, 1, "None 3"),
+    Case(race, 1, 2),
+    Case(two, 5, [6, 10]),
+    Case(outcomes, 3, ["failed None execution_failed", "succeeded 6 None"]),
+    Case(retried, 3, 3),
+    Case(fallen, 3, -3),
+    Case(loop, 3, 192),
+    Case(endless, 3, failure="execution_failed"),
+    Case(outer, 3, 9),
+    Case(nested, 4, [2, 4, 6, 8]),
+    Case(rest, 3, 4),
+    Case(ask, 3, "3 True", signals=((approval, Decision(ok=True)),)),
+    Case(blobs, 200_000, 200_000),
+    Case(several, 3, {"increment": 4, "double": 6}),
+    Case(failing, 3, failure="execution_failed"),
+    Case(timing, 3, failure="timeout"),
+    Case(mistyped, 3, failure="invalid_input"),
+    Case(plain, Doc(text="to be"), 2),
+]

@@ -1,0 +1,41 @@
+"""The conformance suite on the Kafka shell: one engine process, every case a run of its own."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from beluga_stream import Client, connect
+from beluga_stream.errors import RunFailed
+from tests.conformance.graphs import CASES, Case
+from tests.engine import Engine, client_environ, running
+
+
+@pytest.fixture(scope="module")
+def engine(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    folder: Path = tmp_path_factory.mktemp("engine")
+    (folder / "topics").mkdir()
+    (folder / "topics" / "docs.yaml").write_text("topics:\n  - name: conformance.docs\n    partitions: 3\n")
+    with running(broker, folder, agents="tests.conformance.graphs") as engine:
+        yield engine
+
+
+@pytest.fixture
+async def client(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Client]:
+    for name, value in client_environ(engine).items():
+        monkeypatch.setenv(name, value)
+    async with connect() as client:
+        yield client
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+async def test_the_kafka_shell_agrees(client: Client, case: Case) -> None:
+    run = await client.start(case.graph, case.input)
+    for signal, value in case.signals:
+        await run.signal(signal, value)
+    if case.failure is not None:
+        with pytest.raises(RunFailed) as failed:
+            await run.result(timeout=30)
+        assert failed.value.reason == case.failure
+        return
+    assert await run.result(timeout=30) == case.result
