@@ -33,9 +33,9 @@ from ..application.ingest import Ingest
 from ..application.payloads import Payloads
 from ..application.worker import Worker, WorkerOptions
 from ..errors import BelugaError
-from ..ports.log import TopicSpec
 from . import deployment as deployments
 from .connection import kafka, topics
+from .declared import changelog_topic, engine_topics, group
 from .logs import configure_logs
 from .settings import Settings
 
@@ -81,36 +81,6 @@ def app_or_exit() -> faust.App:
     except BelugaError as error:
         sys.stderr.write(f"beluga_stream does not start: {error}\n")
         raise SystemExit(2) from None
-
-
-def engine_topics(settings: Settings, queues: Sequence[str]) -> list[TopicSpec]:
-    """Every topic that must exist before a role starts: the engine's and the deployment's."""
-    names = topics(settings)
-    retention_ms = int(settings.retention_hours * 3_600_000)
-    own = names.specs(queues, replication=settings.replication, retention_ms=retention_ms)
-    changelog = TopicSpec(
-        changelog_topic(settings),
-        settings.partitions,
-        {
-            "cleanup.policy": "compact",
-            "segment.bytes": str(16 * 1024 * 1024),
-            "segment.ms": "600000",
-            "min.cleanable.dirty.ratio": "0.1",
-            "max.compaction.lag.ms": "600000",
-        },
-        settings.replication,
-    )
-    return [*own, changelog, *deployments.load_topics(settings.topics)]
-
-
-def group(settings: Settings, role: str) -> str:
-    """The consumer group of a role."""
-    return f"{settings.prefix}-{role}"
-
-
-def changelog_topic(settings: Settings) -> str:
-    """The changelog of the coordinators' table of runs."""
-    return f"{group(settings, 'coordinator')}-runs-changelog"
 
 
 @asynccontextmanager

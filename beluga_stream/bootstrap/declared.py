@@ -1,0 +1,38 @@
+"""Topics and consumer groups by the settings: what must exist before a role starts. Faust is not needed."""
+
+from collections.abc import Sequence
+
+from ..ports.log import TopicSpec
+from . import deployment as deployments
+from .connection import topics
+from .settings import Settings
+
+
+def engine_topics(settings: Settings, queues: Sequence[str]) -> list[TopicSpec]:
+    """Every topic that must exist before a role starts: the engine's and the deployment's."""
+    names = topics(settings)
+    retention_ms = int(settings.retention_hours * 3_600_000)
+    own = names.specs(queues, replication=settings.replication, retention_ms=retention_ms)
+    changelog = TopicSpec(
+        changelog_topic(settings),
+        settings.partitions,
+        {
+            "cleanup.policy": "compact",
+            "segment.bytes": str(16 * 1024 * 1024),
+            "segment.ms": "600000",
+            "min.cleanable.dirty.ratio": "0.1",
+            "max.compaction.lag.ms": "600000",
+        },
+        settings.replication,
+    )
+    return [*own, changelog, *deployments.load_topics(settings.topics)]
+
+
+def group(settings: Settings, role: str) -> str:
+    """The consumer group of a role."""
+    return f"{settings.prefix}-{role}"
+
+
+def changelog_topic(settings: Settings) -> str:
+    """The changelog of the coordinators' table of runs."""
+    return f"{group(settings, 'coordinator')}-runs-changelog"
