@@ -123,7 +123,7 @@ class Runs:
                         continue
                     for event in reader.read(decoded, f"{partition}-{record.offset}"):
                         if record.offset > seen:
-                            async for whole in self._whole(event):
+                            async for whole in self._whole(replace(event, at_ms=decoded.at_ms)):
                                 yield whole
                     if reader.ended:
                         return
@@ -207,6 +207,7 @@ class Runs:
             for seq, value in enumerate(await self.payloads.load(event.output)):
                 yield Chunk(
                     cursor=event.cursor,
+                    at_ms=event.at_ms,
                     node=event.node,
                     attempt=event.attempt,
                     incarnation=event.incarnation,
