@@ -43,12 +43,16 @@ class MemoryPartitionTable:
     async def commit(self, changes: Sequence[tuple[str, bytes | None]]) -> None:
         if not changes:
             return
-        self._changelog.append(self.epoch, changes)
+        await self.write(changes)
         for key, value in changes:
             if value is None:
                 self._rows.pop(key, None)
             else:
                 self._rows[key] = value
+
+    async def write(self, changes: Sequence[tuple[str, bytes | None]]) -> None:
+        """Make the changes durable."""
+        self._changelog.append(self.epoch, changes)
 
     async def close(self) -> None:
         self._rows.clear()

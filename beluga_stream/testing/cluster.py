@@ -1,0 +1,209 @@
+"""A whole engine in one process: coordinators, workers and ingest over a log that fails as brokers do."""
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import count
+
+from ..adapters.memory.blobs import MemoryBlobs
+from ..adapters.memory.groups import MemoryGroup
+from ..adapters.memory.log import MemoryLog
+from ..adapters.memory.tables import Changelog
+from ..application.catalog import Catalog, publish
+from ..application.coordinator import Coordinator
+from ..application.execution import Executions
+from ..application.ingest import Ingest
+from ..application.partitioner import partition_of
+from ..application.payloads import Payloads
+from ..application.runs import Runs
+from ..application.topics import Topics
+from ..application.worker import Worker
+from ..domain.ids import GraphHash
+from ..ports.handlers import Program, Trigger
+from ..ports.log import Role, TopicSpec
+from .faulty_ports import FaultyAppender, FaultyReader, FaultyTables
+from .members import Members, stopped
+from .process import Faults, Process
+from .virtual_time import VirtualClock
+
+_CHAOS_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """The port `Deployment`, over programs that are given."""
+
+    programs: Mapping[GraphHash, Program]
+    triggers: Sequence[Trigger] = ()
+
+    def latest(self, graph: str) -> Program | None:
+        found = [program for program in self.programs.values() if program.definition.name == graph]
+        return found[-1] if found else None
+
+
+def deployed(programs: Sequence[Program], triggers: Sequence[Trigger] = ()) -> Deployed:
+    """These programs with all their subgraphs."""
+    found: dict[GraphHash, Program] = {}
+    waiting = list(programs)
+    while waiting:
+        program = waiting.pop()
+        found[program.definition.hash] = program
+        waiting.extend(program.children.values())
+    return Deployed(found, triggers)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterOptions:
+    """How large it is, and how badly it is treated. `faults` bounds what goes wrong."""
+
+    coordinators: int = 2
+    workers: int = 2
+    partitions: int = 4
+    faults: int = 12
+    crash: float = 0.004
+    unavailable: float = 0.002
+    queues: tuple[str, ...] = ("default",)
+    user_topics: Mapping[str, int] = field(default_factory=dict)
+
+
+class Cluster:
+    """See the module. `open` starts and stops it."""
+
+    def __init__(self, deployment: Deployed, seed: int, options: ClusterOptions) -> None:
+        self.topics = Topics(partitions=options.partitions)
+        self.clock = VirtualClock()
+        self.log = MemoryLog(clock=self.clock)
+        self.blobs = MemoryBlobs()
+        self.changelogs: dict[int, Changelog] = {}
+        self.deployment = deployment
+        self.options = options
+        self.faults = Faults(
+            random.Random(seed),  # noqa: S311 - a reproducible order, and no secret
+            crash=options.crash,
+            unavailable=options.unavailable,
+            left=options.faults,
+        )
+        self._incarnations = count()
+        self.log.create(self.topics.specs(options.queues))
+        self.log.create(TopicSpec(name, partitions) for name, partitions in options.user_topics.items())
+        groups = {name: MemoryGroup(name) for name in ("coordinator", "worker", "ingest")}
+        self._coordinator_group = groups["coordinator"]
+        makes = {"coordinator": self._coordinator, "worker": self._worker, "ingest": self._ingest}
+        self.roles = {
+            name: Members(groups[name], self.log, options.partitions, self.faults, make)
+            for name, make in makes.items()
+            if name != "ingest" or deployment.triggers
+        }
+
+    @property
+    def defects(self) -> list[BaseException]:
+        """Errors that ended a process and were no simulated fault."""
+        return [error for members in self.roles.values() for error in members.defects]
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[None, None]:
+        """Publish the definitions, start everything, and stop it afterwards."""
+        definitions = [program.definition for program in self.deployment.programs.values()]
+        await publish(self.log, self.topics, definitions)
+        sizes = {"coordinator": self.options.coordinators, "worker": self.options.workers, "ingest": 1}
+        for name, members in self.roles.items():
+            for _ in range(sizes[name]):
+                members.add()
+        tasks = [asyncio.create_task(members.supervise()) for members in self.roles.values()]
+        try:
+            await asyncio.gather(*(members.rebalance() for members in self.roles.values()))
+            tasks.append(asyncio.create_task(self._chaos()))
+            yield
+        finally:
+            for task in tasks:
+                await stopped(task)
+            for members in self.roles.values():
+                for member in members.members:
+                    member.process.kill()
+            await asyncio.sleep(1)
+
+    @asynccontextmanager
+    async def client(self) -> AsyncGenerator[Runs, None]:
+        """A front desk in a process of its own, which does not die."""
+        process = Process("client", Faults(random.Random(self.faults.random.random()), calm=True))  # noqa: S311
+        runs = Runs(
+            topics=self.topics,
+            appender=FaultyAppender(self.log, process),
+            reader=FaultyReader(self.log, process),
+            payloads=Payloads(self.blobs),
+            clock=self.clock,
+            partition=lambda run: partition_of(run.encode(), self.topics.partitions),
+        )
+        try:
+            yield runs
+        finally:
+            await runs.close()
+
+    async def _chaos(self) -> None:
+        """Kill, freeze and rebalance at random moments, until nothing is left to go wrong."""
+        chance = self.faults.random
+        while not self.faults.calm and self.faults.left > 0:
+            await asyncio.sleep(chance.expovariate(1 / 3))
+            members = chance.choice(list(self.roles.values()))
+            if not members.members:
+                continue
+            member = chance.choice(members.members)
+            self.faults.left -= 1
+            match chance.randrange(3):
+                case 0:
+                    member.process.kill()
+                case 1:
+                    await members.rebalance()
+                case _:
+                    await self._freeze(members, member.process)
+        self.faults.calm = True
+
+    async def _freeze(self, members: Members, process: Process) -> None:
+        """Let a process stand still while others take its work, and then go on as if it still had it."""
+        process.freeze()
+        await members.rebalance()
+        await asyncio.sleep(self.faults.random.uniform(0, 30))
+        process.thaw()
+        await asyncio.sleep(self.faults.random.uniform(0, 10))
+        await members.rebalance()
+
+    def _coordinator(self, process: Process) -> Role:
+        reader = FaultyReader(self.log, process)
+        return Coordinator(
+            topics=self.topics,
+            tables=FaultyTables(
+                self._coordinator_group,
+                (self.topics.run_requests, self.topics.run_events, self.topics.node_done),
+                self.changelogs,
+                process,
+            ),
+            appender=FaultyAppender(self.log, process),
+            reader=reader,
+            catalog=Catalog(reader, self.topics),
+            payloads=Payloads(self.blobs),
+            clock=self.clock,
+        )
+
+    def _worker(self, process: Process) -> Role:
+        return Worker(
+            topics=self.topics,
+            queues=self.options.queues,
+            deployment=self.deployment,
+            appender=FaultyAppender(self.log, process),
+            reader=FaultyReader(self.log, process),
+            payloads=Payloads(self.blobs),
+            executions=Executions(),
+            clock=self.clock,
+            new_incarnation=lambda: f"i{next(self._incarnations)}",
+        )
+
+    def _ingest(self, process: Process) -> Role:
+        return Ingest(
+            topics=self.topics,
+            deployment=self.deployment,
+            appender=FaultyAppender(self.log, process),
+            payloads=Payloads(self.blobs),
+            clock=self.clock,
+        )

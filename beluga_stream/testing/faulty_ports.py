@@ -1,0 +1,191 @@
+"""The ports as one simulated process has them: delays, partial writes, lost confirmations, and death in between."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+
+from ..adapters.memory.driver import MemoryDriver
+from ..adapters.memory.groups import MemoryGroup
+from ..adapters.memory.log import MemoryLog
+from ..adapters.memory.tables import Changelog, MemoryPartitionTable, MemoryTables
+from ..errors import BelugaError, LogUnavailable
+from ..ports.log import Outgoing, Position, Record, Role
+from .process import Faults, Process
+
+_A_MOMENT = 1e-6
+
+
+class Wire:
+    """What a process has sent and the broker has not written yet: in order, and cut off somewhere when it dies."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._last: dict[object, float] = {}
+        self._cut: set[object] = set()
+
+    def send(self, channel: object, write: Callable[[], None]) -> None:
+        """Write later, after all that this channel was given before; maybe never when the process dies first."""
+        loop = asyncio.get_running_loop()
+        at = max(self._last.get(channel, 0.0) + _A_MOMENT, loop.time() + self._process.faults.pause())
+        self._last[channel] = at
+        loop.call_at(at, self._arrive, channel, write)
+
+    def _arrive(self, channel: object, write: Callable[[], None]) -> None:
+        faults = self._process.faults
+        if not self._process.alive and (
+            channel in self._cut or faults.random.random() < faults.lost_in_flight
+        ):
+            self._cut.add(channel)
+            return
+        write()
+
+
+class FaultyAppender:
+    """The port `Appender` of one process."""
+
+    def __init__(self, log: MemoryLog, process: Process) -> None:
+        self._log = log
+        self._process = process
+        self._wire = Wire(process)
+
+    async def append(self, records: Sequence[Outgoing]) -> Sequence[Position]:
+        self._log.check(records)
+        await self._process.effect()
+        targets = [self._log.target(record) for record in records]
+        positions: dict[int, Position] = {}
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def write(index: int) -> None:
+            positions[index] = self._log.put(records[index], targets[index])
+            if len(positions) == len(records) and not written.done():
+                written.set_result(None)
+
+        for index, target in enumerate(targets):
+            self._wire.send(target, lambda index=index: write(index))  # type: ignore[misc]
+        if records:
+            await written
+        await self._process.effect()
+        if self._process.faults.strikes(self._process.faults.unavailable):
+            raise LogUnavailable("the broker did not confirm in time (simulated)")
+        return [positions[index] for index in range(len(records))]
+
+
+class FaultyReader:
+    """The port `Reader` of one process."""
+
+    def __init__(self, log: MemoryLog, process: Process) -> None:
+        self._log = log
+        self._process = process
+
+    async def partitions(self, topic: str) -> int:
+        await self._process.effect()
+        return await self._log.partitions(topic)
+
+    async def end(self, topic: str) -> Mapping[int, int]:
+        await self._process.effect()
+        found = await self._log.end(topic)
+        await self._process.effect()
+        return found
+
+    async def beginning(self, topic: str) -> Mapping[int, int]:
+        await self._process.effect()
+        return await self._log.beginning(topic)
+
+    async def at_time(self, topic: str, timestamp_ms: int) -> Mapping[int, int]:
+        await self._process.effect()
+        return await self._log.at_time(topic, timestamp_ms)
+
+    async def read(
+        self, topic: str, start: Mapping[int, int], *, until: Mapping[int, int] | None = None
+    ) -> AsyncGenerator[Sequence[Record], None]:
+        async for records in self._log.read(topic, start, until=until):
+            await self._process.effect()
+            yield records
+            if until is None and self._process.faults.random.random() < _EMPTY:
+                yield ()
+
+
+_EMPTY = 0.05
+"""How often a live read gives an empty batch, as Kafka's does when nothing comes."""
+
+
+class FaultyPartitionTable(MemoryPartitionTable):
+    """The port `PartitionTable` of one process: a commit may be cut off after any of its changes."""
+
+    def __init__(self, changelog: Changelog, process: Process) -> None:
+        super().__init__(changelog)
+        self._process = process
+        self._wire = Wire(process)
+
+    async def write(self, changes: Sequence[tuple[str, bytes | None]]) -> None:
+        await self._process.effect()
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        cut = self._process.faults.random.randint(0, len(changes))
+        parts = [part for part in (changes[:cut], changes[cut:]) if part]
+
+        def arrive(number: int) -> None:
+            try:
+                self._changelog.append(self.epoch, parts[number])
+            except BelugaError as error:
+                if not written.done():
+                    written.set_exception(error)
+            else:
+                if number == len(parts) - 1 and not written.done():
+                    written.set_result(None)
+
+        for number in range(len(parts)):
+            self._wire.send("changelog", lambda number=number: arrive(number))  # type: ignore[misc]
+        await written
+        await self._process.effect()
+
+
+class FaultyTables(MemoryTables):
+    """The port `Tables` of one process, over changelogs that all processes share."""
+
+    def __init__(
+        self, group: MemoryGroup, topics: Sequence[str], changelogs: dict[int, Changelog], process: Process
+    ) -> None:
+        super().__init__(group, topics)
+        self.changelogs = changelogs
+        self._process = process
+
+    async def open(self, partition: int) -> MemoryPartitionTable:
+        await self._process.effect()
+        table = FaultyPartitionTable(self.changelogs.setdefault(partition, Changelog()), self._process)
+        await self._process.effect()
+        return table
+
+    async def committed(self, partition: int) -> Mapping[str, int]:
+        await self._process.effect()
+        return await super().committed(partition)
+
+
+class FaultyDriver(MemoryDriver):
+    """A driver that takes random batches, and commits when it pleases: what is not committed comes again."""
+
+    def __init__(self, role: Role, log: MemoryLog, group: MemoryGroup, process: Process) -> None:
+        super().__init__(role, log, group, pick=lambda found: _some(found, process.faults), drain_seconds=5.0)
+        self._process = process
+
+    async def step(self) -> None:
+        await self._process.effect()
+        await super().step()
+
+    def settle(self) -> None:
+        if self._process.alive and (
+            self._process.faults.calm
+            or len(self._pending) > _UNCOMMITTED_AT_MOST
+            or self._process.faults.random.random() < _COMMITS
+        ):
+            self.commit()
+
+
+_COMMITS = 0.2
+_UNCOMMITTED_AT_MOST = 32
+
+
+def _some(available: Mapping[tuple[str, int], Sequence[Record]], faults: Faults) -> Sequence[Record]:
+    """Some of the partitions, in any order, and a first part of each."""
+    targets = list(available)
+    faults.random.shuffle(targets)
+    chosen = targets[: faults.random.randint(1, len(targets))]
+    return [record for target in chosen for record in available[target][: faults.random.randint(1, 20)]]

@@ -1,0 +1,170 @@
+"""Runs of graphs on a simulated engine that fails as a seed decides, compared with the same runs here."""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..application.local import LocalEngine
+from ..application.results import Event
+from ..application.runs import Runs
+from ..domain.ids import RunId
+from ..domain.payload import Json
+from ..errors import BelugaError, RunFailed, TaskCanceled
+from ..ports.handlers import Program
+from .cluster import Cluster, ClusterOptions, deployed
+from .invariants import Broken, check, chunks_of, terminal
+from .process import tasks_of_processes
+from .virtual_time import VirtualClock, run_virtually
+
+PATIENCE_SECONDS = 4 * 3600.0
+"""Virtual time after which a run that has not ended never will."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """One run to simulate. `again` starts it twice; `cancel_after` is in seconds."""
+
+    program: Program
+    value: Any
+    key: str
+    signals: Mapping[str, Json] = field(default_factory=dict)
+    again: bool = False
+    cancel_after: float | None = None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended: `succeeded` with its output as JSON, or another status with the error."""
+
+    status: str
+    result: Json = None
+    error: BelugaError | None = None
+
+
+@dataclass
+class Report:
+    """What a simulation did."""
+
+    ended: dict[str, Ended]
+    restarts: int
+    records: int
+    seconds: float
+
+
+def simulate(starts: Sequence[Start], seed: int, options: ClusterOptions | None = None) -> Report:
+    """Run all of these on one simulated engine. Raises `Broken`, which names the seed, when something is wrong."""
+    try:
+        return run_virtually(_simulate(starts, seed, options or ClusterOptions()), seed)
+    except Exception as error:
+        error.add_note(f"simulation seed {seed}: the same seed fails the same way again")
+        raise
+
+
+async def _simulate(starts: Sequence[Start], seed: int, options: ClusterOptions) -> Report:
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(tasks_of_processes)
+    expected = {start.key: await here(start) for start in starts}
+    cluster = Cluster(deployed([start.program for start in starts]), seed, options)
+    ended: dict[str, Ended] = {}
+    async with cluster.open(), cluster.client() as runs:
+        began = loop.time()
+        followed = await asyncio.gather(*(_play(cluster, runs, start) for start in starts))
+        took = loop.time() - began
+        for start, (run, how, events) in zip(starts, followed, strict=True):
+            ended[start.key] = how
+            _compare(start, how, expected[start.key])
+            await _read_again(cluster, run, events)
+        await _until_idle(cluster)
+        await check(cluster)
+    records = sum(
+        len(cluster.log.records(topic, partition, most=1 << 30))
+        for topic in (cluster.topics.run_events, cluster.topics.node_done, cluster.topics.run_results)
+        for partition in range(options.partitions)
+    )
+    return Report(ended, sum(members.restarts for members in cluster.roles.values()), records, took)
+
+
+async def here(start: Start) -> Ended:
+    """How the run ends in the local shell."""
+    engine = LocalEngine(now_ms=VirtualClock().now_ms)
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            value = await engine.invoke(start.program, start.value, signals=start.signals)
+    except RunFailed as error:
+        return Ended("failed", error=error)
+    return Ended("succeeded", start.program.output.dump_python(value, mode="json"))
+
+
+async def _play(cluster: Cluster, runs: Runs, start: Start) -> tuple[RunId, Ended, list[Event]]:
+    """Start, signal and maybe cancel one run, and follow it to its end."""
+    definition = start.program.definition
+    json = start.program.input.dump_python(start.program.input.validate_python(start.value), mode="json")
+    await asyncio.sleep(cluster.faults.random.uniform(0, 2))
+    run = await runs.start(definition.name, json, definition=definition.hash, idempotency_key=start.key)
+    beside: list[asyncio.Task[Any]] = [asyncio.create_task(_signal(cluster, runs, run, start))]
+    if start.again:
+        beside.append(
+            asyncio.create_task(
+                runs.start(definition.name, json, definition=definition.hash, idempotency_key=start.key)
+            )
+        )
+    if start.cancel_after is not None:
+        beside.append(asyncio.create_task(_cancel(runs, run, start.cancel_after)))
+    events: list[Event] = []
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            async with contextlib.aclosing(runs.follow(run)) as following:
+                async for event in following:
+                    events.append(event)
+            how = await _result(runs, run)
+            await asyncio.gather(*beside)
+    except TimeoutError as error:
+        raise Broken(f"run {run} ({start.key}) does not end; its last events: {events[-5:]}") from error
+    return run, how, events
+
+
+async def _result(runs: Runs, run: RunId) -> Ended:
+    try:
+        return Ended("succeeded", await runs.result(run))
+    except RunFailed as error:
+        return Ended("failed", error=error)
+    except TaskCanceled as error:
+        return Ended("cancelled", error=error)
+
+
+async def _signal(cluster: Cluster, runs: Runs, run: RunId, start: Start) -> None:
+    for signal, value in start.signals.items():
+        await asyncio.sleep(cluster.faults.random.uniform(0, 20))
+        for _ in range(cluster.faults.random.randint(1, 2)):
+            await runs.signal(run, signal, value, id=signal)
+
+
+async def _cancel(runs: Runs, run: RunId, after: float) -> None:
+    await asyncio.sleep(after)
+    await runs.cancel(run, "simulated")
+
+
+def _compare(start: Start, how: Ended, expected: Ended) -> None:
+    if how.status == "cancelled" and start.cancel_after is not None:
+        return
+    if (how.status, how.result) != (expected.status, expected.result):
+        raise Broken(f"{start.key} ended as {how}, and here as {expected}")
+
+
+async def _read_again(cluster: Cluster, run: RunId, live: list[Event]) -> None:
+    """The stream read from the log says what those who followed it live were told."""
+    async with cluster.client() as other:
+        again = [event async for event in other.follow(run)]
+    if chunks_of(again) != chunks_of(live):
+        raise Broken(f"run {run} reads otherwise afterwards: {chunks_of(again)} and live {chunks_of(live)}")
+    if [event.status for event in terminal(again)] != [event.status for event in terminal(live)]:
+        raise Broken(f"run {run} ends otherwise afterwards")
+
+
+async def _until_idle(cluster: Cluster) -> None:
+    """Let what still goes on come to its end: child runs that were cancelled with their parents, leases."""
+    while not cluster.faults.calm:
+        await asyncio.sleep(10)
+    await asyncio.sleep(300)

@@ -1,0 +1,82 @@
+"""An event loop whose time is virtual and whose order is a seed's: nothing waits, and everything repeats.
+
+When nothing is ready, time jumps to the next timer. What is ready at the same time runs in an order
+that the seed decides, since no program may depend on it.
+"""
+
+# ruff: noqa: SLF001 - asyncio has no public way to own the order of callbacks; tests run on each Python we support
+
+import asyncio
+import heapq
+import random
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+EPOCH_MS = 1_700_000_000_000
+
+
+class Standstill(RuntimeError):
+    """Nothing is ready and no timer is set: what still waits would wait for ever."""
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """See the module. Threads are not used: what is meant for one runs in the loop, at once."""
+
+    def __init__(self, seed: int, *, shuffle: bool = True) -> None:
+        super().__init__()
+        self._order = random.Random(seed)  # noqa: S311 - a reproducible order, and no secret
+        self._shuffle = shuffle
+        self._virtual = 0.0
+
+    def time(self) -> float:
+        return self._virtual
+
+    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> "asyncio.Future[T]":  # type: ignore[override]
+        future: asyncio.Future[T] = self.create_future()
+        try:
+            future.set_result(func(*args))
+        except Exception as error:  # noqa: BLE001 - it is the caller's
+            future.set_exception(error)
+        return future
+
+    def _run_once(self) -> None:
+        ready: Any = self._ready  # type: ignore[attr-defined]
+        if ready:
+            if self._shuffle and len(ready) > 1:
+                handles = list(ready)
+                self._order.shuffle(handles)
+                ready.clear()
+                ready.extend(handles)
+        else:
+            self._jump()
+        super()._run_once()  # type: ignore[misc]
+
+    def _jump(self) -> None:
+        """Let the next timer be due now."""
+        scheduled: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]
+        while scheduled and scheduled[0].cancelled():
+            self._timer_cancelled_count -= 1  # type: ignore[attr-defined]
+            heapq.heappop(scheduled)._scheduled = False  # type: ignore[attr-defined]
+        if not scheduled:
+            if self._stopping:  # type: ignore[attr-defined]
+                return
+            raise Standstill("nothing is ready and no timer is set: what still waits would wait for ever")
+        self._virtual = max(self._virtual, scheduled[0].when())
+
+
+class VirtualClock:
+    """The port `Clock` on the time of the running loop."""
+
+    def now_ms(self) -> int:
+        return EPOCH_MS + int(asyncio.get_running_loop().time() * 1000)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+def run_virtually(main: Coroutine[Any, Any, T], seed: int) -> T:
+    """Run to the end in virtual time, on a loop of its own."""
+    with asyncio.Runner(loop_factory=lambda: VirtualLoop(seed)) as runner:
+        return runner.run(main)

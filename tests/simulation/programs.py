@@ -1,0 +1,147 @@
+"""Random programs: graphs of every kind with handlers whose outputs, failures and pace follow from their names.
+
+A handler's output is a hash of its node and input, so that equal results mean that every node got what it
+should. It fails as its node and item decide: never, the first times, or always.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from beluga_stream.application.context import context
+from beluga_stream.domain.definition import Join, Node, NodeKind
+from beluga_stream.domain.ids import GraphHash, NodeName, digest
+from beluga_stream.domain.plan import Plan
+from beluga_stream.ports.handlers import Handler, Parameter, Program
+from tests.unit.graphs import CHILDREN, random_plan
+
+ANY: TypeAdapter[Any] = TypeAdapter(Any)
+_WITH_HANDLER = (NodeKind.TASK, NodeKind.STREAM, NodeKind.MAP, NodeKind.LOOP)
+_DAY_MS = 86_400_000
+
+
+class NotYet(Exception):
+    """A failure that another attempt mends, or does not."""
+
+
+def random_program(seed: int, size: int) -> Program:
+    """A program that gives one result however its nodes are timed."""
+    rnd = random.Random(seed)
+    drawn = random_plan(rnd, size)
+    definition = replace(
+        drawn.definition,
+        name=f"graph-{seed}",
+        nodes=tuple(_one_way(each) for each in drawn.definition.nodes),
+        timeout_ms=_DAY_MS,
+    )
+    return program_of(Plan(definition), seed)
+
+
+def _one_way(each: Node) -> Node:
+    """Without races: no joins of the first, and signals that always come, each for one wait."""
+    if each.kind is NodeKind.WAIT:
+        return replace(each, signal=f"go-{each.name}", timeout_ms=None, remind_ms=each.remind_ms)
+    return replace(each, join=Join.ALL)
+
+
+def signals_of(program: Program) -> dict[str, object]:
+    return {each.signal: [each.name, 1, 2] for each in program.definition.nodes if each.signal is not None}
+
+
+def program_of(plan: Plan, seed: int) -> Program:
+    children: dict[GraphHash, Program] = {}
+    for each in plan.definition.nodes:
+        if each.child is not None:
+            children[each.child] = program_of(CHILDREN[each.child], seed)
+    handlers = {
+        each.name: _handler(plan, each.name, seed)
+        for each in plan.definition.nodes
+        if each.kind in _WITH_HANDLER and each.child is None
+    }
+    return Program(plan.definition, handlers, ANY, ANY, children)
+
+
+def _handler(plan: Plan, name: NodeName, seed: int) -> Handler:
+    declared = plan.nodes[name]
+    feeds_a_map = any(plan.nodes[target].kind is NodeKind.MAP for target in plan.targets[name])
+    numbers = sorted({edge.branch for edge in plan.outgoing[name] if edge.branch is not None})
+
+    async def run(value: Any) -> Any:
+        await _pace(seed)
+        _maybe_fail(declared, seed)
+        if feeds_a_map:
+            return list(range(_choice(seed, (0, 1, 3, 64, 65, 150), name)))
+        return _short(name, value)
+
+    async def stream(value: Any) -> AsyncIterator[Any]:
+        for number in range(_choice(seed, (0, 1, 2, 5), name)):
+            await _pace(seed)
+            yield [number, _short(name, value)]
+            if number == 1:
+                _maybe_fail(declared, seed)
+        _maybe_fail(declared, seed)
+
+    async def instead(value: Any) -> Any:
+        await _pace(seed)
+        return [1, 2] if feeds_a_map else "instead"
+
+    async def instead_stream(value: Any) -> AsyncIterator[Any]:
+        yield await instead(value)
+
+    async def undo(value: Any) -> None:
+        await _pace(seed)
+
+    streams = declared.kind is NodeKind.STREAM
+    parameters = (Parameter("value", ANY),)
+    branches = tuple((number, lambda value, n=number: _holds(value, n)) for number in numbers)
+    fallback = Handler(
+        instead_stream if streams else instead, parameters, ANY, streams=streams, branches=branches
+    )
+    return Handler(
+        stream if streams else run,
+        parameters,
+        ANY,
+        streams=streams,
+        branches=branches,
+        until=(lambda value: _holds(value, 7)) if declared.kind is NodeKind.LOOP else None,
+        fallback=fallback if declared.has_fallback else None,
+        compensate=Handler(undo, parameters, ANY) if declared.has_compensation else None,
+    )
+
+
+async def _pace(seed: int) -> None:
+    """Most handlers are quick, some outlive their delivery, few outlive a lease's length."""
+    now = context()
+    drawn = random.Random(f"{seed}/{now.incarnation}/{now.node}/{now.attempt}")
+    share = drawn.random()
+    if share < 0.6:
+        await asyncio.sleep(drawn.uniform(0, 0.2))
+    elif share < 0.95:
+        await asyncio.sleep(drawn.uniform(0, 6))
+    else:
+        await asyncio.sleep(drawn.uniform(0, 60))
+
+
+def _maybe_fail(declared: Node, seed: int) -> None:
+    now = context()
+    share = random.Random(f"{seed}/fails/{now.node}").random()
+    if share < 0.03:
+        raise NotYet("never")
+    if share < 0.15 and now.attempt < declared.retry.attempts:
+        raise NotYet("not yet")
+
+
+def _choice(seed: int, of: tuple[int, ...], name: str) -> int:
+    return random.Random(f"{seed}/size/{name}").choice(of)
+
+
+def _holds(value: Any, number: int) -> bool:
+    return int(digest(str(number), repr(value))[:4], 16) % 10 < 7
+
+
+def _short(name: str, value: Any) -> str:
+    return f"{name}:{digest(repr(value))[:8]}"

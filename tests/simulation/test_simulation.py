@@ -1,0 +1,33 @@
+"""Random graphs on an engine that fails as a seed decides. SEEDS=n plays more seeds, SEED=n only that one."""
+
+import os
+import random
+
+import pytest
+
+from beluga_stream.testing.simulation import Start, simulate
+from tests.simulation.programs import random_program, signals_of
+
+_SEEDS = int(os.environ.get("SEEDS", "60"))
+_ONLY = os.environ.get("SEED")
+
+
+def starts_of(seed: int) -> list[Start]:
+    rnd = random.Random(seed)
+    programs = [random_program(seed * 10 + number, rnd.randint(1, 7)) for number in range(rnd.randint(1, 3))]
+    return [
+        Start(
+            program=(program := rnd.choice(programs)),
+            value=list(range(rnd.choice([0, 1, 3, 65]))),
+            key=f"run-{number}",
+            signals=signals_of(program),
+            again=rnd.random() < 0.3,
+            cancel_after=rnd.uniform(0, 15) if rnd.random() < 0.15 else None,
+        )
+        for number in range(rnd.randint(1, 5))
+    ]
+
+
+@pytest.mark.parametrize("seed", [int(_ONLY)] if _ONLY else range(_SEEDS))
+def test_every_run_ends_as_it_does_here_whatever_fails(seed: int) -> None:
+    simulate(starts_of(seed), seed)
