@@ -64,5 +64,5 @@ class RecordingRole:
 async def eventually(condition: Callable[[], Awaitable[bool]], *, seconds: float = 30.0) -> None:
     """Wait until the broker says so."""
     async with asyncio.timeout(seconds):
-        while not await condition():
+        while not await condition():  # noqa: ASYNC110 - nobody tells us
             await asyncio.sleep(0.05)

@@ -1,4 +1,4 @@
-"""What we lean on inside aiokafka. A failure here means: a new version; look at `fence.py` and `batches.py`."""
+"""What we lean on inside aiokafka. A failure means a new version: look at `fence.py` and `batches.py`."""
 
 import inspect
 

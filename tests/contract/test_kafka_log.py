@@ -55,7 +55,9 @@ async def test_records_keep_key_headers_and_order_and_lie_where_they_are_said_to
     assert all(values == sorted(values) for values in by_partition.values())
 
 
-async def test_concurrent_appends_each_get_their_own_positions(connection: KafkaConnection, topic: str) -> None:
+async def test_concurrent_appends_each_get_their_own_positions(
+    connection: KafkaConnection, topic: str
+) -> None:
     async with KafkaAppender(connection) as appender, KafkaReader(connection) as reader:
         answers = await asyncio.gather(
             *(
@@ -69,14 +71,18 @@ async def test_concurrent_appends_each_get_their_own_positions(connection: Kafka
         assert [p.offset for p in positions] == sorted(p.offset for p in positions)
 
 
-async def test_many_batches_of_one_partition_keep_their_order(connection: KafkaConnection, topic: str) -> None:
+async def test_many_batches_of_one_partition_keep_their_order(
+    connection: KafkaConnection, topic: str
+) -> None:
     outgoing = [Outgoing(topic, b"one", str(i).encode() * 20_000, partition=2) for i in range(200)]
     async with KafkaAppender(connection) as appender:
         positions = await appender.append(outgoing)
     assert [position.offset for position in positions] == list(range(200))
 
 
-async def test_a_record_that_is_too_large_stops_the_whole_append(connection: KafkaConnection, topic: str) -> None:
+async def test_a_record_that_is_too_large_stops_the_whole_append(
+    connection: KafkaConnection, topic: str
+) -> None:
     async with KafkaAppender(connection) as appender, KafkaReader(connection) as reader:
         with pytest.raises(RecordTooLarge, match="above the limit"):
             await appender.append([Outgoing(topic, b"k", b"small"), Outgoing(topic, b"k", b"x" * 1_000_000)])
@@ -137,7 +143,9 @@ async def test_a_missing_topic_is_named(connection: KafkaConnection, topic_prefi
             await reader.end(f"{topic_prefix}absent")
 
 
-async def test_topics_are_created_once_and_checked_after(connection: KafkaConnection, topic_prefix: str) -> None:
+async def test_topics_are_created_once_and_checked_after(
+    connection: KafkaConnection, topic_prefix: str
+) -> None:
     specs = [
         TopicSpec(f"{topic_prefix}a", 3),
         TopicSpec(f"{topic_prefix}b", 1, {"cleanup.policy": "compact"}),
@@ -152,7 +160,7 @@ async def test_topics_are_created_once_and_checked_after(connection: KafkaConnec
         assert await topics.describe(names) == dict(zip(names, (3, 1), strict=True))
         await topics.delete([*names, f"{topic_prefix}never"])
         async with asyncio.timeout(10):
-            while await topics.describe(names):
+            while await topics.describe(names):  # noqa: ASYNC110 - nobody tells us
                 await asyncio.sleep(0.05)
 
 

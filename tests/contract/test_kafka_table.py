@@ -34,7 +34,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> StoreFactory:
     return MemoryStore if request.param == "memory" else RocksStore.factory(tmp_path)
 
 
-def tables(connection: KafkaConnection, changelog: str, owner: str, store: StoreFactory = MemoryStore) -> KafkaTables:
+def tables(
+    connection: KafkaConnection, changelog: str, owner: str, store: StoreFactory = MemoryStore
+) -> KafkaTables:
     prefix = changelog.removesuffix("changelog")
     return KafkaTables(
         connection,
@@ -68,8 +70,13 @@ async def test_the_next_owner_recovers_what_was_committed(
         assert set(second.opened) == {0, 1}
 
 
-async def test_a_paused_owner_is_fenced_at_its_next_write(connection: KafkaConnection, changelog: str) -> None:
-    async with tables(connection, changelog, "paused") as paused, tables(connection, changelog, "next") as later:
+async def test_a_paused_owner_is_fenced_at_its_next_write(
+    connection: KafkaConnection, changelog: str
+) -> None:
+    async with (
+        tables(connection, changelog, "paused") as paused,
+        tables(connection, changelog, "next") as later,
+    ):
         zombie = await paused.open(0)
         await zombie.commit([("run", b"old")])
         table = await later.open(0)
@@ -117,6 +124,8 @@ async def test_a_row_that_is_too_large_writes_nothing(connection: KafkaConnectio
         assert table.get("small") == b"2"
 
 
-async def test_committed_offsets_begin_at_zero(connection: KafkaConnection, changelog: str, topic_prefix: str) -> None:
+async def test_committed_offsets_begin_at_zero(
+    connection: KafkaConnection, changelog: str, topic_prefix: str
+) -> None:
     async with tables(connection, changelog, "one") as one:
         assert await one.committed(1) == {f"{topic_prefix}in": 0}
