@@ -1,0 +1,156 @@
+"""Measure everything in one run on one broker, and print a table: `python -m benchmarks`.
+
+The exit code is 0 unless something broke: a slow machine is no error.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import secrets
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from beluga_stream.application.topics import Topics
+from beluga_stream.bootstrap.engine import changelog_topic
+from beluga_stream.bootstrap.settings import Settings
+from benchmarks import reducer, scenarios
+from benchmarks.engine import BrokerProcess, EngineProcess, Process
+from benchmarks.figures import Figure, as_json, as_table, median_of
+from benchmarks.starting import import_time, time_to_ready
+from benchmarks.traffic import Traffic
+from benchmarks.yardstick import raw_throughput
+from tests.brokers import Broker, BrokerUnavailable, ExternalBroker, JarKafka, KafkaContainer
+
+ROLES = ("coordinator", "worker", "ingest")
+PARTS = ("start", "latency", "chunk", "burst", "closed", "client", "map", "memory", "raw", "reducer")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure the engine on real Kafka.")
+    parser.add_argument("--quick", action="store_true", help="one short round of each, to see that it works")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    parser.add_argument("--broker", metavar="ADDRESS", help="a Kafka that runs (default: BELUGA_BENCH_BROKER)")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="measure only these")
+    given = parser.parse_args()
+    try:
+        broker = start_broker(given.broker or os.environ.get("BELUGA_BENCH_BROKER"))
+    except BrokerUnavailable as reason:
+        sys.exit(f"no Kafka to measure on: {reason}")
+    try:
+        with tempfile.TemporaryDirectory(prefix="beluga-bench-") as folder:
+            figures, conditions = measure(broker, Path(folder), given.only, quick=given.quick)
+    finally:
+        broker.stop()
+    as_table(figures, conditions)
+    if given.json is not None:
+        given.json.write_text(json.dumps(as_json(figures, conditions), indent=2) + "\n")
+
+
+def start_broker(address: str | None) -> Broker:
+    """The broker at this address; without one Apache Kafka from its jars, else in Docker."""
+    if address:
+        candidates: list[Broker] = [ExternalBroker(address)]
+    else:
+        candidates = [JarKafka(), KafkaContainer()]
+    reasons: list[str] = []
+    for broker in candidates:
+        try:
+            broker.start()
+        except BrokerUnavailable as reason:
+            reasons.append(str(reason))
+        else:
+            return broker
+    raise BrokerUnavailable("; ".join(reasons))
+
+
+def measure(
+    broker: Broker, folder: Path, only: Sequence[str], *, quick: bool
+) -> tuple[list[Figure], dict[str, Any]]:
+    """Everything, from what disturbs least to what fills the log."""
+    say(f"measuring on {broker.title} at {broker.address}")
+    figures: list[Figure] = []
+    if "start" in only:
+        figures += import_time(3 if quick else 7) + time_to_ready(broker.address, folder)
+    prefix = f"bench-{secrets.token_hex(3)}"
+    settings = Settings.load(broker=broker.address, prefix=prefix)
+    engine = [EngineProcess([role], broker.address, prefix, folder) for role in ROLES]
+    try:
+        for process in engine:
+            process.wait_until_ready()
+        figures += asyncio.run(drive(broker.address, settings, engine, only, quick=quick))
+        for process in engine:
+            process.check()
+    finally:
+        for process in engine:
+            process.stop()
+    if "reducer" in only:
+        say("reducer")
+        figures += reducer_costs()
+    return figures, conditions_of(broker, settings)
+
+
+async def drive(
+    address: str, settings: Settings, engine: list[EngineProcess], only: Sequence[str], *, quick: bool
+) -> list[Figure]:
+    """Send load and read what comes of it."""
+    rounds = 1 if quick else 2
+    broker = BrokerProcess.listening_at(address)
+    processes: list[Process] = [*engine] if broker is None else [*engine, broker]
+    async with Traffic.open(address, Topics(settings.prefix, settings.partitions)) as traffic:
+        measured: dict[str, tuple[int, Callable[[], Awaitable[list[Figure]]]]] = {
+            "latency": (rounds, lambda: scenarios.latency(traffic, 30 if quick else 150)),
+            "chunk": (1, lambda: scenarios.first_chunk(traffic, 10 if quick else 60)),
+            "burst": (rounds + 1, lambda: scenarios.burst(traffic, processes, 2_000)),
+            "closed": (rounds, lambda: scenarios.closed(traffic, processes, 32, 3 if quick else 8)),
+            "client": (1, lambda: scenarios.by_the_client(settings, 20 if quick else 100)),
+            "map": (
+                1,
+                lambda: scenarios.large_map(traffic, changelog_topic(settings), 1_000 if quick else 10_000),
+            ),
+            "memory": (1, lambda: scenarios.memory(engine)),
+            "raw": (rounds, lambda: raw_throughput(address, 20_000 if quick else 60_000)),
+        }
+        await scenarios.burst(traffic, processes, 500)
+        figures: list[Figure] = []
+        for name, (times, measure_once) in measured.items():
+            if name in only:
+                say(name)
+                figures += median_of([await measure_once() for _ in range(times)])
+    return figures
+
+
+def reducer_costs() -> list[Figure]:
+    """Microseconds an event, as `benchmarks/reducer.py` has them."""
+    return [
+        Figure(f"reducer, {shape.__name__} of {size:,} nodes", reducer.microseconds(shape(size)), "us/event", 20)
+        for shape in (reducer.chain, reducer.fan, reducer.layers)
+        for size in (10, 1_000)
+    ]
+
+
+def conditions_of(broker: Broker, settings: Settings) -> dict[str, Any]:
+    """What the figures hold for."""
+    return {
+        "broker": f"{broker.title}, one node",
+        "machine": f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end, {platform.platform()}",
+        "python": platform.python_version(),
+        "processes": "one coordinator, one worker, one ingest, with the settings they are shipped with",
+        "durability": "acks=all, idempotent producers, changelog by a fenced producer",
+        "order": "changelog durable, then outputs durable, then acknowledged",
+        "partitions": settings.partitions,
+        "store": settings.store,
+        "linger": "0 ms",
+    }
+
+
+def say(what: str) -> None:
+    print(f"... {what}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
