@@ -1,9 +1,8 @@
 """How a run ends: success with its finish points' outputs, failure with compensation, cancel."""
 
 from collections.abc import Iterable
-from typing import TypeGuard
-
 from dataclasses import replace
+from typing import TypeGuard
 
 from .commands import (
     BroadcastCancel,
@@ -56,9 +55,10 @@ def cancel_run(draft: Draft, reason: str) -> None:
 
 
 def give_up(draft: Draft, failure: Failure) -> None:
-    """End a run whose state has grown past what a record may hold: without its values, and without compensation."""
+    """End a run whose state has outgrown its record: without its values, and without compensation."""
     stop_everything(draft)
     draft.compensated = True  # so that no retry begins from values that are gone
+    draft.signals = ()
     draft.nodes = {key: replace(node, output=None) for key, node in draft.nodes.items()}
     _end(draft, RunStatus.FAILED, failure=failure)
 

@@ -150,10 +150,25 @@ class Plan:
         return graph
 
     def _check(self) -> None:
+        self._check_names()
+        self._check_shape()
+        for node in self.definition.nodes:
+            problem = self._problem(node)
+            if problem is not None:
+                raise self._invalid(f"node {node.name!r}: {problem}", node.name)
+
+    def _check_names(self) -> None:
         if len(self.nodes) != len(self.definition.nodes):
             names = [node.name for node in self.definition.nodes]
             twice = next(name for name in names if names.count(name) > 1)
             raise self._invalid(f"{twice!r} is declared twice: give one of them another name=", twice)
+        for name in self.nodes:
+            if not name or name == INPUT or any(letter in name for letter in NOT_IN_NAMES):
+                raise self._invalid(
+                    f"a node is named {name!r}: give it another name, "
+                    f"since {INPUT!r} is taken and the letters {NOT_IN_NAMES} make keys",
+                    name,
+                )
         if not self.definition.finish:
             raise self._invalid("it has no finish: call set_finish_point()")
         for edge in self.definition.edges:
@@ -170,26 +185,23 @@ class Plan:
         for name in self.definition.finish:
             if name not in self.nodes:
                 raise self._invalid(f"the finish point {name!r} is no node: add it or mend the name", name)
+
+    def _check_shape(self) -> None:
         if not networkx.is_directed_acyclic_graph(self._digraph):
             cycle = [source for source, _ in networkx.find_cycle(self._digraph)]
             told = f"it has a cycle that is not declared: {' -> '.join(cycle)}: use add_loop() for it"
             raise self._invalid(told, cycle[0])
         reached = networkx.descendants(self._digraph, INPUT)
-        for node in self.definition.nodes:
-            if node.name not in reached:
+        for name in self.nodes:
+            if name not in reached:
                 raise self._invalid(
-                    f"node {node.name!r} is not reachable from the input: "
+                    f"node {name!r} is not reachable from the input: "
                     f"add an edge into it, or make it an entry point",
-                    node.name,
+                    name,
                 )
-            problem = self._problem(node)
-            if problem is not None:
-                raise self._invalid(f"node {node.name!r}: {problem}", node.name)
 
     def _problem(self, node: Node) -> str | None:
         """What is wrong with the node by itself, and the fix."""
-        if node.name == INPUT or not node.name or any(letter in node.name for letter in NOT_IN_NAMES):
-            return f"give it another name: {INPUT!r} is taken, and the letters {NOT_IN_NAMES} make keys"
         data = sum(edge.mode is not EdgeMode.ORDER for edge in self.incoming[node.name])
         match node.kind:
             case NodeKind.MAP if data == 0:

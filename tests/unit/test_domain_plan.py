@@ -28,7 +28,7 @@ def single(declared: Node) -> Plan:
 @pytest.mark.parametrize(
     ("declared", "told"),
     [
-        (node("input"), "names 'input', which is no node"),
+        (node("input"), "another name"),
         (node("a[1]"), "another name"),
         (node("a#1"), "another name"),
         (node("a:b"), "another name"),

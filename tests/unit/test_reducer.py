@@ -26,7 +26,7 @@ from beluga_stream.domain.events import (
 from beluga_stream.domain.ids import Incarnation, NodeKey, RunId, undo_key
 from beluga_stream.domain.payload import Inline
 from beluga_stream.domain.plan import Plan
-from beluga_stream.domain.reducer import SIGNAL_BUFFER, reduce
+from beluga_stream.domain.reducer import SIGNAL_BUFFER, overflow, reduce
 from beluga_stream.domain.retry import RetryPolicy
 from beluga_stream.domain.state import NodeState, NodeStatus, RunState, RunStatus, timers
 from tests.unit.graphs import (
@@ -35,6 +35,7 @@ from tests.unit.graphs import (
     ONCE,
     ROOT,
     SIGNAL,
+    STATES,
     Play,
     chain_of,
     child_of,
@@ -711,3 +712,19 @@ def test_generations_let_a_retry_outlive_the_cancel_before_it() -> None:
     play.again()
     assert play.state.generation == 1
     assert play.attempts() == ["a/1", "b/1", "a/2", "b/2"]
+
+
+def test_a_state_that_outgrows_its_record_ends_without_its_values() -> None:
+    graph = plan([node("a", has_compensation=True), node("b")], edges("input > a > b"), ["b"])
+    play = hand(graph)
+    play.deliver(signalled("early", "long" * 1000))
+    play.done("a", "long" * 1000)
+    decision = overflow(graph, play.state, 2_000, 1_000, 5)
+    play.runs[ROOT] = decision.state
+    assert decision.state.status is RunStatus.FAILED
+    assert decision.state.failure is not None
+    assert decision.state.failure.code == "resource_exhausted"
+    assert b"longlong" not in STATES.dump_json(decision.state)
+    assert not [each for each in decision.commands if isinstance(each, DispatchNode)]
+    play.again()
+    assert play.state is decision.state
