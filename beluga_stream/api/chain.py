@@ -41,7 +41,7 @@ class Chain(Work[I, O], Generic[I, O]):
         return (self._blueprint.version, *map(id, children))
 
     def _compile(self) -> Compiled:
-        return compile_blueprint(self._blueprint, None, None)
+        return compile_blueprint(self._blueprint, None, None, kind="chain")
 
 
 @overload

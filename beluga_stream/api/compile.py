@@ -45,7 +45,9 @@ class _Branches:
         return None if one.condition is None else self.by_node[one.source].index(one.condition)
 
 
-def compile_blueprint(blueprint: Blueprint, input_kind: Any, output_kind: Any) -> Compiled:
+def compile_blueprint(
+    blueprint: Blueprint, input_kind: Any, output_kind: Any, *, kind: str = "graph"
+) -> Compiled:
     """Check and compile. A kind of None is taken from the handlers' annotations. Raises `InvalidGraph`."""
     if not blueprint.finish:
         raise InvalidGraph(
@@ -67,6 +69,7 @@ def compile_blueprint(blueprint: Blueprint, input_kind: Any, output_kind: Any) -
         finish=tuple(_named(name) for name in blueprint.finish),
         timeout_ms=blueprint.timeout_ms,
         durable=blueprint.durable,
+        kind=kind,
     )
     plan = Plan(definition)  # unknown, twice declared and unreachable nodes, cycles
     input_kind = check_input(wiring, input_kind)

@@ -1,0 +1,41 @@
+"""The graph of the acceptance tests; a deployment as BELUGA_AGENTS=tests.acceptance.notes."""
+
+import os
+from collections.abc import AsyncIterator
+
+from pydantic import BaseModel
+
+from beluga_stream import Graph, Topic
+
+
+class Doc(BaseModel):
+    text: str
+
+
+class Report(BaseModel):
+    lines: list[str]
+    words: list[str]
+    pid: int
+
+
+async def split(doc: Doc) -> list[str]:
+    return [line.strip() for line in doc.text.split(".") if line.strip()]
+
+
+async def shout(line: str) -> str:
+    return line.upper()
+
+
+async def digest(lines: list[str]) -> AsyncIterator[str]:
+    for line in lines:
+        yield line.split()[0]
+
+
+def report(shouted: list[str], words: list[str]) -> Report:
+    return Report(lines=shouted, words=words, pid=os.getpid())
+
+
+notes = Graph[Doc, Report]("notes")
+_lines = notes.add_node(split, notes.input)
+notes.set_finish_point(notes.add_node(report, notes.add_map(shout, _lines), notes.add_node(digest, _lines)))
+notes.trigger(Topic("acceptance.notes", Doc))
