@@ -107,11 +107,12 @@ class Worker:
         executions: Executions,
         clock: Clock,
         options: WorkerOptions = WorkerOptions(),
+        name: str | None = None,
         new_incarnation: Callable[[], str] = lambda: secrets.token_hex(6),
     ) -> None:
         self._new_incarnation = new_incarnation
         self.topics: tuple[str, ...] = tuple(topics.node_ready(queue) for queue in queues)
-        self.name = f"{socket.gethostname()}:{os.getpid()}"
+        self.name = name or f"{socket.gethostname()}:{os.getpid()}"
         self._names = topics
         self._deployment = deployment
         self._outbox = Outbox(appender)

@@ -102,6 +102,13 @@ class Cluster:
         """Errors that ended a process and were no simulated fault."""
         return [error for members in self.roles.values() for error in members.defects]
 
+    @property
+    def topics_used(self) -> Sequence[str]:
+        """The run-keyed topics, in which everything that happens is seen."""
+        names = self.topics
+        ready = [names.node_ready(queue) for queue in self.options.queues]
+        return [names.run_requests, names.run_events, names.node_done, names.run_results, *ready]
+
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[None, None]:
         """Publish the definitions, start everything, and stop it afterwards."""
@@ -196,6 +203,7 @@ class Cluster:
             payloads=Payloads(self.blobs),
             executions=Executions(),
             clock=self.clock,
+            name=process.name,
             new_incarnation=lambda: f"i{next(self._incarnations)}",
         )
 
