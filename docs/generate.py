@@ -11,6 +11,7 @@ from pathlib import Path
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent))
 
+from beluga_stream.bootstrap.settings import Settings  # noqa: E402
 from beluga_stream.domain import transitions  # noqa: E402
 from beluga_stream.domain.state import NODE_ENDED, RUN_ENDED, NodeStatus, RunStatus  # noqa: E402
 
@@ -89,7 +90,33 @@ def state_machine() -> str:
     )
 
 
-PAGES = {"state-machine.md": state_machine}
+def configuration() -> str:
+    """docs/configuration.md: every setting with its unit and default."""
+    rows = []
+    for name, field in Settings.model_fields.items():
+        default = field.get_default()
+        if isinstance(default, tuple):
+            default = ",".join(default)
+        shown = "" if default is None else f"`{default}`"
+        rows.append(f"| `BELUGA_{name.upper()}` | {shown} | {field.description} |")
+    return "\n".join(
+        [
+            "# Configuration",
+            "",
+            GENERATED,
+            "",
+            "Every setting is an environment variable; units stand in the names or the text. A wrong value stops the",
+            "process with one line that names the variable. Secrets are never shown.",
+            "",
+            "| variable | default | what it says |",
+            "|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+PAGES = {"configuration.md": configuration, "state-machine.md": state_machine}
 
 
 def main() -> None:

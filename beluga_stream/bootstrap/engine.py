@@ -94,7 +94,11 @@ async def _roles(
             KafkaTopics(connection, patience=settings.broker_patience_seconds)
         )
         queues = settings.queues or (deployed.queues if deployed is not None else ("default",))
-        created = await admin.ensure(engine_topics(settings, queues))
+        declared = engine_topics(settings, queues)
+        created = [
+            *await admin.ensure(declared),
+            *await admin.ensure(await _undeclared(admin, settings, declared, deployed)),
+        ]
         if created:
             log.info("created topics: %s", ", ".join(created), extra={"action": "topics_created"})
         reader = await stack.enter_async_context(KafkaReader(connection))
@@ -159,6 +163,22 @@ async def _roles(
             )
             apps.append(make(ingest, group=group(settings, "ingest")))
         yield apps
+
+
+async def _undeclared(
+    admin: KafkaTopics,
+    settings: Settings,
+    declared: Sequence[TopicSpec],
+    deployed: deployments.LoadedDeployment | None,
+) -> list[TopicSpec]:
+    """Topics that trigger something, that no file declares and nobody has created: they get the defaults."""
+    triggers = () if deployed is None else deployed.triggers
+    wanted = {trigger.topic for trigger in triggers if trigger.kind == "topic"}
+    wanted -= {spec.name for spec in declared}
+    existing = await admin.describe(wanted)
+    return [
+        TopicSpec(name, settings.partitions, {}, settings.replication) for name in sorted(wanted - set(existing))
+    ]
 
 
 def _tables(settings: Settings, connection: KafkaConnection) -> KafkaTables:

@@ -1,0 +1,64 @@
+"""Every Python snippet of the documents runs; those of the README against a live engine, as a newcomer would."""
+
+import ast
+import asyncio
+import contextlib
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.engine import client_environ, running
+
+_REPO = Path(__file__).resolve().parents[2]
+_DOCUMENTS = [path for path in sorted((_REPO / "docs").rglob("*.md")) if "```python" in path.read_text()]
+
+
+def _snippets(path: Path) -> Iterator[tuple[int, str]]:
+    """Each Python block with the line it begins at."""
+    text = path.read_text()
+    for found in re.finditer(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        yield text.count("\n", 0, found.start(1)), found.group(1)
+
+
+def _run(path: Path, line: int, code: str, names: dict[str, Any]) -> None:
+    """Run a block in the names of those before it; `await` may stand at the top, as in a notebook."""
+    compiled = compile("\n" * line + code, str(path), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    result = eval(compiled, names)  # noqa: S307 - the documents' own code is what is tested
+    if asyncio.iscoroutine(result):
+        asyncio.run(result)
+
+
+@pytest.mark.parametrize("path", _DOCUMENTS, ids=lambda path: path.name)
+def test_the_snippets_of_a_document_run(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "agents").mkdir()
+    names: dict[str, Any] = {"__name__": "snippets"}
+    for line, code in _snippets(path):
+        _run(path, line, code, names)
+
+
+def test_the_readme_is_true(broker: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    readme = _REPO / "README.md"
+    (first_line, graph), (second_line, client) = _snippets(readme)
+    assert first_line <= 30, "runnable code stands within 30 lines"
+
+    names: dict[str, Any] = {"__name__": "snippets"}
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        _run(readme, first_line, graph, names)
+    assert said.getvalue() == "TO BE / OR NOT TO BE (To, Or)\n"
+
+    (tmp_path / "agents").mkdir()
+    (tmp_path / "agents" / "notes.py").write_text(graph)
+    with running(broker, tmp_path, agents="agents") as engine:
+        for name, value in client_environ(engine).items():
+            monkeypatch.setenv(name, value)
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):
+            _run(readme, second_line, client, names)
+            asyncio.run(names["main"]())
+    assert said.getvalue() == "digest To\ndigest Or\nTO BE / OR NOT TO BE (To, Or)\n"
