@@ -33,6 +33,7 @@ from ..application.ingest import Ingest
 from ..application.payloads import Payloads
 from ..application.worker import Worker, WorkerOptions
 from ..errors import BelugaError
+from ..ports.log import TopicSpec
 from . import deployment as deployments
 from .connection import kafka, topics
 from .declared import changelog_topic, engine_topics, group
