@@ -191,18 +191,6 @@ class RoleConsumer(driver_module.Consumer):
         if fresh:
             await consumer.seek_to_beginning(*fresh)
 
-    async def perform_seek(self) -> None:
-        """Go to what the group has committed; where it has committed nothing yet, to the beginning.
-
-        Faust's own leaves such a partition where it is: behind what was fetched before the role was ready,
-        and dropped.
-        """
-        consumer = self._thread._ensure_consumer()
-        committed = await consumer.seek_to_committed()
-        fresh = [target for target, offset in committed.items() if not offset]
-        if fresh:
-            await consumer.seek_to_beginning(*fresh)
-
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Let the role give up first, and commit while the old assignment still allows it.
 
