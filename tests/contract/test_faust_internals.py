@@ -144,7 +144,8 @@ def test_consumers_know_the_calls_we_make() -> None:
 def test_every_setting_of_a_role_app_exists() -> None:
     settings: Any = faust.App("probe").conf
     for name in (
-        "broker_commit_every", "broker_commit_interval", "broker_heartbeat_interval", "broker_max_poll_records",
+        "broker_commit_every", "broker_commit_interval", "broker_heartbeat_interval",
+        "broker_max_poll_records",
         "broker_rebalance_timeout", "broker_session_timeout", "consumer_auto_offset_reset",
         "consumer_group_instance_id", "Monitor", "stream_buffer_maxsize", "stream_recovery_delay",
         "stream_wait_empty", "TableManager", "topic_allow_declare", "topic_disable_leader", "web_enabled",

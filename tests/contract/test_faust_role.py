@@ -169,7 +169,7 @@ async def test_what_a_killed_process_had_not_settled_comes_again(
 
 
 async def test_two_members_share_whole_partition_numbers(
-    connection: KafkaConnection, topics: tuple[str, ...], appender: KafkaAppender
+    connection: KafkaConnection, topics: tuple[str, ...], appender: KafkaAppender, real_broker: str
 ) -> None:
     first, second = RecordingRole(*topics), RecordingRole(*topics)
     async with AsyncExitStack() as stack:

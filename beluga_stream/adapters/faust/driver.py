@@ -26,9 +26,9 @@ class RoleDriver:
     """Calls the role in the order that the port promises, and keeps the first error that ends it.
 
     Ownership has epochs: `acquire` and `release` each begin a new one, and a batch of an older epoch is
-    dropped, to be read again by its next owner. `max_pending` bounds batches that are taken and not yet
-    acknowledged, `drain_timeout` (seconds) how long `release` waits for them, `acquire_timeout` the
-    recovery.
+    dropped, to be read again by its next owner. `max_pending` bounds takings that are not yet
+    acknowledged, `drain_timeout` (seconds) the role's release, and then the wait for what it settles,
+    `acquire_timeout` the recovery.
     """
 
     def __init__(
@@ -108,22 +108,24 @@ class RoleDriver:
         if self._acquiring is not None:
             self._acquiring.cancel()
         try:
+            async with asyncio.timeout(self._drain_timeout), self._turn:
+                held, self._held = self._held, frozenset()
+                if held and self.failure is None:
+                    await self.role.release(held)
+        except TimeoutError:
+            # It may still be at work on partitions that have a new owner in a moment.
+            self.fail(TimedOut(f"{self.group} did not release its partitions in {self._drain_timeout:g} s"))
+        except Exception as error:  # noqa: BLE001 - whatever it is ends the process
+            self.fail(error)
+        else:
+            await self._drain(held)
+        await commit()
+        self.acks.clear()
+
+    async def _drain(self, released: frozenset[int]) -> None:
+        try:
             async with asyncio.timeout(self._drain_timeout):
-                async with self._turn:
-                    held, self._held = self._held, frozenset()
-                    if held and self.failure is None:
-                        await self.role.release(held)
-                        await self.acks.drained()
-                        log.info(
-                            "%s released partitions %s",
-                            self.group,
-                            sorted(held),
-                            extra={
-                                "action": "role.released",
-                                "group": self.group,
-                                "partitions": sorted(held),
-                            },
-                        )
+                await self.acks.drained()
         except TimeoutError:
             # What is not settled is not committed, so its next owner sees it again.
             log.warning(
@@ -133,10 +135,13 @@ class RoleDriver:
                 self._drain_timeout,
                 extra={"action": "role.undrained", "group": self.group},
             )
-        except Exception as error:  # noqa: BLE001 - whatever it is ends the process
-            self.fail(error)
-        await commit()
-        self.acks.clear()
+        if released:
+            log.info(
+                "%s released partitions %s",
+                self.group,
+                sorted(released),
+                extra={"action": "role.released", "group": self.group, "partitions": sorted(released)},
+            )
 
     async def take(self, batches: Sequence[Batch]) -> None:
         """Give the role all of these that are still of this epoch."""

@@ -63,6 +63,9 @@ class FencedProducer:
         except (KafkaError, TimeoutError, OSError) as error:
             await _stop(producer)
             raise LogUnavailable(f"cannot become the owner of {self._fence_id}: {error!r}") from error
+        except asyncio.CancelledError:
+            await _stop(producer)
+            raise
         # The only place that leans on aiokafka's private state (contract test: test_kafka_internals).
         # The id has done its work with InitProducerId; without it, batches are plain ones that still
         # carry producer id and epoch, which is what the broker checks.
