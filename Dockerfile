@@ -4,11 +4,13 @@
 ARG BASE_IMAGE=python:3.12-slim
 
 FROM ${BASE_IMAGE} AS build
+# What the deployment's agents/ need on top; `demo` is for those of this repository (scipy, 110 MB).
+ARG EXTRAS=rocksdb,temporal,uvloop
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONDONTWRITEBYTECODE=1
 RUN python -m venv /opt/beluga
 ENV PATH=/opt/beluga/bin:$PATH
 WORKDIR /src
-COPY pyproject.toml constraints.txt LICENSE ./
+COPY pyproject.toml constraints.txt README.md LICENSE ./
 # Packages first, from an empty project: this layer stays while only our own code changes. The build backend
 # is pinned like the rest, hence no isolation.
 RUN mkdir beluga_stream && touch beluga_stream/__init__.py \

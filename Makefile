@@ -57,12 +57,17 @@ format: $(VENV)/.test ## Let ruff format the code and mend what it can
 bench: $(VENV)/.test ## Measure throughput and latency on Apache Kafka (Docker, or its jars by Maven)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+.PHONY: chaos
+chaos: $(VENV)/.test ## Kill processes under load and count what was lost: make chaos ARGS='--kill worker --seed 1'
+	@$(BIN)/python -m tests.chaos $(ARGS)
+
 .PHONY: kafka
 kafka: $(VENV)/.test ## Run an Apache Kafka here, without Docker, until Ctrl-C (needs Java and Maven)
 	@$(BIN)/python -m tests.brokers jars
 
 .PHONY: docs
-docs: $(VENV)/.docs ## Write pages of the public API into build/docs
+docs: $(VENV)/.docs ## Write the pages of docs/ that follow from the code, and those of the API into build/docs
+	$(BIN)/python docs/generate.py
 	$(BIN)/pdoc --output-directory build/docs beluga_stream
 	@echo 'build/docs/index.html'
 
