@@ -5,8 +5,16 @@ from typing import Any
 
 import pytest
 
-from beluga_stream.domain.commands import BroadcastCancel, CancelChild, DispatchNode, RejectRun, StartChild
+from beluga_stream.domain.commands import (
+    BroadcastCancel,
+    CancelChild,
+    DispatchNode,
+    NotifyParent,
+    RejectRun,
+    StartChild,
+)
 from beluga_stream.domain.definition import EdgeMode, Join, NodeKind, OnFailure
+from beluga_stream.domain.draft import Decision
 from beluga_stream.domain.events import (
     CancelRequested,
     ChildFinished,
@@ -162,6 +170,18 @@ def test_first_does_not_cancel_what_others_wait_for() -> None:
     play.done("slow")
     play.done("also")
     assert values_of(play.state.output) == {"pick": "fast", "also": "also"}
+
+
+def test_first_does_not_cancel_a_finish_point() -> None:
+    graph = plan(
+        [node("fast"), node("slow"), node("pick", NodeKind.SELECT, join=Join.FIRST)],
+        edges("input > fast > pick", "input > slow > pick"),
+        ["pick", "slow"],
+    )
+    play = hand(graph)
+    play.done("fast")
+    play.done("slow")
+    assert values_of(play.state.output) == {"pick": "fast", "slow": "slow"}
 
 
 def test_n_of_gives_the_first_n_in_the_order_of_its_edges() -> None:
@@ -565,6 +585,21 @@ def test_an_undone_child_is_begun_anew() -> None:
     assert play.state.status is RunStatus.FAILED
     play.again()
     assert play.at("sub").child not in (None, run)
+
+
+def test_a_refused_retry_is_answered_as_news_and_once() -> None:
+    play, run = play_with_child(CHILD_WITH_UNDO)
+    play.done("book", run=run)
+    play.broken("pay", run=run)
+    play.done("book~undo", run=run)
+    child = play.runs[run]
+    request = RetryRequested(run=run, key=run, at_ms=0, id="from its parent")
+    answer = reduce(CHILD_WITH_UNDO, child, request)
+    assert answer is not None
+    assert isinstance(answer.commands[-1], NotifyParent)
+    assert answer.state.counter > child.counter
+    assert answer.state.status is RunStatus.FAILED
+    assert reduce(CHILD_WITH_UNDO, answer.state, request) == Decision(answer.state)
 
 
 def test_a_child_cancelled_by_hand_is_begun_anew() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from beluga_stream.domain.definition import EdgeMode, NodeKind, OnFailure
 from beluga_stream.domain.events import NodeFailed, RetryRequested
-from beluga_stream.domain.ids import RunId
+from beluga_stream.domain.ids import NodeKey, RunId, is_page
 from beluga_stream.domain.payload import Inline, Paged
 from beluga_stream.domain.plan import Plan
 from beluga_stream.domain.retry import RetryPolicy
@@ -111,11 +111,11 @@ def test_a_forgiven_map_fails_as_a_whole_and_the_run_goes_on() -> None:
 
         play.on_decision = heal
         state = play.run()
-        assert state.nodes["map"].status is NodeStatus.FAILED
+        assert state.nodes[NodeKey("map")].status is NodeStatus.FAILED
         assert state.status is RunStatus.SUCCEEDED
         pages = [run for run in play.runs.values() if run.page is not None]
         assert len(pages) == (0 if size == 3 else 1)
-        assert all(page.status is RunStatus.FAILED for page in pages)
+        assert all(page.failure is not None and page.failure.code == "boom" for page in pages)
         # A page leaves it to its parent whether the failure is forgiven.
         assert [run for run, key, _ in play.dispatched if key == "told"] == [ROOT]
 
@@ -135,6 +135,14 @@ def test_an_items_fallback_stands_in_for_it() -> None:
     assert state.status is RunStatus.SUCCEEDED
     assert failed
     assert {key for key, each in state.nodes.items() if each.fallback} == set(failed)
+
+
+def test_a_page_has_no_fallback_since_its_items_have() -> None:
+    play = Play(
+        mapped(retry=ONCE, has_fallback=True), behaviour=replace(CALM, fails=1.0), value=list(range(65))
+    )
+    assert play.run().status is RunStatus.FAILED
+    assert not [key for _, key, _ in play.dispatched if is_page(key)]
 
 
 def test_a_map_over_a_graph_gives_each_item_a_run_of_its_own() -> None:
@@ -169,7 +177,7 @@ def test_a_map_takes_the_edge_that_is_taken_and_not_one_that_only_orders() -> No
     )
     play = Play(wired, behaviour=replace(CALM, branches=0.0, lengths=(2,)))
     state = play.run()
-    assert state.nodes["one"].branches == ()
+    assert state.nodes[NodeKey("one")].branches == ()
     assert values_of(state.output) == [0, 1]
 
 
