@@ -21,7 +21,7 @@ from tests.chaos.round import KINDS, LEAST_UNFINISHED, Field, Kind, Outcome
 
 _COLUMNS = (
     "kind         seed  runs  begun  unfinished  again  resent  lost  stuck  twice  inputs  gaps"
-    "  silence  recovery  exit  verdict"
+    "  silence  recovery        exit  verdict"
 )
 _SHOWN_FAULTS = 20
 
@@ -29,12 +29,14 @@ _SHOWN_FAULTS = 20
 def _row(outcome: Outcome) -> str:
     verdict = outcome.verdict
     codes = ",".join(map(str, outcome.exit_codes))
-    return (
-        f"{outcome.kind:<12} {outcome.seed:>4} {verdict.runs:>5} {verdict.executions:>6} {outcome.unfinished:>11}"
-        f" {verdict.executed_again:>6} {verdict.sent_again:>7} {verdict.lost:>5} {verdict.stuck:>6}"
-        f" {verdict.applied_twice:>6} {verdict.wrong_inputs:>7} {verdict.gaps:>5}"
-        f" {outcome.silence:>7.1f}s {outcome.recovery:>8.1f}s {codes:>5}  {'holds' if outcome.holds else 'FAILS'}"
+    counts = (
+        f"{verdict.runs:>5} {verdict.executions:>6} {outcome.unfinished:>11} {verdict.executed_again:>6}"
+        f" {verdict.sent_again:>7} {verdict.lost:>5} {verdict.stuck:>6} {verdict.applied_twice:>6}"
+        f" {verdict.wrong_inputs:>7} {verdict.gaps:>5}"
     )
+    times = f"{outcome.silence:>7.1f}s {outcome.recovery:>8.1f}s"
+    said = "holds" if outcome.holds else "FAILS"
+    return f"{outcome.kind:<12} {outcome.seed:>4} {counts} {times} {codes:>11}  {said}"
 
 
 async def _play(kinds: list[Kind], seeds: list[int], options: argparse.Namespace, broker: str) -> bool:
@@ -58,7 +60,9 @@ async def _play(kinds: list[Kind], seeds: list[int], options: argparse.Namespace
 
 
 def _main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description="Kill processes; lose nothing.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.chaos", description="Kill processes; lose nothing."
+    )
     parser.add_argument("--kill", choices=(*KINDS, "all"), default="all")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seeds", help="a range, like 1-20")

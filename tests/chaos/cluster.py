@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import orjson
 
@@ -112,6 +112,12 @@ class Process:
     def tail(self) -> str:
         return self._log.read_text(errors="replace")[-3000:]
 
+    @property
+    def partitions(self) -> list[int]:
+        """What it was assigned last."""
+        acquired = self.said("role.acquired")
+        return list(acquired[-1]["partitions"]) if acquired else []
+
     async def ready(self) -> None:
         """Wait until it has its partitions, though they may be none."""
 
@@ -141,7 +147,7 @@ class Cluster:
         self.processes: list[Process] = []
         self.ended: list[Process] = []
 
-    async def __aenter__(self) -> "Cluster":
+    async def __aenter__(self) -> Self:
         folder = self.deployment.folder
         (folder / "topics").mkdir(parents=True, exist_ok=True)
         declared = f"topics:\n  - name: {self.deployment.events}\n    partitions: 3\n"
@@ -150,8 +156,7 @@ class Cluster:
             for role, count in self._counts.items():
                 for _ in range(count):
                     self.start(role)
-            for process in self.processes:
-                await process.ready()
+            await self.ready()
         except BaseException:
             await self._stop()
             raise
@@ -159,6 +164,11 @@ class Cluster:
 
     async def __aexit__(self, *_: object) -> None:
         await self._stop()
+
+    async def ready(self) -> None:
+        """Wait until every process was assigned something, or nothing since there are enough of them."""
+        for process in self.processes:
+            await process.ready()
 
     def of(self, role: str) -> list[Process]:
         return [process for process in self.processes if process.role == role]

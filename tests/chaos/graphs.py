@@ -173,9 +173,7 @@ _high = fork.add_node(relay, _asked.otherwise(), name="high")
 fork.set_finish_point(fork.add_node(relay, fork.first(_low, _high, name="either"), name="after"))
 
 pair = Graph[str, str]("pair")
-pair.set_finish_point(
-    pair.add_node(relay, pair.add_node(relay, pair.input, name="first"), name="second")
-)
+pair.set_finish_point(pair.add_node(relay, pair.add_node(relay, pair.input, name="first"), name="second"))
 
 nested = Graph[str, str]("nested")
 _inner = nested.add_node(pair, nested.add_node(relay, nested.input, name="before"), name="inner")

@@ -73,7 +73,7 @@ class LedgerReader:
         self._open: dict[str, Line] = {}
 
     def refresh(self) -> None:
-        """Take what was written since the last time. A line that a kill cut off is not there yet, for ever."""
+        """Take what was written since the last time, but no line that a kill has cut off."""
         for path in sorted(self._folder.glob("*.jsonl")):
             begin = self._read.get(path, 0)
             with path.open("rb") as file:

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -39,7 +39,7 @@ class Told:
 
 
 class Observer:
-    """Reads run-results, node-ready, node-done and the dead letters from their beginning. Use with `async with`."""
+    """Reads results, dispatches, outcomes and dead letters from their beginning. Use with `async with`."""
 
     def __init__(self, broker: str, prefix: str, partitions: int) -> None:
         self._results = f"{prefix}.run-results"
@@ -62,7 +62,7 @@ class Observer:
         self.progress_at: list[float] = []
         """When something was told, for finding the longest silence."""
 
-    async def __aenter__(self) -> "Observer":
+    async def __aenter__(self) -> Self:
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=self._broker,
             enable_auto_commit=False,
@@ -144,7 +144,9 @@ class Observer:
         if status is None or not self._is_news(run, told, status["counter"], (status["status"],)):
             return
         if status["status"] in RUN_ENDED:
-            told.ends.append((status["counter"], status["status"], status.get("output"), status.get("failure")))
+            told.ends.append(
+                (status["counter"], status["status"], status.get("output"), status.get("failure"))
+            )
             self.ended_at.setdefault(run, time.monotonic())
 
     def _is_news(self, run: str, told: Told, counter: int, status: tuple[Any, ...]) -> bool:

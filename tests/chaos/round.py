@@ -1,14 +1,15 @@
 """One round: many runs in flight, something is killed or paused in their middle, and the verdict."""
 
 import asyncio
+import itertools
 import random
 import secrets
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Self
 
 import orjson
 from aiokafka import AIOKafkaProducer
@@ -28,6 +29,13 @@ KINDS: tuple[Kind, ...] = ("worker", "coordinator", "both", "stop")
 
 LEAST_UNFINISHED = 100
 """A kill counts only when this many executions have begun and not ended."""
+
+_ROLES: Mapping[Kind, tuple[str, ...]] = {
+    "worker": ("worker",),
+    "coordinator": ("coordinator",),
+    "both": ("coordinator", "worker"),
+    "stop": ("coordinator",),
+}
 
 _SHARES = {
     "line": 20,
@@ -51,7 +59,7 @@ _STALLED_SECONDS = 90.0
 
 @dataclass(slots=True)
 class Outcome:
-    """A round in numbers. Times in seconds from the kill, or from the moment when a stopped process goes on."""
+    """A round in numbers. Times in seconds from the kill or stop on."""
 
     kind: Kind
     seed: int
@@ -82,7 +90,7 @@ class Field:
         self.desk: Runs
         self.producer: AIOKafkaProducer
 
-    async def __aenter__(self) -> "Field":
+    async def __aenter__(self) -> Self:
         deployment = self.cluster.deployment
         settings = Settings.load(
             broker=deployment.broker,
@@ -109,6 +117,7 @@ class Field:
         """Start the runs, do the harm, wait for their ends, and judge."""
         chance = random.Random(f"{kind}/{seed}")
         outcome = Outcome(kind, seed)
+        await self.cluster.ready()
         starting = asyncio.create_task(self._start(chance, runs))
         try:
             since = await self._harm(kind, chance, outcome)
@@ -179,24 +188,25 @@ class Field:
         outcome.unfinished = self.ledger.unfinished(workers)
         for process in victims:
             self.ledger.forget_unfinished(process.pid)
-        await asyncio.sleep(chance.choice((0.0, 0.5, 2.0)))  # how long nobody starts another is part of the harm
+        await asyncio.sleep(
+            chance.choice((0.0, 0.5, 2.0))
+        )  # how long nobody starts another is part of the harm
         for process in victims:
             self.cluster.start(process.role)
         return since
 
     def _victims(self, kind: Kind, chance: random.Random) -> Sequence[Process]:
         """All processes of the roles by turns, or one of each: a cluster with and without survivors."""
-        roles = ("coordinator", "worker") if kind == "both" else ("coordinator",) if kind == "stop" else (kind,)
         everyone = kind != "stop" and chance.random() < 0.5
         victims: list[Process] = []
-        for role in roles:
-            candidates = self.cluster.of(role)
+        for role in _ROLES[kind]:
+            candidates = [process for process in self.cluster.of(role) if process.partitions]
             victims += candidates if everyone else [chance.choice(candidates)]
         return victims
 
     async def _stop(self, victim: Process, outcome: Outcome) -> float:
-        """SIGSTOP until the others have its partitions, then SIGCONT: it must find itself fenced, and exit."""
-        held = {line["partition"] for line in _latest(victim)}
+        """SIGSTOP until the others have its partitions, then SIGCONT: it must find itself fenced and exit."""
+        held = set(victim.partitions)
         others = [process for process in self.cluster.of("coordinator") if process is not victim]
         before = {process.pid: len(process.said("acquire")) for process in others}
         since = time.monotonic()
@@ -251,10 +261,4 @@ class Field:
 
     def _silence(self, since: float, end: float) -> float:
         times = [since, *(at for at in self.observer.progress_at if since < at <= end)]
-        return max((after - before for before, after in zip(times, times[1:], strict=False)), default=0.0)
-
-
-def _latest(process: Process) -> list[dict[str, int]]:
-    """Where the process took the partitions that it holds now."""
-    assigned = process.said("role.acquired")[-1]["partitions"]
-    return [line for line in process.said("acquire") if line["partition"] in assigned]
+        return max((after - before for before, after in itertools.pairwise(times)), default=0.0)

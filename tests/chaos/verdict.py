@@ -35,7 +35,7 @@ class Verdict:
     runs: int = 0
     executions: int = 0
     executed_again: int = 0
-    """Attempts that began more than once, in the ledger."""
+    """Executions beyond the first of a node, in the ledger, without the retries of those that raised."""
     sent_again: int = 0
     """Dispatches, outcomes and statuses that the log holds more than once."""
     lost: int = 0
@@ -53,7 +53,9 @@ class Verdict:
 class Judge:
     """Judges the runs of one round."""
 
-    def __init__(self, observer: Observer, lines: Iterable[Line], started: Iterable[Started], blobs: Path) -> None:
+    def __init__(
+        self, observer: Observer, lines: Iterable[Line], started: Iterable[Started], blobs: Path
+    ) -> None:
         self._observer = observer
         self._payloads = Payloads(FileBlobs(str(blobs)))
         self._verdict = Verdict()
@@ -146,19 +148,21 @@ class Judge:
             self._wrong(run, f"its output is {output!r}, and its last node's {accepted!r}")
 
     def _judge_executions(self, run: str) -> None:
-        """Every execution, the superseded ones too, was given what was accepted; every acceptance is an execution's."""
+        """Every execution was given what was accepted, the superseded ones too, and gave what was."""
         ends: dict[str, Line] = {}
-        attempts: Counter[tuple[str, int]] = Counter()
+        begun: Counter[str] = Counter()
         for line in self._lines[run]:
             if line.kind == "end":
                 ends[line.incarnation] = line
                 continue
             self._verdict.executions += 1
-            attempts[line.node, line.attempt] += 1
+            begun[line.node] += 1
             for parameter, value in line.inputs.items():
                 for fault in self._input_faults(run, line, parameter, value):
                     self._wrong(run, fault)
-        self._verdict.executed_again += sum(count - 1 for count in attempts.values())
+        # A handler that raised is tried again by right; whatever else began twice was delivered twice.
+        raised = Counter(line.node for line in ends.values() if line.output is None)
+        self._verdict.executed_again += sum(count - 1 - raised[node] for node, count in begun.items())
         for told in self._told(run):
             for node, accepted in told.accepted.items():
                 if _has_handler(self._runs[run].graph, node):
@@ -166,12 +170,14 @@ class Judge:
 
     def _judge_accepted(self, run: str, node: str, accepted: Accepted, ends: Mapping[str, Line]) -> None:
         if accepted.output is None:
-            # Sent again after a crash, when the run no longer needs it: a map has its items' outputs in one list.
+            # Told again after a crash, when the run keeps the outputs of its map's items in one list.
             return
         line = ends.get(accepted.incarnation or "")
         value = self._outputs[run].get(node)
         if line is None or line.node != node or line.output != value:
-            self._wrong(run, f"{node}: {value!r} was accepted from {accepted.incarnation}, whose end is {line}")
+            self._wrong(
+                run, f"{node}: {value!r} was accepted from {accepted.incarnation}, whose end is {line}"
+            )
 
     def _input_faults(self, run: str, line: Line, parameter: str, value: Any) -> Iterator[str]:
         start = self._runs[run]

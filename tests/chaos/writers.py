@@ -16,7 +16,7 @@ from aiokafka.protocol.fetch import FetchRequest
 
 _MAX_BYTES = 8 << 20
 _HEADER = struct.Struct(">qiibIhiqqqh")
-"""Base offset, length, leader epoch, magic, checksum, attributes, last offset's delta, two times, producer."""
+"""Base offset, length, leader epoch, magic, checksum, attributes, last delta, two times, producer, epoch."""
 _BEFORE_LENGTH = 12
 
 
