@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..domain.draft import Decision
-from ..domain.events import ChildFinished, Failure, LeaseExpired, RunRequested, TimerFired
+from ..domain.events import ChildFinished, Failure, LeaseExpired, RunRequested, SignalReceived, TimerFired
 from ..domain.ids import NodeKey, RunId
-from ..domain.payload import Inline
+from ..domain.payload import Inline, Picked
 from ..domain.plan import Plan
 from ..domain.reducer import overflow, reduce
 from ..domain.state import RunState, RunStatus, Timer
@@ -122,11 +122,15 @@ class Coordinator:
                     error,
                     extra={"action": "dead_letter", "topic": record.topic, "offset": record.offset},
                 )
+                owned.answer(record)
                 outputs[_REFUSED].append(dead_letter(self._names.dead_letters, record, error))
             owned.read[record.topic] = record.offset + 1
+        for owned in touched.values():
+            outputs[_REFUSED].extend(self._overdue(owned, now))
         await asyncio.gather(*(self._write(owned, now, outputs) for owned in touched.values()))
-        if outputs:
-            await self._appender.append([record for records in outputs.values() for record in records])
+        sending = [record for of_run in outputs.values() for record in of_run]
+        if sending:
+            await self._appender.append(sending)
 
     async def tend(self) -> None:
         """Fire deadlines and expire leases, for as long as the role lives."""
@@ -220,13 +224,17 @@ class Coordinator:
             return
         state = owned.state(event.run)
         if state is None and isinstance(event, RunRequested):
+            event = await self._with_own_input(event)
             plan, refusal = await self._admit(event, now)
             if refusal is not None:
+                owned.answer(record)
                 outputs[event.run].extend(refusal)
                 return
         else:
             plan = None if state is None or state.definition is None else await self._plan(state)
         decision = reduce(plan, state, event)
+        if decision is None and isinstance(event, SignalReceived) and owned.early.hold(event):
+            return
         if decision is None:
             raise NotFound(
                 f"there is no run {event.run}: a {event.type} for it came to nothing", run=event.run
@@ -237,6 +245,40 @@ class Coordinator:
         self._count(plan, state, decision.state)
         if decision.commands:
             outputs[event.run].extend(self._renderer.render(plan, decision.state, decision.commands, now))
+        if state is None:
+            for signal in owned.early.take(event.run):
+                await self._apply_early(owned, record, plan, signal, outputs)
+
+    async def _apply_early(
+        self,
+        owned: RunPartition,
+        record: Record,
+        plan: Plan | None,
+        signal: SignalReceived,
+        outputs: dict[str, list[Outgoing]],
+    ) -> None:
+        """A run has come, and with it the turn of a signal that came before it."""
+        now = self._clock.now_ms()
+        before = owned.state(signal.run)
+        decision = reduce(plan, before, signal)
+        if decision is None or decision.state is before:
+            return
+        if decision.state.ended:
+            decision = await self._with_stored_output(decision)
+        owned.apply(record, before, decision, now)
+        self._count(plan, before, decision.state)
+        outputs[signal.run].extend(self._renderer.render(plan, decision.state, decision.commands, now))
+
+    def _overdue(self, owned: RunPartition, now: int) -> list[Outgoing]:
+        """Dead letters for signals whose run never came."""
+        letters: list[Outgoing] = []
+        for signal in owned.early.overdue(now - self._options.dedup_window_ms):
+            error = NotFound(f"no run {signal.run} came for a signal {signal.signal!r}", run=signal.run)
+            record = Record(
+                self._names.run_events, owned.number, -1, signal.key.encode(), codec.incoming.encode(signal)
+            )
+            letters.append(dead_letter(self._names.dead_letters, record, error))
+        return letters
 
     def _count(self, plan: Plan | None, before: RunState | None, state: RunState) -> None:
         if plan is None or state.page is not None or (before is not None and before.ended == state.ended):
@@ -249,6 +291,13 @@ class Coordinator:
             self._telemetry.run_ended(
                 kind, name, success=state.status is RunStatus.SUCCEEDED, seconds=seconds
             )
+
+    async def _with_own_input(self, event: RunRequested) -> RunRequested:
+        """A run over one item of a stored list gets that item as its own input: it may map over it in turn."""
+        if not isinstance(event.input, Picked):
+            return event
+        value = await self._payloads.load(event.input)
+        return replace(event, input=await self._payloads.store(str(event.run), value))
 
     async def _admit(self, event: RunRequested, now: int) -> tuple[Plan | None, list[Outgoing] | None]:
         """The definition of a new run, or the answer that refuses it."""
@@ -319,7 +368,7 @@ class Coordinator:
         too_large = [
             (run, len(value))
             for run, value in changes
-            if value is not None and len(value) > self._options.state_limit_bytes
+            if value is not None and not run.startswith("~") and len(value) > self._options.state_limit_bytes
         ]
         if too_large:
             for run, size in too_large:
