@@ -9,7 +9,7 @@ from ..domain.definition import Definition
 from ..domain.ids import GraphHash
 from ..domain.payload import Json
 from ..domain.plan import Plan
-from ..errors import InvalidConfig, InvalidInput
+from ..errors import InvalidConfig, InvalidInput, LogUnavailable
 from ..ports.log import Appender, Outgoing, Reader
 from . import codec
 from .topics import Topics
@@ -40,18 +40,26 @@ class Catalog:
 
     async def refresh(self) -> None:
         """Read what has been published since the last time, up to the end."""
-        async with self._lock, asyncio.timeout(_TIMEOUT_SECONDS):
-            topic = self._topics.graphs
-            end = (await self._reader.end(topic))[0]
-            begin = max(self._offset, (await self._reader.beginning(topic))[0])
-            if begin >= end:
-                return
-            async for records in self._reader.read(topic, {0: begin}, until={0: end}):
-                for record in records:
-                    self._offset = record.offset + 1
-                    if record.value is not None:
-                        self.add(codec.definitions.decode(record.value))
-            self._offset = max(self._offset, end)
+        try:
+            async with self._lock, asyncio.timeout(_TIMEOUT_SECONDS):
+                await self._read_on()
+        except TimeoutError as error:
+            raise LogUnavailable(
+                f"{self._topics.graphs} could not be read in {_TIMEOUT_SECONDS:g} s: is the broker there?"
+            ) from error
+
+    async def _read_on(self) -> None:
+        topic = self._topics.graphs
+        end = (await self._reader.end(topic))[0]
+        begin = max(self._offset, (await self._reader.beginning(topic))[0])
+        if begin >= end:
+            return
+        async for records in self._reader.read(topic, {0: begin}, until={0: end}):
+            for record in records:
+                self._offset = record.offset + 1
+                if record.value is not None:
+                    self.add(codec.definitions.decode(record.value))
+        self._offset = max(self._offset, end)
 
     def add(self, definition: Definition) -> Plan:
         """Make a definition known to this process."""

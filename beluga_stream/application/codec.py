@@ -3,14 +3,18 @@
 The first member is always `"v"`, so that its value is known from the first bytes.
 """
 
-from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
+from operator import attrgetter
+from typing import Any, Generic, TypeAlias, TypeVar
 
+import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from ..domain.commands import Command
 from ..domain.definition import Definition
-from ..domain.state import RunState
+from ..domain.ids import NodeKey
+from ..domain.state import NodeState, RunState
 from ..errors import InvalidInput
 from .messages import CancelNotice, Incoming, NodeReady, Result, Summary
 
@@ -63,6 +67,50 @@ class Kept:
     source: dict[str, int] = field(default_factory=dict)
 
 
+Encoded: TypeAlias = dict[NodeKey, tuple[NodeState, orjson.Fragment]]
+"""The nodes of one run as they were last encoded: an event changes one or two of them."""
+
+
+class KeptCodec(Codec[Kept]):
+    """Bytes of a run's table value, which is written at every event of the run.
+
+    Members that have their default are left out, and nodes that have not changed are not encoded again.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(Kept, "the run table")
+
+    def encode(self, value: Kept, encoded: Encoded | None = None) -> bytes:
+        """`encoded` is kept by the caller from one value of the run to the next."""
+        encoded = {} if encoded is None else encoded
+        state = value.state
+        nodes: dict[NodeKey, orjson.Fragment] = {}
+        for key, node in state.nodes.items():
+            found = encoded.get(key)
+            if found is None or found[0] is not node:
+                found = encoded[key] = (node, orjson.Fragment(orjson.dumps(_set_members(node))))
+            nodes[key] = found[1]
+        for gone in encoded.keys() - nodes.keys():
+            del encoded[gone]
+        tree = {"state": _set_members(state) | {"nodes": nodes}, "intents": value.intents, "source": value.source}
+        return _PREFIX + orjson.dumps(tree)[1:]
+
+
+def _set_members(value: NodeState | RunState) -> dict[str, Any]:
+    names, defaults, members = _shape(type(value))
+    return {
+        name: member
+        for name, member, default in zip(names, members(value), defaults, strict=True)
+        if member is not default
+    }
+
+
+@lru_cache(maxsize=2)
+def _shape(kind: type) -> tuple[tuple[str, ...], tuple[object, ...], "attrgetter[tuple[Any, ...]]"]:
+    names = tuple(member.name for member in fields(kind))
+    return names, tuple(member.default for member in fields(kind)), attrgetter(*names)
+
+
 def _check_version(data: bytes, what: str) -> None:
     try:
         tree = _any.validate_json(data)
@@ -85,4 +133,4 @@ results: Codec[Any] = Codec(Result, "run-results")
 control: Codec[CancelNotice] = Codec(CancelNotice, "control")
 summaries: Codec[Summary] = Codec(Summary, "runs")
 definitions: Codec[Definition] = Codec(Definition, "graphs")
-kept: Codec[Kept] = Codec(Kept, "the run table")
+kept = KeptCodec()

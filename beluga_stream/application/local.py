@@ -146,7 +146,7 @@ class _LocalRun:
         self._tasks: dict[tuple[RunId, str], asyncio.Task[None]] = {}
         self._timers: list[tuple[int, int, Timer]] = []
         self._numbers = itertools.count()
-        self._happened: asyncio.Queue[Happened | Event] = asyncio.Queue(_CHUNKS_WAITING)
+        self._happened: asyncio.Queue[Happened | Event | Exception] = asyncio.Queue(_CHUNKS_WAITING)
         self._shown: list[Event] = []
         self._ended = False
 
@@ -186,6 +186,8 @@ class _LocalRun:
             if self._ended:
                 return None
             happened = await self._wait()
+            if isinstance(happened, Exception):
+                raise happened
             if isinstance(happened, Event):
                 self._shown.append(happened)
             elif happened is not None:
@@ -207,7 +209,7 @@ class _LocalRun:
         for child in program.children.values():
             self._learn(child)
 
-    async def _wait(self) -> Happened | Event | None:
+    async def _wait(self) -> Happened | Event | Exception | None:
         """The next event, or None when a timer was due instead."""
         timeout = None
         if self._timers:
@@ -303,6 +305,13 @@ class _LocalRun:
                 task.cancel()
 
     async def _execute(self, work: NodeReady) -> None:
+        try:
+            happened: Happened | Exception = await self._outcome(work)
+        except Exception as error:  # noqa: BLE001 - ours, as a handler's is a failure: whoever waits must hear of it
+            happened = error
+        await self._happened.put(happened)
+
+    async def _outcome(self, work: NodeReady) -> Happened:
         program = self._programs[work.definition]
         handler: Handler | None = program.handlers[work.name]
         if work.role != "handler" and handler is not None:
@@ -361,7 +370,7 @@ class _LocalRun:
                 failure=result.failure,
                 retryable=result.retryable,
             )
-        await self._happened.put(outcome)
+        return outcome
 
 
 def _now_ms() -> int:

@@ -5,7 +5,7 @@ while the run goes on.
 """
 
 import heapq
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
@@ -14,8 +14,14 @@ from ..domain.draft import Decision
 from ..domain.ids import Incarnation, NodeKey, RunId
 from ..domain.state import NodeStatus, RunState, RunStatus, Timer, timers
 from ..ports.log import PartitionTable, Record
-from . import codec
-from .codec import Kept
+from . import codec, early
+from .codec import Encoded, Kept
+from .early import EarlySignals
+
+_NO_RUN = "~"
+"""Begins the keys of rows that are no runs."""
+
+_ANSWERED = "~answered"
 
 
 @dataclass(slots=True)
@@ -52,11 +58,18 @@ class RunPartition:
         self.active = 0
         self._states: dict[RunId, RunState] = {}
         self._changed: dict[RunId, Changed] = {}
+        self.early = EarlySignals()
+        self._answered: str | None = None
+        self._encoded: defaultdict[RunId, Encoded] = defaultdict(dict)
 
     def recover(self, now_ms: int) -> Iterator[Kept]:
         """Rebuild deadlines and leases from the table; yield every run that has intents."""
         ended: list[tuple[int, RunId]] = []
-        for _, value in self.table.items():
+        for key, value in self.table.items():
+            if key.startswith(early.PREFIX):
+                self.early.recover(value)
+            if key.startswith(_NO_RUN):
+                continue
             kept = codec.kept.decode(value)
             state = kept.state
             if kept.intents:
@@ -116,6 +129,10 @@ class RunPartition:
         if before.ended != state.ended:
             self._count(before, state)
 
+    def answer(self, record: Record) -> None:
+        """Let the batch write to the table though no run changes: who is fenced must not answer either."""
+        self._answered = f"{record.topic}/{record.offset}"
+
     def beat(self, run: RunId, node: NodeKey, attempt: int, now_ms: int) -> None:
         """A worker says that it still holds the attempt."""
         lease = self.leases.get((run, node))
@@ -129,10 +146,13 @@ class RunPartition:
 
     def changes(self, expired: list[RunId]) -> list[tuple[str, bytes | None]]:
         """The table's part of the batch: one value for each changed run, a tombstone for each expired one."""
-        values: list[tuple[str, bytes | None]] = [(str(run), None) for run in expired]
+        values: list[tuple[str, bytes | None]] = [*self.early.rows.items()]
+        if self._answered is not None:
+            values.append((_ANSWERED, self._answered.encode()))
+        values.extend((str(run), None) for run in expired)
         for run, changed in self._changed.items():
             kept = Kept(_shrunk(changed.state, changed.intents), tuple(changed.intents), changed.source)
-            values.append((str(run), codec.kept.encode(kept)))
+            values.append((str(run), codec.kept.encode(kept, self._encoded[run])))
         return values
 
     def settled(self) -> None:
@@ -140,7 +160,10 @@ class RunPartition:
         for run, changed in self._changed.items():
             if changed.state.ended:
                 self._states.pop(run, None)
+                self._encoded.pop(run, None)
         self._changed.clear()
+        self.early.rows.clear()
+        self._answered = None
 
     def expired(self, now_ms: int, window_ms: int, most: int) -> list[RunId]:
         """Markers past the deduplication window, or above its count, oldest first."""

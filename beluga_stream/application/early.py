@@ -1,0 +1,69 @@
+"""Signals that came before their run: kept in the table until the run comes, or for too long.
+
+Requests and signals travel on different topics, and requests are held back when there is too much to do. So a
+signal may well be read before the run that it is for.
+"""
+
+from collections import deque
+
+from ..domain.events import SignalReceived
+from ..domain.ids import RunId
+from . import codec
+
+PREFIX = "~early/"
+"""Begins the keys of their rows; a run's id never does."""
+
+MOST = 10_000
+"""Most signals that wait in one partition."""
+
+
+class EarlySignals:
+    """The early signals of one partition. `rows` are the changes that the table has not yet got."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, bytes | None] = {}
+        self._of_run: dict[RunId, dict[str, SignalReceived]] = {}
+        self._order: deque[tuple[int, RunId, str]] = deque()
+
+    def recover(self, value: bytes) -> None:
+        """Take in a row of the table."""
+        self._remember(codec.incoming.decode(value))
+
+    def hold(self, signal: SignalReceived) -> bool:
+        """Keep a signal. False when there are too many of them."""
+        if len(self._order) >= MOST:
+            return False
+        self._remember(signal)
+        self.rows[_key(signal.run, signal.id)] = codec.incoming.encode(signal)
+        return True
+
+    def take(self, run: RunId) -> list[SignalReceived]:
+        """The signals that came before this run, in their order; they are kept no longer."""
+        signals = self._of_run.pop(run, {})
+        for name in signals:
+            self.rows[_key(run, name)] = None
+        return list(signals.values())
+
+    def overdue(self, before_ms: int) -> list[SignalReceived]:
+        """Take those whose run should have come by now."""
+        gone: list[SignalReceived] = []
+        while self._order and self._order[0][0] < before_ms:
+            _, run, name = self._order.popleft()
+            of_run = self._of_run.get(run, {})
+            signal = of_run.pop(name, None)
+            if signal is not None:
+                self.rows[_key(run, name)] = None
+                gone.append(signal)
+            if not of_run:
+                self._of_run.pop(run, None)
+        return gone
+
+    def _remember(self, signal: SignalReceived) -> None:
+        of_run = self._of_run.setdefault(signal.run, {})
+        if signal.id not in of_run:
+            self._order.append((signal.at_ms, signal.run, signal.id))
+        of_run[signal.id] = signal
+
+
+def _key(run: RunId, signal: str) -> str:
+    return f"{PREFIX}{run}/{signal}"
