@@ -97,7 +97,8 @@ class KeptCodec(Codec[Kept]):
 
 
 def _set_members(value: NodeState | RunState) -> dict[str, Any]:
-    names, defaults, members = _shape(type(value))
+    kind: type = type(value)
+    names, defaults, members = _shape(kind)
     return {
         name: member
         for name, member, default in zip(names, members(value), defaults, strict=True)

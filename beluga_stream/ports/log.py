@@ -20,9 +20,8 @@ class Position(NamedTuple):
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One record read from the log. `timestamp_ms` is what the producer or broker stamped."""
+class Record(NamedTuple):
+    """One record read from the log. A tuple, as is `Outgoing`: every event makes several of each. `timestamp_ms` is what the producer or broker stamped."""
 
     topic: str
     partition: int
@@ -37,8 +36,7 @@ class Record:
         return Position(self.topic, self.partition, self.offset)
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(NamedTuple):
     """One record to append. Without `partition` the key picks it (Kafka's murmur2 partitioner)."""
 
     topic: str
