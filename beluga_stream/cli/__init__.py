@@ -1,0 +1,1 @@
+"""The command `beluga`. What is heavy loads when a command runs: `beluga --help` must be quick."""

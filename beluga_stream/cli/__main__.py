@@ -1,0 +1,5 @@
+"""`python -m beluga_stream.cli` is `beluga`."""
+
+from .main import run
+
+run()

@@ -1,0 +1,41 @@
+"""The engine as a child process: `faust -A beluga_stream worker`, all roles in one, as anybody starts it."""
+
+import sys
+from pathlib import Path
+
+from ..adapters.embedded.child import Child
+from ..bootstrap.settings import Settings
+from ..errors import BelugaError
+
+_GRACE_SECONDS = 5.0
+
+
+class EngineStopped(BelugaError):
+    """The engine's process has ended by itself; its last words say why."""
+
+    code = "engine_stopped"
+
+
+def engine(settings: Settings, output: Path, **more: str) -> Child:
+    """The process, not yet started. It gets these settings, and `more` variables, through its environment."""
+    environ = {
+        "BELUGA_BROKER": settings.broker,
+        "BELUGA_PREFIX": settings.prefix,
+        "BELUGA_AGENTS": settings.agents,
+        "BELUGA_TOPICS": str(settings.topics),
+        "BELUGA_BLOBS": settings.blobs,
+        "BELUGA_DATA": str(settings.data),
+        "BELUGA_SHUTDOWN_GRACE_SECONDS": str(min(settings.shutdown_grace_seconds, _GRACE_SECONDS)),
+        "PYTHONUNBUFFERED": "1",
+        **more,
+    }
+    command = [sys.executable, "-m", "faust", "-A", "beluga_stream", "worker", "--loglevel", "warn"]
+    return Child(command, output=output, environ=environ, patience=_GRACE_SECONDS + 10)
+
+
+def check_running(child: Child) -> None:
+    """Raises `EngineStopped` when the process has ended."""
+    if child.code is not None:
+        words = child.last_words().splitlines()[-5:]
+        said = " | ".join(words) or "it said nothing"
+        raise EngineStopped(f"the engine's process ended with code {child.code}: {said}")

@@ -1,0 +1,103 @@
+"""How a command ends: its exit code, and what is said on standard error.
+
+0 ok, 1 failed, 2 wrong usage, input or configuration, 3 not found, 4 timed out, 5 no broker, 130 interrupted.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Coroutine
+from typing import Any, NoReturn
+
+import typer
+
+from ..errors import BelugaError, InvalidConfig, InvalidInput, LogUnavailable, NotFound, RunRejected, TimedOut
+
+FAILED = 1
+WRONG = 2
+NOT_FOUND = 3
+TIMED_OUT = 4
+NO_BROKER = 5
+INTERRUPTED = 130
+
+_BY_TYPE: tuple[tuple[type[BelugaError], int], ...] = (
+    (InvalidConfig, WRONG),
+    (InvalidInput, WRONG),
+    (NotFound, NOT_FOUND),
+    (TimedOut, TIMED_OUT),
+    (LogUnavailable, NO_BROKER),
+)
+_BY_REASON = {kind.code: code for kind, code in _BY_TYPE}
+_NOISY = ("faust", "mode", "aiokafka", "asyncio", "beluga_stream")
+_STOPPING = (signal.SIGTERM, signal.SIGHUP)
+
+
+def code_of(error: BelugaError) -> int:
+    """The exit code that an error means."""
+    if isinstance(error, RunRejected):
+        return _BY_REASON.get(error.reason, FAILED)
+    return next((code for kind, code in _BY_TYPE if isinstance(error, kind)), FAILED)
+
+
+def perform(work: Coroutine[Any, Any, None], *, as_json: bool = False) -> None:
+    """Run a command's work. What goes wrong is one line on standard error and an exit code.
+
+    A traceback is shown only with BELUGA_DEBUG=1.
+    """
+    try:
+        asyncio.run(_stoppable(work))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        raise typer.Exit(INTERRUPTED) from None
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python must not try to flush the rest.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None
+    except BelugaError as error:
+        fail(error, as_json=as_json)
+
+
+def fail(error: BelugaError, *, as_json: bool = False) -> NoReturn:
+    """Say what is wrong and end the command."""
+    if os.environ.get("BELUGA_DEBUG") == "1":
+        raise error
+    code = code_of(error)
+    say_error(error.message, error.code, as_json=as_json, ids=dict(error.ids), exit_code=code)
+    raise typer.Exit(code) from None
+
+
+def say_error(message: str, code: str, *, as_json: bool, ids: dict[str, str], exit_code: int) -> None:
+    """One line in red, or one JSON document, on standard error."""
+    if as_json:
+        said = {"error": {"code": code, "message": message, "ids": ids, "exit_code": exit_code}}
+        typer.echo(json.dumps(said), err=True)
+    else:
+        line = " ".join(message.split())
+        typer.secho(f"beluga: {line}", err=True, fg=typer.colors.RED)
+
+
+def configure_noise(*, verbose: bool) -> None:
+    """Keep what the libraries log out of the terminal, unless somebody asked for it."""
+    if verbose:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+        return
+    for name in _NOISY:
+        logger = logging.getLogger(name)
+        logger.addHandler(logging.NullHandler())
+        logger.propagate = False
+
+
+async def _stoppable(work: Coroutine[Any, Any, None]) -> None:
+    """Being told to stop ends the work as Ctrl-C does, so that what it has started is stopped."""
+    task = asyncio.current_task()
+    assert task is not None
+    loop = asyncio.get_running_loop()
+    for told in _STOPPING:
+        loop.add_signal_handler(told, task.cancel)
+    try:
+        await work
+    finally:
+        for told in _STOPPING:
+            loop.remove_signal_handler(told)

@@ -1,0 +1,208 @@
+"""Starting a run and following one: a live tree on a terminal, lines in a pipe, JSON lines for machines."""
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+
+from rich.live import Live
+
+from ..application.results import Chunk, Event, NodeChanged, RunChanged, StartRejected, Superseded
+from ..application.runs import Runs
+from ..bootstrap.client import open_runs
+from ..domain.events import Failure
+from ..domain.ids import RunId
+from ..domain.payload import NOTHING, Json
+from ..errors import NotFound, RunFailed, RunRejected, TaskCanceled, TimedOut
+from .runview import RunView
+from .screen import console, pretty, print_json, print_line
+from .values import settings_with
+
+_SILENCE_SECONDS = 5.0
+_KINDS = {
+    Chunk: "chunk",
+    Superseded: "superseded",
+    NodeChanged: "node",
+    RunChanged: "run",
+    StartRejected: "rejected",
+}
+
+
+async def start(
+    graph: str,
+    value: Json,
+    *,
+    key: str | None,
+    tags: Mapping[str, str],
+    wait: bool,
+    timeout: float,  # noqa: ASYNC109 - the option's name
+    broker: str | None,
+    as_json: bool,
+) -> None:
+    """Start a run and, unless told otherwise, follow it to its end."""
+    settings = settings_with(broker=broker)
+    async with open_runs(settings) as runs:
+        run = await runs.start(graph, value, idempotency_key=key, tags=tags)
+        if not wait:
+            if as_json:
+                print_json({"run": run, "graph": graph})
+            else:
+                console.print(run)
+            return
+
+        unheard = asyncio.get_running_loop().call_later(
+            _SILENCE_SECONDS,
+            sys.stderr.write,
+            f"beluga: no sign of run {run} yet. Is an engine running at {settings.broker} with prefix"
+            f" {settings.prefix!r}? `beluga dev` starts one; still waiting ...\n",
+        )
+        view = RunView(run, graph)
+        try:
+            await _follow(runs, view, timeout=timeout, as_json=as_json, heard=unheard.cancel)
+        finally:
+            unheard.cancel()
+
+
+async def watch(
+    run: str,
+    *,
+    after: str | None,
+    timeout: float,  # noqa: ASYNC109 - the option's name
+    broker: str | None,
+    as_json: bool,
+) -> None:
+    """Follow somebody's run from its beginning or after a cursor."""
+    async with open_runs(settings_with(broker=broker)) as runs:
+        summary = await runs.summary(RunId(run))
+        view = RunView(run, "" if summary is None else summary.graph)
+        await _follow(runs, view, after=after, timeout=timeout, as_json=as_json, known=summary is not None)
+
+
+async def event_json(runs: Runs, run: str, event: Event) -> dict[str, Any]:
+    """An event for machines. An output is there once the run has ended."""
+    said: dict[str, Any] = {
+        "type": _KINDS[type(event)],
+        "run": run,
+        "cursor": event.cursor,
+        "at_ms": event.at_ms,
+    }
+    match event:
+        case Chunk():
+            said |= {"node": event.node, "attempt": event.attempt, "seq": event.seq, "value": event.value}
+        case Superseded():
+            said |= {"node": event.node, "attempt": event.attempt}
+        case NodeChanged():
+            said |= {"node": event.node, "status": event.status, "attempt": event.attempt}
+            said |= _failure_json(event.failure)
+        case RunChanged():
+            said |= {"status": event.status} | _failure_json(event.failure)
+            if event.status == "succeeded":
+                said["output"] = await runs.payloads.load(event.output or NOTHING)
+        case StartRejected():
+            said |= {"code": event.code, "message": event.message}
+        case _:
+            pass
+    return said
+
+
+async def _follow(
+    runs: Runs,
+    view: RunView,
+    *,
+    after: str | None = None,
+    timeout: float,  # noqa: ASYNC109 - the option's name
+    as_json: bool,
+    known: bool = True,
+    heard: Callable[[], None] | None = None,
+) -> None:
+    """Show what happens until the run has ended, and end as it did.
+
+    A run that is not `known` and gives no sign for some seconds is not found. `heard` is called at the first.
+    """
+    run = RunId(view.run)
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout if timeout else None
+    last: RunChanged | StartRejected | None = None
+    silent = True
+    show = _json_lines(runs, run) if as_json else _screen(view)
+    try:
+        async with (
+            asyncio.timeout(timeout or None) as limit,
+            contextlib.aclosing(runs.follow(run, after=after)) as events,
+            show as tell,
+        ):
+            if not known:
+                limit.reschedule(loop.time() + _SILENCE_SECONDS)
+            async for event in events:
+                if silent:
+                    silent = False
+                    limit.reschedule(deadline)
+                    if heard is not None:
+                        heard()
+                await tell(event)
+                if isinstance(event, RunChanged | StartRejected):
+                    last = event
+                if isinstance(event, StartRejected):
+                    break
+    except TimeoutError as error:
+        if not known and silent:
+            told = f"there is no run {run}: `beluga runs list` shows those that are remembered"
+            raise NotFound(told, run=run) from error
+        told = f"run {run} has not ended after {timeout:g} s; it goes on: `beluga watch {run}`"
+        raise TimedOut(told, run=run) from error
+    await _end(runs, run, last, as_json=as_json)
+
+
+@contextlib.asynccontextmanager
+async def _json_lines(runs: Runs, run: str) -> AsyncIterator[Callable[[Event], Awaitable[None]]]:
+    async def tell(event: Event) -> None:
+        print_line(await event_json(runs, run, event))
+
+    yield tell
+
+
+@contextlib.asynccontextmanager
+async def _screen(view: RunView) -> AsyncIterator[Callable[[Event], Awaitable[None]]]:
+    """A live tree under the chunks on a terminal; without one, a line for each thing that happens."""
+    if not console.is_terminal:
+
+        async def say(event: Event) -> None:
+            for line in view.apply(event):
+                console.print(line, soft_wrap=True)
+
+        yield say
+        return
+    with Live(view.tree(), console=console, refresh_per_second=12, transient=False) as live:
+
+        async def tell(event: Event) -> None:
+            lines = view.apply(event)
+            if isinstance(event, Chunk | Superseded):
+                for line in lines:
+                    live.console.print(line)
+            live.update(view.tree())
+
+        yield tell
+
+
+async def _end(runs: Runs, run: RunId, last: RunChanged | StartRejected | None, *, as_json: bool) -> None:
+    """Print the result of a run that succeeded; raise what another end means."""
+    if isinstance(last, StartRejected):
+        raise RunRejected(last.message, reason=last.code, run=run)
+    if last is None or not last.ended:
+        raise NotFound(f"the stream of run {run} ended before the run did", run=run)
+    failure = last.failure
+    message = last.status if failure is None else failure.message
+    if last.status == "cancelled":
+        raise TaskCanceled(f"run {run} was cancelled: {message}", run=run)
+    if last.status == "failed":
+        told = f"run {run} failed: {message}. `beluga runs retry {run}` goes on from the failed nodes"
+        raise RunFailed(told, run=run, node=None if failure is None else failure.node)
+    if not as_json:
+        console.print(pretty(await runs.payloads.load(last.output or NOTHING)), soft_wrap=True, markup=False)
+
+
+def _failure_json(failure: Failure | None) -> dict[str, Any]:
+    if failure is None:
+        return {}
+    return {"error": {"code": failure.code, "message": failure.message, "node": failure.node}}

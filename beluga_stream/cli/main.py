@@ -1,0 +1,55 @@
+"""The command line's front: every command by its name, the options before it, and how it is entered."""
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from .commands import look
+from .commands import run as running
+from .exits import configure_noise
+
+app = typer.Typer(
+    name="beluga",
+    help="Event-driven streaming orchestration of Python functions on Kafka.\n\n"
+    "Start with `beluga demo`, then `beluga dev`. Settings come from the environment (BELUGA_BROKER, "
+    "BELUGA_AGENTS ...).",
+    epilog="Exit codes: 0 ok, 1 failed, 2 wrong usage, input or configuration, 3 not found, 4 timed out, "
+    "5 no broker.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_LOOK = "Look first"
+_RUNS = "Run graphs"
+_OPERATE = "Operate"
+
+app.command("demo", rich_help_panel=_LOOK)(look.demo)
+app.command("run", rich_help_panel=_RUNS)(running.run)
+app.command("watch", rich_help_panel=_RUNS)(running.watch)
+app.command("publish", rich_help_panel=_RUNS)(running.publish)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"beluga {version('beluga-stream')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show what the engine and its libraries log.")
+    ] = False,
+    shown: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Take the options that come before any command."""
+    configure_noise(verbose=verbose)
+
+
+def run() -> None:
+    """Run the command that was typed."""
+    app()

@@ -1,0 +1,92 @@
+"""How things look: one console, one set of signs, one way to write times and JSON."""
+
+import os
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_FILE_WIDTH = 160
+"""Columns where there is no terminal to ask: a pipe or a file."""
+
+console = Console(highlight=False)
+if not console.is_terminal and "COLUMNS" not in os.environ:
+    console.width = _FILE_WIDTH
+_SECOND_MS = 1_000
+_MINUTE_MS = 60_000
+
+SIGNS = {
+    "requested": ("·", "dim"),
+    "pending": ("·", "dim"),
+    "ready": ("◌", "cyan"),
+    "running": ("●", "cyan"),
+    "compensating": ("↺", "yellow"),
+    "backoff": ("↻", "yellow"),
+    "waiting": ("⏸", "magenta"),
+    "parked": ("⏸", "yellow"),
+    "succeeded": ("✓", "green"),
+    "failed": ("✗", "red"),
+    "rejected": ("✗", "red"),
+    "skipped": ("○", "dim"),
+    "cancelled": ("⊘", "yellow"),
+}
+
+
+def sign(status: str) -> Text:
+    """A status as one coloured sign."""
+    shown, style = SIGNS.get(status, ("?", "dim"))
+    return Text(shown, style=style)
+
+
+def styled(status: str) -> Text:
+    """A status as a sign and a word."""
+    return Text.assemble(sign(status), " ", (status, SIGNS.get(status, ("", ""))[1]))
+
+
+def duration(ms: float | None) -> str:
+    """A time span as short as can be read."""
+    if ms is None:
+        return "-"
+    if ms < _SECOND_MS:
+        return f"{ms:.0f} ms"
+    if ms < _MINUTE_MS:
+        return f"{ms / _SECOND_MS:.1f} s"
+    return f"{ms / _MINUTE_MS:.1f} min"
+
+
+def moment(ms: int) -> str:
+    """A point in time, in this machine's zone."""
+    return datetime.fromtimestamp(ms / _SECOND_MS, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def table(*columns: str) -> Table:
+    """A plain table: no lines but one under the heads."""
+    made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        made.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
+    return made
+
+
+def print_json(value: Any) -> None:
+    """One JSON document: indented on a terminal, else compact on one line."""
+    style = orjson.OPT_INDENT_2 if sys.stdout.isatty() else 0
+    _write(orjson.dumps(value, default=str, option=style))
+
+
+def print_line(value: Any) -> None:
+    """One line of JSON, at once: somebody may be reading the stream."""
+    _write(orjson.dumps(value, default=str))
+
+
+def pretty(value: Any) -> str:
+    """A JSON value for people."""
+    return orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2).decode()
+
+
+def _write(data: bytes) -> None:
+    sys.stdout.buffer.write(data + b"\n")
+    sys.stdout.buffer.flush()
