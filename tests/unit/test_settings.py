@@ -1,0 +1,68 @@
+"""Settings come from the environment, and a wrong one is a line that names its variable."""
+
+import os
+
+import pytest
+
+from beluga_stream.bootstrap.connection import kafka
+from beluga_stream.bootstrap.settings import Settings
+from beluga_stream.errors import InvalidConfig
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+
+    for name in [name for name in os.environ if name.startswith("BELUGA_")]:
+        monkeypatch.delenv(name)
+
+
+def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BELUGA_ROLE", "worker, ingest,worker")
+    monkeypatch.setenv("BELUGA_QUEUES", "gpu,default")
+    settings = Settings.load()
+    assert settings.role == ("worker", "ingest")
+    assert settings.queues == ("gpu", "default")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("BELUGA_PARTITIONS", "many", "BELUGA_PARTITIONS is wrong"),
+        ("BELUGA_PARTITIONS", "0", "greater than or equal to 1"),
+        ("BELUGA_ROLE", "baker", "BELUGA_ROLE is wrong"),
+        ("BELUGA_ROLE", " , ", "name at least one of"),
+        ("BELUGA_STORE", "paper", "'memory' or 'rocksdb'"),
+        ("BELUGA_PREFIX", "a b", "BELUGA_PREFIX is wrong"),
+    ],
+)
+def test_a_wrong_value_is_one_clear_line(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InvalidConfig) as wrong:
+        Settings.load()
+    assert said in str(wrong.value)
+    assert "\n" not in str(wrong.value)
+
+
+def test_credentials_reach_faust_and_aiokafka_alike_and_never_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BELUGA_SECURITY_PROTOCOL", "SASL_SSL")
+    monkeypatch.setenv("BELUGA_SASL_MECHANISM", "SCRAM-SHA-256")
+    monkeypatch.setenv("BELUGA_SASL_USERNAME", "ann")
+    monkeypatch.setenv("BELUGA_SASL_PASSWORD", "hush-hush")
+    settings = Settings.load()
+    connection = kafka(settings)
+    client = connection.client_settings("test")
+    assert client["sasl_mechanism"] == "SCRAM-SHA-256"
+    assert client["sasl_plain_password"] == "hush-hush"
+    credentials = connection.faust_settings()["broker_credentials"]
+    assert credentials.username == "ann"
+    assert credentials.ssl_context is not None
+    assert "hush-hush" not in f"{settings!r} {connection!r}"
+
+
+def test_half_of_a_credential_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BELUGA_SECURITY_PROTOCOL", "SASL_PLAINTEXT")
+    monkeypatch.setenv("BELUGA_SASL_USERNAME", "ann")
+    with pytest.raises(InvalidConfig, match="needs a user name and a password"):
+        kafka(Settings.load())
