@@ -17,7 +17,8 @@ from pathlib import Path
 
 from tests.brokers import start_broker
 from tests.chaos.cluster import Cluster, Deployment
-from tests.chaos.round import KINDS, LEAST_UNFINISHED, Field, Kind, Outcome
+from tests.chaos.harm import ALL_KINDS, KINDS, LEAST_UNFINISHED, Kind
+from tests.chaos.round import Field, Outcome
 
 _COLUMNS = (
     "kind         seed  runs  begun  unfinished  again  resent  lost  stuck  twice  inputs  gaps"
@@ -63,7 +64,7 @@ def _main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.chaos", description="Kill processes; lose nothing."
     )
-    parser.add_argument("--kill", choices=(*KINDS, "all"), default="all")
+    parser.add_argument("--kill", choices=(*ALL_KINDS, "all"), default="all")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seeds", help="a range, like 1-20")
     parser.add_argument("--runs", type=int, default=500)

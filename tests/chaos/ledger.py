@@ -83,17 +83,11 @@ class LedgerReader:
             self._read[path] = begin + len(whole)
             self._take(Line(**orjson.loads(line)) for line in whole.splitlines())
 
-    def unfinished(self, pids: Iterable[int] | None = None) -> int:
-        """How many executions have begun and not ended, of all processes or of these."""
+    def unfinished(self, pids: Iterable[int]) -> int:
+        """How many executions have begun and not ended in these processes."""
         self.refresh()
-        if pids is None:
-            return len(self._open)
         among = set(pids)
         return sum(line.pid in among for line in self._open.values())
-
-    def forget_unfinished(self, pid: int) -> None:
-        """The process is dead: what it left open stays open for ever, and is no longer under way."""
-        self._open = {key: line for key, line in self._open.items() if line.pid != pid}
 
     def _take(self, lines: Iterable[Line]) -> None:
         for line in lines:

@@ -4,12 +4,11 @@ import asyncio
 import itertools
 import random
 import secrets
-import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Self
 
 import orjson
 from aiokafka import AIOKafkaProducer
@@ -18,24 +17,12 @@ from beluga_stream.application.runs import Runs
 from beluga_stream.bootstrap.client import open_runs
 from beluga_stream.bootstrap.settings import Settings
 from beluga_stream.domain.ids import run_id
-from tests.chaos.cluster import Cluster, Process, until
+from tests.chaos.cluster import Cluster, until
+from tests.chaos.harm import Harm, Kind
 from tests.chaos.ledger import LedgerReader
 from tests.chaos.observer import Observer
 from tests.chaos.verdict import Judge, Started, Verdict
 from tests.chaos.writers import overtaken, writers
-
-Kind = Literal["worker", "coordinator", "both", "stop"]
-KINDS: tuple[Kind, ...] = ("worker", "coordinator", "both", "stop")
-
-LEAST_UNFINISHED = 100
-"""A kill counts only when this many executions have begun and not ended."""
-
-_ROLES: Mapping[Kind, tuple[str, ...]] = {
-    "worker": ("worker",),
-    "coordinator": ("coordinator",),
-    "both": ("coordinator", "worker"),
-    "stop": ("coordinator",),
-}
 
 _SHARES = {
     "line": 20,
@@ -50,9 +37,6 @@ _SHARES = {
     "leased": 3,
     "wide": 1,
 }
-_IN_FLIGHT_SECONDS = 60.0
-_MOVED_SECONDS = 60.0
-_FENCED_SECONDS = 60.0
 _STALLED_SECONDS = 90.0
 """Without any progress for this long, what has not ended is stuck."""
 
@@ -120,10 +104,12 @@ class Field:
         await self.cluster.ready()
         starting = asyncio.create_task(self._start(chance, runs))
         try:
-            since = await self._harm(kind, chance, outcome)
+            harmed = await Harm(self.cluster, self.ledger, chance).do(kind)
             started = await starting
         finally:
             starting.cancel()
+        since = harmed.since
+        outcome.unfinished, outcome.exit_codes = harmed.unfinished, harmed.exit_codes
         outcome.finished = sum(self.observer.ended_at.get(start.run, since) < since for start in started)
         await self._all_ended(started)
         # What is still under way are executions of attempts that others have completed: they end too.
@@ -131,7 +117,7 @@ class Field:
         self.ledger.refresh()
         blobs = self.cluster.deployment.blobs
         outcome.verdict = await Judge(self.observer, self.ledger.lines, started, blobs).judge()
-        outcome.verdict.faults += await self._overtaken()
+        outcome.verdict.faults += [*harmed.faults, *await self._overtaken()]
         outcome.verdict.faults += [
             f"{process.name} ended by itself with code {process.code}:\n{process.tail}"
             for process in self.cluster.unexpected()
@@ -139,8 +125,6 @@ class Field:
         ends = [self.observer.ended_at[start.run] for start in started if start.run in self.observer.ended_at]
         outcome.recovery = max(ends, default=since) - since
         outcome.silence = self._silence(since, max(ends, default=since))
-        if kind == "stop":
-            outcome.verdict.faults += self._unfenced(outcome)
         return outcome
 
     async def _start(self, chance: random.Random, runs: int) -> list[Started]:
@@ -163,79 +147,6 @@ class Field:
         sent = await self.producer.send_and_wait(topic, orjson.dumps(value), key=value.encode())
         identity = f"{topic}/{sent.partition}/{sent.offset}"
         return Started(str(run_id("triggered", topic, identity)), "triggered", value)
-
-    async def _harm(self, kind: Kind, chance: random.Random, outcome: Outcome) -> float:
-        """Wait for enough executions under way, then kill or stop; return when."""
-        victims = self._victims(kind, chance)
-        # An execution that ends as this is read was under way; a margin keeps the count honest.
-        least = LEAST_UNFINISHED + chance.randrange(10, 60)
-        workers = [process.pid for process in victims if process.role == "worker"] or None
-
-        def enough() -> bool:
-            outcome.unfinished = self.ledger.unfinished(workers)
-            return outcome.unfinished >= least
-
-        await until(enough, _IN_FLIGHT_SECONDS, f"{least} executions are under way")
-        if kind == "stop":
-            return await self._stop(victims[0], outcome)
-        since = time.monotonic()
-        for process in victims:
-            process.send(signal.SIGKILL)
-        for process in victims:
-            outcome.exit_codes.append(await process.ended(10))
-            self.cluster.bury(process)
-        # How many had really begun and not ended: the dead cannot end any more.
-        outcome.unfinished = self.ledger.unfinished(workers)
-        for process in victims:
-            self.ledger.forget_unfinished(process.pid)
-        await asyncio.sleep(
-            chance.choice((0.0, 0.5, 2.0))
-        )  # how long nobody starts another is part of the harm
-        for process in victims:
-            self.cluster.start(process.role)
-        return since
-
-    def _victims(self, kind: Kind, chance: random.Random) -> Sequence[Process]:
-        """All processes of the roles by turns, or one of each: a cluster with and without survivors."""
-        everyone = kind != "stop" and chance.random() < 0.5
-        victims: list[Process] = []
-        for role in _ROLES[kind]:
-            candidates = [process for process in self.cluster.of(role) if process.partitions]
-            victims += candidates if everyone else [chance.choice(candidates)]
-        return victims
-
-    async def _stop(self, victim: Process, outcome: Outcome) -> float:
-        """SIGSTOP until the others have its partitions, then SIGCONT: it must find itself fenced and exit."""
-        held = set(victim.partitions)
-        others = [process for process in self.cluster.of("coordinator") if process is not victim]
-        before = {process.pid: len(process.said("acquire")) for process in others}
-        since = time.monotonic()
-        victim.send(signal.SIGSTOP)
-
-        def moved() -> bool:
-            taken = {
-                line["partition"] for other in others for line in other.said("acquire")[before[other.pid] :]
-            }
-            return held <= taken
-
-        try:
-            await until(moved, _MOVED_SECONDS, f"partitions {sorted(held)} of {victim.name} move")
-        finally:
-            victim.send(signal.SIGCONT)
-        outcome.exit_codes.append(await victim.ended(_FENCED_SECONDS))
-        self.cluster.bury(victim)
-        self._stopped = victim
-        self.cluster.start("coordinator")
-        return since
-
-    def _unfenced(self, outcome: Outcome) -> list[str]:
-        faults: list[str] = []
-        if outcome.exit_codes[0] == 0:
-            faults.append("the stopped coordinator ended with code 0")
-        fenced = [line for line in self._stopped.said("role.failed") if line.get("error") == "Fenced"]
-        if not fenced:
-            faults.append(f"the stopped coordinator was not fenced:\n{self._stopped.tail}")
-        return faults
 
     async def _all_ended(self, started: Sequence[Started]) -> None:
         """Wait until every run has ended, or until nothing happens any more."""

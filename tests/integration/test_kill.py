@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.cluster import Cluster, Deployment
-from tests.chaos.round import KINDS, LEAST_UNFINISHED, Field
+from tests.chaos.harm import KINDS, LEAST_UNFINISHED
+from tests.chaos.round import Field
 
 _RUNS = 300
 """Enough that one worker of two has a hundred executions under way."""
