@@ -92,7 +92,8 @@ class KeptCodec(Codec[Kept]):
             nodes[key] = found[1]
         for gone in encoded.keys() - nodes.keys():
             del encoded[gone]
-        tree = {"state": _set_members(state) | {"nodes": nodes}, "intents": value.intents, "source": value.source}
+        members = _set_members(state) | {"nodes": nodes}
+        tree = {"state": members, "intents": value.intents, "source": value.source}
         return _PREFIX + orjson.dumps(tree)[1:]
 
 

@@ -7,7 +7,6 @@ these repeats at most what readers and workers recognise as repeated.
 
 import asyncio
 import logging
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -28,14 +27,11 @@ from .deadletters import dead_letter
 from .messages import Heartbeat, Rejected
 from .partition import Lease, RunPartition
 from .payloads import Payloads
-from .rendering import Renderer
+from .rendering import Renderer, Step
 from .topics import Topics
 
 PAGE_LIMIT_BYTES = 1024
 """A page's results above this go to the blob store: its parent holds one reference for each page."""
-
-_REFUSED = ""
-"""Under this, and no run, go the outputs of records that were refused."""
 
 log = logging.getLogger("beluga_stream.coordinator")
 
@@ -49,6 +45,19 @@ class CoordinatorOptions:
     dedup_window_ms: int = 86_400_000
     dedup_most: int = 100_000
     state_limit_bytes: int = 900_000
+
+
+class _Batch:
+    """What a batch of events leads to: decisions by run, and answers to what makes no run."""
+
+    def __init__(self) -> None:
+        self.decided: dict[RunId, tuple[Plan | None, list[Step]]] = {}
+        self.answers: list[Outgoing] = []
+
+    def decide(self, plan: Plan | None, decision: Decision) -> None:
+        if decision.commands:
+            state = decision.state
+            self.decided.setdefault(state.run, (plan, []))[1].append(Step(state, decision.commands))
 
 
 class Coordinator:
@@ -105,7 +114,7 @@ class Coordinator:
     async def handle(self, records: Sequence[Record]) -> None:
         """Apply a batch: decide, make durable, send, return."""
         now = self._clock.now_ms()
-        outputs: dict[str, list[Outgoing]] = defaultdict(list)
+        batch = _Batch()
         touched: dict[int, RunPartition] = {}
         for record in records:
             owned = self._owned.get(record.partition)
@@ -113,7 +122,7 @@ class Coordinator:
                 continue
             touched[owned.number] = owned
             try:
-                await self._apply(owned, record, now, outputs)
+                await self._apply(owned, record, now, batch)
             except LogUnavailable:
                 raise  # no fault of the record: it comes again, to a process that can read
             except BelugaError as error:
@@ -123,14 +132,16 @@ class Coordinator:
                     extra={"action": "dead_letter", "topic": record.topic, "offset": record.offset},
                 )
                 owned.answer(record)
-                outputs[_REFUSED].append(dead_letter(self._names.dead_letters, record, error))
+                batch.answers.append(dead_letter(self._names.dead_letters, record, error))
             owned.read[record.topic] = record.offset + 1
         for owned in touched.values():
-            outputs[_REFUSED].extend(self._overdue(owned, now))
-        await asyncio.gather(*(self._write(owned, now, outputs) for owned in touched.values()))
-        sending = [record for of_run in outputs.values() for record in of_run]
-        if sending:
-            await self._appender.append(sending)
+            batch.answers.extend(self._overdue(owned, now))
+        await asyncio.gather(*(self._write(owned, now, batch) for owned in touched.values()))
+        outputs = batch.answers
+        for plan, steps in batch.decided.values():
+            outputs.extend(self._renderer.render(plan, steps, now))
+        if outputs:
+            await self._appender.append(outputs)
 
     async def tend(self) -> None:
         """Fire deadlines and expire leases, for as long as the role lives."""
@@ -183,7 +194,7 @@ class Coordinator:
             if all(offset < committed.get(topic, 0) for topic, offset in kept.source.items()):
                 continue
             plan = self._catalog.plan(kept.state.definition)
-            again.extend(self._renderer.render(plan, kept.state, kept.intents, now))
+            again.extend(self._renderer.render(plan, [Step(kept.state, kept.intents)], now))
             runs += 1
         if again:
             await self._appender.append(again)
@@ -208,10 +219,8 @@ class Coordinator:
                 partition=number,
             )
 
-    async def _apply(
-        self, owned: RunPartition, record: Record, now: int, outputs: dict[str, list[Outgoing]]
-    ) -> None:
-        """Decide about one record; what it leads to is added to `outputs` under its run."""
+    async def _apply(self, owned: RunPartition, record: Record, now: int, batch: "_Batch") -> None:
+        """Decide about one record; what it leads to is added to the batch."""
         event = codec.incoming.decode(record.value)
         if record.key != event.key.encode():
             raise InvalidInput(
@@ -228,7 +237,7 @@ class Coordinator:
             plan, refusal = await self._admit(event, now)
             if refusal is not None:
                 owned.answer(record)
-                outputs[event.run].extend(refusal)
+                batch.answers.extend(refusal)
                 return
         else:
             plan = None if state is None or state.definition is None else await self._plan(state)
@@ -243,11 +252,10 @@ class Coordinator:
             decision = await self._with_stored_output(decision)
         owned.apply(record, state, decision, now)
         self._count(plan, state, decision.state)
-        if decision.commands:
-            outputs[event.run].extend(self._renderer.render(plan, decision.state, decision.commands, now))
+        batch.decide(plan, decision)
         if state is None:
             for signal in owned.early.take(event.run):
-                await self._apply_early(owned, record, plan, signal, outputs)
+                await self._apply_early(owned, record, plan, signal, batch)
 
     async def _apply_early(
         self,
@@ -255,7 +263,7 @@ class Coordinator:
         record: Record,
         plan: Plan | None,
         signal: SignalReceived,
-        outputs: dict[str, list[Outgoing]],
+        batch: "_Batch",
     ) -> None:
         """A run has come, and with it the turn of a signal that came before it."""
         now = self._clock.now_ms()
@@ -267,7 +275,7 @@ class Coordinator:
             decision = await self._with_stored_output(decision)
         owned.apply(record, before, decision, now)
         self._count(plan, before, decision.state)
-        outputs[signal.run].extend(self._renderer.render(plan, decision.state, decision.commands, now))
+        batch.decide(plan, decision)
 
     def _overdue(self, owned: RunPartition, now: int) -> list[Outgoing]:
         """Dead letters for signals whose run never came."""
@@ -362,7 +370,7 @@ class Coordinator:
         stored = await self._payloads.store(str(state.run), state.output.value, limit_bytes=limit)
         return decision._replace(state=replace(state, output=stored))
 
-    async def _write(self, owned: RunPartition, now: int, outputs: dict[str, list[Outgoing]]) -> None:
+    async def _write(self, owned: RunPartition, now: int, batch: "_Batch") -> None:
         expired = owned.expired(now, self._options.dedup_window_ms, self._options.dedup_most)
         changes = owned.changes(expired)
         too_large = [
@@ -372,13 +380,13 @@ class Coordinator:
         ]
         if too_large:
             for run, size in too_large:
-                outputs[run] = await self._give_up(owned, RunId(run), size, now)
+                await self._give_up(owned, RunId(run), size, now, batch)
             changes = owned.changes(expired)
         if changes:
             await owned.table.commit(changes)
         owned.settled()
 
-    async def _give_up(self, owned: RunPartition, run: RunId, size: int, now: int) -> list[Outgoing]:
+    async def _give_up(self, owned: RunPartition, run: RunId, size: int, now: int, batch: "_Batch") -> None:
         """Fail a run whose state no longer fits a record; nothing of its batch is sent but that."""
         state = owned.state(run)
         assert state is not None, "the run is in the batch under way"
@@ -392,7 +400,7 @@ class Coordinator:
             extra={"action": "state_overflow", "run": run, "graph": state.graph, "bytes": size},
         )
         self._count(plan, state, decision.state)
-        return self._renderer.render(plan, decision.state, decision.commands, now)
+        batch.decided[run] = (plan, [Step(decision.state, decision.commands)])
 
     def _fired(self, number: int, what: Timer | tuple[RunId, NodeKey, Lease], now: int) -> Outgoing:
         if isinstance(what, Timer):

@@ -1,7 +1,7 @@
 """Commands as records: what the reducer decided, with the values from the run's state, ready to append."""
 
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
 
 from ..domain.commands import (
     BroadcastCancel,
@@ -25,7 +25,7 @@ from ..domain.events import (
     RunRequested,
 )
 from ..domain.flow import carried, is_taken
-from ..domain.ids import INPUT, NodeKey, RunId, digest, index_of, node_of
+from ..domain.ids import INPUT, NodeKey, NodeName, RunId, digest, index_of, node_of
 from ..domain.payload import NOTHING, Gathered, Inline, Payload, Picked
 from ..domain.plan import Plan
 from ..domain.state import NODE_ENDED, NodeStatus, RunState, RunStatus
@@ -36,95 +36,95 @@ from .messages import (
     CancelNotice,
     NodeChange,
     NodeReady,
-    Progress,
     Rejected,
     RunChange,
     Summary,
 )
+from .progress import Telling
 from .topics import Topics
 
 _AT_WORKERS = frozenset({NodeStatus.READY, NodeStatus.RUNNING})
 
 
+class Step(NamedTuple):
+    """What one event led to: the run after it, and what is to be done."""
+
+    state: RunState
+    commands: Sequence[Command]
+
+
 class Renderer:
-    """Renders the commands of one run from its state."""
+    """Renders the commands of one run, each from the state that it was decided in."""
 
     def __init__(self, topics: Topics) -> None:
         self._topics = topics
 
-    def render(
-        self, plan: Plan | None, state: RunState, commands: Iterable[Command], at_ms: int
-    ) -> list[Outgoing]:
-        """The records, what readers see first.
+    def render(self, plan: Plan | None, steps: Sequence[Step], at_ms: int) -> list[Outgoing]:
+        """The records of some steps of a run, what readers see first.
 
-        A dispatch whose attempt is no longer the current one, as a repeated intent's may be, gives none.
+        A dispatch whose attempt is over at the end of the last step gives none: so it may be with a repeated
+        intent, and with a node that was reported together with the one before it.
         """
+        last = steps[-1].state
+        telling = Telling(last, at_ms)
         records: list[Outgoing] = []
-        shown: list[NodeChange] = []
-        status: RunChange | None = None
-        told_before: list[Outgoing] = []
-        for command in commands:
-            match command:
-                case PublishNode():
-                    shown.append(_node_change(state, command))
-                case PublishRun():
-                    if status is not None:
-                        # A run may begin and end in one step: each of its statuses is told.
-                        told_before.append(self._progress(state, shown, status, at_ms))
-                        shown = []
-                    status = RunChange(command.status, command.counter, state.output, state.failure)
-                case DispatchNode():
-                    work = None if plan is None else node_ready(plan, state, command, at_ms)
-                    if work is not None and plan is not None:
-                        queue = plan.nodes[work.name].queue
-                        records.append(
-                            self._out(self._topics.node_ready(queue), state, codec.node_ready.encode(work))
-                        )
-                case StartChild():
-                    if plan is not None:
-                        request = start_child(plan, state, command, at_ms)
-                        records.append(self._event(request.key, codec.incoming.encode(request), state))
-                case RetryChild():
-                    event = retry_child(state, command, at_ms)
-                    records.append(self._event(event.key, codec.incoming.encode(event), state))
-                case CancelChild(_, child):
-                    cancel = CancelRequested(
-                        run=child, key=_key_of(child), at_ms=at_ms, reason=f"its parent run {state.run} ended"
-                    )
-                    records.append(self._event(cancel.key, codec.incoming.encode(cancel), state))
-                case BroadcastCancel(generation, attempts):
-                    notice = CancelNotice(run=state.run, generation=generation, attempts=attempts)
-                    records.append(
-                        Outgoing(self._topics.control, None, codec.control.encode(notice), partition=0)
-                    )
-                case RejectRun(code, message, refused):
-                    rejected = Rejected(
-                        run=state.run,
-                        graph=state.graph,
-                        at_ms=at_ms,
-                        code=code,
-                        message=message,
-                        digest=refused,
-                    )
-                    records.append(self._out(self._topics.run_results, state, codec.results.encode(rejected)))
-                case NotifyParent():
-                    # A repeated intent may find the run going on again: its parent hears of the next end.
-                    if state.parent is not None and state.ended:
-                        told = child_finished(state, state.parent, at_ms)
-                        records.append(self._event(told.key, codec.incoming.encode(told), state))
-        if status is not None and state.page is None:
-            records.append(self._summary(state, status))
-        if shown or status is not None:
-            told_before.append(self._progress(state, shown, status, at_ms))
-        return [*told_before, *records]
+        for state, commands in steps:
+            for command in commands:
+                match command:
+                    case PublishNode():
+                        telling.node(_node_change(state, command))
+                    case PublishRun(status, counter):
+                        telling.run(RunChange(status, counter, state.output, state.failure))
+                    case DispatchNode():
+                        if plan is not None and _is_at_workers(last, command):
+                            records.extend(self._dispatch(plan, state, command, at_ms))
+                    case _:
+                        records.extend(self._record(plan, state, command, at_ms))
+        told = telling.told()
+        if any(progress.status is not None for progress in told) and last.page is None:
+            records.append(self._summary(last))
+        topic = self._topics.run_results
+        return [*(self._out(topic, last, codec.results.encode(progress)) for progress in told), *records]
 
-    def _progress(
-        self, state: RunState, shown: list[NodeChange], status: RunChange | None, at_ms: int
-    ) -> Outgoing:
-        progress = Progress(
-            run=state.run, graph=state.graph, at_ms=at_ms, nodes=tuple(shown), status=status, tags=state.tags
-        )
-        return self._out(self._topics.run_results, state, codec.results.encode(progress))
+    def _dispatch(self, plan: Plan, state: RunState, command: DispatchNode, at_ms: int) -> Iterator[Outgoing]:
+        work = node_ready(plan, state, command, at_ms)
+        if work is not None:
+            topic = self._topics.node_ready(plan.nodes[work.name].queue)
+            yield self._out(topic, state, codec.node_ready.encode(work))
+
+    def _record(self, plan: Plan | None, state: RunState, command: Command, at_ms: int) -> Iterator[Outgoing]:
+        """The record of a command that is neither a status nor a dispatch."""
+        match command:
+            case StartChild():
+                if plan is not None:
+                    request = start_child(plan, state, command, at_ms)
+                    yield self._event(request.key, codec.incoming.encode(request), state)
+            case RetryChild():
+                event = retry_child(state, command, at_ms)
+                yield self._event(event.key, codec.incoming.encode(event), state)
+            case CancelChild(_, child):
+                cancel = CancelRequested(
+                    run=child, key=_key_of(child), at_ms=at_ms, reason=f"its parent run {state.run} ended"
+                )
+                yield self._event(cancel.key, codec.incoming.encode(cancel), state)
+            case BroadcastCancel(generation, attempts):
+                notice = CancelNotice(run=state.run, generation=generation, attempts=attempts)
+                yield Outgoing(self._topics.control, None, codec.control.encode(notice), partition=0)
+            case RejectRun(code, message, refused):
+                rejected = Rejected(
+                    run=state.run,
+                    graph=state.graph,
+                    at_ms=at_ms,
+                    code=code,
+                    message=message,
+                    digest=refused,
+                )
+                yield self._out(self._topics.run_results, state, codec.results.encode(rejected))
+            case NotifyParent():
+                # A repeated intent may find the run going on again: its parent hears of the next end.
+                if state.parent is not None and state.ended:
+                    told = child_finished(state, state.parent, at_ms)
+                    yield self._event(told.key, codec.incoming.encode(told), state)
 
     def _out(self, topic: str, state: RunState, value: bytes) -> Outgoing:
         return Outgoing(topic, state.key.encode(), value, _trace(state))
@@ -132,12 +132,12 @@ class Renderer:
     def _event(self, key: str, value: bytes, state: RunState) -> Outgoing:
         return Outgoing(self._topics.run_events, key.encode(), value, _trace(state))
 
-    def _summary(self, state: RunState, status: RunChange) -> Outgoing:
+    def _summary(self, state: RunState) -> Outgoing:
         summary = Summary(
             run=state.run,
             graph=state.graph,
             definition=state.definition,
-            status=status.status,
+            status=state.status.value,
             trigger=state.trigger,
             started_ms=state.started_ms,
             ended_ms=state.ended_ms,
@@ -152,9 +152,9 @@ class Renderer:
 
 def node_ready(plan: Plan, state: RunState, command: DispatchNode, at_ms: int) -> NodeReady | None:
     """The work that a dispatch means now; None when its attempt is over."""
-    node = state.nodes.get(command.node)
-    if node is None or node.attempt != command.attempt or node.status not in _AT_WORKERS:
+    if not _is_at_workers(state, command):
         return None
+    node = state.nodes[command.node]
     name = node_of(command.node)
     undo = command.node.endswith("~undo")
     return NodeReady(
@@ -170,11 +170,22 @@ def node_ready(plan: Plan, state: RunState, command: DispatchNode, at_ms: int) -
         if undo
         else _arguments(plan, state, command.node),
         generation=state.generation,
-        timeout_ms=plan.nodes[name].timeout_ms,
+        timeout_ms=_timeout_ms(plan, state, name),
         at_ms=at_ms,
         role="compensate" if undo else "fallback" if node.fallback else "handler",
         trace=state.trace,
     )
+
+
+def _is_at_workers(state: RunState, command: DispatchNode) -> bool:
+    node = state.nodes.get(command.node)
+    return node is not None and node.attempt == command.attempt and node.status in _AT_WORKERS
+
+
+def _timeout_ms(plan: Plan, state: RunState, name: NodeName) -> int | None:
+    override = state.overrides.get(name)
+    declared = plan.nodes[name].timeout_ms
+    return declared if override is None else override.timeout_ms or declared
 
 
 def start_child(plan: Plan, state: RunState, command: StartChild, at_ms: int) -> RunRequested:
