@@ -97,6 +97,7 @@ class RunReader:
         """For each streaming node: attempt, incarnation, next seq."""
         self._ended: set[NodeKey] = set()
         self.ended = False
+        self.status = ""
 
     def read(self, record: Progress | ChunkEmitted | Rejected, cursor: str) -> Iterator[Event]:
         """The events that a record means to a reader who has seen all before it."""
@@ -153,6 +154,7 @@ class RunReader:
             return
         self._counter = change.counter
         self.ended = change.status in RUN_ENDED
+        self.status = change.status
         yield RunChanged(cursor=cursor, status=change.status, output=change.output, failure=change.failure)
 
     def _node(self, change: NodeChange, cursor: str) -> Iterator[Event]:

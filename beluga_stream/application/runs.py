@@ -6,17 +6,27 @@ Speaks JSON and ids; the typed client in `api` is a thin cover over it.
 import asyncio
 import contextlib
 import secrets
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from ..domain.events import CancelRequested, RetryRequested, RunRequested, SignalReceived
-from ..domain.ids import GraphHash, RunId, run_id
+from ..domain.events import CancelRequested, NodeOverridden, RetryRequested, RunRequested, SignalReceived
+from ..domain.ids import GraphHash, NodeKey, NodeName, RunId, run_id
 from ..domain.payload import NOTHING, Json
-from ..errors import InvalidInput, NotFound, RunFailed, RunRejected, TaskCanceled, TimedOut
+from ..domain.state import RunStatus
+from ..errors import (
+    IdempotencyConflict,
+    InvalidInput,
+    NotFound,
+    RunFailed,
+    RunRejected,
+    TaskCanceled,
+    TimedOut,
+)
 from ..ports.clock import Clock
 from ..ports.log import Appender, Outgoing, Reader
 from . import codec
-from .messages import Summary
+from .messages import Progress, Rejected, Summary
 from .payloads import Payloads
 from .results import Chunk, Event, NodeChanged, Refill, RunChanged, RunReader, StartRejected
 from .starting import input_digest
@@ -26,6 +36,19 @@ from .topics import Topics
 _STARTED_EARLIER_MS = 60_000
 _FOLLOWED_FROM_START = 10_000
 """Most runs that are followed from their start on without anybody reading them yet; older ones are read from the log."""
+
+
+_BEGINS_WITHIN_SECONDS = 2.0
+_REMEMBERED = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Mine:
+    """A run that was started here and is followed from then on. `fresh` ones nobody can have started before."""
+
+    follower: Follower
+    digest: str
+    fresh: bool
 
 
 class Runs:
@@ -48,7 +71,9 @@ class Runs:
         self._clock = clock
         self._partition = partition
         self._tails = Tails(reader, topics.run_results)
-        self._mine: dict[RunId, tuple[Follower, str]] = {}
+        self._mine: dict[RunId, _Mine] = {}
+        self._asked: OrderedDict[RunId, tuple[str | None, int]] = OrderedDict()
+        """For each run started or retried here: its input's digest, and where its stream ended before that."""
 
     async def close(self) -> None:
         await self._tails.close()
@@ -66,11 +91,16 @@ class Runs:
         """Request a run; returns its id once the request is durable. The same key is the same run."""
         run = run_id(graph, "api", idempotency_key if idempotency_key is not None else secrets.token_hex(16))
         digest = input_digest(value)
-        if run not in self._mine:
-            self._mine[run] = (await self._tails.follow(self._partition(run), run.encode()), digest)
-            if len(self._mine) > _FOLLOWED_FROM_START:
-                oldest = next(iter(self._mine))
-                self._tails.leave(self._partition(oldest), self._mine.pop(oldest)[0])
+        partition = self._partition(run)
+        known = self._mine.pop(run, None)
+        if known is not None:
+            self._tails.leave(partition, known.follower)
+        follower = await self._tails.follow(partition, run.encode())
+        self._mine[run] = _Mine(follower, digest, fresh=idempotency_key is None)
+        if len(self._mine) > _FOLLOWED_FROM_START:
+            oldest = next(iter(self._mine))
+            self._tails.leave(self._partition(oldest), self._mine.pop(oldest).follower)
+        self._ask(run, digest, follower.since)
         request = RunRequested(
             run=run,
             key=str(run),
@@ -90,7 +120,23 @@ class Runs:
         await self._send(self._names.run_events, run, codec.incoming.encode(event))
 
     async def retry(self, run: RunId) -> None:
-        event = RetryRequested(run=run, key=str(run), at_ms=self._clock.now_ms())
+        end = (await self._reader.end(self._names.run_results))[self._partition(run)]
+        self._ask(run, self._asked.get(run, (None, 0))[0], end)
+        event = RetryRequested(run=run, key=str(run), at_ms=self._clock.now_ms(), id=secrets.token_hex(8))
+        await self._send(self._names.run_events, run, codec.incoming.encode(event))
+
+    async def override(
+        self, run: RunId, node: str, *, timeout_ms: int | None = None, attempts: int | None = None
+    ) -> None:
+        """Give a node of a run that goes on, or may be retried, another timeout or number of attempts."""
+        event = NodeOverridden(
+            run=run,
+            key=str(run),
+            at_ms=self._clock.now_ms(),
+            node=NodeName(NodeKey(node)),
+            timeout_ms=timeout_ms,
+            attempts=attempts,
+        )
         await self._send(self._names.run_events, run, codec.incoming.encode(event))
 
     async def signal(self, run: RunId, signal: str, value: Json, *, id: str | None = None) -> None:  # noqa: A002 - the field's name
@@ -109,44 +155,110 @@ class Runs:
 
         A run that this object has started is followed live without a look at the log.
         """
-        partition = self._partition(run)
-        mine = self._mine.pop(run, None) if after is None else None
-        follower = mine[0] if mine is not None else await self._tails.follow(partition, run.encode())
-        start = None if mine is not None else await self._first_offset(run, partition, after)
-        seen = _offset(after, partition) if after is not None else -1
-        reader = RunReader()
-        try:
-            async with contextlib.aclosing(self._tails.records(partition, follower, start)) as records:
-                async for record in records:
-                    decoded = codec.results.decode(record.value)
-                    if decoded.run != run:
-                        continue
-                    for event in reader.read(decoded, f"{partition}-{record.offset}"):
-                        if record.offset > seen:
-                            async for whole in self._whole(replace(event, at_ms=decoded.at_ms)):
-                                yield whole
-                    if reader.ended:
-                        return
-        finally:
-            self._tails.leave(partition, follower)
+        async with contextlib.aclosing(self._follow(run, after)) as events:
+            async for event in events:
+                if event is not None:
+                    yield event
 
     async def result(self, run: RunId, *, timeout_seconds: float | None = None) -> Json:
         """Wait for the run's end. Raises `RunFailed`, `TaskCanceled`, `RunRejected` or `TimedOut`."""
-        mine = self._mine.get(run)
-        digest = None if mine is None else mine[1]
+        digest, since = self._asked.get(run, (None, 0))
+        ended: RunChanged | None = None
+        refused: StartRejected | None = None
+        past = True
         try:
             async with asyncio.timeout(timeout_seconds):
-                async with contextlib.aclosing(self.follow(run)) as events:
+                async with contextlib.aclosing(self._follow(run, None)) as events:
                     async for event in events:
-                        if isinstance(event, StartRejected) and digest in (None, event.digest):
-                            raise RunRejected(event.message, reason=event.code, run=run)
-                        if isinstance(event, RunChanged) and event.ended:
-                            return await self._outcome(run, event)
+                        if event is None:
+                            past = False
+                        elif isinstance(event, StartRejected) and _is_answer(event, digest, since):
+                            refused = event
+                        elif isinstance(event, RunChanged):
+                            # What was refused once may have been started later.
+                            refused, ended = None, event if event.ended else None
+                        if refused is not None and not past:
+                            raise RunRejected(refused.message, reason=refused.code, run=run)
         except TimeoutError as error:
             raise TimedOut(
                 f"run {run} did not end within {timeout_seconds:g} s; it goes on", run=run
             ) from error
-        raise NotFound(f"the stream of run {run} ended before the run did", run=run)
+        if ended is None:
+            raise NotFound(f"the stream of run {run} ended before the run did", run=run)
+        return await self._outcome(run, ended)
+
+    async def _follow(self, run: RunId, after: str | None) -> AsyncGenerator[Event | None, None]:
+        """The run's events; None says that all which was there at the call has been given.
+
+        The end of a failed run counts only then, since a retry may have followed it.
+        """
+        partition = self._partition(run)
+        seen = _offset(after, partition) if after is not None else -1
+        follower, start = await self._begin(run, partition, after)
+        _, since = self._asked.get(run, (None, 0))
+        reader = RunReader()
+        past = True
+        ended_at = -1
+        try:
+            async with contextlib.aclosing(self._tails.records(partition, follower, start)) as records:
+                async for record in records:
+                    if record is None:
+                        past = False
+                        yield None
+                    else:
+                        decoded = codec.results.decode(record.value)
+                        if decoded.run != run:
+                            continue
+                        for event in reader.read(decoded, f"{partition}-{record.offset}"):
+                            if record.offset > seen:
+                                async for whole in self._whole(replace(event, at_ms=decoded.at_ms)):
+                                    yield whole
+                        ended_at = record.offset
+                    if reader.ended and (reader.status != RunStatus.FAILED or not (past or ended_at < since)):
+                        return
+        finally:
+            self._tails.leave(partition, follower)
+
+    async def _begin(self, run: RunId, partition: int, after: str | None) -> tuple[Follower, int | None]:
+        """Somebody who follows the run live, and where its earlier records begin; None when there are none."""
+        mine = self._mine.pop(run, None)
+        if mine is not None and after is None:
+            # A key may have been used before: then the run is under way or over, and its beginning is in the log.
+            if mine.fresh or await self._has_just_begun(run, mine):
+                return mine.follower, None
+            follower = mine.follower
+        else:
+            if mine is not None:
+                self._tails.leave(partition, mine.follower)
+            follower = await self._tails.follow(partition, run.encode())
+        try:
+            return follower, await self._first_offset(run, partition, after)
+        except BaseException:
+            self._tails.leave(partition, follower)
+            raise
+
+    async def _has_just_begun(self, run: RunId, mine: "_Mine") -> bool:
+        """Whether the first that was heard of the run since its start is its beginning, or an answer to the start."""
+        try:
+            async with asyncio.timeout(_BEGINS_WITHIN_SECONDS):
+                first = await mine.follower.first()
+        except TimeoutError:
+            return False
+        decoded = codec.results.decode(first.value)
+        if isinstance(decoded, Rejected):
+            return bool(decoded.run == run and decoded.digest == mine.digest)
+        return bool(
+            isinstance(decoded, Progress)
+            and decoded.run == run
+            and decoded.status is not None
+            and decoded.status.counter == 1
+        )
+
+    def _ask(self, run: RunId, digest: str | None, since: int) -> None:
+        self._asked.pop(run, None)
+        self._asked[run] = (digest, since)
+        if len(self._asked) > _REMEMBERED:
+            self._asked.popitem(last=False)
 
     async def outputs(self, run: RunId, node: str) -> Json:
         """What a node has given. Raises `NotFound` when the run ended without it."""
@@ -234,6 +346,16 @@ class Runs:
     async def _send(self, topic: str, run: RunId, value: bytes, trace: str | None = None) -> None:
         headers = () if trace is None else (("traceparent", trace.encode()),)
         await self._appender.append([Outgoing(topic, str(run).encode(), value, headers)])
+
+
+def _is_answer(event: StartRejected, digest: str | None, since: int) -> bool:
+    """Whether a refusal is for who asks: for their input, and since they started it.
+
+    Who did not start the run hears of none but those that left no run behind.
+    """
+    if digest is None:
+        return event.code != IdempotencyConflict.code
+    return event.digest == digest and int(event.cursor.partition("-")[2]) >= since
 
 
 def _offset(cursor: str, partition: int) -> int:

@@ -20,8 +20,21 @@ class Follower:
     key: bytes
     records: asyncio.Queue[Record | None] = field(default_factory=lambda: asyncio.Queue(_BUFFERED))
     lagging: bool = False
+    since: int = 0
+    """Where the partition ended when the following began."""
+    _first: Record | None = None
+    _came: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def first(self) -> Record:
+        """The first record since the following began; it stays in the queue."""
+        while self._first is None:
+            await self._came.wait()
+        return self._first
 
     def offer(self, record: Record | None) -> None:
+        if self._first is None and record is not None:
+            self._first = record
+            self._came.set()
         try:
             self.records.put_nowait(record)
         except asyncio.QueueFull:
@@ -51,6 +64,10 @@ class _Tail:
             self._task.result()
         if not done:
             raise LogUnavailable(f"{self._topic}/{self._partition} could not be read: is the broker there?")
+
+    @property
+    def over(self) -> bool:
+        return self._task.done()
 
     async def close(self) -> None:
         self._task.cancel()
@@ -88,10 +105,10 @@ class Tails:
     async def follow(self, partition: int, key: bytes) -> Follower:
         """Get every record of the key that is appended from now on."""
         tail = self._tails.get(partition)
-        if tail is None:
+        if tail is None or tail.over:
             tail = self._tails[partition] = _Tail(self._reader, self._topic, partition)
         await tail.ready()
-        follower = Follower(key)
+        follower = Follower(key, since=tail.position)
         tail.followers.setdefault(key, set()).add(follower)
         return follower
 
@@ -108,12 +125,13 @@ class Tails:
 
     async def records(
         self, partition: int, follower: Follower, start: int | None
-    ) -> AsyncGenerator[Record, None]:
+    ) -> AsyncGenerator[Record | None, None]:
         """The key's records from `start` on (None: only what the follower gets live), for ever.
 
-        A follower that is too slow for its buffer reads the log again from where it was.
+        None is given once, when all that was there at the call has been. A follower that is too slow for its buffer reads the log again from where it was.
         """
         position = start
+        past = True
         while True:
             if position is not None:
                 end = (await self._reader.end(self._topic))[partition]
@@ -126,6 +144,12 @@ class Tails:
                                 yield record
                             position = record.offset + 1
                     position = max(position, end)
+            if past:
+                past = False
+                yield None
+            tail = self._tails.get(partition)
+            if follower.lagging and (tail is None or tail.over):
+                raise LogUnavailable(f"reading {self._topic}/{partition} ended: is the broker there?")
             while not follower.lagging or not follower.records.empty():
                 record_or_end = await follower.records.get()
                 if record_or_end is None:
@@ -134,4 +158,4 @@ class Tails:
                     yield record_or_end
                     position = record_or_end.offset + 1
             follower.lagging = False
-            position = position or 0
+            position = follower.since if position is None else position

@@ -179,6 +179,7 @@ class Draft:
             output=self.output,
             failure=self.failure,
             compensated=self.compensated,
+            overrides=before.overrides,
         )
         return Decision(state, tuple(self.commands), tuple(self._timers()) if self.timers else ())
 

@@ -195,6 +195,22 @@ class RetryRequested:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NodeOverridden:
+    """An operator gives a node of this run another timeout or number of attempts than its definition says.
+
+    It holds for attempts that begin after it; None leaves a value as the definition has it.
+    """
+
+    run: RunId
+    key: str
+    at_ms: int
+    node: NodeName
+    timeout_ms: int | None = None
+    attempts: int | None = None
+    type: Literal["node_overridden"] = "node_overridden"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChildFinished:
     """A run that this run's node started has ended.
 
@@ -218,6 +234,12 @@ class ChildFinished:
 
 NodeEvent: TypeAlias = NodeStarted | NodeStreaming | NodeSucceeded | NodeFailed | NodeParked | LeaseExpired
 RunEvent: TypeAlias = (
-    RunRequested | TimerFired | SignalReceived | CancelRequested | RetryRequested | ChildFinished
+    RunRequested
+    | TimerFired
+    | SignalReceived
+    | CancelRequested
+    | RetryRequested
+    | NodeOverridden
+    | ChildFinished
 )
 Event: TypeAlias = Annotated[NodeEvent | RunEvent, Field(discriminator="type")]

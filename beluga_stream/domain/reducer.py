@@ -19,6 +19,7 @@ from .events import (
     Failure,
     LeaseExpired,
     NodeFailed,
+    NodeOverridden,
     NodeParked,
     NodeStarted,
     NodeStreaming,
@@ -31,7 +32,7 @@ from .events import (
 from .ids import NodeKey
 from .plan import Plan
 from .resume import resume
-from .state import RUN_ENDED, NodeStatus, RunState, RunStatus, Signalled, Timer
+from .state import RUN_ENDED, NodeStatus, Override, RunState, RunStatus, Signalled, Timer
 from .steps import begin_run, settle, succeed
 from .transitions import TABLE, Applied
 
@@ -56,7 +57,7 @@ def reduce(plan: Plan | None, state: RunState | None, event: Event) -> Decision 
         return _requested(plan, state, event)
     if state is None:
         return _born_cancelled(event) if isinstance(event, CancelRequested) else None
-    if plan is None or (state.status in RUN_ENDED and not isinstance(event, RetryRequested | SignalReceived)):
+    if plan is None or (state.status in RUN_ENDED and not isinstance(event, RetryRequested | SignalReceived | NodeOverridden)):
         return Decision(state)
     match event:
         case (
@@ -79,6 +80,8 @@ def reduce(plan: Plan | None, state: RunState | None, event: Event) -> Decision 
             draft = Draft(plan, state, event.at_ms)
             cancel_run(draft, event.reason)
             return draft.freeze()
+        case NodeOverridden():
+            return _override(plan, state, event)
         case RetryRequested():
             return _retry(plan, state, event)
         case _:
@@ -191,6 +194,14 @@ def _signal(plan: Plan, state: RunState, event: SignalReceived) -> Decision:
 def _may_go_on(state: RunState) -> bool:
     """Whether the run has failed in a way that `retry` can mend; what is undone cannot be taken up again."""
     return state.status is RunStatus.FAILED and not state.compensated
+
+
+def _override(plan: Plan, state: RunState, event: NodeOverridden) -> Decision:
+    override = Override(event.timeout_ms, event.attempts)
+    goes_on = not state.ended or state.status is RunStatus.FAILED
+    if event.node not in plan.nodes or not goes_on or state.overrides.get(event.node) == override:
+        return Decision(state)
+    return Decision(replace(state, overrides={**state.overrides, event.node: override}))
 
 
 def _retry(plan: Plan, state: RunState, event: RetryRequested) -> Decision:

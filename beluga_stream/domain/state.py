@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from .events import Failure, Page, Parent
-from .ids import GraphHash, Incarnation, NodeKey, RunId
+from .ids import GraphHash, Incarnation, NodeKey, NodeName, RunId
 from .payload import Payload
 
 
@@ -94,6 +94,14 @@ class Signalled:
     value: Payload
 
 
+@dataclass(frozen=True, slots=True)
+class Override:
+    """What an operator has set for a node of one run; None is the definition's value."""
+
+    timeout_ms: int | None = None
+    attempts: int | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunState:
     """One run. `key` is the record key of all its messages (a page has its parent's).
@@ -127,6 +135,7 @@ class RunState:
     output: Payload | None = None
     failure: Failure | None = None
     compensated: bool = False
+    overrides: Mapping[NodeName, Override] = field(default_factory=dict)
 
     @property
     def ended(self) -> bool:

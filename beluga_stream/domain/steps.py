@@ -72,7 +72,9 @@ def fail(draft: Draft, key: NodeKey, failure: Failure, *, retryable: bool) -> No
     node = draft.node(key)
     if failure.node is None:
         failure = replace(failure, node=key, attempt=node.attempt)
-    if retryable and node.tries < declared.retry.attempts:
+    override = draft.before.overrides.get(name)
+    attempts = declared.retry.attempts if override is None else override.attempts or declared.retry.attempts
+    if retryable and node.tries < attempts:
         pause = delay_ms(declared.retry, node.tries, draft.run, key)
         draft.move(key, NodeStatus.BACKOFF, due_ms=draft.at_ms + pause, worker=None, failure=failure)
         return

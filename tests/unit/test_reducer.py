@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from beluga_stream.application.rendering import node_ready
 from beluga_stream.domain.commands import (
     BroadcastCancel,
     CancelChild,
@@ -21,6 +22,7 @@ from beluga_stream.domain.events import (
     Failure,
     LeaseExpired,
     NodeFailed,
+    NodeOverridden,
     NodeParked,
     NodeStarted,
     NodeStreaming,
@@ -763,3 +765,16 @@ def test_a_state_that_outgrows_its_record_ends_without_its_values() -> None:
     assert not [each for each in decision.commands if isinstance(each, DispatchNode)]
     play.again()
     assert play.state is decision.state
+
+
+def test_an_operator_overrides_attempts_and_timeout_of_one_run() -> None:
+    of = plan([node("a", retry=RetryPolicy(5), timeout_ms=1_000)], edges("input > a"), ["a"])
+    play = hand(of)
+    override = NodeOverridden(run=ROOT, key=ROOT, at_ms=0, node=name("a"), timeout_ms=9_000, attempts=1)
+    play.deliver(override)
+    assert reduce(of, play.state, override) == Decision(play.state), "told twice it changes nothing"
+    work = node_ready(of, play.state, DispatchNode(name("a"), 1), 0)
+    assert work is not None
+    assert work.timeout_ms == 9_000
+    play.broken("a", retryable=True)
+    assert play.state.status is RunStatus.FAILED, "one attempt is all it may have now"
