@@ -35,6 +35,8 @@ PAGE_LIMIT_BYTES = 1024
 
 log = logging.getLogger("beluga_stream.coordinator")
 
+_NO_TELEMETRY = NoTelemetry()
+
 
 @dataclass(frozen=True, slots=True)
 class CoordinatorOptions:
@@ -63,7 +65,7 @@ class _Batch:
 class Coordinator:
     """A `Role` over run-requests, run-events and node-done."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - it is wired in one place, by name
         self,
         *,
         topics: Topics,
@@ -73,7 +75,7 @@ class Coordinator:
         catalog: Catalog,
         payloads: Payloads,
         clock: Clock,
-        telemetry: Telemetry = NoTelemetry(),
+        telemetry: Telemetry = _NO_TELEMETRY,
         options: CoordinatorOptions = CoordinatorOptions(),
     ) -> None:
         self.topics: tuple[str, ...] = (topics.run_requests, topics.run_events, topics.node_done)
@@ -313,13 +315,14 @@ class Coordinator:
         if plan is None:
             await self._catalog.refresh()
             plan = self._catalog.plan(event.definition, event.graph)
-        try:
-            if plan is None:
-                raise NotFound(f"no graph {event.graph!r} is deployed", graph=event.graph)
-            if event.parent is None and isinstance(event.input, Inline):
+        if plan is None:
+            unknown = NotFound(f"no graph {event.graph!r} is deployed", graph=event.graph)
+            return None, self._refusal(event, unknown, now)
+        if event.parent is None and isinstance(event.input, Inline):
+            try:
                 self._catalog.check_input(plan, event.input.value)
-        except (NotFound, InvalidInput) as error:
-            return None, self._refusal(event, error, now)
+            except InvalidInput as error:
+                return None, self._refusal(event, error, now)
         return plan, None
 
     def _refusal(self, event: RunRequested, error: BelugaError, now: int) -> list[Outgoing]:

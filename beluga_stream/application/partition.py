@@ -81,9 +81,9 @@ class RunPartition:
             self._states[state.run] = state
             for timer in timers(state):
                 heapq.heappush(self.deadlines, timer)
-            for key, node in state.nodes.items():
+            for place, node in state.nodes.items():
                 if node.status is NodeStatus.RUNNING:
-                    self.leases[state.run, key] = Lease(
+                    self.leases[state.run, place] = Lease(
                         node.attempt, node.incarnation or Incarnation(""), now_ms
                     )
         self.ended.extend(sorted(ended))

@@ -35,7 +35,7 @@ from .topics import Topics
 
 _STARTED_EARLIER_MS = 60_000
 _FOLLOWED_FROM_START = 10_000
-"""Most runs that are followed from their start on without anybody reading them yet; older ones are read from the log."""
+"""Most runs followed from their start on that nobody reads yet; older ones are read from the log."""
 
 
 _BEGINS_WITHIN_SECONDS = 2.0

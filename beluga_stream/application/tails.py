@@ -128,7 +128,8 @@ class Tails:
     ) -> AsyncGenerator[Record | None, None]:
         """The key's records from `start` on (None: only what the follower gets live), for ever.
 
-        None is given once, when all that was there at the call has been. A follower that is too slow for its buffer reads the log again from where it was.
+        None is given once, when all that was there at the call has been. A follower that is too slow
+        for its buffer reads the log again from where it was.
         """
         position = start
         past = True

@@ -95,7 +95,7 @@ class _Execution:
 class Worker:
     """A `Role` over the node-ready topics of some queues."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - it is wired in one place, by name
         self,
         *,
         topics: Topics,

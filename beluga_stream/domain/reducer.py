@@ -46,6 +46,10 @@ RETRIES_REMEMBERED = 64
 """Most retry requests kept to recognise repeated ones."""
 
 
+_AFTER_THE_END = (RetryRequested, SignalReceived, NodeOverridden)
+"""What a run that has failed still listens to."""
+
+
 def reduce(plan: Plan | None, state: RunState | None, event: Event) -> Decision | None:
     """Apply one event to one run.
 
@@ -57,7 +61,7 @@ def reduce(plan: Plan | None, state: RunState | None, event: Event) -> Decision 
         return _requested(plan, state, event)
     if state is None:
         return _born_cancelled(event) if isinstance(event, CancelRequested) else None
-    if plan is None or (state.status in RUN_ENDED and not isinstance(event, RetryRequested | SignalReceived | NodeOverridden)):
+    if plan is None or (state.status in RUN_ENDED and not isinstance(event, _AFTER_THE_END)):
         return Decision(state)
     match event:
         case (

@@ -21,7 +21,10 @@ class Position(NamedTuple):
 
 
 class Record(NamedTuple):
-    """One record read from the log. A tuple, as is `Outgoing`: every event makes several of each. `timestamp_ms` is what the producer or broker stamped."""
+    """One record read from the log. `timestamp_ms` is what the producer or broker stamped.
+
+    A tuple, as is `Outgoing`: every event makes several of each.
+    """
 
     topic: str
     partition: int

@@ -27,7 +27,7 @@ def _snippets(path: Path) -> Iterator[tuple[int, str]]:
 def _run(path: Path, line: int, code: str, names: dict[str, Any]) -> None:
     """Run a block in the names of those before it; `await` may stand at the top, as in a notebook."""
     compiled = compile("\n" * line + code, str(path), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    result = eval(compiled, names)  # noqa: S307 - the documents' own code is what is tested
+    result = eval(compiled, names)
     if asyncio.iscoroutine(result):
         asyncio.run(result)
 

@@ -49,6 +49,17 @@ def _plain_client(engine: Engine) -> dict[str, object]:
     return told
 
 
+def _command_line(engine: Engine) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "beluga_stream.cli.main", "run", "notes", json.dumps(_DOC), "--json"],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+        env={**os.environ, **client_environ(engine)},
+    )
+
+
 def test_a_plain_client_needs_the_documents_only(engine: Engine) -> None:
     told = _plain_client(engine)
     assert told["status"] == "succeeded"
@@ -57,14 +68,7 @@ def test_a_plain_client_needs_the_documents_only(engine: Engine) -> None:
 
 async def test_one_graph_gives_the_same_through_every_door(engine: Engine) -> None:
     here = await notes.invoke(Doc(**_DOC))
-    by_command = subprocess.run(
-        [sys.executable, "-m", "beluga_stream.cli.main", "run", "notes", json.dumps(_DOC), "--json"],
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-        env={**os.environ, **client_environ(engine)},
-    )
+    by_command = await asyncio.to_thread(_command_line, engine)
     assert by_command.returncode == 0, by_command.stderr
     by_event = await asyncio.to_thread(_plain_client, engine)
 

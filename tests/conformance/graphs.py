@@ -1,4 +1,7 @@
-"""One graph for each meaning that every shell must agree on. Also a deployment: BELUGA_AGENTS=tests.conformance.graphs."""
+"""One graph for each meaning that every shell must agree on.
+
+Also a deployment: BELUGA_AGENTS=tests.conformance.graphs.
+"""
 
 import asyncio
 import time

@@ -33,9 +33,10 @@ class FileBlobs:
     async def get(self, ref: str) -> bytes:
         try:
             data: bytes = await self._in_thread(self._files.cat_file, self._path(ref))
-            return data
         except FileNotFoundError as error:
-            raise NotFound(f"there is no blob {ref}: was it swept, or is BELUGA_BLOBS another place?", ref=ref) from error
+            message = f"there is no blob {ref}: was it swept, or is BELUGA_BLOBS another place?"
+            raise NotFound(message, ref=ref) from error
+        return data
 
     async def delete_owner(self, owner: str) -> None:
         await self._in_thread(self._remove, self._path(owner))
