@@ -51,7 +51,7 @@ def _plain_client(engine: Engine) -> dict[str, object]:
 
 def _command_line(engine: Engine) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "beluga_stream.cli.main", "run", "notes", json.dumps(_DOC), "--json"],
+        [sys.executable, "-m", "beluga_stream.cli", "run", "notes", json.dumps(_DOC), "--json"],
         capture_output=True,
         text=True,
         timeout=90,
@@ -76,7 +76,7 @@ async def test_one_graph_gives_the_same_through_every_door(engine: Engine) -> No
     assert isinstance(output, dict)
     ended = json.loads(by_command.stdout.splitlines()[-1])
     assert (
-        _without_process(here.model_dump()) == _without_process(output) == _without_process(ended["result"])
+        _without_process(here.model_dump()) == _without_process(output) == _without_process(ended["output"])
     )
     assert output["pid"] == engine.pid, "handlers ran in the worker's process"
     assert here.pid == os.getpid()
