@@ -10,7 +10,7 @@ from typing import Any
 from ..domain.events import Failure
 from ..domain.ids import NodeKey
 from ..domain.payload import Payload
-from ..domain.state import RUN_ENDED
+from ..domain.state import RUN_ENDED, RunStatus
 from .messages import ChunkEmitted, NodeChange, Progress, Rejected, RunChange
 
 
@@ -97,7 +97,9 @@ class RunReader:
         """For each streaming node: attempt, incarnation, next seq."""
         self._ended: set[NodeKey] = set()
         self.ended = False
-        self.status = ""
+        self.final = False
+        """Whether it has ended for good: only a run that failed and undid nothing may go on."""
+        self._undone = False
 
     def read(self, record: Progress | ChunkEmitted | Rejected, cursor: str) -> Iterator[Event]:
         """The events that a record means to a reader who has seen all before it."""
@@ -120,9 +122,7 @@ class RunReader:
                         if change.counter > status.counter:
                             yield from self._node(change, cursor)
             case Rejected():
-                yield StartRejected(
-                    cursor=cursor, code=record.code, message=record.message, digest=record.digest
-                )
+                yield StartRejected(cursor=cursor, code=record.code, message=record.message, digest=record.digest)
 
     def _chunk(self, chunk: ChunkEmitted, cursor: str) -> Iterator[Event]:
         if self.ended or chunk.node in self._ended:
@@ -132,9 +132,7 @@ class RunReader:
         if incarnation != chunk.incarnation:
             if chunk.seq != 0 or chunk.attempt < attempt:
                 return
-            yield Superseded(
-                cursor=cursor, node=chunk.node, attempt=chunk.attempt, incarnation=chunk.incarnation
-            )
+            yield Superseded(cursor=cursor, node=chunk.node, attempt=chunk.attempt, incarnation=chunk.incarnation)
             attempt, incarnation, seq = chunk.attempt, chunk.incarnation, 0
         if chunk.seq != seq:
             return
@@ -154,7 +152,8 @@ class RunReader:
             return
         self._counter = change.counter
         self.ended = change.status in RUN_ENDED
-        self.status = change.status
+        self._undone = change.status == RunStatus.COMPENSATING or (self._undone and self.ended)
+        self.final = self.ended and (change.status != RunStatus.FAILED or self._undone)
         yield RunChanged(cursor=cursor, status=change.status, output=change.output, failure=change.failure)
 
     def _node(self, change: NodeChange, cursor: str) -> Iterator[Event]:
@@ -184,6 +183,4 @@ class RunReader:
             return
         if seq > 0:
             yield Superseded(cursor=cursor, node=change.node, attempt=change.attempt, incarnation=won)
-        yield Refill(
-            cursor=cursor, node=change.node, attempt=change.attempt, incarnation=won, output=change.output
-        )
+        yield Refill(cursor=cursor, node=change.node, attempt=change.attempt, incarnation=won, output=change.output)

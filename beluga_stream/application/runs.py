@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from ..domain.events import CancelRequested, NodeOverridden, RetryRequested, RunRequested, SignalReceived
 from ..domain.ids import GraphHash, NodeKey, NodeName, RunId, run_id
 from ..domain.payload import NOTHING, Json
-from ..domain.state import RunStatus
 from ..errors import (
     IdempotencyConflict,
     InvalidInput,
@@ -51,6 +50,18 @@ class _Mine:
     fresh: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What was asked for a run here: its input's digest, and where its stream ended before its start and retry.
+
+    A refusal from before the start, or an end from before the retry, is no answer.
+    """
+
+    digest: str | None = None
+    started: int = 0
+    retried: int = 0
+
+
 class Runs:
     """Starts and follows runs through the log."""
 
@@ -72,8 +83,7 @@ class Runs:
         self._partition = partition
         self._tails = Tails(reader, topics.run_results)
         self._mine: dict[RunId, _Mine] = {}
-        self._asked: OrderedDict[RunId, tuple[str | None, int]] = OrderedDict()
-        """For each run started or retried here: its input's digest, and where its stream ended before that."""
+        self._asked: OrderedDict[RunId, _Asked] = OrderedDict()
 
     async def close(self) -> None:
         await self._tails.close()
@@ -100,7 +110,8 @@ class Runs:
         if len(self._mine) > _FOLLOWED_FROM_START:
             oldest = next(iter(self._mine))
             self._tails.leave(self._partition(oldest), self._mine.pop(oldest).follower)
-        self._ask(run, digest, follower.since)
+        retried = self._asked.get(run, _Asked()).retried
+        self._ask(run, _Asked(digest, follower.since, retried))
         request = RunRequested(
             run=run,
             key=str(run),
@@ -121,7 +132,7 @@ class Runs:
 
     async def retry(self, run: RunId) -> None:
         end = (await self._reader.end(self._names.run_results))[self._partition(run)]
-        self._ask(run, self._asked.get(run, (None, 0))[0], end)
+        self._ask(run, replace(self._asked.get(run, _Asked()), retried=end))
         event = RetryRequested(run=run, key=str(run), at_ms=self._clock.now_ms(), id=secrets.token_hex(8))
         await self._send(self._names.run_events, run, codec.incoming.encode(event))
 
@@ -162,7 +173,7 @@ class Runs:
 
     async def result(self, run: RunId, *, timeout_seconds: float | None = None) -> Json:
         """Wait for the run's end. Raises `RunFailed`, `TaskCanceled`, `RunRejected` or `TimedOut`."""
-        digest, since = self._asked.get(run, (None, 0))
+        asked = self._asked.get(run, _Asked())
         ended: RunChanged | None = None
         refused: StartRejected | None = None
         past = True
@@ -172,7 +183,7 @@ class Runs:
                     async for event in events:
                         if event is None:
                             past = False
-                        elif isinstance(event, StartRejected) and _is_answer(event, digest, since):
+                        elif isinstance(event, StartRejected) and _is_answer(event, asked):
                             refused = event
                         elif isinstance(event, RunChanged):
                             # What was refused once may have been started later.
@@ -180,9 +191,7 @@ class Runs:
                         if refused is not None and not past:
                             raise RunRejected(refused.message, reason=refused.code, run=run)
         except TimeoutError as error:
-            raise TimedOut(
-                f"run {run} did not end within {timeout_seconds:g} s; it goes on", run=run
-            ) from error
+            raise TimedOut(f"run {run} did not end within {timeout_seconds:g} s; it goes on", run=run) from error
         if ended is None:
             raise NotFound(f"the stream of run {run} ended before the run did", run=run)
         return await self._outcome(run, ended)
@@ -195,7 +204,7 @@ class Runs:
         partition = self._partition(run)
         seen = _offset(after, partition) if after is not None else -1
         follower, start = await self._begin(run, partition, after)
-        _, since = self._asked.get(run, (None, 0))
+        retried = self._asked.get(run, _Asked()).retried
         reader = RunReader()
         past = True
         ended_at = -1
@@ -214,7 +223,7 @@ class Runs:
                                 async for whole in self._whole(replace(event, at_ms=decoded.at_ms)):
                                     yield whole
                         ended_at = record.offset
-                    if reader.ended and (reader.status != RunStatus.FAILED or not (past or ended_at < since)):
+                    if reader.ended and (reader.final or not (past or ended_at < retried)):
                         return
         finally:
             self._tails.leave(partition, follower)
@@ -254,9 +263,9 @@ class Runs:
             and decoded.status.counter == 1
         )
 
-    def _ask(self, run: RunId, digest: str | None, since: int) -> None:
+    def _ask(self, run: RunId, asked: "_Asked") -> None:
         self._asked.pop(run, None)
-        self._asked[run] = (digest, since)
+        self._asked[run] = asked
         if len(self._asked) > _REMEMBERED:
             self._asked.popitem(last=False)
 
@@ -284,11 +293,7 @@ class Runs:
 
     async def _summaries(self, partitions: set[int] | None) -> AsyncIterator[Summary]:
         topic = self._names.runs
-        end = {
-            p: at
-            for p, at in (await self._reader.end(topic)).items()
-            if partitions is None or p in partitions
-        }
+        end = {p: at for p, at in (await self._reader.end(topic)).items() if partitions is None or p in partitions}
         begin = {p: at for p, at in (await self._reader.beginning(topic)).items() if p in end and at < end[p]}
         if not begin:
             return
@@ -348,14 +353,14 @@ class Runs:
         await self._appender.append([Outgoing(topic, str(run).encode(), value, headers)])
 
 
-def _is_answer(event: StartRejected, digest: str | None, since: int) -> bool:
+def _is_answer(event: StartRejected, asked: _Asked) -> bool:
     """Whether a refusal is for who asks: for their input, and since they started it.
 
     Who did not start the run hears of none but those that left no run behind.
     """
-    if digest is None:
+    if asked.digest is None:
         return event.code != IdempotencyConflict.code
-    return event.digest == digest and int(event.cursor.partition("-")[2]) >= since
+    return event.digest == asked.digest and int(event.cursor.partition("-")[2]) >= asked.started
 
 
 def _offset(cursor: str, partition: int) -> int:
@@ -364,7 +369,5 @@ def _offset(cursor: str, partition: int) -> int:
     if not (place.isdigit() and offset.isdigit()):
         raise InvalidInput(f"{cursor!r} is no cursor: it must be `partition-offset`, as an event carried it")
     if int(place) != partition:
-        raise InvalidInput(
-            f"the cursor {cursor!r} belongs to another run: this one is on partition {partition}"
-        )
+        raise InvalidInput(f"the cursor {cursor!r} belongs to another run: this one is on partition {partition}")
     return int(offset)

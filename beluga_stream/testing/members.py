@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ..adapters.memory.groups import MemoryGroup
@@ -55,7 +56,7 @@ class Members:
         role = self._make(process)
         member = Member(process, role, FaultyDriver(role, self._log, self._group, process))
         self.members.append(member)
-        process.spawn(self._until_it_ends(process, member.driver.run()), "run")
+        process.spawn(self._until_it_ends(process, member.driver.run), "run")
         return member
 
     async def supervise(self) -> None:
@@ -78,17 +79,17 @@ class Members:
 
     async def _all(self, members: list[Member], work: Callable[[Member], Coroutine[Any, Any, None]]) -> None:
         tasks = [
-            member.process.spawn(self._until_it_ends(member.process, work(member), once=True), "rebalance")
+            member.process.spawn(self._until_it_ends(member.process, partial(work, member), once=True), "rebalance")
             for member in members
         ]
         if tasks:
             await asyncio.wait(tasks, timeout=_REBALANCE_SECONDS)
 
     async def _until_it_ends(
-        self, process: Process, work: Coroutine[Any, Any, None], *, once: bool = False
+        self, process: Process, work: Callable[[], Coroutine[Any, Any, None]], *, once: bool = False
     ) -> None:
         try:
-            await work
+            await work()
         except Exception as error:  # noqa: BLE001 - whatever it is ends the process, and is judged below
             if process.alive:
                 for one in _leaves(error):
@@ -105,7 +106,7 @@ class Members:
             await asyncio.sleep(self._faults.random.uniform(0, _RESTART_SECONDS))
             self.members.remove(member)
             self.restarts += 1
-            member = self.add()  # noqa: PLW2901 - the next one to watch
+            member = self.add()
             await self.rebalance()
 
 
