@@ -16,6 +16,7 @@ BelugaError
 │   └── CodeMissing          code_missing             the deployed code lacks the node
 ├── ExecutionFailed          execution_failed         a handler raised
 │   ├── RunFailed                                     a run ended as failed; names node and attempt
+│   ├── ProcessLost                                   its process died; another attempt may help
 │   └── MaxRetriesExceeded   max_retries_exceeded     the last attempt failed too
 ├── TimedOut                 timeout*                 a deadline passed
 ├── TaskCanceled             task_canceled            a run or node was cancelled
@@ -124,6 +125,12 @@ class RunFailed(ExecutionFailed):
     def __init__(self, message: str, /, *, reason: str = "execution_failed", **ids: object) -> None:
         super().__init__(message, **ids)
         self.reason = reason
+
+
+class ProcessLost(ExecutionFailed):
+    """The process that a handler ran in ended in the midst of it: killed, out of memory, or crashed."""
+
+    retryable = True
 
 
 class MaxRetriesExceeded(ExecutionFailed):

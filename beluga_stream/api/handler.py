@@ -89,9 +89,7 @@ def build_handler(
     call = _callable(signature, fed)
     if chosen == "async" and not signature.is_async:
         if signature.streams:
-            raise _misplaced(
-                graph, node, "a sync generator cannot run in the event loop: make it `async def`"
-            )
+            raise _misplaced(graph, node, "a sync generator cannot run in the event loop: make it `async def`")
         call = InLoop(call)
     elif chosen != "async" and signature.is_async:
         raise _misplaced(graph, node, f"an async function runs in the event loop, not in a {chosen}")
@@ -197,9 +195,9 @@ def _check_stand_in(
 def _check_process(signature: Signature, graph: str, node: str) -> None:
     name = getattr(signature.call, "__qualname__", "")
     if signature.streams:
-        raise _misplaced(
-            graph, node, "a streaming handler cannot run in a process: return a list, or stream async"
-        )
+        raise _misplaced(graph, node, "a streaming handler cannot run in a process: return a list, or stream async")
+    if signature.resources:
+        raise _misplaced(graph, node, "a resource lives in the worker's own process: open what you need in the handler")
     if "<locals>" in name or "<lambda>" in name:
         raise _misplaced(
             graph,

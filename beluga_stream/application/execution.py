@@ -7,27 +7,33 @@ works there. User code is judged, never trusted: whatever it raises becomes a `F
 import asyncio
 import contextvars
 import functools
-import traceback
+import logging
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError
 
 from ..domain.definition import EdgeMode
 from ..domain.events import Failure
 from ..domain.payload import Json
-from ..errors import BelugaError, ExecutionFailed, InvalidInput, NotSerializable, TimedOut
+from ..errors import ExecutionFailed, InvalidInput, NotSerializable, TimedOut
+from ..ports.calls import Calls
 from ..ports.handlers import Handler
 from .context import Context, current
+from .judging import first_of, judged, said
+from .threads import Threads
 
 Emit = Callable[[Json], Awaitable[None]]
 ResourceFactory = Callable[[type], AbstractAsyncContextManager[Any]]
 
 _END = object()
+_STOP_SECONDS = 5.0
+"""How long a handler may take to end once it is told to."""
+
+log = logging.getLogger("beluga_stream.worker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,25 +66,33 @@ class ReadyStream:
 
 
 class Executions:
-    """Runs handlers. Owns the thread pool and the resources that handlers share.
+    """Runs handlers. Owns the threads and processes that they run in, and the resources that they share.
 
     `open_resource` gives the context manager of a resource type; each is entered once, when first
-    needed, and left by `close`.
+    needed, and left by `close`. Without `processes`, handlers meant for one run in a thread.
     """
 
-    def __init__(self, *, threads: int = 16, open_resource: ResourceFactory | None = None) -> None:
-        self._threads = threads
-        self._pool: ThreadPoolExecutor | None = None
+    def __init__(
+        self,
+        *,
+        threads: int = 16,
+        processes: Calls | None = None,
+        open_resource: ResourceFactory | None = None,
+    ) -> None:
+        self._threads = Threads(threads)
+        self._processes = processes
         self._open_resource = open_resource
         self._resources: dict[type, Any] = {}
         self._stack = AsyncExitStack()
         self._opening = asyncio.Lock()
+        self._stubborn: set[asyncio.Task[Any]] = set()
 
     async def close(self) -> None:
-        """Leave every resource, and let the threads end."""
+        """Leave every resource, and let threads and processes end."""
         await self._stack.aclose()
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+        await self._threads.close()
+        if self._processes is not None:
+            await self._processes.close()
 
     async def run(
         self,
@@ -91,33 +105,72 @@ class Executions:
     ) -> Completed | Failed:
         """Call the handler once. Raises nothing but `CancelledError`."""
         token = current.set(context)
-        limit = asyncio.timeout(None if timeout_ms is None else timeout_ms / 1000)
         try:
-            async with limit:
-                arguments = await self._arguments(handler, values, context)
-                if handler.streams:
-                    return await self._stream(handler, arguments, emit)
-                value = await self._call(handler, arguments)
-                return _completed(handler, value)
-        except TimeoutError as error:
-            if limit.expired():
-                late = TimedOut(f"{context.node} did not end within {(timeout_ms or 0) / 1000:g} s")
-                return _judged(handler, late, context)
-            return _judged(handler, error, context)
+            if timeout_ms is None:
+                return await self._attempt(handler, values, context, emit)
+            return await self._bounded(handler, values, context, timeout_ms, emit)
+        finally:
+            current.reset(token)
+
+    async def _bounded(
+        self, handler: Handler, values: Mapping[str, Json], context: Context, timeout_ms: int, emit: Emit
+    ) -> Completed | Failed:
+        """In a task of its own, so that a handler that ignores its cancellation can be left behind."""
+        over = False
+
+        async def emit_in_time(chunk: Json) -> None:
+            if over:
+                raise TimedOut("the node has timed out: nobody takes its chunks")
+            await emit(chunk)
+
+        task = asyncio.create_task(self._attempt(handler, values, context, emit_in_time))
+        try:
+            done, _ = await asyncio.wait({task}, timeout=timeout_ms / 1000)
+            if done:
+                return task.result()
+        finally:
+            over = True
+            if not task.done():
+                await self._stop(task, context)
+        late = TimedOut(f"{context.node} did not end within {timeout_ms / 1000:g} s")
+        return _failed(handler, late, context)
+
+    async def _stop(self, task: "asyncio.Task[Any]", context: Context) -> None:
+        task.cancel()
+        await asyncio.wait({task}, timeout=_STOP_SECONDS)
+        if task.done():
+            return
+        log.error(
+            "%s of run %s goes on though it was cancelled: it is left behind, and its outcome does not count",
+            context.node,
+            context.run_id,
+            extra={"action": "handler_lost", "run": context.run_id, "node": context.node},
+        )
+        self._stubborn.add(task)
+        task.add_done_callback(self._stubborn.discard)
+
+    async def _attempt(
+        self, handler: Handler, values: Mapping[str, Json], context: Context, emit: Emit
+    ) -> Completed | Failed:
+        try:
+            arguments = await self._arguments(handler, values, context)
+            if handler.streams:
+                return await self._stream(handler, arguments, emit)
+            return _completed(handler, await self._call(handler, arguments, context))
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
             # Nobody cancelled this execution: the handler awaited something that was cancelled.
-            return _judged(
-                handler, ExecutionFailed(f"what it waited for was cancelled {error}".rstrip()), context
+            return _failed(
+                handler, ExecutionFailed(f"what it waited for was cancelled {said(error)}".rstrip()), context
             )
         except SystemExit as error:
-            return _judged(handler, ExecutionFailed(f"it called sys.exit({error.code!r})"), context)
-        except Exception as error:  # noqa: BLE001 - user code may raise anything; it becomes the node's failure
-            return _judged(handler, error, context)
-        finally:
-            current.reset(token)
+            return _failed(handler, ExecutionFailed(f"it called sys.exit({error.code!r})"), context)
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - user code may raise anything; it becomes the node's failure
+            return _failed(handler, error, context)
 
     async def _arguments(self, handler: Handler, values: Mapping[str, Json], context: Context) -> list[Any]:
         arguments: list[Any] = []
@@ -128,29 +181,32 @@ class Executions:
             value = values[parameter.name]
             try:
                 if parameter.mode is EdgeMode.STREAM:
-                    arguments.append(
-                        ReadyStream([parameter.adapter.validate_python(chunk) for chunk in value])
-                    )
+                    arguments.append(ReadyStream([parameter.adapter.validate_python(chunk) for chunk in value]))
                 else:
                     arguments.append(parameter.adapter.validate_python(value))
             except ValidationError as error:
                 raise InvalidInput(
-                    f"{context.node}: the value for {parameter.name!r} does not fit its type: {_first(error)}"
+                    f"{context.node}: the value for {parameter.name!r} does not fit its type: {first_of(error)}"
                 ) from error
         return arguments
 
-    async def _call(self, handler: Handler, arguments: list[Any]) -> Any:
+    async def _call(self, handler: Handler, arguments: list[Any], context: Context) -> Any:
         injected = {name: await self._resource(kind) for name, kind in handler.resources.items()}
         if handler.executor == "async":
             return await handler.call(*arguments, **injected)
-        call = functools.partial(contextvars.copy_context().run, _called, handler.call, arguments, injected)
-        return await asyncio.get_running_loop().run_in_executor(self._executor(), call)
+        if handler.executor == "process" and self._processes is not None:
+            facts = replace(context, _beat=None)
+            return await self._processes.call(functools.partial(_in_context, facts, handler.call, tuple(arguments)))
+        inside = contextvars.copy_context()
+        return await self._threads.call(
+            functools.partial(inside.run, functools.partial(handler.call, *arguments, **injected))
+        )
 
     async def _stream(self, handler: Handler, arguments: list[Any], emit: Emit) -> Completed:
         injected = {name: await self._resource(kind) for name, kind in handler.resources.items()}
         chunks: list[Json] = []
         called = handler.call(*arguments, **injected)
-        source = self._in_thread(called) if handler.executor == "thread" else called
+        source = _Steps(called, self._threads) if handler.executor == "thread" else called
         try:
             async for chunk in source:
                 json = _dumped(handler.output, chunk, "yielded")
@@ -163,27 +219,6 @@ class Executions:
                 await close()
         return Completed(chunks, _branches(handler, chunks), chunks=len(chunks))
 
-    async def _in_thread(self, source: Iterator[Any]) -> AsyncIterator[Any]:
-        loop = asyncio.get_running_loop()
-        inside = contextvars.copy_context()
-        try:
-            while True:
-                chunk = await loop.run_in_executor(
-                    self._executor(), inside.run, functools.partial(next, source, _END)
-                )
-                if chunk is _END:
-                    return
-                yield chunk
-        finally:
-            close = getattr(source, "close", None)
-            if close is not None:
-                close()
-
-    def _executor(self) -> Executor:
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="beluga-node")
-        return self._pool
-
     async def _resource(self, kind: type) -> Any:
         async with self._opening:
             if kind not in self._resources:
@@ -193,12 +228,51 @@ class Executions:
             return self._resources[kind]
 
 
-def _called(call: Callable[..., Any], arguments: list[Any], injected: Mapping[str, Any]) -> Any:
-    """Call in a thread. A future cannot carry StopIteration: it would never be done."""
-    try:
-        return call(*arguments, **injected)
-    except StopIteration as error:
-        raise RuntimeError("the handler raised StopIteration") from error
+class _Steps:
+    """A generator whose every step runs in a thread."""
+
+    def __init__(self, source: Iterator[Any], threads: Threads) -> None:
+        self._source = source
+        self._threads = threads
+        self._inside = contextvars.copy_context()
+        self._stepping = threading.Lock()
+        self._over = threading.Event()
+
+    def __aiter__(self) -> "_Steps":
+        return self
+
+    async def __anext__(self) -> Any:
+        chunk = await self._threads.call(functools.partial(self._inside.run, self._step))
+        if chunk is _END:
+            raise StopAsyncIteration
+        return chunk
+
+    def _step(self) -> Any:
+        with self._stepping:
+            if self._over.is_set():
+                return _END
+            try:
+                return next(self._source, _END)
+            finally:
+                if self._over.is_set():
+                    self._close()
+
+    async def aclose(self) -> None:
+        """Let it clean up, in a thread: at once, or when the step that is under way ends."""
+        self._over.set()
+        if not self._stepping.locked():
+            await self._threads.call(functools.partial(self._inside.copy().run, self._close))
+
+    def _close(self) -> None:
+        close = getattr(self._source, "close", None)
+        if close is not None:
+            close()
+
+
+def _in_context(context: Context, call: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    """What another process calls: there, too, `context()` tells whose call it is."""
+    current.set(context)
+    return call(*arguments)
 
 
 def _completed(handler: Handler, value: Any) -> Completed:
@@ -215,31 +289,14 @@ def _branches(handler: Handler, value: Any) -> tuple[int, ...]:
 
 def _dumped(adapter: TypeAdapter[Any], value: Any, verb: str) -> Json:
     try:
-        return adapter.dump_python(adapter.validate_python(value), mode="json", warnings="error")
+        checked = adapter.validate_python(value)
     except ValidationError as error:
-        raise InvalidInput(f"it {verb} what its type forbids: {_first(error)}") from error
-    except PydanticSerializationError as error:
-        raise NotSerializable(f"it {verb} what cannot become JSON: {error}") from error
+        raise InvalidInput(f"it {verb} what its type forbids: {first_of(error)}") from error
+    try:
+        return adapter.dump_python(checked, mode="json", warnings="error")
+    except Exception as error:
+        raise NotSerializable(f"it {verb} what cannot become JSON: {said(error)}") from error
 
 
-def _judged(handler: Handler, error: Exception, context: Context) -> Failed:
-    """The default rule: everything is worth another attempt but type errors, invalid values and marked errors."""
-    if isinstance(error, BelugaError):
-        failure = Failure(error.code, f"{context.node}: {error}", context.node, context.attempt)
-        return Failed(failure, _may_help(handler, error, default=error.retryable))
-    origin = traceback.extract_tb(error.__traceback__)[-1:]
-    place = f" ({origin[0].name}, line {origin[0].lineno})" if origin else ""
-    message = f"{context.node} raised {type(error).__name__}: {error}{place}"
-    failure = Failure("execution_failed", message, context.node, context.attempt)
-    final = isinstance(error, TypeError | ValidationError) or getattr(error, "retryable", True) is False
-    return Failed(failure, _may_help(handler, error, default=not final))
-
-
-def _may_help(handler: Handler, error: Exception, *, default: bool) -> bool:
-    return default if handler.retry_on is None else isinstance(error, handler.retry_on)
-
-
-def _first(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(str(part) for part in first["loc"])
-    return f"{place}: {first['msg']}" if place else str(first["msg"])
+def _failed(handler: Handler, error: BaseException, context: Context) -> Failed:
+    return Failed(*judged(handler, error, context.node, context.attempt))

@@ -154,8 +154,23 @@ def _modules(agents: str) -> list[ModuleType]:
     return [_imported(name) for name in names]
 
 
+def prepare_child(agents: str) -> None:
+    """Make a deployment's modules importable in a child process; each is imported when a call needs it."""
+    folder = Path(agents)
+    if folder.is_dir():
+        _mount(folder.resolve())
+
+
 def _from_folder(folder: Path) -> list[ModuleType]:
     """Import a folder's files under the one canonical name; a second load in a process imports them anew."""
+    _mount(folder)
+    return [
+        _imported(f"{PACKAGE}.{path.stem}") for path in sorted(folder.glob("*.py")) if path.stem != "__init__"
+    ]
+
+
+def _mount(folder: Path) -> None:
+    """Let the folder be a package under the canonical name."""
     for name in [name for name in sys.modules if name == PACKAGE or name.startswith(f"{PACKAGE}.")]:
         del sys.modules[name]
     init = folder / "__init__.py"
@@ -167,9 +182,6 @@ def _from_folder(folder: Path) -> list[ModuleType]:
         spec.submodule_search_locations = [str(folder)]
     sys.modules[PACKAGE] = importlib.util.module_from_spec(spec)
     importlib.invalidate_caches()
-    return [
-        _imported(f"{PACKAGE}.{path.stem}") for path in sorted(folder.glob("*.py")) if path.stem != "__init__"
-    ]
 
 
 def _imported(name: str) -> ModuleType:

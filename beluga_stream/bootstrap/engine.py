@@ -26,6 +26,7 @@ from ..adapters.kafka.store import MemoryStore, RocksStore
 from ..adapters.kafka.table import KafkaTables, TableOptions
 from ..adapters.memory.clock import SystemClock
 from ..adapters.otel.telemetry import OtelTelemetry
+from ..adapters.processes.pool import Processes
 from ..api.resource import open_resource
 from ..application.catalog import Catalog, publish
 from ..application.coordinator import Coordinator, CoordinatorOptions
@@ -36,6 +37,7 @@ from ..application.worker import Worker, WorkerOptions
 from ..errors import BelugaError
 from ..ports.log import TopicSpec
 from . import deployment as deployments
+from .child import prepare_child
 from .connection import kafka, topics
 from .declared import changelog_topic, engine_topics, group
 from .logs import configure_logs
@@ -73,7 +75,9 @@ def faust_app() -> faust.App:
     )
     _app = app
     deployed = deployments.load(settings.agents) if {"worker", "ingest"} & set(settings.role) else None
-    return host(app, partial(_roles, settings, connection, deployed))
+    return host(
+        app, partial(_roles, settings, connection, deployed), patience=settings.broker_patience_seconds
+    )
 
 
 def app_or_exit() -> faust.App:
@@ -149,7 +153,11 @@ async def _roles(
                 appender=await appender(),
                 reader=reader,
                 payloads=payloads,
-                executions=Executions(threads=settings.worker_threads, open_resource=open_resource),
+                executions=Executions(
+                    threads=settings.worker_threads,
+                    processes=Processes(settings.worker_processes, partial(prepare_child, settings.agents)),
+                    open_resource=open_resource,
+                ),
                 clock=clock,
                 options=WorkerOptions(
                     slots=settings.worker_slots,
@@ -191,7 +199,8 @@ async def _undeclared(
     wanted -= {spec.name for spec in declared}
     existing = await admin.describe(wanted)
     return [
-        TopicSpec(name, settings.partitions, {}, settings.replication) for name in sorted(wanted - set(existing))
+        TopicSpec(name, settings.partitions, {}, settings.replication)
+        for name in sorted(wanted - set(existing))
     ]
 
 

@@ -19,9 +19,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="BELUGA_", extra="ignore", frozen=True)
 
-    broker: str = Field(
-        "127.0.0.1:9092", description="Kafka bootstrap servers, `host:port`, comma-separated."
-    )
+    broker: str = Field("127.0.0.1:9092", description="Kafka bootstrap servers, `host:port`, comma-separated.")
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="How to talk to Kafka."
     )
@@ -61,9 +59,7 @@ class Settings(BaseSettings):
         4, ge=1, le=512, description="Partitions of every topic that is keyed by run; fixed once created."
     )
     replication: int = Field(1, ge=1, le=9, description="Replicas of the engine's topics.")
-    retention_hours: float = Field(
-        168, gt=0, description="How long the engine's topics keep records (hours)."
-    )
+    retention_hours: float = Field(168, gt=0, description="How long the engine's topics keep records (hours).")
 
     store: Literal["memory", "rocksdb"] = Field(
         "memory", description="Where a coordinator keeps the table of its partitions."
@@ -88,10 +84,14 @@ class Settings(BaseSettings):
         None,
         description="The queues this worker serves, comma-separated; by default all of the deployed graphs.",
     )
-    worker_slots: int = Field(
-        256, ge=1, le=100_000, description="Most handlers that run at once in a worker."
-    )
+    worker_slots: int = Field(256, ge=1, le=100_000, description="Most handlers that run at once in a worker.")
     worker_threads: int = Field(16, ge=1, le=1_000, description="Threads for handlers that are not async.")
+    worker_processes: int = Field(
+        2,
+        ge=1,
+        le=256,
+        description="Processes for handlers with executor='process', each started when it is needed.",
+    )
     lease_after_seconds: float = Field(
         2.0,
         gt=0,

@@ -1,0 +1,1 @@
+"""Processes for handlers that hold the interpreter."""

@@ -1,0 +1,61 @@
+"""What happens in a child process: it prepares itself, takes calls, and ends when its parent does."""
+
+import os
+import pickle
+import signal
+import threading
+import traceback
+from collections.abc import Callable
+from multiprocessing import connection, parent_process
+from typing import Any
+
+from ...application.judging import PLACE, said
+from ...errors import ExecutionFailed, NotSerializable
+
+_ORPHAN_CODE = 71
+
+
+def prepare(further: Callable[[], None]) -> None:
+    """Runs first in each child: Ctrl-C is the parent's to answer, and nobody outlives the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_follow_parent, name="follow-parent", daemon=True).start()
+    further()
+
+
+def answer(function: Callable[[], Any]) -> bytes:
+    """What the function gives or raises, as bytes for the parent: (value, None) or (None, error)."""
+    try:
+        value = function()
+    except BaseException as error:  # noqa: BLE001 - a user's function may raise anything; it is handed over
+        return _pickled_error(error)
+    try:
+        return pickle.dumps((value, None))
+    except Exception as error:  # noqa: BLE001 - as above
+        told = f"it returned what cannot leave its process: {type(error).__name__}: {said(error)}"
+        return _pickled_error(NotSerializable(told))
+
+
+def _pickled_error(error: BaseException) -> bytes:
+    origin = traceback.extract_tb(error.__traceback__)[-1:]
+    place = f" ({origin[0].name}, line {origin[0].lineno})" if origin else ""
+    try:
+        setattr(error, PLACE, place)
+        data = pickle.dumps((None, error))
+        pickle.loads(data)  # noqa: S301 - our own bytes: an error that can be written need not be readable
+    except Exception:  # noqa: BLE001 - as above
+        replaced = _Unportable(f"raised {type(error).__name__}: {said(error)}{place}")
+        return pickle.dumps((None, replaced))
+    return data
+
+
+class _Unportable(ExecutionFailed):
+    """Stands for an exception that cannot be pickled."""
+
+    retryable = True
+
+
+def _follow_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(_ORPHAN_CODE)

@@ -1,0 +1,72 @@
+"""What a user's function raised, as the failure of its node. Whatever it is: it never harms the process.
+
+Texts are bounded and always encodable, since a failure travels in records that must not become too large.
+"""
+
+import traceback
+
+from pydantic import ValidationError
+
+from ..domain.events import Failure
+from ..errors import BelugaError
+from ..ports.handlers import Handler
+
+SAID_MOST = 2_000
+"""Characters of a message; what is longer is cut."""
+
+PLACE = "beluga_place"
+"""An error from another process carries here where it was raised: its traceback stayed there."""
+
+
+def judged(handler: Handler, error: BaseException, node: str, attempt: int) -> tuple[Failure, bool]:
+    """The failure, and whether another attempt may help.
+
+    The default rule: everything is worth another attempt but type errors, invalid values and marked errors.
+    """
+    if isinstance(error, BelugaError):
+        text, code, default = said(error), error.code, error.retryable
+    else:
+        text, code = f"raised {type(error).__name__}: {said(error)}{_place(error)}", "execution_failed"
+        default = not isinstance(error, TypeError | ValidationError) and not _marked_final(error)
+        return Failure(code, f"{node} {text}", node, attempt), _may_help(handler, error, default=default)
+    return Failure(code, f"{node}: {text}", node, attempt), _may_help(handler, error, default=default)
+
+
+def said(error: BaseException) -> str:
+    """Its text, cut and encodable; a text that raises is said to be missing."""
+    try:
+        return clipped(str(error))
+    except Exception:  # noqa: BLE001 - a user's __str__ may raise anything
+        return "(its text cannot be had)"
+
+
+def clipped(text: str, most: int = SAID_MOST) -> str:
+    """The text, cut, and without what cannot be encoded."""
+    cut = text if len(text) <= most else f"{text[:most]}… ({len(text)} characters)"
+    return cut.encode("utf-8", "replace").decode()
+
+
+def first_of(error: ValidationError) -> str:
+    """Where the first thing is wrong, and what."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return clipped(f"{place}: {first['msg']}" if place else str(first["msg"]))
+
+
+def _place(error: BaseException) -> str:
+    told = getattr(error, PLACE, None)
+    if isinstance(told, str):
+        return told
+    origin = traceback.extract_tb(error.__traceback__)[-1:]
+    return f" ({origin[0].name}, line {origin[0].lineno})" if origin else ""
+
+
+def _marked_final(error: BaseException) -> bool:
+    try:
+        return getattr(error, "retryable", True) is False
+    except Exception:  # noqa: BLE001 - a user's property
+        return False
+
+
+def _may_help(handler: Handler, error: BaseException, *, default: bool) -> bool:
+    return default if handler.retry_on is None else isinstance(error, handler.retry_on)

@@ -1,0 +1,85 @@
+"""Threads for handlers that block: what is given up costs nobody else a place, within a bound."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from beluga_stream.application.threads import Threads
+from beluga_stream.errors import ResourceExhausted
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    """What stuck calls wait for; it opens after the test."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+@pytest.fixture
+async def threads() -> AsyncIterator[Threads]:
+    made = Threads(2, lost_at_most=2)
+    yield made
+    await made.close()
+
+
+async def _give_up(threads: Threads, gate: threading.Event) -> None:
+    began = threading.Event()
+
+    def stuck() -> None:
+        began.set()
+        gate.wait()
+
+    call = asyncio.create_task(threads.call(stuck))
+    await asyncio.to_thread(began.wait, 10)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+
+
+async def test_a_call_gives_what_the_function_gives(threads: Threads) -> None:
+    assert await asyncio.gather(*(threads.call(lambda number=number: number * 2) for number in range(9))) == [
+        0, 2, 4, 6, 8, 10, 12, 14, 16,
+    ]  # fmt: skip
+    with pytest.raises(ZeroDivisionError):
+        await threads.call(lambda: 1 // 0)
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await threads.call(lambda: next(iter([])))
+
+
+async def test_a_thread_that_does_not_come_back_is_replaced(threads: Threads, gate: threading.Event) -> None:
+    await _give_up(threads, gate)
+    await _give_up(threads, gate)
+    assert threads.lost == 2
+    assert await asyncio.gather(*(threads.call(lambda: "on") for _ in range(4))) == ["on"] * 4
+
+
+async def test_at_the_bound_calls_are_refused_and_taken_again_when_threads_come_back(
+    threads: Threads, gate: threading.Event
+) -> None:
+    for _ in range(3):
+        await _give_up(threads, gate)
+    waiting_behind = asyncio.create_task(_give_up(threads, gate))
+    await waiting_behind
+    with pytest.raises(ResourceExhausted, match="all 4 threads of this worker"):
+        await threads.call(lambda: "too late")
+    gate.set()
+    async with asyncio.timeout(10):
+        while threads.lost:  # noqa: ASYNC110 - the threads tell nobody but the pool
+            await asyncio.sleep(0.01)
+    assert await asyncio.gather(*(threads.call(lambda: "again") for _ in range(4))) == ["again"] * 4
+
+
+async def test_who_waits_for_a_place_hears_that_none_will_come(threads: Threads, gate: threading.Event) -> None:
+    for _ in range(3):
+        await _give_up(threads, gate)
+    began = threading.Event()
+    last = asyncio.create_task(threads.call(lambda: (began.set(), gate.wait())))
+    await asyncio.to_thread(began.wait, 10)
+    waiting = asyncio.create_task(threads.call(lambda: "never"))
+    await asyncio.sleep(0)
+    last.cancel()
+    with pytest.raises(ResourceExhausted):
+        await waiting
