@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..domain.draft import Decision
-from ..domain.events import ChildFinished, Failure, LeaseExpired, RunRequested, SignalReceived, TimerFired
+from ..domain.events import ChildFinished, Event, Failure, LeaseExpired, RunRequested, SignalReceived, TimerFired
 from ..domain.ids import NodeKey, RunId
 from ..domain.payload import Inline, Picked
 from ..domain.plan import Plan
@@ -24,7 +24,7 @@ from ..ports.telemetry import NoTelemetry, Telemetry
 from . import codec
 from .catalog import Catalog
 from .deadletters import dead_letter
-from .messages import Heartbeat, Rejected
+from .messages import Heartbeat, Rejected, Segment
 from .partition import Lease, RunPartition
 from .payloads import Payloads
 from .rendering import Renderer, Step
@@ -32,6 +32,9 @@ from .topics import Topics
 
 PAGE_LIMIT_BYTES = 1024
 """A page's results above this go to the blob store: its parent holds one reference for each page."""
+
+_ENOUGH_AGAIN = 0.9
+"""Starts held back at capacity are taken again below this part of it."""
 
 log = logging.getLogger("beluga_stream.coordinator")
 
@@ -47,12 +50,14 @@ class CoordinatorOptions:
     dedup_window_ms: int = 86_400_000
     dedup_most: int = 100_000
     state_limit_bytes: int = 900_000
+    capacity: int = 100_000
 
 
 class _Batch:
     """What a batch of events leads to: decisions by run, and answers to what makes no run."""
 
-    def __init__(self) -> None:
+    def __init__(self, now_ms: int) -> None:
+        self.now_ms = now_ms
         self.decided: dict[RunId, tuple[Plan | None, list[Step]]] = {}
         self.answers: list[Outgoing] = []
 
@@ -89,6 +94,7 @@ class Coordinator:
         self._telemetry = telemetry
         self._options = options
         self._renderer = Renderer(topics)
+        self._is_full = False
         self._owned: dict[int, RunPartition] = {}
         self._waiting: list[tuple[int, Mapping[str, int], Timer | tuple[RunId, NodeKey, Lease]]] = []
 
@@ -96,6 +102,21 @@ class Coordinator:
     def owned(self) -> Mapping[int, RunPartition]:
         """The partitions that this process holds now."""
         return self._owned
+
+    @property
+    def held_back(self) -> frozenset[str]:
+        """At capacity no more starts; signals, cancels, outcomes and child runs flow on and free it again."""
+        active = sum(owned.active for owned in self._owned.values())
+        full = active >= self._options.capacity * (_ENOUGH_AGAIN if self._is_full else 1)
+        if full != self._is_full:
+            self._is_full = full
+            log.warning(
+                "%s at %d active runs",
+                "starts are held back" if full else "starts are taken again",
+                active,
+                extra={"action": "capacity", "active": active, "full": full},
+            )
+        return frozenset({self._names.run_requests}) if full else frozenset()
 
     async def acquire(self, partitions: frozenset[int]) -> None:
         """Open each partition's table, rebuild deadlines and leases, and send unconfirmed intents again."""
@@ -116,7 +137,7 @@ class Coordinator:
     async def handle(self, records: Sequence[Record]) -> None:
         """Apply a batch: decide, make durable, send, return."""
         now = self._clock.now_ms()
-        batch = _Batch()
+        batch = _Batch(now)
         touched: dict[int, RunPartition] = {}
         for record in records:
             owned = self._owned.get(record.partition)
@@ -243,41 +264,31 @@ class Coordinator:
                 return
         else:
             plan = None if state is None or state.definition is None else await self._plan(state)
-        decision = reduce(plan, state, event)
-        if decision is None and isinstance(event, SignalReceived) and owned.early.hold(event):
+        if state is None and isinstance(event, SignalReceived) and owned.early.hold(event):
             return
-        if decision is None:
-            raise NotFound(
-                f"there is no run {event.run}: a {event.type} for it came to nothing", run=event.run
-            )
-        if decision.state.ended and (state is None or not state.ended):
-            decision = await self._with_stored_output(decision)
-        owned.apply(record, state, decision, now)
-        self._count(plan, state, decision.state)
-        batch.decide(plan, decision)
+        for outcome in event.outcomes if isinstance(event, Segment) else (event,):
+            if not await self._decide(owned, record, plan, outcome, batch):
+                return
         if state is None:
             for signal in owned.early.take(event.run):
-                await self._apply_early(owned, record, plan, signal, batch)
+                await self._decide(owned, record, plan, signal, batch)
 
-    async def _apply_early(
-        self,
-        owned: RunPartition,
-        record: Record,
-        plan: Plan | None,
-        signal: SignalReceived,
-        batch: "_Batch",
-    ) -> None:
-        """A run has come, and with it the turn of a signal that came before it."""
-        now = self._clock.now_ms()
-        before = owned.state(signal.run)
-        decision = reduce(plan, before, signal)
-        if decision is None or decision.state is before:
-            return
-        if decision.state.ended:
+    async def _decide(
+        self, owned: RunPartition, record: Record, plan: Plan | None, event: Event, batch: "_Batch"
+    ) -> bool:
+        """Reduce one event into the batch; False when it was no news."""
+        state = owned.state(event.run)
+        decision = reduce(plan, state, event)
+        if decision is None:
+            raise NotFound(f"there is no run {event.run}: a {event.type} for it came to nothing", run=event.run)
+        if decision.state is state and not decision.commands:
+            return False
+        if decision.state.ended and (state is None or not state.ended):
             decision = await self._with_stored_output(decision)
-        owned.apply(record, before, decision, now)
-        self._count(plan, before, decision.state)
+        owned.apply(record, state, decision, batch.now_ms)
+        self._count(plan, state, decision.state)
         batch.decide(plan, decision)
+        return True
 
     def _overdue(self, owned: RunPartition, now: int) -> list[Outgoing]:
         """Dead letters for signals whose run never came."""
@@ -298,9 +309,7 @@ class Coordinator:
             self._telemetry.run_started(kind, name, len(plan.nodes))
         if state.ended:
             seconds = ((state.ended_ms or state.started_ms) - state.started_ms) / 1000
-            self._telemetry.run_ended(
-                kind, name, success=state.status is RunStatus.SUCCEEDED, seconds=seconds
-            )
+            self._telemetry.run_ended(kind, name, success=state.status is RunStatus.SUCCEEDED, seconds=seconds)
 
     async def _with_own_input(self, event: RunRequested) -> RunRequested:
         """A run over one item of a stored list gets that item as its own input: it may map over it in turn."""
@@ -326,9 +335,7 @@ class Coordinator:
         return plan, None
 
     def _refusal(self, event: RunRequested, error: BelugaError, now: int) -> list[Outgoing]:
-        log.warning(
-            "rejected a start: %s", error, extra={"action": "reject", "run": event.run, "graph": event.graph}
-        )
+        log.warning("rejected a start: %s", error, extra={"action": "reject", "run": event.run, "graph": event.graph})
         rejected = Rejected(
             run=event.run,
             graph=event.graph,
@@ -411,9 +418,7 @@ class Coordinator:
             fired = TimerFired(
                 run=what.run, key=key, at_ms=now, node=what.node, attempt=what.attempt, due_ms=what.due_ms
             )
-            return Outgoing(
-                self._names.run_events, key.encode(), codec.incoming.encode(fired), partition=number
-            )
+            return Outgoing(self._names.run_events, key.encode(), codec.incoming.encode(fired), partition=number)
         run, node, lease = what
         key = str(run).partition(".")[0]
         log.warning(
@@ -426,6 +431,4 @@ class Coordinator:
         expired = LeaseExpired(
             run=run, key=key, at_ms=now, node=node, attempt=lease.attempt, incarnation=lease.incarnation
         )
-        return Outgoing(
-            self._names.run_events, key.encode(), codec.incoming.encode(expired), partition=number
-        )
+        return Outgoing(self._names.run_events, key.encode(), codec.incoming.encode(expired), partition=number)

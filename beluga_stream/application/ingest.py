@@ -52,6 +52,11 @@ class Ingest:
             self._by_topic[topics.runs if trigger.kind == "run_finished" else trigger.topic].append(trigger)
         self.topics: tuple[str, ...] = tuple(self._by_topic)
 
+    @property
+    def held_back(self) -> frozenset[str]:
+        """Nothing: what is taken and not done is bounded by the driver."""
+        return frozenset()
+
     async def acquire(self, partitions: frozenset[int]) -> None:
         """Ingest keeps nothing."""
 

@@ -142,6 +142,7 @@ async def _roles(
                     lease_ms=int(settings.lease_seconds * 1000),
                     dedup_window_ms=int(settings.dedup_window_hours * 3_600_000),
                     dedup_most=settings.dedup_most,
+                    capacity=settings.capacity,
                 ),
             )
             apps.append(make(coordinator, group=group(settings, "coordinator"), tables=tables))

@@ -80,6 +80,11 @@ class Settings(BaseSettings):
         100_000, ge=0, description="Most finished runs remembered in each partition; the oldest go first."
     )
 
+    capacity: int = Field(
+        100_000,
+        ge=1,
+        description="Most runs that go on at once in a coordinator; at it, starts wait in their topic, all else flows.",
+    )
     queues: Annotated[tuple[str, ...] | None, NoDecode] = Field(
         None,
         description="The queues this worker serves, comma-separated; by default all of the deployed graphs.",

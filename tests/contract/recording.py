@@ -17,6 +17,7 @@ class RecordingRole:
         self.batches: list[Sequence[Record]] = []
         self.owned: frozenset[int] = frozenset()
         self.closed = False
+        self.held_back: frozenset[str] = frozenset()
         self.pending: list[asyncio.Future[None]] = []
         self.raises: Exception | None = None
         self._news = asyncio.Event()

@@ -123,6 +123,23 @@ async def test_only_what_is_settled_is_acknowledged_and_in_order(
         await eventually(all_committed)
 
 
+async def test_what_a_role_holds_back_waits_and_the_rest_flows(
+    connection: KafkaConnection, topics: tuple[str, ...], appender: KafkaAppender
+) -> None:
+    role = RecordingRole(*topics)
+    async with running(role, connection):
+        role.held_back = frozenset({topics[0]})
+        # The fetch that is under way when the role says so may still bring something.
+        await appender.append([Outgoing(topics[1], b"k", b"wake", partition=n) for n in range(4)])
+        await role.until(lambda: len(role.records) == 4)
+        await appender.append([Outgoing(topics[0], b"k", b"held", partition=n) for n in range(4)])
+        await appender.append([Outgoing(topics[1], b"k", b"flows", partition=n) for n in range(4)])
+        await role.until(lambda: [record.value for record in role.records].count(b"flows") == 4)
+        assert b"held" not in [record.value for record in role.records]
+        role.held_back = frozenset()
+        await role.until(lambda: [record.value for record in role.records].count(b"held") == 4)
+
+
 async def test_a_role_that_settles_nothing_is_not_flooded(
     connection: KafkaConnection, topics: tuple[str, ...], appender: KafkaAppender
 ) -> None:

@@ -121,6 +121,7 @@ class RoleConsumer(driver_module.Consumer):
                     await self.wait_for_stopped(driver.delivering)
                     continue
                 epoch = driver.epoch
+                self._hold_back()
                 fetched = await self._thread._ensure_consumer().getmany(
                     timeout_ms=_POLL_MS, max_records=self.app.conf.broker_max_poll_records
                 )
@@ -138,6 +139,15 @@ class RoleConsumer(driver_module.Consumer):
                 raise
         except Exception as error:  # noqa: BLE001 - whatever it is ends the process
             driver.fail(error)
+
+    def _hold_back(self) -> None:
+        """Fetch nothing of the topics that the role wants no more of for now."""
+        held = self.driver.role.held_back
+        consumer = self._thread._ensure_consumer()
+        paused = consumer.paused()
+        for target in consumer.assignment():
+            if (target.topic in held) != (target in paused):
+                (consumer.pause if target.topic in held else consumer.resume)(target)
 
     async def _deliver(self, fetched: Mapping[TopicPartition, list[Any]], epoch: int) -> None:
         for target, records in fetched.items():
