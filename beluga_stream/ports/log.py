@@ -60,6 +60,10 @@ class Role(Protocol):
 
     topics: tuple[str, ...]
 
+    @property
+    def held_back(self) -> frozenset[str]:
+        """The topics of which no more is wanted for now: their lag grows, the others flow on."""
+
     async def acquire(self, partitions: frozenset[int]) -> None:
         """Take over these partition numbers of all run-keyed topics; recover their state."""
 
