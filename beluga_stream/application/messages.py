@@ -10,7 +10,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field
 
 from ..domain.definition import EdgeMode
-from ..domain.events import Event, Failure
+from ..domain.events import Event, Failure, NodeFailed, NodeParked, NodeSucceeded
 from ..domain.ids import GraphHash, Incarnation, NodeKey, NodeName, RunId
 from ..domain.payload import Payload
 
@@ -60,6 +60,20 @@ class Heartbeat:
     attempt: int
     incarnation: Incarnation
     type: Literal["heartbeat"] = "heartbeat"
+
+
+Outcome: TypeAlias = Annotated[NodeSucceeded | NodeFailed | NodeParked, Field(discriminator="type")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """The outcomes of nodes in a row that one worker ran. Each counts only if the one before it did."""
+
+    run: RunId
+    key: str
+    at_ms: int
+    outcomes: tuple[Outcome, ...]
+    type: Literal["segment"] = "segment"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,4 +171,4 @@ class Summary:
 
 
 Result: TypeAlias = Annotated[Progress | ChunkEmitted | Rejected, Field(discriminator="type")]
-Incoming: TypeAlias = Annotated[Event | Heartbeat, Field(discriminator="type")]
+Incoming: TypeAlias = Annotated[Event | Heartbeat | Segment, Field(discriminator="type")]

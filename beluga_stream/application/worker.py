@@ -12,39 +12,36 @@ import secrets
 import socket
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from ..domain.events import Failure, NodeFailed, NodeParked, NodeStarted, NodeStreaming, NodeSucceeded
+from ..domain.events import NodeStarted
 from ..domain.ids import Incarnation, RunId
-from ..domain.payload import Json
-from ..errors import BelugaError, CodeMissing, InvalidInput
+from ..errors import BelugaError
 from ..ports.clock import Clock
-from ..ports.handlers import Deployment, Handler
+from ..ports.handlers import Deployment
 from ..ports.log import Appender, Outgoing, Position, Reader, Record
 from . import codec
-from .context import Context
+from .attempts import Attempts, done
 from .deadletters import dead_letter
-from .execution import Completed, Executions, Failed
-from .messages import CancelNotice, ChunkEmitted, Heartbeat, NodeReady
+from .execution import Executions
+from .fusion import Fusion, segment
+from .messages import CancelNotice, Heartbeat, NodeReady, Outcome
 from .outbox import Outbox
 from .payloads import Payloads
 from .topics import Topics
 
 log = logging.getLogger("beluga_stream.worker")
 
-MAP_ITEM_LIMIT_BYTES = 2 * 1024
-"""A map item's result above this goes to the blob store, so that a page of 64 stays small."""
-
-_CHUNKS_UNDER_WAY = 256
 _NOTICES_KEPT = 100_000
 _OUTCOMES_KEPT = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """Times in milliseconds. `slots` is how many handlers run at once."""
+    """Times in milliseconds. `slots` is how many handlers run at once, `fuse_ms` is explained in `fusion`."""
 
     slots: int = 256
+    fuse_ms: int = 50
     lease_after_ms: int = 2_000
     heartbeat_ms: int = 5_000
     sweep_ms: int = 500
@@ -82,8 +79,6 @@ class _Execution:
     reporting: bool = False
     leased: bool = False
     beat_ms: int = 0
-    chunks: int = 0
-    under_way: list[asyncio.Future[Sequence[Position]]] = field(default_factory=list)
 
     def release(self) -> None:
         """Let its deliveries be acknowledged."""
@@ -114,11 +109,18 @@ class Worker:
         self.topics: tuple[str, ...] = tuple(topics.node_ready(queue) for queue in queues)
         self.name = name or f"{socket.gethostname()}:{os.getpid()}"
         self._names = topics
-        self._deployment = deployment
         self._outbox = Outbox(appender)
         self._reader = reader
-        self._payloads = payloads
         self._executions = executions
+        self._attempts = Attempts(
+            topics=topics,
+            deployment=deployment,
+            outbox=self._outbox,
+            payloads=payloads,
+            executions=executions,
+            clock=clock,
+        )
+        self._fusion = Fusion(deployment, most_ms=options.fuse_ms)
         self._clock = clock
         self._options = options
         self._slots = asyncio.Semaphore(options.slots)
@@ -129,6 +131,11 @@ class Worker:
         self._control_offset: int | None = None
         self._closing = False
         self._failure: Exception | None = None
+
+    @property
+    def held_back(self) -> frozenset[str]:
+        """Nothing: what is taken and not done is bounded by the driver."""
+        return frozenset()
 
     @property
     def running(self) -> Mapping[tuple[RunId, str, int], object]:
@@ -176,9 +183,7 @@ class Worker:
             try:
                 work = codec.node_ready.decode(record.value)
             except BelugaError as error:
-                log.warning(
-                    "refused a record: %s", error, extra={"action": "dead_letter", "topic": record.topic}
-                )
+                log.warning("refused a record: %s", error, extra={"action": "dead_letter", "topic": record.topic})
                 self._send_later(dead_letter(self._names.dead_letters, record, error), batch)
                 continue
             self._begin(work, batch)
@@ -238,154 +243,26 @@ class Worker:
                     del self._by_run[key[0]]
 
     async def _outcome(self, execution: _Execution) -> Outgoing:
-        work = execution.work
-        handler = self._handler(work)
-        if handler is None:
-            missing = CodeMissing(f"this deployment has no {work.graph}/{work.name}@{work.definition}")
-            log.warning("%s", missing, extra={"action": "park", "run": work.run, "node": work.node})
-            return self._done(
-                NodeParked(
-                    run=work.run,
-                    key=work.key,
-                    at_ms=self._clock.now_ms(),
-                    node=work.node,
-                    attempt=work.attempt,
-                ),
-                work,
-            )
-        context = self._context(execution)
-        try:
-            values = await self._values(work, handler)
-        except BelugaError as error:
-            result: Completed | Failed = Failed(_failure(error, work), error.retryable)
-        else:
-
-            async def emit(chunk: Json) -> None:
-                await self._emit(execution, chunk)
-
-            result = await self._executions.run(
-                handler, values, context, timeout_ms=work.timeout_ms, emit=emit
-            )
-        for future in execution.under_way:
-            await future
-        if isinstance(result, Completed):
-            try:
-                return await self._succeeded(execution, result)
-            except BelugaError as error:
-                result = Failed(_failure(error, work), error.retryable)
-        log.info(
-            "%s",
-            result.failure.message,
-            extra={"action": "node_failed", "run": work.run, "node": work.node, "attempt": work.attempt},
-        )
-        failed = NodeFailed(
-            run=work.run,
-            key=work.key,
-            at_ms=self._clock.now_ms(),
-            node=work.node,
-            attempt=work.attempt,
-            incarnation=execution.incarnation,
-            failure=result.failure,
-            retryable=result.retryable,
-        )
-        return self._done(failed, work)
-
-    async def _succeeded(self, execution: _Execution, result: Completed) -> Outgoing:
-        work = execution.work
-        limit = MAP_ITEM_LIMIT_BYTES if work.node.endswith("]") else None
-        output = await self._payloads.store(work.root, result.output, limit_bytes=limit)
-        return self._done(
-            NodeSucceeded(
-                run=work.run,
-                key=work.key,
-                at_ms=self._clock.now_ms(),
-                node=work.node,
-                attempt=work.attempt,
-                incarnation=execution.incarnation,
-                output=output,
-                branches=result.branches,
-                chunks=result.chunks,
-                done=result.done,
-            ),
-            work,
-        )
-
-    def _handler(self, work: NodeReady) -> Handler | None:
-        program = self._deployment.programs.get(work.definition)
-        handler = None if program is None else program.handlers.get(work.name)
-        if handler is None or work.role == "handler":
-            return handler
-        return handler.fallback if work.role == "fallback" else handler.compensate
-
-    async def _values(self, work: NodeReady, handler: Handler) -> dict[str, Json]:
-        values: dict[str, Json] = {}
-        for argument in work.arguments:
-            if not (argument.name or handler.parameters):
-                continue  # an edge without a name, into a handler that takes nothing
-            name = argument.name or handler.parameters[-1].name
-            try:
-                values[name] = await self._payloads.load(argument.payload)
-            except (LookupError, TypeError) as error:
-                raise InvalidInput(
-                    f"the value for {name!r} is not what its source said: {error!r}"
-                ) from error
-        return values
-
-    def _context(self, execution: _Execution) -> Context:
-        work = execution.work
-        fields = {"run": work.root, "graph": work.graph, "node": work.node, "attempt": work.attempt}
+        """Run the node, and those after it that one worker may go on with: one record reports them together."""
 
         async def beat(_details: object) -> None:
             execution.beat_ms = self._clock.now_ms()
             await self._outbox.append([self._heartbeat(execution)])
 
-        return Context(
-            run_id=work.root,
-            graph=work.graph,
-            node=work.node,
-            attempt=work.attempt,
-            incarnation=execution.incarnation,
-            idempotency_key=f"{work.root}/{work.node}",
-            deadline_ms=None if work.timeout_ms is None else execution.began_ms + work.timeout_ms,
-            trace=work.trace,
-            logger=logging.LoggerAdapter(logging.getLogger("beluga_stream.node"), fields),
-            _beat=beat,
-        )
-
-    async def _emit(self, execution: _Execution, chunk: Json) -> None:
-        """Send a chunk on its way; the first one is waited for, and reported with its position."""
-        work = execution.work
-        emitted = ChunkEmitted(
-            run=work.root,
-            node=work.node,
-            attempt=work.attempt,
-            incarnation=execution.incarnation,
-            seq=execution.chunks,
-            value=await self._payloads.store(work.root, chunk),
-            at_ms=self._clock.now_ms(),
-        )
-        execution.chunks += 1
-        record = Outgoing(
-            self._names.run_results, work.key.encode(), codec.results.encode(emitted), _trace(work)
-        )
-        future = self._outbox.submit([record])
-        if execution.chunks == 1:
-            position = (await future)[0]
-            streaming = NodeStreaming(
-                run=work.run,
-                key=work.key,
-                at_ms=self._clock.now_ms(),
-                node=work.node,
-                attempt=work.attempt,
-                incarnation=execution.incarnation,
-                partition=position.partition,
-                offset=position.offset,
-            )
-            execution.under_way.append(self._outbox.submit([self._done(streaming, work)]))
-            return
-        execution.under_way.append(future)
-        if len(execution.under_way) > _CHUNKS_UNDER_WAY:
-            await execution.under_way.pop(0)
+        work: NodeReady | None = execution.work
+        incarnation = execution.incarnation
+        outcomes: list[Outcome] = []
+        while work is not None:
+            began = self._clock.now_ms()
+            outcome = await self._attempts.outcome(work, incarnation, beat)
+            outcomes.append(outcome)
+            now = self._clock.now_ms()
+            self._fusion.took(work, now - began)
+            work = self._fusion.following(work, outcome, now - execution.began_ms)
+            if work is None or self._is_cancelled(work) or self._is_cancelled(execution.work):
+                break
+            incarnation = Incarnation(self._new_incarnation())
+        return done(self._names, execution.work, outcomes[0] if len(outcomes) == 1 else segment(outcomes))
 
     async def _sweep(self) -> None:
         while True:
@@ -415,7 +292,7 @@ class Worker:
                 incarnation=execution.incarnation,
                 worker=self.name,
             )
-            await self._outbox.append([self._done(started, work)])
+            await self._outbox.append([done(self._names, work, started)])
             # Only now: until the report is durable, a redelivery must not be acknowledged by it.
             execution.leased = True
             execution.release()
@@ -475,15 +352,4 @@ class Worker:
             attempt=work.attempt,
             incarnation=execution.incarnation,
         )
-        return self._done(beat, work)
-
-    def _done(self, event: object, work: NodeReady) -> Outgoing:
-        return Outgoing(self._names.node_done, work.key.encode(), codec.incoming.encode(event), _trace(work))
-
-
-def _trace(work: NodeReady) -> tuple[tuple[str, bytes], ...]:
-    return () if work.trace is None else (("traceparent", work.trace.encode()),)
-
-
-def _failure(error: BelugaError, work: NodeReady) -> Failure:
-    return Failure(error.code, f"{work.node}: {error}", work.node, work.attempt)
+        return done(self._names, work, beat)

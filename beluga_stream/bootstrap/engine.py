@@ -162,6 +162,7 @@ async def _roles(
                 clock=clock,
                 options=WorkerOptions(
                     slots=settings.worker_slots,
+                    fuse_ms=settings.fuse_milliseconds,
                     lease_after_ms=int(settings.lease_after_seconds * 1000),
                     heartbeat_ms=int(settings.heartbeat_seconds * 1000),
                     drain_ms=int(settings.shutdown_grace_seconds * 1000),

@@ -102,6 +102,13 @@ class Settings(BaseSettings):
         gt=0,
         description="A node that runs longer than this is held by a lease instead of its partition (seconds).",
     )
+    fuse_milliseconds: int = Field(
+        50,
+        ge=0,
+        le=60_000,
+        description="A worker goes on with the next node of a line by itself, if it has lately been quick, until "
+        "it has taken this long (milliseconds); 0 sends every node through the log.",
+    )
     heartbeat_seconds: float = Field(5.0, gt=0, description="How often a worker renews its leases (seconds).")
     lease_seconds: float = Field(
         20.0,

@@ -1,0 +1,204 @@
+"""One execution of one attempt of a node: from the work a worker took to the event that it reports."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from ..domain.events import Failure, NodeFailed, NodeParked, NodeStreaming, NodeSucceeded
+from ..domain.ids import Incarnation
+from ..domain.payload import Json
+from ..errors import BelugaError, CodeMissing, InvalidInput
+from ..ports.clock import Clock
+from ..ports.handlers import Deployment, Handler
+from ..ports.log import Outgoing, Position
+from . import codec
+from .context import Context
+from .execution import Completed, Executions, Failed
+from .messages import ChunkEmitted, NodeReady, Outcome
+from .outbox import Outbox
+from .payloads import Payloads
+from .topics import Topics
+
+log = logging.getLogger("beluga_stream.worker")
+
+MAP_ITEM_LIMIT_BYTES = 2 * 1024
+"""A map item's result above this goes to the blob store, so that a page of 64 stays small."""
+
+_CHUNKS_UNDER_WAY = 256
+
+Beat = Callable[[object], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """What is done, by which execution, and the chunks that are on their way."""
+
+    work: NodeReady
+    incarnation: Incarnation
+    chunks: int = 0
+    under_way: list[asyncio.Future[Sequence[Position]]] = field(default_factory=list)
+
+
+class Attempts:
+    """Runs the handlers of a deployment."""
+
+    def __init__(
+        self,
+        *,
+        topics: Topics,
+        deployment: Deployment,
+        outbox: Outbox,
+        payloads: Payloads,
+        executions: Executions,
+        clock: Clock,
+    ) -> None:
+        self._names = topics
+        self._deployment = deployment
+        self._outbox = outbox
+        self._payloads = payloads
+        self._executions = executions
+        self._clock = clock
+
+    async def outcome(self, work: NodeReady, incarnation: Incarnation, beat: Beat) -> Outcome:
+        """Run the work's handler once. All its chunks are durable when this returns."""
+        handler = self._handler(work)
+        if handler is None:
+            missing = CodeMissing(f"this deployment has no {work.graph}/{work.name}@{work.definition}")
+            log.warning("%s", missing, extra={"action": "park", "run": work.run, "node": work.node})
+            now = self._clock.now_ms()
+            return NodeParked(run=work.run, key=work.key, at_ms=now, node=work.node, attempt=work.attempt)
+        attempt = _Attempt(work, incarnation)
+        context = self._context(attempt, beat)
+        try:
+            values = await self._values(work, handler)
+        except BelugaError as error:
+            result: Completed | Failed = Failed(_failure(error, work), error.retryable)
+        else:
+
+            async def emit(chunk: Json) -> None:
+                await self._emit(attempt, chunk)
+
+            result = await self._executions.run(handler, values, context, timeout_ms=work.timeout_ms, emit=emit)
+        for future in attempt.under_way:
+            await future
+        if isinstance(result, Completed):
+            try:
+                return await self._succeeded(attempt, result)
+            except BelugaError as error:
+                result = Failed(_failure(error, work), error.retryable)
+        log.info(
+            "%s",
+            result.failure.message,
+            extra={"action": "node_failed", "run": work.run, "node": work.node, "attempt": work.attempt},
+        )
+        return NodeFailed(
+            run=work.run,
+            key=work.key,
+            at_ms=self._clock.now_ms(),
+            node=work.node,
+            attempt=work.attempt,
+            incarnation=incarnation,
+            failure=result.failure,
+            retryable=result.retryable,
+        )
+
+    async def _succeeded(self, attempt: _Attempt, result: Completed) -> NodeSucceeded:
+        work = attempt.work
+        limit = MAP_ITEM_LIMIT_BYTES if work.node.endswith("]") else None
+        output = await self._payloads.store(work.root, result.output, limit_bytes=limit)
+        return NodeSucceeded(
+            run=work.run,
+            key=work.key,
+            at_ms=self._clock.now_ms(),
+            node=work.node,
+            attempt=work.attempt,
+            incarnation=attempt.incarnation,
+            output=output,
+            branches=result.branches,
+            chunks=result.chunks,
+            done=result.done,
+        )
+
+    def _handler(self, work: NodeReady) -> Handler | None:
+        program = self._deployment.programs.get(work.definition)
+        handler = None if program is None else program.handlers.get(work.name)
+        if handler is None or work.role == "handler":
+            return handler
+        return handler.fallback if work.role == "fallback" else handler.compensate
+
+    async def _values(self, work: NodeReady, handler: Handler) -> dict[str, Json]:
+        values: dict[str, Json] = {}
+        for argument in work.arguments:
+            if not (argument.name or handler.parameters):
+                continue  # an edge without a name, into a handler that takes nothing
+            name = argument.name or handler.parameters[-1].name
+            try:
+                values[name] = await self._payloads.load(argument.payload)
+            except (LookupError, TypeError) as error:
+                raise InvalidInput(f"the value for {name!r} is not what its source said: {error!r}") from error
+        return values
+
+    def _context(self, attempt: _Attempt, beat: Beat) -> Context:
+        work = attempt.work
+        fields = {"run": work.root, "graph": work.graph, "node": work.node, "attempt": work.attempt}
+
+        return Context(
+            run_id=work.root,
+            graph=work.graph,
+            node=work.node,
+            attempt=work.attempt,
+            incarnation=attempt.incarnation,
+            idempotency_key=f"{work.root}/{work.node}",
+            deadline_ms=None if work.timeout_ms is None else self._clock.now_ms() + work.timeout_ms,
+            trace=work.trace,
+            logger=logging.LoggerAdapter(logging.getLogger("beluga_stream.node"), fields),
+            _beat=beat,
+        )
+
+    async def _emit(self, attempt: _Attempt, chunk: Json) -> None:
+        """Send a chunk on its way; the first one is waited for, and reported with its position."""
+        work = attempt.work
+        emitted = ChunkEmitted(
+            run=work.root,
+            node=work.node,
+            attempt=work.attempt,
+            incarnation=attempt.incarnation,
+            seq=attempt.chunks,
+            value=await self._payloads.store(work.root, chunk),
+            at_ms=self._clock.now_ms(),
+        )
+        attempt.chunks += 1
+        record = Outgoing(self._names.run_results, work.key.encode(), codec.results.encode(emitted), trace_of(work))
+        future = self._outbox.submit([record])
+        if attempt.chunks == 1:
+            position = (await future)[0]
+            streaming = NodeStreaming(
+                run=work.run,
+                key=work.key,
+                at_ms=self._clock.now_ms(),
+                node=work.node,
+                attempt=work.attempt,
+                incarnation=attempt.incarnation,
+                partition=position.partition,
+                offset=position.offset,
+            )
+            attempt.under_way.append(self._outbox.submit([done(self._names, work, streaming)]))
+            return
+        attempt.under_way.append(future)
+        if len(attempt.under_way) > _CHUNKS_UNDER_WAY:
+            await attempt.under_way.pop(0)
+
+
+def done(topics: Topics, work: NodeReady, event: object) -> Outgoing:
+    """The record that tells the coordinator something about this work."""
+    return Outgoing(topics.node_done, work.key.encode(), codec.incoming.encode(event), trace_of(work))
+
+
+def trace_of(work: NodeReady) -> tuple[tuple[str, bytes], ...]:
+    """The work's trace as record headers."""
+    return () if work.trace is None else (("traceparent", work.trace.encode()),)
+
+
+def _failure(error: BelugaError, work: NodeReady) -> Failure:
+    return Failure(error.code, f"{work.node}: {error}", work.node, work.attempt)
