@@ -68,9 +68,9 @@ async def burst(traffic: Traffic, processes: Sequence[Process], runs: int) -> li
     before = [process.cpu_seconds() for process in processes]
     began = now_ms()
     await traffic.send(requests)
-    await traffic.wait_for(topics.node_done, done_from, runs * 3, _PATIENCE_SECONDS)
     ends: list[int] = []
     while len(ends) < runs:
+        await traffic.wait_until_quiet(topics.run_results, results_from, _PATIENCE_SECONDS)
         records = await traffic.read(topics.run_results, results_from)
         ends = [record.timestamp for record in records if ends_run(record)]
     seconds = (max(ends) - began) / 1000

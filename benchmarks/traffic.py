@@ -20,6 +20,7 @@ from beluga_stream.ports.log import Outgoing
 
 _SUCCEEDED = b'"status":{"status":"succeeded"'
 _FAILED = b'"status":{"status":"failed"'
+_QUIET_SECONDS = 0.15
 _CHUNK = b'"type":"chunk"'
 
 
@@ -122,12 +123,16 @@ class Traffic:
                 left = {target for target in left if await consumer.position(target) < ends[target]}
         return records
 
-    async def wait_for(self, topic: str, start: dict[TopicPartition, int], count: int, seconds: float) -> None:
-        """Wait until the topic has this many more records, asking seldom enough to disturb nothing."""
-        before = sum(start.values())
+    async def wait_until_quiet(self, topic: str, start: dict[TopicPartition, int], seconds: float) -> None:
+        """Wait until the topic has grown and grows no more, asking seldom enough to disturb nothing."""
+        before = at = sum(start.values())
         async with asyncio.timeout(seconds), self.reading(topic) as consumer:
-            while sum((await consumer.end_offsets(list(start))).values()) - before < count:
-                await asyncio.sleep(0.05)
+            while True:
+                await asyncio.sleep(_QUIET_SECONDS)
+                now = sum((await consumer.end_offsets(list(start))).values())
+                if now == at > before:
+                    return
+                at = now
 
 
 async def _partitions(producer: AIOKafkaProducer, topic: str) -> Iterable[int]:
