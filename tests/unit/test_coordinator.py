@@ -1,0 +1,192 @@
+"""The coordinator on a log in memory: what is durable before what, what it refuses, and when it holds back."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from beluga_stream.adapters.memory.blobs import MemoryBlobs
+from beluga_stream.adapters.memory.groups import MemoryGroup
+from beluga_stream.adapters.memory.log import MemoryLog
+from beluga_stream.adapters.memory.tables import MemoryTables
+from beluga_stream.application import codec
+from beluga_stream.application.catalog import Catalog
+from beluga_stream.application.coordinator import Coordinator, CoordinatorOptions
+from beluga_stream.application.payloads import Payloads
+from beluga_stream.application.topics import Topics
+from beluga_stream.domain.events import Event, NodeSucceeded, RunRequested
+from beluga_stream.domain.ids import Incarnation, NodeKey, RunId
+from beluga_stream.domain.payload import Inline
+from beluga_stream.errors import LogUnavailable, TopicMismatch
+from beluga_stream.ports.log import Outgoing, Position, Record
+from tests.unit.graphs import edges, node, plan
+
+NAMES = Topics(partitions=1)
+OWNED = frozenset({0})
+
+
+class StillClock:
+    """Time that the test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1_000
+
+    def now_ms(self) -> int:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += int(seconds * 1000)
+
+
+class BreakingAppender:
+    """The log, until told to break."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        self._log = log
+        self.breaks = False
+
+    async def append(self, records: Sequence[Outgoing]) -> Sequence[Position]:
+        if self.breaks:
+            raise LogUnavailable("the broker is gone")
+        return await self._log.append(records)
+
+
+class Bench:
+    """One coordinator over one partition, and everything it writes."""
+
+    def __init__(self, **options: int) -> None:
+        self.log = MemoryLog()
+        self.log.create(NAMES.specs(["default"]))
+        self.group = MemoryGroup("coordinators")
+        self.tables = MemoryTables(self.group, (NAMES.run_requests, NAMES.run_events, NAMES.node_done))
+        self.appender = BreakingAppender(self.log)
+        self.options = CoordinatorOptions(**options)
+        self.plan = plan([node("a"), node("b")], edges("input > a > b"), ["b"])
+        self.coordinator = self.another()
+
+    def another(self) -> Coordinator:
+        """A coordinator that knows nothing but what is durable."""
+        catalog = Catalog(self.log, NAMES)
+        catalog.add(self.plan.definition)
+        return Coordinator(
+            topics=NAMES,
+            tables=self.tables,
+            appender=self.appender,
+            reader=self.log,
+            catalog=catalog,
+            payloads=Payloads(MemoryBlobs()),
+            clock=StillClock(),
+            options=self.options,
+        )
+
+    async def tell(self, topic: str, event: Event, *, key: str | None = None) -> Record:
+        value = codec.incoming.encode(event)
+        await self.log.append([Outgoing(topic, (key or str(event.run)).encode(), value)])
+        record = self.written(topic)[-1]
+        await self.coordinator.handle([record])
+        return record
+
+    def written(self, topic: str) -> Sequence[Record]:
+        return self.log.records(topic, 0)
+
+
+def requested(run: str = "r", value: object = 1, digest: str = "d", graph: str = "test") -> RunRequested:
+    return RunRequested(
+        run=RunId(run), key=run, at_ms=1, graph=graph, input=Inline(value), digest=digest, definition=None
+    )
+
+
+def done(run: str, name: str, value: object = 1) -> NodeSucceeded:
+    return NodeSucceeded(
+        run=RunId(run),
+        key=run,
+        at_ms=2,
+        node=NodeKey(name),
+        attempt=1,
+        incarnation=Incarnation("i"),
+        output=Inline(value),
+    )
+
+
+@pytest.fixture
+async def bench() -> Bench:
+    bench = Bench()
+    await bench.coordinator.acquire(OWNED)
+    return bench
+
+
+async def test_nothing_is_sent_of_what_is_not_durable_and_nothing_durable_stays_unsent(bench: Bench) -> None:
+    bench.appender.breaks = True
+    with pytest.raises(LogUnavailable):
+        await bench.tell(NAMES.run_requests, requested())
+    assert bench.written(NAMES.node_ready("default")) == []
+    bench.appender.breaks = False
+
+    bench.coordinator = bench.another()
+    await bench.coordinator.acquire(OWNED)
+    (ready,) = bench.written(NAMES.node_ready("default"))
+    assert codec.node_ready.decode(ready.value).node == "a"
+
+    await bench.coordinator.handle([bench.written(NAMES.run_requests)[0]])
+    assert len(bench.written(NAMES.node_ready("default"))) == 1, "a duplicate is answered with nothing"
+
+
+async def test_what_the_group_has_committed_is_not_sent_again(bench: Bench) -> None:
+    record = await bench.tell(NAMES.run_requests, requested())
+    bench.group.commit(bench.group.generation, {(record.topic, record.partition): record.offset + 1})
+    bench.coordinator = bench.another()
+    await bench.coordinator.acquire(OWNED)
+    assert len(bench.written(NAMES.node_ready("default"))) == 1
+
+
+async def test_a_finished_run_answers_repeats_with_nothing_and_another_input_with_a_conflict(bench: Bench) -> None:
+    await bench.tell(NAMES.run_requests, requested())
+    await bench.tell(NAMES.node_done, done("r", "a"))
+    await bench.tell(NAMES.node_done, done("r", "b", 7))
+    shown = len(bench.written(NAMES.run_results))
+    await bench.tell(NAMES.run_requests, requested())
+    await bench.tell(NAMES.node_done, done("r", "b", 8))
+    assert len(bench.written(NAMES.run_results)) == shown
+    await bench.tell(NAMES.run_requests, requested(value=2, digest="other"))
+    rejected = codec.results.decode(bench.written(NAMES.run_results)[-1].value)
+    assert (rejected.type, rejected.code, rejected.digest) == ("rejected", "idempotency_conflict", "other")
+
+
+async def test_an_unknown_graph_is_rejected_and_bad_records_are_kept(bench: Bench) -> None:
+    await bench.tell(NAMES.run_requests, requested(graph="nobody"))
+    rejected = codec.results.decode(bench.written(NAMES.run_results)[-1].value)
+    assert (rejected.code, rejected.message) == ("not_found", "no graph 'nobody' is deployed")
+    await bench.tell(NAMES.run_requests, requested("x"), key="y")
+    (letter,) = bench.written(NAMES.dead_letters)
+    assert dict(letter.headers)["beluga-reason"] == b"invalid_input"
+    assert letter.value == bench.written(NAMES.run_requests)[-1].value
+
+
+async def test_starts_are_held_back_at_capacity_and_taken_again_below_it() -> None:
+    bench = Bench(capacity=2)
+    await bench.coordinator.acquire(OWNED)
+    assert bench.coordinator.held_back == frozenset()
+    for run in ("one", "two"):
+        await bench.tell(NAMES.run_requests, requested(run))
+    assert bench.coordinator.held_back == {NAMES.run_requests}
+    for name in ("a", "b"):
+        await bench.tell(NAMES.node_done, done("one", name))
+    assert bench.coordinator.held_back == frozenset()
+
+
+async def test_a_run_that_outgrows_its_record_fails_and_the_others_go_on() -> None:
+    bench = Bench(state_limit_bytes=5_000)
+    await bench.coordinator.acquire(OWNED)
+    await bench.tell(NAMES.run_requests, requested("large"))
+    await bench.tell(NAMES.run_requests, requested("small"))
+    await bench.tell(NAMES.node_done, done("large", "a", "x" * 6_000))
+    failed = codec.results.decode(bench.written(NAMES.run_results)[-1].value)
+    assert (failed.run, failed.status.status) == ("large", "failed")
+    assert failed.status.failure.code == "resource_exhausted"
+    await bench.tell(NAMES.node_done, done("small", "a"))
+    assert codec.node_ready.decode(bench.written(NAMES.node_ready("default"))[-1].value).run == "small"
+
+
+async def test_a_topic_that_was_created_again_is_refused(bench: Bench) -> None:
+    bench.group.commit(bench.group.generation, {(NAMES.node_done, 0): 12})
+    with pytest.raises(TopicMismatch, match="was deleted and created again"):
+        await bench.another().acquire(OWNED)
