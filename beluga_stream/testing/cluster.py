@@ -86,6 +86,7 @@ class Cluster:
             left=options.faults,
         )
         self._incarnations = count()
+        self._calm = asyncio.Event()
         self.log.create(self.topics.specs(options.queues))
         self.log.create(TopicSpec(name, partitions) for name, partitions in options.user_topics.items())
         groups = {name: MemoryGroup(name) for name in ("coordinator", "worker", "ingest")}
@@ -148,6 +149,10 @@ class Cluster:
         finally:
             await runs.close()
 
+    async def calm(self) -> None:
+        """Return when nothing will go wrong any more."""
+        await self._calm.wait()
+
     async def _chaos(self) -> None:
         """Kill, freeze and rebalance at random moments, until nothing is left to go wrong."""
         chance = self.faults.random
@@ -166,6 +171,7 @@ class Cluster:
                 case _:
                     await self._freeze(members, member.process)
         self.faults.calm = True
+        self._calm.set()
 
     async def _freeze(self, members: Members, process: Process) -> None:
         """Let a process stand still while others take its work, and then go on as if it still had it."""

@@ -31,9 +31,7 @@ class Wire:
 
     def _arrive(self, channel: object, write: Callable[[], None]) -> None:
         faults = self._process.faults
-        if not self._process.alive and (
-            channel in self._cut or faults.random.random() < faults.lost_in_flight
-        ):
+        if not self._process.alive and (channel in self._cut or faults.random.random() < faults.lost_in_flight):
             self._cut.add(channel)
             return
         write()

@@ -98,9 +98,7 @@ def _handler(plan: Plan, name: NodeName, seed: int) -> Handler:
     streams = declared.kind is NodeKind.STREAM
     parameters = (Parameter("value", ANY),)
     branches = tuple((number, lambda value, n=number: _holds(value, n)) for number in numbers)
-    fallback = Handler(
-        instead_stream if streams else instead, parameters, ANY, streams=streams, branches=branches
-    )
+    fallback = Handler(instead_stream if streams else instead, parameters, ANY, streams=streams, branches=branches)
     return Handler(
         stream if streams else run,
         parameters,

@@ -8,7 +8,7 @@ import pytest
 from beluga_stream.testing.simulation import Start, simulate
 from tests.simulation.programs import random_program, signals_of
 
-_SEEDS = int(os.environ.get("SEEDS", "60"))
+_SEEDS = int(os.environ.get("SEEDS", "120"))
 _ONLY = os.environ.get("SEED")
 
 
@@ -31,3 +31,7 @@ def starts_of(seed: int) -> list[Start]:
 @pytest.mark.parametrize("seed", [int(_ONLY)] if _ONLY else range(_SEEDS))
 def test_every_run_ends_as_it_does_here_whatever_fails(seed: int) -> None:
     simulate(starts_of(seed), seed)
+
+
+def test_a_seed_does_the_same_again() -> None:
+    assert simulate(starts_of(9), 9).trace == simulate(starts_of(9), 9).trace

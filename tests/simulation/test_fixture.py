@@ -1,0 +1,51 @@
+"""`simulate` as users have it: their own graph, fakes, signals and effects."""
+
+import pytest
+
+from beluga_stream import Graph, Signal, context
+from beluga_stream.errors import RunFailed
+from beluga_stream.testing import Outcome, Simulate, simulate
+
+__all__ = ["simulate"]  # the fixture
+
+APPROVAL = Signal("approval", bool)
+
+
+async def price(order: str) -> int:
+    return len(order)
+
+
+async def charge(amount: int, approved: bool) -> str:
+    raise AssertionError("a test calls no real service")
+
+
+async def fake_charge(amount: int, approved: bool) -> str:
+    assert context().idempotency_key.endswith("/charge")
+    return f"charged {amount}: {approved}"
+
+
+def sale() -> Graph[str, str]:
+    graph = Graph[str, str]("sale")
+    amount = graph.add_node(price, graph.input)
+    approved = graph.wait(APPROVAL, timeout=3600)
+    graph.set_finish_point(graph.add_node(charge, amount, approved))
+    return graph
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_graph_charges_under_one_key_whatever_fails(simulate: Simulate, seed: int) -> None:
+    outcome: Outcome[str] = simulate(sale(), "order", seed=seed, fakes={charge: fake_charge}, signals={APPROVAL: True})
+    assert outcome.status == "succeeded"
+    assert outcome.result == "charged 5: True"
+    assert len(set(outcome.effects(charge))) == 1
+    assert outcome.effects(price)
+
+
+def test_the_result_of_a_failed_run_is_its_error(simulate: Simulate) -> None:
+    async def refuse(amount: int, approved: bool) -> str:
+        raise TypeError("refused")
+
+    outcome = simulate(sale(), "order", seed=1, fakes={charge: refuse}, signals={APPROVAL: True})
+    assert outcome.status == "failed"
+    with pytest.raises(RunFailed, match="refused"):
+        _ = outcome.result
