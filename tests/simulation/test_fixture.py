@@ -15,11 +15,11 @@ async def price(order: str) -> int:
     return len(order)
 
 
-async def charge(amount: int, approved: bool) -> str:
+async def charge(amount: int, approved: bool) -> str:  # noqa: FBT001 - the graph passes by position
     raise AssertionError("a test calls no real service")
 
 
-async def fake_charge(amount: int, approved: bool) -> str:
+async def fake_charge(amount: int, approved: bool) -> str:  # noqa: FBT001
     assert context().idempotency_key.endswith("/charge")
     return f"charged {amount}: {approved}"
 
@@ -42,7 +42,7 @@ def test_a_graph_charges_under_one_key_whatever_fails(simulate: Simulate, seed: 
 
 
 def test_the_result_of_a_failed_run_is_its_error(simulate: Simulate) -> None:
-    async def refuse(amount: int, approved: bool) -> str:
+    async def refuse(amount: int, approved: bool) -> str:  # noqa: FBT001
         raise TypeError("refused")
 
     outcome = simulate(sale(), "order", seed=1, fakes={charge: refuse}, signals={APPROVAL: True})

@@ -1,0 +1,287 @@
+import asyncio
+from typing import Any
+
+import pytest
+
+from beluga_stream.application import codec
+from beluga_stream.application.context import context
+from beluga_stream.application.messages import CancelNotice, ChunkEmitted, Heartbeat
+from beluga_stream.application.worker import Worker, WorkerOptions
+from beluga_stream.domain.definition import NodeKind
+from beluga_stream.domain.events import NodeFailed, NodeParked, NodeStarted, NodeStreaming, NodeSucceeded
+from beluga_stream.errors import LogUnavailable
+from beluga_stream.ports.log import Outgoing, Record
+from tests.unit.engines import RUN, TOPICS, WorkerBench, handler, program
+from tests.unit.graphs import edges, node, plan
+
+
+def bench(call: Any, *, streams: bool = False, **options: Any) -> WorkerBench:
+    kind = NodeKind.STREAM if streams else NodeKind.TASK
+    of = plan([node("a", kind)], edges("input > a"), ["a"])
+    return WorkerBench(program(of, {"a": handler(call, streams=streams)}), WorkerOptions(**options))
+
+
+async def taken(worker: Worker, *records: Record) -> "asyncio.Future[None]":
+    """Hand a batch over; the future is done when it may be acknowledged."""
+    later = await worker.handle(records)
+    assert later is not None
+    return asyncio.ensure_future(later)
+
+
+async def sweep(worker: Worker) -> None:
+    now = worker._clock.now_ms()
+    await asyncio.gather(*(worker._keep(each, now) for each in tuple(worker._running.values())))
+
+
+class Gate:
+    """A handler that runs until the test lets it end."""
+
+    def __init__(self) -> None:
+        self.began = asyncio.Event()
+        self.open = asyncio.Event()
+        self.stopped = False
+        self.calls = 0
+
+    async def __call__(self, value: Any) -> Any:
+        self.calls += 1
+        self.began.set()
+        try:
+            await self.open.wait()
+        except asyncio.CancelledError:
+            self.stopped = True
+            raise
+        return value
+
+
+async def test_a_batch_is_acknowledged_when_its_outcomes_are_durable() -> None:
+    async def double(value: int) -> int:
+        return value * 2
+
+    of = bench(double)
+    await (await taken(of.worker, of.work(value=1), of.work("a[1]", value=4)))
+    first, second = of.done()
+    assert isinstance(first, NodeSucceeded)
+    assert {first.output.value, second.output.value} == {2, 8}  # type: ignore[union-attr]
+    await of.worker.close()
+
+
+async def test_a_long_node_is_reported_before_it_is_acknowledged_and_then_beats() -> None:
+    gate = Gate()
+    of = bench(gate, lease_after_ms=2_000, heartbeat_ms=5_000)
+    acknowledged = await taken(of.worker, of.work())
+    await gate.began.wait()
+    await sweep(of.worker)
+    assert of.done() == []
+    of.clock.now += 2_000
+    await sweep(of.worker)
+    await acknowledged
+    assert isinstance(of.done()[0], NodeStarted)
+    of.clock.now += 5_000
+    await sweep(of.worker)
+    assert isinstance(of.done()[1], Heartbeat)
+    again = await taken(of.worker, of.work())
+    await again
+    gate.open.set()
+    await of.worker.release(frozenset({0}))
+    assert [type(event) for event in of.done()] == [NodeStarted, Heartbeat, NodeSucceeded]
+    assert gate.calls == 1
+    await of.worker.close()
+
+
+async def test_a_redelivery_waits_for_what_runs_and_is_answered_with_what_it_gave() -> None:
+    gate = Gate()
+    of = bench(gate)
+    first = await taken(of.worker, of.work())
+    second = await taken(of.worker, of.work())
+    await gate.began.wait()
+    assert not first.done()
+    assert not second.done()
+    gate.open.set()
+    await asyncio.gather(first, second)
+    await (await taken(of.worker, of.work()))
+    outcomes = of.done()
+    assert gate.calls == 1
+    assert len(outcomes) == 2
+    assert outcomes[0] == outcomes[1]
+    await of.worker.close()
+
+
+async def test_a_cancel_notice_stops_what_runs_and_keeps_the_rest_from_beginning() -> None:
+    gate = Gate()
+    of = bench(gate)
+    running = await taken(of.worker, of.work())
+    await gate.began.wait()
+    notice = CancelNotice(run=RUN, generation=1)
+    of.worker._notice([Record(TOPICS.control, 0, 0, None, codec.control.encode(notice))])
+    await running
+    await (await taken(of.worker, of.work("a[1]")))
+    assert gate.stopped
+    assert (gate.calls, of.done()) == (1, [])
+    retried = await taken(of.worker, of.work(generation=1, attempt=2))
+    gate.open.set()
+    await retried
+    assert isinstance(of.done()[0], NodeSucceeded)
+    await of.worker.close()
+
+
+async def test_cancels_are_known_before_work_is_taken() -> None:
+    async def never(value: Any) -> Any:
+        raise AssertionError("it is cancelled")
+
+    of = bench(never)
+    notice = CancelNotice(run=RUN, generation=0, attempts=("a/1",))
+    await of.log.append([Outgoing(TOPICS.control, None, codec.control.encode(notice), partition=0)])
+    await of.worker.acquire(frozenset({0}))
+    await (await taken(of.worker, of.work()))
+    assert of.done() == []
+    await of.worker.close()
+
+
+async def test_an_empty_batch_of_control_is_no_news() -> None:
+    of = bench(Gate())
+    seen = asyncio.Event()
+
+    class Reader:
+        async def read(self, topic: str, start: Any, *, until: Any = None) -> Any:
+            yield ()
+            seen.set()
+            await asyncio.Event().wait()
+
+        async def beginning(self, topic: str) -> dict[int, int]:
+            return {0: 0}
+
+    of.worker._reader = Reader()  # type: ignore[assignment]
+    following = asyncio.create_task(of.worker._follow_control())
+    await seen.wait()
+    assert not following.done()
+    following.cancel()
+    await asyncio.wait([following])
+    await of.worker.close()
+
+
+async def test_missing_code_parks_the_node() -> None:
+    of = bench(Gate())
+    await (await taken(of.worker, of.work(definition="another")))
+    assert isinstance(of.done()[0], NodeParked)
+    await of.worker.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "retryable"),
+    [(ValueError("no"), True), (TypeError("no"), False), (SystemExit(3), False)],
+)
+async def test_what_a_handler_raises_is_its_failure(error: Any, *, retryable: bool) -> None:
+    async def fail(value: Any) -> Any:
+        raise error
+
+    of = bench(fail)
+    await (await taken(of.worker, of.work()))
+    failed = of.done()[0]
+    assert isinstance(failed, NodeFailed)
+    assert failed.retryable is retryable
+    await of.worker.close()
+
+
+async def test_a_handler_that_waited_for_something_cancelled_has_failed_and_is_not_forgotten() -> None:
+    async def fail(value: Any) -> Any:
+        other = asyncio.get_running_loop().create_future()
+        other.cancel()
+        await other
+
+    of = bench(fail)
+    await (await taken(of.worker, of.work()))
+    assert isinstance(of.done()[0], NodeFailed)
+    await of.worker.close()
+
+
+async def test_a_timeout_is_a_failure_worth_another_attempt() -> None:
+    of = bench(Gate())
+    await (await taken(of.worker, of.work(timeout_ms=1)))
+    failed = of.done()[0]
+    assert (failed.failure.code, failed.retryable) == ("timeout", True)
+    await of.worker.close()
+
+
+async def test_chunks_are_durable_before_the_outcome_that_counts_them() -> None:
+    async def stream(value: Any) -> Any:
+        for number in range(300):
+            yield number
+
+    of = bench(stream, streams=True)
+    await (await taken(of.worker, of.work()))
+    chunks = [codec.results.decode(each.value) for each in of.log.records(TOPICS.run_results, 0)]
+    assert [chunk.seq for chunk in chunks if isinstance(chunk, ChunkEmitted)] == list(range(300))
+    streaming, succeeded = of.done()
+    assert isinstance(streaming, NodeStreaming)
+    assert (streaming.partition, streaming.offset) == (0, 0)
+    assert succeeded.chunks == 300
+    await of.worker.close()
+
+
+async def test_a_stream_that_is_stopped_cleans_up_at_once() -> None:
+    cleaned: list[bool] = []
+
+    async def stream(value: Any) -> Any:
+        try:
+            yield 1
+            await asyncio.Event().wait()
+        finally:
+            cleaned.append(True)
+
+    of = bench(stream, streams=True)
+    await (await taken(of.worker, of.work(timeout_ms=20)))
+    assert cleaned == [True]
+    await of.worker.close()
+
+
+async def test_a_drain_leaves_unacknowledged_what_does_not_end_in_time() -> None:
+    gate = Gate()
+    of = bench(gate, drain_ms=1)
+    acknowledged = await taken(of.worker, of.work())
+    await gate.began.wait()
+    await of.worker.close()
+    assert gate.stopped
+    assert not acknowledged.done()
+    acknowledged.cancel()
+
+
+async def test_an_outcome_that_cannot_be_sent_ends_the_process_even_under_a_lease() -> None:
+    gate = Gate()
+    of = bench(gate, lease_after_ms=0, sweep_ms=0)
+    await taken(of.worker, of.work())
+    await gate.began.wait()
+    await sweep(of.worker)
+
+    async def refuse(records: Any) -> Any:
+        raise LogUnavailable("gone")
+
+    of.log.append = refuse  # type: ignore[method-assign]
+    gate.open.set()
+    await asyncio.wait([each.task for each in of.worker._running.values() if each.task is not None])
+
+    async def at_once(seconds: float) -> None:
+        return None
+
+    of.clock.sleep = at_once  # type: ignore[method-assign]
+    with pytest.raises(LogUnavailable):
+        await of.worker._sweep()
+
+
+async def test_garbage_goes_to_the_dead_letters_and_is_acknowledged() -> None:
+    of = bench(Gate())
+    await (await taken(of.worker, Record(TOPICS.node_ready("default"), 0, 7, b"k", b"{")))
+    letter = of.log.records(TOPICS.dead_letters, 0)[0]
+    assert dict(letter.headers)["beluga-source"] == b"beluga.node-ready.default/0/7"
+    await of.worker.close()
+
+
+async def test_the_key_for_outside_services_is_the_same_for_each_attempt() -> None:
+    keys: list[str] = []
+
+    async def note(value: Any) -> None:
+        keys.append(context().idempotency_key)
+
+    of = bench(note)
+    await (await taken(of.worker, of.work(), of.work(attempt=2)))
+    assert keys == [f"{RUN}/a"] * 2
+    await of.worker.close()
