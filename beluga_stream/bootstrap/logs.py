@@ -9,6 +9,10 @@ from .settings import Settings
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
+_CHATTY = ("aiokafka", "asyncio", "faust", "mode")
+"""`faust worker -l warn`, its default, sets the root logger to DEBUG (for its spinner). Then these would make
+several records for every request to the broker, a tenth of a busy coordinator's time, for nobody to see."""
+
 
 class JsonLines(logging.Formatter):
     """One JSON object a line."""
@@ -35,6 +39,9 @@ class _EngineLines(logging.Filter):
 
 def configure_logs(settings: Settings) -> None:
     """Send the engine's lines to standard error. Called by processes, never by the library."""
+    for name in _CHATTY:
+        if logging.getLogger(name).level == logging.NOTSET:
+            logging.getLogger(name).setLevel(logging.INFO)
     logger = logging.getLogger("beluga_stream")
     logger.setLevel(settings.log_level)
     if logger.handlers:
