@@ -29,7 +29,7 @@ _SHOWN_FAULTS = 20
 
 def _row(outcome: Outcome) -> str:
     verdict = outcome.verdict
-    codes = ",".join(map(str, outcome.exit_codes))
+    codes = ",".join("-" if code is None else str(code) for code in outcome.exit_codes)
     counts = (
         f"{verdict.runs:>5} {verdict.executions:>6} {outcome.unfinished:>11} {verdict.executed_again:>6}"
         f" {verdict.sent_again:>7} {verdict.lost:>5} {verdict.stuck:>6} {verdict.applied_twice:>6}"
@@ -61,9 +61,7 @@ async def _play(kinds: list[Kind], seeds: list[int], options: argparse.Namespace
 
 
 def _main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.chaos", description="Kill processes; lose nothing."
-    )
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description="Kill processes; lose nothing.")
     parser.add_argument("--kill", choices=(*ALL_KINDS, "all"), default="all")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seeds", help="a range, like 1-20")

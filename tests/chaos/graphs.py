@@ -190,9 +190,7 @@ _turned = loop.add_loop(
 loop.set_finish_point(loop.add_node(relay, _turned, name="after"))
 
 leased = Graph[str, str]("leased")
-leased.set_finish_point(
-    leased.add_node(relay, leased.add_node(slow, leased.input, name="slow"), name="after")
-)
+leased.set_finish_point(leased.add_node(relay, leased.add_node(slow, leased.input, name="slow"), name="after"))
 
 triggered = Graph[str, str]("triggered")
 triggered.set_finish_point(

@@ -27,6 +27,7 @@ _MOVED_SECONDS = 60.0
 _ENDED_SECONDS = 60.0
 _ABSENCES = 0.0, 0.5, 2.0
 """How long nobody takes a dead process's place (seconds); it is part of the harm."""
+_STOPS = 6
 _STORM_KILLS = 6
 _STORM_PAUSE = 0.2, 5.0
 
@@ -37,15 +38,19 @@ class Harmed:
 
     since: float
     unfinished: int
-    exit_codes: list[int] = field(default_factory=list)
+    exit_codes: list[int | None] = field(default_factory=list)
+    """None for a process that went on."""
     faults: list[str] = field(default_factory=list)
     """What the harmed process should have done and did not."""
 
 
 class Harm:
-    """Does one kind of harm to a cluster, as chance decides."""
+    """Does one kind of harm to a cluster, as chance decides. `more` starts more runs, as many as there were."""
 
-    def __init__(self, cluster: Cluster, ledger: LedgerReader, chance: random.Random) -> None:
+    def __init__(
+        self, cluster: Cluster, ledger: LedgerReader, chance: random.Random, more: Callable[[], object]
+    ) -> None:
+        self._more = more
         self._cluster = cluster
         self._ledger = ledger
         self._chance = chance
@@ -90,20 +95,40 @@ class Harm:
         since = time.monotonic()
         for process in victims:
             process.send(signal.SIGKILL)
-        codes = [await self._buried(process) for process in victims]
+        codes: list[int | None] = [await self._buried(process) for process in victims]
         # Read again: the dead cannot end any more, so this is how many had begun and not ended.
         harmed = Harmed(since, self._ledger.unfinished(workers), codes)
         await self._replace(victims)
         return harmed
 
     async def _stop(self) -> Harmed:
-        """SIGSTOP a coordinator until its partitions moved, then SIGCONT: it must be fenced and exit."""
-        victim = self._chance.choice(self._holding("coordinator"))
+        """SIGSTOP a coordinator until its partitions moved, then SIGCONT: it must be fenced and exit.
+
+        One that learns that it was replaced before it has anything to write rejoins, as it should; that
+        shows nothing of the fence, and the next one is stopped.
+        """
         harmed = Harmed(0, await self._under_way())
         harmed.since = time.monotonic()
-        await self._pause(victim)
-        harmed.exit_codes.append(await self._buried(victim))
-        if harmed.exit_codes[0] == 0:
+        for _ in range(_STOPS):
+            victim = self._chance.choice(self._holding("coordinator"))
+            before = len(victim.said("role.acquired"))
+            await self._pause(victim)
+
+            def decided(victim: Process = victim, before: int = before) -> bool:
+                return victim.code is not None or len(victim.said("role.acquired")) > before
+
+            await until(decided, _ENDED_SECONDS, f"{victim.name} exits or rejoins:\n{victim.tail}")
+            if victim.said("role.failed"):
+                break
+            harmed.exit_codes.append(None)
+            self._more()
+            await self._under_way()
+        else:
+            harmed.faults.append(f"none of {_STOPS} stopped coordinators has tried to write")
+            return harmed
+        code = await self._buried(victim)
+        harmed.exit_codes.append(code)
+        if code == 0:
             harmed.faults.append("the stopped coordinator ended with code 0")
         if not any(line.get("error") == "Fenced" for line in victim.said("role.failed")):
             harmed.faults.append(f"the stopped coordinator was not fenced:\n{victim.tail}")
@@ -118,9 +143,7 @@ class Harm:
         before = len(victim.said("role.acquired"))
         await self._pause(victim)
         try:
-            await until(
-                lambda: len(victim.said("role.acquired")) > before, _MOVED_SECONDS, f"{victim.name} rejoins"
-            )
+            await until(lambda: len(victim.said("role.acquired")) > before, _MOVED_SECONDS, f"{victim.name} rejoins")
         except TimeoutError as error:
             harmed.faults.append(str(error))
         return harmed
@@ -139,11 +162,11 @@ class Harm:
         return harmed
 
     async def _restart(self) -> Harmed:
-        """SIGTERM and replace every process, one after the other, as a deploy does: each must exit with 0."""
+        """Replace every process, one after the other, as a deploy does: SIGTERM must end it with 0."""
         harmed = Harmed(0, await self._under_way())
         harmed.since = time.monotonic()
         for victim in list(self._cluster.processes):
-            self._cluster.start(victim.role)
+            await self._cluster.start(victim.role).ready()
             victim.send(signal.SIGTERM)
             code = await self._buried(victim)
             harmed.exit_codes.append(code)

@@ -144,9 +144,7 @@ class Observer:
         if status is None or not self._is_news(run, told, status["counter"], (status["status"],)):
             return
         if status["status"] in RUN_ENDED:
-            told.ends.append(
-                (status["counter"], status["status"], status.get("output"), status.get("failure"))
-            )
+            told.ends.append((status["counter"], status["status"], status.get("output"), status.get("failure")))
             self.ended_at.setdefault(run, time.monotonic())
 
     def _is_news(self, run: str, told: Told, counter: int, status: tuple[Any, ...]) -> bool:

@@ -54,7 +54,7 @@ class Outcome:
     """The longest time without any progress after the kill."""
     recovery: float = 0.0
     """Until the last run ended."""
-    exit_codes: list[int] = field(default_factory=list)
+    exit_codes: list[int | None] = field(default_factory=list)
     verdict: Verdict = field(default_factory=Verdict)
 
     @property
@@ -102,12 +102,18 @@ class Field:
         chance = random.Random(f"{kind}/{seed}")
         outcome = Outcome(kind, seed)
         await self.cluster.ready()
-        starting = asyncio.create_task(self._start(chance, runs))
+        starting: list[asyncio.Task[list[Started]]] = []
+
+        def more() -> None:
+            starting.append(asyncio.create_task(self._start(chance, runs)))
+
+        more()
         try:
-            harmed = await Harm(self.cluster, self.ledger, chance).do(kind)
-            started = await starting
+            harmed = await Harm(self.cluster, self.ledger, chance, more).do(kind)
+            started = [start for task in starting for start in await task]
         finally:
-            starting.cancel()
+            for task in starting:
+                task.cancel()
         since = harmed.since
         outcome.unfinished, outcome.exit_codes = harmed.unfinished, harmed.exit_codes
         outcome.finished = sum(self.observer.ended_at.get(start.run, since) < since for start in started)
@@ -117,6 +123,9 @@ class Field:
         self.ledger.refresh()
         blobs = self.cluster.deployment.blobs
         outcome.verdict = await Judge(self.observer, self.ledger.lines, started, blobs).judge()
+        # A write that was refused is a delivery to two coordinators; and a deploy need repeat nothing.
+        if outcome.verdict.redeliveries == 0 and kind not in ("stop", "restart"):
+            outcome.verdict.faults.append("nothing was delivered again, so this round shows nothing")
         outcome.verdict.faults += [*harmed.faults, *await self._overtaken()]
         outcome.verdict.faults += [
             f"{process.name} ended by itself with code {process.code}:\n{process.tail}"
