@@ -163,7 +163,7 @@ class Executions:
                 raise
             # Nobody cancelled this execution: the handler awaited something that was cancelled.
             return _failed(
-                handler, ExecutionFailed(f"what it waited for was cancelled {said(error)}".rstrip()), context
+                handler, RuntimeError(f"what it waited for was cancelled {said(error)}".rstrip()), context
             )
         except SystemExit as error:
             return _failed(handler, ExecutionFailed(f"it called sys.exit({error.code!r})"), context)

@@ -190,7 +190,7 @@ async def test_a_handler_that_waited_for_something_cancelled_has_failed_and_is_n
 
     of = bench(fail)
     await (await taken(of.worker, of.work()))
-    assert isinstance(of.done()[0], NodeFailed)
+    assert of.done()[0].retryable
     await of.worker.close()
 
 

@@ -1,0 +1,192 @@
+import json
+
+import pytest
+from pydantic import BaseModel, TypeAdapter
+
+from beluga_stream.adapters.memory.blobs import MemoryBlobs
+from beluga_stream.adapters.memory.log import MemoryLog
+from beluga_stream.application import codec
+from beluga_stream.application.inbound import message_of
+from beluga_stream.application.ingest import Ingest
+from beluga_stream.application.messages import Summary
+from beluga_stream.application.payloads import Payloads
+from beluga_stream.domain.events import RunRequested
+from beluga_stream.domain.ids import RunId, run_id
+from beluga_stream.domain.payload import Inline
+from beluga_stream.errors import InvalidInput
+from beluga_stream.ports.handlers import Trigger
+from beluga_stream.ports.log import Headers, Outgoing, Record, TopicSpec
+from tests.unit.engines import ANY, TOPICS, Deployed, HandClock, handler, program
+from tests.unit.graphs import chain_of
+
+
+class Doc(BaseModel):
+    id: str
+    pages: int = 1
+
+
+DOC = TypeAdapter(Doc)
+
+
+def record(value: bytes | None, headers: Headers = ()) -> Record:
+    return Record("docs", 2, 7, b"key", value, headers=headers)
+
+
+BINARY: Headers = (
+    ("ce_specversion", b"1.0"),
+    ("ce_id", b"e-1"),
+    ("ce_source", b"/shop"),
+    ("ce_type", b"doc"),
+    ("content-type", b"application/json"),
+)
+STRUCTURED: Headers = (("content-type", b"application/cloudevents+json; charset=utf-8"),)
+
+
+def structured(**changes: object) -> bytes:
+    event = {"specversion": "1.0", "id": "e-1", "source": "/shop", "type": "doc", "data": {"id": "a"}}
+    return json.dumps(event | changes).encode()
+
+
+def test_plain_json_is_known_by_its_position() -> None:
+    message, identity = message_of(record(b'{"id": "a", "pages": 3}'), DOC)
+    assert message.data == Doc(id="a", pages=3)
+    assert (message.source, identity) == ("docs", "docs/2/7")
+
+
+def test_a_binary_cloud_event_is_known_by_source_and_id() -> None:
+    message, identity = message_of(record(b'{"id": "a"}', BINARY), DOC)
+    assert (message.id, message.source, message.data) == ("e-1", "/shop", Doc(id="a"))
+    assert identity == "/shop\x1fe-1"
+    assert message.headers["ce_type"] == "doc"
+
+
+def test_a_structured_cloud_event_is_the_same_event() -> None:
+    told = message_of(record(structured(), STRUCTURED), DOC)
+    same = message_of(record(b'{"id": "a"}', BINARY), DOC)
+    assert (told[0].data, told[1]) == (same[0].data, same[1])
+
+
+def test_headers_need_neither_values_nor_a_known_encoding() -> None:
+    message, _ = message_of(record(b'{"id": "a"}', (("empty", None), ("raw", b"\xff"))), DOC)  # type: ignore[arg-type]
+    assert message.headers == {"empty": "", "raw": "�"}
+
+
+@pytest.mark.parametrize(
+    ("value", "headers"),
+    [
+        (None, ()),
+        (b"", ()),
+        (b"{", ()),
+        (b'{"pages": 1}', ()),
+        (b'{"id": "a"}', BINARY[:1]),
+        (b"{", BINARY),
+        (b"{", STRUCTURED),
+        (b"[]", STRUCTURED),
+        (structured(data={"pages": "x"}), STRUCTURED),
+        (structured(specversion="9"), STRUCTURED),
+        (structured(id=""), STRUCTURED),
+        (structured(time="yesterday"), STRUCTURED),
+        (structured(data=None), STRUCTURED),
+        (b"\xff\xfe", STRUCTURED),
+        (b'{"id": "a"}', (("ce_specversion", b"\xff"), *BINARY[1:])),
+        (b'{"id": "a"}', (*BINARY, ("ce_time", b"yesterday"))),
+    ],
+)
+def test_what_is_no_event_says_so(value: bytes | None, headers: Headers) -> None:
+    with pytest.raises(InvalidInput, match="docs"):
+        message_of(record(value, headers), DOC)
+
+
+# ------------------------------------------------------------------------------------------ ingest
+
+
+async def identity_of(value: object) -> object:
+    return value
+
+
+GRAPH = program(chain_of(1), {"n0": handler(identity_of)})
+
+
+def ingest(log: MemoryLog, *triggers: Trigger) -> Ingest:
+    log.create([*TOPICS.specs(["default"]), TopicSpec("docs", 4)])
+    return Ingest(
+        topics=TOPICS,
+        deployment=Deployed({GRAPH.definition.hash: GRAPH}, triggers),
+        appender=log,
+        payloads=Payloads(MemoryBlobs()),
+        clock=HandClock(),
+    )
+
+
+def requests(log: MemoryLog) -> list[RunRequested]:
+    return [codec.incoming.decode(found.value) for found in log.records(TOPICS.run_requests, 0)]
+
+
+def letters(log: MemoryLog) -> list[dict[str, bytes]]:
+    return [dict(found.headers) for found in log.records(TOPICS.dead_letters, 0)]
+
+
+async def test_an_event_starts_one_run_however_often_it_comes() -> None:
+    log = MemoryLog()
+    role = ingest(log, Trigger("t", "topic", "docs", "test", DOC, map=lambda message: message.data.id))
+    assert await role.handle([record(b'{"id": "a"}', BINARY), record(b'{"id": "a"}', BINARY)]) is None
+    first, second = requests(log)
+    assert first == second
+    assert (first.run, first.input) == (run_id("test", "t", "/shop\x1fe-1"), Inline("a"))
+
+
+async def test_filters_and_keys_are_the_users() -> None:
+    log = MemoryLog()
+    role = ingest(
+        log,
+        Trigger(
+            "t",
+            "topic",
+            "docs",
+            "test",
+            DOC,
+            where=lambda message: message.data.pages > 1,
+            map=lambda message: message.data.pages,
+            idempotency_key=lambda message: message.data.id,
+        ),
+    )
+    await role.handle([record(b'{"id": "a"}'), record(b'{"id": "b", "pages": 2}')])
+    assert [request.run for request in requests(log)] == [run_id("test", "t", "b")]
+
+
+@pytest.mark.parametrize("broken", ["where", "map", "idempotency_key"])
+async def test_a_users_function_that_raises_costs_its_event_and_no_other(broken: str) -> None:
+    log = MemoryLog()
+    good = Trigger("good", "topic", "docs", "test", ANY)
+    bad = Trigger("bad", "topic", "docs", "test", ANY, **{broken: lambda message: 1 / 0})
+    await ingest(log, bad, good).handle([record(b"1")])
+    assert len(requests(log)) == 1
+    assert letters(log)[0]["beluga-reason"] == b"execution_failed"
+
+
+async def test_a_value_that_the_graph_does_not_take_goes_to_the_dead_letters() -> None:
+    log = MemoryLog()
+    role = ingest(log, Trigger("t", "topic", "docs", "test", ANY, map=lambda message: object()))
+    await role.handle([record(b"1"), record(b"{")])
+    assert [letter["beluga-reason"] for letter in letters(log)] == [b"execution_failed", b"invalid_input"]
+
+
+async def test_the_end_of_a_run_starts_another_once() -> None:
+    log = MemoryLog()
+    role = ingest(log, Trigger("t", "run_finished", "first", "test", TypeAdapter(int)))
+    summary = Summary(
+        run=RunId("r"),
+        graph="first",
+        definition=None,
+        status="succeeded",
+        trigger="api",
+        started_ms=1,
+        ended_ms=2,
+        output=Inline(5),
+    )
+    ended = Outgoing(TOPICS.runs, b"r", codec.summaries.encode(summary))
+    await log.append([ended, ended])
+    await role.handle(log.records(TOPICS.runs, 0))
+    first, second = requests(log)
+    assert first.run == second.run
+    assert first.input == Inline(5)
