@@ -128,6 +128,7 @@ class Worker:
         self._by_run: dict[RunId, dict[tuple[RunId, str, int], None]] = {}
         self._notices: OrderedDict[RunId, tuple[int, set[str]]] = OrderedDict()
         self._outcomes: OrderedDict[tuple[RunId, str, int], Outgoing] = OrderedDict()
+        self._deliveries: set[asyncio.Future[None]] = set()
         self._control_offset: int | None = None
         self._closing = False
         self._failure: Exception | None = None
@@ -155,8 +156,12 @@ class Worker:
         self._control_offset = max(begin, end)
 
     async def release(self, partitions: frozenset[int]) -> None:
-        """Wait a moment for what is under way. What runs on is as good as anybody's: its outcome still counts."""
-        await self._drain()
+        """Wait a moment for what is not acknowledged; a leased node holds up no rebalance.
+
+        What runs on is as good as anybody's: its outcome still counts.
+        """
+        if self._deliveries:
+            await asyncio.wait(self._deliveries, timeout=self._options.drain_ms / 1000)
         await self._outbox.close()
 
     async def close(self) -> None:
@@ -187,6 +192,8 @@ class Worker:
                 self._send_later(dead_letter(self._names.dead_letters, record, error), batch)
                 continue
             self._begin(work, batch)
+        self._deliveries.add(batch.done)
+        batch.done.add_done_callback(self._deliveries.discard)
         return batch.done
 
     async def _drain(self) -> None:
