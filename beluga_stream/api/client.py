@@ -14,7 +14,7 @@ from ..application.results import Chunk, Event
 from ..application.runs import Runs
 from ..domain.ids import NodeKey, NodeName, RunId
 from ..domain.payload import Json
-from ..errors import InvalidInput, InvalidState, NotFound
+from ..errors import InvalidInput, InvalidState, NotFound, NotSerializable
 from .ref import Ref, StreamRef
 from .retry import Seconds, seconds
 from .signal import Signal
@@ -127,9 +127,7 @@ class Client:
         self._runs = await self._opened.__aenter__()
         return self
 
-    async def __aexit__(
-        self, a: type[BaseException] | None, b: BaseException | None, c: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, a: type[BaseException] | None, b: BaseException | None, c: TracebackType | None) -> None:
         opened, self._opened, self._runs = self._opened, None, None
         if opened is not None:
             await opened.__aexit__(a, b, c)
@@ -213,8 +211,12 @@ def status_of(summary: Summary) -> RunStatus:
 
 def _json(adapter: TypeAdapter[Any], value: Any, what: str) -> Json:
     try:
-        return adapter.dump_python(adapter.validate_python(value), mode="json")
+        checked = adapter.validate_python(value)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "it"
         raise InvalidInput(f"{what} fails its type: {place}: {first['msg']}") from error
+    try:
+        return adapter.dump_python(checked, mode="json")
+    except Exception as error:
+        raise NotSerializable(f"{what} cannot become JSON: {error}") from error

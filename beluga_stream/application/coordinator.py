@@ -28,6 +28,7 @@ from .messages import Heartbeat, Rejected, Segment
 from .partition import Lease, RunPartition
 from .payloads import Payloads
 from .rendering import Renderer, Step
+from .starting import check_request
 from .topics import Topics
 
 PAGE_LIMIT_BYTES = 1024
@@ -155,10 +156,11 @@ class Coordinator:
                     extra={"action": "dead_letter", "topic": record.topic, "offset": record.offset},
                 )
                 owned.answer(record)
-                batch.answers.append(dead_letter(self._names.dead_letters, record, error))
+                letter = await dead_letter(self._names.dead_letters, record, error, self._payloads)
+                batch.answers.append(letter)
             owned.read[record.topic] = record.offset + 1
         for owned in touched.values():
-            batch.answers.extend(self._overdue(owned, now))
+            batch.answers.extend(await self._overdue(owned, now))
         await asyncio.gather(*(self._write(owned, now, batch) for owned in touched.values()))
         outputs = batch.answers
         for plan, steps in batch.decided.values():
@@ -256,6 +258,7 @@ class Coordinator:
             return
         state = owned.state(event.run)
         if state is None and isinstance(event, RunRequested):
+            check_request(event, len(record.value or b""), record.partition, self._names.partitions)
             event = await self._with_own_input(event)
             plan, refusal = await self._admit(event, now)
             if refusal is not None:
@@ -290,7 +293,7 @@ class Coordinator:
         batch.decide(plan, decision)
         return True
 
-    def _overdue(self, owned: RunPartition, now: int) -> list[Outgoing]:
+    async def _overdue(self, owned: RunPartition, now: int) -> list[Outgoing]:
         """Dead letters for signals whose run never came."""
         letters: list[Outgoing] = []
         for signal in owned.early.overdue(now - self._options.dedup_window_ms):
@@ -298,7 +301,7 @@ class Coordinator:
             record = Record(
                 self._names.run_events, owned.number, -1, signal.key.encode(), codec.incoming.encode(signal)
             )
-            letters.append(dead_letter(self._names.dead_letters, record, error))
+            letters.append(await dead_letter(self._names.dead_letters, record, error, self._payloads))
         return letters
 
     def _count(self, plan: Plan | None, before: RunState | None, state: RunState) -> None:

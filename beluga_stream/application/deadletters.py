@@ -1,25 +1,72 @@
-"""What could not be accepted, kept with the reason and where it came from."""
+"""What could not be accepted, kept as it came, with the reason and where it came from.
+
+A record that is too large for the topic of dead letters is kept whole in the blob store, and its letter names it.
+"""
+
+from base64 import b64decode, b64encode
+
+import orjson
 
 from ..errors import BelugaError
-from ..ports.log import Outgoing, Record
+from ..ports.log import Headers, Outgoing, Record
+from .judging import clipped, said
+from .payloads import Payloads
 
 REASON = "beluga-reason"
 MESSAGE = "beluga-message"
 SOURCE = "beluga-source"
-_SAID_BYTES = 2_000
+STORED = "beluga-stored"
+"""Names the blob that holds the record; the letter then has no value."""
+
+_LETTER_MOST_BYTES = 512 * 1024
+_OWNER = "dead-letters"
+_OURS = frozenset({REASON, MESSAGE, SOURCE, STORED})
 
 
-def dead_letter(topic: str, record: Record, error: BelugaError) -> Outgoing:
+async def dead_letter(topic: str, record: Record, error: BelugaError, payloads: Payloads) -> Outgoing:
     """The record as it came, with the reason and its source (topic/partition/offset) in headers."""
     source = f"{record.topic}/{record.partition}/{record.offset}"
-    return Outgoing(
-        topic,
-        record.key or source.encode(),
-        record.value,
-        (
-            *record.headers,
-            (REASON, error.code.encode()),
-            (MESSAGE, str(error).encode()[:_SAID_BYTES]),
-            (SOURCE, source.encode()),
-        ),
+    told: Headers = (
+        (REASON, clipped(error.code).encode()),
+        (MESSAGE, said(error).encode()),
+        (SOURCE, source.encode()),
     )
+    if _size(record) <= _LETTER_MOST_BYTES:
+        return Outgoing(topic, record.key or source.encode(), record.value, (*record.headers, *told))
+    ref = await payloads.keep(_OWNER, _packed(record))
+    return Outgoing(topic, source.encode(), None, (*told, (STORED, ref.encode())))
+
+
+async def original(letter: Record, payloads: Payloads) -> tuple[bytes | None, bytes | None, Headers]:
+    """Key, value and headers of the record that a letter is about. Raises `NotFound` when its blob is gone."""
+    headers = dict(letter.headers)
+    stored = headers.get(STORED)
+    if stored is not None:
+        return _unpacked(await payloads.kept(stored.decode()))
+    own = tuple((name, value) for name, value in letter.headers if name not in _OURS)
+    key = None if letter.key == headers.get(SOURCE) else letter.key
+    return key, letter.value, own
+
+
+def _size(record: Record) -> int:
+    size = len(record.key or b"") + len(record.value or b"")
+    return size + sum(len(name) + len(value or b"") for name, value in record.headers)
+
+
+def _packed(record: Record) -> bytes:
+    headers = [(name, _text(value)) for name, value in record.headers]
+    return orjson.dumps({"key": _text(record.key), "value": _text(record.value), "headers": headers})
+
+
+def _unpacked(data: bytes) -> tuple[bytes | None, bytes | None, Headers]:
+    tree = orjson.loads(data)
+    headers = tuple((name, _bytes(value) or b"") for name, value in tree["headers"])
+    return _bytes(tree["key"]), _bytes(tree["value"]), headers
+
+
+def _text(data: bytes | None) -> str | None:
+    return None if data is None else b64encode(data).decode()
+
+
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else b64decode(text)

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from ..errors import InvalidInput
 from ..ports.handlers import Message
 from ..ports.log import Record
+from .judging import first_of, said
 
 _STRUCTURED = b"application/cloudevents"
 _FORMAT = JSONFormat()
@@ -33,9 +34,11 @@ def message_of(record: Record, adapter: TypeAdapter[Any]) -> tuple[Message, str]
     try:
         checked = adapter.validate_python(data)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the value"
-        raise InvalidInput(f"an event of {record.topic} fails its type: {place}: {first['msg']}") from error
+        raise InvalidInput(f"an event of {record.topic} fails its type: {first_of(error)}") from error
+    except Exception as error:
+        # A validator of the user's own may raise anything.
+        why = f"{type(error).__name__}: {said(error)}"
+        raise InvalidInput(f"the type of an event of {record.topic} raised {why}") from error
     told = {name: (value or b"").decode("utf-8", "replace") for name, value in record.headers}
     return Message(event_id, source, told, checked), identity
 
@@ -52,8 +55,10 @@ def _json(record: Record) -> Any:
 def _cloud_event(record: Record, headers: dict[str, bytes]) -> tuple[str, str, Any]:
     try:
         event = from_kafka(KafkaMessage(headers=headers, key=record.key, value=record.value or b""), _FORMAT)
-    except Exception as error:  # the SDK raises whatever these bytes make it stumble over
-        raise InvalidInput(f"an event of {record.topic} is no valid CloudEvent: {error}") from error
+    except Exception as error:
+        # The SDK raises errors of many kinds for what is no CloudEvent.
+        why = f"{type(error).__name__}: {said(error)}"
+        raise InvalidInput(f"an event of {record.topic} is no valid CloudEvent: {why}") from error
     data = event.get_data()
     if isinstance(data, bytes | str):
         try:

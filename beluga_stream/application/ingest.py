@@ -15,16 +15,17 @@ from pydantic import TypeAdapter
 from ..domain.events import RunRequested
 from ..domain.ids import digest, run_id
 from ..domain.payload import NOTHING
-from ..errors import BelugaError, ExecutionFailed
+from ..errors import BelugaError, ExecutionFailed, LogUnavailable
 from ..ports.clock import Clock
 from ..ports.handlers import Deployment, Message, Program, Trigger
 from ..ports.log import Appender, Outgoing, Record
 from . import codec
 from .deadletters import dead_letter
 from .inbound import message_of
+from .judging import said
 from .messages import Summary
 from .payloads import Payloads
-from .starting import input_digest
+from .starting import input_digest, trace_of
 from .topics import Topics
 
 log = logging.getLogger("beluga_stream.ingest")
@@ -77,6 +78,8 @@ class Ingest:
             for trigger in self._by_topic[record.topic]:
                 try:
                     request = await self._request(trigger, record)
+                except LogUnavailable:
+                    raise  # no fault of the event: it comes again
                 except BelugaError as error:
                     log.warning(
                         "refused an event: %s",
@@ -88,7 +91,7 @@ class Ingest:
                             "offset": record.offset,
                         },
                     )
-                    outputs.append(dead_letter(self._names.dead_letters, record, error))
+                    outputs.append(await dead_letter(self._names.dead_letters, record, error, self._payloads))
                 else:
                     if request is not None:
                         outputs.append(request)
@@ -97,7 +100,7 @@ class Ingest:
         return None
 
     async def _request(self, trigger: Trigger, record: Record) -> Outgoing | None:
-        trace = next((value for name, value in record.headers if name == "traceparent"), None)
+        trace = trace_of(record.headers)
         if trigger.kind == "run_finished":
             found = await self._finished(trigger, record)
             if found is None:
@@ -106,10 +109,11 @@ class Ingest:
             trace = trace or from_run
         else:
             message, identity = message_of(record, trigger.adapter)
-        if trigger.where is not None and not _user(trigger, "where", trigger.where, message):
+        where, key = trigger.where, trigger.idempotency_key
+        if where is not None and not _user(trigger, "where", lambda: bool(where(message))):
             return None
-        if trigger.idempotency_key is not None:
-            identity = str(_user(trigger, "idempotency_key", trigger.idempotency_key, message))
+        if key is not None:
+            identity = _user(trigger, "idempotency_key", lambda: _key_text(key(message)))
         value = message.data if trigger.map is None else _user(trigger, "map", trigger.map, message)
         program = self._deployment.latest(trigger.graph)
         assert program is not None, "a trigger belongs to a deployed graph"
@@ -158,10 +162,16 @@ class Ingest:
         return message, digest("finished", str(summary.run), str(summary.ended_ms)), trace
 
 
+def _key_text(key: object) -> str:
+    text = str(key)
+    text.encode()  # raises for what no id can be made of
+    return text
+
+
 def _user(trigger: Trigger, what: str, function: Any, *arguments: Any, **named: Any) -> Any:
     """Call a user's function; whatever it raises is the event's fault or the function's, and never ours."""
     try:
         return function(*arguments, **named)
     except Exception as error:
-        message = f"{what} of trigger {trigger.name} raised {type(error).__name__}: {error}"
+        message = f"{what} of trigger {trigger.name} raised {type(error).__name__}: {said(error)}"
         raise ExecutionFailed(message, trigger=trigger.name) from error

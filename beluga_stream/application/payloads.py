@@ -1,14 +1,20 @@
 """Values and their payloads: what is short travels inline, what is long goes through the blob store."""
 
+import re
 from collections import OrderedDict
+from itertools import accumulate
 
 import orjson
 
 from ..domain.payload import INLINE_LIMIT_BYTES, Gathered, Inline, Json, Paged, Payload, Picked, Stored
-from ..errors import NotSerializable
+from ..errors import InvalidInput, NotSerializable
 from ..ports.blobs import Blobs
 
 _CACHED_VALUES = 64
+_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_LEVELS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_INLINE_DEPTH = 100
+"""Records are read to a depth of 200, and a value lies some levels deep in its record."""
 
 
 class Payloads:
@@ -28,7 +34,8 @@ class Payloads:
             data = orjson.dumps(value)
         except (TypeError, orjson.JSONEncodeError) as error:
             raise NotSerializable(f"the value cannot become JSON: {error}") from error
-        if len(data) <= (self._limit if limit_bytes is None else limit_bytes):
+        limit = self._limit if limit_bytes is None else limit_bytes
+        if len(data) <= limit and not _nests_deeply(data):
             return Inline(value)
         ref = await self._blobs.put(owner, data)
         return Stored(ref, len(data), len(value) if isinstance(value, list) else None)
@@ -54,6 +61,14 @@ class Payloads:
                     return await self._paged_item(payload, item)
                 return [value for page in pages for value in await self.load(page)]
 
+    async def keep(self, owner: str, data: bytes) -> str:
+        """Store bytes that are no value of a run; returns their reference."""
+        return await self._blobs.put(owner, data)
+
+    async def kept(self, ref: str) -> bytes:
+        """What `keep` has stored. Raises `NotFound`."""
+        return await self._blobs.get(ref)
+
     async def _paged_item(self, payload: Paged, item: int) -> Json:
         for page in payload.pages:
             value = await self.load(page)
@@ -66,8 +81,18 @@ class Payloads:
         if ref in self._cache:
             self._cache.move_to_end(ref)
             return self._cache[ref]
-        value = orjson.loads(await self._blobs.get(ref))
+        try:
+            value = orjson.loads(await self._blobs.get(ref))
+        except orjson.JSONDecodeError as error:
+            raise InvalidInput(f"the blob {ref} is not JSON: {error}", ref=ref) from error
         self._cache[ref] = value
         if len(self._cache) > _CACHED_VALUES:
             self._cache.popitem(last=False)
         return value
+
+
+def _nests_deeply(data: bytes) -> bool:
+    if data.count(b"[") + data.count(b"{") <= _INLINE_DEPTH:
+        return False
+    brackets = _TEXT.sub(b"", data)
+    return any(depth > _INLINE_DEPTH for depth in accumulate(_LEVELS.get(byte, 0) for byte in brackets))

@@ -32,6 +32,9 @@ from .topics import Topics
 
 log = logging.getLogger("beluga_stream.worker")
 
+_STOP_SECONDS = 10.0
+"""How long handlers that are told to stop are waited for: one may ignore it."""
+
 _NOTICES_KEPT = 100_000
 _OUTCOMES_KEPT = 10_000
 
@@ -111,6 +114,7 @@ class Worker:
         self._names = topics
         self._outbox = Outbox(appender)
         self._reader = reader
+        self._payloads = payloads
         self._executions = executions
         self._attempts = Attempts(
             topics=topics,
@@ -171,7 +175,8 @@ class Worker:
         tasks = [execution.task for execution in self._running.values() if execution.task is not None]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            await asyncio.wait(tasks, timeout=_STOP_SECONDS)
         await self._outbox.close()
         await self._executions.close()
 
@@ -189,7 +194,8 @@ class Worker:
                 work = codec.node_ready.decode(record.value)
             except BelugaError as error:
                 log.warning("refused a record: %s", error, extra={"action": "dead_letter", "topic": record.topic})
-                self._send_later(dead_letter(self._names.dead_letters, record, error), batch)
+                letter = await dead_letter(self._names.dead_letters, record, error, self._payloads)
+                self._send_later(letter, batch)
                 continue
             self._begin(work, batch)
         self._deliveries.add(batch.done)

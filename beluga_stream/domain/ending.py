@@ -59,7 +59,7 @@ def give_up(draft: Draft, failure: Failure) -> None:
     stop_everything(draft)
     draft.compensated = True  # so that no retry begins from values that are gone
     draft.signals = ()
-    draft.nodes = {key: replace(node, output=None) for key, node in draft.nodes.items()}
+    draft.nodes = {key: replace(node, output=None, failure=None) for key, node in draft.nodes.items()}
     _end(draft, RunStatus.FAILED, failure=failure)
 
 
@@ -108,9 +108,7 @@ def _stop(draft: Draft, keys: list[NodeKey]) -> list[str]:
     begun = {command.node for command in draft.commands if _begins(command)}
     withdrawn = begun.intersection(keys)
     if withdrawn:
-        draft.commands = [
-            command for command in draft.commands if not (_begins(command) and command.node in withdrawn)
-        ]
+        draft.commands = [command for command in draft.commands if not (_begins(command) and command.node in withdrawn)]
     at_workers: list[str] = []
     children: list[Command] = []
     for key in keys:
@@ -141,9 +139,7 @@ def _output(draft: Draft) -> Payload | None:
     return outputs[0] if len(finish) == 1 else gather(outputs, reached)
 
 
-def _end(
-    draft: Draft, status: RunStatus, *, output: Payload | None = None, failure: Failure | None = None
-) -> None:
+def _end(draft: Draft, status: RunStatus, *, output: Payload | None = None, failure: Failure | None = None) -> None:
     draft.output = output
     draft.failure = failure
     draft.due_ms = None

@@ -10,7 +10,7 @@ from typing import ParamSpec, TypeVar
 
 import fsspec
 
-from ...errors import LogUnavailable, NotFound
+from ...errors import InvalidInput, LogUnavailable, NotFound
 
 _TIMEOUT_SECONDS = 60.0
 
@@ -42,6 +42,8 @@ class FileBlobs:
         await self._in_thread(self._remove, self._path(owner))
 
     def _path(self, ref: str) -> str:
+        if ref.startswith("/") or any(part in ("", ".", "..") for part in ref.split("/")) or "\0" in ref:
+            raise InvalidInput(f"{ref!r} names no blob", ref=ref)
         return f"{self._root}/{ref}"
 
     def _write(self, ref: str, data: bytes) -> None:
@@ -70,3 +72,7 @@ class FileBlobs:
                 return await asyncio.to_thread(call, *arguments, **named)
         except TimeoutError as error:
             raise LogUnavailable(f"the blob store at {self._root} does not answer") from error
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise LogUnavailable(f"the blob store at {self._root} fails: {error}") from error
