@@ -1,0 +1,251 @@
+import asyncio
+import datetime
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, TypeAdapter
+
+from beluga_stream.application.local import LocalEngine
+from beluga_stream.application.results import Chunk, NodeChanged
+from beluga_stream.domain.definition import EdgeMode, NodeKind, OnFailure
+from beluga_stream.domain.retry import RetryPolicy
+from beluga_stream.errors import InvalidInput, RunFailed
+from beluga_stream.ports.handlers import Handler, Parameter, Program
+from tests.unit.engines import ANY, handler, program
+from tests.unit.graphs import edges, node, plan
+
+NOW = RetryPolicy(attempts=3, first_ms=1)
+
+
+async def invoke(of: Program, value: Any = 1, **signals: Any) -> Any:
+    return await LocalEngine().invoke(of, value, signals=signals)
+
+
+def single(call: Callable[..., Any], *, handler_options: dict[str, Any] | None = None, **options: Any) -> Program:
+    of = plan([node("a", **options)], edges("input > a"), ["a"])
+    return program(of, {"a": handler(call, **(handler_options or {}))})
+
+
+async def test_nodes_that_are_ready_run_beside_each_other() -> None:
+    both = asyncio.Barrier(2)
+
+    async def meet(value: Any) -> int:
+        async with asyncio.timeout(5):
+            return await both.wait()
+
+    of = plan([node("a"), node("b")], edges("input > a", "input > b"), ["a", "b"])
+    found = await invoke(program(of, {"a": handler(meet), "b": handler(meet)}))
+    assert sorted(found.values()) == [0, 1]
+
+
+async def test_blocking_handlers_run_in_threads_and_beside_each_other() -> None:
+    both = threading.Barrier(2, timeout=5)
+
+    def meet(value: Any) -> bool:
+        both.wait()
+        return threading.current_thread() is threading.main_thread()
+
+    of = plan([node("a"), node("b")], edges("input > a", "input > b"), ["a", "b"])
+    threaded = handler(meet, executor="thread")
+    assert await invoke(program(of, {"a": threaded, "b": threaded})) == {"a": False, "b": False}
+
+
+async def test_whoever_goes_away_leaves_no_task_and_no_open_generator() -> None:
+    began, stopped = asyncio.Event(), asyncio.Event()
+
+    async def long(value: Any) -> None:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+
+    before = asyncio.all_tasks()
+    task = asyncio.create_task(invoke(single(long)))
+    await began.wait()
+    task.cancel()
+    await asyncio.wait([task])
+    assert stopped.is_set()
+    assert asyncio.all_tasks() == before
+
+
+async def test_values_pass_through_json() -> None:
+    class Doc(BaseModel):
+        day: datetime.date
+
+    seen: list[Any] = []
+
+    async def make(value: Any) -> Doc:
+        return Doc(day=datetime.date(2026, 1, 2))
+
+    async def look(value: Any) -> Any:
+        seen.append(value)
+        return (1, 2)
+
+    of = plan([node("a"), node("b")], edges("input > a > b"), ["b"])
+    made = Handler(make, (Parameter("value", ANY),), TypeAdapter(Doc))
+    assert await invoke(program(of, {"a": made, "b": handler(look)})) == [1, 2]
+    assert seen == [{"day": "2026-01-02"}]
+
+
+async def test_what_is_no_json_fails_the_node_that_gave_it() -> None:
+    async def give(value: Any) -> Any:
+        return object()
+
+    with pytest.raises(RunFailed, match="cannot become JSON"):
+        await invoke(single(give))
+
+
+async def test_an_input_that_fails_its_type_starts_nothing() -> None:
+    of = single(handler)
+    wrong = Program(of.definition, of.handlers, TypeAdapter(int), ANY)
+    with pytest.raises(InvalidInput, match="test"):
+        await invoke(wrong, "x")
+
+
+async def test_failures_are_tried_again_and_then_told() -> None:
+    calls: list[int] = []
+
+    async def twice(value: Any) -> str:
+        calls.append(1)
+        if len(calls) < 3:
+            raise ValueError("not yet")
+        return "done"
+
+    assert await invoke(single(twice, retry=NOW)) == "done"
+    calls.clear()
+    with pytest.raises(RunFailed, match="not yet") as failed:
+        await invoke(single(twice, retry=RetryPolicy(attempts=2, first_ms=1)))
+    assert failed.value.ids["node"] == "a"
+    assert failed.value.ids["attempt"] == "2"
+
+
+async def test_a_slow_handler_times_out() -> None:
+    async def slow(value: Any) -> None:
+        await asyncio.Event().wait()
+
+    with pytest.raises(RunFailed) as failed:
+        await invoke(single(slow, timeout_ms=10, retry=RetryPolicy(attempts=1)))
+    assert failed.value.reason == "timeout"
+
+
+async def test_a_fallback_stands_in_after_the_last_attempt() -> None:
+    async def fail(value: Any) -> None:
+        raise ValueError
+
+    async def instead(value: Any) -> str:
+        return f"instead of {value}"
+
+    of = single(fail, handler_options={"fallback": handler(instead)}, has_fallback=True, retry=RetryPolicy(attempts=1))
+    assert await invoke(of, 7) == "instead of 7"
+
+
+async def test_a_failure_may_be_gone_on_without() -> None:
+    async def fail(value: Any) -> None:
+        raise TypeError("no")
+
+    async def look(value: Any) -> Any:
+        return value["status"], value["code"]
+
+    of = plan(
+        [node("a", on_failure=OnFailure.CONTINUE), node("b")],
+        (*edges("input > a"), *_outcome("a", "b")),
+        ["b"],
+    )
+    found = await invoke(program(of, {"a": handler(fail), "b": handler(look)}))
+    assert found == ["failed", "execution_failed"]
+
+
+def _outcome(source: str, target: str) -> Any:
+    (edge,) = edges(f"{source} > {target}")
+    return [type(edge)(edge.source, edge.target, mode=EdgeMode.OUTCOME)]
+
+
+async def test_what_was_done_is_undone_in_reverse() -> None:
+    undone: list[str] = []
+
+    def book(name: str) -> Handler:
+        async def do(value: Any) -> str:
+            return name
+
+        async def undo(value: Any, output: Any) -> None:
+            undone.append(output)
+
+        back = Handler(undo, (Parameter("value", ANY), Parameter("output", ANY)), ANY)
+        return handler(do, compensate=back)
+
+    async def fail(value: Any) -> None:
+        raise TypeError("full")
+
+    of = plan(
+        [node("a", has_compensation=True), node("b", has_compensation=True), node("c")],
+        edges("input > a > b > c"),
+        ["c"],
+    )
+    with pytest.raises(RunFailed, match="full"):
+        await invoke(program(of, {"a": book("a"), "b": book("b"), "c": handler(fail)}))
+    assert undone == ["b", "a"]
+
+
+async def test_chunks_come_while_the_handler_runs() -> None:
+    more = asyncio.Event()
+
+    async def stream(value: Any) -> Any:
+        yield "first"
+        await more.wait()
+        yield "second"
+
+    of = plan([node("a", NodeKind.STREAM)], edges("input > a"), ["a"])
+    seen: list[Any] = []
+    async with asyncio.timeout(5):
+        async for event in LocalEngine().stream(program(of, {"a": handler(stream, streams=True)}), 1):
+            if isinstance(event, Chunk):
+                seen.append((event.seq, event.value))
+                more.set()
+            elif isinstance(event, NodeChanged) and event.status == "succeeded":
+                seen.append(event.status)
+    assert seen == [(0, "first"), (1, "second"), "succeeded"]
+
+
+async def test_blocking_generators_stream_from_a_thread() -> None:
+    def stream(value: int) -> Any:
+        yield from range(value)
+
+    of = plan([node("a", NodeKind.STREAM)], edges("input > a"), ["a"])
+    streamed = handler(stream, streams=True, executor="thread")
+    assert await invoke(program(of, {"a": streamed}), 3) == [0, 1, 2]
+
+
+async def test_signals_sleeps_maps_and_loops() -> None:
+    async def more(value: Any) -> Any:
+        return value + 1
+
+    of = plan(
+        [
+            node("wait", NodeKind.WAIT, signal="go"),
+            node("sleep", NodeKind.SLEEP, timeout_ms=1),
+            node("map", NodeKind.MAP),
+            node("loop", NodeKind.LOOP, max_passes=10),
+        ],
+        edges("input > wait > map", "input > sleep", "input > loop"),
+        ["map", "sleep", "loop"],
+    )
+    handlers = {"map": handler(more), "loop": handler(more, until=lambda value: value >= 5)}
+    found = await invoke(program(of, handlers), 1, go=list(range(150)))
+    assert found == {"map": list(range(1, 151)), "sleep": None, "loop": 5}
+
+
+async def test_a_node_without_code_is_told_and_not_waited_for() -> None:
+    of = single(handler)
+    with pytest.raises(KeyError, match="a"):
+        await invoke(Program(of.definition, {}, ANY, ANY))
+
+
+async def test_a_handler_may_stop_its_iteration() -> None:
+    def stop(value: Any) -> None:
+        raise StopIteration
+
+    with pytest.raises(RunFailed, match="StopIteration"):
+        await invoke(single(stop, handler_options={"executor": "thread"}, retry=RetryPolicy(attempts=1)))
