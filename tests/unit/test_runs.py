@@ -1,0 +1,315 @@
+"""The front desk, over the real coordinator and worker on a log in memory."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from beluga_stream.adapters.memory.blobs import MemoryBlobs
+from beluga_stream.adapters.memory.clock import SystemClock
+from beluga_stream.adapters.memory.driver import MemoryDriver
+from beluga_stream.adapters.memory.groups import MemoryGroup
+from beluga_stream.adapters.memory.log import MemoryLog
+from beluga_stream.adapters.memory.tables import MemoryTables
+from beluga_stream.application import tails
+from beluga_stream.application.catalog import Catalog, publish
+from beluga_stream.application.coordinator import Coordinator
+from beluga_stream.application.execution import Executions
+from beluga_stream.application.messages import ChunkEmitted, NodeChange, Progress, RunChange
+from beluga_stream.application.partitioner import partition_of
+from beluga_stream.application.payloads import Payloads
+from beluga_stream.application.results import Chunk, NodeChanged, Refill, RunChanged, RunReader, Superseded
+from beluga_stream.application.runs import Runs
+from beluga_stream.application.topics import Topics
+from beluga_stream.application.worker import Worker
+from beluga_stream.domain.definition import NodeKind
+from beluga_stream.domain.ids import Incarnation, NodeKey, RunId, run_id
+from beluga_stream.domain.payload import Inline
+from beluga_stream.domain.retry import RetryPolicy
+from beluga_stream.errors import InvalidInput, RunFailed, RunRejected, TaskCanceled, TimedOut
+from beluga_stream.ports.handlers import Program
+from tests.unit.engines import Deployed, handler, program
+from tests.unit.graphs import edges, node, plan
+
+PARTITIONS = 2
+
+
+class Desk:
+    """An engine in this process, and any number of clients."""
+
+    def __init__(self, *programs: Program) -> None:
+        self.topics = Topics(partitions=PARTITIONS)
+        self.log = MemoryLog()
+        self.log.create(self.topics.specs(["default"]))
+        self.payloads = Payloads(MemoryBlobs())
+        self.programs = programs
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator["Desk", None]:
+        await publish(self.log, self.topics, [each.definition for each in self.programs])
+        groups = MemoryGroup("coordinator"), MemoryGroup("worker")
+        coordinator = Coordinator(
+            topics=self.topics,
+            tables=MemoryTables(groups[0], (self.topics.run_requests, self.topics.run_events, self.topics.node_done)),
+            appender=self.log,
+            reader=self.log,
+            catalog=Catalog(self.log, self.topics),
+            payloads=self.payloads,
+            clock=SystemClock(),
+        )
+        worker = Worker(
+            topics=self.topics,
+            queues=["default"],
+            deployment=Deployed({each.definition.hash: each for each in self.programs}),
+            appender=self.log,
+            reader=self.log,
+            payloads=self.payloads,
+            executions=Executions(),
+            clock=SystemClock(),
+        )
+        drivers = [
+            MemoryDriver(role, self.log, group) for role, group in zip((coordinator, worker), groups, strict=True)
+        ]
+        for driver, group in zip(drivers, groups, strict=True):
+            await driver.assign(frozenset(range(PARTITIONS)), group.next_generation())
+        tasks = [asyncio.create_task(driver.run()) for driver in drivers]
+        try:
+            async with asyncio.timeout(20):
+                yield self
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            await worker.close()
+            await coordinator.close()
+
+    @asynccontextmanager
+    async def client(self) -> AsyncGenerator[Runs, None]:
+        runs = Runs(
+            topics=self.topics,
+            appender=self.log,
+            reader=self.log,
+            payloads=self.payloads,
+            clock=SystemClock(),
+            partition=lambda run: partition_of(run.encode(), PARTITIONS),
+        )
+        try:
+            yield runs
+        finally:
+            await runs.close()
+
+
+@dataclass
+class Mood:
+    """What the graph's one node does next."""
+
+    broken: bool = False
+    calls: int = 0
+
+
+def graph(mood: Mood, name: str = "test") -> Program:
+    async def double(value: int) -> int:
+        mood.calls += 1
+        if mood.broken:
+            raise ValueError("broken")
+        return value * 2
+
+    of = plan([node("a", retry=RetryPolicy(attempts=1))], edges("input > a"), ["a"], name)
+    return program(of, {"a": handler(double)})
+
+
+async def test_a_run_is_started_and_followed_to_its_end() -> None:
+    async with Desk(graph(Mood())).open() as desk, desk.client() as runs:
+        run = await runs.start("test", 4)
+        events = [event async for event in runs.follow(run)]
+        assert [event.status for event in events if isinstance(event, RunChanged)] == ["running", "succeeded"]
+        assert [event.status for event in events if isinstance(event, NodeChanged)] == ["ready", "succeeded"]
+        assert await runs.result(run) == 8
+        assert await runs.outputs(run, "a") == 8
+
+
+async def test_a_key_that_was_used_gives_the_run_that_it_started() -> None:
+    mood = Mood()
+    async with Desk(graph(mood)).open() as desk, desk.client() as runs, desk.client() as others:
+        first = await runs.start("test", 4, idempotency_key="k")
+        assert await runs.result(first) == 8
+        for client in (runs, others):
+            assert await client.start("test", 4, idempotency_key="k") == first
+            assert await client.result(first) == 8
+    assert mood.calls == 1
+
+
+async def test_a_key_with_another_input_is_refused_to_who_gave_it_and_to_nobody_else() -> None:
+    async with Desk(graph(Mood())).open() as desk, desk.client() as runs, desk.client() as others:
+        run = await runs.start("test", 4, idempotency_key="k")
+        assert await others.start("test", 5, idempotency_key="k") == run
+        with pytest.raises(RunRejected) as refused:
+            await others.result(run)
+        assert refused.value.reason == "idempotency_conflict"
+        assert await runs.result(run) == 8
+        async with desk.client() as third:
+            assert await third.result(run) == 8
+
+
+async def test_an_unknown_graph_and_a_wrong_input_are_refused_and_may_come_again() -> None:
+    program_ = graph(Mood(), "later")
+    async with Desk().open() as desk, desk.client() as runs:
+        run = await runs.start("later", 4, idempotency_key="k")
+        with pytest.raises(RunRejected, match="later") as refused:
+            await runs.result(run)
+        assert refused.value.reason == "not_found"
+        await publish(desk.log, desk.topics, [program_.definition])
+        await runs.start("later", 4, idempotency_key="k")
+        with pytest.raises(TimedOut):  # it is parked: no worker has its code
+            await runs.result(run, timeout_seconds=0.2)
+        await runs.cancel(run)
+        with pytest.raises(TaskCanceled):
+            await runs.result(run)
+
+
+async def test_the_result_of_a_retried_run_is_the_later_one() -> None:
+    mood = Mood(broken=True)
+    async with Desk(graph(mood)).open() as desk, desk.client() as runs:
+        run = await runs.start("test", 4)
+        with pytest.raises(RunFailed, match="broken"):
+            await runs.result(run)
+        await runs.retry(run)
+        with pytest.raises(RunFailed, match="broken"):
+            await runs.result(run)
+        mood.broken = False
+        await runs.retry(run)
+        assert await runs.result(run) == 8
+        async with desk.client() as others:
+            assert await others.result(run) == 8
+
+
+async def test_a_cancel_before_its_run_is_its_end() -> None:
+    async with Desk(graph(Mood())).open() as desk, desk.client() as runs:
+        run = run_id("test", "api", "k")
+        await runs.cancel(run, "no need")
+        assert await runs.start("test", 4, idempotency_key="k") == run
+        with pytest.raises(TaskCanceled):
+            await runs.result(run)
+
+
+async def test_a_signal_before_its_run_is_kept_for_it() -> None:
+    of = plan([node("a", NodeKind.WAIT, signal="go")], edges("input > a"), ["a"])
+    async with Desk(program(of, {})).open() as desk, desk.client() as runs:
+        run = run_id("test", "api", "k")
+        await runs.signal(run, "go", "hello")
+        assert desk.log.records(desk.topics.dead_letters, 0) == []
+        await runs.start("test", 4, idempotency_key="k")
+        assert await runs.result(run) == "hello"
+
+
+async def test_a_stream_goes_on_after_a_cursor() -> None:
+    async def stream(value: int) -> Any:
+        for number in range(value):
+            yield number
+
+    of = plan([node("a", NodeKind.STREAM)], edges("input > a"), ["a"])
+    async with Desk(program(of, {"a": handler(stream, streams=True)})).open() as desk, desk.client() as runs:
+        run = await runs.start("test", 5)
+        whole = [event async for event in runs.follow(run)]
+        chunks = [event for event in whole if isinstance(event, Chunk)]
+        assert [chunk.value for chunk in chunks] == list(range(5))
+        rest = [event async for event in runs.follow(run, after=chunks[2].cursor)]
+        assert [event.value for event in rest if isinstance(event, Chunk)] == [3, 4]
+        for garbled in ("x", "0", "0-x", f"{1 - runs._partition(run)}-0"):
+            with pytest.raises(InvalidInput):
+                async with aclosing(runs.follow(run, after=garbled)) as events:
+                    await anext(events)
+
+
+async def test_a_slow_follower_reads_what_it_missed_from_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def stream(value: int) -> Any:
+        for number in range(value):
+            yield number
+
+    monkeypatch.setattr(tails, "_BUFFERED", 3)
+    of = plan([node("a", NodeKind.STREAM)], edges("input > a"), ["a"])
+    async with Desk(program(of, {"a": handler(stream, streams=True)})).open() as desk, desk.client() as runs:
+        run = await runs.start("test", 50)
+        async with desk.client() as others:
+            assert await others.result(run) == list(range(50))
+        events = [event async for event in runs.follow(run)]
+        assert [event.value for event in events if isinstance(event, Chunk)] == list(range(50))
+
+
+# ------------------------------------------------------------------------------------------ RunReader
+
+RUN = RunId("r")
+A = NodeKey("a")
+
+
+def chunk(incarnation: str, seq: int, attempt: int = 1) -> ChunkEmitted:
+    return ChunkEmitted(
+        run=RUN,
+        node=A,
+        attempt=attempt,
+        incarnation=Incarnation(incarnation),
+        seq=seq,
+        value=Inline(f"{incarnation}{seq}"),
+        at_ms=0,
+    )
+
+
+def told(*changes: NodeChange, status: RunChange | None = None) -> Progress:
+    return Progress(run=RUN, graph="g", at_ms=0, nodes=changes, status=status)
+
+
+def won(incarnation: str, chunks: int, counter: int = 9) -> Progress:
+    output = Inline([f"{incarnation}{seq}" for seq in range(chunks)])
+    return told(NodeChange(A, "succeeded", counter, 1, Incarnation(incarnation), chunks=chunks, output=output))
+
+
+def read(*records: Progress | ChunkEmitted) -> list[str]:
+    reader = RunReader()
+    found: list[str] = []
+    for record in records:
+        for event in reader.read(record, "0-0"):
+            match event:
+                case Chunk():
+                    found.append(f"{event.incarnation}{event.seq}")
+                case Superseded():
+                    found.append(f"superseded by {event.incarnation}")
+                case Refill():
+                    found.append(f"refilled from {event.incarnation}")
+                case NodeChanged() | RunChanged():
+                    found.append(event.status)
+    return found
+
+
+def test_repeated_statuses_and_chunks_are_shown_once() -> None:
+    again = told(NodeChange(A, "ready", 1, 1))
+    assert read(again, chunk("x", 0), chunk("x", 0), again, chunk("x", 1)) == ["ready", "x0", "x1"]
+
+
+def test_two_incarnations_side_by_side_show_the_later_and_then_the_winner() -> None:
+    both = [chunk("x", 0), chunk("x", 1), chunk("y", 0), chunk("x", 2), chunk("y", 1)]
+    assert read(*both, won("y", 2)) == ["x0", "x1", "superseded by y", "y0", "y1", "succeeded"]
+    assert read(*both, won("x", 3))[-3:] == ["superseded by x", "refilled from x", "succeeded"]
+
+
+def test_chunks_of_an_earlier_attempt_and_after_the_end_are_not_shown() -> None:
+    assert read(chunk("y", 0, attempt=2), chunk("x", 0), won("y", 1), chunk("y", 1, attempt=2)) == [
+        "y0",
+        "succeeded",
+    ]
+
+
+def test_statuses_of_one_record_come_in_their_order() -> None:
+    failed = NodeChange(A, "failed", 3, 1)
+    undo = NodeChange(NodeKey("b~undo"), "ready", 5, 1)
+    assert read(told(failed, undo, status=RunChange("compensating", 4))) == ["failed", "compensating", "ready"]
+
+
+def test_a_failed_run_that_undid_something_has_ended_for_good() -> None:
+    reader = RunReader()
+    steps = [("failed", False), ("running", False), ("compensating", False), ("failed", True)]
+    for counter, (status, final) in enumerate(steps, 1):
+        list(reader.read(told(status=RunChange(status, counter)), ""))
+        assert reader.final is final
