@@ -84,9 +84,7 @@ async def demonstrate(*, broker: str | None, write_name: str | None, as_json: bo
     screen.say(f"[dim]Everything is stopped, {time.monotonic() - began:.1f} s in all.[/dim]")
     failed = [story for story in stories if story.status != "succeeded"]
     if failed:
-        raise RunFailed(
-            f"{len(failed)} of {len(stories)} runs failed: {failed[0].title}: {failed[0].failure}"
-        )
+        raise RunFailed(f"{len(failed)} of {len(stories)} runs failed: {failed[0].title}: {failed[0].failure}")
     if write_name and not _knows(stories[0], write_name):
         raise RunFailed(f"{write_name!r} is not among the people of {stories[0].title!r}", run=stories[0].run)
 

@@ -48,9 +48,7 @@ class DemoScreen:
     def close(self, stories: Sequence[Told], written: str | None, *, indexed: int) -> None:
         """The table, and what became of the name that was written in."""
         if self._as_json:
-            print_line(
-                {"type": "summary", "stories": [story.summary() for story in stories], "indexed": indexed}
-            )
+            print_line({"type": "summary", "stories": [story.summary() for story in stories], "indexed": indexed})
             return
         shown = table("", "story", ">sections", ">sentences", ">people", ">first chunk", ">total")
         for story in stories:
@@ -66,20 +64,14 @@ class DemoScreen:
         console.print()
         console.print(shown)
         succeeded = sum(story.status == "succeeded" for story in stories)
-        console.print(
-            f"\n{succeeded} of {len(stories)} runs succeeded; {indexed} of their reports are in the index."
-        )
+        console.print(f"\n{succeeded} of {len(stories)} runs succeeded; {indexed} of their reports are in the index.")
         if written:
             people = ", ".join(stories[0].report.get("people", []))
-            console.print(
-                f"{written!r} was written into {stories[0].title!r}, whose people are now: {people}"
-            )
+            console.print(f"{written!r} was written into {stories[0].title!r}, whose people are now: {people}")
 
     def _print_json(self, story: Told, event: Event) -> None:
         if isinstance(event, Chunk) and event.node == STREAMING_NODE:
-            print_line(
-                {"type": "chunk", "story": story.title, "run": story.run, "value": story.sentences[-1]}
-            )
+            print_line({"type": "chunk", "story": story.title, "run": story.run, "value": story.sentences[-1]})
 
     def _print_sentence(self, story: Told, event: Event) -> None:
         if not (isinstance(event, Chunk) and event.node == STREAMING_NODE and story.sentences):

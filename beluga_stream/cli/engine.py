@@ -1,5 +1,6 @@
 """The engine as a child process: `faust -A beluga_stream worker`, all roles in one, as anybody starts it."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from ..bootstrap.settings import Settings
 from ..errors import BelugaError
 
 _GRACE_SECONDS = 5.0
+_ERROR = re.compile(r"does not start|^\w*(?:Error|Exception)\b|^[\w.]+(?:Error|Exception): ")
 
 
 class EngineStopped(BelugaError):
@@ -36,6 +38,6 @@ def engine(settings: Settings, output: Path, **more: str) -> Child:
 def check_running(child: Child) -> None:
     """Raises `EngineStopped` when the process has ended."""
     if child.code is not None:
-        words = child.last_words().splitlines()[-5:]
-        said = " | ".join(words) or "it said nothing"
-        raise EngineStopped(f"the engine's process ended with code {child.code}: {said}")
+        lines = [line for line in child.last_words().splitlines() if line.strip()]
+        said = [line for line in lines if _ERROR.search(line)][-1:] or lines[-3:] or ["it said nothing"]
+        raise EngineStopped(f"the engine's process ended with code {child.code}: {' | '.join(said)}")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .commands import look
+from .commands import graph, look, runs
 from .commands import run as running
 from .exits import configure_noise
 
@@ -14,8 +14,7 @@ app = typer.Typer(
     help="Event-driven streaming orchestration of Python functions on Kafka.\n\n"
     "Start with `beluga demo`, then `beluga dev`. Settings come from the environment (BELUGA_BROKER, "
     "BELUGA_AGENTS ...).",
-    epilog="Exit codes: 0 ok, 1 failed, 2 wrong usage, input or configuration, 3 not found, 4 timed out, "
-    "5 no broker.",
+    epilog="Exit codes: 0 ok, 1 failed, 2 wrong usage, input or configuration, 3 not found, 4 timed out, 5 no broker.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -29,6 +28,8 @@ app.command("demo", rich_help_panel=_LOOK)(look.demo)
 app.command("run", rich_help_panel=_RUNS)(running.run)
 app.command("watch", rich_help_panel=_RUNS)(running.watch)
 app.command("publish", rich_help_panel=_RUNS)(running.publish)
+app.add_typer(runs.app, name="runs", rich_help_panel=_RUNS)
+app.add_typer(graph.app, name="graph", rich_help_panel=_OPERATE)
 
 
 def _print_version(asked: bool) -> None:

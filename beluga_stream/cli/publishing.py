@@ -27,9 +27,7 @@ async def publish(
 ) -> None:
     """Append the value as it is, once it was found to be JSON."""
     if value is None:
-        raise InvalidInput(
-            "there is nothing to publish: give the event as JSON, with --file, or - for standard input"
-        )
+        raise InvalidInput("there is nothing to publish: give the event as JSON, with --file, or - for standard input")
     parse(value)
     sent = tuple((name, text.encode()) for name, text in headers.items())
     if cloudevent is not None:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rich.text import Text
 from rich.tree import Tree
@@ -62,11 +62,28 @@ class RunView:
         """Take one event; return what is new to print, chunks and changes in order."""
         return list(self._lines(event))
 
+    def apply_at(self, event: Event, at_ms: int) -> None:
+        """Take an event that was read without its time."""
+        self.apply(replace(event, at_ms=at_ms))
+
+    def nodes_json(self) -> list[dict[str, object]]:
+        """Every node as it stands, for machines."""
+        return [
+            {
+                "node": key,
+                "status": place.status,
+                "attempt": place.attempt,
+                "chunks": place.chunks,
+                "took_ms": place.took_ms,
+                "error": place.said or None,
+            }
+            for name, group in self._nodes.items()
+            for key, place in [(name, group.own), *group.parts.items()]
+        ]
+
     def tree(self) -> Tree:
         """The run and its nodes as they stand."""
-        title = Text.assemble(
-            styled(self.status), "  ", (self.graph or "run", "bold"), " ", (self.run, "dim")
-        )
+        title = Text.assemble(styled(self.status), "  ", (self.graph or "run", "bold"), " ", (self.run, "dim"))
         if self.took_ms is not None:
             title.append(f"  {duration(self.took_ms)}", "dim")
         drawn = Tree(title, guide_style="dim")
@@ -97,7 +114,6 @@ class RunView:
                 yield Text.assemble(styled(event.status), "  ", (f"{self.graph} {self.run}".strip(), "dim"))
             case StartRejected():
                 self.status, self.failure = "rejected", event.message
-                yield Text.assemble(styled("rejected"), f"  {event.message}")
             case _:
                 return
 

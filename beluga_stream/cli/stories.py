@@ -78,8 +78,7 @@ def read_stories(agents: str, write_name: str | None) -> list[Told]:
     stories = list(_read(folder))
     if not stories:
         raise InvalidConfig(
-            f"the demo's texts are not in {folder}: run it in the project's folder, "
-            f"or set BELUGA_AGENTS to its agents/"
+            f"the demo's texts are not in {folder}: run it in the project's folder, or set BELUGA_AGENTS to its agents/"
         )
     if write_name:
         first = stories[0]

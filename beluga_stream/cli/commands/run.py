@@ -18,12 +18,8 @@ def run(
     key: Annotated[
         str | None, typer.Option(help="Idempotency key: the same key is the same run.", show_default=False)
     ] = None,
-    tag: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Tag the run; may be repeated.")
-    ] = None,
-    wait: Annotated[
-        bool, typer.Option("--wait/--no-wait", help="Follow the run, or only print its id.")
-    ] = True,
+    tag: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Tag the run; may be repeated.")] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the run, or only print its id.")] = True,
     timeout: Timeout = 600,
     broker: Broker = None,
     as_json: AsJson = False,
@@ -67,9 +63,7 @@ def watch(
     """
     from .. import following
 
-    perform(
-        following.watch(run, after=after, timeout=timeout, broker=broker, as_json=as_json), as_json=as_json
-    )
+    perform(following.watch(run, after=after, timeout=timeout, broker=broker, as_json=as_json), as_json=as_json)
 
 
 def publish(
@@ -78,12 +72,8 @@ def publish(
     value: Value = None,
     file: File = None,
     key: Annotated[str | None, typer.Option(help="The record's key.", show_default=False)] = None,
-    header: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="A header; may be repeated.")
-    ] = None,
-    cloudevent: Annotated[
-        bool, typer.Option("--cloudevent", help="Send a CloudEvent (binary mode).")
-    ] = False,
+    header: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="A header; may be repeated.")] = None,
+    cloudevent: Annotated[bool, typer.Option("--cloudevent", help="Send a CloudEvent (binary mode).")] = False,
     id: Annotated[  # noqa: A002 - the attribute's name
         str | None, typer.Option(help="Of the CloudEvent; by default random.", show_default=False)
     ] = None,

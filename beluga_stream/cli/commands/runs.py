@@ -1,0 +1,110 @@
+"""`beluga runs`: list, show, cancel, retry, signal."""
+
+# ruff: noqa: PLC0415 - a command imports its work when it runs, so that `beluga --help` is quick
+
+from typing import Annotated
+
+import typer
+
+from ..exits import perform
+from ..options import AsJson, Broker, File, RunArgument, Value
+
+app = typer.Typer(help="Runs that are remembered: look at them, and act on one.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_runs(
+    *,
+    graph: Annotated[str | None, typer.Option(help="Only of this graph.", show_default=False)] = None,
+    status: Annotated[str | None, typer.Option(help="Only in this status.", show_default=False)] = None,
+    tag: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Only with this tag.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Most runs to show.")] = 50,
+    broker: Broker = None,
+    as_json: AsJson = False,
+) -> None:
+    """The newest runs, newest first.
+
+    Example: beluga runs list --graph stories --status failed --limit 10
+    """
+    from .. import history
+    from ..values import pairs
+
+    async def work() -> None:
+        tags = pairs(tag or (), "--tag")
+        await history.list_runs(graph=graph, status=status, tags=tags, limit=limit, broker=broker, as_json=as_json)
+
+    perform(work(), as_json=as_json)
+
+
+@app.command("show")
+def show_run(
+    *,
+    run: RunArgument,
+    node: Annotated[
+        str | None, typer.Option(help="Print only what this node gave, as JSON.", show_default=False)
+    ] = None,
+    broker: Broker = None,
+    as_json: AsJson = False,
+) -> None:
+    """One run as it stands now: its nodes, times, errors and result.
+
+    Example: beluga runs show 0d7f3c... --node digest
+    """
+    from .. import history
+
+    perform(history.show_run(run, node=node, broker=broker, as_json=as_json), as_json=as_json)
+
+
+@app.command("cancel")
+def cancel_run(
+    *,
+    run: RunArgument,
+    reason: Annotated[str, typer.Option(help="Why; it is shown with the run.")] = "",
+    broker: Broker = None,
+    as_json: AsJson = False,
+) -> None:
+    """End a run: what is queued, running, asleep or started by it is stopped.
+
+    Example: beluga runs cancel 0d7f3c... --reason "wrong document"
+    """
+    from .. import history
+
+    perform(history.cancel_run(run, reason=reason, broker=broker, as_json=as_json), as_json=as_json)
+
+
+@app.command("retry")
+def retry_run(*, run: RunArgument, broker: Broker = None, as_json: AsJson = False) -> None:
+    """Let a failed run go on from its failed nodes, under the same id.
+
+    Example: beluga runs retry 0d7f3c... && beluga watch 0d7f3c...
+    """
+    from .. import history
+
+    perform(history.retry_run(run, broker=broker, as_json=as_json), as_json=as_json)
+
+
+@app.command("signal")
+def signal_run(
+    *,
+    run: RunArgument,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The signal's name.", show_default=False)],
+    value: Value = None,
+    file: File = None,
+    id: Annotated[  # noqa: A002 - the field's name
+        str | None,
+        typer.Option(help="The same id twice is one signal; by default random.", show_default=False),
+    ] = None,
+    broker: Broker = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send a signal to a run that waits for it, or will.
+
+    Example: beluga runs signal 0d7f3c... approved '{"by": "ada"}'
+    """
+    from .. import history
+    from ..values import read_json
+
+    async def work() -> None:
+        await history.signal_run(run, name, read_json(value, file), id=id, broker=broker, as_json=as_json)
+
+    perform(work(), as_json=as_json)

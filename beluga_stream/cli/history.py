@@ -1,0 +1,172 @@
+"""Runs that are remembered: lists, one in detail, and what can be asked of one."""
+
+import contextlib
+from collections.abc import Mapping
+from contextlib import aclosing
+from typing import Any
+
+from ..adapters.files.blobs import FileBlobs
+from ..adapters.kafka.batches import partition_of
+from ..adapters.kafka.reader import KafkaReader
+from ..api.client import RunStatus, status_of
+from ..application import codec
+from ..application.messages import Summary
+from ..application.payloads import Payloads
+from ..application.results import NodeChanged, RunReader
+from ..application.runs import Runs
+from ..bootstrap.client import open_runs
+from ..bootstrap.connection import kafka, topics
+from ..bootstrap.settings import Settings
+from ..domain.ids import RunId
+from ..domain.payload import NOTHING, Json, Payload
+from ..domain.state import RUN_ENDED
+from ..errors import InvalidState, NotFound
+from .runview import RunView
+from .screen import console, duration, moment, pretty, print_json, styled, table
+from .values import settings_with
+
+_BEFORE_START_MS = 60_000
+
+
+async def list_runs(
+    *,
+    graph: str | None,
+    status: str | None,
+    tags: Mapping[str, str],
+    limit: int,
+    broker: str | None,
+    as_json: bool,
+) -> None:
+    """The newest runs that fit, newest first."""
+    async with open_runs(settings_with(broker=broker)) as runs:
+        found = [
+            status_of(summary)
+            for summary in await runs.summaries()
+            if graph in (None, summary.graph)
+            and status in (None, summary.status)
+            and tags.items() <= dict(summary.tags).items()
+        ]
+    newest = found[::-1][:limit]
+    if as_json:
+        print_json([_status_json(run) for run in newest])
+        return
+    shown = table("run", "graph", "status", "started", ">took", "tags")
+    for run in newest:
+        took = None if run.ended_ms is None else run.ended_ms - run.started_ms
+        tagged = " ".join(f"{name}={value}" for name, value in run.tags.items())
+        shown.add_row(run.id, run.graph, styled(run.status), moment(run.started_ms), duration(took), tagged)
+    console.print(shown)
+    if len(found) > len(newest):
+        console.print(f"[dim]and {len(found) - len(newest)} older ones: --limit shows more[/dim]")
+
+
+async def show_run(run: str, *, node: str | None, broker: str | None, as_json: bool) -> None:
+    """One run as it stands now, with its result, or what one of its nodes gave."""
+    settings = settings_with(broker=broker)
+    payloads = Payloads(FileBlobs(settings.blobs))
+    async with open_runs(settings) as runs:
+        summary = await _known(runs, run)
+    view, outputs = await _now(settings, summary)
+    if node is not None:
+        if node not in outputs:
+            raise NotFound(f"node {node!r} of run {run} has given nothing (yet)", run=run, node=node)
+        print_json(await payloads.load(outputs[node]))
+        return
+    ended_well = summary.status == "succeeded"
+    output = await payloads.load(summary.output or NOTHING) if ended_well else None
+    if as_json:
+        more = {"trigger": summary.trigger, "definition": summary.definition, "nodes": view.nodes_json()}
+        print_json(_status_json(status_of(summary)) | more | ({"output": output} if ended_well else {}))
+        return
+    console.print(view.tree())
+    console.print(f"[dim]started {moment(summary.started_ms)} by {summary.trigger}[/dim]")
+    if ended_well:
+        console.print(pretty(output), markup=False, soft_wrap=True)
+
+
+async def cancel_run(run: str, *, reason: str, broker: str | None, as_json: bool) -> None:
+    """Ask for the end of a run that has not ended."""
+    async with open_runs(settings_with(broker=broker)) as runs:
+        summary = await _known(runs, run)
+        if summary.status in RUN_ENDED:
+            raise InvalidState(f"run {run} has ended ({summary.status}): there is nothing to cancel", run=run)
+        await runs.cancel(RunId(run), reason)
+    _say({"run": run, "requested": "cancel"}, f"cancel of {run} is requested", as_json=as_json)
+
+
+async def retry_run(run: str, *, broker: str | None, as_json: bool) -> None:
+    """Let a failed run go on from its failed nodes."""
+    async with open_runs(settings_with(broker=broker)) as runs:
+        summary = await _known(runs, run)
+        if summary.status not in ("failed", "cancelled"):
+            raise InvalidState(f"run {run} is {summary.status}: only a failed run can be retried", run=run)
+        await runs.retry(RunId(run))
+    _say({"run": run, "requested": "retry"}, f"retry of {run} is requested", as_json=as_json)
+
+
+async def signal_run(
+    run: str,
+    name: str,
+    value: Json,
+    *,
+    id: str | None,  # noqa: A002 - the signal's
+    broker: str | None,
+    as_json: bool,
+) -> None:
+    """Send a signal to a run that has not ended."""
+    async with open_runs(settings_with(broker=broker)) as runs:
+        summary = await _known(runs, run)
+        if summary.status in RUN_ENDED - {"failed"}:
+            raise InvalidState(f"run {run} has ended ({summary.status}): it hears no signals any more", run=run)
+        await runs.signal(RunId(run), name, value, id=id)
+    _say({"run": run, "signal": name}, f"signal {name} is sent to {run}", as_json=as_json)
+
+
+async def _known(runs: Runs, run: str) -> Summary:
+    summary = await runs.summary(RunId(run))
+    if summary is None:
+        raise NotFound(f"there is no run {run}: `beluga runs list` shows those that are remembered", run=run)
+    return summary
+
+
+async def _now(settings: Settings, summary: Summary) -> tuple[RunView, dict[str, Payload]]:
+    """The run's events up to this moment, folded, and the outputs of its nodes."""
+    run, names = summary.run, topics(settings)
+    view, fold = RunView(str(run), summary.graph), RunReader()
+    outputs: dict[str, Payload] = {}
+    partition = partition_of(run.encode(), names.partitions)
+    async with contextlib.AsyncExitStack() as stack:
+        reader = await stack.enter_async_context(KafkaReader(kafka(settings)))
+        end = (await reader.end(names.run_results))[partition]
+        begin = (await reader.beginning(names.run_results))[partition]
+        from_time = await reader.at_time(names.run_results, summary.started_ms - _BEFORE_START_MS)
+        records = reader.read(names.run_results, {partition: max(begin, from_time[partition])}, until={partition: end})
+        async for batch in await stack.enter_async_context(aclosing(records)):  # type: ignore[type-var]
+            for record in batch:
+                result = codec.results.decode(record.value)
+                if result.run != run:
+                    continue
+                for event in fold.read(result, f"{partition}-{record.offset}"):
+                    view.apply_at(event, result.at_ms)
+                    if isinstance(event, NodeChanged) and event.output is not None:
+                        outputs[event.node] = event.output
+    return view, outputs
+
+
+def _status_json(run: RunStatus) -> dict[str, Any]:
+    return {
+        "run": run.id,
+        "graph": run.graph,
+        "status": run.status,
+        "started_ms": run.started_ms,
+        "ended_ms": run.ended_ms,
+        "tags": dict(run.tags),
+        "error": run.error,
+    }
+
+
+def _say(document: dict[str, str], line: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(document)
+    else:
+        console.print(line)
