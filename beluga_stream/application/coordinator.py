@@ -1,13 +1,14 @@
 """The coordinator: owns partitions of runs, applies events to them, and lets effects follow decisions.
 
 For each batch: decide in memory, write the changed runs to the changelog and wait, send what they
-caused and wait, and only then return, so that the driver acknowledges. A crash between any two of
-these repeats at most what readers and workers recognise as repeated.
+caused and wait, and only then let the driver acknowledge. A crash between any two of these repeats
+at most what readers and workers recognise as repeated. While the records of one batch are on their way
+the next one may be decided and written; they are sent in order.
 """
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..domain.draft import Decision
@@ -25,6 +26,7 @@ from . import codec
 from .catalog import Catalog
 from .deadletters import dead_letter
 from .messages import Heartbeat, Rejected, Segment
+from .outbox import Outbox
 from .partition import Lease, RunPartition
 from .payloads import Payloads
 from .rendering import Renderer, Step
@@ -68,6 +70,13 @@ class _Batch:
             self.decided.setdefault(state.run, (plan, []))[1].append(Step(state, decision.commands))
 
 
+async def _confirmed(sent: Awaitable[object], settled: Sequence[Callable[[], None]]) -> None:
+    """Wait until the records of a batch are durable, and let its partitions know."""
+    await sent
+    for confirm in settled:
+        confirm()
+
+
 class Coordinator:
     """A `Role` over run-requests, run-events and node-done."""
 
@@ -88,6 +97,7 @@ class Coordinator:
         self._names = topics
         self._tables = tables
         self._appender = appender
+        self._outbox = Outbox(appender)
         self._reader = reader
         self._catalog = catalog
         self._payloads = payloads
@@ -134,9 +144,10 @@ class Coordinator:
 
     async def close(self) -> None:
         await self.release(frozenset(self._owned))
+        await self._outbox.close()
 
-    async def handle(self, records: Sequence[Record]) -> None:
-        """Apply a batch: decide, make durable, send, return."""
+    async def handle(self, records: Sequence[Record]) -> Awaitable[None] | None:
+        """Apply a batch: decide, make durable, and begin to send; what is returned says when all is sent."""
         now = self._clock.now_ms()
         batch = _Batch(now)
         touched: dict[int, RunPartition] = {}
@@ -161,12 +172,15 @@ class Coordinator:
             owned.read[record.topic] = record.offset + 1
         for owned in touched.values():
             batch.answers.extend(await self._overdue(owned, now))
-        await asyncio.gather(*(self._write(owned, now, batch) for owned in touched.values()))
+        settled = await asyncio.gather(*(self._write(owned, now, batch) for owned in touched.values()))
         outputs = batch.answers
         for plan, steps in batch.decided.values():
             outputs.extend(self._renderer.render(plan, steps, now))
-        if outputs:
-            await self._appender.append(outputs)
+        if not outputs:
+            for confirm in settled:
+                confirm()
+            return None
+        return _confirmed(self._outbox.submit(outputs), settled)
 
     async def tend(self) -> None:
         """Fire deadlines and expire leases, for as long as the role lives."""
@@ -383,7 +397,7 @@ class Coordinator:
         stored = await self._payloads.store(str(state.run), state.output.value, limit_bytes=limit)
         return decision._replace(state=replace(state, output=stored))
 
-    async def _write(self, owned: RunPartition, now: int, batch: "_Batch") -> None:
+    async def _write(self, owned: RunPartition, now: int, batch: "_Batch") -> Callable[[], None]:
         expired = owned.expired(now, self._options.dedup_window_ms, self._options.dedup_most)
         changes = owned.changes(expired)
         too_large = [
@@ -397,7 +411,7 @@ class Coordinator:
             changes = owned.changes(expired)
         if changes:
             await owned.table.commit(changes)
-        owned.settled()
+        return owned.settled()
 
     async def _give_up(self, owned: RunPartition, run: RunId, size: int, now: int, batch: "_Batch") -> None:
         """Fail a run whose state no longer fits a record; nothing of its batch is sent but that."""

@@ -6,8 +6,9 @@ while the run goes on.
 
 import heapq
 from collections import defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from ..domain.commands import Command, PublishNode
 from ..domain.draft import Decision
@@ -44,8 +45,20 @@ class Changed:
     source: dict[str, int] = field(default_factory=dict)
 
 
+class Unsent(NamedTuple):
+    """What one durable batch decided about a run, while its records may not have been sent yet."""
+
+    batch: int
+    intents: Sequence[Command]
+    source: Mapping[str, int]
+
+
 class RunPartition:
-    """The runs of one partition, for as long as this process owns it."""
+    """The runs of one partition, for as long as this process owns it.
+
+    A run's value names every intent that is not known to be sent: those of its own batch, and those of the batches
+    before it whose records are still on their way.
+    """
 
     def __init__(self, number: int, table: PartitionTable) -> None:
         self.number = number
@@ -58,6 +71,8 @@ class RunPartition:
         self.active = 0
         self._states: dict[RunId, RunState] = {}
         self._changed: dict[RunId, Changed] = {}
+        self._unsent: dict[RunId, list[Unsent]] = {}
+        self._batch = 0
         self.early = EarlySignals()
         self._answered: str | None = None
         self._encoded: defaultdict[RunId, Encoded] = defaultdict(dict)
@@ -83,9 +98,7 @@ class RunPartition:
                 heapq.heappush(self.deadlines, timer)
             for place, node in state.nodes.items():
                 if node.status is NodeStatus.RUNNING:
-                    self.leases[state.run, place] = Lease(
-                        node.attempt, node.incarnation or Incarnation(""), now_ms
-                    )
+                    self.leases[state.run, place] = Lease(node.attempt, node.incarnation or Incarnation(""), now_ms)
         self.ended.extend(sorted(ended))
 
     def state(self, run: RunId) -> RunState | None:
@@ -151,19 +164,28 @@ class RunPartition:
             values.append((_ANSWERED, self._answered.encode()))
         values.extend((str(run), None) for run in expired)
         for run, changed in self._changed.items():
-            kept = Kept(_shrunk(changed.state, changed.intents), tuple(changed.intents), changed.source)
+            intents, source = self._unconfirmed(run, changed)
+            kept = Kept(_shrunk(changed.state, intents), intents, source)
             values.append((str(run), codec.kept.encode(kept, self._encoded[run])))
         return values
 
-    def settled(self) -> None:
-        """The batch is durable: forget what has ended, start the next one."""
+    def settled(self) -> Callable[[], None]:
+        """The batch is durable: forget what has ended, start the next one.
+
+        Returns what to call when all of its records have been sent.
+        """
+        self._batch += 1
+        number, runs = self._batch, list(self._changed)
         for run, changed in self._changed.items():
+            if changed.intents:
+                self._unsent.setdefault(run, []).append(Unsent(number, changed.intents, changed.source))
             if changed.state.ended:
                 self._states.pop(run, None)
                 self._encoded.pop(run, None)
         self._changed.clear()
         self.early.rows.clear()
         self._answered = None
+        return lambda: self._confirm(number, runs)
 
     def expired(self, now_ms: int, window_ms: int, most: int) -> list[RunId]:
         """Markers past the deduplication window, or above its count, oldest first."""
@@ -188,11 +210,21 @@ class RunPartition:
 
     def unheard(self, now_ms: int, lease_ms: int) -> list[tuple[RunId, NodeKey, Lease]]:
         """The leases whose workers have been silent for too long."""
-        return [
-            (run, node, lease)
-            for (run, node), lease in self.leases.items()
-            if lease.heard_ms < now_ms - lease_ms
-        ]
+        return [(run, node, lease) for (run, node), lease in self.leases.items() if lease.heard_ms < now_ms - lease_ms]
+
+    def _unconfirmed(self, run: RunId, changed: Changed) -> tuple[tuple[Command, ...], dict[str, int]]:
+        intents: list[Command] = []
+        source: dict[str, int] = {}
+        for unsent in self._unsent.get(run, ()):
+            intents.extend(unsent.intents)
+            source |= unsent.source
+        return (*intents, *changed.intents), source | changed.source
+
+    def _confirm(self, batch: int, runs: Sequence[RunId]) -> None:
+        for run in runs:
+            left = [unsent for unsent in self._unsent.pop(run, ()) if unsent.batch != batch]
+            if left:
+                self._unsent[run] = left
 
     def _count(self, before: RunState | None, state: RunState) -> None:
         if state.ended:
@@ -217,7 +249,7 @@ def _stands(state: RunState, timer: Timer) -> bool:
     return node is not None and node.attempt == timer.attempt and node.due_ms == timer.due_ms
 
 
-def _shrunk(state: RunState, intents: list[Command]) -> RunState:
+def _shrunk(state: RunState, intents: Sequence[Command]) -> RunState:
     """A run that is over keeps its result; a failed one also what a retry needs, until the window ends."""
     if state.status not in (RunStatus.SUCCEEDED, RunStatus.CANCELLED):
         return state
