@@ -2,6 +2,7 @@
 
     python -m tests.chaos --kill worker --seed 1 --runs 500
     python -m tests.chaos --kill stop --seeds 1-20 --broker 127.0.0.1:9092
+    python -m tests.chaos --kill broker --broker jars
 
 Without `--broker` it starts the broker that the tests would (see tests/brokers.py).
 """
@@ -15,7 +16,7 @@ import time
 import uuid
 from pathlib import Path
 
-from tests.brokers import start_broker
+from tests.brokers import Broker, start_broker
 from tests.chaos.cluster import Cluster, Deployment
 from tests.chaos.harm import ALL_KINDS, KINDS, LEAST_UNFINISHED, Kind
 from tests.chaos.round import Field, Outcome
@@ -40,15 +41,15 @@ def _row(outcome: Outcome) -> str:
     return f"{outcome.kind:<12} {outcome.seed:>4} {counts} {times} {codes:>11}  {said}"
 
 
-async def _play(kinds: list[Kind], seeds: list[int], options: argparse.Namespace, broker: str) -> bool:
+async def _play(kinds: list[Kind], seeds: list[int], options: argparse.Namespace, broker: Broker) -> bool:
     folder = Path(options.folder or tempfile.mkdtemp(prefix="beluga-chaos-"))
-    deployment = Deployment(broker, f"chaos-{uuid.uuid4().hex[:8]}", folder)
-    print(f"broker {broker}, prefix {deployment.prefix}, logs and ledger in {folder}")
+    deployment = Deployment(broker.address, f"chaos-{uuid.uuid4().hex[:8]}", folder)
+    print(f"{broker.title} at {broker.address}, prefix {deployment.prefix}, logs and ledger in {folder}")
     print(_COLUMNS, flush=True)
     held = True
     began = time.monotonic()
     cluster = Cluster(deployment, coordinators=options.coordinators, workers=options.workers)
-    async with Field(cluster) as field:
+    async with Field(cluster, getattr(broker, "crash", None)) as field:
         for seed in seeds:
             for kind in kinds:
                 outcome = await field.play(kind, seed, options.runs)
@@ -66,7 +67,7 @@ def _main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seeds", help="a range, like 1-20")
     parser.add_argument("--runs", type=int, default=500)
-    parser.add_argument("--broker", help="host:port of an Apache Kafka")
+    parser.add_argument("--broker", help="host:port of an Apache Kafka, or docker, or jars")
     parser.add_argument("--coordinators", type=int, default=2)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--folder", help="where logs and ledger go")
@@ -76,11 +77,10 @@ def _main() -> int:
         first, _, last = options.seeds.partition("-")
         seeds = list(range(int(first), int(last or first) + 1))
     kinds = list(KINDS) if options.kill == "all" else [options.kill]
-    if options.broker:
-        return 0 if asyncio.run(_play(kinds, seeds, options, options.broker)) else 1
-    broker = start_broker({**os.environ, "BELUGA_REQUIRE_KAFKA": "1"})
+    chosen = {"BELUGA_TEST_BROKER": options.broker} if options.broker else {}
+    broker = start_broker({**os.environ, "BELUGA_REQUIRE_KAFKA": "1", **chosen})
     try:
-        return 0 if asyncio.run(_play(kinds, seeds, options, broker.address)) else 1
+        return 0 if asyncio.run(_play(kinds, seeds, options, broker)) else 1
     finally:
         broker.stop()
 

@@ -11,12 +11,12 @@ from typing import Literal
 from tests.chaos.cluster import Cluster, Process, until
 from tests.chaos.ledger import LedgerReader
 
-Kind = Literal["worker", "coordinator", "both", "stop", "freeze", "storm", "restart"]
+Kind = Literal["worker", "coordinator", "both", "stop", "freeze", "storm", "restart", "broker"]
 
 KINDS: tuple[Kind, ...] = ("worker", "coordinator", "both", "stop")
 """What every release must survive; the others search for more."""
 
-ALL_KINDS: tuple[Kind, ...] = (*KINDS, "freeze", "storm", "restart")
+ALL_KINDS: tuple[Kind, ...] = (*KINDS, "freeze", "storm", "restart", "broker")
 
 LEAST_UNFINISHED = 100
 """Harm counts only when this many executions have begun and not ended."""
@@ -45,11 +45,21 @@ class Harmed:
 
 
 class Harm:
-    """Does one kind of harm to a cluster, as chance decides. `more` starts more runs, as many as there were."""
+    """Does one kind of harm to a cluster, as chance decides.
+
+    `more` starts more runs, as many as there were; `crash_broker` returns when the broker is back.
+    """
 
     def __init__(
-        self, cluster: Cluster, ledger: LedgerReader, chance: random.Random, more: Callable[[], object]
+        self,
+        cluster: Cluster,
+        ledger: LedgerReader,
+        chance: random.Random,
+        *,
+        more: Callable[[], object],
+        crash_broker: Callable[[], object] | None = None,
     ) -> None:
+        self._crash = crash_broker
         self._more = more
         self._cluster = cluster
         self._ledger = ledger
@@ -65,6 +75,7 @@ class Harm:
             "freeze": self._freeze,
             "storm": self._storm,
             "restart": self._restart,
+            "broker": self._crash_broker,
         }
         return await kinds[kind]()
 
@@ -173,6 +184,15 @@ class Harm:
             if code != 0:
                 harmed.faults.append(f"{victim.name} ended with code {code} at SIGTERM:\n{victim.tail}")
         return harmed
+
+    async def _crash_broker(self) -> Harmed:
+        """`kill -9` of the broker, started again with what it had: nobody may end, and nothing be lost."""
+        if self._crash is None:
+            raise RuntimeError("this broker is not ours to kill: let the command start one from its jars")
+        unfinished = await self._under_way()
+        since = time.monotonic()
+        await asyncio.to_thread(self._crash)
+        return Harmed(since, unfinished)
 
     async def _pause(self, victim: Process) -> None:
         """SIGSTOP until all its partitions were taken by others, SIGCONT."""

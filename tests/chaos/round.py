@@ -5,7 +5,7 @@ import itertools
 import random
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Self
@@ -65,8 +65,9 @@ class Outcome:
 class Field:
     """A cluster under observation, on which rounds are played one after the other."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, crash_broker: Callable[[], object] | None = None) -> None:
         deployment = cluster.deployment
+        self._crash_broker = crash_broker
         self.cluster = cluster
         self.ledger = LedgerReader(deployment.ledger)
         self.observer = Observer(deployment.broker, deployment.prefix, deployment.partitions)
@@ -107,9 +108,11 @@ class Field:
         def more() -> None:
             starting.append(asyncio.create_task(self._start(chance, runs)))
 
+        crash = self._crash_broker
+        harm = Harm(self.cluster, self.ledger, chance, more=more, crash_broker=crash)
         more()
         try:
-            harmed = await Harm(self.cluster, self.ledger, chance, more).do(kind)
+            harmed = await harm.do(kind)
             started = [start for task in starting for start in await task]
         finally:
             for task in starting:
@@ -124,7 +127,7 @@ class Field:
         blobs = self.cluster.deployment.blobs
         outcome.verdict = await Judge(self.observer, self.ledger.lines, started, blobs).judge()
         # A write that was refused is a delivery to two coordinators; and a deploy need repeat nothing.
-        if outcome.verdict.redeliveries == 0 and kind not in ("stop", "restart"):
+        if outcome.verdict.redeliveries == 0 and kind not in ("stop", "restart", "broker"):
             outcome.verdict.faults.append("nothing was delivered again, so this round shows nothing")
         outcome.verdict.faults += [*harmed.faults, *await self._overtaken()]
         outcome.verdict.faults += [
