@@ -57,11 +57,17 @@ def perform(work: Coroutine[Any, Any, None], *, as_json: bool = False) -> None:
         raise typer.Exit(0) from None
     except BelugaError as error:
         fail(error, as_json=as_json)
+    except Exception as error:
+        if _wants_traceback():
+            raise
+        told = f"a defect of beluga, {type(error).__name__}: {error}. BELUGA_DEBUG=1 shows where"
+        say_error(told, "internal", as_json=as_json, ids={}, exit_code=FAILED)
+        raise typer.Exit(FAILED) from None
 
 
 def fail(error: BelugaError, *, as_json: bool = False) -> NoReturn:
     """Say what is wrong and end the command."""
-    if os.environ.get("BELUGA_DEBUG") == "1":
+    if _wants_traceback():
         raise error
     code = code_of(error)
     say_error(error.message, error.code, as_json=as_json, ids=dict(error.ids), exit_code=code)
@@ -87,6 +93,10 @@ def configure_noise(*, verbose: bool) -> None:
         logger = logging.getLogger(name)
         logger.addHandler(logging.NullHandler())
         logger.propagate = False
+
+
+def _wants_traceback() -> bool:
+    return os.environ.get("BELUGA_DEBUG") == "1"
 
 
 async def _stoppable(work: Coroutine[Any, Any, None]) -> None:

@@ -1,13 +1,13 @@
 """The command line's front: every command by its name, the options before it, and how it is entered."""
 
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
-from .commands import graph, look, runs
+from .commands import deadletters, doctor, graph, look, runs, topics
 from .commands import run as running
 from .exits import configure_noise
+from .versions import version_of
 
 app = typer.Typer(
     name="beluga",
@@ -29,12 +29,15 @@ app.command("run", rich_help_panel=_RUNS)(running.run)
 app.command("watch", rich_help_panel=_RUNS)(running.watch)
 app.command("publish", rich_help_panel=_RUNS)(running.publish)
 app.add_typer(runs.app, name="runs", rich_help_panel=_RUNS)
+app.command("doctor", rich_help_panel=_LOOK)(doctor.doctor)
 app.add_typer(graph.app, name="graph", rich_help_panel=_OPERATE)
+app.add_typer(topics.app, name="topics", rich_help_panel=_OPERATE)
+app.add_typer(deadletters.app, name="dead-letters", rich_help_panel=_OPERATE)
 
 
 def _print_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"beluga {version('beluga-stream')}")
+        typer.echo(f"beluga {version_of('beluga-stream')}")
         raise typer.Exit
 
 

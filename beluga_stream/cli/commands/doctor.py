@@ -1,0 +1,16 @@
+"""`beluga doctor`."""
+
+# ruff: noqa: PLC0415 - a command imports its work when it runs, so that `beluga --help` is quick
+
+from ..exits import perform
+from ..options import AsJson, Broker
+
+
+def doctor(*, broker: Broker = None, as_json: AsJson = False) -> None:
+    """Check versions, deployment, broker, topics and fencing; each problem comes with its fix.
+
+    Example: beluga doctor --broker kafka:9092
+    """
+    from ..diagnosis import diagnose
+
+    perform(diagnose(broker=broker, as_json=as_json), as_json=as_json)

@@ -1,0 +1,130 @@
+"""What a deployment needs, checked one thing at a time; what is wrong comes with its fix."""
+
+import platform
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import asdict, dataclass
+
+from ..adapters.kafka.admin import KafkaTopics
+from ..adapters.kafka.connection import KafkaConnection
+from ..adapters.kafka.fence import broker_fences
+from ..bootstrap import deployment
+from ..bootstrap.connection import kafka, topics
+from ..bootstrap.settings import Settings
+from ..errors import BelugaError, InvalidState
+from ..ports.log import Outgoing, TopicSpec
+from .declared import PATIENCE_SECONDS, state_of, topics_of
+from .screen import console, print_json
+from .values import settings_with
+from .versions import version_of
+
+_PACKAGES = ("beluga-stream", "faust-streaming", "aiokafka", "pydantic")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was checked. `ok` None means: works, with a remark."""
+
+    check: str
+    ok: bool | None
+    said: str
+    fix: str = ""
+
+
+async def diagnose(*, broker: str | None, as_json: bool) -> None:
+    """Check everything. Raises `InvalidState` in the end when something is wrong."""
+    findings: list[Finding] = []
+    async for finding in _findings(broker):
+        findings.append(finding)
+        if not as_json:
+            _print(finding)
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+    wrong = [finding.check for finding in findings if finding.ok is False]
+    if wrong:
+        raise InvalidState(f"{len(wrong)} of {len(findings)} checks failed: {', '.join(wrong)}")
+
+
+async def _findings(broker: str | None) -> AsyncIterator[Finding]:
+    installed = ", ".join(f"{name} {version_of(name)}" for name in _PACKAGES)
+    yield Finding("versions", ok=True, said=f"Python {platform.python_version()}, {installed}")
+    try:
+        settings = settings_with(broker=broker)
+        connection = kafka(settings)
+    except BelugaError as error:
+        yield Finding("settings", ok=False, said=str(error), fix="mend the variable: see docs/configuration.md")
+        return
+    yield _deployment(settings)
+    try:
+        specs = topics_of(settings)
+    except BelugaError as error:
+        yield Finding("declared topics", ok=False, said=str(error), fix="mend the file")
+        specs = []
+    try:
+        async with KafkaTopics(connection, patience=PATIENCE_SECONDS) as admin:
+            found = await admin.describe()
+            yield Finding("broker", ok=True, said=f"{connection.where} answers; it has {len(found)} topics")
+            for finding in _topics(settings, specs, found):
+                yield finding
+            yield await _fencing(settings, connection, admin)
+    except BelugaError as error:
+        fix = "start it, or set BELUGA_BROKER; `beluga dev` brings one"
+        yield Finding("broker", ok=False, said=str(error), fix=fix)
+
+
+def _deployment(settings: Settings) -> Finding:
+    try:
+        loaded = deployment.load(settings.agents)
+    except BelugaError as error:
+        return Finding("deployment", ok=False, said=str(error), fix="mend the file, or set BELUGA_AGENTS")
+    names = ", ".join(sorted(loaded.works)) or "no graphs"
+    return Finding("deployment", ok=True, said=f"{settings.agents}: {names}; {len(loaded.triggers)} triggers")
+
+
+def _topics(settings: Settings, specs: list[TopicSpec], found: Mapping[str, int]) -> list[Finding]:
+    states = {spec.name: state_of(spec, found) for spec in specs}
+    missing = [name for name, state in states.items() if state == "missing"]
+    other = [f"{name} {state}" for name, state in states.items() if state not in ("ok", "missing")]
+    findings: list[Finding] = []
+    if missing:
+        told = f"{len(missing)} are missing: {', '.join(missing[:3])}{' ...' if missing[3:] else ''}"
+        findings.append(Finding("topics", ok=False, said=told, fix="beluga topics apply"))
+    if other:
+        fix = "declare what is there (BELUGA_PARTITIONS, topics/), or move to new topics (BELUGA_PREFIX)"
+        findings.append(Finding("topics", ok=False, said=", ".join(other), fix=fix))
+    if not missing and not other:
+        findings.append(Finding("topics", ok=True, said=f"all {len(specs)} are as declared"))
+    names = topics(settings)
+    keyed = [names.run_requests, names.run_events, names.node_done, names.run_results, names.runs]
+    counts = {name: found[name] for name in keyed if name in found}
+    if len(set(counts.values())) > 1:
+        told = ", ".join(f"{name} has {count}" for name, count in counts.items())
+        fix = "give them one count: create the engine's topics anew under another BELUGA_PREFIX"
+        findings.append(Finding("partitions", ok=False, said=told, fix=fix))
+    elif counts:
+        count = next(iter(counts.values()))
+        findings.append(Finding("partitions", ok=True, said=f"run-keyed topics have {count} each"))
+    return findings
+
+
+async def _fencing(settings: Settings, connection: KafkaConnection, admin: KafkaTopics) -> Finding:
+    """Tried on a topic of its own, which is deleted after."""
+    name = f"{settings.prefix}.doctor-{secrets.token_hex(4)}"
+    await admin.ensure([TopicSpec(name, 1, {}, settings.replication)])
+    try:
+        probe = Outgoing(name, b"probe", b"", partition=0)
+        fences = await broker_fences(connection, name, probe)
+    finally:
+        await admin.delete([name])
+    if fences:
+        return Finding("fencing", ok=True, said="a former owner of a partition cannot write any more")
+    said = "this broker does not refuse a former owner of a partition: fine for one process, not for several"
+    return Finding("fencing", ok=None, said=said, fix="use Apache Kafka where several coordinators run")
+
+
+def _print(finding: Finding) -> None:
+    sign = {True: "[green]✓[/green]", False: "[red]✗[/red]", None: "[yellow]![/yellow]"}[finding.ok]
+    console.print(f"{sign} [bold]{finding.check:<16}[/bold]", end="")
+    console.print(finding.said, markup=False, soft_wrap=True)
+    if finding.fix:
+        console.print(f"  {'':<16}[yellow]→[/yellow] {finding.fix}", soft_wrap=True)

@@ -1,0 +1,205 @@
+"""The dead letters: what is wrong with each, sending one again, and the record of those that were handled.
+
+A letter's id is its place in the topic, `partition-offset`. Kafka cannot delete one record, so a handled letter
+gets a marker: a record with the header `beluga-handled` that names it.
+"""
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from ..adapters.kafka.appender import KafkaAppender
+from ..adapters.kafka.reader import KafkaReader
+from ..application.deadletters import MESSAGE, REASON, SOURCE
+from ..bootstrap.connection import kafka, topics
+from ..errors import InvalidInput, InvalidState, NotFound
+from ..ports.log import Outgoing, Record
+from .screen import console, moment, print_json, table
+from .values import settings_with
+
+HANDLED = "beluga-handled"
+_OURS = "beluga-"
+_SOURCE_PARTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One dead letter, with what its headers say."""
+
+    record: Record
+    handled: str | None
+
+    @property
+    def id(self) -> str:
+        return f"{self.record.partition}-{self.record.offset}"
+
+    @property
+    def reason(self) -> str:
+        return self.header(REASON)
+
+    @property
+    def message(self) -> str:
+        return self.header(MESSAGE)
+
+    @property
+    def source(self) -> str:
+        """topic/partition/offset"""  # noqa: D415 - the form of the value
+        return self.header(SOURCE)
+
+    def header(self, name: str) -> str:
+        found = [value for key, value in self.record.headers if key == name]
+        return (found[-1] or b"").decode("utf-8", "replace") if found else ""
+
+    def again(self) -> Outgoing:
+        """The record as it came, for the topic it came from. Raises `InvalidState` when that is not known."""
+        parts = self.source.rsplit("/", _SOURCE_PARTS - 1)
+        if len(parts) != _SOURCE_PARTS:
+            raise InvalidState(f"dead letter {self.id} does not say where it came from", letter=self.id)
+        # A record without a key got its source for one, so that it lies somewhere.
+        key = None if self.record.key == self.source.encode() else self.record.key
+        headers = tuple((name, value) for name, value in self.record.headers if not name.startswith(_OURS))
+        return Outgoing(parts[0], key, self.record.value, headers)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "reason": self.reason,
+            "message": self.message,
+            "source": self.source,
+            "at_ms": self.record.timestamp_ms,
+            "handled": self.handled,
+        }
+
+
+class DeadLetters:
+    """Reads the topic up to its end, and appends what is done about a letter."""
+
+    def __init__(self, topic: str, reader: KafkaReader, appender: KafkaAppender) -> None:
+        self._topic = topic
+        self._reader = reader
+        self._appender = appender
+
+    async def all(self) -> list[Letter]:
+        """Every letter that retention has left, oldest first."""
+        records: list[Record] = []
+        handled: dict[str, str] = {}
+        end = await self._reader.end(self._topic)
+        begin = await self._reader.beginning(self._topic)
+        async for batch in self._reader.read(self._topic, begin, until=end):
+            for record in batch:
+                mark = next((value for name, value in record.headers if name == HANDLED), None)
+                if mark is None:
+                    records.append(record)
+                else:
+                    handled[mark.decode()] = (record.value or b"").decode("utf-8", "replace")
+        records.sort(key=lambda record: record.timestamp_ms)
+        return [Letter(record, handled.get(f"{record.partition}-{record.offset}")) for record in records]
+
+    async def one(self, id: str) -> Letter:  # noqa: A002 - what it is
+        """Raises `NotFound`."""
+        found = next((letter for letter in await self.all() if letter.id == id), None)
+        if found is None:
+            raise NotFound(f"there is no dead letter {id}: `beluga dead-letters list` shows them", letter=id)
+        return found
+
+    async def replay(self, letters: Sequence[Letter]) -> None:
+        """Send these again, then mark them. A crash between the two sends twice rather than never."""
+        await self._appender.append([letter.again() for letter in letters])
+        await self._mark(letters, "replayed")
+
+    async def discard(self, letter: Letter) -> None:
+        await self._mark([letter], "discarded")
+
+    async def _mark(self, letters: Sequence[Letter], how: str) -> None:
+        now = int(time.time() * 1_000)
+        value = orjson.dumps({"handled": how, "at_ms": now})
+        await self._appender.append(
+            [Outgoing(self._topic, letter.id.encode(), value, ((HANDLED, letter.id.encode()),)) for letter in letters]
+        )
+
+
+@asynccontextmanager
+async def opened(broker: str | None) -> AsyncIterator[DeadLetters]:
+    """The dead letters of the engine at this broker."""
+    settings = settings_with(broker=broker)
+    connection = kafka(settings)
+    async with AsyncExitStack() as stack:
+        appender = await stack.enter_async_context(KafkaAppender(connection))
+        reader = await stack.enter_async_context(KafkaReader(connection))
+        yield DeadLetters(topics(settings).dead_letters, reader, appender)
+
+
+async def list_letters(*, handled: bool, limit: int, broker: str | None, as_json: bool) -> None:
+    """The newest ones, newest first."""
+    async with opened(broker) as dead:
+        found = [letter for letter in await dead.all() if handled or letter.handled is None]
+    newest = found[::-1][:limit]
+    if as_json:
+        print_json([letter.as_json() for letter in newest])
+        return
+    if not newest:
+        console.print("There are no dead letters.")
+        return
+    shown = table("id", "when", "from", "reason", "message")
+    for letter in newest:
+        shown.add_row(letter.id, moment(letter.record.timestamp_ms), letter.source, letter.reason, letter.message)
+    console.print(shown)
+    if len(found) > len(newest):
+        console.print(f"[dim]and {len(found) - len(newest)} older ones: --limit shows more[/dim]")
+
+
+async def show_letter(id: str, *, broker: str | None, as_json: bool) -> None:  # noqa: A002
+    """Everything about one."""
+    async with opened(broker) as dead:
+        letter = await dead.one(id)
+    value = None if letter.record.value is None else letter.record.value.decode("utf-8", "replace")
+    key = None if letter.record.key is None else letter.record.key.decode("utf-8", "replace")
+    headers = {name: (data or b"").decode("utf-8", "replace") for name, data in letter.record.headers}
+    if as_json:
+        print_json(letter.as_json() | {"key": key, "headers": headers, "value": value})
+        return
+    for name, told in (("reason", letter.reason), ("message", letter.message), ("from", letter.source)):
+        console.print(f"[bold]{name:>8}[/bold]  ", end="")
+        console.print(told, markup=False, soft_wrap=True)
+    console.print(f"[bold]{'key':>8}[/bold]  {key}\n", soft_wrap=True)
+    console.print(value or "", markup=False, soft_wrap=True)
+
+
+async def replay(
+    id: str | None,  # noqa: A002 - what it is
+    *,
+    all_of_them: bool,
+    broker: str | None,
+    as_json: bool,
+) -> None:
+    """Send one, or all that nobody has handled, to where they came from."""
+    if (id is None) == (not all_of_them):
+        raise InvalidInput("name one dead letter, or say --all")
+    async with opened(broker) as dead:
+        if id is None:
+            chosen = [letter for letter in await dead.all() if letter.handled is None]
+        else:
+            chosen = [await dead.one(id)]
+        await dead.replay(chosen)
+    if as_json:
+        print_json([letter.as_json() | {"handled": "replayed"} for letter in chosen])
+        return
+    for letter in chosen:
+        console.print(f"{letter.id} is sent to {letter.again().topic} again")
+    if not chosen:
+        console.print("There are no dead letters.")
+
+
+async def discard(id: str, *, broker: str | None, as_json: bool) -> None:  # noqa: A002
+    """Take one off the list."""
+    async with opened(broker) as dead:
+        letter = await dead.one(id)
+        await dead.discard(letter)
+    if as_json:
+        print_json(letter.as_json() | {"handled": "discarded"})
+    else:
+        console.print(f"{letter.id} is discarded")
