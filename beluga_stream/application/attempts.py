@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from ..domain.events import Failure, NodeFailed, NodeParked, NodeStreaming, NodeSucceeded
 from ..domain.ids import Incarnation
 from ..domain.payload import Json
-from ..errors import BelugaError, CodeMissing, InvalidInput
+from ..errors import BelugaError, CodeMissing, InvalidInput, LogUnavailable
 from ..ports.clock import Clock
 from ..ports.handlers import Deployment, Handler
 from ..ports.log import Outgoing, Position
@@ -38,6 +39,16 @@ class _Attempt:
     incarnation: Incarnation
     chunks: int = 0
     under_way: list[asyncio.Future[Sequence[Position]]] = field(default_factory=list)
+    lost: LogUnavailable | None = None
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Note when the log fails inside a handler: that is no failure of the handler, whatever it does about it."""
+        try:
+            yield
+        except LogUnavailable as error:
+            self.lost = error
+            raise
 
 
 class Attempts:
@@ -61,7 +72,7 @@ class Attempts:
         self._clock = clock
 
     async def outcome(self, work: NodeReady, incarnation: Incarnation, beat: Beat) -> Outcome:
-        """Run the work's handler once. All its chunks are durable when this returns."""
+        """Run the work's handler once. All its chunks are durable when this returns. Raises `LogUnavailable`."""
         handler = self._handler(work)
         if handler is None:
             missing = CodeMissing(f"this deployment has no {work.graph}/{work.name}@{work.definition}")
@@ -77,9 +88,12 @@ class Attempts:
         else:
 
             async def emit(chunk: Json) -> None:
-                await self._emit(attempt, chunk)
+                with attempt.watched():
+                    await self._emit(attempt, chunk)
 
             result = await self._executions.run(handler, values, context, timeout_ms=work.timeout_ms, emit=emit)
+            if attempt.lost is not None:
+                raise attempt.lost
         for future in attempt.under_way:
             await future
         if isinstance(result, Completed):
@@ -143,6 +157,10 @@ class Attempts:
         work = attempt.work
         fields = {"run": work.root, "graph": work.graph, "node": work.node, "attempt": work.attempt}
 
+        async def watched_beat(details: object) -> None:
+            with attempt.watched():
+                await beat(details)
+
         return Context(
             run_id=work.root,
             graph=work.graph,
@@ -153,7 +171,7 @@ class Attempts:
             deadline_ms=None if work.timeout_ms is None else self._clock.now_ms() + work.timeout_ms,
             trace=work.trace,
             logger=logging.LoggerAdapter(logging.getLogger("beluga_stream.node"), fields),
-            _beat=beat,
+            _beat=watched_beat,
         )
 
     async def _emit(self, attempt: _Attempt, chunk: Json) -> None:

@@ -25,7 +25,10 @@ PATIENCE_SECONDS = 4 * 3600.0
 
 @dataclass(frozen=True)
 class Start:
-    """One run to simulate. `again` starts it twice; `cancel_after` is in seconds."""
+    """One run to simulate. `again` starts it twice, `retry` lets it go on once when it has failed.
+
+    `cancel_after` is in seconds.
+    """
 
     program: Program
     value: Any
@@ -33,6 +36,7 @@ class Start:
     signals: Mapping[str, Json] = field(default_factory=dict)
     again: bool = False
     cancel_after: float | None = None
+    retry: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,9 +98,10 @@ async def _simulate(
             ended[start.key] = how
             if start.key in expected:
                 _compare(start, how, expected[start.key])
-            await _read_again(cluster, run, events)
+            if not start.retry:
+                await _read_again(cluster, run, events)
         await _until_idle(cluster)
-        await check(cluster)
+        await check(cluster, retried=any(start.retry for start in starts))
     restarts = sum(members.restarts for members in cluster.roles.values())
     return Report(ended, restarts, took, trace=_trace(cluster))
 
@@ -144,6 +149,11 @@ async def _play(cluster: Cluster, runs: Runs, start: Start) -> tuple[RunId, Ende
                 async for event in following:
                     events.append(event)  # noqa: PERF401 - what came is told when the rest does not
             how = await _result(runs, run)
+            if start.retry and how.status == "failed":
+                await runs.retry(run)
+                later = await _result(runs, run)
+                # It may succeed now: a loop gets more passes, and a child's attempts begin anew.
+                how = later if later.status == "cancelled" else how
             await asyncio.gather(*beside)
     except TimeoutError as error:
         raise Broken(f"run {run} ({start.key}) does not end; its last events: {events[-5:]}") from error

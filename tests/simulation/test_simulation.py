@@ -15,6 +15,7 @@ _ONLY = os.environ.get("SEED")
 def starts_of(seed: int) -> list[Start]:
     rnd = random.Random(seed)
     programs = [random_program(seed * 10 + number, rnd.randint(1, 7)) for number in range(rnd.randint(1, 3))]
+    retry = rnd.random() < 0.25
     return [
         Start(
             program=(program := rnd.choice(programs)),
@@ -22,6 +23,7 @@ def starts_of(seed: int) -> list[Start]:
             key=f"run-{number}",
             signals=signals_of(program),
             again=rnd.random() < 0.3,
+            retry=retry,
             cancel_after=rnd.uniform(0, 15) if rnd.random() < 0.15 else None,
         )
         for number in range(rnd.randint(1, 5))

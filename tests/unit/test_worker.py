@@ -285,3 +285,18 @@ async def test_the_key_for_outside_services_is_the_same_for_each_attempt() -> No
     await (await taken(of.worker, of.work(), of.work(attempt=2)))
     assert keys == [f"{RUN}/a"] * 2
     await of.worker.close()
+
+
+async def test_a_log_that_fails_under_a_stream_is_no_failure_of_its_handler() -> None:
+    async def stream(value: Any) -> Any:
+        yield 1
+
+    of = bench(stream, streams=True)
+
+    async def refuse(records: Any) -> Any:
+        raise LogUnavailable("gone")
+
+    of.log.append = refuse  # type: ignore[method-assign]
+    with pytest.raises(LogUnavailable):
+        await (await taken(of.worker, of.work()))
+    assert of.done() == []
