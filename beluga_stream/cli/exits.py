@@ -42,15 +42,15 @@ def code_of(error: BelugaError) -> int:
     return next((code for kind, code in _BY_TYPE if isinstance(error, kind)), FAILED)
 
 
-def perform(work: Coroutine[Any, Any, None], *, as_json: bool = False) -> None:
+def perform(work: Coroutine[Any, Any, None], *, as_json: bool = False, when_stopped: int = INTERRUPTED) -> None:
     """Run a command's work. What goes wrong is one line on standard error and an exit code.
 
-    A traceback is shown only with BELUGA_DEBUG=1.
+    `when_stopped` is the code after Ctrl-C. A traceback is shown only with BELUGA_DEBUG=1.
     """
     try:
         asyncio.run(_stoppable(work))
     except (KeyboardInterrupt, asyncio.CancelledError):
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(when_stopped) from None
     except BrokenPipeError:
         # Whoever read our output has seen enough; Python must not try to flush the rest.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

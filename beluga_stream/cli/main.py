@@ -25,6 +25,7 @@ _RUNS = "Run graphs"
 _OPERATE = "Operate"
 
 app.command("demo", rich_help_panel=_LOOK)(look.demo)
+app.command("dev", rich_help_panel=_LOOK)(look.dev)
 app.command("run", rich_help_panel=_RUNS)(running.run)
 app.command("watch", rich_help_panel=_RUNS)(running.watch)
 app.command("publish", rich_help_panel=_RUNS)(running.publish)

@@ -75,9 +75,7 @@ class EmbeddedBroker:
         deadline = time.monotonic() + _READY_WITHIN
         while not answers(self.address):
             if not child.is_running or time.monotonic() > deadline:
-                raise LogUnavailable(
-                    f"the embedded broker did not start: {child.last_words() or 'it said nothing'}"
-                )
+                raise LogUnavailable(f"the embedded broker did not start: {child.last_words() or 'it said nothing'}")
             time.sleep(_ASK_AGAIN)
 
     def __enter__(self) -> Self:

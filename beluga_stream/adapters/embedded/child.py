@@ -1,5 +1,6 @@
 """A child process that is always stopped: asked first, killed when it does not listen."""
 
+import atexit
 import os
 import signal
 import subprocess
@@ -61,9 +62,12 @@ class Child:
                 )
             except OSError as error:
                 raise InvalidConfig(f"{self._command[0]} cannot be run: {error}") from error
+        # Whatever way this process ends, by a second Ctrl-C for one: the child does not outlive it.
+        atexit.register(self.stop)
 
     def stop(self) -> None:
         """Ask it to end, kill it after the patience, and wait for it. May be called at any time."""
+        atexit.unregister(self.stop)
         process, self._process = self._process, None
         if process is None:
             return

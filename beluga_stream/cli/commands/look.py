@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ..exits import perform
-from ..options import AsJson, Broker
+from ..options import Agents, AsJson, Broker, Topics
 
 
 def demo(
@@ -30,3 +30,26 @@ def demo(
     from ..demonstration import demonstrate
 
     perform(demonstrate(broker=broker, write_name=write_name, as_json=as_json), as_json=as_json)
+
+
+def dev(
+    *,
+    reload: Annotated[
+        bool, typer.Option("--reload/--no-reload", help="Restart the engine when agents/ or topics/ change.")
+    ] = True,
+    agents: Agents = None,
+    topics: Topics = None,
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="Port of the embedded broker.")] = 9092,
+    as_json: AsJson = False,
+) -> None:
+    """Broker, topics and engine here, restarted on changes, and one screen that shows what happens.
+
+    With BELUGA_BROKER set that broker is used, else an embedded one (in memory: nothing is kept when it stops).
+    Ctrl-C stops everything.
+
+    Example: beluga dev, and in another terminal: beluga run stories --file story.json
+    """
+    from ..development import develop
+
+    work = develop(reload=reload, agents=agents, topics_folder=topics, port=port, as_json=as_json)
+    perform(work, as_json=as_json, when_stopped=0)

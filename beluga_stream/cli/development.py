@@ -1,0 +1,151 @@
+"""`beluga dev`: a broker and the engine as child processes, restarted on changes, and what happens in them."""
+
+import asyncio
+import os
+import tempfile
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from watchfiles import DefaultFilter, awatch
+
+from ..adapters.embedded.broker import EmbeddedBroker
+from ..adapters.embedded.child import Child
+from ..adapters.kafka.admin import KafkaTopics
+from ..adapters.kafka.reader import KafkaReader
+from ..application import codec
+from ..application.deadletters import MESSAGE
+from ..application.messages import ChunkEmitted, Progress
+from ..bootstrap.connection import kafka, topics
+from ..bootstrap.declared import engine_topics
+from ..bootstrap.settings import Settings
+from ..errors import LogUnavailable
+from .declared import PATIENCE_SECONDS
+from .devscreen import DevScreen
+from .engine import engine
+from .letters import HANDLED
+from .values import settings_with
+
+_LOOK_SECONDS = 0.25
+_CALM_SECONDS = 5.0
+"""An engine that ended by itself after it ran for so long is started again; a sooner one waits for a change."""
+
+
+async def develop(*, reload: bool, agents: str | None, topics_folder: str | None, port: int, as_json: bool) -> None:
+    """Run until it is stopped; then stop everything it has started."""
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="beluga-dev-")))
+        address = os.environ.get("BELUGA_BROKER")
+        title = address or ""
+        broker: EmbeddedBroker | None = None
+        if address is None:
+            broker = EmbeddedBroker(port)
+            stack.push_async_callback(asyncio.to_thread, broker.stop)
+            await asyncio.to_thread(broker.start)
+            address, title = broker.address, f"{broker.address}, {broker.title}"
+        settings = settings_with(broker=address, agents=agents, topics=topics_folder)
+        child = engine(settings, folder / "engine.log", BELUGA_LOG_FORMAT="text")
+        screen = stack.enter_context(DevScreen(title, settings.agents, as_json=as_json))
+        async with KafkaTopics(kafka(settings), patience=PATIENCE_SECONDS) as admin:
+            await admin.ensure(engine_topics(settings, ("default",)))
+        reader = await stack.enter_async_context(KafkaReader(kafka(settings)))
+        stack.push_async_callback(asyncio.to_thread, child.stop)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_results(reader, settings, screen))
+            group.create_task(_dead_letters(reader, settings, screen))
+            group.create_task(_log(child.output, screen))
+            group.create_task(_engine(child, settings, screen, reload=reload))
+            if broker is not None:
+                group.create_task(_broker(broker))
+
+
+async def _engine(child: Child, settings: Settings, screen: DevScreen, *, reload: bool) -> None:
+    """Keep it running; start it anew after each change."""
+    changed = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        if reload:
+            group.create_task(_changes(settings, changed, screen))
+        while True:
+            child.start()
+            began = time.monotonic()
+            screen.engine_is("running", f"pid {child.pid}")
+            while child.is_running and not changed.is_set():
+                await _wait(changed, _LOOK_SECONDS)
+            if not changed.is_set():
+                code, lasted = child.code, time.monotonic() - began
+                waits = "waits for a change" if reload else "it is started again"
+                screen.engine_is("stopped", f"it ended with code {code}; {waits}")
+                await _wait(changed, None if reload and lasted < _CALM_SECONDS else _CALM_SECONDS)
+            else:
+                screen.engine_is("restarting", "files have changed")
+            await asyncio.to_thread(child.stop)
+            changed.clear()
+
+
+async def _wait(changed: asyncio.Event, most: float | None) -> None:
+    waiting = asyncio.ensure_future(changed.wait())
+    try:
+        await asyncio.wait({waiting}, timeout=most)
+    finally:
+        waiting.cancel()
+
+
+async def _changes(settings: Settings, changed: asyncio.Event, screen: DevScreen) -> None:
+    folders = [path for path in (Path(settings.agents), settings.topics) if path.is_dir()]
+    if not folders:
+        return
+    names = DefaultFilter()
+    async for changes in awatch(*folders, watch_filter=names):
+        files = sorted({Path(path).name for _, path in changes})
+        screen.tell(f"changed: {', '.join(files)}")
+        changed.set()
+
+
+async def _results(reader: KafkaReader, settings: Settings, screen: DevScreen) -> None:
+    topic = topics(settings).run_results
+    async for records in reader.read(topic, await reader.end(topic)):
+        for record in records:
+            match codec.results.decode(record.value):
+                case Progress() as progress:
+                    screen.progress(progress)
+                case ChunkEmitted():
+                    screen.chunk()
+                case _:
+                    pass
+        screen.draw()
+
+
+async def _dead_letters(reader: KafkaReader, settings: Settings, screen: DevScreen) -> None:
+    topic = topics(settings).dead_letters
+    async for records in reader.read(topic, await reader.end(topic)):
+        for record in records:
+            headers = dict(record.headers)
+            if HANDLED not in headers:
+                screen.dead_letter(record, (headers.get(MESSAGE) or b"").decode("utf-8", "replace"))
+
+
+async def _log(output: Path, screen: DevScreen) -> None:
+    """What the engine says, line by line, as it says it."""
+    rest = b""
+    position = 0
+    while True:
+        data = await asyncio.to_thread(_read_from, output, position)
+        position += len(data)
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            screen.log(line.decode("utf-8", "replace"))
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+def _read_from(output: Path, position: int) -> bytes:
+    if not output.exists():
+        return b""
+    with output.open("rb") as file:
+        file.seek(position)
+        return file.read()
+
+
+async def _broker(broker: EmbeddedBroker) -> None:
+    while broker.is_running:  # noqa: ASYNC110 - another process ends
+        await asyncio.sleep(_LOOK_SECONDS)
+    raise LogUnavailable("the embedded broker has ended by itself: start `beluga dev` again")
