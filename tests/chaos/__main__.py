@@ -43,7 +43,8 @@ def _row(outcome: Outcome) -> str:
 
 async def _play(kinds: list[Kind], seeds: list[int], options: argparse.Namespace, broker: Broker) -> bool:
     folder = Path(options.folder or tempfile.mkdtemp(prefix="beluga-chaos-"))
-    deployment = Deployment(broker.address, f"chaos-{uuid.uuid4().hex[:8]}", folder)
+    prefix = f"chaos-{uuid.uuid4().hex[:8]}"
+    deployment = Deployment(broker.address, prefix, folder, static=options.static)
     print(f"{broker.title} at {broker.address}, prefix {deployment.prefix}, logs and ledger in {folder}")
     print(_COLUMNS, flush=True)
     held = True
@@ -70,6 +71,7 @@ def _main() -> int:
     parser.add_argument("--broker", help="host:port of an Apache Kafka, or docker, or jars")
     parser.add_argument("--coordinators", type=int, default=2)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--static", action="store_true", help="processes have names that survive them")
     parser.add_argument("--folder", help="where logs and ledger go")
     options = parser.parse_args()
     seeds = [options.seed]

@@ -38,6 +38,8 @@ class Deployment:
     prefix: str
     folder: Path
     partitions: int = 4
+    static: bool = False
+    """Whether a process takes over the group membership of the one that it replaces."""
     environ: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -76,9 +78,12 @@ class Deployment:
 class Process:
     """One `faust -A beluga_stream worker` and its log."""
 
-    def __init__(self, deployment: Deployment, role: str, name: str) -> None:
+    def __init__(self, deployment: Deployment, role: str, name: str, seat: str) -> None:
         self.role = role
         self.name = name
+        self.seat = seat
+        """Its place in the cluster, which it hands on to the one that replaces it."""
+        own = {"BELUGA_ROLE": role, **({"BELUGA_INSTANCE": seat} if deployment.static else {})}
         self._log = deployment.folder / f"{name}.log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -86,7 +91,7 @@ class Process:
                 stdout=log,
                 stderr=log,
                 cwd=deployment.folder,
-                env={**os.environ, "PYTHONPATH": str(_REPO), **deployment.settings(), "BELUGA_ROLE": role},
+                env={**os.environ, "PYTHONPATH": str(_REPO), **deployment.settings(), **own},
             )
 
     @property
@@ -154,8 +159,8 @@ class Cluster:
         (folder / "topics" / "events.yaml").write_text(declared)
         try:
             for role, count in self._counts.items():
-                for _ in range(count):
-                    self.start(role)
+                for number in range(count):
+                    self.start(role, f"{role}-seat-{number}")
             await self.ready()
         except BaseException:
             await self._stop()
@@ -173,17 +178,15 @@ class Cluster:
     def of(self, role: str) -> list[Process]:
         return [process for process in self.processes if process.role == role]
 
-    def start(self, role: str) -> Process:
+    def start(self, role: str, seat: str) -> Process:
         self._made += 1
-        process = Process(self.deployment, role, f"{role}-{self._made}")
+        process = Process(self.deployment, role, f"{role}-{self._made}", seat)
         self.processes.append(process)
         return process
 
-    async def kill(self, process: Process) -> None:
-        """`kill -9`."""
-        process.send(signal.SIGKILL)
-        await process.ended(10)
-        self.bury(process)
+    def replace(self, process: Process) -> Process:
+        """Start another in its place."""
+        return self.start(process.role, process.seat)
 
     def bury(self, process: Process) -> None:
         """It has ended: no longer one of the cluster's."""

@@ -143,7 +143,7 @@ class Harm:
             harmed.faults.append("the stopped coordinator ended with code 0")
         if not any(line.get("error") == "Fenced" for line in victim.said("role.failed")):
             harmed.faults.append(f"the stopped coordinator was not fenced:\n{victim.tail}")
-        self._cluster.start("coordinator")
+        self._cluster.replace(victim)
         return harmed
 
     async def _freeze(self) -> Harmed:
@@ -168,7 +168,7 @@ class Harm:
             victim = self._chance.choice(candidates)
             victim.send(signal.SIGKILL)
             harmed.exit_codes.append(await self._buried(victim))
-            self._cluster.start(victim.role)
+            self._cluster.replace(victim)
             await asyncio.sleep(self._chance.uniform(*_STORM_PAUSE))  # the storm's own pace
         return harmed
 
@@ -177,7 +177,7 @@ class Harm:
         harmed = Harmed(0, await self._under_way())
         harmed.since = time.monotonic()
         for victim in list(self._cluster.processes):
-            await self._cluster.start(victim.role).ready()
+            await self._cluster.replace(victim).ready()
             victim.send(signal.SIGTERM)
             code = await self._buried(victim)
             harmed.exit_codes.append(code)
@@ -216,7 +216,7 @@ class Harm:
     async def _replace(self, dead: list[Process]) -> None:
         await asyncio.sleep(self._chance.choice(_ABSENCES))
         for process in dead:
-            self._cluster.start(process.role)
+            self._cluster.replace(process)
 
     async def _buried(self, process: Process) -> int:
         code = await process.ended(_ENDED_SECONDS)
