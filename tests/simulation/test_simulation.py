@@ -8,7 +8,7 @@ import pytest
 from beluga_stream.testing.simulation import Start, simulate
 from tests.simulation.programs import random_program, signals_of
 
-_SEEDS = int(os.environ.get("SEEDS", "120"))
+_SEEDS = int(os.environ.get("SEEDS", "80"))
 _ONLY = os.environ.get("SEED")
 
 
