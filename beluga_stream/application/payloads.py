@@ -1,5 +1,6 @@
 """Values and their payloads: what is short travels inline, what is long goes through the blob store."""
 
+import asyncio
 import re
 from collections import OrderedDict
 from itertools import accumulate
@@ -10,9 +11,12 @@ from ..domain.payload import INLINE_LIMIT_BYTES, Gathered, Inline, Json, Paged, 
 from ..errors import InvalidInput, NotSerializable
 from ..ports.blobs import Blobs
 
-_CACHED_VALUES = 64
+_CACHED_BYTES = 16 * 1024 * 1024
+"""Most encoded bytes of blobs whose values are kept; the last one is kept whatever its size."""
+
 _TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _LEVELS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in _LEVELS)
 _INLINE_DEPTH = 100
 """Records are read to a depth of 200, and a value lies some levels deep in its record."""
 
@@ -23,7 +27,9 @@ class Payloads:
     def __init__(self, blobs: Blobs, *, inline_limit_bytes: int = INLINE_LIMIT_BYTES) -> None:
         self._blobs = blobs
         self._limit = inline_limit_bytes
-        self._cache: OrderedDict[str, Json] = OrderedDict()
+        self._cache: OrderedDict[str, tuple[Json, int]] = OrderedDict()
+        self._cached_bytes = 0
+        self._reading: dict[str, asyncio.Future[Json]] = {}
 
     async def store(self, owner: str, value: Json, *, limit_bytes: int | None = None) -> Payload:
         """The payload of a JSON value; a long one is durable in the blob store before this returns.
@@ -78,21 +84,32 @@ class Payloads:
         raise IndexError(item)
 
     async def _blob(self, ref: str) -> Json:
+        """A blob's value. Many items of a map ask for the same one at once: it is read and decoded once."""
         if ref in self._cache:
             self._cache.move_to_end(ref)
-            return self._cache[ref]
+            return self._cache[ref][0]
+        reading = self._reading.get(ref)
+        if reading is None:
+            reading = self._reading[ref] = asyncio.ensure_future(self._read(ref))
+            reading.add_done_callback(lambda _: self._reading.pop(ref, None))
+        return await asyncio.shield(reading)
+
+    async def _read(self, ref: str) -> Json:
+        data = await self._blobs.get(ref)
         try:
-            value = orjson.loads(await self._blobs.get(ref))
+            value = orjson.loads(data)
         except orjson.JSONDecodeError as error:
             raise InvalidInput(f"the blob {ref} is not JSON: {error}", ref=ref) from error
-        self._cache[ref] = value
-        if len(self._cache) > _CACHED_VALUES:
-            self._cache.popitem(last=False)
+        self._cache[ref] = (value, len(data))
+        self._cached_bytes += len(data)
+        while self._cached_bytes > _CACHED_BYTES and len(self._cache) > 1:
+            _, (_, size) = self._cache.popitem(last=False)
+            self._cached_bytes -= size
         return value
 
 
 def _nests_deeply(data: bytes) -> bool:
     if data.count(b"[") + data.count(b"{") <= _INLINE_DEPTH:
         return False
-    brackets = _TEXT.sub(b"", data)
-    return any(depth > _INLINE_DEPTH for depth in accumulate(_LEVELS.get(byte, 0) for byte in brackets))
+    brackets = _TEXT.sub(b"", data).translate(None, _NO_BRACKETS)
+    return any(depth > _INLINE_DEPTH for depth in accumulate(_LEVELS[byte] for byte in brackets))
