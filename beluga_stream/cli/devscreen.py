@@ -21,7 +21,7 @@ _SHOWN_LINES = 8
 _KEPT_RUNS = 1_000
 _RATE_SECONDS = 2.0
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_BANNER = re.compile(r"\+?ƒaµS†|[+|][ -]| OK \^$")
+_BANNER = re.compile(r"\+?ƒaµS†|[+|][ -]|.{0,3}OK \^")
 """What Faust prints before it starts."""
 _ENDS = ("succeeded", "failed", "cancelled")
 _STATES = {"running": "green", "restarting": "yellow", "stopped": "red"}
