@@ -1,6 +1,8 @@
 """The coordinator on a log in memory: what is durable before what, what it refuses, and when it holds back."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +13,8 @@ from beluga_stream.adapters.memory.tables import MemoryTables
 from beluga_stream.application import codec
 from beluga_stream.application.catalog import Catalog
 from beluga_stream.application.coordinator import Coordinator, CoordinatorOptions
+from beluga_stream.application.fusion import segment
+from beluga_stream.application.messages import Segment
 from beluga_stream.application.payloads import Payloads
 from beluga_stream.application.topics import Topics
 from beluga_stream.domain.events import Event, NodeSucceeded, RunRequested
@@ -38,13 +42,16 @@ class StillClock:
 
 
 class BreakingAppender:
-    """The log, until told to break."""
+    """The log, until told to break or to take for ever."""
 
     def __init__(self, log: MemoryLog) -> None:
         self._log = log
         self.breaks = False
+        self.hangs = False
 
     async def append(self, records: Sequence[Outgoing]) -> Sequence[Position]:
+        if self.hangs:
+            await asyncio.Event().wait()
         if self.breaks:
             raise LogUnavailable("the broker is gone")
         return await self._log.append(records)
@@ -78,12 +85,18 @@ class Bench:
             options=self.options,
         )
 
-    async def tell(self, topic: str, event: Event, *, key: str | None = None) -> Record:
+    async def tell(self, topic: str, event: Event | Segment, *, key: str | None = None) -> Record:
         value = codec.incoming.encode(event)
         await self.log.append([Outgoing(topic, (key or str(event.run)).encode(), value)])
         record = self.written(topic)[-1]
-        await self.coordinator.handle([record])
+        await self.handle(record)
         return record
+
+    async def handle(self, record: Record) -> None:
+        """Hand it over as a driver does: it is done when what `handle` returns says so."""
+        later = await self.coordinator.handle([record])
+        if later is not None:
+            await later
 
     def written(self, topic: str) -> Sequence[Record]:
         return self.log.records(topic, 0)
@@ -126,8 +139,50 @@ async def test_nothing_is_sent_of_what_is_not_durable_and_nothing_durable_stays_
     (ready,) = bench.written(NAMES.node_ready("default"))
     assert codec.node_ready.decode(ready.value).node == "a"
 
-    await bench.coordinator.handle([bench.written(NAMES.run_requests)[0]])
+    await bench.handle(bench.written(NAMES.run_requests)[0])
     assert len(bench.written(NAMES.node_ready("default"))) == 1, "a duplicate is answered with nothing"
+
+
+async def test_what_is_still_on_its_way_is_sent_again_with_what_was_decided_after_it(bench: Bench) -> None:
+    bench.appender.hangs = True
+    on_their_way: list[Awaitable[None] | None] = []
+    for topic, event in ((NAMES.run_requests, requested()), (NAMES.node_done, done("r", "a"))):
+        await bench.log.append([Outgoing(topic, b"r", codec.incoming.encode(event))])
+        on_their_way.append(await bench.coordinator.handle([bench.written(topic)[-1]]))
+    assert bench.written(NAMES.run_results) == []
+    bench.appender.hangs = False
+
+    bench.coordinator = bench.another()
+    await bench.coordinator.acquire(OWNED)
+    told = [codec.results.decode(record.value) for record in bench.written(NAMES.run_results)]
+    assert [(change.node, change.status) for progress in told for change in progress.nodes] == [
+        ("a", "ready"),
+        ("a", "succeeded"),
+        ("b", "ready"),
+    ]
+    assert [codec.node_ready.decode(r.value).node for r in bench.written(NAMES.node_ready("default"))] == ["b"]
+    for later in on_their_way:
+        assert asyncio.iscoroutine(later)
+        later.close()
+
+
+async def test_nodes_that_were_reported_together_are_applied_together(bench: Bench) -> None:
+    await bench.tell(NAMES.run_requests, requested())
+    await bench.tell(NAMES.node_done, segment([done("r", "a"), done("r", "b", 7)]))
+    ended = codec.results.decode(bench.written(NAMES.run_results)[-1].value)
+    assert [change.node for change in ended.nodes] == ["a", "b", "b"]
+    assert (ended.status.status, ended.status.output) == ("succeeded", Inline(7))
+    dispatched = [codec.node_ready.decode(r.value).node for r in bench.written(NAMES.node_ready("default"))]
+    assert dispatched == ["a"], "b was done when a was reported"
+
+
+async def test_of_a_late_report_nothing_counts_not_even_what_nobody_else_has_done(bench: Bench) -> None:
+    await bench.tell(NAMES.run_requests, requested())
+    await bench.tell(NAMES.node_done, done("r", "a"))
+    shown = len(bench.written(NAMES.run_results))
+    late = replace(done("r", "a", 2), incarnation=Incarnation("other"))
+    await bench.tell(NAMES.node_done, segment([late, done("r", "b", 8)]))
+    assert len(bench.written(NAMES.run_results)) == shown, "b's output came of an output that does not count"
 
 
 async def test_what_the_group_has_committed_is_not_sent_again(bench: Bench) -> None:
