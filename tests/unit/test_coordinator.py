@@ -47,11 +47,11 @@ class BreakingAppender:
     def __init__(self, log: MemoryLog) -> None:
         self._log = log
         self.breaks = False
-        self.hangs = False
+        self.hanging: asyncio.Event | None = None
 
     async def append(self, records: Sequence[Outgoing]) -> Sequence[Position]:
-        if self.hangs:
-            await asyncio.Event().wait()
+        if self.hanging is not None:
+            await self.hanging.wait()
         if self.breaks:
             raise LogUnavailable("the broker is gone")
         return await self._log.append(records)
@@ -144,13 +144,13 @@ async def test_nothing_is_sent_of_what_is_not_durable_and_nothing_durable_stays_
 
 
 async def test_what_is_still_on_its_way_is_sent_again_with_what_was_decided_after_it(bench: Bench) -> None:
-    bench.appender.hangs = True
+    bench.appender.hanging = lost = asyncio.Event()
     on_their_way: list[Awaitable[None] | None] = []
     for topic, event in ((NAMES.run_requests, requested()), (NAMES.node_done, done("r", "a"))):
         await bench.log.append([Outgoing(topic, b"r", codec.incoming.encode(event))])
         on_their_way.append(await bench.coordinator.handle([bench.written(topic)[-1]]))
     assert bench.written(NAMES.run_results) == []
-    bench.appender.hangs = False
+    bench.appender.hanging = None
 
     bench.coordinator = bench.another()
     await bench.coordinator.acquire(OWNED)
@@ -161,9 +161,13 @@ async def test_what_is_still_on_its_way_is_sent_again_with_what_was_decided_afte
         ("b", "ready"),
     ]
     assert [codec.node_ready.decode(r.value).node for r in bench.written(NAMES.node_ready("default"))] == ["b"]
+
+    bench.appender.breaks = True
+    lost.set()
     for later in on_their_way:
-        assert asyncio.iscoroutine(later)
-        later.close()
+        assert later is not None
+        with pytest.raises(LogUnavailable):
+            await later
 
 
 async def test_nodes_that_were_reported_together_are_applied_together(bench: Bench) -> None:
