@@ -20,7 +20,7 @@ from ..domain.reducer import overflow, reduce
 from ..domain.state import RunState, RunStatus, Timer
 from ..errors import BelugaError, InvalidInput, LogUnavailable, NotFound, TopicMismatch
 from ..ports.clock import Clock
-from ..ports.log import Appender, Outgoing, Reader, Record, Tables
+from ..ports.log import Appender, Outgoing, PartitionTable, Reader, Record, Tables
 from ..ports.telemetry import NoTelemetry, Telemetry
 from . import codec
 from .catalog import Catalog
@@ -219,6 +219,15 @@ class Coordinator:
 
     async def _acquire(self, number: int) -> None:
         table = await self._tables.open(number)
+        try:
+            self._owned[number] = await self._recovered(number, table)
+        except BaseException:
+            # A release that comes meanwhile cancels this, and finds only what is owned.
+            await table.close()
+            raise
+
+    async def _recovered(self, number: int, table: PartitionTable) -> RunPartition:
+        """The partition as its last owner left it; what that one may not have sent is sent again."""
         committed = await self._tables.committed(number)
         owned = RunPartition(number, table)
         for topic in self.topics:
@@ -237,7 +246,6 @@ class Coordinator:
             runs += 1
         if again:
             await self._appender.append(again)
-        self._owned[number] = owned
         log.info(
             "acquired partition %d: %d runs under way, intents of %d sent again",
             number,
@@ -245,6 +253,7 @@ class Coordinator:
             runs,
             extra={"action": "acquire", "partition": number, "active": owned.active, "resent": runs},
         )
+        return owned
 
     async def _check_not_recreated(self, topic: str, number: int, committed: int) -> None:
         """Raises `TopicMismatch` when the group has read further than the topic goes: it is another topic now."""
