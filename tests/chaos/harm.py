@@ -63,6 +63,7 @@ class Harm:
         self._more = more
         self._cluster = cluster
         self._ledger = ledger
+        self._ended_before = ledger.ended
         self._chance = chance
 
     async def do(self, kind: Kind) -> Harmed:
@@ -89,7 +90,9 @@ class Harm:
         def enough() -> bool:
             for process in self._cluster.unexpected():
                 raise RuntimeError(f"{process.name} ended with code {process.code}:\n{process.tail}")
-            return self._ledger.unfinished(workers) >= least
+            # Outcomes flow too: in the first instant of a round a coordinator has all behind it, or all before.
+            unfinished = self._ledger.unfinished(workers)
+            return unfinished >= least and self._ledger.ended >= self._ended_before + least
 
         await until(enough, _IN_FLIGHT_SECONDS, what)
         return self._ledger.unfinished(workers)

@@ -70,6 +70,8 @@ class LedgerReader:
         self._folder = folder
         self._read: dict[Path, int] = {}
         self.lines: list[Line] = []
+        self.ended = 0
+        """How many executions have ended."""
         self._open: dict[str, Line] = {}
 
     def refresh(self) -> None:
@@ -95,4 +97,5 @@ class LedgerReader:
             if line.kind == "begin":
                 self._open[line.incarnation] = line
             else:
+                self.ended += 1
                 self._open.pop(line.incarnation, None)
