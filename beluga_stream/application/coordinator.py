@@ -231,7 +231,6 @@ class Coordinator:
         committed = await self._tables.committed(number)
         owned = RunPartition(number, table)
         for topic in self.topics:
-            await self._check_not_recreated(topic, number, committed.get(topic, 0))
             # What retention has removed counts as read, or no deadline would ever fire.
             begin = (await self._reader.beginning(topic))[number]
             owned.read[topic] = max(begin, committed.get(topic, 0))
@@ -244,6 +243,10 @@ class Coordinator:
             plan = self._catalog.plan(kept.state.definition)
             again.extend(self._renderer.render(plan, [Step(kept.state, kept.intents)], now))
             runs += 1
+        for topic in self.topics:
+            # The broker forgets what a group has committed of a topic that is deleted; the table does not.
+            known = max(committed.get(topic, 0), owned.known.get(topic, 0))
+            await self._check_not_recreated(topic, number, known)
         if again:
             await self._appender.append(again)
         log.info(

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+import orjson
+
 from ..domain.commands import Command, PublishNode
 from ..domain.draft import Decision
 from ..domain.ids import Incarnation, NodeKey, RunId
@@ -23,6 +25,7 @@ _NO_RUN = "~"
 """Begins the keys of rows that are no runs."""
 
 _ANSWERED = "~answered"
+_READ = "~read"
 
 
 @dataclass(slots=True)
@@ -69,6 +72,8 @@ class RunPartition:
         """For each topic, the offset after the last record applied here."""
         self.ended: deque[tuple[int, RunId]] = deque()
         self.active = 0
+        self.known: dict[str, int] = {}
+        """What `read` was when the recovered table was last written: its topics went that far at least."""
         self._states: dict[RunId, RunState] = {}
         self._changed: dict[RunId, Changed] = {}
         self._unsent: dict[RunId, list[Unsent]] = {}
@@ -83,6 +88,8 @@ class RunPartition:
         for key, value in self.table.items():
             if key.startswith(early.PREFIX):
                 self.early.recover(value)
+            if key == _READ:
+                self.known = orjson.loads(value)
             if key.startswith(_NO_RUN):
                 continue
             kept = codec.kept.decode(value)
@@ -167,6 +174,8 @@ class RunPartition:
             intents, source = self._unconfirmed(run, changed)
             kept = Kept(_shrunk(changed.state, intents), intents, source)
             values.append((str(run), codec.kept.encode(kept, self._encoded[run])))
+        if values:
+            values.append((_READ, orjson.dumps(self.read)))
         return values
 
     def settled(self) -> Callable[[], None]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from faust.types import TP
 
 from beluga_stream.adapters.faust.acks import Acknowledgements
-from beluga_stream.errors import InvalidState, TimedOut
+from beluga_stream.errors import BelugaError, InvalidState, TimedOut
 from beluga_stream.ports.log import Record, Role
 
 log = logging.getLogger(__name__)
@@ -71,9 +71,7 @@ class RoleDriver:
             task, self._acquiring = self._acquiring, None
             if not done:
                 task.cancel()
-                self.fail(
-                    TimedOut(f"{self.group} could not acquire its partitions in {self._acquire_timeout:g} s")
-                )
+                self.fail(TimedOut(f"{self.group} could not acquire its partitions in {self._acquire_timeout:g} s"))
                 return None
             if task.cancelled():
                 return None
@@ -194,7 +192,8 @@ class RoleDriver:
             self.group,
             type(error).__name__,
             error,
-            exc_info=error,
+            # Ours say all there is to say; a bug needs its traceback.
+            exc_info=None if isinstance(error, BelugaError) else error,
             extra={"action": "role.failed", "group": self.group, "error": type(error).__name__},
         )
         self.on_failure(error)

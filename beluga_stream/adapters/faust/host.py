@@ -13,7 +13,8 @@ from faust.app.base import BootStrategy
 from mode import Service
 
 from beluga_stream.adapters.faust.app import RoleApp
-from beluga_stream.errors import InvalidState, LogUnavailable
+from beluga_stream.adapters.faust.telling import tell_once
+from beluga_stream.errors import BelugaError, InvalidState, LogUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,9 @@ class BrokerWait(Service):
                     return
             left = deadline - self.loop.time()
             if left <= 0:
-                raise LogUnavailable(f"no Kafka broker answers at {where} (tried for {self._patience:g} s)")
+                error = LogUnavailable(f"no Kafka broker answers at {where} (tried for {self._patience:g} s)")
+                _tell(error)
+                raise error
             log.warning(
                 "no Kafka broker answers at %s yet, trying for %.0f s more",
                 where,
@@ -97,7 +100,11 @@ class RoleHost(Service):
 
     async def on_start(self) -> None:
         """Start all, at the same time: each waits for its group."""
-        self._apps = await self._stack.enter_async_context(self._open())
+        try:
+            self._apps = await self._stack.enter_async_context(self._open())
+        except BelugaError as error:
+            _tell(error)
+            raise
         for app in self._apps:
             self.add_future(self._watch(app))
         await asyncio.gather(*(app.maybe_start() for app in self._apps))
@@ -136,12 +143,17 @@ def host(app: faust.App, role_apps: Sequence[RoleApp] | RoleApps, *, patience: f
     opener = role_apps if callable(role_apps) else _as_they_are(role_apps)
     boot = app.boot_strategy = HostBoot(app)
     boot.patience = patience
+    tell_once(RoleApp, RoleHost, BrokerWait)
 
     async def start_roles(*_: Any, **__: Any) -> None:
         await app.add_runtime_dependency(RoleHost(app, opener, loop=app.loop, beacon=app.beacon))
 
     app.task(start_roles)
     return app
+
+
+def _tell(error: BelugaError) -> None:
+    log.critical("beluga_stream does not start: %s", error, extra={"action": "start.refused", "code": error.code})
 
 
 def _as_they_are(apps: Sequence[RoleApp]) -> RoleApps:
