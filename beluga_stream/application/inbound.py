@@ -59,6 +59,9 @@ def _cloud_event(record: Record, headers: dict[str, bytes]) -> tuple[str, str, A
         # The SDK raises errors of many kinds for what is no CloudEvent.
         why = f"{type(error).__name__}: {said(error)}"
         raise InvalidInput(f"an event of {record.topic} is no valid CloudEvent: {why}") from error
+    if not _has_id(record, headers):
+        # The SDK makes a new one up at each reading: the same event would be another run each time.
+        raise InvalidInput(f"an event of {record.topic} is no valid CloudEvent: it has no id")
     data = event.get_data()
     if isinstance(data, bytes | str):
         try:
@@ -66,3 +69,9 @@ def _cloud_event(record: Record, headers: dict[str, bytes]) -> tuple[str, str, A
         except orjson.JSONDecodeError as error:
             raise InvalidInput(f"the data of a CloudEvent of {record.topic} is not JSON: {error}") from error
     return str(event.get_id()), str(event.get_source()), data
+
+
+def _has_id(record: Record, headers: dict[str, bytes]) -> bool:
+    if not headers.get("content-type", b"").startswith(_STRUCTURED):
+        return bool(headers.get("ce_id"))
+    return bool(orjson.loads(record.value or b"").get("id"))
