@@ -19,6 +19,9 @@ from ..domain.plan import Plan
 from ..ports.handlers import Deployment
 from .messages import Argument, NodeReady, Outcome, Segment
 
+FUSED_MOST = 12
+"""Each outcome may hold a value of 64 KiB, and a record of them all 1 MB."""
+
 _FORGET = 0.8
 """A node's slowest time counts for so much less at its next execution."""
 

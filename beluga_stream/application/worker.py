@@ -24,7 +24,7 @@ from . import codec
 from .attempts import Attempts, done
 from .deadletters import dead_letter
 from .execution import Executions
-from .fusion import Fusion, segment
+from .fusion import FUSED_MOST, Fusion, segment
 from .messages import CancelNotice, Heartbeat, NodeReady, Outcome
 from .outbox import Outbox
 from .payloads import Payloads
@@ -269,6 +269,8 @@ class Worker:
             began = self._clock.now_ms()
             outcome = await self._attempts.outcome(work, incarnation, beat)
             outcomes.append(outcome)
+            if len(outcomes) == FUSED_MOST:
+                break
             now = self._clock.now_ms()
             self._fusion.took(work, now - began)
             work = self._fusion.following(work, outcome, now - execution.began_ms)
