@@ -126,7 +126,10 @@ def no_leaks() -> Iterator[None]:
             for thread in threading.enumerate()
             if thread not in threads and not thread.daemon and not thread.name.startswith("asyncio_")
         ]
-        running = [child for child in _children() if child not in children]
+        # What a process of a wider fixture has started is that one's to end.
+        running = [
+            child for child in _children() if child not in children and children.isdisjoint(_parents(child))
+        ]
         return [f"thread {thread.name}" for thread in alive] + [_describe(child) for child in running]
 
     while (leaked := left()) and time.monotonic() < deadline:
@@ -145,6 +148,14 @@ def _children() -> list[psutil.Process]:
                 found.append(child)
         except psutil.NoSuchProcess:
             continue  # ended since it was listed
+    return found
+
+
+def _parents(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        found: list[psutil.Process] = process.parents()
+    except psutil.NoSuchProcess:
+        return []
     return found
 
 
