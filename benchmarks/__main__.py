@@ -12,11 +12,12 @@ import secrets
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from beluga_stream.application.topics import Topics
-from beluga_stream.bootstrap.engine import changelog_topic
+from beluga_stream.bootstrap.declared import changelog_topic
 from beluga_stream.bootstrap.settings import Settings
 from benchmarks import reducer, scenarios
 from benchmarks.engine import BrokerProcess, EngineProcess, Process
@@ -27,7 +28,19 @@ from benchmarks.yardstick import raw_throughput
 from tests.brokers import Broker, BrokerUnavailable, ExternalBroker, JarKafka, KafkaContainer
 
 ROLES = ("coordinator", "worker", "ingest")
-PARTS = ("start", "latency", "chunk", "burst", "closed", "client", "map", "memory", "raw", "reducer")
+PARTS = (
+    "start",
+    "latency",
+    "chunk",
+    "burst",
+    "closed",
+    "client",
+    "map",
+    "memory",
+    "raw",
+    "unfused",
+    "reducer",
+)
 
 
 def main() -> None:
@@ -68,36 +81,47 @@ def start_broker(address: str | None) -> Broker:
     raise BrokerUnavailable("; ".join(reasons))
 
 
-def measure(
-    broker: Broker, folder: Path, only: Sequence[str], *, quick: bool
-) -> tuple[list[Figure], dict[str, Any]]:
+def measure(broker: Broker, folder: Path, only: Sequence[str], *, quick: bool) -> tuple[list[Figure], dict[str, Any]]:
     """Everything, from what disturbs least to what fills the log."""
     say(f"measuring on {broker.title} at {broker.address}")
     figures: list[Figure] = []
     if "start" in only:
         figures += import_time(3 if quick else 7) + time_to_ready(broker.address, folder)
-    prefix = f"bench-{secrets.token_hex(3)}"
-    settings = Settings.load(broker=broker.address, prefix=prefix)
-    engine = [EngineProcess([role], broker.address, prefix, folder) for role in ROLES]
-    try:
-        for process in engine:
-            process.wait_until_ready()
-        figures += asyncio.run(drive(broker.address, settings, engine, only, quick=quick))
-        for process in engine:
-            process.check()
-    finally:
-        for process in engine:
-            process.stop()
+    settings = Settings.load(broker=broker.address)
+    parts = [part for part in only if part not in {"start", "reducer", "unfused"}]
+    if parts:
+        figures += on_an_engine(settings, folder, parts, quick=quick)
+    if "unfused" in only:
+        say("every node through the log:")
+        unfused = on_an_engine(settings, folder, ["latency", "burst", "closed"], quick=quick, fuse_milliseconds="0")
+        figures += [replace(figure, name=f"unfused: {figure.name}", target=None) for figure in unfused]
     if "reducer" in only:
         say("reducer")
         figures += reducer_costs()
     return figures, conditions_of(broker, settings)
 
 
-async def drive(
-    address: str, settings: Settings, engine: list[EngineProcess], only: Sequence[str], *, quick: bool
+def on_an_engine(
+    settings: Settings, folder: Path, parts: Sequence[str], *, quick: bool, **changed: str
 ) -> list[Figure]:
+    """Start the three roles with their defaults but for what is `changed`, measure, stop them."""
+    named = settings.model_copy(update={"prefix": f"bench-{secrets.token_hex(3)}"})
+    engine = [EngineProcess([role], named.broker, named.prefix, folder, **changed) for role in ROLES]
+    try:
+        for process in engine:
+            process.wait_until_ready()
+        figures = asyncio.run(drive(named, engine, parts, quick=quick))
+        for process in engine:
+            process.check()
+    finally:
+        for process in engine:
+            process.stop()
+    return figures
+
+
+async def drive(settings: Settings, engine: list[EngineProcess], parts: Sequence[str], *, quick: bool) -> list[Figure]:
     """Send load and read what comes of it."""
+    address = settings.broker
     rounds = 1 if quick else 2
     broker = BrokerProcess.listening_at(address)
     processes: list[Process] = [*engine] if broker is None else [*engine, broker]
@@ -118,7 +142,7 @@ async def drive(
         await scenarios.burst(traffic, processes, 500)
         figures: list[Figure] = []
         for name, (times, measure_once) in measured.items():
-            if name in only:
+            if name in parts:
                 say(name)
                 figures += median_of([await measure_once() for _ in range(times)])
     return figures
@@ -145,6 +169,7 @@ def conditions_of(broker: Broker, settings: Settings) -> dict[str, Any]:
         "partitions": settings.partitions,
         "store": settings.store,
         "linger": "0 ms",
+        "fusion": f"up to {settings.fuse_milliseconds} ms of a line of quick nodes in one worker; unfused: off",
     }
 
 

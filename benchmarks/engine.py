@@ -59,7 +59,7 @@ class BrokerProcess:
 class EngineProcess:
     """One process with some of the roles, on a deployment of the benchmark's graphs."""
 
-    def __init__(self, roles: Sequence[str], broker: str, prefix: str, folder: Path) -> None:
+    def __init__(self, roles: Sequence[str], broker: str, prefix: str, folder: Path, **settings: str) -> None:
         self.name = "+".join(roles)
         self._roles = roles
         self._log = folder / f"{prefix}-{self.name}.log"
@@ -73,6 +73,7 @@ class EngineProcess:
             "BELUGA_ROLE": ",".join(roles),
             "BELUGA_TOPICS": str(_HERE / "topics"),
             "PYTHONPATH": str(_HERE.parent),
+            **{f"BELUGA_{name.upper()}": value for name, value in settings.items()},
         }
         command = [sys.executable, "-m", "faust", "-A", "beluga_stream", "worker", "-l", "warn"]
         self._began = time.perf_counter()

@@ -41,9 +41,7 @@ def median_of(rounds: Sequence[Sequence[Figure]]) -> list[Figure]:
         values = [figure.value for figure in same]
         told = "" if len(values) == 1 else "rounds " + ", ".join(shown(value) for value in values)
         note = "; ".join(part for part in (first.note, told) if part)
-        merged.append(
-            Figure(first.name, statistics.median(values), first.unit, first.target, first.wanted, note)
-        )
+        merged.append(Figure(first.name, statistics.median(values), first.unit, first.target, first.wanted, note))
     return merged
 
 
@@ -63,9 +61,7 @@ def as_table(figures: Sequence[Figure], conditions: dict[str, Any]) -> None:
     marks = {True: "[green]met[/]", False: "[bold red]not met[/]", None: ""}
     for figure in figures:
         target = "" if figure.target is None else f"{figure.wanted} {shown(figure.target)}"
-        table.add_row(
-            figure.name, f"{shown(figure.value)} {figure.unit}", target, marks[figure.met], figure.note
-        )
+        table.add_row(figure.name, f"{shown(figure.value)} {figure.unit}", target, marks[figure.met], figure.note)
     console.print(table)
     for name, value in conditions.items():
         console.print(f"[dim]{name}:[/] {value}", highlight=False)

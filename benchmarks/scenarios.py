@@ -92,9 +92,7 @@ async def burst(traffic: Traffic, processes: Sequence[Process], runs: int) -> li
     return figures
 
 
-async def closed(
-    traffic: Traffic, processes: Sequence[Process], at_a_time: int, seconds: float
-) -> list[Figure]:
+async def closed(traffic: Traffic, processes: Sequence[Process], at_a_time: int, seconds: float) -> list[Figure]:
     """So many runs of three steps at a time, a new one whenever one has ended."""
     requests: list[Outgoing] = traffic.requests("three", 1, int(seconds * 8_000))
     ours = {request.key for request in requests}
@@ -106,11 +104,7 @@ async def closed(
         await traffic.send([next(following) for _ in range(at_a_time)])
         while time.perf_counter() - began < seconds:
             fetched = await consumer.getmany(timeout_ms=1000)
-            over = sum(
-                record.key in ours and ends_run(record)
-                for records in fetched.values()
-                for record in records
-            )
+            over = sum(record.key in ours and ends_run(record) for records in fetched.values() for record in records)
             if over:
                 ended += over
                 await traffic.send([next(following) for _ in range(over)])
@@ -175,9 +169,7 @@ async def large_map(traffic: Traffic, changelog: str, items: int) -> list[Figure
             while not over:
                 fetched = await consumer.getmany(timeout_ms=1000)
                 over = any(
-                    record.key == request.key and ends_run(record)
-                    for records in fetched.values()
-                    for record in records
+                    record.key == request.key and ends_run(record) for records in fetched.values() for record in records
                 )
         took = time.perf_counter() - began
     sizes = [len(record.value or b"") for record in await traffic.read(changelog, changes_from)]

@@ -1,4 +1,4 @@
-"""Raw aiokafka on the same broker in the same minute: consume, produce, commit. What the engine is held against."""
+"""Raw aiokafka on the same broker in the same minute: what the engine is held against."""
 
 import secrets
 import time
@@ -23,9 +23,7 @@ async def raw_throughput(broker: str, records: int) -> list[Figure]:
     consumer = AIOKafkaConsumer(
         source, bootstrap_servers=broker, group_id=name, enable_auto_commit=False, auto_offset_reset="earliest"
     )
-    producer = AIOKafkaProducer(
-        bootstrap_servers=broker, acks="all", enable_idempotence=True, max_batch_size=1_000_000
-    )
+    producer = AIOKafkaProducer(bootstrap_servers=broker, acks="all", enable_idempotence=True, max_batch_size=1_000_000)
     try:
         await admin.create_topics([NewTopic(topic, _PARTITIONS, 1) for topic in (source, target)])
         await producer.start()
@@ -45,9 +43,7 @@ async def raw_throughput(broker: str, records: int) -> list[Figure]:
             taken = [record for found in fetched.values() for record in found]
             if not taken:
                 continue
-            await send_batches(
-                producer, [Outgoing(target, r.key, r.value, partition=r.partition) for r in taken]
-            )
+            await send_batches(producer, [Outgoing(target, r.key, r.value, partition=r.partition) for r in taken])
             await consumer.commit(
                 {TopicPartition(t.topic, t.partition): found[-1].offset + 1 for t, found in fetched.items()}
             )

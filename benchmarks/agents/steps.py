@@ -46,6 +46,4 @@ letters.set_finish_point(letters.add_node(spell, letters.input))
 letters.trigger(Topic("bench.words", str))
 
 wide = Graph[int, int]("wide")
-wide.set_finish_point(
-    wide.add_node(count_items, wide.add_map(same, wide.add_node(produce_items, wide.input)))
-)
+wide.set_finish_point(wide.add_node(count_items, wide.add_map(same, wide.add_node(produce_items, wide.input))))
