@@ -62,12 +62,16 @@ def _cloud_event(record: Record, headers: dict[str, bytes]) -> tuple[str, str, A
     if not _has_id(record, headers):
         # The SDK makes a new one up at each reading: the same event would be another run each time.
         raise InvalidInput(f"an event of {record.topic} is no valid CloudEvent: it has no id")
-    data = event.get_data()
-    if isinstance(data, bytes | str):
-        try:
-            data = orjson.loads(data)
-        except orjson.JSONDecodeError as error:
-            raise InvalidInput(f"the data of a CloudEvent of {record.topic} is not JSON: {error}") from error
+    # Of the SDK's data a string may be JSON's own or what was no JSON: only the record itself can tell.
+    if not headers.get("content-type", b"").startswith(_STRUCTURED):
+        data = _json(record) if record.value else None
+    else:
+        data = event.get_data()
+        if isinstance(data, bytes):
+            try:
+                data = orjson.loads(data)
+            except orjson.JSONDecodeError as error:
+                raise InvalidInput(f"the data of a CloudEvent of {record.topic} is not JSON: {error}") from error
     return str(event.get_id()), str(event.get_source()), data
 
 
