@@ -16,7 +16,7 @@ Value = Annotated[
 ]
 File = Annotated[
     Path | None,
-    typer.Option("--file", "-f", help="Read the value from this file.", show_default=False),
+    typer.Option("--file", "-f", metavar="FILE", help="Read the value from this file.", show_default=False),
 ]
 Timeout = Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Most time to wait for the end (exit code 4).")]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run's id.", show_default=False)]

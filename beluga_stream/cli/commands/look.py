@@ -47,7 +47,7 @@ def dev(
     With BELUGA_BROKER set that broker is used, else an embedded one (in memory: nothing is kept when it stops).
     Ctrl-C stops everything.
 
-    Example: beluga dev, and in another terminal: beluga run stories --file story.json
+    Example: beluga dev --port 9092
     """
     from ..development import develop
 

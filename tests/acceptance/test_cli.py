@@ -1,0 +1,335 @@
+"""The real command as a subprocess, against a broker and an engine that run."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+
+from beluga_stream.adapters.embedded.broker import EmbeddedBroker, free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+BELUGA = [sys.executable, "-m", "beluga_stream.cli"]
+
+GRAPHS = """
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from beluga_stream import Graph, Retry, Signal, Topic, node
+
+MENDED = Path({mended!r})
+
+
+async def words(text: str) -> AsyncIterator[str]:
+    for word in text.split():
+        yield f"the word {{word}} of this text"
+        await asyncio.sleep(0.01)
+
+
+def count(words: list[str]) -> int:
+    return len(words)
+
+
+@node(retry=Retry(1))
+def fragile(number: int) -> int:
+    if not MENDED.exists():
+        raise RuntimeError("not mended yet")
+    return number + 1
+
+
+async def forever(number: int) -> int:
+    await asyncio.sleep(3600)
+    return number
+
+
+talk = Graph[str, int]("talk")
+talk.set_finish_point(talk.add_node(count, talk.add_node(words, talk.input)))
+talk.trigger(Topic("{topic}", str))
+
+breaks = Graph[int, int]("breaks")
+breaks.set_finish_point(breaks.add_node(fragile, breaks.input))
+
+stuck = Graph[int, int]("stuck")
+stuck.set_finish_point(stuck.add_node(forever, stuck.input))
+"""
+
+
+@dataclass
+class Deployment:
+    """A deployment with an engine, and the command line that talks to it."""
+
+    environ: dict[str, str]
+    topic: str
+    mended: Path
+
+    def run(self, *words: str, code: int = 0, stdin: str | None = None) -> str:
+        """Run the command; standard output, or standard error when it is to fail."""
+        done = subprocess.run(
+            [*BELUGA, *words],
+            env=self.environ,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            input=stdin,
+        )
+        assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stderr
+        return done.stderr if code else done.stdout
+
+    def json(self, *words: str) -> Any:
+        return json.loads(self.run(*words, "--json"))
+
+    def lines(self, *words: str) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.run(*words, "--json").splitlines()]
+
+
+@pytest.fixture(scope="module")
+def deployed(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """An engine with the graphs above, started as anybody starts one."""
+    folder = tmp_path_factory.mktemp("deployment")
+    prefix = f"t-{uuid.uuid4().hex[:10]}"
+    topic, mended = f"{prefix}.texts", folder / "mended"
+    for name in ("agents", "topics"):
+        (folder / name).mkdir()
+    (folder / "agents" / "graphs.py").write_text(GRAPHS.format(topic=topic, mended=str(mended)))
+    (folder / "topics" / "topics.yaml").write_text(f"topics: [{{name: {topic}, partitions: 2}}]\n")
+    environ = os.environ | {
+        "BELUGA_BROKER": broker,
+        "BELUGA_PREFIX": prefix,
+        "BELUGA_AGENTS": str(folder / "agents"),
+        "BELUGA_TOPICS": str(folder / "topics"),
+        "BELUGA_DATA": str(folder / "data"),
+        "BELUGA_BLOBS": str(folder / "blobs"),
+        "COLUMNS": "160",
+    }
+    deployment = Deployment(environ, topic, mended)
+    deployment.run("topics", "apply")
+    with (folder / "engine.log").open("wb") as log:
+        engine = subprocess.Popen(
+            [sys.executable, "-m", "faust", "-A", "beluga_stream", "worker", "-l", "warn"],
+            env=environ,
+            cwd=ROOT,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        yield deployment
+    finally:
+        engine.terminate()
+        try:
+            engine.wait(30)
+        except subprocess.TimeoutExpired:
+            engine.kill()
+            engine.wait()
+        asyncio.run(_delete_topics(broker, prefix))
+
+
+async def _delete_topics(broker: str, prefix: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=broker)
+    await admin.start()
+    try:
+        mine = [name for name in await admin.list_topics() if name.startswith(prefix)]
+        await admin.delete_topics(mine)
+    finally:
+        await admin.close()
+
+
+def eventually(look: Callable[[], Any], within: float = 20.0) -> Any:
+    """What `look` finds, once it finds something."""
+    deadline = time.monotonic() + within
+    while not (found := look()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.1)
+    return found
+
+
+# ----------------------------------------------------------------------------------------------- runs
+def test_a_run_streams_and_prints_its_result(deployed: Deployment) -> None:
+    said = deployed.run("run", "talk", '"one two three"', "--tag", "from=tests")
+    assert said.count("words │ the word") == 3
+    assert "✓ words  3 chunks" in said
+    assert said.rstrip().endswith("3")
+    events = deployed.lines("run", "talk", '"one two"')
+    assert [event["value"] for event in events if event["type"] == "chunk"] == [
+        "the word one of this text",
+        "the word two of this text",
+    ]
+    assert events[-1] | {"cursor": "", "at_ms": 0, "run": ""} == {
+        "type": "run", "run": "", "cursor": "", "at_ms": 0, "status": "succeeded", "output": 2,
+    }  # fmt: skip
+    (listed,) = deployed.json("runs", "list", "--tag", "from=tests")
+    assert (listed["graph"], listed["status"]) == ("talk", "succeeded")
+
+
+def test_a_run_is_watched_again_and_after_a_cursor(deployed: Deployment) -> None:
+    run = deployed.run("run", "talk", "-", "--no-wait", "--key", "k1", stdin='"a b c d"').strip()
+    assert deployed.run("run", "talk", '"a b c d"', "--no-wait", "--key", "k1").strip() == run
+    events = deployed.lines("watch", run)
+    chunks = [event for event in events if event["type"] == "chunk"]
+    assert len(chunks) == 4
+    rest = deployed.lines("watch", run, "--after", chunks[1]["cursor"])
+    assert [event["value"] for event in rest if event["type"] == "chunk"] == [chunk["value"] for chunk in chunks[2:]]
+    shown = deployed.json("runs", "show", run)
+    assert (shown["output"], shown["nodes"][0]["node"]) == (4, "words")
+    assert len(deployed.json("runs", "show", run, "--node", "words")) == 4
+    assert run in deployed.run("runs", "show", run)
+
+
+def test_refusals_have_their_codes(deployed: Deployment) -> None:
+    assert "no graph 'nobody'" in deployed.run("run", "nobody", "1", code=3)
+    assert "does not fit graph 'talk'" in deployed.run("run", "talk", "1", code=2)
+    assert "there is no run nope" in deployed.run("runs", "show", "nope", code=3)
+    assert "there is no run nope" in deployed.run("watch", "nope", code=3)
+    assert "does not exist" in deployed.run("publish", "no.such.topic", "1", code=3)
+
+
+def test_a_failed_run_is_retried(deployed: Deployment) -> None:
+    error = deployed.run("run", "breaks", "1", "--tag", "case=retry", code=1)
+    assert "not mended yet" in error
+    assert "beluga runs retry" in error
+    (run,) = [run["run"] for run in deployed.json("runs", "list", "--status", "failed", "--tag", "case=retry")]
+    deployed.mended.touch()
+    deployed.run("runs", "retry", run)
+    eventually(lambda: deployed.json("runs", "show", run)["status"] == "succeeded")
+    assert "only a failed run" in deployed.run("runs", "retry", run, code=1)
+
+
+def test_a_run_that_goes_on_times_out_and_is_cancelled(deployed: Deployment) -> None:
+    error = json.loads(deployed.run("run", "stuck", "1", "--timeout", "1", "--json", code=4))["error"]
+    assert error["code"] == "timeout"
+    run = error["ids"]["run"]
+    deployed.run("runs", "cancel", run, "--reason", "enough")
+    eventually(lambda: deployed.json("runs", "show", run)["status"] == "cancelled")
+    assert "nothing to cancel" in deployed.run("runs", "cancel", run, code=1)
+
+
+# ---------------------------------------------------------------------------------------------- events
+def test_an_event_starts_a_run_once(deployed: Deployment) -> None:
+    for _ in range(2):
+        words = ["--cloudevent", "--id", "e1", "--source", "tests", "--key", "k"]
+        deployed.run("publish", deployed.topic, '"by event"', *words)
+
+    def started() -> list[Any]:
+        shown = [deployed.json("runs", "show", run["run"]) for run in deployed.json("runs", "list")]
+        return [run for run in shown if run["trigger"] == deployed.topic and run["status"] == "succeeded"]
+
+    (run,) = eventually(started)
+    assert run["output"] == 2
+
+
+def test_dead_letters_are_replayed_and_discarded(deployed: Deployment) -> None:
+    deployed.run("publish", deployed.topic, '{"no": "text"}')
+
+    def letters() -> Any:
+        return deployed.json("dead-letters", "list")
+
+    (letter,) = eventually(letters)
+    assert (letter["reason"], letter["handled"]) == ("invalid_input", None)
+    assert "valid string" in deployed.run("dead-letters", "show", letter["id"])
+    deployed.run("dead-letters", "replay", letter["id"])
+    (again,) = eventually(lambda: [other for other in letters() if other["id"] != letter["id"]])
+    deployed.run("dead-letters", "discard", again["id"])
+    assert letters() == []
+    assert len(deployed.json("dead-letters", "list", "--handled")) == 2
+
+
+# ------------------------------------------------------------------------------------------ operations
+def test_graphs_and_topics_are_shown(deployed: Deployment) -> None:
+    assert [graph["graph"] for graph in deployed.json("graph", "list")] == ["breaks", "stuck", "talk"]
+    published = eventually(lambda: deployed.json("graph", "list", "--broker", deployed.environ["BELUGA_BROKER"]))
+    assert {graph["graph"] for graph in published} == {"breaks", "stuck", "talk"}
+    assert "words stream" in deployed.run("graph", "show", "talk")
+    assert deployed.run("graph", "show", "talk", "--mermaid").startswith("flowchart TD")
+    assert {topic["state"] for topic in deployed.json("topics", "list")} == {"ok"}
+    assert deployed.json("topics", "apply")["created"] == []
+
+
+def test_doctor_finds_what_is_wrong(deployed: Deployment) -> None:
+    assert {finding["check"]: finding["ok"] for finding in deployed.json("doctor")} | {"fencing": None} == {
+        "versions": True, "deployment": True, "broker": True, "topics": True, "partitions": True, "fencing": None,
+    }  # fmt: skip
+    other = Deployment(deployed.environ | {"BELUGA_PREFIX": "nobody-has-this"}, "", Path())
+    assert "topics" in other.run("doctor", code=1)
+
+
+# --------------------------------------------------------------------------------------- demo and dev
+@pytest.mark.slow
+def test_the_demo_runs_and_leaves_nothing(tmp_path: Path) -> None:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("BELUGA_")}
+    environ |= {"TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        [*BELUGA, "demo", "--write-name", "Zebulon Quimby", "--json"],
+        cwd=ROOT,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    *chunks, summary = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(chunks) == 144
+    assert len(summary["stories"]) == summary["indexed"] == 12
+    assert "Zebulon Quimby" in summary["stories"][0]["people"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_dev_restarts_on_a_change_and_stops_on_ctrl_c(tmp_path: Path) -> None:
+    for name in ("agents", "topics"):
+        (tmp_path / name).mkdir()
+    graph = tmp_path / "agents" / "graphs.py"
+    graph.write_text("from beluga_stream import Graph\n\n\ndef inc(n: int) -> int:\n    return n + 1\n\n\n"
+                     "one = Graph[int, int]('one')\none.set_finish_point(one.add_node(inc, one.input))\n")  # fmt: skip
+    port = free_port()
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("BELUGA_")}
+    environ |= {"PYTHONPATH": str(ROOT)}
+    with (tmp_path / "dev.log").open("wb") as log:
+        dev = subprocess.Popen([*BELUGA, "dev", "--port", str(port)], cwd=tmp_path, env=environ, stdout=log, stderr=log)
+
+    def said(words: str) -> Callable[[], bool]:
+        return lambda: words in (tmp_path / "dev.log").read_text()
+
+    def run() -> str:
+        words = ["run", "one", "1", "--broker", f"127.0.0.1:{port}", "--timeout", "30"]
+        done = subprocess.run(
+            [*BELUGA, *words], cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60, check=False
+        )
+        return done.stdout.rstrip()[-3:].strip()
+
+    try:
+        eventually(said("engine running"), within=60)
+        eventually(lambda: run() == "2", within=60)
+        graph.write_text(graph.read_text().replace("n + 1", "n + 41"))
+        eventually(said("engine restarting"), within=60)
+        eventually(lambda: run() == "42", within=60)
+        children = psutil.Process(dev.pid).children(recursive=True)
+        dev.send_signal(signal.SIGINT)
+        assert dev.wait(30) == 0
+        assert not [child for child in children if child.is_running()]
+    finally:
+        dev.kill()
+        dev.wait()
+
+
+def test_the_embedded_broker_starts_and_stops() -> None:
+    with EmbeddedBroker() as broker:
+        assert broker.is_running
+        pid = broker.pid
+    assert pid is not None
+    assert not psutil.pid_exists(pid)
+    assert not broker.is_running

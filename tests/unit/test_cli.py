@@ -1,0 +1,186 @@
+"""The command line without a broker: what it takes, how it ends, how it draws."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from beluga_stream.application.results import Chunk, NodeChanged, RunChanged, Superseded
+from beluga_stream.cli import manual
+from beluga_stream.cli.exits import code_of
+from beluga_stream.cli.letters import Letter
+from beluga_stream.cli.main import app
+from beluga_stream.cli.runview import RunView
+from beluga_stream.errors import (
+    BelugaError,
+    Fenced,
+    InvalidDeployment,
+    InvalidInput,
+    InvalidState,
+    NotFound,
+    RunFailed,
+    RunRejected,
+    TimedOut,
+    TopicMissing,
+)
+from beluga_stream.ports.log import Record
+
+ROOT = Path(__file__).resolve().parents[2]
+runner = CliRunner()
+
+
+# ---------------------------------------------------------------------------------------- how it ends
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (RunFailed("it failed"), 1),
+        (InvalidState("no"), 1),
+        (InvalidInput("no"), 2),
+        (InvalidDeployment("no"), 2),
+        (NotFound("no"), 3),
+        (TopicMissing("no"), 3),
+        (TimedOut("no"), 4),
+        (Fenced("no"), 5),
+        (RunRejected("no", reason="not_found"), 3),
+        (RunRejected("no", reason="invalid_input"), 2),
+        (RunRejected("no", reason="idempotency_conflict"), 1),
+    ],
+)
+def test_exit_codes(error: BelugaError, code: int) -> None:
+    assert code_of(error) == code
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["run", "g", "{no"], 2, "is not JSON"),
+        (["run", "g", "text"], 2, "a string needs quotes"),
+        (["run", "g", "1", "--file", "x"], 2, "given twice"),
+        (["run", "g", "--file", "/no/such/file"], 2, "cannot be read"),
+        (["run", "g", "1", "--tag", "x"], 2, "write it as name=value"),
+        (["publish", "t"], 2, "nothing to publish"),
+        (["dead-letters", "replay"], 2, "name one dead letter"),
+        (["graph", "validate", "--agents", "no_such_package"], 2, "neither a folder"),
+    ],
+)
+def test_a_mistake_is_one_line_and_a_code(words: list[str], code: int, said: str) -> None:
+    result = runner.invoke(app, words)
+    assert result.exit_code == code
+    assert said in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert "Traceback" not in result.output
+    told = json.loads(runner.invoke(app, [*words, "--json"]).stderr)["error"]
+    assert told["exit_code"] == code
+    assert said in told["message"]
+
+
+def test_no_broker_is_code_5() -> None:
+    result = runner.invoke(app, ["run", "g", "1", "--broker", "127.0.0.1:1"])
+    assert result.exit_code == 5
+    assert "127.0.0.1:1" in result.stderr
+
+
+def test_a_broken_file_is_named_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("x = 1\ny = nothing\n")
+    result = runner.invoke(app, ["graph", "validate", "--agents", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "broken.py, line 2: NameError" in result.stderr
+
+
+def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BELUGA_DEBUG", "1")
+    result = runner.invoke(app, ["run", "g", "{no"])
+    assert isinstance(result.exception, InvalidInput)
+
+
+# ------------------------------------------------------------------------------------------ its manual
+def test_every_command_has_an_example_and_takes_json() -> None:
+    sections = manual.page().split("\n## ")[1:]
+    assert len(sections) >= 19
+    for section in sections:
+        name = section.partition("\n")[0]
+        assert "```sh\nbeluga " in section, f"{name} has no example"
+        assert "`--json`" in section, f"{name} takes no --json"
+
+
+def test_the_page_is_current() -> None:
+    page = (ROOT / "docs" / "cli.md").read_text()
+    assert page == manual.page(), "run: python -m beluga_stream.cli.manual > docs/cli.md"
+
+
+def test_help_is_light() -> None:
+    """What takes time to import is not imported for --help."""
+    heavy = ("faust", "aiokafka", "pydantic", "networkx", "temporalio", "watchfiles")
+    code = (
+        "import sys; sys.argv = ['beluga', '--help']\n"
+        "from beluga_stream.cli.main import run\n"
+        "try: run()\n"
+        f"except SystemExit: print('LOADED', [name for name in {heavy!r} if name in sys.modules])"
+    )
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert "LOADED []" in done.stdout
+    assert time.monotonic() - began < 10
+
+
+# --------------------------------------------------------------------------------------------- drawing
+def shown(view: RunView) -> str:
+    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console.print(view.tree())
+    console.file.close()
+    return console.export_text()
+
+
+def test_a_run_as_a_tree() -> None:
+    view = RunView("r1", "stories")
+    said = view.apply(RunChanged(cursor="0-1", at_ms=1_000, status="running"))
+    said += view.apply(NodeChanged(cursor="0-2", at_ms=1_000, node="split", status="ready", attempt=1))
+    said += view.apply(NodeChanged(cursor="0-3", at_ms=1_120, node="split", status="succeeded", attempt=2))
+    for item in range(3):
+        view.apply(NodeChanged(cursor="0-4", at_ms=1_200, node=f"outline[{item}]", status="succeeded", attempt=1))
+    said += view.apply(RunChanged(cursor="0-9", at_ms=3_500, status="succeeded"))
+    assert [line.plain for line in said] == [
+        "● running  stories r1",
+        "✓ split  attempt 2  120 ms",
+        "✓ succeeded  stories r1",
+    ]
+    tree = shown(view)
+    assert re.search(r"✓ succeeded\s+stories r1\s+2.5 s", tree)
+    assert re.search(r"outline\s+3/3", tree)
+
+
+def test_sentences_are_lines_and_tokens_gather() -> None:
+    view = RunView("r1")
+
+    def chunk(value: object, seq: int) -> list[str]:
+        event = Chunk(cursor="0-1", node="say", attempt=1, incarnation="a", seq=seq, value=value)
+        return [line.plain for line in view.apply(event)]
+
+    assert chunk("This is a whole sentence.", 0) == ["say │ This is a whole sentence."]
+    assert chunk("To", 1) == []
+    assert chunk("kens", 2) == []
+    assert chunk({"n": 1}, 3) == ["say │ Tokens", 'say │ { "n": 1 }']
+    chunk("half", 4)
+    (line,) = view.apply(Superseded(cursor="0-2", node="say", attempt=2, incarnation="b"))
+    assert "starts again" in line.plain
+    assert chunk("x\n", 0) == ["say │ x"]
+
+
+# ---------------------------------------------------------------------------------------- dead letters
+def test_a_letter_goes_back_as_it_came() -> None:
+    headers = (("ce_id", b"7"), ("beluga-reason", b"invalid_input"), ("beluga-source", b"a/b.c/2/17"))
+    letter = Letter(Record("beluga.dead-letters", 1, 5, b"a/b.c/2/17", b"{}", headers=headers), None)
+    again = letter.again()
+    assert (letter.id, letter.reason) == ("1-5", "invalid_input")
+    assert (again.topic, again.key, again.value, again.headers) == ("a/b.c", None, b"{}", (("ce_id", b"7"),))
+
+
+def test_a_letter_without_a_source_cannot_go_back() -> None:
+    with pytest.raises(InvalidState, match="where it came from"):
+        Letter(Record("beluga.dead-letters", 1, 5, b"k", b"{}"), None).again()
