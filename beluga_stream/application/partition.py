@@ -25,6 +25,7 @@ _NO_RUN = "~"
 """Begins the keys of rows that are no runs."""
 
 _ANSWERED = "~answered"
+_FEW_DEADLINES = 4_096
 _READ = "~read"
 
 
@@ -68,6 +69,7 @@ class RunPartition:
         self.table = table
         self.leases: dict[tuple[RunId, NodeKey], Lease] = {}
         self.deadlines: list[Timer] = []
+        self._most_deadlines = _FEW_DEADLINES
         self.read: dict[str, int] = {}
         """For each topic, the offset after the last record applied here."""
         self.ended: deque[tuple[int, RunId]] = deque()
@@ -77,6 +79,8 @@ class RunPartition:
         self._states: dict[RunId, RunState] = {}
         self._changed: dict[RunId, Changed] = {}
         self._unsent: dict[RunId, list[Unsent]] = {}
+        self._markers: dict[RunId, RunState] = {}
+        self._unmarked: list[RunId] = []
         self._batch = 0
         self.early = EarlySignals()
         self._answered: str | None = None
@@ -124,12 +128,15 @@ class RunPartition:
         changed = self._changed.get(state.run)
         if changed is None:
             changed = self._changed[state.run] = Changed(state)
+        self._markers.pop(state.run, None)
         changed.state = state
         changed.intents.extend(decision.commands)
         changed.source[record.topic] = record.offset
         self._states[state.run] = state
         for timer in decision.timers:
             heapq.heappush(self.deadlines, timer)
+        if len(self.deadlines) > self._most_deadlines:
+            self._sweep_deadlines()
         if before is None or before.ended != state.ended:
             self._count(before, state)
         for command in decision.commands:
@@ -167,6 +174,9 @@ class RunPartition:
     def changes(self, expired: list[RunId]) -> list[tuple[str, bytes | None]]:
         """The table's part of the batch: one value for each changed run, a tombstone for each expired one."""
         values: list[tuple[str, bytes | None]] = [*self.early.rows.items()]
+        values.extend(
+            (str(run), codec.kept.encode(Kept(self._markers[run]))) for run in self._unmarked if run in self._markers
+        )
         if self._answered is not None:
             values.append((_ANSWERED, self._answered.encode()))
         values.extend((str(run), None) for run in expired)
@@ -183,6 +193,9 @@ class RunPartition:
 
         Returns what to call when all of its records have been sent.
         """
+        for run in self._unmarked:
+            self._markers.pop(run, None)
+        self._unmarked.clear()
         self._batch += 1
         number, runs = self._batch, list(self._changed)
         for run, changed in self._changed.items():
@@ -191,6 +204,8 @@ class RunPartition:
             if changed.state.ended:
                 self._states.pop(run, None)
                 self._encoded.pop(run, None)
+                if changed.state.status in _FINAL:
+                    self._markers[run] = _marker(changed.state)
         self._changed.clear()
         self.early.rows.clear()
         self._answered = None
@@ -212,14 +227,23 @@ class RunPartition:
         found: list[Timer] = []
         while self.deadlines and self.deadlines[0].due_ms <= now_ms:
             timer = heapq.heappop(self.deadlines)
-            state = self._states.get(timer.run)
-            if state is not None and _stands(state, timer):
+            if self._holds(timer):
                 found.append(timer)
         return found
 
     def unheard(self, now_ms: int, lease_ms: int) -> list[tuple[RunId, NodeKey, Lease]]:
         """The leases whose workers have been silent for too long."""
         return [(run, node, lease) for (run, node), lease in self.leases.items() if lease.heard_ms < now_ms - lease_ms]
+
+    def _sweep_deadlines(self) -> None:
+        """Forget the deadlines of what is over: most runs end long before theirs."""
+        self.deadlines = [timer for timer in self.deadlines if self._holds(timer)]
+        heapq.heapify(self.deadlines)
+        self._most_deadlines = max(_FEW_DEADLINES, 2 * len(self.deadlines))
+
+    def _holds(self, timer: Timer) -> bool:
+        state = self._states.get(timer.run)
+        return state is not None and _stands(state, timer)
 
     def _unconfirmed(self, run: RunId, changed: Changed) -> tuple[tuple[Command, ...], dict[str, int]]:
         intents: list[Command] = []
@@ -234,6 +258,8 @@ class RunPartition:
             left = [unsent for unsent in self._unsent.pop(run, ()) if unsent.batch != batch]
             if left:
                 self._unsent[run] = left
+            elif run in self._markers:
+                self._unmarked.append(run)
 
     def _count(self, before: RunState | None, state: RunState) -> None:
         if state.ended:
@@ -258,10 +284,18 @@ def _stands(state: RunState, timer: Timer) -> bool:
     return node is not None and node.attempt == timer.attempt and node.due_ms == timer.due_ms
 
 
+_FINAL = frozenset({RunStatus.SUCCEEDED, RunStatus.CANCELLED})
+
+
 def _shrunk(state: RunState, intents: Sequence[Command]) -> RunState:
     """A run that is over keeps its result; a failed one also what a retry needs, until the window ends."""
-    if state.status not in (RunStatus.SUCCEEDED, RunStatus.CANCELLED):
+    if state.status not in _FINAL:
         return state
     shown = {command.node for command in intents if isinstance(command, PublishNode)}
     nodes = {key: node for key, node in state.nodes.items() if key in shown}
     return replace(state, nodes=nodes, input=None, signals=(), signals_seen=())
+
+
+def _marker(state: RunState) -> RunState:
+    """What remains of a run when all that it decided is sent: enough to recognise it, and its result."""
+    return replace(state, nodes={}, input=None, signals=(), signals_seen=())
