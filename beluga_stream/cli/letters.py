@@ -12,9 +12,13 @@ from typing import Any
 
 import orjson
 
+from ..adapters.files.blobs import FileBlobs
 from ..adapters.kafka.appender import KafkaAppender
+from ..adapters.kafka.batches import MAX_RECORD_BYTES, size_of
+from ..adapters.kafka.connection import KafkaConnection
 from ..adapters.kafka.reader import KafkaReader
-from ..application.deadletters import MESSAGE, REASON, SOURCE
+from ..application.deadletters import MESSAGE, REASON, SOURCE, original
+from ..application.payloads import Payloads
 from ..bootstrap.connection import kafka, topics
 from ..errors import InvalidInput, InvalidState, NotFound
 from ..ports.log import Outgoing, Record
@@ -22,7 +26,6 @@ from .screen import console, moment, print_json, table
 from .values import settings_with
 
 HANDLED = "beluga-handled"
-_OURS = "beluga-"
 _SOURCE_PARTS = 3
 
 
@@ -54,15 +57,17 @@ class Letter:
         found = [value for key, value in self.record.headers if key == name]
         return (found[-1] or b"").decode("utf-8", "replace") if found else ""
 
-    def again(self) -> Outgoing:
-        """The record as it came, for the topic it came from. Raises `InvalidState` when that is not known."""
+    @property
+    def topic(self) -> str:
+        """Where it came from. Raises `InvalidState` when that is not known."""
         parts = self.source.rsplit("/", _SOURCE_PARTS - 1)
         if len(parts) != _SOURCE_PARTS:
             raise InvalidState(f"dead letter {self.id} does not say where it came from", letter=self.id)
-        # A record without a key got its source for one, so that it lies somewhere.
-        key = None if self.record.key == self.source.encode() else self.record.key
-        headers = tuple((name, value) for name, value in self.record.headers if not name.startswith(_OURS))
-        return Outgoing(parts[0], key, self.record.value, headers)
+        return parts[0]
+
+    async def again(self, payloads: Payloads) -> Outgoing:
+        """The record as it came, for the topic it came from. Raises `NotFound` when its blob is gone."""
+        return Outgoing(self.topic, *await original(self.record, payloads))
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -78,10 +83,14 @@ class Letter:
 class DeadLetters:
     """Reads the topic up to its end, and appends what is done about a letter."""
 
-    def __init__(self, topic: str, reader: KafkaReader, appender: KafkaAppender) -> None:
+    def __init__(
+        self, topic: str, reader: KafkaReader, appender: KafkaAppender, payloads: Payloads, connection: KafkaConnection
+    ) -> None:
         self._topic = topic
         self._reader = reader
         self._appender = appender
+        self._payloads = payloads
+        self._connection = connection
 
     async def all(self) -> list[Letter]:
         """Every letter that retention has left, oldest first."""
@@ -106,9 +115,19 @@ class DeadLetters:
             raise NotFound(f"there is no dead letter {id}: `beluga dead-letters list` shows them", letter=id)
         return found
 
+    async def whole(self, letter: Letter) -> Outgoing:
+        """The record that a letter is about, as it came."""
+        return await letter.again(self._payloads)
+
     async def replay(self, letters: Sequence[Letter]) -> None:
         """Send these again, then mark them. A crash between the two sends twice rather than never."""
-        await self._appender.append([letter.again() for letter in letters])
+        again = [await letter.again(self._payloads) for letter in letters]
+        await self._appender.append([record for record in again if size_of(record) <= MAX_RECORD_BYTES])
+        for record in again:
+            if (size := size_of(record)) > MAX_RECORD_BYTES:
+                # Its topic once took a record of this size; alone in its batch it takes it again.
+                async with KafkaAppender(self._connection, max_record_bytes=size) as alone:
+                    await alone.append([record])
         await self._mark(letters, "replayed")
 
     async def discard(self, letter: Letter) -> None:
@@ -130,7 +149,8 @@ async def opened(broker: str | None) -> AsyncIterator[DeadLetters]:
     async with AsyncExitStack() as stack:
         appender = await stack.enter_async_context(KafkaAppender(connection))
         reader = await stack.enter_async_context(KafkaReader(connection))
-        yield DeadLetters(topics(settings).dead_letters, reader, appender)
+        payloads = Payloads(FileBlobs(settings.blobs))
+        yield DeadLetters(topics(settings).dead_letters, reader, appender, payloads, connection)
 
 
 async def list_letters(*, handled: bool, limit: int, broker: str | None, as_json: bool) -> None:
@@ -156,9 +176,11 @@ async def show_letter(id: str, *, broker: str | None, as_json: bool) -> None:  #
     """Everything about one."""
     async with opened(broker) as dead:
         letter = await dead.one(id)
-    value = None if letter.record.value is None else letter.record.value.decode("utf-8", "replace")
-    key = None if letter.record.key is None else letter.record.key.decode("utf-8", "replace")
-    headers = {name: (data or b"").decode("utf-8", "replace") for name, data in letter.record.headers}
+        record = await dead.whole(letter)
+    value = None if record.value is None else record.value.decode("utf-8", "replace")
+    key = None if record.key is None else record.key.decode("utf-8", "replace")
+    both = (*letter.record.headers, *record.headers)
+    headers = {name: (data or b"").decode("utf-8", "replace") for name, data in both}
     if as_json:
         print_json(letter.as_json() | {"key": key, "headers": headers, "value": value})
         return
@@ -189,7 +211,7 @@ async def replay(
         print_json([letter.as_json() | {"handled": "replayed"} for letter in chosen])
         return
     for letter in chosen:
-        console.print(f"{letter.id} is sent to {letter.again().topic} again")
+        console.print(f"{letter.id} is sent to {letter.topic} again")
     if not chosen:
         console.print("There are no dead letters.")
 
