@@ -8,7 +8,7 @@ _MASK = 0xFFFFFFFF
 _POSITIVE = 0x7FFFFFFF
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=8_192)
 def partition_of(key: bytes, partitions: int) -> int:
     """The partition of a key among so many. Remembered, since a run writes its id many times."""
     return (murmur2(key) & _POSITIVE) % partitions

@@ -27,7 +27,7 @@ Outcome: TypeAlias = Position | KafkaError
 _UNSENT = KafkaError("not sent")
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=8_192)
 def partition_of(key: bytes, partitions: int) -> int:
     """The partition that Kafka's default partitioner gives this key.
 
