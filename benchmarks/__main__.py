@@ -36,6 +36,7 @@ PARTS = (
     "closed",
     "client",
     "map",
+    "soak",
     "memory",
     "raw",
     "unfused",
@@ -135,6 +136,10 @@ async def drive(settings: Settings, engine: list[EngineProcess], parts: Sequence
             "map": (
                 1,
                 lambda: scenarios.large_map(traffic, changelog_topic(settings), 1_000 if quick else 10_000),
+            ),
+            "soak": (
+                1,
+                lambda: scenarios.soak(traffic, processes, engine, 4_000 if quick else 50_000),
             ),
             "memory": (1, lambda: scenarios.memory(engine)),
             "raw": (rounds, lambda: raw_throughput(address, 20_000 if quick else 60_000)),

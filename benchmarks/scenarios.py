@@ -14,6 +14,7 @@ from benchmarks.traffic import Traffic, ends_run, is_chunk, now_ms
 _MIB = 1 << 20
 _PATIENCE_SECONDS = 120.0
 _RESIDENT_MIB = 200
+_BURST = 2_000
 
 
 async def latency(traffic: Traffic, count: int) -> list[Figure]:
@@ -154,6 +155,23 @@ async def memory(processes: Sequence[Process]) -> list[Figure]:
     return [
         Figure(f"resident memory of {process.name}", process.resident_mib(), "MiB", _RESIDENT_MIB)
         for process in processes
+    ]
+
+
+async def soak(traffic: Traffic, processes: Sequence[Process], limits: Sequence[Process], runs: int) -> list[Figure]:
+    """Many more runs, burst after burst: what the engine keeps of those that are over."""
+    await burst(traffic, processes, _BURST)
+    before = [process.resident_mib() for process in limits]
+    for _ in range(runs // _BURST):
+        await burst(traffic, processes, _BURST)
+    return [
+        Figure(
+            f"memory that {process.name} gained",
+            process.resident_mib() - held,
+            "MiB",
+            note=f"over {runs:,} runs of three steps; it holds {process.resident_mib():.0f} MiB",
+        )
+        for process, held in zip(limits, before, strict=True)
     ]
 
 
