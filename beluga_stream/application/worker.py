@@ -44,7 +44,7 @@ class WorkerOptions:
     """Times in milliseconds. `slots` is how many handlers run at once, `fuse_ms` is explained in `fusion`."""
 
     slots: int = 256
-    fuse_ms: int = 50
+    fuse_ms: int = 0
     lease_after_ms: int = 2_000
     heartbeat_ms: int = 5_000
     sweep_ms: int = 500

@@ -103,11 +103,11 @@ class Settings(BaseSettings):
         description="A node that runs longer than this is held by a lease instead of its partition (seconds).",
     )
     fuse_milliseconds: int = Field(
-        50,
+        0,
         ge=0,
-        le=60_000,
-        description="A worker goes on with the next node of a line by itself, if it has lately been quick, until "
-        "it has taken this long (milliseconds); 0 sends every node through the log.",
+        le=10_000,
+        description="For how long a worker may go on with a line of quick nodes before it reports them, as one record "
+        "(milliseconds). 0, the default: each node goes through the log.",
     )
     heartbeat_seconds: float = Field(5.0, gt=0, description="How often a worker renews its leases (seconds).")
     lease_seconds: float = Field(
