@@ -32,6 +32,7 @@ from ..bootstrap.settings import Settings
 from ..domain.ids import NodeKey, RunId, node_of
 from ..domain.payload import NOTHING
 from ..errors import RunFailed, TimedOut
+from .declared import PATIENCE_SECONDS
 from .demoscreen import DemoScreen
 from .engine import check_running, engine
 from .stories import MAPPED_NODE, STREAMING_NODE, Told, read_stories, warm_up
@@ -64,6 +65,8 @@ async def demonstrate(*, broker: str | None, write_name: str | None, as_json: bo
             data=folder / "data",
         )
         stories = read_stories(settings.agents, write_name)
+        if broker is not None:
+            stack.push_async_callback(_delete_topics, settings)
         index = folder / "index.jsonl"
         child = engine(settings, folder / "engine.log", BELUGA_DEMO_INDEX=str(index))
         stack.push_async_callback(asyncio.to_thread, child.stop)
@@ -164,6 +167,12 @@ class _Play:
                 story.status, story.failure, story.ended_at = "rejected", message, time.monotonic()
             case _:
                 pass
+
+
+async def _delete_topics(settings: Settings) -> None:
+    """Somebody else's broker is left as it was, but for the events on the stories' own topic."""
+    async with KafkaTopics(kafka(settings), patience=PATIENCE_SECONDS) as admin:
+        await admin.delete([name for name in await admin.describe() if name.startswith(settings.prefix)])
 
 
 async def _until_indexed(index: Path, stories: Sequence[Told]) -> None:
