@@ -12,22 +12,24 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..domain.draft import Decision
-from ..domain.events import ChildFinished, Event, Failure, LeaseExpired, RunRequested, SignalReceived, TimerFired
-from ..domain.ids import NodeKey, RunId
-from ..domain.payload import Inline, Picked
+from ..domain.events import Event, RunRequested, SignalReceived
+from ..domain.ids import RunId
+from ..domain.payload import Inline
 from ..domain.plan import Plan
 from ..domain.reducer import overflow, reduce
-from ..domain.state import RunState, RunStatus, Timer
+from ..domain.state import RunState, RunStatus
 from ..errors import BelugaError, InvalidInput, LogUnavailable, NotFound, TopicMismatch
 from ..ports.clock import Clock
 from ..ports.log import Appender, Outgoing, PartitionTable, Reader, Record, Tables
 from ..ports.telemetry import NoTelemetry, Telemetry
 from . import codec
+from .admission import Admission
 from .catalog import Catalog
 from .deadletters import dead_letter
-from .messages import Heartbeat, Rejected, Segment
+from .deadlines import Deadlines
+from .messages import Heartbeat, Segment
 from .outbox import Outbox
-from .partition import Lease, RunPartition
+from .partition import RunPartition
 from .payloads import Payloads
 from .rendering import Renderer, Step
 from .starting import check_request
@@ -107,7 +109,10 @@ class Coordinator:
         self._renderer = Renderer(topics)
         self._is_full = False
         self._owned: dict[int, RunPartition] = {}
-        self._waiting: list[tuple[int, Mapping[str, int], Timer | tuple[RunId, NodeKey, Lease]]] = []
+        self._admission = Admission(topics, catalog, payloads)
+        self._deadlines = Deadlines(
+            self.topics, topics.run_events, appender=appender, reader=reader, lease_ms=options.lease_ms
+        )
 
     @property
     def owned(self) -> Mapping[int, RunPartition]:
@@ -140,7 +145,7 @@ class Coordinator:
             owned = self._owned.pop(number, None)
             if owned is not None:
                 await owned.table.close()
-        self._waiting = [entry for entry in self._waiting if entry[0] in self._owned]
+        self._deadlines.forget(partitions)
 
     async def close(self) -> None:
         await self.release(frozenset(self._owned))
@@ -186,36 +191,7 @@ class Coordinator:
         """Fire deadlines and expire leases, for as long as the role lives."""
         while True:
             await self._clock.sleep(self._options.tick_ms / 1000)
-            await self.tick()
-
-    async def tick(self) -> None:
-        """One look at the clock. A deadline fires once its partition has been read up to the end seen after it."""
-        now = self._clock.now_ms()
-        passed: list[tuple[int, Timer | tuple[RunId, NodeKey, Lease]]] = []
-        for number, owned in self._owned.items():
-            passed.extend((number, timer) for timer in owned.due(now))
-            for run, node, lease in owned.unheard(now, self._options.lease_ms):
-                lease.heard_ms = now
-                lease.silent = True
-                passed.append((number, (run, node, lease)))
-        if passed:
-            ends = {topic: await self._reader.end(topic) for topic in self.topics}
-            for number, what in passed:
-                self._waiting.append((number, {topic: end[number] for topic, end in ends.items()}, what))
-        ripe: list[tuple[int, Timer | tuple[RunId, NodeKey, Lease]]] = []
-        still: list[tuple[int, Mapping[str, int], Timer | tuple[RunId, NodeKey, Lease]]] = []
-        for entry in self._waiting:
-            number, bounds, what = entry
-            owned_now = self._owned.get(number)
-            if owned_now is None:
-                continue  # its next owner finds the deadline in the state
-            if any(owned_now.read.get(topic, 0) < end for topic, end in bounds.items()):
-                still.append(entry)
-            elif isinstance(what, Timer) or owned_now.is_silent(*what):
-                ripe.append((number, what))
-        self._waiting = still
-        if ripe:
-            await self._appender.append([self._fired(number, what, now) for number, what in ripe])
+            await self._deadlines.look(self._owned, self._clock.now_ms())
 
     async def _acquire(self, number: int) -> None:
         table = await self._tables.open(number)
@@ -285,8 +261,8 @@ class Coordinator:
         state = owned.state(event.run)
         if state is None and isinstance(event, RunRequested):
             check_request(event, len(record.value or b""), record.partition, self._names.partitions)
-            event = await self._with_own_input(event)
-            plan, refusal = await self._admit(event, now)
+            event = await self._admission.with_own_input(event)
+            plan, refusal = await self._admission.admit(event, now)
             if refusal is not None:
                 owned.answer(record)
                 batch.answers.extend(refusal)
@@ -340,54 +316,6 @@ class Coordinator:
             seconds = ((state.ended_ms or state.started_ms) - state.started_ms) / 1000
             self._telemetry.run_ended(kind, name, success=state.status is RunStatus.SUCCEEDED, seconds=seconds)
 
-    async def _with_own_input(self, event: RunRequested) -> RunRequested:
-        """A run over one item of a stored list gets that item as its own input: it may map over it in turn."""
-        if not isinstance(event.input, Picked):
-            return event
-        value = await self._payloads.load(event.input)
-        return replace(event, input=await self._payloads.store(str(event.run), value))
-
-    async def _admit(self, event: RunRequested, now: int) -> tuple[Plan | None, list[Outgoing] | None]:
-        """The definition of a new run, or the answer that refuses it."""
-        plan = self._catalog.plan(event.definition, event.graph)
-        if plan is None:
-            await self._catalog.refresh()
-            plan = self._catalog.plan(event.definition, event.graph)
-        if plan is None:
-            unknown = NotFound(f"no graph {event.graph!r} is deployed", graph=event.graph)
-            return None, self._refusal(event, unknown, now)
-        if event.parent is None and isinstance(event.input, Inline):
-            try:
-                self._catalog.check_input(plan, event.input.value)
-            except InvalidInput as error:
-                return None, self._refusal(event, error, now)
-        return plan, None
-
-    def _refusal(self, event: RunRequested, error: BelugaError, now: int) -> list[Outgoing]:
-        log.warning("rejected a start: %s", error, extra={"action": "reject", "run": event.run, "graph": event.graph})
-        rejected = Rejected(
-            run=event.run,
-            graph=event.graph,
-            at_ms=now,
-            code=error.code,
-            message=str(error),
-            digest=event.digest,
-        )
-        records = [Outgoing(self._names.run_results, event.key.encode(), codec.results.encode(rejected))]
-        if event.parent is not None:
-            parent = event.parent
-            told = ChildFinished(
-                run=parent.run,
-                key=parent.key,
-                at_ms=now,
-                node=parent.node,
-                child=event.run,
-                status="rejected",
-                failure=Failure(error.code, str(error)),
-            )
-            records.append(Outgoing(self._names.run_events, parent.key.encode(), codec.incoming.encode(told)))
-        return records
-
     async def _plan(self, state: RunState) -> Plan:
         plan = self._catalog.plan(state.definition)
         if plan is None:
@@ -440,24 +368,3 @@ class Coordinator:
         )
         self._count(plan, state, decision.state)
         batch.decided[run] = (plan, [Step(decision.state, decision.commands)])
-
-    def _fired(self, number: int, what: Timer | tuple[RunId, NodeKey, Lease], now: int) -> Outgoing:
-        if isinstance(what, Timer):
-            key = str(what.run).partition(".")[0]
-            fired = TimerFired(
-                run=what.run, key=key, at_ms=now, node=what.node, attempt=what.attempt, due_ms=what.due_ms
-            )
-            return Outgoing(self._names.run_events, key.encode(), codec.incoming.encode(fired), partition=number)
-        run, node, lease = what
-        key = str(run).partition(".")[0]
-        log.warning(
-            "lost the worker of %s/%s/%d: dispatching it again",
-            run,
-            node,
-            lease.attempt,
-            extra={"action": "lease_expired", "run": run, "node": node, "attempt": lease.attempt},
-        )
-        expired = LeaseExpired(
-            run=run, key=key, at_ms=now, node=node, attempt=lease.attempt, incarnation=lease.incarnation
-        )
-        return Outgoing(self._names.run_events, key.encode(), codec.incoming.encode(expired), partition=number)

@@ -1,0 +1,74 @@
+"""Admission: whether a request becomes a run, and the answer when it does not."""
+
+import logging
+from dataclasses import replace
+
+from ..domain.events import ChildFinished, Failure, RunRequested
+from ..domain.payload import Inline, Picked
+from ..domain.plan import Plan
+from ..errors import BelugaError, InvalidInput, NotFound
+from ..ports.log import Outgoing
+from . import codec
+from .catalog import Catalog
+from .messages import Rejected
+from .payloads import Payloads
+from .topics import Topics
+
+log = logging.getLogger("beluga_stream.coordinator")
+
+
+class Admission:
+    """Finds the definition of a requested run and checks its input."""
+
+    def __init__(self, topics: Topics, catalog: Catalog, payloads: Payloads) -> None:
+        self._names = topics
+        self._catalog = catalog
+        self._payloads = payloads
+
+    async def with_own_input(self, event: RunRequested) -> RunRequested:
+        """A run over one item of a stored list gets that item as its own input: it may map over it in turn."""
+        if not isinstance(event.input, Picked):
+            return event
+        value = await self._payloads.load(event.input)
+        return replace(event, input=await self._payloads.store(str(event.run), value))
+
+    async def admit(self, event: RunRequested, now: int) -> tuple[Plan | None, list[Outgoing] | None]:
+        """The definition of a new run, or the answer that refuses it."""
+        plan = self._catalog.plan(event.definition, event.graph)
+        if plan is None:
+            await self._catalog.refresh()
+            plan = self._catalog.plan(event.definition, event.graph)
+        if plan is None:
+            unknown = NotFound(f"no graph {event.graph!r} is deployed", graph=event.graph)
+            return None, self._refusal(event, unknown, now)
+        if event.parent is None and isinstance(event.input, Inline):
+            try:
+                self._catalog.check_input(plan, event.input.value)
+            except InvalidInput as error:
+                return None, self._refusal(event, error, now)
+        return plan, None
+
+    def _refusal(self, event: RunRequested, error: BelugaError, now: int) -> list[Outgoing]:
+        log.warning("rejected a start: %s", error, extra={"action": "reject", "run": event.run, "graph": event.graph})
+        rejected = Rejected(
+            run=event.run,
+            graph=event.graph,
+            at_ms=now,
+            code=error.code,
+            message=str(error),
+            digest=event.digest,
+        )
+        records = [Outgoing(self._names.run_results, event.key.encode(), codec.results.encode(rejected))]
+        if event.parent is not None:
+            parent = event.parent
+            told = ChildFinished(
+                run=parent.run,
+                key=parent.key,
+                at_ms=now,
+                node=parent.node,
+                child=event.run,
+                status="rejected",
+                failure=Failure(error.code, str(error)),
+            )
+            records.append(Outgoing(self._names.run_events, parent.key.encode(), codec.incoming.encode(told)))
+        return records
