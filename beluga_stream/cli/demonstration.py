@@ -13,6 +13,7 @@ from ..adapters.embedded.child import Child
 from ..adapters.files.blobs import FileBlobs
 from ..adapters.kafka.admin import KafkaTopics
 from ..adapters.kafka.appender import KafkaAppender
+from ..adapters.kafka.groups import skip_to_end
 from ..adapters.kafka.reader import KafkaReader
 from ..application import codec
 from ..application.payloads import Payloads
@@ -27,7 +28,7 @@ from ..application.results import (
     Superseded,
 )
 from ..bootstrap.connection import kafka, topics
-from ..bootstrap.declared import engine_topics
+from ..bootstrap.declared import engine_topics, group
 from ..bootstrap.settings import Settings
 from ..domain.ids import NodeKey, RunId, node_of
 from ..domain.payload import NOTHING
@@ -35,7 +36,7 @@ from ..errors import RunFailed, TimedOut
 from .declared import PATIENCE_SECONDS
 from .demoscreen import DemoScreen
 from .engine import check_running, engine
-from .stories import MAPPED_NODE, STREAMING_NODE, Told, read_stories, warm_up
+from .stories import MAPPED_NODE, STREAMING_NODE, TOPIC, Told, read_stories, warm_up
 from .values import settings_with
 
 _WITHIN_SECONDS = 90.0
@@ -64,9 +65,10 @@ async def demonstrate(*, broker: str | None, write_name: str | None, as_json: bo
             blobs=str(folder / "blobs"),
             data=folder / "data",
         )
-        stories = read_stories(settings.agents, write_name)
+        stories = read_stories(settings.agents, write_name, mark=settings.prefix)
         if broker is not None:
             stack.push_async_callback(_delete_topics, settings)
+            await _skip_old_events(settings)
         index = folder / "index.jsonl"
         child = engine(settings, folder / "engine.log", BELUGA_DEMO_INDEX=str(index))
         stack.push_async_callback(asyncio.to_thread, child.stop)
@@ -111,7 +113,7 @@ class _Play:
             reader = await stack.enter_async_context(KafkaReader(connection))
             events = await stack.enter_async_context(aclosing(self._events(reader)))
             # Sent before the stories, so that their times are those of an engine that runs already.
-            first = warm_up()
+            first = warm_up(mark=self._settings.prefix)
             self._expect([first])
             await appender.append([first.event()])
             async for _ in events:
@@ -167,6 +169,14 @@ class _Play:
                 story.status, story.failure, story.ended_at = "rejected", message, time.monotonic()
             case _:
                 pass
+
+
+async def _skip_old_events(settings: Settings) -> None:
+    """What others have sent to the stories' topic is no business of this engine."""
+    async with KafkaTopics(kafka(settings), patience=PATIENCE_SECONDS) as admin:
+        await admin.ensure(engine_topics(settings, ("default",)))
+        partitions = (await admin.describe([TOPIC]))[TOPIC]
+    await skip_to_end(kafka(settings), group(settings, "ingest"), TOPIC, partitions)
 
 
 async def _delete_topics(settings: Settings) -> None:

@@ -64,18 +64,19 @@ class Told:
         }
 
 
-def warm_up() -> Told:
+def warm_up(*, mark: str) -> Told:
     """A note of one line: when its run has succeeded, every part of the engine is there."""
-    return _told(_WARM_UP, "Is anybody there?", "Sherlock Holmes asked whether anybody was there.")
+    return _told(f"{_WARM_UP}-{mark}", "Is anybody there?", "Sherlock Holmes asked whether anybody was there.")
 
 
-def read_stories(agents: str, write_name: str | None) -> list[Told]:
+def read_stories(agents: str, write_name: str | None, *, mark: str) -> list[Told]:
     """The texts beside the demo's graphs, in order; the first one gets a person more, if one is named.
 
+    `mark` makes their ids those of this demo: the same id never starts a second run.
     Raises `InvalidConfig` when they are not there.
     """
     folder = Path(agents) / "data" / "sherlock"
-    stories = list(_read(folder))
+    stories = list(_read(folder, mark))
     if not stories:
         raise InvalidConfig(
             f"the demo's texts are not in {folder}: run it in the project's folder, or set BELUGA_AGENTS to its agents/"
@@ -87,10 +88,10 @@ def read_stories(agents: str, write_name: str | None) -> list[Told]:
     return stories
 
 
-def _read(folder: Path) -> Iterator[Told]:
+def _read(folder: Path, mark: str) -> Iterator[Told]:
     for path in sorted(folder.glob("*.txt")):
         title, _, text = path.read_text(encoding="utf-8").partition("\n")
-        yield _told(path.stem, title.strip(), text.strip())
+        yield _told(f"{path.stem}-{mark}", title.strip(), text.strip())
 
 
 def _about(name: str) -> str:
