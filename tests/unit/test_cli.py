@@ -185,4 +185,4 @@ async def test_a_letter_goes_back_as_it_came() -> None:
 
 def test_a_letter_without_a_source_cannot_go_back() -> None:
     with pytest.raises(InvalidState, match="where it came from"):
-        Letter(Record("beluga.dead-letters", 1, 5, b"k", b"{}"), None).topic
+        _ = Letter(Record("beluga.dead-letters", 1, 5, b"k", b"{}"), None).topic
