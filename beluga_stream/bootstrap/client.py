@@ -5,11 +5,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from ..adapters.files.blobs import FileBlobs
 from ..adapters.kafka.appender import KafkaAppender
-from ..adapters.kafka.batches import partition_of
 from ..adapters.kafka.reader import KafkaReader
 from ..adapters.memory.clock import SystemClock
 from ..api.client import Client
 from ..application.outbox import Outbox
+from ..application.partitioner import partition_of
 from ..application.payloads import Payloads
 from ..application.runs import Runs
 from .connection import kafka, topics

@@ -6,11 +6,11 @@ from contextlib import aclosing
 from typing import Any
 
 from ..adapters.files.blobs import FileBlobs
-from ..adapters.kafka.batches import partition_of
 from ..adapters.kafka.reader import KafkaReader
 from ..api.client import RunStatus, status_of
 from ..application import codec
 from ..application.messages import Summary
+from ..application.partitioner import partition_of
 from ..application.payloads import Payloads
 from ..application.results import NodeChanged, RunReader
 from ..application.runs import Runs

@@ -19,7 +19,7 @@ from ..application.partitioner import partition_of
 from ..application.payloads import Payloads
 from ..application.runs import Runs
 from ..application.topics import Topics
-from ..application.worker import Worker
+from ..application.worker import Worker, WorkerOptions
 from ..domain.ids import GraphHash
 from ..ports.handlers import Program, Trigger
 from ..ports.log import Role, TopicSpec
@@ -64,6 +64,7 @@ class ClusterOptions:
     faults: int = 12
     crash: float = 0.004
     unavailable: float = 0.002
+    fuse_ms: int = 0
     queues: tuple[str, ...] = ("default",)
     user_topics: Mapping[str, int] = field(default_factory=dict)
 
@@ -209,6 +210,7 @@ class Cluster:
             payloads=Payloads(self.blobs),
             executions=Executions(),
             clock=self.clock,
+            options=WorkerOptions(fuse_ms=self.options.fuse_ms),
             name=process.name,
             new_incarnation=lambda: f"i{next(self._incarnations)}",
         )

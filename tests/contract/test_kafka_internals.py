@@ -8,7 +8,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulat
 from aiokafka.producer.sender import Sender
 from aiokafka.producer.transaction_manager import TransactionManager
 
-from beluga_stream.adapters.kafka.batches import partition_of
+from beluga_stream.application.partitioner import partition_of
 
 
 async def test_a_producer_without_its_transactional_id_sends_plain_batches() -> None:

@@ -7,9 +7,9 @@ import pytest
 
 from beluga_stream.adapters.kafka.admin import KafkaTopics
 from beluga_stream.adapters.kafka.appender import KafkaAppender
-from beluga_stream.adapters.kafka.batches import partition_of
 from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.adapters.kafka.reader import KafkaReader
+from beluga_stream.application.partitioner import partition_of
 from beluga_stream.errors import InvalidConfig, LogUnavailable, RecordTooLarge, TopicMismatch, TopicMissing
 from beluga_stream.ports.log import Outgoing, Record, TopicSpec
 
@@ -55,15 +55,10 @@ async def test_records_keep_key_headers_and_order_and_lie_where_they_are_said_to
     assert all(values == sorted(values) for values in by_partition.values())
 
 
-async def test_concurrent_appends_each_get_their_own_positions(
-    connection: KafkaConnection, topic: str
-) -> None:
+async def test_concurrent_appends_each_get_their_own_positions(connection: KafkaConnection, topic: str) -> None:
     async with KafkaAppender(connection) as appender, KafkaReader(connection) as reader:
         answers = await asyncio.gather(
-            *(
-                appender.append([Outgoing(topic, b"k", f"{i}-{j}".encode()) for j in range(3)])
-                for i in range(100)
-            )
+            *(appender.append([Outgoing(topic, b"k", f"{i}-{j}".encode()) for j in range(3)]) for i in range(100))
         )
         found = {record.position: record.value for record in await read_all(reader, topic)}
     for i, positions in enumerate(answers):
@@ -71,18 +66,14 @@ async def test_concurrent_appends_each_get_their_own_positions(
         assert [p.offset for p in positions] == sorted(p.offset for p in positions)
 
 
-async def test_many_batches_of_one_partition_keep_their_order(
-    connection: KafkaConnection, topic: str
-) -> None:
+async def test_many_batches_of_one_partition_keep_their_order(connection: KafkaConnection, topic: str) -> None:
     outgoing = [Outgoing(topic, b"one", str(i).encode() * 20_000, partition=2) for i in range(200)]
     async with KafkaAppender(connection) as appender:
         positions = await appender.append(outgoing)
     assert [position.offset for position in positions] == list(range(200))
 
 
-async def test_a_record_that_is_too_large_stops_the_whole_append(
-    connection: KafkaConnection, topic: str
-) -> None:
+async def test_a_record_that_is_too_large_stops_the_whole_append(connection: KafkaConnection, topic: str) -> None:
     async with KafkaAppender(connection) as appender, KafkaReader(connection) as reader:
         with pytest.raises(RecordTooLarge, match="above the limit"):
             await appender.append([Outgoing(topic, b"k", b"small"), Outgoing(topic, b"k", b"x" * 1_000_000)])
@@ -106,9 +97,7 @@ async def test_reading_stops_at_the_end_starts_anywhere_and_closes_its_consumer(
     async with KafkaAppender(connection) as appender, KafkaReader(connection, max_records=10) as reader:
         await appender.append([Outgoing(topic, b"k", str(i).encode(), partition=1) for i in range(100)])
         some = [
-            int(record.value or b"")
-            async for batch in reader.read(topic, {1: 30}, until={1: 60})
-            for record in batch
+            int(record.value or b"") async for batch in reader.read(topic, {1: 30}, until={1: 60}) for record in batch
         ]
         assert some == list(range(30, 60))
         assert [batch async for batch in reader.read(topic, {1: 60}, until={1: 60})] == []
@@ -143,9 +132,7 @@ async def test_a_missing_topic_is_named(connection: KafkaConnection, topic_prefi
             await reader.end(f"{topic_prefix}absent")
 
 
-async def test_topics_are_created_once_and_checked_after(
-    connection: KafkaConnection, topic_prefix: str
-) -> None:
+async def test_topics_are_created_once_and_checked_after(connection: KafkaConnection, topic_prefix: str) -> None:
     specs = [
         TopicSpec(f"{topic_prefix}a", 3),
         TopicSpec(f"{topic_prefix}b", 1, {"cleanup.policy": "compact"}),
@@ -175,9 +162,7 @@ async def test_no_broker_is_said_once_a_second_and_then_given_up(caplog: pytest.
 
 
 def test_a_connection_hides_its_password_and_refuses_half_of_one() -> None:
-    connection = KafkaConnection(
-        ("b:9092",), security_protocol="SASL_SSL", username="u", password="very secret"
-    )
+    connection = KafkaConnection(("b:9092",), security_protocol="SASL_SSL", username="u", password="very secret")
     assert "very secret" not in repr(connection)
     settings = connection.client_settings("x")
     assert settings["sasl_plain_password"] == "very secret"

@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from beluga_stream.testing.cluster import ClusterOptions
 from beluga_stream.testing.simulation import Start, simulate
 from tests.simulation.programs import random_program, signals_of
 
@@ -33,6 +34,11 @@ def starts_of(seed: int) -> list[Start]:
 @pytest.mark.parametrize("seed", [int(_ONLY)] if _ONLY else range(_SEEDS))
 def test_every_run_ends_as_it_does_here_whatever_fails(seed: int) -> None:
     simulate(starts_of(seed), seed)
+
+
+@pytest.mark.parametrize("seed", [int(_ONLY)] if _ONLY else range(_SEEDS // 2))
+def test_so_it_does_when_workers_go_on_with_the_next_node(seed: int) -> None:
+    simulate(starts_of(seed), seed, ClusterOptions(fuse_ms=10_000))
 
 
 def test_a_seed_does_the_same_again() -> None:

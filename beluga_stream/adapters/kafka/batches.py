@@ -7,14 +7,13 @@ and keep the key of every record, which is what makes the engine's batches cheap
 import asyncio
 import time
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import TypeAlias
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from aiokafka.partitioner import murmur2
 from aiokafka.structs import RecordMetadata
 
+from beluga_stream.application.partitioner import partition_of
 from beluga_stream.errors import RecordTooLarge
 from beluga_stream.ports.log import Outgoing, Position
 
@@ -25,15 +24,6 @@ _RECORD_OVERHEAD = 64
 
 Outcome: TypeAlias = Position | KafkaError
 _UNSENT = KafkaError("not sent")
-
-
-@lru_cache(maxsize=8_192)
-def partition_of(key: bytes, partitions: int) -> int:
-    """The partition that Kafka's default partitioner gives this key.
-
-    Cached, since aiokafka's murmur2 is pure Python and a run writes its id many times.
-    """
-    return int((murmur2(key) & 0x7FFFFFFF) % partitions)
 
 
 def size_of(record: Outgoing) -> int:
@@ -68,9 +58,7 @@ async def send_batches(producer: AIOKafkaProducer, records: Sequence[Outgoing]) 
         assert record.partition is not None
         groups.setdefault((record.topic, record.partition), []).append(index)
     outcomes: list[Outcome] = [_UNSENT] * len(records)
-    sending = [
-        _send_group(producer, target, indexes, records, outcomes) for target, indexes in groups.items()
-    ]
+    sending = [_send_group(producer, target, indexes, records, outcomes) for target, indexes in groups.items()]
     if len(sending) == 1:
         await sending[0]
     else:
