@@ -28,6 +28,7 @@ from benchmarks.yardstick import raw_throughput
 from tests.brokers import Broker, BrokerUnavailable, ExternalBroker, JarKafka, KafkaContainer
 
 ROLES = ("coordinator", "worker", "ingest")
+_FUSE_MS = "50"
 PARTS = (
     "start",
     "latency",
@@ -39,7 +40,7 @@ PARTS = (
     "soak",
     "memory",
     "raw",
-    "unfused",
+    "fused",
     "reducer",
 )
 
@@ -89,11 +90,11 @@ def measure(broker: Broker, folder: Path, only: Sequence[str], *, quick: bool) -
     if "start" in only:
         figures += import_time(3 if quick else 7) + time_to_ready(broker.address, folder)
     settings = Settings.load(broker=broker.address)
-    parts = [part for part in only if part not in {"start", "reducer", "unfused"}]
+    parts = [part for part in only if part not in {"start", "reducer", "fused"}]
     if parts:
         figures += on_an_engine(settings, folder, parts, quick=quick)
-    if "unfused" in only:
-        say("every node through the log:")
+    if "fused" in only:
+        say("lines of nodes in one worker:")
         unfused = on_an_engine(settings, folder, ["latency", "burst", "closed"], quick=quick, fuse_milliseconds="0")
         figures += [replace(figure, name=f"unfused: {figure.name}", target=None) for figure in unfused]
     if "reducer" in only:
@@ -174,7 +175,7 @@ def conditions_of(broker: Broker, settings: Settings) -> dict[str, Any]:
         "partitions": settings.partitions,
         "store": settings.store,
         "linger": "0 ms",
-        "fusion": f"up to {settings.fuse_milliseconds} ms of a line of quick nodes in one worker; unfused: off",
+        "fusion": f"{settings.fuse_milliseconds} ms (0: each node goes through the log); fused: {_FUSE_MS} ms",
     }
 
 
