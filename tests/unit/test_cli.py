@@ -13,8 +13,6 @@ from typer.testing import CliRunner
 
 from beluga_stream.adapters.memory.blobs import MemoryBlobs
 from beluga_stream.application.payloads import Payloads
-from beluga_stream.adapters.memory.blobs import MemoryBlobs
-from beluga_stream.application.payloads import Payloads
 from beluga_stream.application.results import Chunk, NodeChanged, RunChanged, Superseded
 from beluga_stream.cli import manual
 from beluga_stream.cli.exits import code_of
@@ -177,7 +175,7 @@ def test_sentences_are_lines_and_tokens_gather() -> None:
 
 
 # ---------------------------------------------------------------------------------------- dead letters
-async async def test_a_letter_goes_back_as_it_came() -> None:
+async def test_a_letter_goes_back_as_it_came() -> None:
     headers = (("ce_id", b"7"), ("beluga-reason", b"invalid_input"), ("beluga-source", b"a/b.c/2/17"))
     letter = Letter(Record("beluga.dead-letters", 1, 5, b"a/b.c/2/17", b"{}", headers=headers), None)
     again = await letter.again(Payloads(MemoryBlobs()))
@@ -185,6 +183,6 @@ async async def test_a_letter_goes_back_as_it_came() -> None:
     assert (again.topic, again.key, again.value, again.headers) == ("a/b.c", None, b"{}", (("ce_id", b"7"),))
 
 
-async def test_a_letter_without_a_source_cannot_go_back() -> None:
+def test_a_letter_without_a_source_cannot_go_back() -> None:
     with pytest.raises(InvalidState, match="where it came from"):
         _ = Letter(Record("beluga.dead-letters", 1, 5, b"k", b"{}"), None).topic
