@@ -95,8 +95,8 @@ def measure(broker: Broker, folder: Path, only: Sequence[str], *, quick: bool) -
         figures += on_an_engine(settings, folder, parts, quick=quick)
     if "fused" in only:
         say("lines of nodes in one worker:")
-        unfused = on_an_engine(settings, folder, ["latency", "burst", "closed"], quick=quick, fuse_milliseconds="0")
-        figures += [replace(figure, name=f"unfused: {figure.name}", target=None) for figure in unfused]
+        fused = on_an_engine(settings, folder, ["latency", "burst", "closed"], quick=quick, fuse_milliseconds=_FUSE_MS)
+        figures += [replace(figure, name=f"fused: {figure.name}", target=None) for figure in fused]
     if "reducer" in only:
         say("reducer")
         figures += reducer_costs()
