@@ -105,13 +105,15 @@ class Harm:
             candidates = self._holding(role)
             victims += candidates if everyone else [self._chance.choice(candidates)]
         workers = self._workers(victims)
-        await self._under_way(victims)
+        unfinished = await self._under_way(victims)
         since = time.monotonic()
         for process in victims:
             process.send(signal.SIGKILL)
         codes: list[int | None] = [await self._buried(process) for process in victims]
-        # Read again: the dead cannot end any more, so this is how many had begun and not ended.
-        harmed = Harmed(since, self._ledger.unfinished(workers), codes)
+        if any(process.role == "worker" for process in victims):
+            # Read again: the dead cannot end any more, so this is how many had begun and not ended.
+            unfinished = self._ledger.unfinished(workers)
+        harmed = Harmed(since, unfinished, codes)
         await self._replace(victims)
         return harmed
 
