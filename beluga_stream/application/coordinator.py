@@ -290,7 +290,7 @@ class Coordinator:
             return False
         if decision.state.ended and (state is None or not state.ended):
             decision = await self._with_stored_output(decision)
-        owned.apply(record, state, decision, batch.now_ms)
+        owned.apply(record, plan, state, decision, batch.now_ms)
         self._count(plan, state, decision.state)
         batch.decide(plan, decision)
         return True

@@ -15,7 +15,9 @@ import orjson
 from ..domain.commands import Command, PublishNode
 from ..domain.draft import Decision
 from ..domain.ids import Incarnation, NodeKey, RunId
-from ..domain.state import NodeStatus, RunState, RunStatus, Timer, timers
+from ..domain.plan import Plan
+from ..domain.retention import spent
+from ..domain.state import NodeState, NodeStatus, RunState, RunStatus, Timer, timers
 from ..ports.log import PartitionTable, Record
 from . import codec, early
 from .codec import Encoded, Kept
@@ -45,6 +47,7 @@ class Changed:
     """One run's part of the batch under way."""
 
     state: RunState
+    plan: Plan | None
     intents: list[Command] = field(default_factory=list)
     source: dict[str, int] = field(default_factory=dict)
 
@@ -120,14 +123,16 @@ class RunPartition:
         value = self.table.get(run)
         return None if value is None else codec.kept.decode(value).state
 
-    def apply(self, record: Record, before: RunState | None, decision: Decision, now_ms: int) -> None:
+    def apply(
+        self, record: Record, plan: Plan | None, before: RunState | None, decision: Decision, now_ms: int
+    ) -> None:
         """Take a decision into the batch."""
         state = decision.state
         if state is before and not decision.commands:
             return
         changed = self._changed.get(state.run)
         if changed is None:
-            changed = self._changed[state.run] = Changed(state)
+            changed = self._changed[state.run] = Changed(state, plan)
         self._markers.pop(state.run, None)
         changed.state = state
         changed.intents.extend(decision.commands)
@@ -197,7 +202,8 @@ class RunPartition:
             self._markers.pop(run, None)
         self._unmarked.clear()
         self._batch += 1
-        number, runs = self._batch, list(self._changed)
+        number = self._batch
+        done = [(run, changed.plan, _ended(changed.intents)) for run, changed in self._changed.items()]
         for run, changed in self._changed.items():
             if changed.intents:
                 self._unsent.setdefault(run, []).append(Unsent(number, changed.intents, changed.source))
@@ -209,7 +215,7 @@ class RunPartition:
         self._changed.clear()
         self.early.rows.clear()
         self._answered = None
-        return lambda: self._confirm(number, runs)
+        return lambda: self._confirm(number, done)
 
     def expired(self, now_ms: int, window_ms: int, most: int) -> list[RunId]:
         """Markers past the deduplication window, or above its count, oldest first."""
@@ -253,13 +259,24 @@ class RunPartition:
             source |= unsent.source
         return (*intents, *changed.intents), source | changed.source
 
-    def _confirm(self, batch: int, runs: Sequence[RunId]) -> None:
-        for run in runs:
+    def _confirm(self, batch: int, done: Sequence[tuple[RunId, Plan | None, Sequence[NodeKey]]]) -> None:
+        """The records of a batch are sent: its intents are no more, nor the outputs that nobody will ask for."""
+        for run, plan, ended in done:
+            self._forget_outputs(run, plan, ended)
             left = [unsent for unsent in self._unsent.pop(run, ()) if unsent.batch != batch]
             if left:
                 self._unsent[run] = left
             elif run in self._markers:
                 self._unmarked.append(run)
+
+    def _forget_outputs(self, run: RunId, plan: Plan | None, ended: Sequence[NodeKey]) -> None:
+        state = self._states.get(run)
+        if state is None or plan is None or state.page is not None or not ended:
+            return
+        gone = spent(plan, state, ended)
+        if gone:
+            without: dict[NodeKey, NodeState] = {name: replace(state.nodes[name], output=None) for name in gone}
+            self._states[run] = replace(state, nodes={**state.nodes, **without})
 
     def _count(self, before: RunState | None, state: RunState) -> None:
         if state.ended:
@@ -275,6 +292,14 @@ class RunPartition:
             self.leases[state.run, key] = Lease(node.attempt, node.incarnation or Incarnation(""), now_ms)
         else:
             self.leases.pop((state.run, key), None)
+
+
+def _ended(intents: Sequence[Command]) -> list[NodeKey]:
+    return [
+        command.node
+        for command in intents
+        if isinstance(command, PublishNode) and command.status in (NodeStatus.SUCCEEDED, NodeStatus.SKIPPED)
+    ]
 
 
 def _stands(state: RunState, timer: Timer) -> bool:

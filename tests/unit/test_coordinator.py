@@ -249,3 +249,17 @@ async def test_a_topic_that_was_created_again_is_refused(bench: Bench) -> None:
     bench.group.commit(bench.group.generation, {(NAMES.node_done, 0): 12})
     with pytest.raises(TopicMismatch, match="was deleted and created again"):
         await bench.another().acquire(OWNED)
+
+
+async def test_a_state_keeps_a_value_no_longer_than_somebody_wants_it() -> None:
+    bench = Bench(state_limit_bytes=20_000)
+    names = [f"n{number}" for number in range(10)]
+    bench.plan = plan([node(name) for name in names], edges(" > ".join(["input", *names])), [names[-1]])
+    bench.coordinator = bench.another()
+    await bench.coordinator.acquire(OWNED)
+    await bench.tell(NAMES.run_requests, requested())
+    for name in names:
+        await bench.tell(NAMES.node_done, done("r", name, "x" * 6_000))
+    ended = codec.results.decode(bench.written(NAMES.run_results)[-1].value)
+    assert ended.status.status == "succeeded", "ten values of 6 kB went through a state of 20 kB"
+    assert ended.status.output == Inline("x" * 6_000)

@@ -1,0 +1,37 @@
+"""Which outputs a run no longer needs: a state carries a value until its last consumer is done with it."""
+
+from collections.abc import Iterable
+
+from .ids import INPUT, NodeKey, NodeName
+from .plan import Plan
+from .state import NodeStatus, RunState
+
+_DONE_WITH_IT = frozenset({NodeStatus.SUCCEEDED, NodeStatus.SKIPPED})
+"""A consumer that failed or was cancelled may be tried again, and wants its inputs then."""
+
+
+def spent(plan: Plan, state: RunState, ended: Iterable[NodeKey]) -> list[NodeName]:
+    """The nodes whose outputs nobody can want any more, now that these have ended.
+
+    Finish points keep theirs for the run's result, and what is compensated, with its inputs, to the run's end.
+    """
+    candidates: dict[NodeName, None] = {}
+    for key in ended:
+        if key in plan.nodes:
+            name = NodeName(key)
+            candidates.update(dict.fromkeys(edge.source for edge in plan.incoming[name] if edge.source != INPUT))
+            if not plan.targets[name]:
+                candidates[name] = None
+    return [name for name in candidates if _is_spent(plan, state, name)]
+
+
+def _is_spent(plan: Plan, state: RunState, name: NodeName) -> bool:
+    node = state.nodes.get(name)
+    if node is None or node.output is None or name in plan.definition.finish or plan.nodes[name].has_compensation:
+        return False
+    return all(
+        target in state.nodes
+        and state.nodes[target].status in _DONE_WITH_IT
+        and not plan.nodes[target].has_compensation
+        for target in plan.targets[name]
+    )
