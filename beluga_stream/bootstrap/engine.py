@@ -78,7 +78,9 @@ def faust_app() -> faust.App:
     _app = app
     deployed = deployments.load(settings.agents) if {"worker", "ingest"} & set(settings.role) else None
     return host(
-        app, partial(_roles, settings, connection, deployed), patience=settings.broker_patience_seconds
+        app,
+        partial(_roles, settings, connection, deployed),
+        prepare=partial(_create_topics, settings, connection, deployed),
     )
 
 
@@ -102,6 +104,27 @@ def _use_uvloop() -> None:
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # type: ignore[deprecated]
 
 
+async def _create_topics(
+    settings: Settings, connection: KafkaConnection, deployed: deployments.LoadedDeployment | None
+) -> None:
+    """Wait for the broker, create the topics that are missing, and check the others.
+
+    Raises `LogUnavailable` when patience ends, and `TopicMismatch`.
+    """
+    async with KafkaTopics(connection, patience=settings.broker_patience_seconds) as admin:
+        declared = engine_topics(settings, _queues(settings, deployed))
+        created = [
+            *await admin.ensure(declared),
+            *await admin.ensure(await _undeclared(admin, settings, declared, deployed)),
+        ]
+    if created:
+        log.info("created topics: %s", ", ".join(created), extra={"action": "topics_created"})
+
+
+def _queues(settings: Settings, deployed: deployments.LoadedDeployment | None) -> tuple[str, ...]:
+    return settings.queues or (deployed.queues if deployed is not None else ("default",))
+
+
 @asynccontextmanager
 async def _roles(
     settings: Settings, connection: KafkaConnection, deployed: deployments.LoadedDeployment | None
@@ -109,17 +132,6 @@ async def _roles(
     """Open what the roles need, yield their apps, close everything after them."""
     names = topics(settings)
     async with AsyncExitStack() as stack:
-        admin = await stack.enter_async_context(
-            KafkaTopics(connection, patience=settings.broker_patience_seconds)
-        )
-        queues = settings.queues or (deployed.queues if deployed is not None else ("default",))
-        declared = engine_topics(settings, queues)
-        created = [
-            *await admin.ensure(declared),
-            *await admin.ensure(await _undeclared(admin, settings, declared, deployed)),
-        ]
-        if created:
-            log.info("created topics: %s", ", ".join(created), extra={"action": "topics_created"})
         reader = await stack.enter_async_context(KafkaReader(connection))
         clock = SystemClock()
         payloads = Payloads(FileBlobs(settings.blobs))
@@ -162,7 +174,7 @@ async def _roles(
         if deployed is not None and "worker" in settings.role:
             worker = Worker(
                 topics=names,
-                queues=queues,
+                queues=_queues(settings, deployed),
                 deployment=deployed,
                 appender=await appender(),
                 reader=reader,
@@ -181,7 +193,7 @@ async def _roles(
                     drain_ms=int(settings.shutdown_grace_seconds * 1000),
                 ),
             )
-            apps.append(make(worker, group=group(settings, "worker")))
+            apps.append(make(worker, group=_worker_group(settings)))
         if deployed is not None and "ingest" in settings.role and deployed.triggers:
             ingest = Ingest(
                 topics=names, deployment=deployed, appender=await appender(), payloads=payloads, clock=clock
@@ -213,10 +225,13 @@ async def _undeclared(
     wanted = {trigger.topic for trigger in triggers if trigger.kind == "topic"}
     wanted -= {spec.name for spec in declared}
     existing = await admin.describe(wanted)
-    return [
-        TopicSpec(name, settings.partitions, {}, settings.replication)
-        for name in sorted(wanted - set(existing))
-    ]
+    return [TopicSpec(name, settings.partitions, {}, settings.replication) for name in sorted(wanted - set(existing))]
+
+
+def _worker_group(settings: Settings) -> str:
+    """Workers of other queues are another group: the members of one must read the same topics."""
+    named = group(settings, "worker")
+    return named if settings.queues is None else f"{named}.{'.'.join(sorted(settings.queues))}"
 
 
 def _tables(settings: Settings, connection: KafkaConnection) -> KafkaTables:
@@ -228,8 +243,6 @@ def _tables(settings: Settings, connection: KafkaConnection) -> KafkaTables:
         owner=f"{socket.gethostname()}:{os.getpid()}",
         changelog=changelog_topic(settings),
         options=TableOptions(
-            store=MemoryStore
-            if settings.store == "memory"
-            else RocksStore.factory(settings.data / str(os.getpid()))
+            store=MemoryStore if settings.store == "memory" else RocksStore.factory(settings.data / str(os.getpid()))
         ),
     )

@@ -12,6 +12,7 @@ import faust
 
 from beluga_stream.adapters.faust.app import RoleApp, RoleOptions, role_app
 from beluga_stream.adapters.faust.host import host
+from beluga_stream.adapters.kafka.admin import KafkaTopics
 from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.ports.log import Record
 from tests.contract.recording import RecordingRole
@@ -84,4 +85,9 @@ if "PLAIN_AGENT" in os.environ:
         _say("timer ticked")
 
 
-host(app, roles)
+async def wait_for_the_broker() -> None:
+    async with KafkaTopics(_connection):
+        return
+
+
+host(app, roles, prepare=wait_for_the_broker)

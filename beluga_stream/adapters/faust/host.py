@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -14,60 +14,37 @@ from mode import Service
 
 from beluga_stream.adapters.faust.app import RoleApp
 from beluga_stream.adapters.faust.telling import tell_once
-from beluga_stream.errors import BelugaError, InvalidState, LogUnavailable
+from beluga_stream.errors import BelugaError, InvalidState
 
 log = logging.getLogger(__name__)
 
 RoleApps = Callable[[], AbstractAsyncContextManager[Sequence[RoleApp]]]
 """Opens clients, topics and stores on the running loop, yields the apps to run, and closes all after."""
 
+Prepare = Callable[[], Awaitable[None]]
+
 _LAST_RESORT_SECONDS = 30.0
 _EXIT_CODE = 70
 
 
-class BrokerWait(Service):
-    """Waits for a broker to accept connections, and says so, before anything of Faust needs one."""
+class Preparation(Service):
+    """Does what must be done before anything of Faust talks to the broker: waits for it, creates topics."""
 
-    def __init__(self, app: faust.App, patience: float, **kwargs: Any) -> None:
+    def __init__(self, prepare: Prepare, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.app = app
-        self._patience = patience
+        self._prepare = prepare
 
     async def on_start(self) -> None:
-        """Raises `LogUnavailable` when patience ends."""
-        addresses = [(url.host, url.port or 9092) for url in self.app.conf.broker_producer]
-        where = ", ".join(f"{host}:{port}" for host, port in addresses)
-        deadline = self.loop.time() + self._patience
-        while not self.should_stop:
-            for address in addresses:
-                if await _accepts(*address):
-                    return
-            left = deadline - self.loop.time()
-            if left <= 0:
-                error = LogUnavailable(f"no Kafka broker answers at {where} (tried for {self._patience:g} s)")
-                _tell(error)
-                raise error
-            log.warning(
-                "no Kafka broker answers at %s yet, trying for %.0f s more",
-                where,
-                left,
-                extra={"action": "kafka.wait"},
-            )
-            await self.sleep(1.0)
-
-
-async def _accepts(host: str, port: int) -> bool:
-    try:
-        async with asyncio.timeout(5.0):
-            _, writer = await asyncio.open_connection(host, port)
-    except (TimeoutError, OSError):
-        return False
-    writer.close()
-    return True
+        """An error ends the start."""
+        try:
+            await self._prepare()
+        except BelugaError as error:
+            _tell(error)
+            raise
 
 
 class HostBoot(BootStrategy):
-    """Waits for the broker first, and leaves out what the ordinary app has no use for.
+    """Prepares first, and leaves out what the ordinary app has no use for.
 
     Without agents it would subscribe to nothing, and wait for an assignment that never comes. Its web
     server is off: `faust worker` turns it on whatever the settings say, and a second process on a machine
@@ -75,12 +52,12 @@ class HostBoot(BootStrategy):
     """
 
     enable_web = False
-    patience: float
+    prepare: Prepare
 
     def sensors(self) -> Iterable[Service]:
-        """What starts first: the wait, then the sensors."""
+        """What starts first: the preparation, then the sensors."""
         return [
-            BrokerWait(self.app, self.patience, loop=self.app.loop, beacon=self.app.beacon),
+            Preparation(self.prepare, loop=self.app.loop, beacon=self.app.beacon),
             *super().sensors(),
         ]
 
@@ -133,17 +110,21 @@ class RoleHost(Service):
         await self.crash(error)
 
 
-def host(app: faust.App, role_apps: Sequence[RoleApp] | RoleApps, *, patience: float = 30.0) -> faust.App:
+async def _nothing() -> None:
+    """There is nothing to prepare."""
+
+
+def host(app: faust.App, role_apps: Sequence[RoleApp] | RoleApps, *, prepare: Prepare = _nothing) -> faust.App:
     """Make the ordinary app start these with itself and stop them before itself; returns the app.
 
     When one fails the process ends with a code other than 0. The ordinary app keeps its own agents,
-    tables and timers, with Faust's stock delivery, and need not have any. `patience` (seconds) is how long
-    it waits for a broker that does not answer.
+    tables and timers, with Faust's stock delivery, and need not have any. `prepare` runs before anything
+    of Faust talks to the broker.
     """
     opener = role_apps if callable(role_apps) else _as_they_are(role_apps)
     boot = app.boot_strategy = HostBoot(app)
-    boot.patience = patience
-    tell_once(RoleApp, RoleHost, BrokerWait)
+    boot.prepare = prepare
+    tell_once(RoleApp, RoleHost, Preparation)
 
     async def start_roles(*_: Any, **__: Any) -> None:
         await app.add_runtime_dependency(RoleHost(app, opener, loop=app.loop, beacon=app.beacon))
