@@ -106,9 +106,7 @@ def _request(question: Question, model: str) -> dict[str, object]:
 def _refuse(status: int, endpoint: Endpoint) -> None:
     # Without the body: servers like to quote the key they did not accept.
     if status in _BUSY:
-        raise ResourceExhausted(
-            f"{endpoint.url} answered {status} for model {endpoint.model}; trying later may help"
-        )
+        raise ResourceExhausted(f"{endpoint.url} answered {status} for model {endpoint.model}; trying later may help")
     if status in {401, 403}:
         raise InvalidConfig(f"{endpoint.url} refused the key ({status}): check BELUGA_LLM_API_KEY")
     raise ExecutionFailed(f"{endpoint.url} answered {status} for model {endpoint.model}")

@@ -17,20 +17,13 @@ __all__ = ["people", "places"]
 
 _Words = tuple[str, ...]
 
-_MALE_TITLES = wordset(
-    "Mr Sir Lord Colonel Captain Major Inspector Sergeant Father King Duke Count Baron Earl Prince"
-)
-_FEMALE_TITLES = wordset(
-    "Mrs Miss Ms Lady Madame Madam Mademoiselle Mme Mlle Queen Duchess Countess Baroness Princess"
-)
+_MALE_TITLES = wordset("Mr Sir Lord Colonel Captain Major Inspector Sergeant Father King Duke Count Baron Earl Prince")
+_FEMALE_TITLES = wordset("Mrs Miss Ms Lady Madame Madam Mademoiselle Mme Mlle Queen Duchess Countess Baroness Princess")
 _OTHER_TITLES = wordset(
-    "Dr Doctor Professor Prof Rev Reverend Judge Uncle Aunt Master Messrs Major-General Police-Constable "
-    "Constable"
+    "Dr Doctor Professor Prof Rev Reverend Judge Uncle Aunt Master Messrs Major-General Police-Constable Constable"
 )
 _TITLES = _MALE_TITLES | _FEMALE_TITLES | _OTHER_TITLES
-_RANKS = wordset(
-    "King Queen Duke Duchess Count Countess Baron Baroness Earl Prince Princess Lord Lady Emperor Bishop"
-)
+_RANKS = wordset("King Queen Duke Duchess Count Countess Baron Baroness Earl Prince Princess Lord Lady Emperor Bishop")
 _DOTTED = wordset("Mr Mrs Ms Dr Prof Rev Messrs Mme Mlle")
 _PARTICLES = wordset("von van de du della di le la")
 
@@ -215,10 +208,7 @@ def places(text: str) -> list[str]:
     names, _ = _names(text)
     surnames = _surnames(names)
     found = [name for name in names.values() if _is_place(name, surnames)]
-    return [
-        " ".join(name.words)
-        for name in sorted(found, key=lambda name: (-name.count, name.first_at, name.words))
-    ]
+    return [" ".join(name.words) for name in sorted(found, key=lambda name: (-name.count, name.first_at, name.words))]
 
 
 def _names(text: str) -> tuple[dict[_Words, _Name], dict[str, tuple[int, int]]]:
@@ -277,9 +267,7 @@ def _in_no_name(token: str, *, after: str) -> bool:
     return token.lower() in STOPWORDS
 
 
-def _record(
-    names: dict[_Words, _Name], small: frozenset[str], line: str, run: list[re.Match[str]], at: int
-) -> None:
+def _record(names: dict[_Words, _Name], small: frozenset[str], line: str, run: list[re.Match[str]], at: int) -> None:
     start, end = run[0].start(), run[-1].end()
     opening = bool(_OPENING.search(line, max(0, start - 16), start))
     tokens = [token.group() for token in run]
@@ -354,19 +342,13 @@ def _is_place(name: _Name, surnames: frozenset[_Words]) -> bool:
     words, whole = name.words, " ".join(name.words)
     if name.titles:
         return False
-    if len(words) > 1 and (
-        words[-1] in _PLACE_SUFFIXES or words[-1].partition("-")[2].capitalize() in _PLACE_SUFFIXES
-    ):
+    if len(words) > 1 and (words[-1] in _PLACE_SUFFIXES or words[-1].partition("-")[2].capitalize() in _PLACE_SUFFIXES):
         return words[0] not in _FIRST_NAMES or name.person == 0
     if whole in _GAZETTEER:
         return whole not in _AMBIGUOUS_PLACES or name.place > name.person
     if words[-1] in _INSTITUTIONS or any(word in _FIRST_NAMES for word in words) or words in surnames:
         return False
-    return (
-        name.place >= (2 if len(words) > 1 else 4)
-        and name.place > 2 * name.person
-        and name.place > name.thing
-    )
+    return name.place >= (2 if len(words) > 1 else 4) and name.place > 2 * name.person and name.place > name.thing
 
 
 def _is_person(name: _Name, surnames: frozenset[_Words]) -> bool:
@@ -379,9 +361,7 @@ def _is_person(name: _Name, surnames: frozenset[_Words]) -> bool:
         if words[0] in _FIRST_NAMES:
             return name.thing == 0 or name.person > 0
         return (
-            name.thing == 0
-            and name.place <= name.person + 1
-            and (name.person or (name.inside and not name.common)) > 0
+            name.thing == 0 and name.place <= name.person + 1 and (name.person or (name.inside and not name.common)) > 0
         )
     if words[0].startswith("St. "):
         return False  # a church, a saint's day; as a person the name has a title or a first name
@@ -400,9 +380,7 @@ def _surnames(names: dict[_Words, _Name]) -> frozenset[_Words]:
 
 def _owner(word: str, title: str, full: dict[_Words, _Name]) -> _Words | None:
     """The full name that a surname or a first name stands for, or None where its title forbids every one."""
-    fitting = [
-        words for words, name in full.items() if word in (words[0], words[-1]) and _may_be(title, name)
-    ]
+    fitting = [words for words, name in full.items() if word in (words[0], words[-1]) and _may_be(title, name)]
     return min(
         fitting,
         key=lambda words: (-full[words].titles[title], -full[words].count, full[words].first_at, words),

@@ -33,9 +33,7 @@ def sections(text: str) -> list[str]:
         starts[0] = 0
     borders = sorted({0, *starts, len(text)})
     parts = [text[a:b].strip() for a, b in pairwise(borders)]
-    return [
-        piece for part in parts for piece in ([part] if 0 < len(part) <= _LARGEST_PART else _pieces(part))
-    ]
+    return [piece for part in parts for piece in ([part] if 0 < len(part) <= _LARGEST_PART else _pieces(part))]
 
 
 def _pieces(text: str) -> list[str]:

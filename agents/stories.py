@@ -209,9 +209,7 @@ stories.trigger(Topic("documents.submitted", Story), idempotency_key=identity)
 
 def index_path() -> Path:
     """The file named by BELUGA_DEMO_INDEX; one JSON line for each report."""
-    return Path(
-        os.environ.get("BELUGA_DEMO_INDEX") or Path(tempfile.gettempdir()) / "beluga-demo-index.jsonl"
-    )
+    return Path(os.environ.get("BELUGA_DEMO_INDEX") or Path(tempfile.gettempdir()) / "beluga-demo-index.jsonl")
 
 
 @node(retry=Retry(4, on=(OSError,)), timeout=30)

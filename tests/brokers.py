@@ -143,16 +143,12 @@ class KafkaContainer:
         try:
             container.start()
         except DockerException as error:
-            raise BrokerUnavailable(
-                f"the image {self._image} cannot be run ({_first_line(error)})"
-            ) from error
+            raise BrokerUnavailable(f"the image {self._image} cannot be run ({_first_line(error)})") from error
         self._container = container
         if not wait_until_ready(self.address):
             output = b"\n".join(container.get_logs()).decode(errors="replace")
             self.stop()
-            raise BrokerUnavailable(
-                f"{self._image} did not answer within {_READY_WITHIN:.0f} s:\n{output[-2000:]}"
-            )
+            raise BrokerUnavailable(f"{self._image} did not answer within {_READY_WITHIN:.0f} s:\n{output[-2000:]}")
 
     def stop(self) -> None:
         if self._container is not None:
@@ -201,9 +197,7 @@ class JarKafka:
         config = self._folder / "server.properties"
         config.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
         with (self._folder / "format.log").open("wb") as log:
-            formatted = self._java(
-                "kafka.tools.StorageTool", "format", "-t", _CLUSTER, "-c", config, log=log
-            )
+            formatted = self._java("kafka.tools.StorageTool", "format", "-t", _CLUSTER, "-c", config, log=log)
             if formatted.wait(timeout=_READY_WITHIN) != 0:
                 raise self._failed("could not format its folder", "format.log")
         self._run()
@@ -232,9 +226,7 @@ class JarKafka:
             self._halt(signal.SIGKILL)
             raise self._failed("did not start", "broker.log")
 
-    def _java(
-        self, main: str, *arguments: str | Path, log: IO[bytes], heap: str = "256m"
-    ) -> subprocess.Popen[bytes]:
+    def _java(self, main: str, *arguments: str | Path, log: IO[bytes], heap: str = "256m") -> subprocess.Popen[bytes]:
         logging = _REPO / "deploy" / "kafka" / "log4j2.properties"
         options = [f"-Xmx{heap}", f"-Dlog4j2.configurationFile={logging}", "-cp", f"{self._jars}/*"]
         try:

@@ -127,9 +127,7 @@ def no_leaks() -> Iterator[None]:
             if thread not in threads and not thread.daemon and not thread.name.startswith("asyncio_")
         ]
         # What a process of a wider fixture has started is that one's to end.
-        running = [
-            child for child in _children() if child not in children and children.isdisjoint(_parents(child))
-        ]
+        running = [child for child in _children() if child not in children and children.isdisjoint(_parents(child))]
         return [f"thread {thread.name}" for thread in alive] + [_describe(child) for child in running]
 
     while (leaked := left()) and time.monotonic() < deadline:

@@ -82,9 +82,7 @@ class Engine:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait(10)
-            raise AssertionError(
-                f"the engine did not stop within {_STOP_SECONDS:g} s:\n{self.tail}"
-            ) from None
+            raise AssertionError(f"the engine did not stop within {_STOP_SECONDS:g} s:\n{self.tail}") from None
 
 
 @contextlib.contextmanager

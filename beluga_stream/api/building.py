@@ -25,9 +25,7 @@ def check_name(name: str, graph: str, what: str) -> None:
     if name and not bad and name != INPUT and name.strip() == name:
         return
     reason = f"{name!r} holds {bad[0]!r}, which ids use" if bad else f"{name!r} is reserved or empty"
-    raise InvalidGraph(
-        f"graph {graph!r}: {what} needs another name: {reason}: give name=", graph=graph, node=name
-    )
+    raise InvalidGraph(f"graph {graph!r}: {what} needs another name: {reason}: give name=", graph=graph, node=name)
 
 
 class Builder:
@@ -49,9 +47,7 @@ class Builder:
         graph = self.blueprint.graph
         if _is_work(handler):
             if fallback is not None or compensate is not None or set(options) - {"name", "on_failure"}:
-                given = (
-                    "fallback" if fallback else "compensate" if compensate else min(set(options) - {"name"})
-                )
+                given = "fallback" if fallback else "compensate" if compensate else min(set(options) - {"name"})
                 raise InvalidGraph(
                     f"graph {graph!r}, node {name or handler.name!r}: {given}= belongs to the nodes inside "
                     f"graph {handler.name!r}: set it there",
@@ -124,9 +120,7 @@ class Builder:
             return node
         self.check(node)
         if node.origin.condition is not None or node.origin.mode is not EdgeMode.VALUE:
-            raise self.invalid(
-                node.node, "the node itself is wanted here, not a condition on it, nor its stream"
-            )
+            raise self.invalid(node.node, "the node itself is wanted here, not a condition on it, nor its stream")
         return node.node
 
     def check(self, ref: object) -> None:

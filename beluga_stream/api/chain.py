@@ -255,9 +255,7 @@ def chain(*steps: object, name: str | None = None, timeout: Seconds = 600) -> Ch
     for index, step in enumerate(steps):
         seen = names[:index].count(names[index])
         given = NodeOptions()
-        made = builder.handled(
-            step, f"{names[index]}_{seen + 1}" if seen else names[index], NodeKind.TASK, given
-        )
+        made = builder.handled(step, f"{names[index]}_{seen + 1}" if seen else names[index], NodeKind.TASK, given)
         builder.feed(made, [before])
         before = Ref(Origin(blueprint, made.name))
     blueprint.finish.append(before.node)

@@ -152,15 +152,11 @@ def _check_mode(wiring: Wiring, one: Wire) -> None:
         wanted, kind = argument.mode, argument.kind
     source = wiring.steps.get(one.source)
     if one.mode is EdgeMode.STREAM and (source is None or source.kind is not NodeKind.STREAM):
-        raise _unfit(
-            wiring, one, f"reads a stream, and {one.source!r} does not stream: annotate it list[...]"
-        )
+        raise _unfit(wiring, one, f"reads a stream, and {one.source!r} does not stream: annotate it list[...]")
     if one.mode is wanted or kind is Any or step.kind is NodeKind.SELECT:
         return
     if wanted is EdgeMode.STREAM:
-        raise _unfit(
-            wiring, one, "reads a stream, and is given a value: pass ref.stream, or annotate it list[...]"
-        )
+        raise _unfit(wiring, one, "reads a stream, and is given a value: pass ref.stream, or annotate it list[...]")
     if one.mode is EdgeMode.STREAM:
         raise _unfit(
             wiring,

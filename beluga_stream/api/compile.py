@@ -45,9 +45,7 @@ class _Branches:
         return None if one.condition is None else self.by_node[one.source].index(one.condition)
 
 
-def compile_blueprint(
-    blueprint: Blueprint, input_kind: Any, output_kind: Any, *, kind: str = "graph"
-) -> Compiled:
+def compile_blueprint(blueprint: Blueprint, input_kind: Any, output_kind: Any, *, kind: str = "graph") -> Compiled:
     """Check and compile. A kind of None is taken from the handlers' annotations. Raises `InvalidGraph`."""
     if not blueprint.finish:
         raise InvalidGraph(
@@ -76,9 +74,7 @@ def compile_blueprint(
     kinds = output_kinds(wiring, plan.order, input_kind)
     check_wires(wiring, kinds)
     output_kind = check_output(wiring, blueprint.finish, kinds, output_kind)
-    worlds = {
-        _named(name): worlds_of(conditions, kinds[name]) for name, conditions in branches.by_node.items()
-    }
+    worlds = {_named(name): worlds_of(conditions, kinds[name]) for name, conditions in branches.by_node.items()}
     conditions = {_named(name): found for name, found in branches.by_node.items()}
     check_liveness(plan, worlds, conditions, _required(wiring))
     input_adapter = adapter_of(input_kind, blueprint.graph, INPUT, "the input")
@@ -86,20 +82,16 @@ def compile_blueprint(
     definition = replace(
         definition,
         nodes=tuple(
-            replace(node, exhaustive=all(worlds[node.name])) if node.name in worlds else node
-            for node in nodes
+            replace(node, exhaustive=all(worlds[node.name])) if node.name in worlds else node for node in nodes
         ),
         input_schema=input_adapter.json_schema(),
         output_schema=output_adapter.json_schema(mode="serialization"),
     )
     handlers = {
-        _named(name): _handler(wiring, name, branches.by_node.get(name, []), kinds)
-        for name in wiring.signatures
+        _named(name): _handler(wiring, name, branches.by_node.get(name, []), kinds) for name in wiring.signatures
     }
     by_hash = {child.definition.hash: child for child in children.values()}
-    return Compiled(
-        Program(definition, handlers, input_adapter, output_adapter, by_hash), input_kind, output_kind
-    )
+    return Compiled(Program(definition, handlers, input_adapter, output_adapter, by_hash), input_kind, output_kind)
 
 
 def with_fakes(program: Program, fakes: Mapping[Callable[..., Any], Callable[..., Any]]) -> Program:
@@ -113,9 +105,7 @@ def with_fakes(program: Program, fakes: Mapping[Callable[..., Any], Callable[...
     for original in fakes:
         if not any(original == one for one in used):
             name = getattr(original, "__name__", repr(original))
-            raise InvalidInput(
-                f"fakes: no node of {program.definition.name!r} calls {name}: name a handler it has"
-            )
+            raise InvalidInput(f"fakes: no node of {program.definition.name!r} calls {name}: name a handler it has")
     return faked
 
 
@@ -197,8 +187,7 @@ def _node(wiring: Wiring, name: str, children: Mapping[str, Program]) -> Node:
             )
     if options.get("resume") and step.kind is not NodeKind.STREAM:
         raise InvalidGraph(
-            f"graph {graph!r}, node {name!r}: resume=True is for streaming handlers, and this one "
-            f"returns at once",
+            f"graph {graph!r}, node {name!r}: resume=True is for streaming handlers, and this one returns at once",
             graph=graph,
             node=name,
         )
@@ -251,17 +240,13 @@ def _handler(wiring: Wiring, name: str, conditions: Sequence[Condition], kinds: 
     branches = tuple(
         (
             number,
-            NoneOf(tuple(other for other in conditions if not other.otherwise))
-            if one.otherwise
-            else one.holds,
+            NoneOf(tuple(other for other in conditions if not other.otherwise)) if one.otherwise else one.holds,
         )
         for number, one in enumerate(conditions)
     )
     retry_on = options["retry"].on if "retry" in options else None
     fallback = None if step.fallback is None else build_fallback(signature, step.fallback, graph, name)
-    compensate = (
-        None if step.compensate is None else build_compensation(signature, step.compensate, graph, name)
-    )
+    compensate = None if step.compensate is None else build_compensation(signature, step.compensate, graph, name)
     return replace(
         handler,
         branches=branches,

@@ -336,9 +336,7 @@ class Graph(Work[I, O], Generic[I, O]):
         name = options.get("name")
         if isinstance(handler, str):
             if len(sources) != 1:
-                raise self._builder.invalid(
-                    handler, "add_node(name, handler) takes one handler; edges follow"
-                )
+                raise self._builder.invalid(handler, "add_node(name, handler) takes one handler; edges follow")
             name, handler, sources = handler, sources[0], ()
         step = self._builder.handled(handler, name, NodeKind.TASK, options, fallback, compensate)
         self._builder.feed(step, sources)
@@ -483,9 +481,7 @@ class Graph(Work[I, O], Generic[I, O]):
     @overload
     def set_finish_point(self, node: Ref[O] | str, /) -> Self: ...
     @overload
-    def set_finish_point(
-        self, node: Ref[Any] | str, other: Ref[Any] | str, /, *more: Ref[Any] | str
-    ) -> Self: ...
+    def set_finish_point(self, node: Ref[Any] | str, other: Ref[Any] | str, /, *more: Ref[Any] | str) -> Self: ...
     def set_finish_point(self, *nodes: Ref[Any] | str) -> Self:
         """Make a node's output the result. Several, in one call or more, give a mapping by node name."""
         for node in nodes:
@@ -543,9 +539,7 @@ class Graph(Work[I, O], Generic[I, O]):
         step = Step(name or signal.name, NodeKind.WAIT, signal=signal, timeout_ms=milliseconds(timeout))
         step.remind_ms = None if remind is None else milliseconds(remind)
         if milliseconds(timeout) <= 0 or (step.remind_ms is not None and step.remind_ms <= 0):
-            raise self._builder.invalid(
-                step.name, f"timeout={timeout}, remind={remind} must be above 0 seconds"
-            )
+            raise self._builder.invalid(step.name, f"timeout={timeout}, remind={remind} must be above 0 seconds")
         return self._ordered(step, after)
 
     def sleep(self, duration: Seconds, /, *, after: After = (), name: str = "sleep") -> Ref[None]:
@@ -579,9 +573,7 @@ class Graph(Work[I, O], Generic[I, O]):
         kinds = get_args(getattr(self, "__orig_class__", None))
         if not kinds:
             return None, None
-        given, result = (
-            None if isinstance(kind, TypeVar) else type(None) if kind is None else kind for kind in kinds
-        )
+        given, result = (None if isinstance(kind, TypeVar) else type(None) if kind is None else kind for kind in kinds)
         return given, result
 
 

@@ -50,9 +50,7 @@ class Ref(Generic[T_co]):
         Raises `InvalidGraph` on a reference with a condition.
         """
         if self._origin.condition is not None:
-            raise self._invalid(
-                "an outcome has no condition: write ref.outcome, and ask it in the node it feeds"
-            )
+            raise self._invalid("an outcome has no condition: write ref.outcome, and ask it in the node it feeds")
         return Ref(Origin(self._origin.blueprint, self._origin.node, EdgeMode.OUTCOME))
 
     def when(self, predicate: Callable[[T_co], bool]) -> "Ref[T_co]":
@@ -98,9 +96,7 @@ class Ref(Generic[T_co]):
 
     def _invalid(self, told: str) -> InvalidGraph:
         graph = self._origin.blueprint.graph
-        return InvalidGraph(
-            f"graph {graph!r}, node {self._origin.node!r}: {told}", graph=graph, node=self._origin.node
-        )
+        return InvalidGraph(f"graph {graph!r}, node {self._origin.node!r}: {told}", graph=graph, node=self._origin.node)
 
 
 class StreamRef(Ref[list[C]]):
@@ -113,7 +109,5 @@ class StreamRef(Ref[list[C]]):
         Raises `InvalidGraph` on a condition.
         """
         if self._origin.condition is not None:
-            raise self._invalid(
-                "a stream begins before its node's conditions are known: take the node's output"
-            )
+            raise self._invalid("a stream begins before its node's conditions are known: take the node's output")
         return Ref(Origin(self._origin.blueprint, self._origin.node, EdgeMode.STREAM))

@@ -46,9 +46,7 @@ class Retry:
 
     def __post_init__(self) -> None:
         if not 1 <= self.attempts <= MOST_ATTEMPTS:
-            raise InvalidConfig(
-                f"Retry(attempts={self.attempts}): give 1 to {MOST_ATTEMPTS}, the first one included"
-            )
+            raise InvalidConfig(f"Retry(attempts={self.attempts}): give 1 to {MOST_ATTEMPTS}, the first one included")
         for kind in cast("tuple[object, ...]", self.on or ()):
             if not (isinstance(kind, type) and issubclass(kind, Exception)):
                 raise InvalidConfig(f"Retry(on=...): {kind!r} is no exception class: give a tuple of classes")

@@ -87,9 +87,7 @@ def signature_of(handler: object, graph: str, node: str) -> Signature:
         declared = inspect.signature(call)
     except (ValueError, TypeError):  # some builtins have none: one parameter, of any type
         only = Argument("value", Any, by_position=True)
-        return Signature(
-            call, name_of(handler), (only,), {}, Any, streams=False, is_async=False, leading=("value",)
-        )
+        return Signature(call, name_of(handler), (only,), {}, Any, streams=False, is_async=False, leading=("value",))
     hints = _hints_of(function, graph, node)
     arguments: list[Argument] = []
     resources: dict[str, type] = {}

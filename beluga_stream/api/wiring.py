@@ -197,9 +197,7 @@ def _gated(
     entries: list[Wire] = []
     for one in wires:
         mode = EdgeMode.VALUE if one.mode is EdgeMode.ORDER else one.mode
-        if one.condition is None or (
-            mode is EdgeMode.VALUE and _runs_handler_once(steps, signatures, one.source)
-        ):
+        if one.condition is None or (mode is EdgeMode.VALUE and _runs_handler_once(steps, signatures, one.source)):
             gated.append(one)
             continue
         if (one.source, mode) not in made:

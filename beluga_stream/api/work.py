@@ -119,8 +119,7 @@ class Work(ABC, Generic[I, O]):
         declared = Declared(on, map, where, idempotency_key)
         if any(other.name == declared.name for other in self._declared):
             raise InvalidGraph(
-                f"graph {self._name!r} is triggered by {declared.name!r} twice: "
-                f"put both into one where= or map",
+                f"graph {self._name!r} is triggered by {declared.name!r} twice: put both into one where= or map",
                 graph=self._name,
             )
         self._declared.append(declared)
@@ -146,9 +145,7 @@ class Work(ABC, Generic[I, O]):
         result: O = await engine.invoke(self._faked(fakes), input, signals=values)
         return result
 
-    async def batch(
-        self, inputs: Iterable[I], /, *, max_concurrency: int = 8, fakes: Fakes | None = None
-    ) -> list[O]:
+    async def batch(self, inputs: Iterable[I], /, *, max_concurrency: int = 8, fakes: Fakes | None = None) -> list[O]:
         """Run it here for each input, at most `max_concurrency` at a time; results in the inputs' order.
 
         The first that fails cancels the rest and is raised.

@@ -96,14 +96,10 @@ async def publish(appender: Appender, topics: Topics, definitions: Iterable[Defi
     for definition in definitions:
         other = seen.setdefault(definition.name, definition)
         if other.hash != definition.hash:
-            raise InvalidConfig(
-                f"two graphs are named {definition.name!r}: rename one", graph=definition.name
-            )
+            raise InvalidConfig(f"two graphs are named {definition.name!r}: rename one", graph=definition.name)
     await appender.append(
         [
-            Outgoing(
-                topics.graphs, definition.hash.encode(), codec.definitions.encode(definition), partition=0
-            )
+            Outgoing(topics.graphs, definition.hash.encode(), codec.definitions.encode(definition), partition=0)
             for definition in seen.values()
         ]
     )

@@ -122,9 +122,7 @@ def _check_version(data: bytes, what: str) -> None:
         raise InvalidInput(f"a record of {what} is no JSON object")
     version = tree.get("v")
     if version != VERSION:
-        raise UnknownVersion(
-            f"a record of {what} has version {version!r}; this engine knows version {VERSION}"
-        )
+        raise UnknownVersion(f"a record of {what} has version {version!r}; this engine knows version {VERSION}")
 
 
 _any: TypeAdapter[Any] = TypeAdapter(Any)

@@ -162,9 +162,7 @@ class Executions:
             if task is None or task.cancelling():
                 raise
             # Nobody cancelled this execution: the handler awaited something that was cancelled.
-            return _failed(
-                handler, RuntimeError(f"what it waited for was cancelled {said(error)}".rstrip()), context
-            )
+            return _failed(handler, RuntimeError(f"what it waited for was cancelled {said(error)}".rstrip()), context)
         except SystemExit as error:
             return _failed(handler, ExecutionFailed(f"it called sys.exit({error.code!r})"), context)
         except (KeyboardInterrupt, GeneratorExit):

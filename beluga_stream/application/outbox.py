@@ -2,16 +2,26 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from ..ports.log import Appender, Outgoing, Position
 
+_Entry: TypeAlias = tuple[Sequence[Outgoing], "asyncio.Future[Sequence[Position]]"]
+
 
 class Outbox:
-    """Group commit in front of an `Appender`. A failed flush fails all that waited for it, and all later ones."""
+    """Group commit in front of an `Appender`.
 
-    def __init__(self, appender: Appender) -> None:
+    A failed flush fails all that waited for it, and all that is handed in later: a role that sent what
+    comes after a gap would have its readers take the missing part, sent again, for repeats. A client, whose
+    records do not follow from one another, `goes_on`.
+    """
+
+    def __init__(self, appender: Appender, *, goes_on: bool = False) -> None:
         self._appender = appender
-        self._queue: list[tuple[Sequence[Outgoing], asyncio.Future[Sequence[Position]]]] = []
+        self._goes_on = goes_on
+        self._failure: Exception | None = None
+        self._queue: list[_Entry] = []
         self._flushing: asyncio.Task[None] | None = None
 
     def submit(self, records: Sequence[Outgoing]) -> asyncio.Future[Sequence[Position]]:
@@ -34,17 +44,23 @@ class Outbox:
     async def _flush(self) -> None:
         while self._queue:
             taken, self._queue = self._queue, []
+            if self._failure is not None:
+                _fail(taken, self._failure)
+                continue
             try:
-                positions = await self._appender.append(
-                    [record for records, _ in taken for record in records]
-                )
+                positions = await self._appender.append([record for records, _ in taken for record in records])
             except Exception as error:  # noqa: BLE001 - it is handed to everybody who waits
-                for _, future in taken:
-                    if not future.done():
-                        future.set_exception(error)
+                _fail(taken, error)
+                self._failure = None if self._goes_on else error
                 continue
             at = 0
             for records, future in taken:
                 if not future.done():
                     future.set_result(positions[at : at + len(records)])
                 at += len(records)
+
+
+def _fail(taken: Sequence[_Entry], error: Exception) -> None:
+    for _, future in taken:
+        if not future.done():
+            future.set_exception(error)

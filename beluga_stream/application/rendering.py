@@ -166,9 +166,7 @@ def node_ready(plan: Plan, state: RunState, command: DispatchNode, at_ms: int) -
         node=command.node,
         name=name,
         attempt=command.attempt,
-        arguments=_undo_arguments(plan, state, command.node)
-        if undo
-        else _arguments(plan, state, command.node),
+        arguments=_undo_arguments(plan, state, command.node) if undo else _arguments(plan, state, command.node),
         generation=state.generation,
         timeout_ms=_timeout_ms(plan, state, name),
         at_ms=at_ms,
@@ -234,9 +232,7 @@ def child_finished(state: RunState, parent: Parent, at_ms: int) -> ChildFinished
 
 def retry_child(state: RunState, command: RetryChild, at_ms: int) -> RetryRequested:
     """The request that a failed child goes on. Its id is its parent's attempt, so that repeats are harmless."""
-    return RetryRequested(
-        run=command.child, key=_key_of(command.child), at_ms=at_ms, id=f"{state.run}/{command.id}"
-    )
+    return RetryRequested(run=command.child, key=_key_of(command.child), at_ms=at_ms, id=f"{state.run}/{command.id}")
 
 
 def _arguments(plan: Plan, state: RunState, key: NodeKey) -> tuple[Argument, ...]:

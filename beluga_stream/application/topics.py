@@ -50,9 +50,7 @@ class Topics:
     def node_ready(self, queue: str) -> str:
         return f"{self.prefix}.node-ready.{queue}"
 
-    def specs(
-        self, queues: Sequence[str], *, replication: int = 1, retention_ms: int = 7 * _DAY_MS
-    ) -> list[TopicSpec]:
+    def specs(self, queues: Sequence[str], *, replication: int = 1, retention_ms: int = 7 * _DAY_MS) -> list[TopicSpec]:
         """How every topic of the engine must look."""
         kept = {"cleanup.policy": "delete", "retention.ms": str(retention_ms)}
         compacted = {"cleanup.policy": "compact", "segment.ms": "600000", "min.cleanable.dirty.ratio": "0.1"}

@@ -24,7 +24,7 @@ async def open_runs(settings: Settings) -> AsyncIterator[Runs]:
     async with AsyncExitStack() as stack:
         appender = await stack.enter_async_context(KafkaAppender(connection))
         reader = await stack.enter_async_context(KafkaReader(connection))
-        outbox = Outbox(appender)
+        outbox = Outbox(appender, goes_on=True)
         stack.push_async_callback(outbox.close)
         runs = Runs(
             topics=names,

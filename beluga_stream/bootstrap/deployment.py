@@ -148,9 +148,7 @@ def _modules(agents: str) -> list[ModuleType]:
         raise _broken(agents, error) from error
     names = [agents]
     for place in getattr(package, "__path__", []):
-        names += [
-            f"{agents}.{path.stem}" for path in sorted(Path(place).glob("*.py")) if path.stem != "__init__"
-        ]
+        names += [f"{agents}.{path.stem}" for path in sorted(Path(place).glob("*.py")) if path.stem != "__init__"]
     return [_imported(name) for name in names]
 
 
@@ -164,9 +162,7 @@ def prepare_child(agents: str) -> None:
 def _from_folder(folder: Path) -> list[ModuleType]:
     """Import a folder's files under the one canonical name; a second load in a process imports them anew."""
     _mount(folder)
-    return [
-        _imported(f"{PACKAGE}.{path.stem}") for path in sorted(folder.glob("*.py")) if path.stem != "__init__"
-    ]
+    return [_imported(f"{PACKAGE}.{path.stem}") for path in sorted(folder.glob("*.py")) if path.stem != "__init__"]
 
 
 def _mount(folder: Path) -> None:
@@ -195,12 +191,8 @@ def _broken(name: str, error: Exception) -> InvalidDeployment:
     """Names the user's file and line, and not the loader's."""
     if isinstance(error, SyntaxError):
         place = f"{error.filename}, line {error.lineno}"
-        return InvalidDeployment(
-            f"{place}: syntax error: {error.msg}", file=error.filename, line=error.lineno
-        )
-    frames = [
-        frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename
-    ]
+        return InvalidDeployment(f"{place}: syntax error: {error.msg}", file=error.filename, line=error.lineno)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
     ours = [frame for frame in frames if frame.filename != __file__ and "beluga_stream" not in frame.filename]
     frame = (ours or frames)[-1]
     return InvalidDeployment(

@@ -234,12 +234,6 @@ class ChildFinished:
 
 NodeEvent: TypeAlias = NodeStarted | NodeStreaming | NodeSucceeded | NodeFailed | NodeParked | LeaseExpired
 RunEvent: TypeAlias = (
-    RunRequested
-    | TimerFired
-    | SignalReceived
-    | CancelRequested
-    | RetryRequested
-    | NodeOverridden
-    | ChildFinished
+    RunRequested | TimerFired | SignalReceived | CancelRequested | RetryRequested | NodeOverridden | ChildFinished
 )
 Event: TypeAlias = Annotated[NodeEvent | RunEvent, Field(discriminator="type")]

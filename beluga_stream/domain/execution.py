@@ -34,9 +34,7 @@ def start_child(draft: Draft, key: NodeKey) -> None:
     attempt = draft.node(key).attempt + 1
     named = key if attempt == 1 else NodeKey(f"{key}/{attempt}")
     child = page_run_id(draft.run, named) if is_page(key) else child_run_id(draft.run, named)
-    draft.move(
-        key, NodeStatus.WAITING, attempt=attempt, tries=1, fallback=False, failure=None, child=child, total=0
-    )
+    draft.move(key, NodeStatus.WAITING, attempt=attempt, tries=1, fallback=False, failure=None, child=child, total=0)
     draft.commands.append(StartChild(key, child))
 
 

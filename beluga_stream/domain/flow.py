@@ -68,9 +68,7 @@ def resolve_edges(draft: Draft, source: NodeName) -> None:
                     draft.move(way.edge.target, NodeStatus.SKIPPED)
                     ended.append(way.edge.target)
                 case None:
-                    draft.keep(
-                        way.edge.target, NodeState(NodeStatus.PENDING, attempt, open=unresolved, total=taken)
-                    )
+                    draft.keep(way.edge.target, NodeState(NodeStatus.PENDING, attempt, open=unresolved, total=taken))
 
 
 def argument_of(draft: Draft, edge: Edge) -> Payload:
@@ -103,9 +101,7 @@ def outcome(status: str, output: Payload | None, failure: Failure | None) -> Pay
 def taken_edges(draft: Draft, name: NodeName) -> list[Edge]:
     """The edges that hand something to the node now, in the order of the definition."""
     return [
-        edge
-        for edge in draft.plan.incoming[name]
-        if edge.mode is not EdgeMode.ORDER and _is_taken_now(draft, edge)
+        edge for edge in draft.plan.incoming[name] if edge.mode is not EdgeMode.ORDER and _is_taken_now(draft, edge)
     ]
 
 

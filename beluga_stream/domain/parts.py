@@ -134,9 +134,7 @@ def _pass_succeeded(draft: Draft, node: Node, key: NodeKey, *, done: bool) -> No
     # Only the last pass is needed, as the input of the next.
     draft.nodes.pop(pass_key(node.name, index_of(key) - 1), None)
     if state.next >= state.total:
-        message = (
-            f"the loop {node.name} is not done after {state.next} passes: raise max_passes, or mend until"
-        )
+        message = f"the loop {node.name} is not done after {state.next} passes: raise max_passes, or mend until"
         give_up(draft, node.name, Failure("execution_failed", message, node=node.name))
         return
     _next_pass(draft, node)

@@ -121,9 +121,7 @@ class Plan:
     @cached_property
     def order(self) -> tuple[NodeName, ...]:
         """Every node after all its sources; ties by name, so that each process orders alike."""
-        return tuple(
-            name for name in networkx.lexicographical_topological_sort(self._digraph) if name != INPUT
-        )
+        return tuple(name for name in networkx.lexicographical_topological_sort(self._digraph) if name != INPUT)
 
     @cached_property
     def upstream(self) -> Mapping[NodeName, tuple[NodeName, ...]]:
@@ -195,8 +193,7 @@ class Plan:
         for name in self.nodes:
             if name not in reached:
                 raise self._invalid(
-                    f"node {name!r} is not reachable from the input: "
-                    f"add an edge into it, or make it an entry point",
+                    f"node {name!r} is not reachable from the input: add an edge into it, or make it an entry point",
                     name,
                 )
 

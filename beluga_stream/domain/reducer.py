@@ -235,9 +235,7 @@ def _retry(plan: Plan, state: RunState, event: RetryRequested) -> Decision:
 def pending_dispatches(state: RunState) -> Mapping[NodeKey, DispatchNode]:
     """The attempts that are with the workers or on their way: what a watchdog may send again."""
     return {
-        key: DispatchNode(key, node.attempt)
-        for key, node in state.nodes.items()
-        if node.status is NodeStatus.READY
+        key: DispatchNode(key, node.attempt) for key, node in state.nodes.items() if node.status is NodeStatus.READY
     }
 
 

@@ -41,14 +41,7 @@ from .state import NodeState, NodeStatus, StreamPosition
 from .steps import again, fail, is_due, lose, park, succeed
 
 Applied: TypeAlias = (
-    NodeStarted
-    | NodeStreaming
-    | NodeSucceeded
-    | NodeFailed
-    | NodeParked
-    | LeaseExpired
-    | TimerFired
-    | ChildFinished
+    NodeStarted | NodeStreaming | NodeSucceeded | NodeFailed | NodeParked | LeaseExpired | TimerFired | ChildFinished
 )
 
 
@@ -163,7 +156,5 @@ TABLE: Mapping[tuple[NodeStatus, type[Applied]], Transition] = {
     (_S.BACKOFF, TimerFired): Transition(_again, (_S.READY,), _is_exact),
     (_S.PARKED, TimerFired): Transition(_again, (_S.READY,), _is_exact),
     (_S.WAITING, TimerFired): Transition(_due, (_S.WAITING, _S.SUCCEEDED, _S.FAILED), _is_exact),
-    (_S.WAITING, ChildFinished): Transition(
-        _child_finished, (_S.SUCCEEDED, _S.READY, _S.FAILED), _is_its_child
-    ),
+    (_S.WAITING, ChildFinished): Transition(_child_finished, (_S.SUCCEEDED, _S.READY, _S.FAILED), _is_its_child),
 }

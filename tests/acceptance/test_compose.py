@@ -66,9 +66,7 @@ class Stack:
     def restarts(self, container: str) -> int:
         form = "{{.RestartCount}}"
         inspect = ["docker", "inspect", "--format", form, container]
-        return int(
-            subprocess.run(inspect, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout
-        )
+        return int(subprocess.run(inspect, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout)
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +84,7 @@ async def test_no_story_is_lost_when_a_worker_is_killed(stack: Stack) -> None:
     async with connect(stack.kafka) as client:
         await until_runs(client, "stories", at_least=1)
         killed = await asyncio.to_thread(stack.kill_a_worker)
-        assert len(await client.list(graph="stories", status="succeeded")) < RUNS, (
-            "killed too late to show anything"
-        )
+        assert len(await client.list(graph="stories", status="succeeded")) < RUNS, "killed too late to show anything"
         await until_runs(client, "stories", at_least=RUNS, status="succeeded")
         # Each report starts a run of the next graph.
         await until_runs(client, "index", at_least=RUNS, status="succeeded")
@@ -111,7 +107,5 @@ async def until_runs(client: Client, graph: str, *, at_least: int, status: str |
     while len(await client.list(graph=graph, status=status)) < at_least:
         failed = await client.list(graph=graph, status="failed")
         assert not failed, f"{graph}: {failed[0].error}"
-        assert time.monotonic() < deadline, (
-            f"{graph}: {[run.status for run in await client.list(graph=graph)]}"
-        )
+        assert time.monotonic() < deadline, f"{graph}: {[run.status for run in await client.list(graph=graph)]}"
         await asyncio.sleep(0.2)

@@ -75,9 +75,7 @@ async def test_one_graph_gives_the_same_through_every_door(engine: Engine) -> No
     output = by_event["output"]
     assert isinstance(output, dict)
     ended = json.loads(by_command.stdout.splitlines()[-1])
-    assert (
-        _without_process(here.model_dump()) == _without_process(output) == _without_process(ended["output"])
-    )
+    assert _without_process(here.model_dump()) == _without_process(output) == _without_process(ended["output"])
     assert output["pid"] == engine.pid, "handlers ran in the worker's process"
     assert here.pid == os.getpid()
 

@@ -165,9 +165,7 @@ words = chain(split, count, name="words")
 
 diamond = Graph[Doc, str]("diamond")
 _parts = diamond.add_node(split, diamond.input)
-diamond.set_finish_point(
-    diamond.add_node(pair, diamond.add_node(count, _parts), diamond.add_node(join, _parts))
-)
+diamond.set_finish_point(diamond.add_node(pair, diamond.add_node(count, _parts), diamond.add_node(join, _parts)))
 
 shouts = Graph[Doc, str]("shouts")
 shouts.set_finish_point(
@@ -183,15 +181,11 @@ _letters = streams.add_node(letters, streams.add_node(split, streams.input))
 streams.set_finish_point(streams.add_node(narrate, _letters.stream))
 
 threads = Graph[int, int]("threads")
-threads.set_finish_point(
-    threads.add_node(total, threads.add_node(numbers, threads.add_node(pause, threads.input)))
-)
+threads.set_finish_point(threads.add_node(total, threads.add_node(numbers, threads.add_node(pause, threads.input))))
 
 desk = Graph[Doc, str]("desk")
 _kind = desk.add_node(triage, desk.input)
-desk.set_finish_point(
-    desk.first(desk.add_node(brief, _kind.case(Short)), desk.add_node(deep, _kind.case(Long)))
-)
+desk.set_finish_point(desk.first(desk.add_node(brief, _kind.case(Short)), desk.add_node(deep, _kind.case(Long))))
 
 either = Graph[int, str]("either")
 _number = either.add_node(increment, either.input)
@@ -204,18 +198,14 @@ race.set_finish_point(race.first(race.add_node(slow, race.input), race.add_node(
 
 two = Graph[int, list[int]]("two")
 two.set_finish_point(
-    two.n_of(
-        2, two.add_node(increment, two.input), two.add_node(double, two.input), two.add_node(slow, two.input)
-    )
+    two.n_of(2, two.add_node(increment, two.input), two.add_node(double, two.input), two.add_node(slow, two.input))
 )
 
 outcomes = Graph[int, list[str]]("outcomes")
 outcomes.set_finish_point(
     outcomes.add_node(
         told,
-        outcomes.all_done(
-            outcomes.add_node(broken, outcomes.input), outcomes.add_node(double, outcomes.input)
-        ),
+        outcomes.all_done(outcomes.add_node(broken, outcomes.input), outcomes.add_node(double, outcomes.input)),
     )
 )
 
@@ -255,9 +245,7 @@ several = Graph[int, dict[str, int]]("several")
 several.set_finish_point(several.add_node(increment, several.input), several.add_node(double, several.input))
 
 failing = Graph[int, int]("failing")
-failing.set_finish_point(
-    failing.add_node(broken, failing.add_node(increment, failing.input, compensate=undo))
-)
+failing.set_finish_point(failing.add_node(broken, failing.add_node(increment, failing.input, compensate=undo)))
 
 timing = Graph[int, int]("timing")
 timing.set_finish_point(timing.add_node(late, timing.input))

@@ -54,9 +54,7 @@ def test_two_that_claim_the_same_do_not_both_get_it() -> None:
 
 
 def test_topics_of_different_counts_and_topics_that_do_not_exist() -> None:
-    given = assign(
-        Cluster(few=2, many=5), a=member(["few", "many", "none"]), b=member(["few", "many", "none"])
-    )
+    given = assign(Cluster(few=2, many=5), a=member(["few", "many", "none"]), b=member(["few", "many", "none"]))
     for topics in given.values():
         assert "none" not in topics
         assert set(topics.get("few", [])) == {n for n in topics["many"] if n < 2}

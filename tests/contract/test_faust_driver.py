@@ -15,9 +15,7 @@ BOTH = frozenset({0, 1})
 
 def batch(driver: RoleDriver, partition: int, *offsets: int) -> Batch:
     records = [
-        SimpleNamespace(
-            topic="t", partition=partition, offset=o, key=b"k", value=b"v", timestamp=1, headers=()
-        )
+        SimpleNamespace(topic="t", partition=partition, offset=o, key=b"k", value=b"v", timestamp=1, headers=())
         for o in offsets
     ]
     return Batch(TP("t", partition), driver.epoch, records)

@@ -78,9 +78,7 @@ async def prefix(connection: KafkaConnection, topic_prefix: str) -> str:
     return topic_prefix
 
 
-@pytest.mark.parametrize(
-    "plain_agent", [False, True], ids=["nothing of its own", "plain agent, table, timer"]
-)
+@pytest.mark.parametrize("plain_agent", [False, True], ids=["nothing of its own", "plain agent, table, timer"])
 async def test_it_runs_all_and_stops_in_good_order(
     broker: str, connection: KafkaConnection, prefix: str, tmp_path: Path, *, plain_agent: bool
 ) -> None:

@@ -30,9 +30,9 @@ from beluga_stream.adapters.faust.recovery import RoleRecovery, RoleTables
 
 def overridden(ours: type, theirs: type) -> set[str]:
     """Names of functions and tasks that we replace; a name missing in `theirs` would be dead code."""
-    return {
-        name for name, value in vars(ours).items() if callable(value) or isinstance(value, ServiceTask)
-    } & {name for base in theirs.__mro__ for name in vars(base)}
+    return {name for name, value in vars(ours).items() if callable(value) or isinstance(value, ServiceTask)} & {
+        name for base in theirs.__mro__ for name in vars(base)
+    }
 
 
 @pytest.mark.parametrize(
@@ -93,9 +93,7 @@ def test_the_constructors_and_hooks_take_what_we_give() -> None:
     assert issubclass(RebalanceAgain, Exception)
     assert issubclass(ServiceStopped, Exception)
     assert hasattr(Collection, "_new_store")
-    assert {
-        name for name, value in vars(Store).items() if getattr(value, "__isabstractmethod__", False)
-    } == set()
+    assert {name for name, value in vars(Store).items() if getattr(value, "__isabstractmethod__", False)} == set()
 
 
 def test_recovery_resumes_as_we_do() -> None:
@@ -120,13 +118,9 @@ def test_no_heartbeat_is_sent_while_partitions_are_being_assigned() -> None:
     """Why acquiring is done in the recovery task and not in the callback."""
     source = inspect.getsource(GroupCoordinator.ensure_active_group)
     assert (
-        source.index("_stop_heartbeat_task")
-        < source.index("_do_rejoin_group")
-        < source.index("_start_heartbeat_task")
+        source.index("_stop_heartbeat_task") < source.index("_do_rejoin_group") < source.index("_start_heartbeat_task")
     )
-    assert source.index("_on_join_prepare") < source.index("_stop_heartbeat_task"), (
-        "releasing has none either"
-    )
+    assert source.index("_on_join_prepare") < source.index("_stop_heartbeat_task"), "releasing has none either"
 
 
 def test_consumers_know_the_calls_we_make() -> None:

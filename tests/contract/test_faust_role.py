@@ -57,9 +57,7 @@ async def running(
 
 
 def committed(connection: KafkaConnection, topics: tuple[str, ...]) -> KafkaTables:
-    return KafkaTables(
-        connection, group=f"{topics[0]}-group", topics=topics, owner="test", changelog="unused"
-    )
+    return KafkaTables(connection, group=f"{topics[0]}-group", topics=topics, owner="test", changelog="unused")
 
 
 async def test_records_come_in_order_after_acquire_and_release_and_close_end_it(
@@ -71,11 +69,7 @@ async def test_records_come_in_order_after_acquire_and_release_and_close_end_it(
         assert role.calls[0] == ("acquire", EVERYTHING)
         await role.until(lambda: len(role.records) >= 5000)
         await appender.append(
-            [
-                Outgoing(topic, f"{i}".encode(), b"more", (("h", b"1"),))
-                for topic in topics
-                for i in range(100)
-            ]
+            [Outgoing(topic, f"{i}".encode(), b"more", (("h", b"1"),)) for topic in topics for i in range(100)]
         )
         await role.until(lambda: len(role.records) >= 5300)
     assert role.calls == [("acquire", EVERYTHING), ("release", EVERYTHING)]
@@ -212,13 +206,9 @@ async def test_two_members_share_whole_partition_numbers(
                 )
             )
             for role in (first, second):
-                assert {(r.topic, r.partition) for r in role.records} == {
-                    (t, p) for t in topics for p in role.owned
-                }
+                assert {(r.topic, r.partition) for r in role.records} == {(t, p) for t in topics for p in role.owned}
         await first.until(lambda: first.owned == EVERYTHING)
-        await appender.append(
-            [Outgoing(topic, str(i).encode(), b"w") for topic in topics for i in range(200)]
-        )
+        await appender.append([Outgoing(topic, str(i).encode(), b"w") for topic in topics for i in range(200)])
         await first.until(lambda: sum(r.value == b"w" for r in first.records) >= 600)
     seen = [record.position for role in (first, second) for record in role.records]
     assert len(seen) == len(set(seen)) == 1200, "a rebalance in good order repeats nothing"
@@ -282,9 +272,7 @@ async def test_the_table_of_runs_reads_like_a_mapping_and_is_written_by_commits_
     async with KafkaTopics(connection) as admin:
         await admin.ensure([TopicSpec(changelog, 4, {"cleanup.policy": "compact"})])
     group = f"{topics[0]}-group"
-    async with KafkaTables(
-        connection, group=group, topics=topics, owner="one", changelog=changelog
-    ) as tables:
+    async with KafkaTables(connection, group=group, topics=topics, owner="one", changelog=changelog) as tables:
 
         class Owner(RecordingRole):
             async def acquire(self, partitions: frozenset[int]) -> None:
@@ -295,9 +283,7 @@ async def test_the_table_of_runs_reads_like_a_mapping_and_is_written_by_commits_
                 await asyncio.gather(*(tables.opened[partition].close() for partition in partitions))
                 await super().release(partitions)
 
-        app = role_app(
-            Owner(*topics), group=group, broker=connection.faust_settings(), tables=tables, options=QUICK
-        )
+        app = role_app(Owner(*topics), group=group, broker=connection.faust_settings(), tables=tables, options=QUICK)
         await app.start()
         try:
             await tables.opened[2].commit([("run-1", b"state"), ("run-2", b"other")])

@@ -23,9 +23,7 @@ def connection(broker: str) -> KafkaConnection:
 async def changelog(connection: KafkaConnection, topic_prefix: str) -> str:
     name = f"{topic_prefix}changelog"
     async with KafkaTopics(connection) as topics:
-        await topics.ensure(
-            [TopicSpec(name, 2, {"cleanup.policy": "compact"}), TopicSpec(f"{topic_prefix}in", 2)]
-        )
+        await topics.ensure([TopicSpec(name, 2, {"cleanup.policy": "compact"}), TopicSpec(f"{topic_prefix}in", 2)])
     return name
 
 
@@ -34,9 +32,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> StoreFactory:
     return MemoryStore if request.param == "memory" else RocksStore.factory(tmp_path)
 
 
-def tables(
-    connection: KafkaConnection, changelog: str, owner: str, store: StoreFactory = MemoryStore
-) -> KafkaTables:
+def tables(connection: KafkaConnection, changelog: str, owner: str, store: StoreFactory = MemoryStore) -> KafkaTables:
     prefix = changelog.removesuffix("changelog")
     return KafkaTables(
         connection,
@@ -70,9 +66,7 @@ async def test_the_next_owner_recovers_what_was_committed(
         assert set(second.opened) == {0, 1}
 
 
-async def test_a_paused_owner_is_fenced_at_its_next_write(
-    connection: KafkaConnection, changelog: str
-) -> None:
+async def test_a_paused_owner_is_fenced_at_its_next_write(connection: KafkaConnection, changelog: str) -> None:
     async with (
         tables(connection, changelog, "paused") as paused,
         tables(connection, changelog, "next") as later,
@@ -124,8 +118,6 @@ async def test_a_row_that_is_too_large_writes_nothing(connection: KafkaConnectio
         assert table.get("small") == b"2"
 
 
-async def test_committed_offsets_begin_at_zero(
-    connection: KafkaConnection, changelog: str, topic_prefix: str
-) -> None:
+async def test_committed_offsets_begin_at_zero(connection: KafkaConnection, changelog: str, topic_prefix: str) -> None:
     async with tables(connection, changelog, "one") as one:
         assert await one.committed(1) == {f"{topic_prefix}in": 0}

@@ -201,9 +201,7 @@ class Play:
         self.dispatched: list[tuple[RunId, NodeKey, int]] = []
         self.begun: set[RunId] = set()
         self.lengths: dict[NodeName, int] = {}
-        self.on_decision: Callable[[RunState | None, Event, Decision], None] = lambda before, event, after: (
-            None
-        )
+        self.on_decision: Callable[[RunState | None, Event, Decision], None] = lambda before, event, after: None
         self.ask(
             RunRequested(
                 run=ROOT,
@@ -432,9 +430,7 @@ class Play:
         """What must hold of every decision."""
         state = decision.state
         marker = before is not None and before.digest == ""  # cancelled before it began
-        later = isinstance(event, RetryRequested | SignalReceived) or (
-            marker and isinstance(event, RunRequested)
-        )
+        later = isinstance(event, RetryRequested | SignalReceived) or (marker and isinstance(event, RunRequested))
         if before is not None and before.ended and not later:
             assert decision == Decision(before), f"{event} after the end is not ignored"
         if decision == Decision(before if before is not None else state):
@@ -453,9 +449,7 @@ class Play:
 
 
 def _check_counters(before: RunState | None, decision: Decision) -> None:
-    shown = [
-        command.counter for command in decision.commands if isinstance(command, PublishNode | PublishRun)
-    ]
+    shown = [command.counter for command in decision.commands if isinstance(command, PublishNode | PublishRun)]
     last = 0 if before is None else before.counter
     assert shown == list(range(last + 1, last + 1 + len(shown))), "statuses are not numbered in a line"
     assert decision.state.counter == last + len(shown)
@@ -624,9 +618,7 @@ def node_kind(text: str) -> NodeKind:
 
 
 def _options(rnd: random.Random, kind: NodeKind, sources: int, *, undo: bool) -> dict[str, Any]:
-    options: dict[str, Any] = {
-        "retry": RetryPolicy(attempts=rnd.randint(1, 3), first_ms=rnd.choice([1, 1000]))
-    }
+    options: dict[str, Any] = {"retry": RetryPolicy(attempts=rnd.randint(1, 3), first_ms=rnd.choice([1, 1000]))}
     match kind:
         case NodeKind.TASK | NodeKind.STREAM:
             options["has_fallback"] = rnd.random() < 0.2

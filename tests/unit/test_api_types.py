@@ -99,9 +99,7 @@ def test_each_mistake_is_rejected(checker: Found, line: int, number: str) -> Non
 @pytest.mark.timeout(300)
 def test_nothing_but_the_mistakes_is_rejected(checker: Found) -> None:
     style = ("Import", "Wildcard", "Expression value", "Type of")
-    others = {
-        at: told for at, told in checker[BAD].items() if at not in _mistakes() and not told.startswith(style)
-    }
+    others = {at: told for at, told in checker[BAD].items() if at not in _mistakes() and not told.startswith(style)}
     assert others == {}
 
 

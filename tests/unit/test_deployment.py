@@ -54,9 +54,7 @@ def test_a_graph_that_cannot_run_is_refused(tmp_path: Path) -> None:
 
 
 def test_two_graphs_of_one_name_are_refused(tmp_path: Path) -> None:
-    agents = _agents(
-        tmp_path, a=_GRAPH.format(name="one", title="same"), b=_GRAPH.format(name="two", title="same")
-    )
+    agents = _agents(tmp_path, a=_GRAPH.format(name="one", title="same"), b=_GRAPH.format(name="two", title="same"))
     with pytest.raises(InvalidDeployment, match="two graphs are named 'same'"):
         deployment.load(agents)
 
@@ -67,9 +65,7 @@ def test_a_missing_folder_is_said(tmp_path: Path) -> None:
 
 
 def test_topics_have_units(tmp_path: Path) -> None:
-    (tmp_path / "t.yaml").write_text(
-        "topics:\n  - {name: a.b, partitions: 3, retention: 2h, cleanup: compact}\n"
-    )
+    (tmp_path / "t.yaml").write_text("topics:\n  - {name: a.b, partitions: 3, retention: 2h, cleanup: compact}\n")
     (spec,) = deployment.load_topics(tmp_path)
     assert (spec.name, spec.partitions) == ("a.b", 3)
     assert spec.config == {"retention.ms": "7200000", "cleanup.policy": "compact"}

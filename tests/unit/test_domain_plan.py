@@ -100,9 +100,7 @@ def test_the_order_of_a_selects_sources_is_part_of_the_hash() -> None:
 
 def test_keys_tell_what_they_belong_to() -> None:
     it = name("it")
-    assert {
-        node_of(key) for key in (it, item_key(it, 3), page_key(it, 0, 64), pass_key(it, 2), undo_key(it))
-    } == {it}
+    assert {node_of(key) for key in (it, item_key(it, 3), page_key(it, 0, 64), pass_key(it, 2), undo_key(it))} == {it}
     assert index_of(item_key(it, 3)) == 3
     assert index_of(pass_key(it, 2)) == 2
     assert [is_page(key) for key in (it, item_key(it, 3), page_key(it, 0, 64))] == [False, False, True]

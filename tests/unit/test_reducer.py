@@ -101,10 +101,7 @@ def hand(of: Plan, **options: Any) -> Hand:
 
 def commands(play: Play, kind: type) -> list[Any]:
     return [
-        command
-        for decision in play.logs[ROOT].decisions
-        for command in decision.commands
-        if isinstance(command, kind)
+        command for decision in play.logs[ROOT].decisions for command in decision.commands if isinstance(command, kind)
     ]
 
 

@@ -74,9 +74,7 @@ def test_a_failed_item_stops_the_others_and_retry_goes_on_from_it(size: int) -> 
     play.behaviour = replace(CALM, fails=0.05, final=1.0)
     state = play.run()
     while state.status is not RunStatus.FAILED:
-        play = Play(
-            mapped(max_parallel=128, retry=ONCE), play.random.randint(0, 999), value=list(range(size))
-        )
+        play = Play(mapped(max_parallel=128, retry=ONCE), play.random.randint(0, 999), value=list(range(size)))
         play.behaviour = replace(CALM, fails=0.05, final=1.0)
         state = play.run()
     assert all(run.ended for run in play.runs.values())
@@ -138,9 +136,7 @@ def test_an_items_fallback_stands_in_for_it() -> None:
 
 
 def test_a_page_has_no_fallback_since_its_items_have() -> None:
-    play = Play(
-        mapped(retry=ONCE, has_fallback=True), behaviour=replace(CALM, fails=1.0), value=list(range(65))
-    )
+    play = Play(mapped(retry=ONCE, has_fallback=True), behaviour=replace(CALM, fails=1.0), value=list(range(65)))
     assert play.run().status is RunStatus.FAILED
     assert not [key for _, key, _ in play.dispatched if is_page(key)]
 

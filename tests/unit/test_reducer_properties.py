@@ -35,9 +35,7 @@ quick = settings(deadline=None, database=None, suppress_health_check=list(Health
 
 @settings(quick, max_examples=1000)
 @given(plans(), seeds, behaviours)
-def test_every_run_ends_and_repeated_events_change_nothing(
-    plan: Plan, seed: int, behaviour: Behaviour
-) -> None:
+def test_every_run_ends_and_repeated_events_change_nothing(plan: Plan, seed: int, behaviour: Behaviour) -> None:
     play = Play(plan, seed, replace(behaviour, repeats=1.0))
     assert play.run().ended
     assert all(state.ended for state in play.runs.values())

@@ -128,9 +128,7 @@ def test_every_pair(kind: str, status: NodeStatus, event: Event) -> None:
     ],
     ids=str,
 )
-def test_events_for_something_else_change_nothing(
-    event: Event, status: NodeStatus, wrong: dict[str, Any]
-) -> None:
+def test_events_for_something_else_change_nothing(event: Event, status: NodeStatus, wrong: dict[str, Any]) -> None:
     if not wrong.keys() <= set(event.__slots__):
         return
     state = state_of(status)

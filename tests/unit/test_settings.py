@@ -35,9 +35,7 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
         ("BELUGA_PREFIX", "a b", "BELUGA_PREFIX is wrong"),
     ],
 )
-def test_a_wrong_value_is_one_clear_line(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
-) -> None:
+def test_a_wrong_value_is_one_clear_line(monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(InvalidConfig) as wrong:
         Settings.load()

@@ -31,9 +31,7 @@ class NumberAssignor(AbstractPartitionAssignor):
 
     def metadata(self, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
         """What this member tells the one that assigns: its topics and the numbers it owns now."""
-        return ConsumerProtocolMemberMetadata(
-            _VERSION, sorted(topics), json.dumps(sorted(self._owned)).encode()
-        )
+        return ConsumerProtocolMemberMetadata(_VERSION, sorted(topics), json.dumps(sorted(self._owned)).encode())
 
     def on_assignment(self, assignment: ConsumerProtocolMemberAssignment) -> None:
         """Remember what was assigned, to claim it again next time."""
@@ -69,9 +67,7 @@ class NumberAssignor(AbstractPartitionAssignor):
         counts = {topic: len(cluster.partitions_for_topic(topic) or ()) for topic in topics}
         for topic, count in counts.items():
             if count == 0:
-                log.error(
-                    "topic %s does not exist: nobody consumes it", topic, extra={"action": "group.no_topic"}
-                )
+                log.error("topic %s does not exist: nobody consumes it", topic, extra={"action": "group.no_topic"})
         return {topic: count for topic, count in counts.items() if count}
 
     @staticmethod

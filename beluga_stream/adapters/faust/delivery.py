@@ -218,16 +218,11 @@ class RoleConsumer(driver_module.Consumer):
             try:
                 async with asyncio.timeout(self.app.conf.broker_request_timeout):
                     await self._thread._ensure_consumer().commit(
-                        {
-                            TopicPartition(tp.topic, tp.partition): OffsetAndMetadata(o, "")
-                            for tp, o in offsets.items()
-                        }
+                        {TopicPartition(tp.topic, tp.partition): OffsetAndMetadata(o, "") for tp, o in offsets.items()}
                     )
             except (CommitFailedError, IllegalStateError) as error:
                 # The group has moved on without this member: its rejoin follows.
-                log.warning(
-                    "%s could not commit: %s", self.driver.group, error, extra={"action": "role.commit"}
-                )
+                log.warning("%s could not commit: %s", self.driver.group, error, extra={"action": "role.commit"})
                 return False
             except (KafkaError, TimeoutError, OSError) as error:
                 log.warning("%s commits later: %r", self.driver.group, error, extra={"action": "role.commit"})

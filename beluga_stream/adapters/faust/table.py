@@ -30,9 +30,7 @@ class RunStore(Store):
         raise KeyError(key)
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and any(
-            table.get(key) is not None for table in list(self._opened.values())
-        )
+        return isinstance(key, str) and any(table.get(key) is not None for table in list(self._opened.values()))
 
     def __iter__(self) -> Iterator[str]:
         for table in list(self._opened.values()):

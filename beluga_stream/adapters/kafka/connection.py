@@ -37,9 +37,7 @@ class KafkaConnection:
             if "://" in address or not address.rpartition(":")[2].isdigit():
                 raise InvalidConfig(f"{address!r} is not a Kafka address: write host:port")
         if self.security_protocol not in _PROTOCOLS:
-            raise InvalidConfig(
-                f"security protocol {self.security_protocol!r} is none of {', '.join(_PROTOCOLS)}"
-            )
+            raise InvalidConfig(f"security protocol {self.security_protocol!r} is none of {', '.join(_PROTOCOLS)}")
         if self.sasl_mechanism not in _MECHANISMS:
             raise InvalidConfig(f"SASL mechanism {self.sasl_mechanism!r} is none of {', '.join(_MECHANISMS)}")
         if self.uses_sasl and not (self.username and self.password):

@@ -129,9 +129,7 @@ async def broker_fences(connection: KafkaConnection, fence_id: str, probe: Outgo
     except Fenced:
         return True
     except LogUnavailable as error:
-        log.warning(
-            "the broker does not grant producer ids for fencing: %s", error, extra={"action": "fence.probe"}
-        )
+        log.warning("the broker does not grant producer ids for fencing: %s", error, extra={"action": "fence.probe"})
         return False
     finally:
         await asyncio.gather(first.stop(), second.stop())

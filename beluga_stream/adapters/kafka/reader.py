@@ -20,9 +20,7 @@ class KafkaReader:
     `timeout` (seconds) each question about offsets.
     """
 
-    def __init__(
-        self, connection: KafkaConnection, *, max_records: int = 1000, timeout: float = 30.0
-    ) -> None:
+    def __init__(self, connection: KafkaConnection, *, max_records: int = 1000, timeout: float = 30.0) -> None:
         self._connection = connection
         self._max_records = max_records
         self._timeout = timeout
@@ -62,9 +60,7 @@ class KafkaReader:
         if known is None:
             found = await self._topics.describe([topic])
             if topic not in found:
-                raise TopicMissing(
-                    f"topic {topic} does not exist: `beluga topics apply` creates it", topic=topic
-                )
+                raise TopicMissing(f"topic {topic} does not exist: `beluga topics apply` creates it", topic=topic)
             known = self._counts[topic] = found[topic]
         return known
 

@@ -114,9 +114,7 @@ class KafkaPartitionTable:
         The broker forgets a producer that was silent for a day, and with it the fence; then a process
         that slept longer could write again.
         """
-        self._claiming = asyncio.create_task(
-            self._claim_again(), name=f"claim-{self._target.topic}-{self.partition}"
-        )
+        self._claiming = asyncio.create_task(self._claim_again(), name=f"claim-{self._target.topic}-{self.partition}")
 
     async def close(self) -> None:
         """Drop the local copy and release the producer."""
@@ -144,8 +142,7 @@ class KafkaPartitionTable:
         if self._failure is not None:
             raise self._failure
         records = [
-            Outgoing(self._target.topic, key.encode(), value, partition=self.partition)
-            for key, value in changes
+            Outgoing(self._target.topic, key.encode(), value, partition=self.partition) for key, value in changes
         ]
         try:
             positions = await self._producer.append(records)
@@ -259,9 +256,7 @@ class KafkaTables:
                 count = await table.recover(self._connection, end)
         except (KafkaError, TimeoutError, OSError) as error:
             await table.close()
-            raise LogUnavailable(
-                f"cannot recover partition {partition} of {self.changelog}: {error!r}"
-            ) from error
+            raise LogUnavailable(f"cannot recover partition {partition} of {self.changelog}: {error!r}") from error
         except BaseException:
             await table.close()
             raise

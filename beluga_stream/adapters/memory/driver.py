@@ -144,9 +144,7 @@ class MemoryDriver:
         waiting: set[asyncio.Future[None]] = {
             future for _, future in self._pending if future is not None and not future.done()
         }
-        mine: list[asyncio.Task[None]] = [
-            asyncio.create_task(self._assignment_changes(), name="beluga-assigned")
-        ]
+        mine: list[asyncio.Task[None]] = [asyncio.create_task(self._assignment_changes(), name="beluga-assigned")]
         if self._assigned and not full:
             mine.append(asyncio.create_task(self._log.wait(self._position), name="beluga-appended"))
         try:

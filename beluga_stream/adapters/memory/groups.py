@@ -21,9 +21,7 @@ class MemoryGroup:
     def commit(self, generation: int, offsets: Mapping[tuple[str, int], int]) -> None:
         """Note the offsets after the last records that are done. Raises `Fenced` for an older generation."""
         if generation != self.generation:
-            raise Fenced(
-                f"group {self.name} is at generation {self.generation}: {generation} may not commit any more"
-            )
+            raise Fenced(f"group {self.name} is at generation {self.generation}: {generation} may not commit any more")
         self._committed.update(offsets)
 
     def committed(self, topic: str, partition: int) -> int | None:

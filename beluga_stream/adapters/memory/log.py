@@ -40,9 +40,7 @@ class MemoryLog:
         """Let retention remove what lies before this offset."""
         self._begins[topic, partition] = max(offset, self._begins[topic, partition])
 
-    def records(
-        self, topic: str, partition: int, start: int = 0, most: int = _READ_AT_ONCE
-    ) -> Sequence[Record]:
+    def records(self, topic: str, partition: int, start: int = 0, most: int = _READ_AT_ONCE) -> Sequence[Record]:
         """What is there now, from `start` on."""
         return self._partitions(topic)[partition][max(start, self._begins[topic, partition]) :][:most]
 

@@ -11,15 +11,11 @@ class OtelTelemetry:
     def __init__(self, meter: metrics.Meter | None = None, *, prefix: str = "orchestration") -> None:
         meter = meter or metrics.get_meter("beluga_stream")
         self._executions = {
-            kind: meter.create_counter(
-                f"{prefix}_{kind}_executions_total", description=f"{kind} runs that ended"
-            )
+            kind: meter.create_counter(f"{prefix}_{kind}_executions_total", description=f"{kind} runs that ended")
             for kind in _KINDS
         }
         self._errors = {
-            kind: meter.create_counter(
-                f"{prefix}_{kind}_errors_total", description=f"{kind} runs that failed"
-            )
+            kind: meter.create_counter(f"{prefix}_{kind}_errors_total", description=f"{kind} runs that failed")
             for kind in _KINDS
         }
         self._durations = {
@@ -36,9 +32,7 @@ class OtelTelemetry:
             )
             for kind in _KINDS
         }
-        self._nodes = meter.create_histogram(
-            f"{prefix}_graph_nodes", description="nodes of the graphs of runs"
-        )
+        self._nodes = meter.create_histogram(f"{prefix}_graph_nodes", description="nodes of the graphs of runs")
         self._all = meter.create_counter(f"{prefix}_executions_total", description="runs that ended")
         self._all_errors = meter.create_counter(f"{prefix}_errors_total", description="runs that failed")
 
