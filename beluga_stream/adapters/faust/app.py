@@ -20,8 +20,8 @@ from beluga_stream.ports.log import PartitionTable, Role
 log = logging.getLogger(__name__)
 
 _QUEUE_BATCHES = 64
-_BATCH_RECORDS = 250
-_TAKE_BATCHES = 4
+_BATCH_RECORDS = 1000
+_TAKE_BATCHES = 16
 
 
 class SilentMonitor(Monitor):
