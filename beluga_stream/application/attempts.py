@@ -210,7 +210,8 @@ class Attempts:
 
 def done(topics: Topics, work: NodeReady, event: object) -> Outgoing:
     """The record that tells the coordinator something about this work."""
-    return Outgoing(topics.node_done, work.key.encode(), codec.incoming.encode(event), trace_of(work))
+    key, partition = topics.place(work.key)
+    return Outgoing(topics.node_done, key, codec.incoming.encode(event), trace_of(work), partition)
 
 
 def trace_of(work: NodeReady) -> tuple[tuple[str, bytes], ...]:

@@ -127,10 +127,12 @@ class Renderer:
                     yield self._event(told.key, codec.incoming.encode(told), state)
 
     def _out(self, topic: str, state: RunState, value: bytes) -> Outgoing:
-        return Outgoing(topic, state.key.encode(), value, _trace(state))
+        key, partition = self._topics.place(state.key)
+        return Outgoing(topic, key, value, _trace(state), partition)
 
     def _event(self, key: str, value: bytes, state: RunState) -> Outgoing:
-        return Outgoing(self._topics.run_events, key.encode(), value, _trace(state))
+        encoded, partition = self._topics.place(key)
+        return Outgoing(self._topics.run_events, encoded, value, _trace(state), partition)
 
     def _summary(self, state: RunState) -> Outgoing:
         summary = Summary(

@@ -16,7 +16,7 @@ from .messages import ChunkEmitted, NodeChange, Progress, Rejected, RunChange
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something in a run's stream. `cursor` (`partition-offset`) resumes the stream after it.
+    """Something in a run's stream. `cursor` resumes the stream after it.
 
     `at_ms` is when it happened, by the clock of the process that said so (0: not known, in local runs).
     """

@@ -25,6 +25,7 @@ from ..errors import (
 from ..ports.clock import Clock
 from ..ports.log import Appender, Outgoing, Reader
 from . import codec
+from .cursor import Cursor
 from .messages import Progress, Rejected, Summary
 from .payloads import Payloads
 from .results import Chunk, Event, NodeChanged, Refill, RunChanged, RunReader, StartRejected
@@ -202,7 +203,7 @@ class Runs:
         The end of a failed run counts only then, since a retry may have followed it.
         """
         partition = self._partition(run)
-        seen = _offset(after, partition) if after is not None else -1
+        cursor = None if after is None else Cursor.parse(after, partition)
         follower, start = await self._begin(run, partition, after)
         retried = self._asked.get(run, _Asked()).retried
         reader = RunReader()
@@ -218,10 +219,16 @@ class Runs:
                         decoded = codec.results.decode(record.value)
                         if decoded.run != run:
                             continue
-                        for event in reader.read(decoded, f"{partition}-{record.offset}"):
-                            if record.offset > seen:
-                                async for whole in self._whole(replace(event, at_ms=decoded.at_ms)):
-                                    yield whole
+                        events = [
+                            whole
+                            for event in reader.read(decoded, str(Cursor(partition, record.offset)))
+                            async for whole in self._whole(replace(event, at_ms=decoded.at_ms))
+                        ]
+                        seen = 0 if cursor is None else cursor.seen(record.offset)
+                        for number, event in enumerate(events, start=1):
+                            if seen is not None and number > seen:
+                                part = None if number == len(events) else number
+                                yield replace(event, cursor=str(Cursor(partition, record.offset, part)))
                         ended_at = record.offset
                     if reader.ended and (reader.final or not (past or ended_at < retried)):
                         return
@@ -337,7 +344,7 @@ class Runs:
     async def _first_offset(self, run: RunId, partition: int, after: str | None) -> int:
         """Where the run's first record may lie: statuses are folded from the start even after a cursor."""
         begin = (await self._reader.beginning(self._names.run_results))[partition]
-        if after is not None and _offset(after, partition) + 1 < begin:
+        if after is not None and Cursor.parse(after, partition).offset + 1 < begin:
             raise InvalidInput(
                 f"the cursor {after} is older than what {self._names.run_results} retains (from {partition}-{begin})",
                 run=run,
@@ -360,14 +367,8 @@ def _is_answer(event: StartRejected, asked: _Asked) -> bool:
     """
     if asked.digest is None:
         return event.code != IdempotencyConflict.code
-    return event.digest == asked.digest and int(event.cursor.partition("-")[2]) >= asked.started
+    return event.digest == asked.digest and _offset_of(event.cursor) >= asked.started
 
 
-def _offset(cursor: str, partition: int) -> int:
-    """The offset in a cursor. Raises `InvalidInput` for a garbled one, or one of another run's partition."""
-    place, _, offset = cursor.partition("-")
-    if not (place.isdigit() and offset.isdigit()):
-        raise InvalidInput(f"{cursor!r} is no cursor: it must be `partition-offset`, as an event carried it")
-    if int(place) != partition:
-        raise InvalidInput(f"the cursor {cursor!r} belongs to another run: this one is on partition {partition}")
-    return int(offset)
+def _offset_of(cursor: str) -> int:
+    return int(cursor.partition("-")[2].partition(".")[0])

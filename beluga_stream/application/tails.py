@@ -56,9 +56,7 @@ class _Tail:
     async def ready(self) -> None:
         """Wait until the tail has its position: what is appended after this reaches it."""
         waiting = asyncio.create_task(self._ready.wait())
-        done, _ = await asyncio.wait(
-            {waiting, self._task}, timeout=_START_SECONDS, return_when=asyncio.FIRST_COMPLETED
-        )
+        done, _ = await asyncio.wait({waiting, self._task}, timeout=_START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
         if self._task in done:
             self._task.result()
@@ -137,9 +135,7 @@ class Tails:
             if position is not None:
                 end = (await self._reader.end(self._topic))[partition]
                 if position < end:
-                    async for records in self._reader.read(
-                        self._topic, {partition: position}, until={partition: end}
-                    ):
+                    async for records in self._reader.read(self._topic, {partition: position}, until={partition: end}):
                         for record in records:
                             if record.key == follower.key:
                                 yield record

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..ports.log import TopicSpec
+from .partitioner import partition_of
 
 _DAY_MS = 86_400_000
 
@@ -49,6 +50,11 @@ class Topics:
 
     def node_ready(self, queue: str) -> str:
         return f"{self.prefix}.node-ready.{queue}"
+
+    def place(self, key: str) -> tuple[bytes, int]:
+        """A record key, encoded, and its partition of every run-keyed topic."""
+        encoded = key.encode()
+        return encoded, partition_of(encoded, self.partitions)
 
     def specs(self, queues: Sequence[str], *, replication: int = 1, retention_ms: int = 7 * _DAY_MS) -> list[TopicSpec]:
         """How every topic of the engine must look."""
