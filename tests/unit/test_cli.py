@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -125,10 +124,8 @@ def test_help_is_light() -> None:
         "try: run()\n"
         f"except SystemExit: print('LOADED', [name for name in {heavy!r} if name in sys.modules])"
     )
-    began = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert "LOADED []" in done.stdout
-    assert time.monotonic() - began < 10
 
 
 # --------------------------------------------------------------------------------------------- drawing
