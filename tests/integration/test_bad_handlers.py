@@ -122,8 +122,12 @@ async def test_a_value_that_nests_deeper_than_a_record_may_goes_through(client: 
 
 async def test_a_run_that_keeps_too_much_fails_and_its_worker_lives_on(client: Client) -> None:
     async with beside_a_good_run(client):
-        for _ in range(3):  # its nodes are fused once their pace is known
-            run = await client.start("line", 1)
-            with pytest.raises(RunFailed, match="the run's state has grown to") as failed:
-                await run.result(timeout=30)
-            assert failed.value.reason == "resource_exhausted"
+        run = await client.start("hoard", 1)
+        with pytest.raises(RunFailed, match="the run's state has grown to") as failed:
+            await run.result(timeout=30)
+        assert failed.value.reason == "resource_exhausted"
+
+
+async def test_a_line_of_long_values_keeps_only_the_last(client: Client) -> None:
+    run = await client.start("line", 1)
+    assert await run.result(timeout=30) == "1" * 60_000

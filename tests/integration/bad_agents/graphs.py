@@ -262,3 +262,8 @@ for _number in range(19):
 
     _last = line.add_node(same, _last, name=f"same{_number}")
 line.set_finish_point(_last)
+
+hoard = Graph[int, list[str]]("hoard")
+hoard.set_finish_point(
+    hoard.n_of(20, *(hoard.add_node(words_of, hoard.input, name=f"words{number}") for number in range(20)))
+)
