@@ -5,7 +5,7 @@ ARG BASE_IMAGE=python:3.12-slim
 
 FROM ${BASE_IMAGE} AS build
 # What the deployment's agents/ need on top; `demo` is for those of this repository (scipy, 110 MB).
-ARG EXTRAS=rocksdb,temporal,uvloop
+ARG EXTRAS=demo,rocksdb
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONDONTWRITEBYTECODE=1
 RUN python -m venv /opt/beluga
 ENV PATH=/opt/beluga/bin:$PATH
@@ -15,7 +15,7 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 # is pinned like the rest, hence no isolation.
 RUN mkdir beluga_stream && touch beluga_stream/__init__.py \
  && pip install -c constraints.txt hatchling \
- && pip install -c constraints.txt --no-build-isolation '.[demo,rocksdb,uvloop]' \
+ && pip install -c constraints.txt --no-build-isolation ".[${EXTRAS}]" \
  && pip uninstall -y beluga-stream
 COPY beluga_stream beluga_stream
 RUN pip install --no-deps --no-build-isolation . \

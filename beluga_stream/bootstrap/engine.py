@@ -95,10 +95,10 @@ def app_or_exit() -> faust.App:
 
 
 def _use_uvloop() -> None:
-    """Run on uvloop if it is installed: each hop through the log is a sixth quicker."""
+    """Run on uvloop, where there is one: each hop through the log is a sixth quicker."""
     if find_spec("uvloop") is None:
         return
-    import uvloop  # noqa: PLC0415 - an optional extra
+    import uvloop  # noqa: PLC0415 - not on every platform
 
     # Faust takes the loop that the policy gives it.
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # type: ignore[deprecated]

@@ -3,11 +3,16 @@
 from collections.abc import Iterable
 
 from .ids import INPUT, NodeKey, NodeName
+from .payload import Inline, Payload, Stored
 from .plan import Plan
 from .state import NodeStatus, RunState
 
 _DONE_WITH_IT = frozenset({NodeStatus.SUCCEEDED, NodeStatus.SKIPPED})
 """A consumer that failed or was cancelled may be tried again, and wants its inputs then."""
+
+
+_LITTLE = 256
+"""A text of so many characters costs less to keep than to forget; numbers and references do, too."""
 
 
 def spent(plan: Plan, state: RunState, ended: Iterable[NodeKey]) -> list[NodeName]:
@@ -27,7 +32,9 @@ def spent(plan: Plan, state: RunState, ended: Iterable[NodeKey]) -> list[NodeNam
 
 def _is_spent(plan: Plan, state: RunState, name: NodeName) -> bool:
     node = state.nodes.get(name)
-    if node is None or node.output is None or name in plan.definition.finish or plan.nodes[name].has_compensation:
+    if node is None or node.output is None or _is_little(node.output):
+        return False
+    if name in plan.definition.finish or plan.nodes[name].has_compensation:
         return False
     return all(
         target in state.nodes
@@ -35,3 +42,10 @@ def _is_spent(plan: Plan, state: RunState, name: NodeName) -> bool:
         and not plan.nodes[target].has_compensation
         for target in plan.targets[name]
     )
+
+
+def _is_little(output: Payload) -> bool:
+    if not isinstance(output, Inline):
+        return isinstance(output, Stored)
+    value = output.value
+    return len(value) <= _LITTLE if isinstance(value, str) else not isinstance(value, list | dict)
