@@ -53,7 +53,7 @@ class CoordinatorOptions:
     lease_ms: int = 20_000
     tick_ms: int = 200
     dedup_window_ms: int = 86_400_000
-    dedup_most: int = 100_000
+    dedup_most: int = 25_000
     state_limit_bytes: int = 900_000
     capacity: int = 100_000
 

@@ -77,7 +77,7 @@ class Settings(BaseSettings):
         description="How long a finished run is remembered, so that a repeated start is recognised (hours).",
     )
     dedup_most: int = Field(
-        100_000, ge=0, description="Most finished runs remembered in each partition; the oldest go first."
+        25_000, ge=0, description="Most finished runs remembered in each partition; the oldest go first."
     )
 
     capacity: int = Field(
