@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ..domain import frozen
 from ..domain.definition import Definition, Edge, Node, NodeKind, OnFailure
 from ..domain.ids import INPUT, NodeKey, NodeName
 from ..domain.plan import Plan
@@ -79,10 +80,10 @@ def compile_blueprint(blueprint: Blueprint, input_kind: Any, output_kind: Any, *
     check_liveness(plan, worlds, conditions, _required(wiring))
     input_adapter = adapter_of(input_kind, blueprint.graph, INPUT, "the input")
     output_adapter = adapter_of(output_kind, blueprint.graph, blueprint.finish[0], "the result")
-    definition = replace(
+    definition = frozen.replace(
         definition,
         nodes=tuple(
-            replace(node, exhaustive=all(worlds[node.name])) if node.name in worlds else node for node in nodes
+            frozen.replace(node, exhaustive=all(worlds[node.name])) if node.name in worlds else node for node in nodes
         ),
         input_schema=input_adapter.json_schema(),
         output_schema=output_adapter.json_schema(mode="serialization"),

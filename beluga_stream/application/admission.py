@@ -1,9 +1,9 @@
 """Admission: whether a request becomes a run, and the answer when it does not."""
 
 import logging
-from dataclasses import replace
 
 from ..domain.events import ChildFinished, Failure, RunRequested
+from ..domain.frozen import replace
 from ..domain.payload import Inline, Picked
 from ..domain.plan import Plan
 from ..errors import BelugaError, InvalidInput, NotFound

@@ -9,10 +9,11 @@ the next one may be decided and written; they are sent in order.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ..domain.draft import Decision
 from ..domain.events import Event, RunRequested, SignalReceived
+from ..domain.frozen import replace
 from ..domain.ids import RunId
 from ..domain.payload import Inline
 from ..domain.plan import Plan

@@ -9,11 +9,11 @@ it is reported nobody sees it, and a crash repeats all of it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from ..domain.definition import Definition, Edge, EdgeMode, Join, NodeKind
 from ..domain.events import NodeSucceeded
+from ..domain.frozen import replace
 from ..domain.ids import GraphHash, NodeKey, NodeName
 from ..domain.plan import Plan
 from ..ports.handlers import Deployment

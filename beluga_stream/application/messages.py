@@ -4,19 +4,16 @@ docs/wire.md describes them for clients in other languages.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Annotated, Literal, TypeAlias
-
-from pydantic import Field
+from typing import Literal, TypeAlias
 
 from ..domain.definition import EdgeMode
-from ..domain.events import Event, Failure, NodeFailed, NodeParked, NodeSucceeded
+from ..domain.events import Event, Failure, NodeFailed, NodeParked, NodeSucceeded, OfExecution, OfRun
+from ..domain.frozen import Frozen, field
 from ..domain.ids import GraphHash, Incarnation, NodeKey, NodeName, RunId
 from ..domain.payload import Payload
 
 
-@dataclass(frozen=True, slots=True)
-class Argument:
+class Argument(Frozen):
     """One bound parameter of a dispatched node."""
 
     name: str
@@ -24,8 +21,7 @@ class Argument:
     mode: EdgeMode = EdgeMode.VALUE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeReady:
+class NodeReady(Frozen, kw_only=True, tag_field="type", tag="node_ready"):
     """Work for one worker: an attempt of a node, with everything it needs.
 
     `root` is the run that a user knows (a page's parent); `role` says which of the node's
@@ -46,38 +42,22 @@ class NodeReady:
     at_ms: int
     role: Literal["handler", "fallback", "compensate"] = "handler"
     trace: str | None = None
-    type: Literal["node_ready"] = "node_ready"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Heartbeat:
+class Heartbeat(OfExecution, kw_only=True, tag="heartbeat"):
     """A worker still holds this attempt."""
 
-    run: RunId
-    key: str
-    at_ms: int
-    node: NodeKey
-    attempt: int
-    incarnation: Incarnation
-    type: Literal["heartbeat"] = "heartbeat"
+
+Outcome: TypeAlias = NodeSucceeded | NodeFailed | NodeParked
 
 
-Outcome: TypeAlias = Annotated[NodeSucceeded | NodeFailed | NodeParked, Field(discriminator="type")]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Segment:
+class Segment(OfRun, kw_only=True, tag="segment"):
     """The outcomes of nodes in a row that one worker ran. Each counts only if the one before it did."""
 
-    run: RunId
-    key: str
-    at_ms: int
     outcomes: tuple[Outcome, ...]
-    type: Literal["segment"] = "segment"
 
 
-@dataclass(frozen=True, slots=True)
-class NodeChange:
+class NodeChange(Frozen):
     """One status of one node; `counter` orders the statuses of a run and makes repeats harmless."""
 
     node: NodeKey
@@ -91,8 +71,7 @@ class NodeChange:
     due_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RunChange:
+class RunChange(Frozen):
     """A status of the run itself; the last one carries its output or failure."""
 
     status: str
@@ -101,8 +80,7 @@ class RunChange:
     failure: Failure | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class Progress(Frozen, kw_only=True, tag_field="type", tag="progress"):
     """What one step of the coordinator changed in a run."""
 
     run: RunId
@@ -111,11 +89,9 @@ class Progress:
     nodes: tuple[NodeChange, ...] = ()
     status: RunChange | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
-    type: Literal["progress"] = "progress"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChunkEmitted:
+class ChunkEmitted(Frozen, kw_only=True, tag_field="type", tag="chunk"):
     """One chunk of a streaming node. `seq` counts from 0 within an incarnation."""
 
     run: RunId
@@ -125,11 +101,9 @@ class ChunkEmitted:
     seq: int
     value: Payload
     at_ms: int
-    type: Literal["chunk"] = "chunk"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rejected:
+class Rejected(Frozen, kw_only=True, tag_field="type", tag="rejected"):
     """A start that was refused. `digest` is the refused input's, so that only its sender takes it as an answer."""
 
     run: RunId
@@ -138,21 +112,17 @@ class Rejected:
     code: str
     message: str
     digest: str
-    type: Literal["rejected"] = "rejected"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CancelNotice:
+class CancelNotice(Frozen, kw_only=True, tag_field="type", tag="cancel"):
     """For every worker: stop these attempts of the run, or without any all of it up to this generation."""
 
     run: RunId
     generation: int
     attempts: tuple[str, ...] = ()
-    type: Literal["cancel"] = "cancel"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
+class Summary(Frozen, kw_only=True, tag_field="type", tag="summary"):
     """A run in one compacted record: for lists, dashboards and `on_run`. Pages have none."""
 
     run: RunId
@@ -167,8 +137,7 @@ class Summary:
     parent: RunId | None = None
     output: Payload | None = None
     failure: Failure | None = None
-    type: Literal["summary"] = "summary"
 
 
-Result: TypeAlias = Annotated[Progress | ChunkEmitted | Rejected, Field(discriminator="type")]
-Incoming: TypeAlias = Annotated[Event | Heartbeat | Segment, Field(discriminator="type")]
+Result: TypeAlias = Progress | ChunkEmitted | Rejected
+Incoming: TypeAlias = Event | Heartbeat | Segment

@@ -5,22 +5,23 @@ while the run goes on.
 """
 
 import heapq
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import orjson
 
 from ..domain.commands import Command, PublishNode
 from ..domain.draft import Decision
+from ..domain.frozen import replace
 from ..domain.ids import Incarnation, NodeKey, RunId
 from ..domain.plan import Plan
 from ..domain.retention import spent
 from ..domain.state import NodeState, NodeStatus, RunState, RunStatus, Timer, timers
 from ..ports.log import PartitionTable, Record
 from . import codec, early
-from .codec import Encoded, Kept
+from .codec import Kept
 from .early import EarlySignals
 
 _NO_RUN = "~"
@@ -87,7 +88,6 @@ class RunPartition:
         self._batch = 0
         self.early = EarlySignals()
         self._answered: str | None = None
-        self._encoded: defaultdict[RunId, Encoded] = defaultdict(dict)
 
     def recover(self, now_ms: int) -> Iterator[Kept]:
         """Rebuild deadlines and leases from the table; yield every run that has intents."""
@@ -188,7 +188,7 @@ class RunPartition:
         for run, changed in self._changed.items():
             intents, source = self._unconfirmed(run, changed)
             kept = Kept(_shrunk(changed.state, intents), intents, source)
-            values.append((str(run), codec.kept.encode(kept, self._encoded[run])))
+            values.append((str(run), codec.kept.encode(kept)))
         if values:
             values.append((_READ, orjson.dumps(self.read)))
         return values
@@ -209,7 +209,6 @@ class RunPartition:
                 self._unsent.setdefault(run, []).append(Unsent(number, changed.intents, changed.source))
             if changed.state.ended:
                 self._states.pop(run, None)
-                self._encoded.pop(run, None)
                 if changed.state.status in _FINAL:
                     self._markers[run] = _marker(changed.state)
         self._changed.clear()

@@ -1,22 +1,18 @@
 """Values and their payloads: what is short travels inline, what is long goes through the blob store."""
 
 import asyncio
-import re
 from collections import OrderedDict
-from itertools import accumulate
 
 import orjson
 
 from ..domain.payload import INLINE_LIMIT_BYTES, Gathered, Inline, Json, Paged, Payload, Picked, Stored
 from ..errors import InvalidInput, NotSerializable
 from ..ports.blobs import Blobs
+from .depth import nests_deeper
 
 _CACHED_BYTES = 16 * 1024 * 1024
 """Most encoded bytes of blobs whose values are kept; the last one is kept whatever its size."""
 
-_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"')
-_LEVELS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
-_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in _LEVELS)
 _INLINE_DEPTH = 100
 """Records are read to a depth of 200, and a value lies some levels deep in its record."""
 
@@ -41,7 +37,7 @@ class Payloads:
         except (TypeError, orjson.JSONEncodeError) as error:
             raise NotSerializable(f"the value cannot become JSON: {error}") from error
         limit = self._limit if limit_bytes is None else limit_bytes
-        if len(data) <= limit and not _nests_deeply(data):
+        if len(data) <= limit and not nests_deeper(data, _INLINE_DEPTH):
             return Inline(value)
         ref = await self._blobs.put(owner, data)
         return Stored(ref, len(data), len(value) if isinstance(value, list) else None)
@@ -106,10 +102,3 @@ class Payloads:
             _, (_, size) = self._cache.popitem(last=False)
             self._cached_bytes -= size
         return value
-
-
-def _nests_deeply(data: bytes) -> bool:
-    if data.count(b"[") + data.count(b"{") <= _INLINE_DEPTH:
-        return False
-    brackets = _TEXT.sub(b"", data).translate(None, _NO_BRACKETS)
-    return any(depth > _INLINE_DEPTH for depth in accumulate(_LEVELS[byte] for byte in brackets))

@@ -4,53 +4,42 @@ They are kept in the run's table value until known to be sent (the unconfirmed i
 they hold names and not values.
 """
 
-from dataclasses import dataclass
-from typing import Annotated, Literal, TypeAlias
+from typing import TypeAlias
 
-from pydantic import Field
-
+from .frozen import Frozen
 from .ids import NodeKey, RunId
 
 
-@dataclass(frozen=True, slots=True)
-class DispatchNode:
+class DispatchNode(Frozen, tag_field="type", tag="dispatch_node"):
     """Send this attempt to the workers of the node's queue."""
 
     node: NodeKey
     attempt: int
-    type: Literal["dispatch_node"] = "dispatch_node"
 
 
-@dataclass(frozen=True, slots=True)
-class StartChild:
+class StartChild(Frozen, tag_field="type", tag="start_child"):
     """Request the run of a subgraph, a map item's graph or a page."""
 
     node: NodeKey
     child: RunId
-    type: Literal["start_child"] = "start_child"
 
 
-@dataclass(frozen=True, slots=True)
-class RetryChild:
+class RetryChild(Frozen, tag_field="type", tag="retry_child"):
     """Let a failed run that this run started go on from its failed nodes. `id` is the request's."""
 
     node: NodeKey
     child: RunId
     id: str = ""
-    type: Literal["retry_child"] = "retry_child"
 
 
-@dataclass(frozen=True, slots=True)
-class CancelChild:
+class CancelChild(Frozen, tag_field="type", tag="cancel_child"):
     """Cancel a run that this run started."""
 
     node: NodeKey
     child: RunId
-    type: Literal["cancel_child"] = "cancel_child"
 
 
-@dataclass(frozen=True, slots=True)
-class BroadcastCancel:
+class BroadcastCancel(Frozen, tag_field="type", tag="broadcast_cancel"):
     """Tell every worker to stop these attempts (`node key/attempt`); none given means the whole run.
 
     `generation` counts a run's cancels, so that a later retry of the run is not hit by an earlier one.
@@ -58,47 +47,37 @@ class BroadcastCancel:
 
     generation: int
     attempts: tuple[str, ...] = ()
-    type: Literal["broadcast_cancel"] = "broadcast_cancel"
 
 
-@dataclass(frozen=True, slots=True)
-class PublishNode:
+class PublishNode(Frozen, tag_field="type", tag="publish_node"):
     """Show a node's new status to the run's readers."""
 
     node: NodeKey
     status: str
     counter: int
     attempt: int
-    type: Literal["publish_node"] = "publish_node"
 
 
-@dataclass(frozen=True, slots=True)
-class PublishRun:
+class PublishRun(Frozen, tag_field="type", tag="publish_run"):
     """Show the run's new status to its readers."""
 
     status: str
     counter: int
-    type: Literal["publish_run"] = "publish_run"
 
 
-@dataclass(frozen=True, slots=True)
-class RejectRun:
+class RejectRun(Frozen, tag_field="type", tag="reject_run"):
     """Answer a start that contradicts the run which its id already has."""
 
     code: str
     message: str
     digest: str
-    type: Literal["reject_run"] = "reject_run"
 
 
-@dataclass(frozen=True, slots=True)
-class NotifyParent:
+class NotifyParent(Frozen, tag_field="type", tag="notify_parent"):
     """Tell the run that started this one how it ended."""
 
-    type: Literal["notify_parent"] = "notify_parent"
 
-
-Command: TypeAlias = Annotated[
+Command: TypeAlias = (
     DispatchNode
     | StartChild
     | RetryChild
@@ -107,6 +86,5 @@ Command: TypeAlias = Annotated[
     | PublishNode
     | PublishRun
     | RejectRun
-    | NotifyParent,
-    Field(discriminator="type"),
-]
+    | NotifyParent
+)

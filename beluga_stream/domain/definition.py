@@ -2,9 +2,11 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
+from msgspec import field, to_builtins
+
+from .frozen import Frozen
 from .ids import INPUT, GraphHash, NodeName
 from .payload import Json
 from .retry import RetryPolicy
@@ -49,8 +51,7 @@ class OnFailure(StrEnum):
     CONTINUE = "continue"  # its edges are dead, the rest goes on
 
 
-@dataclass(frozen=True, slots=True)
-class Edge:
+class Edge(Frozen):
     """From one node's output to another's parameter.
 
     `branch` numbers a condition of the source: its worker reports which branches were taken,
@@ -64,8 +65,7 @@ class Edge:
     branch: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(Frozen):
     """One declared node. Times in milliseconds; None means without limit."""
 
     name: NodeName
@@ -89,8 +89,7 @@ class Node:
     exhaustive: bool = False  # one of its branches is always taken
 
 
-@dataclass(frozen=True, slots=True)
-class Definition:
+class Definition(Frozen):
     """A built graph. `input_schema` and `output_schema` are JSON schemas."""
 
     name: str
@@ -108,9 +107,10 @@ class Definition:
     def hash(self) -> GraphHash:
         """The same for equal graphs, in whatever order or form they were written.
 
-        Only the sources of a select node have an order that means something: that of its output.
+        Only the sources of a select node have an order that means something: that of its output. What has its
+        default takes no part, so that a member which later versions add changes no hash.
         """
-        data = asdict(self)
+        data = to_builtins(self)
         selects = {node.name for node in self.nodes if node.kind is NodeKind.SELECT}
         place: dict[NodeName, int] = {}
         for edge in data["edges"]:

@@ -5,6 +5,7 @@ from typing import NamedTuple, TypedDict, Unpack
 
 from .commands import Command, PublishNode, PublishRun
 from .events import Failure
+from .frozen import replace
 from .ids import Incarnation, NodeKey, NodeName, RunId
 from .payload import Payload
 from .plan import Plan
@@ -113,28 +114,10 @@ class Draft:
         ended = status in NODE_ENDED
         if key in self.plan.nodes:
             self.active += (old.status in NODE_ENDED) - ended
-        due = changes.get("due_ms")
-        # By position and in the order of NodeState's fields: `replace` costs three times as much.
-        new = NodeState(
-            status,
-            changes.get("attempt", old.attempt),
-            changes.get("tries", old.tries),
-            changes.get("incarnation", old.incarnation),
-            None if ended else changes.get("worker", old.worker),
-            self.at_ms,
-            due,
-            changes.get("output", old.output),
-            changes.get("branches", old.branches),
-            changes.get("failure", old.failure),
-            changes.get("stream", old.stream),
-            changes.get("chunks", old.chunks),
-            changes.get("fallback", old.fallback),
-            changes.get("child", old.child),
-            changes.get("next", old.next),
-            changes.get("total", old.total),
-            changes.get("open", old.open),
-            counter if ended else 0,
-        )
+        due = changes.setdefault("due_ms", None)
+        if ended:
+            changes["worker"] = None
+        new = replace(old, status=status, since_ms=self.at_ms, ended=counter if ended else 0, **changes)
         self.nodes[key] = new
         if due is not None:
             self.timers.append(Timer(due, self.before.run, key, new.attempt))
@@ -152,23 +135,11 @@ class Draft:
         self.commands.append(PublishRun(status.value, self.counter))
 
     def freeze(self) -> Decision:
-        before = self.before
-        state = RunState(
-            run=before.run,
-            key=before.key,
-            graph=before.graph,
-            definition=before.definition,
+        state = replace(
+            self.before,
             status=self.status,
-            digest=before.digest,
-            trigger=before.trigger,
-            input=before.input,
-            started_ms=before.started_ms,
             due_ms=self.due_ms,
             ended_ms=self.ended_ms,
-            tags=before.tags,
-            trace=before.trace,
-            parent=before.parent,
-            page=before.page,
             nodes=self.nodes,
             active=self.active,
             counter=self.counter,
@@ -179,7 +150,6 @@ class Draft:
             output=self.output,
             failure=self.failure,
             compensated=self.compensated,
-            overrides=before.overrides,
         )
         return Decision(state, tuple(self.commands), tuple(self._timers()) if self.timers else ())
 

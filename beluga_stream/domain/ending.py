@@ -1,7 +1,6 @@
 """How a run ends: success with its finish points' outputs, failure with compensation, cancel."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import TypeGuard
 
 from .commands import (
@@ -15,6 +14,7 @@ from .commands import (
 )
 from .draft import Draft
 from .events import Failure
+from .frozen import replace
 from .ids import NodeKey, undo_key
 from .payload import NOTHING, Payload, gather
 from .state import NODE_ENDED, NodeStatus, RunStatus

@@ -1,17 +1,14 @@
 """What has happened to a run: the reducer's only input. Past tense, frozen, and their own wire form."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Annotated, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
-from pydantic import Field
-
+from .frozen import Frozen, field
 from .ids import GraphHash, Incarnation, NodeKey, NodeName, RunId
 from .payload import Payload
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Frozen):
     """Why something failed. `code` is one of the error tree's; `message` is for people."""
 
     code: str
@@ -20,8 +17,7 @@ class Failure:
     attempt: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Parent:
+class Parent(Frozen):
     """Who started this run as a part of its own."""
 
     run: RunId
@@ -29,8 +25,7 @@ class Parent:
     node: NodeKey
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Frozen):
     """A slice of a large map: the run does these items of this node, and nothing else."""
 
     node: NodeName
@@ -38,13 +33,35 @@ class Page:
     stop: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunRequested:
-    """Somebody wants a run. `digest` is the input's, so that a reused key with another payload is seen."""
+class OfRun(Frozen, kw_only=True, tag_field="type"):
+    """Base of what happens to a run. `key` is the record key of all its messages; times in epoch milliseconds."""
 
     run: RunId
     key: str
     at_ms: int
+
+    @property
+    def type(self) -> str:
+        """What the JSON's member of this name holds."""
+        return str(self.__struct_config__.tag)
+
+
+class OfAttempt(OfRun, kw_only=True):
+    """Base of what happens to one attempt of a node."""
+
+    node: NodeKey
+    attempt: int
+
+
+class OfExecution(OfAttempt, kw_only=True):
+    """Base of what one execution of an attempt reports."""
+
+    incarnation: Incarnation
+
+
+class RunRequested(OfRun, kw_only=True, tag="run_requested"):
+    """Somebody wants a run. `digest` is the input's, so that a reused key with another payload is seen."""
+
     graph: str
     definition: GraphHash | None = None
     input: Payload
@@ -54,164 +71,88 @@ class RunRequested:
     trace: str | None = None
     parent: Parent | None = None
     page: Page | None = None
-    type: Literal["run_requested"] = "run_requested"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeStarted:
+class NodeStarted(OfExecution, kw_only=True, tag="node_started"):
     """A node runs longer than a moment: its worker holds it by a lease from now on."""
 
-    run: RunId
-    key: str
-    at_ms: int
-    node: NodeKey
-    attempt: int
-    incarnation: Incarnation
     worker: str
-    type: Literal["node_started"] = "node_started"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeStreaming:
+class NodeStreaming(OfExecution, kw_only=True, tag="node_streaming"):
     """A streaming node's first chunk is durable, at this place of `beluga.run-results`."""
 
-    run: RunId
-    key: str
-    at_ms: int
-    node: NodeKey
-    attempt: int
-    incarnation: Incarnation
     partition: int
     offset: int
-    type: Literal["node_streaming"] = "node_streaming"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeSucceeded:
+class NodeSucceeded(OfExecution, kw_only=True, tag="node_succeeded"):
     """A handler is done. `branches` are the conditions that held; `chunks` how many were emitted."""
 
-    run: RunId
-    key: str
-    at_ms: int
-    node: NodeKey
-    attempt: int
-    incarnation: Incarnation
     output: Payload
     branches: tuple[int, ...] = ()
     chunks: int | None = None
     done: bool = True  # of a loop pass: `until` held
-    type: Literal["node_succeeded"] = "node_succeeded"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeFailed:
+class NodeFailed(OfExecution, kw_only=True, tag="node_failed"):
     """A handler raised, timed out, or gave what its type forbids. Its worker judged whether to retry."""
 
-    run: RunId
-    key: str
-    at_ms: int
-    node: NodeKey
-    attempt: int
-    incarnation: Incarnation
     failure: Failure
     retryable: bool
-    type: Literal["node_failed"] = "node_failed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeParked:
+class NodeParked(OfAttempt, kw_only=True, tag="node_parked"):
     """A worker took the node and its deployed code has no such node."""
 
-    run: RunId
-    key: str
-    at_ms: int
-    node: NodeKey
-    attempt: int
-    type: Literal["node_parked"] = "node_parked"
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeaseExpired:
+class LeaseExpired(OfExecution, kw_only=True, tag="lease_expired"):
     """The worker that held the node has not been heard of."""
 
-    run: RunId
-    key: str
-    at_ms: int
-    node: NodeKey
-    attempt: int
-    incarnation: Incarnation
-    type: Literal["lease_expired"] = "lease_expired"
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimerFired:
+class TimerFired(OfRun, kw_only=True, tag="timer_fired"):
     """A deadline in the run's state has passed. Without `node` it is the run's own."""
 
-    run: RunId
-    key: str
-    at_ms: int
     node: NodeKey | None = None
     attempt: int
     due_ms: int
-    type: Literal["timer_fired"] = "timer_fired"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignalReceived:
+class SignalReceived(OfRun, kw_only=True, tag="signal_received"):
     """Somebody signalled the run. `id` makes a repeated signal harmless."""
 
-    run: RunId
-    key: str
-    at_ms: int
     signal: str
     id: str
     value: Payload
-    type: Literal["signal_received"] = "signal_received"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CancelRequested:
+class CancelRequested(OfRun, kw_only=True, tag="cancel_requested"):
     """Somebody wants the run to end now."""
 
-    run: RunId
-    key: str
-    at_ms: int
     reason: str = ""
-    type: Literal["cancel_requested"] = "cancel_requested"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetryRequested:
+class RetryRequested(OfRun, kw_only=True, tag="retry_requested"):
     """Somebody wants a failed run to go on from its failed nodes.
 
     `id` makes a repeated request harmless, however late; without one `at_ms` stands for it.
     """
 
-    run: RunId
-    key: str
-    at_ms: int
     id: str = ""
-    type: Literal["retry_requested"] = "retry_requested"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeOverridden:
+class NodeOverridden(OfRun, kw_only=True, tag="node_overridden"):
     """An operator gives a node of this run another timeout or number of attempts than its definition says.
 
     It holds for attempts that begin after it; None leaves a value as the definition has it.
     """
 
-    run: RunId
-    key: str
-    at_ms: int
     node: NodeName
     timeout_ms: int | None = None
     attempts: int | None = None
-    type: Literal["node_overridden"] = "node_overridden"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChildFinished:
+class ChildFinished(OfRun, kw_only=True, tag="child_finished"):
     """A run that this run's node started has ended.
 
     `counter` is the child's own at its end: a child that is retried ends more than once, and an
@@ -219,9 +160,6 @@ class ChildFinished:
     that a retry of its parent must begin another.
     """
 
-    run: RunId
-    key: str
-    at_ms: int
     node: NodeKey
     child: RunId
     status: Literal["succeeded", "failed", "cancelled", "rejected"]
@@ -229,11 +167,10 @@ class ChildFinished:
     failure: Failure | None = None
     counter: int = 0
     may_go_on: bool = True
-    type: Literal["child_finished"] = "child_finished"
 
 
 NodeEvent: TypeAlias = NodeStarted | NodeStreaming | NodeSucceeded | NodeFailed | NodeParked | LeaseExpired
 RunEvent: TypeAlias = (
     RunRequested | TimerFired | SignalReceived | CancelRequested | RetryRequested | NodeOverridden | ChildFinished
 )
-Event: TypeAlias = Annotated[NodeEvent | RunEvent, Field(discriminator="type")]
+Event: TypeAlias = NodeEvent | RunEvent

@@ -1,12 +1,11 @@
 """Nodes that run in parts: the items of a map, the pages of a large one, the passes of a loop."""
 
-from dataclasses import replace
-
 from .definition import Node, NodeKind
 from .draft import Draft
 from .events import Failure
 from .execution import child_again, complete, dispatch, give_up, start_child
 from .flow import argument_of, executions, taken_edges
+from .frozen import replace
 from .ids import NodeKey, index_of, is_page, item_key, page_key, pass_key
 from .payload import NOTHING, Paged, gather, length_of
 from .state import NodeStatus

@@ -5,10 +5,9 @@ it) and one item of an inline list.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
-from pydantic import Field
+from .frozen import Frozen
 
 Json: TypeAlias = Any
 """A JSON tree: None, bool, int, float, str, list or dict with str keys."""
@@ -17,16 +16,13 @@ INLINE_LIMIT_BYTES = 64 * 1024
 """A longer encoded value goes to the blob store, and the record carries its reference."""
 
 
-@dataclass(frozen=True, slots=True)
-class Inline:
+class Inline(Frozen, tag_field="kind", tag="inline"):
     """The value itself."""
 
     value: Json = None
-    kind: Literal["inline"] = "inline"
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(Frozen, tag_field="kind", tag="stored"):
     """A value in the blob store, durable before any record that names it.
 
     `ref` is its address (owner/sha256), `size_bytes` its encoded length, `length` its number
@@ -36,37 +32,30 @@ class Stored:
     ref: str
     size_bytes: int
     length: int | None = None
-    kind: Literal["stored"] = "stored"
 
 
-@dataclass(frozen=True, slots=True)
-class Gathered:
+class Gathered(Frozen, tag_field="kind", tag="gathered"):
     """A list whose items are payloads of their own (a map's ordered results), or with `names` a mapping."""
 
     items: tuple["Payload", ...]
     names: tuple[str, ...] | None = None
-    kind: Literal["gathered"] = "gathered"
 
 
-@dataclass(frozen=True, slots=True)
-class Paged:
+class Paged(Frozen, tag_field="kind", tag="paged"):
     """A long list as pages, each a list of its own: the manifest of a large map."""
 
     pages: tuple["Payload", ...]
     length: int
-    kind: Literal["paged"] = "paged"
 
 
-@dataclass(frozen=True, slots=True)
-class Picked:
+class Picked(Frozen, tag_field="kind", tag="picked"):
     """One item of a list that is too long to be cut up here."""
 
     source: "Payload"
     index: int
-    kind: Literal["picked"] = "picked"
 
 
-Payload: TypeAlias = Annotated[Inline | Stored | Gathered | Paged | Picked, Field(discriminator="kind")]
+Payload: TypeAlias = Inline | Stored | Gathered | Paged | Picked
 
 NOTHING = Inline(None)
 

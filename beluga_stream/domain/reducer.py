@@ -6,7 +6,6 @@ events leads to the same state however often its parts are repeated.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import assert_never
 
 from .commands import DispatchNode, NotifyParent, PublishRun, RejectRun
@@ -29,6 +28,7 @@ from .events import (
     SignalReceived,
     TimerFired,
 )
+from .frozen import replace
 from .ids import NodeKey
 from .plan import Plan
 from .resume import resume

@@ -1,12 +1,10 @@
 """How often a failed node is tried again, and when."""
 
-from dataclasses import dataclass
-
+from .frozen import Frozen
 from .ids import digest
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(Frozen):
     """Exponential backoff, doubling from `first_ms` to at most `most_ms`; `attempts` counts the first too.
 
     `on` names the exceptions worth another attempt; empty means every one that is not marked

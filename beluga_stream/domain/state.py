@@ -1,11 +1,11 @@
 """Where a run stands. Frozen values: the reducer makes new ones."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
 from .events import Failure, Page, Parent
+from .frozen import Frozen, field
 from .ids import GraphHash, Incarnation, NodeKey, NodeName, RunId
 from .payload import Payload
 
@@ -44,8 +44,7 @@ NODE_ENDED = frozenset({NodeStatus.SUCCEEDED, NodeStatus.FAILED, NodeStatus.SKIP
 RUN_ENDED = frozenset({RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELLED})
 
 
-@dataclass(frozen=True, slots=True)
-class StreamPosition:
+class StreamPosition(Frozen):
     """Where a streaming node's chunks begin in `beluga.run-results`."""
 
     incarnation: Incarnation
@@ -53,8 +52,7 @@ class StreamPosition:
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class NodeState:
+class NodeState(Frozen):
     """One execution place. `due_ms` is the deadline that a timer watches: when to retry, wake or look again.
 
     `tries` counts attempts since the last fresh start (the retry budget), `attempt` all of them.
@@ -85,8 +83,7 @@ class NodeState:
     ended: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Signalled:
+class Signalled(Frozen):
     """A signal that came before its wait."""
 
     signal: str
@@ -94,16 +91,14 @@ class Signalled:
     value: Payload
 
 
-@dataclass(frozen=True, slots=True)
-class Override:
+class Override(Frozen):
     """What an operator has set for a node of one run; None is the definition's value."""
 
     timeout_ms: int | None = None
     attempts: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunState:
+class RunState(Frozen, kw_only=True):
     """One run. `key` is the record key of all its messages (a page has its parent's).
 
     `counter` numbers the statuses that readers see; `generation` the cancels that workers see;

@@ -1,7 +1,5 @@
 """How each kind of node begins, and what follows when one of its executions ends."""
 
-from dataclasses import replace
-
 from .commands import BroadcastCancel
 from .definition import Join, Node, NodeKind
 from .draft import Draft
@@ -9,6 +7,7 @@ from .ending import cancel_nodes, compensate_next, finish_if_done
 from .events import Failure, NodeSucceeded
 from .execution import complete, dispatch, give_up, start_child
 from .flow import cancel_superfluous, executions, resolve_edges, select
+from .frozen import replace
 from .ids import INPUT, NodeKey, NodeName, is_page, is_undo, node_of
 from .parts import begin_loop, begin_map, begin_page, part_succeeded
 from .payload import NOTHING, Payload

@@ -20,7 +20,6 @@ The drawing in docs/state-machine.md is generated from this table.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import NamedTuple, TypeAlias
 
 from .draft import Draft
@@ -35,6 +34,7 @@ from .events import (
     NodeSucceeded,
     TimerFired,
 )
+from .frozen import replace
 from .ids import NodeKey
 from .payload import NOTHING
 from .state import NodeState, NodeStatus, StreamPosition

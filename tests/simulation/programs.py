@@ -7,9 +7,9 @@ should. It fails as its node and item decide: never, the first times, or always.
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any
 
+from msgspec.structs import replace
 from pydantic import TypeAdapter
 
 from beluga_stream.application.context import context

@@ -8,12 +8,13 @@ hold of every state.
 import random
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
 from hypothesis import strategies as st
-from pydantic import TypeAdapter
+from msgspec.json import Decoder
+from msgspec.structs import replace
 
 from beluga_stream.domain.commands import (
     BroadcastCancel,
@@ -65,9 +66,9 @@ from beluga_stream.domain.retry import RetryPolicy
 from beluga_stream.domain.state import NODE_ENDED, NodeStatus, RunState, RunStatus, Timer, timers
 from beluga_stream.domain.transitions import TABLE
 
-STATES: TypeAdapter[RunState] = TypeAdapter(RunState)
-EVENTS: TypeAdapter[Event] = TypeAdapter(Event)
-COMMANDS: TypeAdapter[tuple[Command, ...]] = TypeAdapter(tuple[Command, ...])
+STATES = Decoder(RunState)
+EVENTS: Decoder[Event] = Decoder(Event)
+COMMANDS: Decoder[tuple[Command, ...]] = Decoder(tuple[Command, ...])
 
 SIGNAL = "go"
 ONCE = RetryPolicy(attempts=1)

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable, Sequence
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from beluga_stream.adapters.memory.blobs import MemoryBlobs
 from beluga_stream.adapters.memory.groups import MemoryGroup
@@ -207,7 +207,7 @@ async def test_a_finished_run_answers_repeats_with_nothing_and_another_input_wit
     assert len(bench.written(NAMES.run_results)) == shown
     await bench.tell(NAMES.run_requests, requested(value=2, digest="other"))
     rejected = codec.results.decode(bench.written(NAMES.run_results)[-1].value)
-    assert (rejected.type, rejected.code, rejected.digest) == ("rejected", "idempotency_conflict", "other")
+    assert (rejected.code, rejected.digest) == ("idempotency_conflict", "other")
 
 
 async def test_an_unknown_graph_is_rejected_and_bad_records_are_kept(bench: Bench) -> None:

@@ -1,9 +1,9 @@
 """What a plan refuses, and that equal graphs have equal hashes."""
 
-from dataclasses import replace
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 
 from beluga_stream.domain.definition import Definition, EdgeMode, Join, Node, NodeKind
 from beluga_stream.domain.ids import (

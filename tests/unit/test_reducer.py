@@ -1,9 +1,10 @@
 """One rule of the reducer at a time: joins, waits, loops, retries, children, cancel, compensation."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.json import encode
+from msgspec.structs import replace
 
 from beluga_stream.application.rendering import node_ready
 from beluga_stream.domain.commands import (
@@ -45,7 +46,6 @@ from tests.unit.graphs import (
     ONCE,
     ROOT,
     SIGNAL,
-    STATES,
     Play,
     chain_of,
     child_of,
@@ -758,7 +758,7 @@ def test_a_state_that_outgrows_its_record_ends_without_its_values() -> None:
     assert decision.state.status is RunStatus.FAILED
     assert decision.state.failure is not None
     assert decision.state.failure.code == "resource_exhausted"
-    assert b"longlong" not in STATES.dump_json(decision.state)
+    assert b"longlong" not in encode(decision.state)
     assert not [each for each in decision.commands if isinstance(each, DispatchNode)]
     play.again()
     assert play.state is decision.state

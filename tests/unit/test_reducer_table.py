@@ -1,10 +1,10 @@
 """The table of transitions, exhaustively: what is in it leads where it says, what is not changes nothing."""
 
-from dataclasses import replace
 from itertools import product
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from beluga_stream.domain.definition import NodeKind
 from beluga_stream.domain.draft import Decision

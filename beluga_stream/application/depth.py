@@ -1,0 +1,16 @@
+"""How deep JSON nests, told from its bytes: readers recurse, and a stack has an end."""
+
+import re
+from itertools import accumulate
+
+_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_LEVELS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in _LEVELS)
+
+
+def nests_deeper(data: bytes, levels: int) -> bool:
+    """Whether somewhere in these bytes more than so many lists and objects lie within one another."""
+    if data.count(b"[") + data.count(b"{") <= levels:
+        return False
+    brackets = _TEXT.sub(b"", data).translate(None, _NO_BRACKETS)
+    return any(depth > levels for depth in accumulate(_LEVELS[byte] for byte in brackets))
