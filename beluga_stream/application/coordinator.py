@@ -64,13 +64,13 @@ class _Batch:
 
     def __init__(self, now_ms: int) -> None:
         self.now_ms = now_ms
-        self.decided: dict[RunId, tuple[Plan | None, list[Step]]] = {}
+        self.decided: dict[RunId, tuple[int, Plan | None, list[Step]]] = {}
         self.answers: list[Outgoing] = []
 
-    def decide(self, plan: Plan | None, decision: Decision) -> None:
+    def decide(self, partition: int, plan: Plan | None, decision: Decision) -> None:
         if decision.commands:
             state = decision.state
-            self.decided.setdefault(state.run, (plan, []))[1].append(Step(state, decision.commands))
+            self.decided.setdefault(state.run, (partition, plan, []))[2].append(Step(state, decision.commands))
 
 
 async def _confirmed(sent: Awaitable[object], settled: Sequence[Callable[[], None]]) -> None:
@@ -180,8 +180,8 @@ class Coordinator:
             batch.answers.extend(await self._overdue(owned, now))
         settled = await asyncio.gather(*(self._write(owned, now, batch) for owned in touched.values()))
         outputs = batch.answers
-        for plan, steps in batch.decided.values():
-            outputs.extend(self._renderer.render(plan, steps, now))
+        for partition, plan, steps in batch.decided.values():
+            outputs.extend(self._renderer.render(plan, steps, now, partition))
         if not outputs:
             for confirm in settled:
                 confirm()
@@ -218,7 +218,7 @@ class Coordinator:
             if all(offset < committed.get(topic, 0) for topic, offset in kept.source.items()):
                 continue
             plan = self._catalog.plan(kept.state.definition)
-            again.extend(self._renderer.render(plan, [Step(kept.state, kept.intents)], now))
+            again.extend(self._renderer.render(plan, [Step(kept.state, kept.intents)], now, number))
             runs += 1
         for topic in self.topics:
             # The broker forgets what a group has committed of a topic that is deleted; the table does not.
@@ -293,7 +293,7 @@ class Coordinator:
             decision = await self._with_stored_output(decision)
         owned.apply(record, plan, state, decision, batch.now_ms)
         self._count(plan, state, decision.state)
-        batch.decide(plan, decision)
+        batch.decide(owned.number, plan, decision)
         return True
 
     async def _overdue(self, owned: RunPartition, now: int) -> list[Outgoing]:
@@ -368,4 +368,4 @@ class Coordinator:
             extra={"action": "state_overflow", "run": run, "graph": state.graph, "bytes": size},
         )
         self._count(plan, state, decision.state)
-        batch.decided[run] = (plan, [Step(decision.state, decision.commands)])
+        batch.decided[run] = (owned.number, plan, [Step(decision.state, decision.commands)])

@@ -10,7 +10,7 @@ _NO_BRACKETS = bytes(byte for byte in range(256) if byte not in _LEVELS)
 
 def nests_deeper(data: bytes, levels: int) -> bool:
     """Whether somewhere in these bytes more than so many lists and objects lie within one another."""
-    if data.count(b"[") + data.count(b"{") <= levels:
+    if len(data) < 2 * levels or data.count(b"[") + data.count(b"{") <= levels:
         return False
     brackets = _TEXT.sub(b"", data).translate(None, _NO_BRACKETS)
     return any(depth > levels for depth in accumulate(_LEVELS[byte] for byte in brackets))

@@ -29,7 +29,7 @@ from ..domain.ids import INPUT, NodeKey, NodeName, RunId, digest, index_of, node
 from ..domain.payload import NOTHING, Gathered, Inline, Payload, Picked
 from ..domain.plan import Plan
 from ..domain.state import NODE_ENDED, NodeStatus, RunState, RunStatus
-from ..ports.log import Outgoing
+from ..ports.log import Headers, Outgoing
 from . import codec
 from .messages import (
     Argument,
@@ -53,19 +53,31 @@ class Step(NamedTuple):
     commands: Sequence[Command]
 
 
+class _Envelope(NamedTuple):
+    """What all records of one run have in common."""
+
+    key: bytes
+    partition: int
+    headers: Headers
+
+    def around(self, topic: str, value: bytes) -> Outgoing:
+        return Outgoing(topic, self.key, value, self.headers, self.partition)
+
+
 class Renderer:
     """Renders the commands of one run, each from the state that it was decided in."""
 
     def __init__(self, topics: Topics) -> None:
         self._topics = topics
 
-    def render(self, plan: Plan | None, steps: Sequence[Step], at_ms: int) -> list[Outgoing]:
-        """The records of some steps of a run, what readers see first.
+    def render(self, plan: Plan | None, steps: Sequence[Step], at_ms: int, partition: int) -> list[Outgoing]:
+        """The records of some steps of a run, what readers see first. `partition` is the run's.
 
         A dispatch whose attempt is over at the end of the last step gives none: so it may be with a repeated
         intent, and with a node that was reported together with the one before it.
         """
         last = steps[-1].state
+        envelope = _Envelope(last.key.encode(), partition, _trace(last))
         telling = Telling(last, at_ms)
         records: list[Outgoing] = []
         for state, commands in steps:
@@ -77,22 +89,20 @@ class Renderer:
                         telling.run(RunChange(status, counter, state.output, state.failure))
                     case DispatchNode():
                         if plan is not None and _is_at_workers(last, command):
-                            records.extend(self._dispatch(plan, state, command, at_ms))
+                            work = node_ready(plan, state, command, at_ms)
+                            topic = self._topics.node_ready(plan.nodes[work.name].queue)
+                            records.append(envelope.around(topic, codec.node_ready.encode(work)))
                     case _:
-                        records.extend(self._record(plan, state, command, at_ms))
+                        records.extend(self._record(plan, state, command, at_ms, envelope))
         told = telling.told()
         if any(progress.status is not None for progress in told) and last.page is None:
-            records.append(self._summary(last))
-        topic = self._topics.run_results
-        return [*(self._out(topic, last, codec.results.encode(progress)) for progress in told), *records]
+            records.append(envelope.around(self._topics.runs, codec.summaries.encode(_summary(last))))
+        results = self._topics.run_results
+        return [*(envelope.around(results, codec.results.encode(progress)) for progress in told), *records]
 
-    def _dispatch(self, plan: Plan, state: RunState, command: DispatchNode, at_ms: int) -> Iterator[Outgoing]:
-        work = node_ready(plan, state, command, at_ms)
-        if work is not None:
-            topic = self._topics.node_ready(plan.nodes[work.name].queue)
-            yield self._out(topic, state, codec.node_ready.encode(work))
-
-    def _record(self, plan: Plan | None, state: RunState, command: Command, at_ms: int) -> Iterator[Outgoing]:
+    def _record(
+        self, plan: Plan | None, state: RunState, command: Command, at_ms: int, envelope: _Envelope
+    ) -> Iterator[Outgoing]:
         """The record of a command that is neither a status nor a dispatch."""
         match command:
             case StartChild():
@@ -119,43 +129,37 @@ class Renderer:
                     message=message,
                     digest=refused,
                 )
-                yield self._out(self._topics.run_results, state, codec.results.encode(rejected))
+                yield envelope.around(self._topics.run_results, codec.results.encode(rejected))
             case NotifyParent():
                 # A repeated intent may find the run going on again: its parent hears of the next end.
                 if state.parent is not None and state.ended:
                     told = child_finished(state, state.parent, at_ms)
                     yield self._event(told.key, codec.incoming.encode(told), state)
 
-    def _out(self, topic: str, state: RunState, value: bytes) -> Outgoing:
-        key, partition = self._topics.place(state.key)
-        return Outgoing(topic, key, value, _trace(state), partition)
-
     def _event(self, key: str, value: bytes, state: RunState) -> Outgoing:
         encoded, partition = self._topics.place(key)
         return Outgoing(self._topics.run_events, encoded, value, _trace(state), partition)
 
-    def _summary(self, state: RunState) -> Outgoing:
-        summary = Summary(
-            run=state.run,
-            graph=state.graph,
-            definition=state.definition,
-            status=state.status.value,
-            trigger=state.trigger,
-            started_ms=state.started_ms,
-            ended_ms=state.ended_ms,
-            tags=state.tags,
-            trace=state.trace,
-            parent=None if state.parent is None else state.parent.run,
-            output=state.output,
-            failure=state.failure,
-        )
-        return self._out(self._topics.runs, state, codec.summaries.encode(summary))
+
+def _summary(state: RunState) -> Summary:
+    return Summary(
+        run=state.run,
+        graph=state.graph,
+        definition=state.definition,
+        status=state.status,
+        trigger=state.trigger,
+        started_ms=state.started_ms,
+        ended_ms=state.ended_ms,
+        tags=state.tags,
+        trace=state.trace,
+        parent=None if state.parent is None else state.parent.run,
+        output=state.output,
+        failure=state.failure,
+    )
 
 
-def node_ready(plan: Plan, state: RunState, command: DispatchNode, at_ms: int) -> NodeReady | None:
-    """The work that a dispatch means now; None when its attempt is over."""
-    if not _is_at_workers(state, command):
-        return None
+def node_ready(plan: Plan, state: RunState, command: DispatchNode, at_ms: int) -> NodeReady:
+    """The work that a dispatch means."""
     node = state.nodes[command.node]
     name = node_of(command.node)
     undo = command.node.endswith("~undo")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from ..ports.log import TopicSpec
 from .partitioner import partition_of
@@ -9,42 +10,42 @@ from .partitioner import partition_of
 _DAY_MS = 86_400_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Topics:
     """Names under one prefix. `partitions` is the count that all run-keyed topics share."""
 
     prefix: str = "beluga"
     partitions: int = 4
 
-    @property
+    @cached_property
     def run_requests(self) -> str:
         return f"{self.prefix}.run-requests"
 
-    @property
+    @cached_property
     def run_events(self) -> str:
         return f"{self.prefix}.run-events"
 
-    @property
+    @cached_property
     def node_done(self) -> str:
         return f"{self.prefix}.node-done"
 
-    @property
+    @cached_property
     def run_results(self) -> str:
         return f"{self.prefix}.run-results"
 
-    @property
+    @cached_property
     def control(self) -> str:
         return f"{self.prefix}.control"
 
-    @property
+    @cached_property
     def graphs(self) -> str:
         return f"{self.prefix}.graphs"
 
-    @property
+    @cached_property
     def runs(self) -> str:
         return f"{self.prefix}.runs"
 
-    @property
+    @cached_property
     def dead_letters(self) -> str:
         return f"{self.prefix}.dead-letters"
 

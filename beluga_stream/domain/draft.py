@@ -121,7 +121,7 @@ class Draft:
         self.nodes[key] = new
         if due is not None:
             self.timers.append(Timer(due, self.before.run, key, new.attempt))
-        self.commands.append(PublishNode(key, status.value, counter, new.attempt))
+        self.commands.append(PublishNode(key, status, counter, new.attempt))
         return new
 
     def keep(self, key: NodeKey, new: NodeState) -> None:
@@ -132,7 +132,7 @@ class Draft:
         """Put the run into `status` and tell readers."""
         self.status = status
         self.counter += 1
-        self.commands.append(PublishRun(status.value, self.counter))
+        self.commands.append(PublishRun(status, self.counter))
 
     def freeze(self) -> Decision:
         state = replace(

@@ -135,7 +135,7 @@ def _requested_again(state: RunState, event: RunRequested) -> Decision:
             parent=event.parent,
             counter=state.counter + 1,
         )
-        shown = PublishRun(RunStatus.CANCELLED.value, told.counter)
+        shown = PublishRun(RunStatus.CANCELLED, told.counter)
         return Decision(told, (shown,) if event.parent is None else (shown, NotifyParent()))
     if state.digest != event.digest:
         message = f"run {state.run} was started with another input under the same idempotency key"

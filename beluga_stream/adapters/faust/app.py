@@ -21,7 +21,8 @@ log = logging.getLogger(__name__)
 
 _QUEUE_BATCHES = 64
 _BATCH_RECORDS = 1000
-_TAKE_BATCHES = 16
+_TAKE_RECORDS = 250
+"""Enough to make a flush worth its while; more, and the other roles would wait for this one's whole burst."""
 
 
 class SilentMonitor(Monitor):
@@ -84,8 +85,10 @@ class RoleApp(faust.App):
         driver = self.driver
         async for event in stream.noack().events():
             batches = [event.value]
-            while len(batches) < _TAKE_BATCHES and not queue.empty():
+            taken = len(event.value.records)
+            while taken < _TAKE_RECORDS and not queue.empty():
                 batches.append(queue.get_nowait().value)
+                taken += len(batches[-1].records)
             self._room.set()
             await driver.take(batches)
 
