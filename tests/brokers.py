@@ -7,6 +7,7 @@ best that is here: Apache Kafka in Docker through testcontainers, else the embed
     python -m tests.brokers jars      # Apache Kafka without Docker, until Ctrl-C
 """
 
+import gc
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.resources import as_file, files
@@ -110,24 +112,19 @@ class KafkaContainer:
         self.title = f"Apache Kafka in testcontainers ({self._image})"
 
     def start(self) -> None:
-        # Imported here: without Docker nothing of testcontainers is needed, and it takes 0.3 s to import.
-        import docker  # noqa: PLC0415
-        from docker.errors import DockerException  # noqa: PLC0415
-
+        with warnings.catch_warnings():
+            # docker leaves the socket of a connection that was refused to the collector, which would warn of it.
+            warnings.simplefilter("ignore", ResourceWarning)
+            problem = _docker_problem()
+            gc.collect()
+        if problem is not None:
+            raise BrokerUnavailable(f"Docker does not answer ({problem})")
         # Ryuk would remove forgotten containers, but is one more image to pull; `stop` and the label do.
         os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
+        # Imported here: without Docker nothing of testcontainers is needed, and it takes 0.3 s to import.
+        from docker.errors import DockerException  # noqa: PLC0415
         from testcontainers.core.container import DockerContainer  # noqa: PLC0415
 
-        try:
-            client = docker.from_env(timeout=10)
-        except DockerException as error:
-            raise BrokerUnavailable(f"Docker does not answer ({_first_line(error)})") from error
-        try:
-            client.ping()
-        except (DockerException, OSError) as error:
-            raise BrokerUnavailable(f"Docker does not answer ({_first_line(error)})") from error
-        finally:
-            client.close()
         settings = _SETTINGS | {
             "listeners": f"PLAINTEXT://:{self._port},CONTROLLER://:9093",
             "advertised.listeners": f"PLAINTEXT://{self.address}",
@@ -319,6 +316,22 @@ def start_broker(environ: Mapping[str, str] = os.environ) -> Broker:
             continue
         return broker
     raise BrokerUnavailable("; ".join(reasons))
+
+
+def _docker_problem() -> str | None:
+    """Why Docker does not answer; None when it does."""
+    import docker  # noqa: PLC0415 - it takes long to import, and is needed only here
+    from docker.errors import DockerException  # noqa: PLC0415
+
+    try:
+        client = docker.from_env(timeout=10)
+        try:
+            client.ping()
+        finally:
+            client.close()
+    except (DockerException, OSError) as error:
+        return _first_line(error)
+    return None
 
 
 def free_port() -> int:
