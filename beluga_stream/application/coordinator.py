@@ -1,15 +1,16 @@
 """The coordinator: owns partitions of runs, applies events to them, and lets effects follow decisions.
 
-For each batch: decide in memory, write the changed runs to the changelog and wait, send what they
-caused and wait, and only then let the driver acknowledge. A crash between any two of these repeats
-at most what readers and workers recognise as repeated. While the records of one batch are on their way
-the next one may be decided and written; they are sent in order.
+For each batch of a partition: decide in memory, write the changed runs to the changelog and wait, send what
+they caused and wait, and only then let the driver acknowledge. A crash between any two of these repeats
+at most what readers and workers recognise as repeated. While one batch is written and sent the next one is
+decided; each partition's batches are written and sent in order.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..domain.draft import Decision
 from ..domain.events import Event, RunRequested, SignalReceived
@@ -30,7 +31,7 @@ from .deadletters import dead_letter
 from .deadlines import Deadlines
 from .messages import Heartbeat, Segment
 from .outbox import Outbox
-from .partition import RunPartition
+from .partition import RunPartition, Sealed
 from .payloads import Payloads
 from .rendering import Renderer, Step
 from .starting import check_request
@@ -38,6 +39,9 @@ from .topics import Topics
 
 PAGE_LIMIT_BYTES = 1024
 """A page's results above this go to the blob store: its parent holds one reference for each page."""
+
+_FEW = 100
+"""A batch of fewer events is waited for before the next one is taken: what comes meanwhile shares a flush."""
 
 _ENOUGH_AGAIN = 0.9
 """Starts held back at capacity are taken again below this part of it."""
@@ -60,24 +64,27 @@ class CoordinatorOptions:
 
 
 class _Batch:
-    """What a batch of events leads to: decisions by run, and answers to what makes no run."""
+    """What the events of one partition lead to: decisions by run, and answers to what makes no run."""
 
-    def __init__(self, now_ms: int) -> None:
+    def __init__(self, owned: RunPartition, now_ms: int) -> None:
+        self.owned = owned
         self.now_ms = now_ms
-        self.decided: dict[RunId, tuple[int, Plan | None, list[Step]]] = {}
+        self.decided: dict[RunId, tuple[Plan | None, list[Step]]] = {}
         self.answers: list[Outgoing] = []
 
-    def decide(self, partition: int, plan: Plan | None, decision: Decision) -> None:
+    def decide(self, plan: Plan | None, decision: Decision) -> None:
         if decision.commands:
             state = decision.state
-            self.decided.setdefault(state.run, (partition, plan, []))[2].append(Step(state, decision.commands))
+            self.decided.setdefault(state.run, (plan, []))[1].append(Step(state, decision.commands))
 
 
-async def _confirmed(sent: Awaitable[object], settled: Sequence[Callable[[], None]]) -> None:
-    """Wait until the records of a batch are durable, and let its partitions know."""
-    await sent
-    for confirm in settled:
-        confirm()
+class _Decided(NamedTuple):
+    """A batch that is being written; its records follow."""
+
+    owned: RunPartition
+    written: "asyncio.Task[None] | None"
+    sealed: Sealed
+    outputs: Sequence[Outgoing]
 
 
 class Coordinator:
@@ -109,6 +116,8 @@ class Coordinator:
         self._options = options
         self._renderer = Renderer(topics)
         self._is_full = False
+        self._settling: set[asyncio.Task[None]] = set()
+        self._sending = asyncio.Lock()
         self._owned: dict[int, RunPartition] = {}
         self._admission = Admission(topics, catalog, payloads)
         self._deadlines = Deadlines(
@@ -141,7 +150,9 @@ class Coordinator:
         await asyncio.gather(*(self._acquire(number) for number in sorted(partitions)))
 
     async def release(self, partitions: frozenset[int]) -> None:
-        """Drop the partitions: nothing of theirs is unwritten between batches."""
+        """Drop the partitions, once what was decided about them is written and sent."""
+        if self._settling:
+            await asyncio.wait(self._settling)
         for number in partitions:
             owned = self._owned.pop(number, None)
             if owned is not None:
@@ -153,17 +164,18 @@ class Coordinator:
         await self._outbox.close()
 
     async def handle(self, records: Sequence[Record]) -> Awaitable[None] | None:
-        """Apply a batch: decide, make durable, and begin to send; what is returned says when all is sent."""
+        """Decide about a batch, and begin to write and send it; what is returned says when all is sent."""
         now = self._clock.now_ms()
-        batch = _Batch(now)
-        touched: dict[int, RunPartition] = {}
+        batches: dict[int, _Batch] = {}
         for record in records:
             owned = self._owned.get(record.partition)
             if owned is None:
                 continue
-            touched[owned.number] = owned
+            batch = batches.get(owned.number)
+            if batch is None:
+                batch = batches[owned.number] = _Batch(owned, now)
             try:
-                await self._apply(owned, record, now, batch)
+                await self._apply(batch, record)
             except LogUnavailable:
                 raise  # no fault of the record: it comes again, to a process that can read
             except BelugaError as error:
@@ -176,17 +188,43 @@ class Coordinator:
                 letter = await dead_letter(self._names.dead_letters, record, error, self._payloads)
                 batch.answers.append(letter)
             owned.read[record.topic] = record.offset + 1
-        for owned in touched.values():
-            batch.answers.extend(await self._overdue(owned, now))
-        settled = await asyncio.gather(*(self._write(owned, now, batch) for owned in touched.values()))
-        outputs = batch.answers
-        for partition, plan, steps in batch.decided.values():
-            outputs.extend(self._renderer.render(plan, steps, now, partition))
-        if not outputs:
-            for confirm in settled:
-                confirm()
+        decided = [await self._sealed(batch) for batch in batches.values()]
+        writing = [batch.written for batch in decided if batch.written is not None]
+        if not writing:
             return None
-        return _confirmed(self._outbox.submit(outputs), settled)
+        task = asyncio.create_task(self._settle(decided, writing))
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+        if len(records) < _FEW:
+            await asyncio.wait(writing)
+        return task
+
+    async def _sealed(self, batch: _Batch) -> _Decided:
+        """End the batch, and begin to write it."""
+        owned = batch.owned
+        batch.answers.extend(await self._overdue(owned, batch.now_ms))
+        written = owned.write(await self._changes(batch))
+        sealed = owned.seal()
+        outputs = batch.answers
+        # While the changelog is written: most of the time that a decision takes is waiting for it.
+        for plan, steps in batch.decided.values():
+            outputs.extend(self._renderer.render(plan, steps, batch.now_ms, owned.number))
+        return _Decided(owned, written, sealed, outputs)
+
+    async def _settle(self, decided: Sequence[_Decided], writing: Sequence["asyncio.Task[None]"]) -> None:
+        """Wait until decisions are durable, then send what they caused: after all that was decided before them."""
+        async with self._sending:
+            await asyncio.wait(writing)
+            for written in writing:
+                written.result()
+            for batch in decided:
+                batch.owned.durable(batch.sealed)
+            outputs = [record for batch in decided for record in batch.outputs]
+            sent = self._outbox.submit(outputs) if outputs else None
+        if sent is not None:
+            await sent
+        for batch in decided:
+            batch.owned.sent(batch.sealed)
 
     async def tend(self) -> None:
         """Fire deadlines and expire leases, for as long as the role lives."""
@@ -247,8 +285,9 @@ class Coordinator:
                 partition=number,
             )
 
-    async def _apply(self, owned: RunPartition, record: Record, now: int, batch: "_Batch") -> None:
+    async def _apply(self, batch: _Batch, record: Record) -> None:
         """Decide about one record; what it leads to is added to the batch."""
+        owned = batch.owned
         event = codec.incoming.decode(record.value)
         if record.key != event.key.encode():
             raise InvalidInput(
@@ -257,13 +296,13 @@ class Coordinator:
                 run=event.run,
             )
         if isinstance(event, Heartbeat):
-            owned.beat(event.run, event.node, event.attempt, now)
+            owned.beat(event.run, event.node, event.attempt, batch.now_ms)
             return
         state = owned.state(event.run)
         if state is None and isinstance(event, RunRequested):
             check_request(event, len(record.value or b""), record.partition, self._names.partitions)
             event = await self._admission.with_own_input(event)
-            plan, refusal = await self._admission.admit(event, now)
+            plan, refusal = await self._admission.admit(event, batch.now_ms)
             if refusal is not None:
                 owned.answer(record)
                 batch.answers.extend(refusal)
@@ -273,16 +312,15 @@ class Coordinator:
         if state is None and isinstance(event, SignalReceived) and owned.early.hold(event):
             return
         for outcome in event.outcomes if isinstance(event, Segment) else (event,):
-            if not await self._decide(owned, record, plan, outcome, batch):
+            if not await self._decide(batch, record, plan, outcome):
                 return
         if state is None:
             for signal in owned.early.take(event.run):
-                await self._decide(owned, record, plan, signal, batch)
+                await self._decide(batch, record, plan, signal)
 
-    async def _decide(
-        self, owned: RunPartition, record: Record, plan: Plan | None, event: Event, batch: "_Batch"
-    ) -> bool:
+    async def _decide(self, batch: _Batch, record: Record, plan: Plan | None, event: Event) -> bool:
         """Reduce one event into the batch; False when it was no news."""
+        owned = batch.owned
         state = owned.state(event.run)
         decision = reduce(plan, state, event)
         if decision is None:
@@ -293,7 +331,7 @@ class Coordinator:
             decision = await self._with_stored_output(decision)
         owned.apply(record, plan, state, decision, batch.now_ms)
         self._count(plan, state, decision.state)
-        batch.decide(owned.number, plan, decision)
+        batch.decide(plan, decision)
         return True
 
     async def _overdue(self, owned: RunPartition, now: int) -> list[Outgoing]:
@@ -338,8 +376,10 @@ class Coordinator:
         stored = await self._payloads.store(str(state.run), state.output.value, limit_bytes=limit)
         return decision._replace(state=replace(state, output=stored))
 
-    async def _write(self, owned: RunPartition, now: int, batch: "_Batch") -> Callable[[], None]:
-        expired = owned.expired(now, self._options.dedup_window_ms, self._options.dedup_most)
+    async def _changes(self, batch: _Batch) -> Sequence[tuple[str, bytes | None]]:
+        """What the batch writes to the table; a run that has outgrown its row fails instead."""
+        owned = batch.owned
+        expired = owned.expired(batch.now_ms, self._options.dedup_window_ms, self._options.dedup_most)
         changes = owned.changes(expired)
         too_large = [
             (run, len(value))
@@ -348,18 +388,17 @@ class Coordinator:
         ]
         if too_large:
             for run, size in too_large:
-                await self._give_up(owned, RunId(run), size, now, batch)
+                await self._give_up(batch, RunId(run), size)
             changes = owned.changes(expired)
-        if changes:
-            await owned.table.commit(changes)
-        return owned.settled()
+        return changes
 
-    async def _give_up(self, owned: RunPartition, run: RunId, size: int, now: int, batch: "_Batch") -> None:
+    async def _give_up(self, batch: _Batch, run: RunId, size: int) -> None:
         """Fail a run whose state no longer fits a record; nothing of its batch is sent but that."""
+        owned = batch.owned
         state = owned.state(run)
         assert state is not None, "the run is in the batch under way"
         plan = await self._plan(state)
-        decision = overflow(plan, state, size, self._options.state_limit_bytes, now)
+        decision = overflow(plan, state, size, self._options.state_limit_bytes, batch.now_ms)
         owned.overrule(decision)
         log.warning(
             "failed run %s: its state grew to %d bytes",
@@ -368,4 +407,4 @@ class Coordinator:
             extra={"action": "state_overflow", "run": run, "graph": state.graph, "bytes": size},
         )
         self._count(plan, state, decision.state)
-        batch.decided[run] = (owned.number, plan, [Step(decision.state, decision.commands)])
+        batch.decided[run] = (plan, [Step(decision.state, decision.commands)])

@@ -4,9 +4,10 @@ The table holds every run as bytes; states are decoded when an event first needs
 while the run goes on.
 """
 
+import asyncio
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -53,6 +54,13 @@ class Changed:
     source: dict[str, int] = field(default_factory=dict)
 
 
+class Sealed(NamedTuple):
+    """A batch that takes no more decisions: it is being written, then sent."""
+
+    number: int
+    changed: Mapping[RunId, Changed]
+
+
 class Unsent(NamedTuple):
     """What one durable batch decided about a run, while its records may not have been sent yet."""
 
@@ -86,6 +94,10 @@ class RunPartition:
         self._markers: dict[RunId, RunState] = {}
         self._unmarked: list[RunId] = []
         self._batch = 0
+        self._latest: dict[RunId, int] = {}
+        """For each run in a batch that is not durable, the last such batch."""
+        self.writing: asyncio.Task[None] | None = None
+        """Ends when all that was given to `write` is durable."""
         self.early = EarlySignals()
         self._answered: str | None = None
 
@@ -193,28 +205,52 @@ class RunPartition:
             values.append((_READ, orjson.dumps(self.read)))
         return values
 
-    def settled(self) -> Callable[[], None]:
-        """The batch is durable: forget what has ended, start the next one.
+    def write(self, changes: Sequence[tuple[str, bytes | None]]) -> "asyncio.Task[None] | None":
+        """Begin to make the batch durable; what is returned ends when it and all before it are.
 
-        Returns what to call when all of its records have been sent.
+        A batch that changes nothing waits too: what made its events no news must be durable before they are
+        acknowledged.
         """
+        if changes:
+            self.writing = asyncio.create_task(self.table.commit(changes))
+        return self.writing
+
+    def seal(self) -> Sealed:
+        """Begin the next batch. What this one decided is not known to be sent from now on."""
         for run in self._unmarked:
             self._markers.pop(run, None)
         self._unmarked.clear()
         self._batch += 1
-        number = self._batch
-        done = [(run, changed.plan, _ended(changed.intents)) for run, changed in self._changed.items()]
-        for run, changed in self._changed.items():
+        sealed = Sealed(self._batch, self._changed)
+        for run, changed in sealed.changed.items():
+            self._latest[run] = sealed.number
             if changed.intents:
-                self._unsent.setdefault(run, []).append(Unsent(number, changed.intents, changed.source))
-            if changed.state.ended:
+                self._unsent.setdefault(run, []).append(Unsent(sealed.number, changed.intents, changed.source))
+        self._changed = {}
+        self.early.rows.clear()
+        self._answered = None
+        return sealed
+
+    def durable(self, sealed: Sealed) -> None:
+        """The batch is in the table, where the runs that have ended stay from now on, unless they go on already."""
+        for run, changed in sealed.changed.items():
+            if self._latest.get(run) != sealed.number:
+                continue
+            del self._latest[run]
+            if changed.state.ended and run not in self._changed:
                 self._states.pop(run, None)
                 if changed.state.status in _FINAL:
                     self._markers[run] = _marker(changed.state)
-        self._changed.clear()
-        self.early.rows.clear()
-        self._answered = None
-        return lambda: self._confirm(number, done)
+
+    def sent(self, sealed: Sealed) -> None:
+        """The records of a batch are sent: its intents are no more, nor the outputs that nobody will ask for."""
+        for run, changed in sealed.changed.items():
+            self._forget_outputs(run, changed.plan, _ended(changed.intents))
+            left = [unsent for unsent in self._unsent.pop(run, ()) if unsent.batch != sealed.number]
+            if left:
+                self._unsent[run] = left
+            elif run in self._markers:
+                self._unmarked.append(run)
 
     def expired(self, now_ms: int, window_ms: int, most: int) -> list[RunId]:
         """Markers past the deduplication window, or above its count, oldest first."""
@@ -257,16 +293,6 @@ class RunPartition:
             intents.extend(unsent.intents)
             source |= unsent.source
         return (*intents, *changed.intents), source | changed.source
-
-    def _confirm(self, batch: int, done: Sequence[tuple[RunId, Plan | None, Sequence[NodeKey]]]) -> None:
-        """The records of a batch are sent: its intents are no more, nor the outputs that nobody will ask for."""
-        for run, plan, ended in done:
-            self._forget_outputs(run, plan, ended)
-            left = [unsent for unsent in self._unsent.pop(run, ()) if unsent.batch != batch]
-            if left:
-                self._unsent[run] = left
-            elif run in self._markers:
-                self._unmarked.append(run)
 
     def _forget_outputs(self, run: RunId, plan: Plan | None, ended: Sequence[NodeKey]) -> None:
         state = self._states.get(run)

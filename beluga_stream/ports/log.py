@@ -132,6 +132,7 @@ class PartitionTable(Protocol):
     async def commit(self, changes: Sequence[tuple[str, bytes | None]]) -> None:
         """Append all changes, in order, to the changelog; wait until durable; then show them.
 
+        A commit that is called while another is under way comes after it, and not at all when that one fails.
         None deletes. Raises `Fenced` when another owner has claimed the partition.
         """
 

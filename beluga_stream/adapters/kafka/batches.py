@@ -4,8 +4,8 @@
 and keep the key of every record, which is what makes the engine's batches cheap.
 """
 
-import asyncio
 import time
+from asyncio import Future
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -23,6 +23,8 @@ MAX_RECORD_BYTES = 1_000_000
 _RECORD_OVERHEAD = 64
 
 Outcome: TypeAlias = Position | KafkaError
+_Sent: TypeAlias = tuple["Future[RecordMetadata]", int]
+"""A batch on its way, and how many records it has."""
 _UNSENT = KafkaError("not sent")
 
 
@@ -58,11 +60,16 @@ async def send_batches(producer: AIOKafkaProducer, records: Sequence[Outgoing]) 
         assert record.partition is not None
         groups.setdefault((record.topic, record.partition), []).append(index)
     outcomes: list[Outcome] = [_UNSENT] * len(records)
-    sending = [_send_group(producer, target, indexes, records, outcomes) for target, indexes in groups.items()]
-    if len(sending) == 1:
-        await sending[0]
-    else:
-        await asyncio.gather(*sending)
+    # One after the other and not as tasks: handing a batch over waits only where one of its partition is full.
+    sending: list[tuple[tuple[str, int], list[int], list[_Sent]]] = []
+    for target, indexes in groups.items():
+        try:
+            sending.append((target, indexes, await _enqueue(producer, target, [records[index] for index in indexes])))
+        except KafkaError as error:
+            for index in indexes:
+                outcomes[index] = error
+    for target, indexes, batches in sending:
+        await _await_group(target, indexes, batches, outcomes)
     return outcomes
 
 
@@ -88,32 +95,26 @@ def _choose(record: Outgoing, partitions: int) -> int:
     return partition_of(record.key, partitions)
 
 
-async def _send_group(
-    producer: AIOKafkaProducer,
-    target: tuple[str, int],
-    indexes: Sequence[int],
-    records: Sequence[Outgoing],
-    outcomes: list[Outcome],
+async def _await_group(
+    target: tuple[str, int], indexes: Sequence[int], batches: Sequence[_Sent], outcomes: list[Outcome]
 ) -> None:
     topic, partition = target
-    sent = 0
+    done = 0
     try:
-        for future, count in await _enqueue(producer, target, [records[index] for index in indexes]):
+        for future, count in batches:
             base = (await future).offset
             for place in range(count):
-                outcomes[indexes[sent + place]] = Position(topic, partition, base + place)
-            sent += count
+                outcomes[indexes[done + place]] = Position(topic, partition, base + place)
+            done += count
     except KafkaError as error:
-        for index in indexes[sent:]:
+        for index in indexes[done:]:
             outcomes[index] = error
 
 
-async def _enqueue(
-    producer: AIOKafkaProducer, target: tuple[str, int], records: Sequence[Outgoing]
-) -> list[tuple[asyncio.Future[RecordMetadata], int]]:
+async def _enqueue(producer: AIOKafkaProducer, target: tuple[str, int], records: Sequence[Outgoing]) -> list[_Sent]:
     topic, partition = target
     now = int(time.time() * 1000)
-    sent: list[tuple[asyncio.Future[RecordMetadata], int]] = []
+    sent: list[_Sent] = []
     batch = producer.create_batch()
     for record in records:
         # aiokafka's compiled builder takes headers as a list and nothing else.

@@ -16,7 +16,7 @@ from aiokafka.structs import OffsetAndMetadata
 from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.adapters.kafka.fence import FencedProducer, broker_fences
 from beluga_stream.adapters.kafka.store import Change, MemoryStore, Store, StoreFactory
-from beluga_stream.errors import LogUnavailable
+from beluga_stream.errors import BelugaError, LogUnavailable
 from beluga_stream.ports.log import Outgoing
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class KafkaPartitionTable:
         return len(self._store)
 
     async def commit(self, changes: Sequence[Change]) -> None:
-        """See the port. Raises `RecordTooLarge` before anything is written."""
+        """See the port. Raises `RecordTooLarge` before anything is written, and nothing is written after it."""
         if not changes:
             return
         async with self._writing:
@@ -146,7 +146,7 @@ class KafkaPartitionTable:
         ]
         try:
             positions = await self._producer.append(records)
-        except LogUnavailable as error:
+        except BelugaError as error:
             self._failure = error
             raise
         return positions[-1].offset

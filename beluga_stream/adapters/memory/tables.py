@@ -1,9 +1,10 @@
 """Compacted tables in this process: the ports `Tables` and `PartitionTable`, fenced as on Kafka."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ...errors import Fenced
+from ...errors import BelugaError, Fenced
 from .groups import MemoryGroup
 
 
@@ -33,6 +34,8 @@ class MemoryPartitionTable:
         self.epoch = changelog.epoch
         self._changelog = changelog
         self._rows = dict(changelog.rows)
+        self._turn = asyncio.Lock()
+        self._failure: BelugaError | None = None
 
     def get(self, key: str) -> bytes | None:
         return self._rows.get(key)
@@ -43,7 +46,14 @@ class MemoryPartitionTable:
     async def commit(self, changes: Sequence[tuple[str, bytes | None]]) -> None:
         if not changes:
             return
-        await self.write(changes)
+        async with self._turn:
+            if self._failure is not None:
+                raise self._failure
+            try:
+                await self.write(changes)
+            except BelugaError as error:
+                self._failure = error
+                raise
         for key, value in changes:
             if value is None:
                 self._rows.pop(key, None)
