@@ -19,12 +19,12 @@ from typing import Any
 from beluga_stream.application.topics import Topics
 from beluga_stream.bootstrap.declared import changelog_topic
 from beluga_stream.bootstrap.settings import Settings
-from benchmarks import reducer, scenarios
+from benchmarks import coordinator, reducer, scenarios
 from benchmarks.engine import BrokerProcess, EngineProcess, Process
 from benchmarks.figures import Figure, as_json, as_table, median_of
 from benchmarks.starting import import_time, time_to_ready
 from benchmarks.traffic import Traffic
-from benchmarks.yardstick import raw_throughput
+from benchmarks.yardstick import raw_steps, raw_throughput
 from tests.brokers import Broker, BrokerUnavailable, ExternalBroker, JarKafka, KafkaContainer
 
 ROLES = ("coordinator", "worker", "ingest")
@@ -40,8 +40,10 @@ PARTS = (
     "soak",
     "memory",
     "raw",
+    "raw-steps",
     "fused",
     "reducer",
+    "coordinator",
 )
 
 
@@ -90,7 +92,7 @@ def measure(broker: Broker, folder: Path, only: Sequence[str], *, quick: bool) -
     if "start" in only:
         figures += import_time(3 if quick else 7) + time_to_ready(broker.address, folder)
     settings = Settings.load(broker=broker.address)
-    parts = [part for part in only if part not in {"start", "reducer", "fused"}]
+    parts = [part for part in only if part not in {"start", "reducer", "coordinator", "fused"}]
     if parts:
         figures += on_an_engine(settings, folder, parts, quick=quick)
     if "fused" in only:
@@ -100,6 +102,9 @@ def measure(broker: Broker, folder: Path, only: Sequence[str], *, quick: bool) -
     if "reducer" in only:
         say("reducer")
         figures += reducer_costs()
+    if "coordinator" in only:
+        say("coordinator")
+        figures.append(Figure("coordinator without a broker", asyncio.run(coordinator.microseconds()), "us/event"))
     return figures, conditions_of(broker, settings)
 
 
@@ -144,6 +149,7 @@ async def drive(settings: Settings, engine: list[EngineProcess], parts: Sequence
             ),
             "memory": (1, lambda: scenarios.memory(engine)),
             "raw": (rounds, lambda: raw_throughput(address, 20_000 if quick else 60_000)),
+            "raw-steps": (rounds, lambda: raw_steps(address, 30 if quick else 150)),
         }
         for _ in range(1 if quick else 4):  # a broker that has just started compiles its code first
             await scenarios.burst(traffic, processes, 2_000)

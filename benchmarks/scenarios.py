@@ -100,7 +100,8 @@ async def closed(traffic: Traffic, processes: Sequence[Process], at_a_time: int,
     following = iter(requests)
     ended = 0
     before = [process.cpu_seconds() for process in processes]
-    async with traffic.reading(traffic.topics.run_results) as consumer:
+    # Beside the reading, as so many clients would do it.
+    async with traffic.reading(traffic.topics.run_results) as consumer, asyncio.TaskGroup() as sending:
         began = time.perf_counter()
         await traffic.send([next(following) for _ in range(at_a_time)])
         while time.perf_counter() - began < seconds:
@@ -108,7 +109,7 @@ async def closed(traffic: Traffic, processes: Sequence[Process], at_a_time: int,
             over = sum(record.key in ours and ends_run(record) for records in fetched.values() for record in records)
             if over:
                 ended += over
-                await traffic.send([next(following) for _ in range(over)])
+                sending.create_task(traffic.send([next(following) for _ in range(over)]))
         took = time.perf_counter() - began
     share = ", ".join(
         f"{process.name} {(process.cpu_seconds() - used) / took:.0%}"
