@@ -73,8 +73,9 @@ class Renderer:
     def render(self, plan: Plan | None, steps: Sequence[Step], at_ms: int, partition: int) -> list[Outgoing]:
         """The records of some steps of a run, what readers see first. `partition` is the run's.
 
-        A dispatch whose attempt is over at the end of the last step gives none: so it may be with a repeated
-        intent, and with a node that was reported together with the one before it.
+        A dispatch whose attempt is over at the end of the last step gives none, nor does the start of a child that
+        nobody waits for any more: so it may be with a repeated intent, whose values may be forgotten by then, and
+        with a node that was reported together with the one before it.
         """
         last = steps[-1].state
         envelope = _Envelope(last.key.encode(), partition, _trace(last))
@@ -92,23 +93,21 @@ class Renderer:
                             work = node_ready(plan, state, command, at_ms)
                             topic = self._topics.node_ready(plan.nodes[work.name].queue)
                             records.append(envelope.around(topic, codec.node_ready.encode(work)))
+                    case StartChild():
+                        if plan is not None and _is_awaited(last, command):
+                            request = start_child(plan, state, command, at_ms)
+                            records.append(self._event(request.key, codec.incoming.encode(request), state))
                     case _:
-                        records.extend(self._record(plan, state, command, at_ms, envelope))
+                        records.extend(self._record(state, command, at_ms, envelope))
         told = telling.told()
         if any(progress.status is not None for progress in told) and last.page is None:
             records.append(envelope.around(self._topics.runs, codec.summaries.encode(_summary(last))))
         results = self._topics.run_results
         return [*(envelope.around(results, codec.results.encode(progress)) for progress in told), *records]
 
-    def _record(
-        self, plan: Plan | None, state: RunState, command: Command, at_ms: int, envelope: _Envelope
-    ) -> Iterator[Outgoing]:
-        """The record of a command that is neither a status nor a dispatch."""
+    def _record(self, state: RunState, command: Command, at_ms: int, envelope: _Envelope) -> Iterator[Outgoing]:
+        """The record of a command that is neither a status nor begins something."""
         match command:
-            case StartChild():
-                if plan is not None:
-                    request = start_child(plan, state, command, at_ms)
-                    yield self._event(request.key, codec.incoming.encode(request), state)
             case RetryChild():
                 event = retry_child(state, command, at_ms)
                 yield self._event(event.key, codec.incoming.encode(event), state)
@@ -184,6 +183,11 @@ def node_ready(plan: Plan, state: RunState, command: DispatchNode, at_ms: int) -
 def _is_at_workers(state: RunState, command: DispatchNode) -> bool:
     node = state.nodes.get(command.node)
     return node is not None and node.attempt == command.attempt and node.status in _AT_WORKERS
+
+
+def _is_awaited(state: RunState, command: StartChild) -> bool:
+    node = state.nodes.get(command.node)
+    return node is not None and node.child == command.child and node.status is NodeStatus.WAITING
 
 
 def _timeout_ms(plan: Plan, state: RunState, name: NodeName) -> int | None:

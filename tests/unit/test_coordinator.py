@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from beluga_stream.adapters.memory.blobs import MemoryBlobs
 from beluga_stream.adapters.memory.groups import MemoryGroup
 from beluga_stream.adapters.memory.log import MemoryLog
-from beluga_stream.adapters.memory.tables import MemoryTables
+from beluga_stream.adapters.memory.tables import Changelog, MemoryPartitionTable, MemoryTables
 from beluga_stream.application import codec
 from beluga_stream.application.catalog import Catalog
 from beluga_stream.application.coordinator import Coordinator, CoordinatorOptions
@@ -141,6 +141,68 @@ async def test_nothing_is_sent_of_what_is_not_durable_and_nothing_durable_stays_
 
     await bench.handle(bench.written(NAMES.run_requests)[0])
     assert len(bench.written(NAMES.node_ready("default"))) == 1, "a duplicate is answered with nothing"
+
+
+class HangingTable(MemoryPartitionTable):
+    """Writes when it is told to."""
+
+    let_go: asyncio.Event
+
+    async def write(self, changes: Sequence[tuple[str, bytes | None]]) -> None:
+        await self.let_go.wait()
+        await super().write(changes)
+
+
+class HangingTables(MemoryTables):
+    """Tables that write when they are told to."""
+
+    let_go: asyncio.Event
+
+    async def open(self, partition: int) -> MemoryPartitionTable:
+        table = HangingTable(self.changelogs.setdefault(partition, Changelog()))
+        table.let_go = self.let_go
+        return table
+
+
+async def test_what_is_no_news_waits_for_what_made_it_so(bench: Bench) -> None:
+    tables = HangingTables(bench.group, bench.coordinator.topics)
+    tables.let_go = asyncio.Event()
+    bench.tables = tables
+    bench.coordinator = bench.another()
+    await bench.coordinator.acquire(OWNED)
+    many = [Outgoing(NAMES.run_requests, b"%d" % n, codec.incoming.encode(requested(str(n)))) for n in range(200)]
+    await bench.log.append([*many, many[0]])
+    *first, again = bench.log.records(NAMES.run_requests, 0)
+    news = await bench.coordinator.handle(first)  # so many are not waited for
+    assert news is not None
+    repeated = asyncio.create_task(bench.handle(again))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not repeated.done()
+    assert bench.written(NAMES.run_results) == []
+    tables.let_go.set()
+    await news
+    await repeated
+    assert len(bench.written(NAMES.run_results)) == 200
+
+
+async def test_batches_are_decided_while_others_are_written_and_sent_in_their_order(bench: Bench) -> None:
+    tables = HangingTables(bench.group, bench.coordinator.topics)
+    tables.let_go = asyncio.Event()
+    bench.tables = tables
+    bench.coordinator = bench.another()
+    await bench.coordinator.acquire(OWNED)
+    many = [Outgoing(NAMES.run_requests, b"%d" % n, codec.incoming.encode(requested(str(n)))) for n in range(400)]
+    await bench.log.append(many)
+    records = bench.log.records(NAMES.run_requests, 0)
+    settling = [await bench.coordinator.handle(part) for part in (records[:200], records[200:])]
+    assert bench.written(NAMES.run_results) == []
+    tables.let_go.set()
+    for later in settling:
+        assert later is not None
+        await later
+    assert [record.key for record in bench.written(NAMES.run_results)] == [record.key for record in many]
+    await bench.coordinator.release(OWNED)
 
 
 async def test_what_is_still_on_its_way_is_sent_again_with_what_was_decided_after_it(bench: Bench) -> None:

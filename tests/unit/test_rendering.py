@@ -1,0 +1,40 @@
+"""Intents that are sent again: what they would need may be gone by then, and so may who waits for it."""
+
+from beluga_stream.application.rendering import Renderer, Step
+from beluga_stream.application.topics import Topics
+from beluga_stream.domain.commands import StartChild
+from beluga_stream.domain.definition import NodeKind
+from beluga_stream.domain.events import CancelRequested, RunRequested
+from beluga_stream.domain.frozen import replace
+from beluga_stream.domain.ids import RunId
+from beluga_stream.domain.payload import Inline
+from beluga_stream.domain.reducer import reduce
+from tests.unit.graphs import edges, node, plan
+
+RUN = RunId("r" * 32)
+TOPICS = Topics()
+CHILD = plan([node("a")], edges("input > a"), ["a"], "child")
+PARENT = plan(
+    [node("over", NodeKind.MAP, child=CHILD.hash, child_name="child")], edges("input > over"), ["over"], "parent"
+)
+REQUESTED = RunRequested(
+    run=RUN, key=RUN, at_ms=1, graph="parent", definition=PARENT.hash, input=Inline([1, 2]), digest="d"
+)
+
+
+def test_a_child_that_is_waited_for_is_started() -> None:
+    begun = reduce(PARENT, None, REQUESTED)
+    assert begun is not None
+    records = Renderer(TOPICS).render(PARENT, [Step(begun.state, begun.commands)], 1, 0)
+    assert sum(record.topic == TOPICS.run_events for record in records) == 2
+
+
+def test_a_child_of_a_run_that_is_over_is_not_started_again() -> None:
+    begun = reduce(PARENT, None, REQUESTED)
+    assert begun is not None
+    over = reduce(PARENT, begun.state, CancelRequested(run=RUN, key=RUN, at_ms=2))
+    assert over is not None
+    assert any(isinstance(command, StartChild) for command in begun.commands)
+    kept = replace(over.state, input=None, nodes={})
+    records = Renderer(TOPICS).render(PARENT, [Step(kept, (*begun.commands, *over.commands))], 2, 0)
+    assert not [record for record in records if b"run_requested" in (record.value or b"")]
