@@ -17,9 +17,10 @@ from beluga_stream.application.fusion import segment
 from beluga_stream.application.messages import Segment
 from beluga_stream.application.payloads import Payloads
 from beluga_stream.application.topics import Topics
-from beluga_stream.domain.events import Event, NodeSucceeded, RunRequested
+from beluga_stream.domain.events import Event, Failure, NodeFailed, NodeSucceeded, RetryRequested, RunRequested
 from beluga_stream.domain.ids import Incarnation, NodeKey, RunId
 from beluga_stream.domain.payload import Inline
+from beluga_stream.domain.state import RunStatus
 from beluga_stream.errors import LogUnavailable, TopicMismatch
 from beluga_stream.ports.log import Outgoing, Position, Record
 from tests.unit.graphs import edges, node, plan
@@ -120,6 +121,19 @@ def done(run: str, name: str, value: object = 1) -> NodeSucceeded:
     )
 
 
+def failure(run: str, name: str) -> NodeFailed:
+    return NodeFailed(
+        run=RunId(run),
+        key=run,
+        at_ms=2,
+        node=NodeKey(name),
+        attempt=1,
+        incarnation=Incarnation("i"),
+        failure=Failure("execution_failed", "it is broken"),
+        retryable=False,
+    )
+
+
 @pytest.fixture
 async def bench() -> Bench:
     bench = Bench()
@@ -144,65 +158,96 @@ async def test_nothing_is_sent_of_what_is_not_durable_and_nothing_durable_stays_
 
 
 class HangingTable(MemoryPartitionTable):
-    """Writes when it is told to."""
+    """Writes when it is told to, once for each time."""
 
-    let_go: asyncio.Event
+    turns: asyncio.Semaphore
 
     async def write(self, changes: Sequence[tuple[str, bytes | None]]) -> None:
-        await self.let_go.wait()
+        await self.turns.acquire()
         await super().write(changes)
 
 
 class HangingTables(MemoryTables):
     """Tables that write when they are told to."""
 
-    let_go: asyncio.Event
+    def __init__(self, group: MemoryGroup, topics: Sequence[str]) -> None:
+        super().__init__(group, topics)
+        self.turns = asyncio.Semaphore(0)
 
     async def open(self, partition: int) -> MemoryPartitionTable:
         table = HangingTable(self.changelogs.setdefault(partition, Changelog()))
-        table.let_go = self.let_go
+        table.turns = self.turns
         return table
 
 
-async def test_what_is_no_news_waits_for_what_made_it_so(bench: Bench) -> None:
-    tables = HangingTables(bench.group, bench.coordinator.topics)
-    tables.let_go = asyncio.Event()
-    bench.tables = tables
+@pytest.fixture
+async def hanging(bench: Bench) -> HangingTables:
+    """The bench's tables, which write when they are told to."""
+    bench.tables = tables = HangingTables(bench.group, bench.coordinator.topics)
     bench.coordinator = bench.another()
     await bench.coordinator.acquire(OWNED)
-    many = [Outgoing(NAMES.run_requests, b"%d" % n, codec.incoming.encode(requested(str(n)))) for n in range(200)]
-    await bench.log.append([*many, many[0]])
-    *first, again = bench.log.records(NAMES.run_requests, 0)
-    news = await bench.coordinator.handle(first)  # so many are not waited for
-    assert news is not None
-    repeated = asyncio.create_task(bench.handle(again))
+    return tables
+
+
+async def a_while() -> None:
+    """Until whatever can go on has gone on."""
     for _ in range(20):
         await asyncio.sleep(0)
+
+
+MANY = [str(number) for number in range(150)]
+"""So many events are not waited for."""
+
+
+async def begun(bench: Bench, topic: str, events: Sequence[Event]) -> Awaitable[None]:
+    """Hand these over at once; what is returned says when they are done with."""
+    at = len(bench.written(topic))
+    await bench.log.append([Outgoing(topic, event.key.encode(), codec.incoming.encode(event)) for event in events])
+    later = await bench.coordinator.handle(bench.log.records(topic, 0, at))
+    assert later is not None
+    return later
+
+
+async def test_what_is_no_news_waits_for_what_made_it_so(bench: Bench, hanging: HangingTables) -> None:
+    news = await begun(bench, NAMES.run_requests, [requested(run) for run in MANY])
+    repeated = asyncio.create_task(bench.tell(NAMES.run_requests, requested(MANY[0])))
+    await a_while()
     assert not repeated.done()
     assert bench.written(NAMES.run_results) == []
-    tables.let_go.set()
+    hanging.turns.release()
     await news
     await repeated
-    assert len(bench.written(NAMES.run_results)) == 200
+    assert len(bench.written(NAMES.run_results)) == len(MANY)
 
 
-async def test_batches_are_decided_while_others_are_written_and_sent_in_their_order(bench: Bench) -> None:
-    tables = HangingTables(bench.group, bench.coordinator.topics)
-    tables.let_go = asyncio.Event()
-    bench.tables = tables
-    bench.coordinator = bench.another()
-    await bench.coordinator.acquire(OWNED)
-    many = [Outgoing(NAMES.run_requests, b"%d" % n, codec.incoming.encode(requested(str(n)))) for n in range(400)]
-    await bench.log.append(many)
-    records = bench.log.records(NAMES.run_requests, 0)
-    settling = [await bench.coordinator.handle(part) for part in (records[:200], records[200:])]
+async def test_batches_are_decided_while_others_are_written_and_sent_in_their_order(
+    bench: Bench, hanging: HangingTables
+) -> None:
+    first = await begun(bench, NAMES.run_requests, [requested(run) for run in MANY])
+    second = await begun(bench, NAMES.node_done, [done(run, "a") for run in MANY])
     assert bench.written(NAMES.run_results) == []
-    tables.let_go.set()
-    for later in settling:
-        assert later is not None
-        await later
-    assert [record.key for record in bench.written(NAMES.run_results)] == [record.key for record in many]
-    await bench.coordinator.release(OWNED)
+    hanging.turns.release()
+    await first
+    assert len(bench.written(NAMES.run_results)) == len(MANY)
+    hanging.turns.release()
+    await second
+    assert [record.key for record in bench.written(NAMES.run_results)] == [run.encode() for run in MANY] * 2
+
+
+async def test_a_run_that_goes_on_while_its_end_is_written_stays_as_it_is(bench: Bench, hanging: HangingTables) -> None:
+    hanging.turns.release()
+    await (await begun(bench, NAMES.run_requests, [requested(run) for run in MANY]))
+    failed = await begun(bench, NAMES.node_done, [failure(run, "a") for run in MANY])
+    again = await begun(
+        bench, NAMES.run_events, [RetryRequested(run=RunId(run), key=run, at_ms=3, id="1") for run in MANY]
+    )
+    hanging.turns.release()
+    await failed
+    state = bench.coordinator.owned[0].state(RunId(MANY[0]))
+    assert state is not None
+    assert state.status is RunStatus.RUNNING
+    hanging.turns.release()
+    await again
 
 
 async def test_what_is_still_on_its_way_is_sent_again_with_what_was_decided_after_it(bench: Bench) -> None:
