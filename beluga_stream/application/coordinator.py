@@ -40,6 +40,9 @@ from .topics import Topics
 PAGE_LIMIT_BYTES = 1024
 """A page's results above this go to the blob store: its parent holds one reference for each page."""
 
+_CLOSE_SECONDS = 5.0
+"""How long the end of the role waits for the broker."""
+
 _FEW = 100
 """A batch of fewer events is waited for before the next one is taken: what comes meanwhile shares a flush."""
 
@@ -153,15 +156,21 @@ class Coordinator:
         """Drop the partitions, once what was decided about them is written and sent."""
         if self._settling:
             await asyncio.wait(self._settling)
+        await self._drop(partitions)
+
+    async def close(self) -> None:
+        """Give what is under way a moment, drop everything."""
+        if self._settling:
+            await asyncio.wait(self._settling, timeout=_CLOSE_SECONDS)
+        await self._drop(frozenset(self._owned))
+        await self._outbox.close()
+
+    async def _drop(self, partitions: frozenset[int]) -> None:
         for number in partitions:
             owned = self._owned.pop(number, None)
             if owned is not None:
                 await owned.table.close()
         self._deadlines.forget(partitions)
-
-    async def close(self) -> None:
-        await self.release(frozenset(self._owned))
-        await self._outbox.close()
 
     async def handle(self, records: Sequence[Record]) -> Awaitable[None] | None:
         """Decide about a batch, and begin to write and send it; what is returned says when all is sent."""

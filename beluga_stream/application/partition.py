@@ -213,6 +213,7 @@ class RunPartition:
         """
         if changes:
             self.writing = asyncio.create_task(self.table.commit(changes))
+            self.writing.add_done_callback(_seen)
         return self.writing
 
     def seal(self) -> Sealed:
@@ -317,6 +318,12 @@ class RunPartition:
             self.leases[state.run, key] = Lease(node.attempt, node.incarnation or Incarnation(""), now_ms)
         else:
             self.leases.pop((state.run, key), None)
+
+
+def _seen(written: "asyncio.Task[None]") -> None:
+    """Whoever settles the batch tells of its failure; when its process ends there may be nobody left to."""
+    if not written.cancelled():
+        written.exception()
 
 
 def _ended(intents: Sequence[Command]) -> list[NodeKey]:

@@ -49,22 +49,36 @@ class FaultyAppender:
         self._log.check(records)
         await self._process.effect()
         targets = [self._log.target(record) for record in records]
+        arrives = self._arrive(targets)
         positions: dict[int, Position] = {}
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def write(index: int) -> None:
             positions[index] = self._log.put(records[index], targets[index])
-            if len(positions) == len(records) and not written.done():
+            if len(positions) == len(arrives) and not written.done():
                 written.set_result(None)
 
-        for index, target in enumerate(targets):
-            self._wire.send(target, lambda index=index: write(index))  # type: ignore[misc]
-        if records:
+        for index in arrives:
+            self._wire.send(targets[index], lambda index=index: write(index))  # type: ignore[misc]
+        if arrives:
             await written
         await self._process.effect()
-        if self._process.faults.strikes(self._process.faults.unavailable):
+        if len(arrives) < len(records) or self._process.faults.strikes(self._process.faults.unavailable):
             raise LogUnavailable("the broker did not confirm in time (simulated)")
         return [positions[index] for index in range(len(records))]
+
+    def _arrive(self, targets: Sequence[tuple[str, int]]) -> Sequence[int]:
+        """Which records will be written: all, or of each partition a first part when the broker has trouble."""
+        faults = self._process.faults
+        if not faults.strikes(faults.unavailable):
+            return range(len(targets))
+        left = {target: faults.random.randint(0, targets.count(target)) for target in dict.fromkeys(targets)}
+        arrives: list[int] = []
+        for index, target in enumerate(targets):
+            if left[target] > 0:
+                left[target] -= 1
+                arrives.append(index)
+        return arrives
 
 
 class FaultyReader:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
+from msgspec import convert
 
 from beluga_stream.adapters.files.blobs import FileBlobs
 from beluga_stream.application.payloads import Payloads
@@ -15,8 +15,6 @@ from beluga_stream.domain.payload import Payload
 from tests.chaos.ledger import Line
 from tests.chaos.observer import Accepted, Observer, Told
 from tests.chaos.wiring import CHILDREN, EITHER, FINISH, INPUT, WIRING
-
-_PAYLOAD: TypeAdapter[Any] = TypeAdapter(Payload)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +130,7 @@ class Judge:
         return outputs
 
     async def _value(self, payload: Any) -> Any:
-        return None if payload is None else await self._payloads.load(_PAYLOAD.validate_python(payload))
+        return None if payload is None else await self._payloads.load(convert(payload, Payload))
 
     async def _judge_output(self, run: str) -> None:
         told = self._observer.runs.get(run)

@@ -1,0 +1,104 @@
+"""Bugs, planted one at a time: a simulation that does not find them proves nothing.
+
+Each is a function that breaks one guarantee of docs/guarantees.md by replacing a piece of the engine.
+"""
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from beluga_stream.adapters.memory.tables import Changelog
+from beluga_stream.application import rendering
+from beluga_stream.application.codec import Kept
+from beluga_stream.application.coordinator import Coordinator
+from beluga_stream.application.messages import Argument, NodeReady
+from beluga_stream.application.partition import RunPartition
+from beluga_stream.domain import transitions
+from beluga_stream.domain.events import NodeSucceeded
+from beluga_stream.domain.frozen import replace
+from beluga_stream.domain.payload import NOTHING
+from beluga_stream.domain.state import NodeState, NodeStatus
+from beluga_stream.ports.log import Record
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def acknowledged_before_the_changelog(patch: pytest.MonkeyPatch) -> None:
+    """A batch counts as done when it is decided."""
+    handle = Coordinator.handle
+
+    async def handled(self: Coordinator, records: Sequence[Record]) -> Awaitable[None] | None:
+        await handle(self, records)
+        return None
+
+    patch.setattr(Coordinator, "handle", handled)
+
+
+def sent_before_the_changelog(patch: pytest.MonkeyPatch) -> None:
+    """What a decision causes leaves before the decision is durable."""
+    settle = Coordinator._settle
+
+    async def settled(self: Coordinator, decided: Sequence[Any], writing: Sequence[Any]) -> None:
+        outputs = [record for batch in decided for record in batch.outputs]
+        if outputs:
+            await self._outbox.submit(outputs)
+        await settle(self, [batch._replace(outputs=()) for batch in decided], writing)
+
+    patch.setattr(Coordinator, "_settle", settled)
+
+
+def intents_not_sent_again(patch: pytest.MonkeyPatch) -> None:
+    """A new owner takes it that its predecessor has sent everything."""
+    recover = RunPartition.recover
+
+    def recovered(self: RunPartition, now_ms: int) -> Iterator[Kept]:
+        list(recover(self, now_ms))
+        return iter(())
+
+    patch.setattr(RunPartition, "recover", recovered)
+
+
+def no_fence(patch: pytest.MonkeyPatch) -> None:
+    """An owner that was paused writes on when it wakes."""
+    append = Changelog.append
+
+    def appended(self: Changelog, _epoch: int, changes: Sequence[tuple[str, bytes | None]]) -> None:
+        append(self, self.epoch, changes)
+
+    patch.setattr(Changelog, "append", appended)
+
+
+def inputs_dropped(patch: pytest.MonkeyPatch) -> None:
+    """A node is dispatched again without what it was to work on."""
+    node_ready = rendering.node_ready
+
+    def without_inputs(*arguments: Any) -> NodeReady:
+        work: NodeReady = node_ready(*arguments)
+        if work.attempt == 1:
+            return work
+        return replace(work, arguments=tuple(Argument(each.name, NOTHING) for each in work.arguments))
+
+    patch.setattr(rendering, "node_ready", without_inputs)
+
+
+def any_incarnation_accepted(patch: pytest.MonkeyPatch) -> None:
+    """A second outcome of an attempt is applied over the first."""
+
+    def is_current(node: NodeState, event: Any) -> bool:
+        return bool(node.attempt == event.attempt and node.incarnation != event.incarnation)
+
+    again = transitions.Transition(transitions._succeeded, (NodeStatus.SUCCEEDED,), is_current)
+    patch.setattr(
+        "beluga_stream.domain.reducer.TABLE", {**transitions.TABLE, (NodeStatus.SUCCEEDED, NodeSucceeded): again}
+    )
+
+
+PLANTS: tuple[Plant, ...] = (
+    acknowledged_before_the_changelog,
+    sent_before_the_changelog,
+    intents_not_sent_again,
+    no_fence,
+    inputs_dropped,
+    any_incarnation_accepted,
+)
