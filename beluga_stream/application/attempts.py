@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from ..domain.events import Failure, NodeFailed, NodeParked, NodeStreaming, NodeSucceeded
 from ..domain.ids import Incarnation
-from ..domain.payload import Json
+from ..domain.payload import Json, Payload
 from ..errors import BelugaError, CodeMissing, InvalidInput, LogUnavailable
 from ..ports.clock import Clock
 from ..ports.handlers import Deployment, Handler
@@ -28,7 +28,10 @@ MAP_ITEM_LIMIT_BYTES = 2 * 1024
 
 _CHUNKS_UNDER_WAY = 256
 
-Beat = Callable[[object], Awaitable[None]]
+DETAILS_LIMIT_BYTES = 2 * 1024
+"""What a heartbeat tells goes to the blob store above this: it is in the run's state, and in every heartbeat."""
+
+Beat = Callable[[Payload | None], Awaitable[None]]
 
 
 @dataclass(slots=True)
@@ -38,6 +41,7 @@ class _Attempt:
     work: NodeReady
     incarnation: Incarnation
     chunks: int = 0
+    details: Payload | None = None
     under_way: list[asyncio.Future[Sequence[Position]]] = field(default_factory=list)
     lost: LogUnavailable | None = None
 
@@ -83,6 +87,8 @@ class Attempts:
         context = self._context(attempt, beat)
         try:
             values = await self._values(work, handler)
+            if work.details is not None:
+                context.heartbeat_details = await self._payloads.load(work.details)
         except BelugaError as error:
             result: Completed | Failed = Failed(_failure(error, work), error.retryable)
         else:
@@ -115,6 +121,7 @@ class Attempts:
             incarnation=incarnation,
             failure=result.failure,
             retryable=result.retryable,
+            details=attempt.details,
         )
 
     async def _succeeded(self, attempt: _Attempt, result: Completed) -> NodeSucceeded:
@@ -159,7 +166,9 @@ class Attempts:
 
         async def watched_beat(details: object) -> None:
             with attempt.watched():
-                await beat(details)
+                if details is not None:
+                    attempt.details = await self._payloads.store(work.root, details, limit_bytes=DETAILS_LIMIT_BYTES)
+                await beat(attempt.details)
 
         return Context(
             run_id=work.root,

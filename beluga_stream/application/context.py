@@ -14,7 +14,8 @@ class Context:
     """Facts of this execution. Ids are empty and the key is `local` outside a run.
 
     `idempotency_key` is the same for every attempt and incarnation: hand it to outside services.
-    `deadline_ms` is when the attempt times out (epoch milliseconds), or None.
+    `deadline_ms` is when the attempt times out (epoch milliseconds), or None. `heartbeat_details` is what an attempt
+    before this one told last by `heartbeat`, as JSON; None when there was none, or it told nothing.
     """
 
     run_id: str = ""
@@ -25,6 +26,7 @@ class Context:
     idempotency_key: str = "local"
     deadline_ms: int | None = None
     trace: str | None = None
+    heartbeat_details: Any = None
     logger: logging.Logger | logging.LoggerAdapter[Any] = field(
         default_factory=lambda: logging.getLogger("beluga_stream.node")
     )
@@ -32,7 +34,10 @@ class Context:
     _emitted: Sequence[Any] = ()
 
     async def heartbeat(self, details: object = None) -> None:
-        """Tell the coordinator that the work goes on; `details` must be JSON."""
+        """Tell the coordinator that the work goes on, and how far it is: the next attempt gets the last `details`.
+
+        They must be JSON, and enough to go on from. Raises `NotSerializable`.
+        """
         if self._beat is not None:
             await self._beat(details)
 

@@ -305,7 +305,7 @@ class Coordinator:
                 run=event.run,
             )
         if isinstance(event, Heartbeat):
-            owned.beat(event.run, event.node, event.attempt, batch.now_ms)
+            owned.beat(event, batch.now_ms)
             return
         state = owned.state(event.run)
         if state is None and isinstance(event, RunRequested):

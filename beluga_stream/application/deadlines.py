@@ -98,6 +98,12 @@ class Deadlines:
             extra={"action": "lease_expired", "run": run, "node": node, "attempt": lease.attempt},
         )
         expired = LeaseExpired(
-            run=run, key=key, at_ms=now, node=node, attempt=lease.attempt, incarnation=lease.incarnation
+            run=run,
+            key=key,
+            at_ms=now,
+            node=node,
+            attempt=lease.attempt,
+            incarnation=lease.incarnation,
+            details=lease.details,
         )
         return Outgoing(self._events, key.encode(), codec.incoming.encode(expired), partition=number)

@@ -37,7 +37,7 @@ from ..domain.events import (
 )
 from ..domain.events import Event as Happened
 from ..domain.ids import GraphHash, Incarnation, RunId
-from ..domain.payload import NOTHING, Inline, Json
+from ..domain.payload import NOTHING, Inline, Json, Payload
 from ..domain.plan import Plan
 from ..domain.reducer import reduce
 from ..domain.state import RunState, Timer
@@ -318,6 +318,13 @@ class _LocalRun:
             handler = handler.fallback if work.role == "fallback" else handler.compensate
         assert handler is not None, "a program has the code of its nodes"
         incarnation = Incarnation(secrets.token_hex(6))
+        told: Payload | None = None
+
+        async def beat(details: object) -> None:
+            nonlocal told
+            if details is not None:
+                told = await self._payloads.store(work.root, details)
+
         context = Context(
             run_id=str(work.root),
             graph=work.graph,
@@ -325,6 +332,8 @@ class _LocalRun:
             attempt=work.attempt,
             incarnation=incarnation,
             idempotency_key=f"{work.root}/{work.node}",
+            heartbeat_details=None if work.details is None else await self._payloads.load(work.details),
+            _beat=beat,
         )
         values = {
             argument.name or handler.parameters[-1].name: await self._payloads.load(argument.payload)
@@ -369,6 +378,7 @@ class _LocalRun:
                 incarnation=incarnation,
                 failure=result.failure,
                 retryable=result.retryable,
+                details=told,
             )
         return outcome
 

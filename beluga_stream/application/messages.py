@@ -25,7 +25,7 @@ class NodeReady(Frozen, kw_only=True, tag_field="type", tag="node_ready"):
     """Work for one worker: an attempt of a node, with everything it needs.
 
     `root` is the run that a user knows (a page's parent); `role` says which of the node's
-    functions is meant. Times in epoch milliseconds.
+    functions is meant; `details` are what an attempt before told by its heartbeats. Times in epoch milliseconds.
     """
 
     run: RunId
@@ -41,11 +41,14 @@ class NodeReady(Frozen, kw_only=True, tag_field="type", tag="node_ready"):
     timeout_ms: int | None = None
     at_ms: int
     role: Literal["handler", "fallback", "compensate"] = "handler"
+    details: Payload | None = None
     trace: str | None = None
 
 
 class Heartbeat(OfExecution, kw_only=True, tag="heartbeat"):
-    """A worker still holds this attempt."""
+    """A worker still holds this attempt. `details` are what its handler told last, for the next attempt."""
+
+    details: Payload | None = None
 
 
 Outcome: TypeAlias = NodeSucceeded | NodeFailed | NodeParked

@@ -17,6 +17,7 @@ from ..domain.commands import Command, PublishNode
 from ..domain.draft import Decision
 from ..domain.frozen import replace
 from ..domain.ids import Incarnation, NodeKey, RunId
+from ..domain.payload import Payload
 from ..domain.plan import Plan
 from ..domain.retention import spent
 from ..domain.state import NodeState, NodeStatus, RunState, RunStatus, Timer, timers
@@ -24,6 +25,7 @@ from ..ports.log import PartitionTable, Record
 from . import codec, early
 from .codec import Kept
 from .early import EarlySignals
+from .messages import Heartbeat
 
 _NO_RUN = "~"
 """Begins the keys of rows that are no runs."""
@@ -35,11 +37,12 @@ _READ = "~read"
 
 @dataclass(slots=True)
 class Lease:
-    """A worker's hold of a running attempt. Heartbeats live here and nowhere else."""
+    """A worker's hold of a running attempt. Heartbeats live here and nowhere else, with the last `details` told."""
 
     attempt: int
     incarnation: Incarnation
     heard_ms: int
+    details: Payload | None = None
     silent: bool = False
     """Whether its expiry is under way; a heartbeat that was waiting unread takes it back."""
 
@@ -177,12 +180,13 @@ class RunPartition:
         """Let the batch write to the table though no run changes: who is fenced must not answer either."""
         self._answered = f"{record.topic}/{record.offset}"
 
-    def beat(self, run: RunId, node: NodeKey, attempt: int, now_ms: int) -> None:
+    def beat(self, beat: Heartbeat, now_ms: int) -> None:
         """A worker says that it still holds the attempt."""
-        lease = self.leases.get((run, node))
-        if lease is not None and lease.attempt == attempt:
+        lease = self.leases.get((beat.run, beat.node))
+        if lease is not None and lease.attempt == beat.attempt:
             lease.heard_ms = now_ms
             lease.silent = False
+            lease.details = beat.details or lease.details
 
     def is_silent(self, run: RunId, node: NodeKey, lease: Lease) -> bool:
         """Whether this very lease still stands and has not been heard of since it was found silent."""
@@ -315,7 +319,9 @@ class RunPartition:
     def _lease(self, state: RunState, key: NodeKey, now_ms: int) -> None:
         node = state.nodes.get(key)
         if node is not None and node.status is NodeStatus.RUNNING:
-            self.leases[state.run, key] = Lease(node.attempt, node.incarnation or Incarnation(""), now_ms)
+            before = self.leases.get((state.run, key))
+            told = before.details if before is not None and before.attempt == node.attempt else None
+            self.leases[state.run, key] = Lease(node.attempt, node.incarnation or Incarnation(""), now_ms, told)
         else:
             self.leases.pop((state.run, key), None)
 

@@ -176,6 +176,7 @@ def node_ready(plan: Plan, state: RunState, command: DispatchNode, at_ms: int) -
         timeout_ms=_timeout_ms(plan, state, name),
         at_ms=at_ms,
         role="compensate" if undo else "fallback" if node.fallback else "handler",
+        details=node.details,
         trace=state.trace,
     )
 

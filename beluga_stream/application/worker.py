@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from ..domain.events import NodeStarted
 from ..domain.ids import Incarnation, RunId
+from ..domain.payload import Payload
 from ..errors import BelugaError
 from ..ports.clock import Clock
 from ..ports.handlers import Deployment
@@ -82,6 +83,7 @@ class _Execution:
     reporting: bool = False
     leased: bool = False
     beat_ms: int = 0
+    details: Payload | None = None
 
     def release(self) -> None:
         """Let its deliveries be acknowledged."""
@@ -258,7 +260,8 @@ class Worker:
     async def _outcome(self, execution: _Execution) -> Outgoing:
         """Run the node, and those after it that one worker may go on with: one record reports them together."""
 
-        async def beat(_details: object) -> None:
+        async def beat(details: Payload | None) -> None:
+            execution.details = details
             execution.beat_ms = self._clock.now_ms()
             await self._outbox.append([self._heartbeat(execution)])
 
@@ -277,6 +280,7 @@ class Worker:
             if work is None or self._is_cancelled(work) or self._is_cancelled(execution.work):
                 break
             incarnation = Incarnation(self._new_incarnation())
+            execution.details = None
         return done(self._names, execution.work, outcomes[0] if len(outcomes) == 1 else segment(outcomes))
 
     async def _sweep(self) -> None:
@@ -306,6 +310,7 @@ class Worker:
                 attempt=work.attempt,
                 incarnation=execution.incarnation,
                 worker=self.name,
+                details=execution.details,
             )
             await self._outbox.append([done(self._names, work, started)])
             # Only now: until the report is durable, a redelivery must not be acknowledged by it.
@@ -366,5 +371,6 @@ class Worker:
             node=work.node,
             attempt=work.attempt,
             incarnation=execution.incarnation,
+            details=execution.details,
         )
         return done(self._names, work, beat)

@@ -48,6 +48,7 @@ class Changes(TypedDict, total=False):
     next: int
     total: int
     open: int
+    details: Payload | None
 
 
 class Draft:

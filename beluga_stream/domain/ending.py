@@ -59,7 +59,7 @@ def give_up(draft: Draft, failure: Failure) -> None:
     stop_everything(draft)
     draft.compensated = True  # so that no retry begins from values that are gone
     draft.signals = ()
-    draft.nodes = {key: replace(node, output=None, failure=None) for key, node in draft.nodes.items()}
+    draft.nodes = {key: replace(node, output=None, failure=None, details=None) for key, node in draft.nodes.items()}
     _end(draft, RunStatus.FAILED, failure=failure)
 
 

@@ -74,9 +74,10 @@ class RunRequested(OfRun, kw_only=True, tag="run_requested"):
 
 
 class NodeStarted(OfExecution, kw_only=True, tag="node_started"):
-    """A node runs longer than a moment: its worker holds it by a lease from now on."""
+    """A node runs longer than a moment: its worker holds it by a lease from now on. `details`: what it has told."""
 
     worker: str
+    details: Payload | None = None
 
 
 class NodeStreaming(OfExecution, kw_only=True, tag="node_streaming"):
@@ -100,6 +101,7 @@ class NodeFailed(OfExecution, kw_only=True, tag="node_failed"):
 
     failure: Failure
     retryable: bool
+    details: Payload | None = None
 
 
 class NodeParked(OfAttempt, kw_only=True, tag="node_parked"):
@@ -107,7 +109,9 @@ class NodeParked(OfAttempt, kw_only=True, tag="node_parked"):
 
 
 class LeaseExpired(OfExecution, kw_only=True, tag="lease_expired"):
-    """The worker that held the node has not been heard of."""
+    """The worker that held the node has not been heard of. `details` are the last that it told."""
+
+    details: Payload | None = None
 
 
 class TimerFired(OfRun, kw_only=True, tag="timer_fired"):

@@ -60,7 +60,7 @@ class NodeState(Frozen):
     the first item not yet begun, `total` its length, `open` how many run; a loop's `next` is its
     current pass, `total` the most it may make; a wait has `open` 1 once it has reminded; a child's node
     has in `total` the counter of the last end it was told. `ended` is the run's counter when the node
-    ended (compensation goes backwards by it).
+    ended (compensation goes backwards by it). `details` are what an attempt told by its heartbeats, for the next one.
     """
 
     status: NodeStatus = NodeStatus.PENDING
@@ -81,6 +81,7 @@ class NodeState(Frozen):
     total: int = 0
     open: int = 0
     ended: int = 0
+    details: Payload | None = None
 
 
 class Signalled(Frozen):

@@ -44,7 +44,7 @@ def succeed(
 ) -> None:
     """An execution has its output: end it, and go on with what it allows. `handler` is what a worker told."""
     if handler is None:
-        draft.move(key, NodeStatus.SUCCEEDED, output=output, failure=None)
+        draft.move(key, NodeStatus.SUCCEEDED, output=output, failure=None, details=None)
     else:
         draft.move(
             key,
@@ -54,6 +54,7 @@ def succeed(
             branches=handler.branches,
             chunks=handler.chunks,
             failure=None,
+            details=None,
         )
     if key in draft.plan.nodes:
         resolve_edges(draft, NodeName(key))

@@ -87,7 +87,8 @@ def _is_its_child(node: NodeState, event: Applied) -> bool:
 
 def _started(draft: Draft, key: NodeKey, event: Applied) -> None:
     assert isinstance(event, NodeStarted)
-    draft.move(key, NodeStatus.RUNNING, incarnation=event.incarnation, worker=event.worker)
+    told = event.details or draft.node(key).details
+    draft.move(key, NodeStatus.RUNNING, incarnation=event.incarnation, worker=event.worker, details=told)
 
 
 def _streaming(draft: Draft, key: NodeKey, event: Applied) -> None:
@@ -105,7 +106,8 @@ def _succeeded(draft: Draft, key: NodeKey, event: Applied) -> None:
 
 def _failed(draft: Draft, key: NodeKey, event: Applied) -> None:
     assert isinstance(event, NodeFailed)
-    draft.keep(key, replace(draft.node(key), incarnation=event.incarnation))
+    node = draft.node(key)
+    draft.keep(key, replace(node, incarnation=event.incarnation, details=event.details or node.details))
     fail(draft, key, event.failure, retryable=event.retryable)
 
 
@@ -114,6 +116,9 @@ def _parked(draft: Draft, key: NodeKey, event: Applied) -> None:
 
 
 def _lost(draft: Draft, key: NodeKey, event: Applied) -> None:
+    assert isinstance(event, LeaseExpired)
+    if event.details is not None:
+        draft.keep(key, replace(draft.node(key), details=event.details))
     lose(draft, key)
 
 

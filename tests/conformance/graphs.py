@@ -102,6 +102,17 @@ async def flaky(number: int) -> int:
     return number
 
 
+@node(retry=Retry(3, first=0.01))
+async def step_by_step(upto: int) -> list[int]:
+    before = context().heartbeat_details
+    done = [] if before is None else [*before["done"]]
+    done.append(len(done))
+    await context().heartbeat({"done": done})
+    if len(done) < upto:
+        raise ConnectionError("not all of it yet")
+    return done
+
+
 @node(retry=Retry(1))
 async def broken(number: int) -> int:
     raise ValueError(f"never {number}")
@@ -212,6 +223,9 @@ outcomes.set_finish_point(
 retried = Graph[int, int]("retried")
 retried.set_finish_point(retried.add_node(flaky, retried.input))
 
+going_on = Graph[int, list[int]]("going_on")
+going_on.set_finish_point(going_on.add_node(step_by_step, going_on.input))
+
 fallen = Graph[int, int]("fallen")
 fallen.set_finish_point(fallen.add_node(broken, fallen.input, fallback=instead))
 
@@ -292,6 +306,7 @@ CASES = [
     Case(two, 5, [6, 10]),
     Case(outcomes, 3, ["failed None execution_failed", "succeeded 6 None"]),
     Case(retried, 3, 3),
+    Case(going_on, 3, [0, 1, 2]),
     Case(fallen, 3, -3),
     Case(loop, 3, 192),
     Case(endless, 3, failure="execution_failed"),

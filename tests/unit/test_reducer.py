@@ -401,6 +401,21 @@ def test_a_lost_worker_costs_no_retry() -> None:
     assert play.at("n0").status is NodeStatus.BACKOFF
 
 
+def test_what_a_lost_worker_told_goes_with_the_next_attempt_until_one_succeeds() -> None:
+    play = hand(chain_of(1))
+    known = {**play.known("n0"), "incarnation": Incarnation("i")}
+    play.deliver(NodeStarted(**known, worker="w", details=Inline("early")))
+    play.deliver(LeaseExpired(**known))
+    assert play.at("n0").details == Inline("early")
+    known = {**play.known("n0"), "incarnation": Incarnation("j")}
+    play.deliver(NodeStarted(**known, worker="w"))
+    play.deliver(LeaseExpired(**known, details=Inline("late")))
+    dispatched = DispatchNode(NodeKey("n0"), play.at("n0").attempt)
+    assert node_ready(play.plan, play.state, dispatched, 1).details == Inline("late")
+    play.done("n0")
+    assert play.at("n0").details is None
+
+
 def test_missing_code_costs_no_retry_and_forgets_no_failure() -> None:
     play = hand(chain_of(1, retry=RetryPolicy(attempts=2), has_fallback=True))
     play.broken("n0")

@@ -9,6 +9,7 @@ from beluga_stream.application.messages import CancelNotice, ChunkEmitted, Heart
 from beluga_stream.application.worker import Worker, WorkerOptions
 from beluga_stream.domain.definition import NodeKind
 from beluga_stream.domain.events import NodeFailed, NodeParked, NodeStarted, NodeStreaming, NodeSucceeded
+from beluga_stream.domain.payload import Inline
 from beluga_stream.errors import LogUnavailable
 from beluga_stream.ports.log import Outgoing, Record
 from tests.unit.engines import RUN, TOPICS, WorkerBench, handler, program
@@ -85,6 +86,47 @@ async def test_a_long_node_is_reported_before_it_is_acknowledged_and_then_beats(
     await of.worker.release(frozenset({0}))
     assert [type(event) for event in of.done()] == [NodeStarted, Heartbeat, NodeSucceeded]
     assert gate.calls == 1
+    await of.worker.close()
+
+
+async def test_what_a_handler_tells_by_its_heartbeats_reaches_the_next_attempt() -> None:
+    seen: list[Any] = []
+    told, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly(value: Any) -> Any:
+        seen.append(context().heartbeat_details)
+        await context().heartbeat({"at": value})
+        told.set()
+        await go_on.wait()
+        await context().heartbeat()
+        raise ConnectionError("gone")
+
+    of = bench(slowly)
+    acknowledged = await taken(of.worker, of.work(value=5, details=Inline([1, 2])))
+    await told.wait()
+    of.clock.now += 2_000
+    await sweep(of.worker)
+    await acknowledged
+    go_on.set()
+    await of.worker.close()
+    assert seen == [[1, 2]]
+    first, started, second, failed = of.done()
+    assert [type(event) for event in (first, second)] == [Heartbeat, Heartbeat]
+    assert isinstance(started, NodeStarted)
+    assert isinstance(failed, NodeFailed)
+    assert [event.details for event in (first, started, second, failed)] == [Inline({"at": 5})] * 4
+
+
+async def test_a_heartbeat_with_what_cannot_be_json_fails_the_attempt() -> None:
+    async def wrongly(value: Any) -> Any:
+        await context().heartbeat({1, 2})
+        return value
+
+    of = bench(wrongly)
+    await (await taken(of.worker, of.work()))
+    (failed,) = of.done()
+    assert isinstance(failed, NodeFailed)
+    assert "cannot become JSON" in failed.failure.message
     await of.worker.close()
 
 
