@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from ..domain.draft import Decision
 from ..domain.events import Event, RunRequested, SignalReceived
@@ -30,10 +29,10 @@ from .catalog import Catalog
 from .deadletters import dead_letter
 from .deadlines import Deadlines
 from .messages import Heartbeat, Segment
-from .outbox import Outbox
-from .partition import RunPartition, Sealed
+from .partition import RunPartition
 from .payloads import Payloads
 from .rendering import Renderer, Step
+from .settlement import Decided, Settlement, written
 from .starting import check_request
 from .topics import Topics
 
@@ -81,15 +80,6 @@ class _Batch:
             self.decided.setdefault(state.run, (plan, []))[1].append(Step(state, decision.commands))
 
 
-class _Decided(NamedTuple):
-    """A batch that is being written; its records follow."""
-
-    owned: RunPartition
-    written: "asyncio.Task[None] | None"
-    sealed: Sealed
-    outputs: Sequence[Outgoing]
-
-
 class Coordinator:
     """A `Role` over run-requests, run-events and node-done."""
 
@@ -110,7 +100,7 @@ class Coordinator:
         self._names = topics
         self._tables = tables
         self._appender = appender
-        self._outbox = Outbox(appender)
+        self._settlement = Settlement(appender)
         self._reader = reader
         self._catalog = catalog
         self._payloads = payloads
@@ -119,8 +109,6 @@ class Coordinator:
         self._options = options
         self._renderer = Renderer(topics)
         self._is_full = False
-        self._settling: set[asyncio.Task[None]] = set()
-        self._sending = asyncio.Lock()
         self._owned: dict[int, RunPartition] = {}
         self._admission = Admission(topics, catalog, payloads)
         self._deadlines = Deadlines(
@@ -154,16 +142,14 @@ class Coordinator:
 
     async def release(self, partitions: frozenset[int]) -> None:
         """Drop the partitions, once what was decided about them is written and sent."""
-        if self._settling:
-            await asyncio.wait(self._settling)
+        await self._settlement.finish()
         await self._drop(partitions)
 
     async def close(self) -> None:
         """Give what is under way a moment, drop everything."""
-        if self._settling:
-            await asyncio.wait(self._settling, timeout=_CLOSE_SECONDS)
+        await self._settlement.finish(_CLOSE_SECONDS)
         await self._drop(frozenset(self._owned))
-        await self._outbox.close()
+        await self._settlement.close()
 
     async def _drop(self, partitions: frozenset[int]) -> None:
         for number in partitions:
@@ -198,42 +184,22 @@ class Coordinator:
                 batch.answers.append(letter)
             owned.read[record.topic] = record.offset + 1
         decided = [await self._sealed(batch) for batch in batches.values()]
-        writing = [batch.written for batch in decided if batch.written is not None]
-        if not writing:
-            return None
-        task = asyncio.create_task(self._settle(decided, writing))
-        self._settling.add(task)
-        task.add_done_callback(self._settling.discard)
+        settled = self._settlement.begin(decided)
         if len(records) < _FEW:
-            await asyncio.wait(writing)
-        return task
+            await written(decided)
+        return settled
 
-    async def _sealed(self, batch: _Batch) -> _Decided:
+    async def _sealed(self, batch: _Batch) -> Decided:
         """End the batch, and begin to write it."""
         owned = batch.owned
         batch.answers.extend(await self._overdue(owned, batch.now_ms))
-        written = owned.write(await self._changes(batch))
+        writing = owned.write(await self._changes(batch))
         sealed = owned.seal()
         outputs = batch.answers
         # While the changelog is written: most of the time that a decision takes is waiting for it.
         for plan, steps in batch.decided.values():
             outputs.extend(self._renderer.render(plan, steps, batch.now_ms, owned.number))
-        return _Decided(owned, written, sealed, outputs)
-
-    async def _settle(self, decided: Sequence[_Decided], writing: Sequence["asyncio.Task[None]"]) -> None:
-        """Wait until decisions are durable, then send what they caused: after all that was decided before them."""
-        async with self._sending:
-            await asyncio.wait(writing)
-            for written in writing:
-                written.result()
-            for batch in decided:
-                batch.owned.durable(batch.sealed)
-            outputs = [record for batch in decided for record in batch.outputs]
-            sent = self._outbox.submit(outputs) if outputs else None
-        if sent is not None:
-            await sent
-        for batch in decided:
-            batch.owned.sent(batch.sealed)
+        return Decided(owned, writing, sealed, outputs)
 
     async def tend(self) -> None:
         """Fire deadlines and expire leases, for as long as the role lives."""

@@ -14,6 +14,7 @@ from beluga_stream.application.codec import Kept
 from beluga_stream.application.coordinator import Coordinator
 from beluga_stream.application.messages import Argument, NodeReady
 from beluga_stream.application.partition import RunPartition
+from beluga_stream.application.settlement import Settlement
 from beluga_stream.domain import transitions
 from beluga_stream.domain.events import NodeSucceeded
 from beluga_stream.domain.frozen import replace
@@ -37,15 +38,15 @@ def acknowledged_before_the_changelog(patch: pytest.MonkeyPatch) -> None:
 
 def sent_before_the_changelog(patch: pytest.MonkeyPatch) -> None:
     """What a decision causes leaves before the decision is durable."""
-    settle = Coordinator._settle
+    settle = Settlement._settle
 
-    async def settled(self: Coordinator, decided: Sequence[Any], writing: Sequence[Any]) -> None:
+    async def settled(self: Settlement, decided: Sequence[Any], writing: Sequence[Any]) -> None:
         outputs = [record for batch in decided for record in batch.outputs]
         if outputs:
             await self._outbox.submit(outputs)
         await settle(self, [batch._replace(outputs=()) for batch in decided], writing)
 
-    patch.setattr(Coordinator, "_settle", settled)
+    patch.setattr(Settlement, "_settle", settled)
 
 
 def intents_not_sent_again(patch: pytest.MonkeyPatch) -> None:

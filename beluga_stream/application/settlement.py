@@ -1,0 +1,74 @@
+"""Lets effects follow decisions: what is decided is written, then what it causes is sent, in the order of the batches.
+
+Beside whatever is decided meanwhile (docs/decisions/0007-pipelining.md).
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ..ports.log import Appender, Outgoing
+from .outbox import Outbox
+from .partition import RunPartition, Sealed
+
+
+class Decided(NamedTuple):
+    """A partition's part of a batch: on its way into the table (None: nothing ever was), its records to follow."""
+
+    owned: RunPartition
+    writing: "asyncio.Task[None] | None"
+    sealed: Sealed
+    outputs: Sequence[Outgoing]
+
+
+class Settlement:
+    """The batches that are not done with. Records of one partition are sent in the order of their batches."""
+
+    def __init__(self, appender: Appender) -> None:
+        self._outbox = Outbox(appender)
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._turn = asyncio.Lock()
+
+    def begin(self, decided: Sequence[Decided]) -> "asyncio.Task[None] | None":
+        """Settle a batch. What is returned ends when all is sent, or raises; None: there is nothing to wait for."""
+        writing = _writing(decided)
+        if not writing:
+            return None
+        task = asyncio.create_task(self._settle(decided, writing))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return task
+
+    async def finish(self, timeout_seconds: float | None = None) -> None:
+        """Wait for all that has begun; how each ends is told by what `begin` returned."""
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=timeout_seconds)
+
+    async def close(self) -> None:
+        """Wait until everything that was handed to the log is durable."""
+        await self._outbox.close()
+
+    async def _settle(self, decided: Sequence[Decided], writing: Sequence["asyncio.Task[None]"]) -> None:
+        async with self._turn:
+            await asyncio.wait(writing)
+            for task in writing:
+                task.result()
+            for batch in decided:
+                batch.owned.durable(batch.sealed)
+            outputs = [record for batch in decided for record in batch.outputs]
+            sent = self._outbox.submit(outputs) if outputs else None
+        if sent is not None:
+            await sent
+        for batch in decided:
+            batch.owned.sent(batch.sealed)
+
+
+async def written(decided: Sequence[Decided]) -> None:
+    """Wait until a batch is in the changelog, or is not: that is told by what `Settlement.begin` returned."""
+    writing = _writing(decided)
+    if writing:
+        await asyncio.wait(writing)
+
+
+def _writing(decided: Sequence[Decided]) -> list["asyncio.Task[None]"]:
+    return [batch.writing for batch in decided if batch.writing is not None]
