@@ -61,6 +61,11 @@ bench: $(VENV)/.test ## Measure throughput and latency on Apache Kafka (Docker, 
 chaos: $(VENV)/.test ## Kill processes under load and count what was lost: make chaos ARGS='--kill worker --seed 1'
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
+.PHONY: simulate
+simulate: $(VENV)/.test ## Let everything fail in a simulated engine, and compare: make simulate SEEDS=1000
+	@SEEDS=$(SEEDS) $(BIN)/python -m pytest -q -n auto tests/simulation $(ARGS)
+SEEDS ?= 200
+
 .PHONY: kafka
 kafka: $(VENV)/.test ## Run an Apache Kafka here, without Docker, until Ctrl-C (needs Java and Maven)
 	@$(BIN)/python -m tests.brokers jars
