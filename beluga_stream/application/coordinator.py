@@ -8,7 +8,7 @@ decided; each partition's batches are written and sent in order.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..domain.draft import Decision
@@ -155,6 +155,8 @@ class Coordinator:
         for number in partitions:
             owned = self._owned.pop(number, None)
             if owned is not None:
+                for plan, state in self._counted(owned):
+                    self._telemetry.run_released(plan.definition.kind, state.graph)
                 await owned.table.close()
         self._deadlines.forget(partitions)
 
@@ -239,6 +241,8 @@ class Coordinator:
             await self._check_not_recreated(topic, number, known)
         if again:
             await self._appender.append(again)
+        for plan, state in self._counted(owned):
+            self._telemetry.run_started(plan.definition.kind, state.graph, len(plan.nodes))
         log.info(
             "acquired partition %d: %d runs under way, intents of %d sent again",
             number,
@@ -247,6 +251,13 @@ class Coordinator:
             extra={"action": "acquire", "partition": number, "active": owned.active, "resent": runs},
         )
         return owned
+
+    def _counted(self, owned: RunPartition) -> Iterator[tuple[Plan, RunState]]:
+        """The runs that count as active: pages are parts of theirs."""
+        for state in owned.going_on():
+            plan = self._catalog.plan(state.definition)
+            if plan is not None and state.page is None:
+                yield plan, state
 
     async def _check_not_recreated(self, topic: str, number: int, committed: int) -> None:
         """Raises `TopicMismatch` when the group has read further than the topic goes: it is another topic now."""

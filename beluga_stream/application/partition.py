@@ -130,6 +130,10 @@ class RunPartition:
                     self.leases[state.run, place] = Lease(node.attempt, node.incarnation or Incarnation(""), now_ms)
         self.ended.extend(sorted(ended))
 
+    def going_on(self) -> Iterator[RunState]:
+        """The runs that have not ended."""
+        return (state for state in self._states.values() if not state.ended)
+
     def state(self, run: RunId) -> RunState | None:
         """The run as it is after all events applied so far, durable or not."""
         state = self._states.get(run)

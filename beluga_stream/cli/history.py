@@ -7,6 +7,7 @@ from typing import Any
 
 from ..adapters.files.blobs import FileBlobs
 from ..adapters.kafka.reader import KafkaReader
+from ..adapters.memory.clock import SystemClock
 from ..api.client import RunStatus, status_of
 from ..application import codec
 from ..application.messages import Summary
@@ -24,6 +25,7 @@ from ..errors import InvalidState, NotFound
 from .runview import RunView
 from .screen import console, duration, moment, pretty, print_json, styled, table
 from .values import settings_with
+from .waits import held
 
 _BEFORE_START_MS = 60_000
 
@@ -74,11 +76,16 @@ async def show_run(run: str, *, node: str | None, broker: str | None, as_json: b
         return
     ended_well = summary.status == "succeeded"
     output = await payloads.load(summary.output or NOTHING) if ended_well else None
+    reasons = [] if summary.status in RUN_ENDED else await held(settings, summary.run)
     if as_json:
         more = {"trigger": summary.trigger, "definition": summary.definition, "nodes": view.nodes_json()}
+        more["waits"] = [reason.as_json() for reason in reasons]
         print_json(_status_json(status_of(summary)) | more | ({"output": output} if ended_well else {}))
         return
     console.print(view.tree())
+    now = SystemClock().now_ms()
+    for reason in reasons:
+        console.print(reason.as_text(now))
     console.print(f"[dim]started {moment(summary.started_ms)} by {summary.trigger}[/dim]")
     if ended_well:
         console.print(pretty(output), markup=False, soft_wrap=True)

@@ -63,6 +63,9 @@ breaks.set_finish_point(breaks.add_node(fragile, breaks.input))
 
 stuck = Graph[int, int]("stuck")
 stuck.set_finish_point(stuck.add_node(forever, stuck.input))
+
+asks = Graph[int, int]("asks")
+asks.set_finish_point(asks.wait(Signal("answer", int), after=asks.input, timeout=3600))
 """
 
 
@@ -212,9 +215,25 @@ def test_a_run_that_goes_on_times_out_and_is_cancelled(deployed: Deployment) -> 
     error = json.loads(deployed.run("run", "stuck", "1", "--timeout", "1", "--json", code=4))["error"]
     assert error["code"] == "timeout"
     run = error["ids"]["run"]
+    (reason,) = deployed.json("runs", "show", run)["waits"]
+    assert (reason["node"], reason["on"]) in (("forever", "worker"), ("forever", "lease"))
+    assert "forever waits for" in deployed.run("runs", "show", run)
+    assert run in [each["run"] for each in deployed.json("runs", "stuck", "--all")]
     deployed.run("runs", "cancel", run, "--reason", "enough")
     eventually(lambda: deployed.json("runs", "show", run)["status"] == "cancelled")
     assert "nothing to cancel" in deployed.run("runs", "cancel", run, code=1)
+
+
+def test_what_a_run_waits_for_is_told_and_nothing_is_stuck_that_need_not_be(deployed: Deployment) -> None:
+    run = json.loads(deployed.run("run", "asks", "1", "--timeout", "1", "--json", code=4))["error"]["ids"]["run"]
+    (reason,) = deployed.json("runs", "show", run)["waits"]
+    assert (reason["on"], reason["what"]) == ("signal", "signal 'answer'")
+    assert reason["due_ms"] > reason["since_ms"]
+    assert "signal 'answer'" in deployed.run("runs", "stuck", "--all")
+    assert run not in [each["run"] for each in deployed.json("runs", "stuck")]
+    deployed.run("runs", "signal", run, "answer", "42")
+    eventually(lambda: deployed.json("runs", "show", run)["status"] == "succeeded")
+    assert deployed.json("runs", "show", run)["waits"] == []
 
 
 # ---------------------------------------------------------------------------------------------- events
@@ -249,9 +268,9 @@ def test_dead_letters_are_replayed_and_discarded(deployed: Deployment) -> None:
 
 # ------------------------------------------------------------------------------------------ operations
 def test_graphs_and_topics_are_shown(deployed: Deployment) -> None:
-    assert [graph["graph"] for graph in deployed.json("graph", "list")] == ["breaks", "stuck", "talk"]
+    assert [graph["graph"] for graph in deployed.json("graph", "list")] == ["asks", "breaks", "stuck", "talk"]
     published = eventually(lambda: deployed.json("graph", "list", "--broker", deployed.environ["BELUGA_BROKER"]))
-    assert {graph["graph"] for graph in published} == {"breaks", "stuck", "talk"}
+    assert {graph["graph"] for graph in published} == {"asks", "breaks", "stuck", "talk"}
     assert "words stream" in deployed.run("graph", "show", "talk")
     assert deployed.run("graph", "show", "talk", "--mermaid").startswith("flowchart TD")
     assert {topic["state"] for topic in deployed.json("topics", "list")} == {"ok"}

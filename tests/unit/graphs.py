@@ -65,6 +65,7 @@ from beluga_stream.domain.reducer import reduce
 from beluga_stream.domain.retry import RetryPolicy
 from beluga_stream.domain.state import NODE_ENDED, NodeStatus, RunState, RunStatus, Timer, timers
 from beluga_stream.domain.transitions import TABLE
+from beluga_stream.domain.waiting import waits
 
 STATES = Decoder(RunState)
 EVENTS: Decoder[Event] = Decoder(Event)
@@ -271,6 +272,7 @@ class Play:
         log.decisions.append(decision)
         self._check(log.plan, before, event, decision)
         self.on_decision(before, event, decision)
+        assert all(waiting.on != "nothing" for waiting in waits(log.plan, decision.state)), "it waits for nothing"
         self.runs[event.run] = decision.state
         self.timers += decision.timers
         for command in decision.commands:

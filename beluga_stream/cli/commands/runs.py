@@ -1,4 +1,4 @@
-"""`beluga runs`: list, show, cancel, retry, signal."""
+"""`beluga runs`: list, show, stuck, cancel, retry, signal."""
 
 # ruff: noqa: PLC0415 - a command imports its work when it runs, so that `beluga --help` is quick
 
@@ -53,6 +53,26 @@ def show_run(
     from .. import history
 
     perform(history.show_run(run, node=node, broker=broker, as_json=as_json), as_json=as_json)
+
+
+@app.command("stuck")
+def stuck_runs(
+    *,
+    patience: Annotated[
+        float, typer.Option(min=0, help="Seconds past its own expectation, or that nobody takes its work.")
+    ] = 60,
+    everything: Annotated[bool, typer.Option("--all", help="Whatever runs wait for, late or not.")] = False,
+    broker: Broker = None,
+    as_json: AsJson = False,
+) -> None:
+    """The runs that wait longer than they should, and for what: a worker, a timer, a signal, a child, its code.
+
+    Example: beluga runs stuck --patience 300
+    """
+    from .. import waits
+
+    work = waits.list_stuck(patience_seconds=patience, everything=everything, broker=broker, as_json=as_json)
+    perform(work, as_json=as_json)
 
 
 @app.command("cancel")

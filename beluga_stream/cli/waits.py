@@ -1,0 +1,93 @@
+"""What runs wait for: of one run, and of all those that have waited longer than they should."""
+
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from typing import Any, NamedTuple
+
+from rich.text import Text
+
+from ..adapters.kafka.reader import KafkaReader
+from ..adapters.memory.clock import SystemClock
+from ..application.catalog import Catalog
+from ..application.partitioner import partition_of
+from ..application.snapshot import unfinished
+from ..bootstrap.connection import kafka, topics
+from ..bootstrap.declared import changelog_topic
+from ..bootstrap.settings import Settings
+from ..domain.ids import RunId
+from ..domain.state import RunState
+from ..domain.waiting import Waiting, waits
+from .screen import console, duration, moment, print_json, table
+from .values import settings_with
+
+
+class Held(NamedTuple):
+    """A run and one reason why it goes on."""
+
+    state: RunState
+    waiting: Waiting
+
+    def as_json(self) -> dict[str, Any]:
+        waiting = self.waiting
+        return {
+            "run": self.state.run,
+            "graph": self.state.graph,
+            "node": waiting.node,
+            "on": waiting.on,
+            "what": waiting.what,
+            "since_ms": waiting.since_ms,
+            "due_ms": waiting.due_ms,
+        }
+
+    def as_text(self, now_ms: int) -> Text:
+        """One line for people."""
+        waiting = self.waiting
+        due = "" if waiting.due_ms is None else f", until {moment(waiting.due_ms)}"
+        since = duration(max(now_ms - waiting.since_ms, 0))
+        return Text(f"{waiting.node or 'the run'} waits for {waiting.what}: {since} so far{due}", style="magenta")
+
+
+async def held(settings: Settings, only: RunId | None = None) -> list[Held]:
+    """Every reason why runs go on, or why this one does."""
+    names = topics(settings)
+    numbers = range(names.partitions) if only is None else [partition_of(only.encode(), names.partitions)]
+    async with AsyncExitStack() as stack:
+        reader = await stack.enter_async_context(KafkaReader(kafka(settings)))
+        catalog = Catalog(reader, names)
+        await catalog.refresh()
+        states = await unfinished(reader, changelog_topic(settings), numbers, only)
+    return list(_reasons(catalog, states))
+
+
+async def list_stuck(*, patience_seconds: float, everything: bool, broker: str | None, as_json: bool) -> None:
+    """The reasons that should be over by now; with `everything` those too that need not be."""
+    now = SystemClock().now_ms()
+    found = [
+        each
+        for each in await held(settings_with(broker=broker))
+        if everything or each.waiting.is_late(now, int(patience_seconds * 1000))
+    ]
+    if as_json:
+        print_json([each.as_json() for each in found])
+        return
+    shown = table("run", "graph", "node", "waits for", ">since", "until")
+    for state, waiting in found:
+        until = "-" if waiting.due_ms is None else moment(waiting.due_ms)
+        since = duration(max(now - waiting.since_ms, 0))
+        shown.add_row(str(state.run), state.graph, str(waiting.node or "-"), waiting.what, since, until)
+    if found:
+        console.print(shown)
+    else:
+        console.print("no run goes on" if everything else "no run is stuck")
+
+
+def _reasons(catalog: Catalog, states: list[RunState]) -> Iterator[Held]:
+    for state in states:
+        plan = catalog.plan(state.definition)
+        if plan is None:
+            gone = Waiting(
+                None, "code", f"its definition {state.definition}, which nobody has published", state.started_ms
+            )
+            yield Held(state, gone)
+        else:
+            yield from (Held(state, waiting) for waiting in waits(plan, state))

@@ -1,0 +1,69 @@
+"""What a run that goes on waits for, since when, and when that should be over: told from its state alone.
+
+Pending nodes are not told: they wait for nodes that are.
+"""
+
+from typing import Literal, NamedTuple, TypeAlias
+
+from .definition import NodeKind
+from .ids import NodeKey, node_of
+from .plan import Plan
+from .state import NODE_ENDED, NodeState, NodeStatus, RunState
+
+Reason: TypeAlias = Literal["worker", "lease", "timer", "signal", "child", "code", "parts", "nothing"]
+"""`worker`: one that takes it; `lease`: the one that has it; `parts`: the items, pages or passes of the node."""
+
+
+class Waiting(NamedTuple):
+    """One reason why a run goes on. Times are epoch milliseconds; `due_ms` None: nobody can say."""
+
+    node: NodeKey | None
+    on: Reason
+    what: str
+    since_ms: int
+    due_ms: int | None = None
+
+    def is_late(self, now_ms: int, patience_ms: int) -> bool:
+        """Whether it should have been over so long ago; work that nobody takes should not wait longer than that."""
+        if self.on in ("nothing", "code"):
+            return True
+        if self.on == "worker":
+            return now_ms - self.since_ms > patience_ms
+        return self.due_ms is not None and now_ms - self.due_ms > patience_ms
+
+
+def waits(plan: Plan, state: RunState) -> list[Waiting]:
+    """Every reason, in the order of the nodes. A run that goes on without one waits for `nothing`: a defect."""
+    if state.ended:
+        return []
+    found = [
+        waiting
+        for key, node in state.nodes.items()
+        if node.status is not NodeStatus.PENDING
+        and node.status not in NODE_ENDED
+        and (waiting := _of(plan, key, node)) is not None
+    ]
+    return found or [Waiting(None, "nothing", "nothing: please report this run", state.started_ms)]
+
+
+def _of(plan: Plan, key: NodeKey, node: NodeState) -> Waiting | None:
+    declared = plan.nodes[node_of(key)]
+    match node.status:
+        case NodeStatus.READY:
+            return Waiting(key, "worker", f"a worker of queue {declared.queue!r}", node.since_ms)
+        case NodeStatus.RUNNING:
+            due = None if declared.timeout_ms is None else node.since_ms + declared.timeout_ms
+            return Waiting(key, "lease", f"worker {node.worker or 'unknown'}", node.since_ms, due)
+        case NodeStatus.BACKOFF:
+            return Waiting(key, "timer", f"its next attempt, after {node.attempt}", node.since_ms, node.due_ms)
+        case NodeStatus.PARKED:
+            told = node.failure.message if node.failure is not None else "its code"
+            return Waiting(key, "code", told, node.since_ms, node.due_ms)
+        case _ if node.child is not None:
+            return Waiting(key, "child", f"run {node.child}", node.since_ms, node.due_ms)
+        case _ if declared.kind is NodeKind.WAIT:
+            return Waiting(key, "signal", f"signal {declared.signal!r}", node.since_ms, node.due_ms)
+        case _ if declared.kind is NodeKind.SLEEP:
+            return Waiting(key, "timer", "the end of its sleep", node.since_ms, node.due_ms)
+        case _:
+            return Waiting(key, "parts", "its parts", node.since_ms)
