@@ -36,7 +36,7 @@ class Settlement:
             return None
         task = asyncio.create_task(self._settle(decided, writing))
         self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        task.add_done_callback(self._over)
         return task
 
     async def finish(self, timeout_seconds: float | None = None) -> None:
@@ -47,6 +47,11 @@ class Settlement:
     async def close(self) -> None:
         """Wait until everything that was handed to the log is durable."""
         await self._outbox.close()
+
+    def _over(self, task: "asyncio.Task[None]") -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever has it hears of it; when the process ends there may be nobody left
 
     async def _settle(self, decided: Sequence[Decided], writing: Sequence["asyncio.Task[None]"]) -> None:
         async with self._turn:
