@@ -18,8 +18,8 @@ from .messages import CancelNotice, Incoming, NodeReady, Result, Summary
 
 VERSION = 1
 _PREFIX = b'{"v":1,'
-_DEPTH = 200
-"""Deeper records are refused: whoever reads them, in whatever language, may run out of stack."""
+_DEPTH_IN, _DEPTH_ON, _DEPTH_KEPT = 150, 175, 200
+"""Deeper records are refused, since readers recurse: those that come in sooner than those made of them."""
 
 T = TypeVar("T")
 
@@ -36,9 +36,10 @@ class UnknownVersion(InvalidInput):
 class Codec(Generic[T]):
     """Bytes of one family of records."""
 
-    def __init__(self, kind: Any, what: str) -> None:
+    def __init__(self, kind: Any, what: str, depth: int = _DEPTH_ON) -> None:
         self._decoder: Decoder[T] = Decoder(kind)
         self._what = what
+        self._depth = depth
 
     def encode(self, value: T) -> bytes:
         return _PREFIX + _encoder.encode(value)[1:]
@@ -47,8 +48,8 @@ class Codec(Generic[T]):
         """Raises `UnknownVersion`, or `InvalidInput` that says which member is wrong."""
         if data is None:
             raise InvalidInput(f"a record of {self._what} has no value: it must hold a JSON object")
-        if nests_deeper(data, _DEPTH):
-            raise InvalidInput(f"a record of {self._what} is not valid: it nests deeper than {_DEPTH} levels")
+        if nests_deeper(data, self._depth):
+            raise InvalidInput(f"a record of {self._what} is not valid: it nests deeper than {self._depth} levels")
         try:
             if not data.startswith(_PREFIX):
                 self._check_version(data)
@@ -79,10 +80,10 @@ class Kept(Frozen):
     source: Mapping[str, int] = field(default_factory=dict)
 
 
-incoming: Codec[Any] = Codec(Incoming, "run events")
+incoming: Codec[Any] = Codec(Incoming, "run events", _DEPTH_IN)
 node_ready: Codec[NodeReady] = Codec(NodeReady, "node-ready")
 results: Codec[Any] = Codec(Result, "run-results")
 control: Codec[CancelNotice] = Codec(CancelNotice, "control")
 summaries: Codec[Summary] = Codec(Summary, "runs")
 definitions: Codec[Definition] = Codec(Definition, "graphs")
-kept: Codec[Kept] = Codec(Kept, "the run table")
+kept: Codec[Kept] = Codec(Kept, "the run table", _DEPTH_KEPT)

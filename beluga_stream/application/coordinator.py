@@ -147,9 +147,8 @@ class Coordinator:
 
     async def close(self) -> None:
         """Give what is under way a moment, drop everything."""
-        await self._settlement.finish(_CLOSE_SECONDS)
+        await self._settlement.close(_CLOSE_SECONDS)
         await self._drop(frozenset(self._owned))
-        await self._settlement.close()
 
     async def _drop(self, partitions: frozenset[int]) -> None:
         for number in partitions:
@@ -367,16 +366,24 @@ class Coordinator:
         owned = batch.owned
         expired = owned.expired(batch.now_ms, self._options.dedup_window_ms, self._options.dedup_most)
         changes = owned.changes(expired)
-        too_large = [
-            (run, len(value))
-            for run, value in changes
-            if value is not None and not run.startswith("~") and len(value) > self._options.state_limit_bytes
-        ]
+        too_large = self._too_large(changes)
+        if too_large:
+            # It may be what is on its way that is so long, and not the run.
+            await self._settlement.finish()
+            changes = owned.changes(expired)
+            too_large = self._too_large(changes)
         if too_large:
             for run, size in too_large:
                 await self._give_up(batch, RunId(run), size)
             changes = owned.changes(expired)
         return changes
+
+    def _too_large(self, changes: Sequence[tuple[str, bytes | None]]) -> list[tuple[str, int]]:
+        return [
+            (run, len(value))
+            for run, value in changes
+            if value is not None and not run.startswith("~") and len(value) > self._options.state_limit_bytes
+        ]
 
     async def _give_up(self, batch: _Batch, run: RunId, size: int) -> None:
         """Fail a run whose state no longer fits a record; nothing of its batch is sent but that."""

@@ -3,7 +3,8 @@
 import re
 from itertools import accumulate
 
-_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"')
+# Possessive, and it may lack its end: whatever the bytes are, each is looked at once.
+_TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _LEVELS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _NO_BRACKETS = bytes(byte for byte in range(256) if byte not in _LEVELS)
 

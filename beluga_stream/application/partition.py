@@ -265,7 +265,10 @@ class RunPartition:
         """Markers past the deduplication window, or above its count, oldest first."""
         gone: list[RunId] = []
         while self.ended and (self.ended[0][0] < now_ms - window_ms or len(self.ended) > most):
-            ended_ms, run = self.ended.popleft()
+            ended_ms, run = self.ended[0]
+            if run in self._changed or run in self._latest or run in self._unsent:
+                break  # its end is not told yet
+            self.ended.popleft()
             state = self.state(run)
             # A run that was retried has a later end, with an entry of its own.
             if state is not None and state.ended and (state.ended_ms or 0) == ended_ms:

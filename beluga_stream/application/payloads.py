@@ -14,7 +14,7 @@ _CACHED_BYTES = 16 * 1024 * 1024
 """Most encoded bytes of blobs whose values are kept; the last one is kept whatever its size."""
 
 _INLINE_DEPTH = 100
-"""Records are read to a depth of 200, and a value lies some levels deep in its record."""
+"""Records that come in are read to a depth of 150, and a value lies some levels deep in its record."""
 
 
 class Payloads:

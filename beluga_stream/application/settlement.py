@@ -28,6 +28,7 @@ class Settlement:
         self._outbox = Outbox(appender)
         self._under_way: set[asyncio.Task[None]] = set()
         self._turn = asyncio.Lock()
+        self._failure: Exception | None = None
 
     def begin(self, decided: Sequence[Decided]) -> "asyncio.Task[None] | None":
         """Settle a batch. What is returned ends when all is sent, or raises; None: there is nothing to wait for."""
@@ -44,9 +45,13 @@ class Settlement:
         if self._under_way:
             await asyncio.wait(self._under_way, timeout=timeout_seconds)
 
-    async def close(self) -> None:
-        """Wait until everything that was handed to the log is durable."""
-        await self._outbox.close()
+    async def close(self, timeout_seconds: float) -> None:
+        """Wait until what has begun has ended, but no longer than this."""
+        await self.finish(timeout_seconds)
+        closing = asyncio.create_task(self._outbox.close())
+        await asyncio.wait({closing}, timeout=timeout_seconds)
+        if not closing.done():
+            closing.cancel()
 
     def _over(self, task: "asyncio.Task[None]") -> None:
         self._under_way.discard(task)
@@ -55,9 +60,16 @@ class Settlement:
 
     async def _settle(self, decided: Sequence[Decided], writing: Sequence["asyncio.Task[None]"]) -> None:
         async with self._turn:
+            if self._failure is not None:
+                raise self._failure
             await asyncio.wait(writing)
-            for task in writing:
-                task.result()
+            try:
+                for task in writing:
+                    task.result()
+            except Exception as error:
+                # Another partition's part may be durable and is not sent now: nothing may follow it either.
+                self._failure = error
+                raise
             for batch in decided:
                 batch.owned.durable(batch.sealed)
             outputs = [record for batch in decided for record in batch.outputs]

@@ -89,3 +89,9 @@ def test_what_is_no_record_says_what_is_wrong(data: bytes | None) -> None:
 def test_an_unknown_type_of_event_says_so() -> None:
     with pytest.raises(InvalidInput, match="run events"):
         codec.incoming.decode(b'{"v":1,"type":"nonsense"}')
+
+
+def test_a_text_without_an_end_takes_no_longer_than_another() -> None:
+    broken = b'{"v":1,"x":"' + b"[" * 300 + b'\\"' * 400_000
+    with pytest.raises(InvalidInput):
+        codec.control.decode(broken)

@@ -17,7 +17,15 @@ from beluga_stream.application.fusion import segment
 from beluga_stream.application.messages import Segment
 from beluga_stream.application.payloads import Payloads
 from beluga_stream.application.topics import Topics
-from beluga_stream.domain.events import Event, Failure, NodeFailed, NodeSucceeded, RetryRequested, RunRequested
+from beluga_stream.domain.events import (
+    Event,
+    Failure,
+    NodeFailed,
+    NodeSucceeded,
+    RetryRequested,
+    RunRequested,
+    SignalReceived,
+)
 from beluga_stream.domain.ids import Incarnation, NodeKey, RunId
 from beluga_stream.domain.payload import Inline
 from beluga_stream.domain.state import RunStatus
@@ -370,3 +378,65 @@ async def test_a_state_keeps_a_value_no_longer_than_somebody_wants_it() -> None:
     ended = codec.results.decode(bench.written(NAMES.run_results)[-1].value)
     assert ended.status.status == "succeeded", "ten values of 6 kB went through a state of 20 kB"
     assert ended.status.output == Inline("x" * 6_000)
+
+
+def nested(levels: int) -> object:
+    value: object = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+async def test_what_is_let_in_can_be_read_from_the_table_however_deep_it_is(bench: Bench) -> None:
+    await bench.tell(NAMES.run_requests, requested())
+    deep = SignalReceived(run=RunId("r"), key="r", at_ms=1, signal="s", id="1", value=Inline(nested(148)))
+    await bench.tell(NAMES.run_events, deep)
+    state = bench.coordinator.owned[0].state(RunId("r"))
+    assert state is not None
+    assert state.signals[0].value == deep.value
+    await bench.another().acquire(OWNED)
+    assert bench.written(NAMES.dead_letters) == []
+    bench.coordinator = bench.another()
+    await bench.coordinator.acquire(OWNED)
+    await bench.tell(NAMES.run_events, replace(deep, id="2", value=Inline(nested(149))))
+    assert len(bench.written(NAMES.dead_letters)) == 1
+
+
+async def test_a_run_is_remembered_until_its_end_is_told() -> None:
+    bench = Bench(dedup_most=0)
+    await bench.coordinator.acquire(OWNED)
+    await bench.tell(NAMES.run_requests, requested())
+    await bench.tell(NAMES.node_done, done("r", "a"))
+    bench.appender.hanging = held = asyncio.Event()
+    ends = asyncio.create_task(bench.tell(NAMES.node_done, done("r", "b")))
+    other = asyncio.create_task(bench.tell(NAMES.run_requests, requested("s")))
+    await a_while()
+    rows = bench.tables.changelogs[0].rows
+    assert {"r", "s"} <= rows.keys()
+    held.set()
+    await asyncio.gather(ends, other)
+    await bench.tell(NAMES.node_done, done("s", "a"))
+    assert "r" not in rows
+    await bench.tell(NAMES.node_done, done("s", "b"))
+    assert "r" not in rows, "its marker is not written again"
+
+
+async def test_what_is_only_on_its_way_makes_no_run_too_large() -> None:
+    calm = Bench()
+    await calm.coordinator.acquire(OWNED)
+    sizes = [0]
+    for topic, event in ((NAMES.run_requests, requested()), (NAMES.node_done, done("r", "a"))):
+        await calm.tell(topic, event)
+        sizes.append(len(calm.tables.changelogs[0].rows["r"]))
+    bench = Bench(state_limit_bytes=max(sizes) + 10)
+    await bench.coordinator.acquire(OWNED)
+    bench.appender.hanging = held = asyncio.Event()
+    first = asyncio.create_task(bench.tell(NAMES.run_requests, requested()))
+    await a_while()
+    second = asyncio.create_task(bench.tell(NAMES.node_done, done("r", "a")))
+    await a_while()
+    held.set()
+    await asyncio.gather(first, second)
+    state = bench.coordinator.owned[0].state(RunId("r"))
+    assert state is not None
+    assert state.status is RunStatus.RUNNING

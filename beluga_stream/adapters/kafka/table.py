@@ -69,7 +69,11 @@ class KafkaPartitionTable:
             return
         async with self._writing:
             await self._write(changes)
-            self._store.apply(changes)
+            try:
+                self._store.apply(changes)
+            except Exception as error:
+                self._failure = error
+                raise
 
     async def claim(self) -> int:
         """Write that this process owns the partition; return the claim's offset."""
