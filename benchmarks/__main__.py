@@ -151,8 +151,10 @@ async def drive(settings: Settings, engine: list[EngineProcess], parts: Sequence
             "raw": (rounds, lambda: raw_throughput(address, 20_000 if quick else 60_000)),
             "raw-steps": (rounds, lambda: raw_steps(address, 30 if quick else 150)),
         }
-        for _ in range(1 if quick else 4):  # a broker that has just started compiles its code first
+        # A broker that has just started compiles its code first, and takes a core for that: half a minute's load.
+        for _ in range(1 if quick else 12):
             await scenarios.burst(traffic, processes, 2_000)
+        await scenarios.closed(traffic, processes, 32, 1 if quick else 8)
         figures: list[Figure] = []
         for name, (times, measure_once) in measured.items():
             if name in parts:
