@@ -366,14 +366,10 @@ class Coordinator:
         owned = batch.owned
         expired = owned.expired(batch.now_ms, self._options.dedup_window_ms, self._options.dedup_most)
         changes = owned.changes(expired)
-        too_large = self._too_large(changes)
-        if too_large:
+        if self._too_large(changes):
             # It may be what is on its way that is so long, and not the run.
             await self._settlement.finish()
-            changes = owned.changes(expired)
-            too_large = self._too_large(changes)
-        if too_large:
-            for run, size in too_large:
+            for run, size in self._too_large(owned.changes(expired)):
                 await self._give_up(batch, RunId(run), size)
             changes = owned.changes(expired)
         return changes

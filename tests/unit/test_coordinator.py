@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Sequence
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -117,29 +118,24 @@ def requested(run: str = "r", value: object = 1, digest: str = "d", graph: str =
     )
 
 
+def execution(run: str, name: str) -> dict[str, Any]:
+    return {
+        "run": RunId(run),
+        "key": run,
+        "at_ms": 2,
+        "node": NodeKey(name),
+        "attempt": 1,
+        "incarnation": Incarnation("i"),
+    }
+
+
 def done(run: str, name: str, value: object = 1) -> NodeSucceeded:
-    return NodeSucceeded(
-        run=RunId(run),
-        key=run,
-        at_ms=2,
-        node=NodeKey(name),
-        attempt=1,
-        incarnation=Incarnation("i"),
-        output=Inline(value),
-    )
+    return NodeSucceeded(**execution(run, name), output=Inline(value))
 
 
 def failure(run: str, name: str) -> NodeFailed:
-    return NodeFailed(
-        run=RunId(run),
-        key=run,
-        at_ms=2,
-        node=NodeKey(name),
-        attempt=1,
-        incarnation=Incarnation("i"),
-        failure=Failure("execution_failed", "it is broken"),
-        retryable=False,
-    )
+    why = Failure("execution_failed", "it is broken")
+    return NodeFailed(**execution(run, name), failure=why, retryable=False)
 
 
 @pytest.fixture
