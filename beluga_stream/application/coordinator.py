@@ -8,7 +8,7 @@ decided; each partition's batches are written and sent in order.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..domain.draft import Decision
@@ -34,6 +34,7 @@ from .payloads import Payloads
 from .rendering import Renderer, Step
 from .settlement import Decided, Settlement, written
 from .starting import check_request
+from .states import RESTING_BYTES
 from .topics import Topics
 
 PAGE_LIMIT_BYTES = 1024
@@ -63,6 +64,7 @@ class CoordinatorOptions:
     dedup_most: int = 25_000
     state_limit_bytes: int = 900_000
     capacity: int = 100_000
+    resting_bytes: int = RESTING_BYTES
 
 
 class _Batch:
@@ -123,7 +125,7 @@ class Coordinator:
     @property
     def held_back(self) -> frozenset[str]:
         """At capacity no more starts; signals, cancels, outcomes and child runs flow on and free it again."""
-        active = sum(owned.active for owned in self._owned.values())
+        active = sum(len(owned.runs) for owned in self._owned.values())
         full = active >= self._options.capacity * (_ENOUGH_AGAIN if self._is_full else 1)
         if full != self._is_full:
             self._is_full = full
@@ -154,8 +156,7 @@ class Coordinator:
         for number in partitions:
             owned = self._owned.pop(number, None)
             if owned is not None:
-                for plan, state in self._counted(owned):
-                    self._telemetry.run_released(plan.definition.kind, state.graph)
+                self._tell_owned(owned, -1)
                 await owned.table.close()
         self._deadlines.forget(partitions)
 
@@ -220,7 +221,7 @@ class Coordinator:
     async def _recovered(self, number: int, table: PartitionTable) -> RunPartition:
         """The partition as its last owner left it; what that one may not have sent is sent again."""
         committed = await self._tables.committed(number)
-        owned = RunPartition(number, table)
+        owned = RunPartition(number, table, self._options.resting_bytes)
         for topic in self.topics:
             # What retention has removed counts as read, or no deadline would ever fire.
             begin = (await self._reader.beginning(topic))[number]
@@ -228,7 +229,7 @@ class Coordinator:
         now = self._clock.now_ms()
         again: list[Outgoing] = []
         runs = 0
-        for kept in owned.recover(now):
+        async for kept in owned.recover(now):
             if all(offset < committed.get(topic, 0) for topic, offset in kept.source.items()):
                 continue
             plan = self._catalog.plan(kept.state.definition)
@@ -240,23 +241,22 @@ class Coordinator:
             await self._check_not_recreated(topic, number, known)
         if again:
             await self._appender.append(again)
-        for plan, state in self._counted(owned):
-            self._telemetry.run_started(plan.definition.kind, state.graph, len(plan.nodes))
+        self._tell_owned(owned, +1)
+        active = len(owned.runs)
         log.info(
             "acquired partition %d: %d runs under way, intents of %d sent again",
             number,
-            owned.active,
+            active,
             runs,
-            extra={"action": "acquire", "partition": number, "active": owned.active, "resent": runs},
+            extra={"action": "acquire", "partition": number, "active": active, "resent": runs},
         )
         return owned
 
-    def _counted(self, owned: RunPartition) -> Iterator[tuple[Plan, RunState]]:
-        """The runs that count as active: pages are parts of theirs."""
-        for state in owned.going_on():
-            plan = self._catalog.plan(state.definition)
-            if plan is not None and state.page is None:
-                yield plan, state
+    def _tell_owned(self, owned: RunPartition, sign: int) -> None:
+        for (definition, graph), count in owned.of_graph.items():
+            plan = self._catalog.plan(definition)
+            if plan is not None:
+                self._telemetry.runs_owned(plan.definition.kind, graph, sign * count)
 
     async def _check_not_recreated(self, topic: str, number: int, committed: int) -> None:
         """Raises `TopicMismatch` when the group has read further than the topic goes: it is another topic now."""

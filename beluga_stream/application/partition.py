@@ -1,13 +1,12 @@
 """One owned partition of runs: their states in memory, their deadlines and leases, and what a batch changes.
 
-The table holds every run as bytes; states are decoded when an event first needs them and kept
-while the run goes on.
+The table holds every run as bytes; `States` keeps those decoded that are at work.
 """
 
 import asyncio
 import heapq
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -16,7 +15,7 @@ import orjson
 from ..domain.commands import Command, PublishNode
 from ..domain.draft import Decision
 from ..domain.frozen import replace
-from ..domain.ids import Incarnation, NodeKey, RunId
+from ..domain.ids import GraphHash, Incarnation, NodeKey, RunId
 from ..domain.payload import Payload
 from ..domain.plan import Plan
 from ..domain.retention import spent
@@ -26,12 +25,14 @@ from . import codec, early
 from .codec import Kept
 from .early import EarlySignals
 from .messages import Heartbeat
+from .states import RESTING_BYTES, States
 
 _NO_RUN = "~"
 """Begins the keys of rows that are no runs."""
 
 _ANSWERED = "~answered"
 _FEW_DEADLINES = 4_096
+_AT_A_TIME = 500
 _READ = "~read"
 
 
@@ -55,6 +56,8 @@ class Changed:
     plan: Plan | None
     intents: list[Command] = field(default_factory=list)
     source: dict[str, int] = field(default_factory=dict)
+    size: int = 0
+    """In the table, in bytes; known once the batch is encoded."""
 
 
 class Sealed(NamedTuple):
@@ -79,7 +82,7 @@ class RunPartition:
     before it whose records are still on their way.
     """
 
-    def __init__(self, number: int, table: PartitionTable) -> None:
+    def __init__(self, number: int, table: PartitionTable, resting_bytes: int = RESTING_BYTES) -> None:
         self.number = number
         self.table = table
         self.leases: dict[tuple[RunId, NodeKey], Lease] = {}
@@ -88,10 +91,13 @@ class RunPartition:
         self.read: dict[str, int] = {}
         """For each topic, the offset after the last record applied here."""
         self.ended: deque[tuple[int, RunId]] = deque()
-        self.active = 0
+        self.runs: dict[RunId, None] = {}
+        """Those that go on, the longest known first."""
+        self.of_graph: Counter[tuple[GraphHash, str]] = Counter()
+        """How many of them are of each definition, by its hash and its graph's name; pages count with their run."""
         self.known: dict[str, int] = {}
         """What `read` was when the recovered table was last written: its topics went that far at least."""
-        self._states: dict[RunId, RunState] = {}
+        self._states = States(table, resting_bytes)
         self._changed: dict[RunId, Changed] = {}
         self._unsent: dict[RunId, list[Unsent]] = {}
         self._markers: dict[RunId, RunState] = {}
@@ -104,10 +110,15 @@ class RunPartition:
         self.early = EarlySignals()
         self._answered: str | None = None
 
-    def recover(self, now_ms: int) -> Iterator[Kept]:
-        """Rebuild deadlines and leases from the table; yield every run that has intents."""
+    async def recover(self, now_ms: int) -> AsyncIterator[Kept]:
+        """Rebuild deadlines and leases from the table; yield every run that has intents.
+
+        Lets others have their turn from time to time: there may be a hundred thousand runs.
+        """
         ended: list[tuple[int, RunId]] = []
-        for key, value in self.table.items():
+        for number, (key, value) in enumerate(self.table.items()):
+            if number % _AT_A_TIME == 0:
+                await asyncio.sleep(0)
             if key.startswith(early.PREFIX):
                 self.early.recover(value)
             if key == _READ:
@@ -121,26 +132,18 @@ class RunPartition:
             if state.ended:
                 ended.append((state.ended_ms or 0, state.run))
                 continue
-            self.active += 1
-            self._states[state.run] = state
-            for timer in timers(state):
-                heapq.heappush(self.deadlines, timer)
+            self._count_in(state)
+            self.deadlines.extend(timers(state))
             for place, node in state.nodes.items():
                 if node.status is NodeStatus.RUNNING:
                     self.leases[state.run, place] = Lease(node.attempt, node.incarnation or Incarnation(""), now_ms)
+        heapq.heapify(self.deadlines)
+        self._most_deadlines = max(_FEW_DEADLINES, 2 * len(self.deadlines))
         self.ended.extend(sorted(ended))
-
-    def going_on(self) -> Iterator[RunState]:
-        """The runs that have not ended."""
-        return (state for state in self._states.values() if not state.ended)
 
     def state(self, run: RunId) -> RunState | None:
         """The run as it is after all events applied so far, durable or not."""
-        state = self._states.get(run)
-        if state is not None:
-            return state
-        value = self.table.get(run)
-        return None if value is None else codec.kept.decode(value).state
+        return self._states.get(run)
 
     def apply(
         self, record: Record, plan: Plan | None, before: RunState | None, decision: Decision, now_ms: int
@@ -156,7 +159,7 @@ class RunPartition:
         changed.state = state
         changed.intents.extend(decision.commands)
         changed.source[record.topic] = record.offset
-        self._states[state.run] = state
+        self._states.put(state)
         for timer in decision.timers:
             heapq.heappush(self.deadlines, timer)
         if len(self.deadlines) > self._most_deadlines:
@@ -173,7 +176,7 @@ class RunPartition:
         changed = self._changed[state.run]
         before, changed.state = changed.state, state
         changed.intents = list(decision.commands)
-        self._states[state.run] = state
+        self._states.put(state)
         for key in tuple(self.leases):
             if key[0] == state.run:
                 del self.leases[key]
@@ -207,8 +210,9 @@ class RunPartition:
         values.extend((str(run), None) for run in expired)
         for run, changed in self._changed.items():
             intents, source = self._unconfirmed(run, changed)
-            kept = Kept(_shrunk(changed.state, intents), intents, source)
-            values.append((str(run), codec.kept.encode(kept)))
+            value = codec.kept.encode(Kept(_shrunk(changed.state, intents), intents, source))
+            changed.size = len(value)
+            values.append((str(run), value))
         if values:
             values.append((_READ, orjson.dumps(self.read)))
         return values
@@ -246,10 +250,11 @@ class RunPartition:
             if self._latest.get(run) != sealed.number:
                 continue
             del self._latest[run]
-            if changed.state.ended and run not in self._changed:
-                self._states.pop(run, None)
-                if changed.state.status in _FINAL:
-                    self._markers[run] = _marker(changed.state)
+            if run in self._changed:
+                continue
+            self._states.rest(run, changed.size)
+            if changed.state.status in _FINAL:
+                self._markers[run] = _marker(changed.state)
 
     def sent(self, sealed: Sealed) -> None:
         """The records of a batch are sent: its intents are no more, nor the outputs that nobody will ask for."""
@@ -289,13 +294,17 @@ class RunPartition:
         return [(run, node, lease) for (run, node), lease in self.leases.items() if lease.heard_ms < now_ms - lease_ms]
 
     def _sweep_deadlines(self) -> None:
-        """Forget the deadlines of what is over: most runs end long before theirs."""
-        self.deadlines = [timer for timer in self.deadlines if self._holds(timer)]
+        """Forget the deadlines of what is over: most runs end long before theirs. A run that rests keeps its own."""
+        self.deadlines = [
+            timer
+            for timer in self.deadlines
+            if timer.run in self.runs and ((state := self._states.at_hand(timer.run)) is None or _stands(state, timer))
+        ]
         heapq.heapify(self.deadlines)
         self._most_deadlines = max(_FEW_DEADLINES, 2 * len(self.deadlines))
 
     def _holds(self, timer: Timer) -> bool:
-        state = self._states.get(timer.run)
+        state = self._states.get(timer.run) if timer.run in self.runs else None
         return state is not None and _stands(state, timer)
 
     def _unconfirmed(self, run: RunId, changed: Changed) -> tuple[tuple[Command, ...], dict[str, int]]:
@@ -307,21 +316,30 @@ class RunPartition:
         return (*intents, *changed.intents), source | changed.source
 
     def _forget_outputs(self, run: RunId, plan: Plan | None, ended: Sequence[NodeKey]) -> None:
-        state = self._states.get(run)
-        if state is None or plan is None or state.page is not None or not ended:
+        state = self._states.at_hand(run)
+        if state is None or plan is None or state.page is not None:
             return
-        gone = spent(plan, state, ended)
+        if self._states.was_reread(run):
+            ended = [key for key, node in state.nodes.items() if node.status in _DONE]
+        gone = spent(plan, state, ended) if ended else ()
         if gone:
             without: dict[NodeKey, NodeState] = {name: replace(state.nodes[name], output=None) for name in gone}
-            self._states[run] = replace(state, nodes={**state.nodes, **without})
+            self._states.change(replace(state, nodes={**state.nodes, **without}))
 
     def _count(self, before: RunState | None, state: RunState) -> None:
-        if state.ended:
-            self.ended.append((state.ended_ms or 0, state.run))
-            if before is not None:
-                self.active -= 1
-        else:
-            self.active += 1
+        if not state.ended:
+            self._count_in(state)
+            return
+        self.ended.append((state.ended_ms or 0, state.run))
+        if before is not None:
+            del self.runs[state.run]
+            if state.page is None and state.definition is not None:
+                self.of_graph[state.definition, state.graph] -= 1
+
+    def _count_in(self, state: RunState) -> None:
+        self.runs[state.run] = None
+        if state.page is None and state.definition is not None:
+            self.of_graph[state.definition, state.graph] += 1
 
     def _lease(self, state: RunState, key: NodeKey, now_ms: int) -> None:
         node = state.nodes.get(key)
@@ -340,11 +358,7 @@ def _seen(written: "asyncio.Task[None]") -> None:
 
 
 def _ended(intents: Sequence[Command]) -> list[NodeKey]:
-    return [
-        command.node
-        for command in intents
-        if isinstance(command, PublishNode) and command.status in (NodeStatus.SUCCEEDED, NodeStatus.SKIPPED)
-    ]
+    return [command.node for command in intents if isinstance(command, PublishNode) and command.status in _DONE]
 
 
 def _stands(state: RunState, timer: Timer) -> bool:
@@ -355,6 +369,7 @@ def _stands(state: RunState, timer: Timer) -> bool:
 
 
 _FINAL = frozenset({RunStatus.SUCCEEDED, RunStatus.CANCELLED})
+_DONE = frozenset({NodeStatus.SUCCEEDED, NodeStatus.SKIPPED})
 
 
 def _shrunk(state: RunState, intents: Sequence[Command]) -> RunState:

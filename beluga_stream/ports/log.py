@@ -5,7 +5,7 @@ consumer group, hands records to a `Role` in batches, and acknowledges them when
 says that everything they caused is durable.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -126,8 +126,8 @@ class PartitionTable(Protocol):
     def get(self, key: str) -> bytes | None:
         """The value that is durable now."""
 
-    def items(self) -> Sequence[tuple[str, bytes]]:
-        """Every key and value, for rebuilding timers and intents after `open`."""
+    def items(self) -> Iterable[tuple[str, bytes]]:
+        """Every key and value, for rebuilding timers and intents after `open`; not beside a `commit`."""
 
     async def commit(self, changes: Sequence[tuple[str, bytes | None]]) -> None:
         """Append all changes, in order, to the changelog; wait until durable; then show them.

@@ -7,13 +7,13 @@ class Telemetry(Protocol):
     """Counts runs. `kind` is `graph` or `chain`, `name` the graph's."""
 
     def run_started(self, kind: str, name: str, nodes: int) -> None:
-        """A run of a definition with so many nodes has begun, or has been taken over."""
+        """A run of a definition with so many nodes has begun."""
 
     def run_ended(self, kind: str, name: str, *, success: bool, seconds: float) -> None:
         """A run has ended, so long after it began."""
 
-    def run_released(self, kind: str, name: str) -> None:
-        """A run that goes on is another process's now."""
+    def runs_owned(self, kind: str, name: str, change: int) -> None:
+        """So many more runs that go on are this process's; fewer, when it is negative."""
 
 
 class NoTelemetry:
@@ -25,5 +25,5 @@ class NoTelemetry:
     def run_ended(self, kind: str, name: str, *, success: bool, seconds: float) -> None:
         """Nothing."""
 
-    def run_released(self, kind: str, name: str) -> None:
+    def runs_owned(self, kind: str, name: str, change: int) -> None:
         """Nothing."""

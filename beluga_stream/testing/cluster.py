@@ -12,12 +12,13 @@ from ..adapters.memory.groups import MemoryGroup
 from ..adapters.memory.log import MemoryLog
 from ..adapters.memory.tables import Changelog
 from ..application.catalog import Catalog, publish
-from ..application.coordinator import Coordinator
+from ..application.coordinator import Coordinator, CoordinatorOptions
 from ..application.execution import Executions
 from ..application.ingest import Ingest
 from ..application.partitioner import partition_of
 from ..application.payloads import Payloads
 from ..application.runs import Runs
+from ..application.states import RESTING_BYTES
 from ..application.topics import Topics
 from ..application.worker import Worker, WorkerOptions
 from ..domain.ids import GraphHash
@@ -198,6 +199,7 @@ class Cluster:
             catalog=Catalog(reader, self.topics),
             payloads=Payloads(self.blobs),
             clock=self.clock,
+            options=CoordinatorOptions(resting_bytes=self.faults.random.choice((0, 2_000, RESTING_BYTES))),
         )
 
     def _worker(self, process: Process) -> Role:

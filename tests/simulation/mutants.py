@@ -3,7 +3,7 @@
 Each is a function that breaks one guarantee of docs/guarantees.md by replacing a piece of the engine.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -53,9 +53,10 @@ def intents_not_sent_again(patch: pytest.MonkeyPatch) -> None:
     """A new owner takes it that its predecessor has sent everything."""
     recover = RunPartition.recover
 
-    def recovered(self: RunPartition, now_ms: int) -> Iterator[Kept]:
-        list(recover(self, now_ms))
-        return iter(())
+    async def recovered(self: RunPartition, now_ms: int) -> AsyncIterator[Kept]:
+        async for kept in recover(self, now_ms):
+            if not kept.intents:
+                yield kept
 
     patch.setattr(RunPartition, "recover", recovered)
 

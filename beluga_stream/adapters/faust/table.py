@@ -34,7 +34,7 @@ class RunStore(Store):
 
     def __iter__(self) -> Iterator[str]:
         for table in list(self._opened.values()):
-            yield from (key for key, _ in table.items())
+            yield from [key for key, _ in table.items()]
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -13,7 +13,7 @@ class Store(Protocol):
     """Rows of one partition. Never the truth: the changelog is, and this is dropped at every revoke."""
 
     def get(self, key: str) -> bytes | None: ...
-    def items(self) -> list[tuple[str, bytes]]: ...
+    def items(self) -> Iterable[tuple[str, bytes]]: ...
     def __len__(self) -> int: ...
     def apply(self, changes: Iterable[Change]) -> None: ...
     def close(self) -> None: ...
@@ -32,8 +32,8 @@ class MemoryStore:
     def get(self, key: str) -> bytes | None:
         return self._rows.get(key)
 
-    def items(self) -> list[tuple[str, bytes]]:
-        return list(self._rows.items())
+    def items(self) -> Iterable[tuple[str, bytes]]:
+        return self._rows.items()
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -84,8 +84,9 @@ class RocksStore:
         value = self._rows.get(key.encode())
         return value if isinstance(value, bytes) else None
 
-    def items(self) -> list[tuple[str, bytes]]:
-        return [(str(key, "utf-8"), bytes(value)) for key, value in self._rows.items()]  # type: ignore[arg-type]
+    def items(self) -> Iterator[tuple[str, bytes]]:
+        for key, value in self._rows.items():
+            yield str(key, "utf-8"), bytes(value)  # type: ignore[arg-type]
 
     def __len__(self) -> int:
         return sum(1 for _ in self._rows.keys())  # noqa: SIM118 - not a mapping: iterating it fails

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Self
@@ -57,7 +57,7 @@ class KafkaPartitionTable:
     def get(self, key: str) -> bytes | None:
         return self._store.get(key)
 
-    def items(self) -> Sequence[tuple[str, bytes]]:
+    def items(self) -> Iterable[tuple[str, bytes]]:
         return self._store.items()
 
     def __len__(self) -> int:

@@ -1,7 +1,7 @@
 """Compacted tables in this process: the ports `Tables` and `PartitionTable`, fenced as on Kafka."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...errors import BelugaError, Fenced
@@ -40,8 +40,8 @@ class MemoryPartitionTable:
     def get(self, key: str) -> bytes | None:
         return self._rows.get(key)
 
-    def items(self) -> Sequence[tuple[str, bytes]]:
-        return list(self._rows.items())
+    def items(self) -> Iterable[tuple[str, bytes]]:
+        return self._rows.items()
 
     async def commit(self, changes: Sequence[tuple[str, bytes | None]]) -> None:
         if not changes:

@@ -51,5 +51,5 @@ class OtelTelemetry:
             self._errors[kind].add(1, {f"{kind}_name": name})
             self._all_errors.add(1)
 
-    def run_released(self, kind: str, name: str) -> None:
-        self._active[kind].add(-1, {f"{kind}_name": name})
+    def runs_owned(self, kind: str, name: str, change: int) -> None:
+        self._active[kind].add(change, {f"{kind}_name": name})

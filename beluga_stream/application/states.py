@@ -1,0 +1,92 @@
+"""The states of a partition's runs, decoded: those that are not durable, and the last used of the others.
+
+The table holds every run as bytes. A decoded state is several times as large, and most runs that go on only wait.
+"""
+
+from collections import OrderedDict
+
+from ..domain.ids import RunId
+from ..domain.state import RunState
+from ..ports.log import PartitionTable
+from . import codec
+
+RESTING_BYTES = 4 * 1024 * 1024
+"""Most encoded bytes of the states of a partition that are kept decoded though they are durable."""
+
+
+class States:
+    """See the module. Of runs that have ended it keeps none, once their end is durable."""
+
+    def __init__(self, table: PartitionTable, most_bytes: int = RESTING_BYTES) -> None:
+        self._table = table
+        self._most = most_bytes
+        self._in_flight: dict[RunId, RunState] = {}
+        self._resting: OrderedDict[RunId, tuple[RunState, int]] = OrderedDict()
+        self._bytes = 0
+        self._reread: set[RunId] = set()
+
+    def get(self, run: RunId) -> RunState | None:
+        """The state as it is now; read from the table if need be. None: there is no such run."""
+        state = self._in_flight.get(run)
+        if state is not None:
+            return state
+        kept = self._resting.get(run)
+        if kept is not None:
+            self._resting.move_to_end(run)
+            return kept[0]
+        value = self._table.get(run)
+        if value is None:
+            return None
+        state = codec.kept.decode(value).state
+        if not state.ended:
+            self._reread.add(run)
+            self._rest(state, len(value))
+        return state
+
+    def at_hand(self, run: RunId) -> RunState | None:
+        """The state, if it need not be read from the table."""
+        state = self._in_flight.get(run)
+        if state is None and run in self._resting:
+            state = self._resting[run][0]
+        return state
+
+    def put(self, state: RunState) -> None:
+        """A decision that is not durable yet."""
+        self._wake(state.run)
+        self._in_flight[state.run] = state
+
+    def rest(self, run: RunId, size: int) -> None:
+        """The state is in the table now, in so many bytes: it may give way to others."""
+        state = self._in_flight.pop(run, None)
+        if state is not None and not state.ended:
+            self._rest(state, size)
+        else:
+            self._reread.discard(run)
+
+    def change(self, state: RunState) -> None:
+        """Replace a state by one that says the same with less."""
+        if state.run in self._in_flight:
+            self._in_flight[state.run] = state
+        elif state.run in self._resting:
+            self._resting[state.run] = (state, self._resting[state.run][1])
+
+    def was_reread(self, run: RunId) -> bool:
+        """Whether it has come from the table since this was last asked: with what had been taken out of it here."""
+        if run in self._reread:
+            self._reread.remove(run)
+            return True
+        return False
+
+    def _wake(self, run: RunId) -> None:
+        kept = self._resting.pop(run, None)
+        if kept is not None:
+            self._bytes -= kept[1]
+
+    def _rest(self, state: RunState, size: int) -> None:
+        self._wake(state.run)
+        self._resting[state.run] = (state, size)
+        self._bytes += size
+        while self._bytes > self._most and len(self._resting) > 1:
+            run, (_, gone) = self._resting.popitem(last=False)
+            self._bytes -= gone
+            self._reread.discard(run)
