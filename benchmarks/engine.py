@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import psutil
 
@@ -84,13 +84,17 @@ class EngineProcess:
     def wait_until_ready(self) -> float:
         """Seconds from the start until every role had its partitions."""
         while time.perf_counter() - self._began < _READY_SECONDS:
-            if self._acquired() >= len(self._roles):
+            if len(self._acquired()) >= len(self._roles):
                 return time.perf_counter() - self._began
             if self._process.poll() is not None:
                 break
             time.sleep(0.02)
         tail = self._log.read_text(errors="replace")[-3000:]
         raise NotReady(f"{self.name} did not become ready:\n{tail}")
+
+    def acquired_in(self) -> float:
+        """Seconds from its assignment until the role had taken its partitions over."""
+        return max(float(line["seconds"]) for line in self._acquired())
 
     def cpu_seconds(self) -> float:
         return _cpu_seconds(self._usage)
@@ -112,9 +116,9 @@ class EngineProcess:
             self._process.kill()
             self._process.wait()
 
-    def _acquired(self) -> int:
-        lines = self._log.read_bytes().splitlines()
-        return sum(_action(line) == "role.acquired" for line in lines)
+    def _acquired(self) -> list[dict[str, Any]]:
+        lines = [_parsed(line) for line in self._log.read_bytes().splitlines()]
+        return [line for line in lines if line.get("action") == "role.acquired"]
 
 
 def _cpu_seconds(process: psutil.Process) -> float:
@@ -126,11 +130,12 @@ def _resident_mib(process: psutil.Process) -> float:
     return float(process.memory_info().rss) / (1 << 20)
 
 
-def _action(line: bytes) -> str | None:
+def _parsed(line: bytes) -> dict[str, Any]:
+    """A line of the log; those of others are no JSON objects."""
     if not line.startswith(b"{"):
-        return None
+        return {}
     try:
         tree = json.loads(line)
     except ValueError:
-        return None
-    return tree.get("action") if isinstance(tree, dict) else None
+        return {}
+    return tree if isinstance(tree, dict) else {}

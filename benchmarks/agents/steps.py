@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 
-from beluga_stream import Graph, Topic
+from beluga_stream import Graph, Signal, Topic
 
 ITEM_BYTES = 1024
 
@@ -47,3 +47,9 @@ letters.trigger(Topic("bench.words", str))
 
 wide = Graph[int, int]("wide")
 wide.set_finish_point(wide.add_node(count_items, wide.add_map(same, wide.add_node(produce_items, wide.input))))
+
+held = Graph[str, int]("held")
+passed = held.input
+for number in range(4):
+    passed = held.add_node(same, passed, name=f"step{number}")
+held.set_finish_point(held.wait(Signal("go", int), after=passed, timeout=86_400))

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -66,6 +67,7 @@ class RoleDriver:
             if self.failure is not None:
                 return None
             self._held = partitions
+            began = time.monotonic()
             self._acquiring = asyncio.create_task(self.role.acquire(partitions), name=f"acquire-{self.group}")
             done, _ = await asyncio.wait({self._acquiring}, timeout=self._acquire_timeout)
             task, self._acquiring = self._acquiring, None
@@ -81,11 +83,18 @@ class RoleDriver:
                 return None
             self.owned = partitions
             self.epoch += 1
+            seconds = round(time.monotonic() - began, 3)
             log.info(
-                "%s acquired partitions %s",
+                "%s acquired partitions %s in %g s",
                 self.group,
                 sorted(partitions),
-                extra={"action": "role.acquired", "group": self.group, "partitions": sorted(partitions)},
+                seconds,
+                extra={
+                    "action": "role.acquired",
+                    "group": self.group,
+                    "partitions": sorted(partitions),
+                    "seconds": seconds,
+                },
             )
             return self.epoch
 
