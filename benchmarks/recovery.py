@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -30,7 +31,7 @@ from beluga_stream.domain.ids import Incarnation, NodeKey, RunId, run_id
 from beluga_stream.domain.payload import Inline
 from beluga_stream.domain.plan import Plan
 from beluga_stream.domain.reducer import reduce
-from beluga_stream.ports.log import Outgoing
+from beluga_stream.ports.log import Outgoing, TopicSpec
 from benchmarks.__main__ import conditions_of, say, start_broker
 from benchmarks.agents.steps import held
 from benchmarks.engine import EngineProcess
@@ -42,6 +43,7 @@ _INPUT = "x" * 1_200
 _STEPS = ("step0", "step1", "step2", "step3")
 _BATCH = 2_000
 _MIB = 1 << 20
+_HOUR_MS = "3600000"
 _PATIENCE_SECONDS = 60.0
 
 StoreName = Literal["memory", "rocksdb"]
@@ -77,16 +79,15 @@ def measured(broker: Broker, folder: Path, runs: int, stores: Sequence[StoreName
 
 async def fill(settings: Settings, runs: int) -> list[RunId]:
     """Topics, the definition, and a changelog as the coordinators write it. Returns some of the runs."""
-    connection, names = kafka(settings), topics(settings)
+    connection, names, changelog = kafka(settings), topics(settings), changelog_topic(settings)
     async with KafkaTopics(connection) as admin:
-        await admin.ensure(engine_topics(settings, ["default"]))
+        await admin.ensure([_uncompacted(spec, changelog) for spec in engine_topics(settings, ["default"])])
     plan = Plan(held.compile().definition)
     model = run_id("held", "api", "model")
     values = list(life(plan, model))
     ids = [run_id("held", "api", str(number)) for number in range(runs)]
     async with KafkaAppender(connection, timeout=_PATIENCE_SECONDS) as appender:
         await publish(appender, names, [plan.definition])
-        changelog = changelog_topic(settings)
         for value in values:
             for at in range(0, runs, _BATCH):
                 await appender.append(
@@ -101,6 +102,15 @@ async def fill(settings: Settings, runs: int) -> list[RunId]:
                     ]
                 )
     return ids[:10]
+
+
+def _uncompacted(spec: TopicSpec, changelog: str) -> TopicSpec:
+    """The changelog as it is before the broker gets to it."""
+    return (
+        replace(spec, config={"cleanup.policy": "compact", "min.compaction.lag.ms": _HOUR_MS})
+        if (spec.name == changelog)
+        else spec
+    )
 
 
 def life(plan: Plan, run: RunId) -> Iterator[bytes]:

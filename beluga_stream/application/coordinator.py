@@ -58,7 +58,7 @@ _NO_TELEMETRY = NoTelemetry()
 class CoordinatorOptions:
     """Times in milliseconds, sizes in bytes, as `docs/configuration.md` has them."""
 
-    lease_ms: int = 20_000
+    lease_ms: int = 10_000
     tick_ms: int = 200
     dedup_window_ms: int = 86_400_000
     dedup_most: int = 25_000

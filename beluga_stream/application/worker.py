@@ -47,7 +47,7 @@ class WorkerOptions:
     slots: int = 256
     fuse_ms: int = 0
     lease_after_ms: int = 2_000
-    heartbeat_ms: int = 5_000
+    heartbeat_ms: int = 2_500
     sweep_ms: int = 500
     drain_ms: int = 5_000
 

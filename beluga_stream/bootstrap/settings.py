@@ -6,7 +6,7 @@ docs/configuration.md is generated from this file.
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ..errors import InvalidConfig
@@ -109,9 +109,11 @@ class Settings(BaseSettings):
         description="For how long a worker may go on with a line of quick nodes before it reports them, as one record "
         "(milliseconds). 0, the default: each node goes through the log.",
     )
-    heartbeat_seconds: float = Field(5.0, gt=0, description="How often a worker renews its leases (seconds).")
+    heartbeat_seconds: float = Field(
+        2.5, gt=0, description="How often a worker renews its leases (seconds); at most half of a lease."
+    )
     lease_seconds: float = Field(
-        20.0,
+        10.0,
         gt=0,
         description="A lease that was not renewed for this long is lost: the node runs again (seconds).",
     )
@@ -143,6 +145,14 @@ class Settings(BaseSettings):
         if not value:
             raise ValueError("name at least one of coordinator, worker, ingest")
         return tuple(dict.fromkeys(value))
+
+    @field_validator("lease_seconds")
+    @classmethod
+    def _two_beats(cls, value: float, info: ValidationInfo) -> float:
+        beat = info.data.get("heartbeat_seconds", 0.0)
+        if value < 2 * beat:
+            raise ValueError(f"it must be at least twice BELUGA_HEARTBEAT_SECONDS, which is {beat:g}")
+        return value
 
     @classmethod
     def load(cls, **given: object) -> "Settings":

@@ -33,6 +33,7 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
         ("BELUGA_ROLE", " , ", "name at least one of"),
         ("BELUGA_STORE", "paper", "'memory' or 'rocksdb'"),
         ("BELUGA_PREFIX", "a b", "BELUGA_PREFIX is wrong"),
+        ("BELUGA_LEASE_SECONDS", "4", "at least twice BELUGA_HEARTBEAT_SECONDS, which is 2.5"),
     ],
 )
 def test_a_wrong_value_is_one_clear_line(monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str) -> None:

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 CLAIM_KEY = "~claim"
 _CLAIM_INTERVAL = 3600.0
 _FETCH_BYTES = 8 << 20
+_AT_A_TIME = 2_000
 
 
 class KafkaPartitionTable:
@@ -60,9 +61,6 @@ class KafkaPartitionTable:
     def items(self) -> Iterable[tuple[str, bytes]]:
         return self._store.items()
 
-    def __len__(self) -> int:
-        return len(self._store)
-
     async def commit(self, changes: Sequence[Change]) -> None:
         """See the port. Raises `RecordTooLarge` before anything is written, and nothing is written after it."""
         if not changes:
@@ -98,7 +96,7 @@ class KafkaPartitionTable:
             consumer.assign([target])
             await consumer.seek_to_beginning(target)
             while await consumer.position(target) < end:
-                fetched = await consumer.getmany(target, timeout_ms=1000, max_records=50_000)
+                fetched = await consumer.getmany(target, timeout_ms=1000, max_records=_AT_A_TIME)
                 for records in fetched.values():
                     count += len(records)
                     self._store.apply(
@@ -267,11 +265,10 @@ class KafkaTables:
         table.keep_claiming()
         self._opened[partition] = table
         log.info(
-            "recovered partition %d of %s: %d records, %d rows, %.0f ms",
+            "recovered partition %d of %s: %d records, %.0f ms",
             partition,
             self.changelog,
             count,
-            len(table),
             (time.monotonic() - began) * 1000,
             extra={"action": "table.recovered", "partition": partition},
         )
