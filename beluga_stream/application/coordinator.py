@@ -137,6 +137,11 @@ class Coordinator:
             )
         return frozenset({self._names.run_requests}) if full else frozenset()
 
+    @property
+    def yielding(self) -> frozenset[str]:
+        """Starts: what has begun goes on first, so that a flood of them delays no signal and fills no memory."""
+        return frozenset({self._names.run_requests})
+
     async def acquire(self, partitions: frozenset[int]) -> None:
         """Open each partition's table, rebuild deadlines and leases, and send unconfirmed intents again."""
         await self._catalog.refresh()

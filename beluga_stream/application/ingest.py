@@ -58,6 +58,8 @@ class Ingest:
         """Nothing: what is taken and not done is bounded by the driver."""
         return frozenset()
 
+    yielding = held_back
+
     async def acquire(self, partitions: frozenset[int]) -> None:
         """Ingest keeps nothing."""
 

@@ -144,6 +144,8 @@ class Worker:
         """Nothing: what is taken and not done is bounded by the driver."""
         return frozenset()
 
+    yielding = held_back
+
     @property
     def running(self) -> Mapping[tuple[RunId, str, int], object]:
         """What is under way, by run, node key and attempt."""

@@ -64,6 +64,10 @@ class Role(Protocol):
     def held_back(self) -> frozenset[str]:
         """The topics of which no more is wanted for now: their lag grows, the others flow on."""
 
+    @property
+    def yielding(self) -> frozenset[str]:
+        """The topics of which no more is taken while much of the others waits."""
+
     async def acquire(self, partitions: frozenset[int]) -> None:
         """Take over these partition numbers of all run-keyed topics; recover their state."""
 

@@ -18,6 +18,7 @@ class RecordingRole:
         self.owned: frozenset[int] = frozenset()
         self.closed = False
         self.held_back: frozenset[str] = frozenset()
+        self.yielding: frozenset[str] = frozenset()
         self.pending: list[asyncio.Future[None]] = []
         self.raises: Exception | None = None
         self._news = asyncio.Event()

@@ -134,6 +134,20 @@ async def test_what_a_role_holds_back_waits_and_the_rest_flows(
         await role.until(lambda: [record.value for record in role.records].count(b"held") == 4)
 
 
+async def test_what_yields_waits_while_much_of_the_rest_does(
+    connection: KafkaConnection, topics: tuple[str, ...], appender: KafkaAppender
+) -> None:
+    role = RecordingRole(*topics)
+    role.yielding = frozenset({topics[0]})
+    many = 8_000
+    await appender.append([Outgoing(topics[0], b"k", b"yields", partition=n % 4) for n in range(many)])
+    await appender.append([Outgoing(topics[1], b"k", b"flows", partition=n % 4) for n in range(many)])
+    async with running(role, connection):
+        await role.until(lambda: len(role.records) == 2 * many)
+    # The first fetch asks for everything: nothing is known of what waits before it.
+    assert [record.value for record in role.records][:many].count(b"yields") <= many // 4
+
+
 async def test_a_role_that_settles_nothing_is_not_flooded(
     connection: KafkaConnection, topics: tuple[str, ...], appender: KafkaAppender
 ) -> None:

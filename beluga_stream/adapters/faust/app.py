@@ -60,6 +60,12 @@ class RoleApp(faust.App):
         self.agent(topic, name="drive")(self._drive)
         self.task(self._tend)
 
+    @property
+    def queued(self) -> int:
+        """Records in the agent's queue. Counted anew, since Faust empties it when partitions go."""
+        waiting = () if self.queue is None else self.queue._queue  # noqa: SLF001 - it has no other reader
+        return sum(len(event.value.records) for event in waiting)
+
     async def queue_has_room(self) -> None:
         """Wait, a second at most, until the agent has taken something from its queue."""
         self._room.clear()

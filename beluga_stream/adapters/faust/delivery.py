@@ -30,6 +30,10 @@ log = logging.getLogger(__name__)
 
 _FETCH_WAIT_MS = 50
 _POLL_MS = 1000
+_QUEUE_RECORDS = 2_000
+"""What comes now waits behind so many records at most, and behind what aiokafka has fetched."""
+_LAG_RECORDS = 1_000
+"""Yielding topics give way while more than this waits in the others."""
 
 
 class LoopConsumer(driver_module.AIOKafkaConsumerThread):
@@ -121,9 +125,12 @@ class RoleConsumer(driver_module.Consumer):
                     await self.wait_for_stopped(driver.delivering)
                     continue
                 epoch = driver.epoch
-                self._hold_back()
+                wanted, all_of_them = self._wanted()
                 fetched = await self._thread._ensure_consumer().getmany(
-                    timeout_ms=_POLL_MS, max_records=self.app.conf.broker_max_poll_records
+                    *wanted,
+                    # What is held back may be wanted again in a moment.
+                    timeout_ms=_POLL_MS if all_of_them else _FETCH_WAIT_MS,
+                    max_records=self.app.conf.broker_max_poll_records,
                 )
                 if driver.epoch == epoch:
                     await self._deliver(fetched, epoch)
@@ -140,14 +147,32 @@ class RoleConsumer(driver_module.Consumer):
         except Exception as error:  # noqa: BLE001 - whatever it is ends the process
             driver.fail(error)
 
-    def _hold_back(self) -> None:
-        """Fetch nothing of the topics that the role wants no more of for now."""
-        held = self.driver.role.held_back
+    def _wanted(self) -> tuple[list[TopicPartition], bool]:
+        """What to take next; no more is fetched of the topics that the role wants no more of for now."""
         consumer = self._thread._ensure_consumer()
+        role = self.driver.role
+        assignment = consumer.assignment()
+        held = role.held_back
+        if role.yielding and self._waiting(consumer, assignment, role.yielding) > _LAG_RECORDS:
+            held |= role.yielding
         paused = consumer.paused()
-        for target in consumer.assignment():
+        for target in assignment:
             if (target.topic in held) != (target in paused):
                 (consumer.pause if target.topic in held else consumer.resume)(target)
+        wanted = [target for target in assignment if target.topic not in held]
+        return wanted, len(wanted) == len(assignment)
+
+    def _waiting(self, consumer: Any, assignment: Iterable[TopicPartition], yielding: frozenset[str]) -> int:
+        """How many records wait in the agent's queue, and in the log in topics that yield to none."""
+        waiting: int = self.app.queued
+        state = consumer._subscription.subscription.assignment
+        for target in assignment:
+            if target.topic not in yielding:
+                known = state.state_value(target)
+                # Both are unknown until the first fetch.
+                if known.highwater is not None and known.has_valid_position:
+                    waiting += known.highwater - known.position
+        return waiting
 
     async def _deliver(self, fetched: Mapping[TopicPartition, list[Any]], epoch: int) -> None:
         for target, records in fetched.items():
@@ -172,14 +197,14 @@ class RoleConsumer(driver_module.Consumer):
 
     async def _put(self, event: Any, epoch: int) -> bool:
         """Wait for a place in the agent's queue; False when the ownership ended meanwhile."""
-        queue = self.app.queue
-        while queue.full():
+        app = self.app
+        while app.queue.full() or app.queued >= _QUEUE_RECORDS:
             if self.driver.epoch != epoch or self.should_stop:
                 return False
-            await self.app.queue_has_room()
+            await app.queue_has_room()
         if self.driver.epoch != epoch:
             return False
-        queue.put_nowait(event)
+        app.queue.put_nowait(event)
         return True
 
     async def perform_seek(self) -> None:
