@@ -53,3 +53,11 @@ passed = held.input
 for number in range(4):
     passed = held.add_node(same, passed, name=f"step{number}")
 held.set_finish_point(held.wait(Signal("go", int), after=passed, timeout=86_400))
+
+one = line("one", 1)
+family = Graph[int, int]("family")
+family.set_finish_point(family.add_node(add_one, family.add_node(one, family.input)))
+family.trigger(Topic("bench.flood", int))
+
+dozing = Graph[int, None]("dozing")
+dozing.set_finish_point(dozing.sleep(10))
