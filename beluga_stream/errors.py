@@ -17,6 +17,7 @@ BelugaError
 ├── ExecutionFailed          execution_failed         a handler raised
 │   ├── RunFailed                                     a run ended as failed; names node and attempt
 │   ├── ProcessLost                                   its process died; another attempt may help
+│   ├── Poisoned             poisoned                 its process died with it too often
 │   └── MaxRetriesExceeded   max_retries_exceeded     the last attempt failed too
 ├── TimedOut                 timeout*                 a deadline passed
 ├── TaskCanceled             task_canceled            a run or node was cancelled
@@ -131,6 +132,12 @@ class ProcessLost(ExecutionFailed):
     """The process that a handler ran in ended in the midst of it: killed, out of memory, or crashed."""
 
     retryable = True
+
+
+class Poisoned(ExecutionFailed):
+    """A node's process has died with it as often as its `max_crashes` allows: it is not tried again."""
+
+    code = "poisoned"
 
 
 class MaxRetriesExceeded(ExecutionFailed):

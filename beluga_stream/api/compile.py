@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..domain import frozen
-from ..domain.definition import Definition, Edge, Node, NodeKind, OnFailure
+from ..domain.definition import MAX_CRASHES, Definition, Edge, Node, NodeKind, OnFailure
 from ..domain.ids import INPUT, NodeKey, NodeName
 from ..domain.plan import Plan
 from ..domain.retry import RetryPolicy
@@ -192,6 +192,14 @@ def _node(wiring: Wiring, name: str, children: Mapping[str, Program]) -> Node:
             graph=graph,
             node=name,
         )
+    max_crashes = options.get("max_crashes", MAX_CRASHES)
+    if max_crashes < 0:
+        raise InvalidGraph(
+            f"graph {graph!r}, node {name!r}: max_crashes={max_crashes} is below 0: give how often its process may "
+            f"die with it, or 0 for without limit",
+            graph=graph,
+            node=name,
+        )
     parameters: tuple[str, ...] = (WORK_INPUT,) if child is not None else ()
     if signature is not None:
         parameters = tuple(argument.name for argument in fed_arguments(wiring, name))
@@ -214,6 +222,7 @@ def _node(wiring: Wiring, name: str, children: Mapping[str, Program]) -> Node:
         child_name=None if child is None else child.definition.name,
         signal=None if step.signal is None else step.signal.name,
         remind_ms=step.remind_ms,
+        max_crashes=max_crashes,
     )
 
 

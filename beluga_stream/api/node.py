@@ -19,7 +19,8 @@ class NodeOptions(TypedDict, total=False):
     `timeout` bounds one attempt (up to 24 hours). `queue` picks the workers that take it.
     `executor`: async functions run in the event loop, others in a `thread`; `process` is for sync
     functions that hold the interpreter. `on_failure="continue"` lets the run go on without the node.
-    `resume` lets a streaming node's retry go on from `context().emitted(...)`.
+    `resume` lets a streaming node's retry go on from `context().emitted(...)`. `max_crashes` is how often in a row
+    its process may die with it before it fails as `poisoned` (3; 0: without limit).
     """
 
     name: str
@@ -29,6 +30,7 @@ class NodeOptions(TypedDict, total=False):
     executor: Executor
     on_failure: Literal["fail", "continue"]
     resume: bool
+    max_crashes: int
 
 
 def node(
@@ -38,13 +40,21 @@ def node(
     timeout: Seconds | None = None,
     queue: str | None = None,
     executor: Executor | None = None,
+    max_crashes: int | None = None,
 ) -> Callable[[F], F]:
     """Attach options to a handler. It stays the plain function it was: call and test it as such.
 
     `timeout` bounds one attempt, in seconds or as a timedelta. See `NodeOptions` for the others; they are
     checked when the graph that uses the handler is built.
     """
-    given = {"name": name, "retry": retry, "timeout": timeout, "queue": queue, "executor": executor}
+    given = {
+        "name": name,
+        "retry": retry,
+        "timeout": timeout,
+        "queue": queue,
+        "executor": executor,
+        "max_crashes": max_crashes,
+    }
 
     def attach(handler: F) -> F:
         setattr(handler, _ATTRIBUTE, {key: value for key, value in given.items() if value is not None})

@@ -14,12 +14,14 @@ from ..ports.clock import Clock
 from ..ports.handlers import Deployment, Handler
 from ..ports.log import Outgoing, Position
 from . import codec
+from .apart import Address
 from .context import Context
-from .execution import Completed, Executions, Failed
+from .execution import Executions
 from .messages import ChunkEmitted, NodeReady, Outcome
 from .outbox import Outbox
 from .payloads import Payloads
 from .topics import Topics
+from .verdict import Completed, Failed
 
 log = logging.getLogger("beluga_stream.worker")
 
@@ -56,9 +58,9 @@ class _Attempt:
 
 
 class Attempts:
-    """Runs the handlers of a deployment."""
+    """Runs the handlers of a deployment, for the worker of this name."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - it is wired in one place, by name
         self,
         *,
         topics: Topics,
@@ -67,7 +69,9 @@ class Attempts:
         payloads: Payloads,
         executions: Executions,
         clock: Clock,
+        worker: str,
     ) -> None:
+        self._worker = worker
         self._names = topics
         self._deployment = deployment
         self._outbox = outbox
@@ -97,7 +101,10 @@ class Attempts:
                 with attempt.watched():
                     await self._emit(attempt, chunk)
 
-            result = await self._executions.run(handler, values, context, timeout_ms=work.timeout_ms, emit=emit)
+            apart = Address(work.definition, work.name, work.role) if work.apart else None
+            result = await self._executions.run(
+                handler, values, context, timeout_ms=work.timeout_ms, emit=emit, apart=apart
+            )
             if attempt.lost is not None:
                 raise attempt.lost
         for future in attempt.under_way:
@@ -122,6 +129,7 @@ class Attempts:
             failure=result.failure,
             retryable=result.retryable,
             details=attempt.details,
+            crashed_on=self._worker if result.crashed else None,
         )
 
     async def _succeeded(self, attempt: _Attempt, result: Completed) -> NodeSucceeded:
@@ -143,10 +151,7 @@ class Attempts:
 
     def _handler(self, work: NodeReady) -> Handler | None:
         program = self._deployment.programs.get(work.definition)
-        handler = None if program is None else program.handlers.get(work.name)
-        if handler is None or work.role == "handler":
-            return handler
-        return handler.fallback if work.role == "fallback" else handler.compensate
+        return None if program is None else program.handler(work.name, work.role)
 
     async def _values(self, work: NodeReady, handler: Handler) -> dict[str, Json]:
         values: dict[str, Json] = {}

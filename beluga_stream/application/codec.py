@@ -14,7 +14,7 @@ from ..domain.frozen import Frozen, field
 from ..domain.state import RunState
 from ..errors import InvalidInput
 from .depth import nests_deeper
-from .messages import CancelNotice, Incoming, NodeReady, Result, Summary
+from .messages import Incoming, NodeReady, Notice, Result, Summary
 
 VERSION = 1
 _PREFIX = b'{"v":1,'
@@ -83,7 +83,7 @@ class Kept(Frozen):
 incoming: Codec[Any] = Codec(Incoming, "run events", _DEPTH_IN)
 node_ready: Codec[NodeReady] = Codec(NodeReady, "node-ready")
 results: Codec[Any] = Codec(Result, "run-results")
-control: Codec[CancelNotice] = Codec(CancelNotice, "control")
+control: Codec[Notice] = Codec(Notice, "control")
 summaries: Codec[Summary] = Codec(Summary, "runs")
 definitions: Codec[Definition] = Codec(Definition, "graphs")
 kept: Codec[Kept] = Codec(Kept, "the run table", _DEPTH_KEPT)

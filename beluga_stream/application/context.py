@@ -15,7 +15,9 @@ class Context:
 
     `idempotency_key` is the same for every attempt and incarnation: hand it to outside services.
     `deadline_ms` is when the attempt times out (epoch milliseconds), or None. `heartbeat_details` is what an attempt
-    before this one told last by `heartbeat`, as JSON; None when there was none, or it told nothing.
+    before this one told last by `heartbeat`, as JSON; None when there was none, or it told nothing. `cancelled` becomes
+    True when the node has timed out or its run is cancelled: a function in a thread, which nobody can stop, looks at
+    it from time to time and returns.
     """
 
     run_id: str = ""
@@ -27,6 +29,7 @@ class Context:
     deadline_ms: int | None = None
     trace: str | None = None
     heartbeat_details: Any = None
+    cancelled: bool = False
     logger: logging.Logger | logging.LoggerAdapter[Any] = field(
         default_factory=lambda: logging.getLogger("beluga_stream.node")
     )

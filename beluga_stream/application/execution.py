@@ -9,24 +9,24 @@ import contextvars
 import functools
 import logging
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from ..domain.definition import EdgeMode
-from ..domain.events import Failure
 from ..domain.payload import Json
-from ..errors import ExecutionFailed, InvalidInput, NotSerializable, TimedOut
-from ..ports.calls import Calls
+from ..errors import ExecutionFailed, InvalidInput, NotSerializable, ProcessLost, TimedOut
+from ..ports.calls import Calls, Isolation
 from ..ports.handlers import Handler
+from .apart import Address, Emit, run_apart
 from .context import Context, current
 from .judging import first_of, judged, said
 from .threads import Threads
+from .verdict import Completed, Failed
 
-Emit = Callable[[Json], Awaitable[None]]
 ResourceFactory = Callable[[type], AbstractAsyncContextManager[Any]]
 
 _END = object()
@@ -34,24 +34,6 @@ _STOP_SECONDS = 5.0
 """How long a handler may take to end once it is told to."""
 
 log = logging.getLogger("beluga_stream.worker")
-
-
-@dataclass(frozen=True, slots=True)
-class Completed:
-    """What a handler gave: its output as JSON, the branches that hold, and whether a loop is done."""
-
-    output: Json
-    branches: tuple[int, ...] = ()
-    done: bool = True
-    chunks: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """Why it gave nothing, and whether another attempt may help."""
-
-    failure: Failure
-    retryable: bool
 
 
 class ReadyStream:
@@ -69,7 +51,8 @@ class Executions:
     """Runs handlers. Owns the threads and processes that they run in, and the resources that they share.
 
     `open_resource` gives the context manager of a resource type; each is entered once, when first
-    needed, and left by `close`. Without `processes`, handlers meant for one run in a thread.
+    needed, and left by `close`. Without `processes`, handlers meant for one run in a thread; without
+    `isolation`, those meant to run apart run here.
     """
 
     def __init__(
@@ -77,15 +60,22 @@ class Executions:
         *,
         threads: int = 16,
         processes: Calls | None = None,
+        isolation: Isolation | None = None,
         open_resource: ResourceFactory | None = None,
     ) -> None:
         self._threads = Threads(threads)
         self._processes = processes
+        self._isolation = isolation
         self._open_resource = open_resource
         self._resources: dict[type, Any] = {}
         self._stack = AsyncExitStack()
         self._opening = asyncio.Lock()
         self._stubborn: set[asyncio.Task[Any]] = set()
+
+    @property
+    def isolates(self) -> bool:
+        """Whether some run in a process of their own."""
+        return self._isolation is not None
 
     async def close(self) -> None:
         """Leave every resource, and let threads and processes end."""
@@ -93,6 +83,8 @@ class Executions:
         await self._threads.close()
         if self._processes is not None:
             await self._processes.close()
+        if self._isolation is not None:
+            await self._isolation.close()
 
     async def run(
         self,
@@ -102,20 +94,13 @@ class Executions:
         *,
         timeout_ms: int | None,
         emit: Emit,
+        apart: Address | None = None,
     ) -> Completed | Failed:
-        """Call the handler once. Raises nothing but `CancelledError`."""
-        token = current.set(context)
-        try:
-            if timeout_ms is None:
-                return await self._attempt(handler, values, context, emit)
-            return await self._bounded(handler, values, context, timeout_ms, emit)
-        finally:
-            current.reset(token)
+        """Call the handler once; with an address, in a process of its own. Raises nothing but `CancelledError`.
 
-    async def _bounded(
-        self, handler: Handler, values: Mapping[str, Json], context: Context, timeout_ms: int, emit: Emit
-    ) -> Completed | Failed:
-        """In a task of its own, so that a handler that ignores its cancellation can be left behind."""
+        In a task of its own, so that a handler that ignores its cancellation can be left behind.
+        """
+        token = current.set(context)
         over = False
 
         async def emit_in_time(chunk: Json) -> None:
@@ -123,19 +108,21 @@ class Executions:
                 raise TimedOut("the node has timed out: nobody takes its chunks")
             await emit(chunk)
 
-        task = asyncio.create_task(self._attempt(handler, values, context, emit_in_time))
+        task = asyncio.create_task(self._attempt(handler, values, context, emit_in_time, apart))
+        seconds = None if timeout_ms is None else timeout_ms / 1000
         try:
-            done, _ = await asyncio.wait({task}, timeout=timeout_ms / 1000)
+            done, _ = await asyncio.wait({task}, timeout=seconds)
             if done:
                 return task.result()
         finally:
             over = True
+            current.reset(token)
             if not task.done():
                 await self._stop(task, context)
-        late = TimedOut(f"{context.node} did not end within {timeout_ms / 1000:g} s")
-        return _failed(handler, late, context)
+        return _failed(handler, TimedOut(f"{context.node} did not end within {seconds:g} s"), context)
 
     async def _stop(self, task: "asyncio.Task[Any]", context: Context) -> None:
+        context.cancelled = True
         task.cancel()
         await asyncio.wait({task}, timeout=_STOP_SECONDS)
         if task.done():
@@ -150,9 +137,11 @@ class Executions:
         task.add_done_callback(self._stubborn.discard)
 
     async def _attempt(
-        self, handler: Handler, values: Mapping[str, Json], context: Context, emit: Emit
+        self, handler: Handler, values: Mapping[str, Json], context: Context, emit: Emit, apart: Address | None
     ) -> Completed | Failed:
         try:
+            if apart is not None and self._isolation is not None and handler.executor != "process":
+                return await run_apart(self._isolation, apart, values, context, emit)
             arguments = await self._arguments(handler, values, context)
             if handler.streams:
                 return await self._stream(handler, arguments, emit)
@@ -297,4 +286,5 @@ def _dumped(adapter: TypeAdapter[Any], value: Any, verb: str) -> Json:
 
 
 def _failed(handler: Handler, error: BaseException, context: Context) -> Failed:
-    return Failed(*judged(handler, error, context.node, context.attempt))
+    failure, retryable = judged(handler, error, context.node, context.attempt)
+    return Failed(failure, retryable, crashed=isinstance(error, ProcessLost))

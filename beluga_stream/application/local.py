@@ -44,11 +44,12 @@ from ..domain.state import RunState, Timer
 from ..errors import InvalidInput, InvalidState, RunFailed, TaskCanceled
 from ..ports.handlers import Handler, Program
 from .context import Context
-from .execution import Completed, Executions, ResourceFactory
+from .execution import Executions, ResourceFactory
 from .messages import NodeReady
 from .payloads import Payloads
 from .rendering import child_finished, node_ready, retry_child, start_child
 from .results import Chunk, Event, NodeChanged, RunChanged
+from .verdict import Completed
 
 log = logging.getLogger("beluga_stream.local")
 

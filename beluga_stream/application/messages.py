@@ -25,7 +25,8 @@ class NodeReady(Frozen, kw_only=True, tag_field="type", tag="node_ready"):
     """Work for one worker: an attempt of a node, with everything it needs.
 
     `root` is the run that a user knows (a page's parent); `role` says which of the node's
-    functions is meant; `details` are what an attempt before told by its heartbeats. Times in epoch milliseconds.
+    functions is meant; `details` are what an attempt before told by its heartbeats. `losses` attempts in a row before
+    this one lost their worker or process; `apart` asks for a process of its own. Times in epoch milliseconds.
     """
 
     run: RunId
@@ -42,6 +43,8 @@ class NodeReady(Frozen, kw_only=True, tag_field="type", tag="node_ready"):
     at_ms: int
     role: Literal["handler", "fallback", "compensate"] = "handler"
     details: Payload | None = None
+    losses: int = 0
+    apart: bool = False
     trace: str | None = None
 
 
@@ -125,6 +128,13 @@ class CancelNotice(Frozen, kw_only=True, tag_field="type", tag="cancel"):
     attempts: tuple[str, ...] = ()
 
 
+class BegunNotice(Frozen, kw_only=True, tag_field="type", tag="begun"):
+    """For every worker: this attempt is begun and held by a lease. A redelivery of it is nobody's to run."""
+
+    run: RunId
+    attempt: str
+
+
 class Summary(Frozen, kw_only=True, tag_field="type", tag="summary"):
     """A run in one compacted record: for lists, dashboards and `on_run`. Pages have none."""
 
@@ -144,3 +154,4 @@ class Summary(Frozen, kw_only=True, tag_field="type", tag="summary"):
 
 Result: TypeAlias = Progress | ChunkEmitted | Rejected
 Incoming: TypeAlias = Event | Heartbeat | Segment
+Notice: TypeAlias = CancelNotice | BegunNotice

@@ -15,6 +15,7 @@ from ..domain.commands import (
     RetryChild,
     StartChild,
 )
+from ..domain.crashes import runs_apart
 from ..domain.definition import EdgeMode, NodeKind
 from ..domain.events import (
     CancelRequested,
@@ -177,6 +178,8 @@ def node_ready(plan: Plan, state: RunState, command: DispatchNode, at_ms: int) -
         at_ms=at_ms,
         role="compensate" if undo else "fallback" if node.fallback else "handler",
         details=node.details,
+        losses=node.losses,
+        apart=runs_apart(plan.nodes[name], node.losses),
         trace=state.trace,
     )
 

@@ -3,6 +3,9 @@
 A batch is acknowledged when each of its nodes is done, or held by a lease: a node that runs
 longer than `lease_after_ms` is reported as started and kept alive by heartbeats, so that it holds
 no partition.
+
+What may have killed a worker before is begun with care: its lease is taken before it runs. So the next death with it
+is seen by the coordinator, and no worker after that one takes the same attempt (docs/decisions/0010-poison.md).
 """
 
 import asyncio
@@ -12,6 +15,7 @@ import secrets
 import socket
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 
 from ..domain.events import NodeStarted
@@ -26,7 +30,8 @@ from .attempts import Attempts, done
 from .deadletters import dead_letter
 from .execution import Executions
 from .fusion import FUSED_MOST, Fusion, segment
-from .messages import CancelNotice, Heartbeat, NodeReady, Outcome
+from .messages import Heartbeat, NodeReady, Outcome
+from .notices import Notices
 from .outbox import Outbox
 from .payloads import Payloads
 from .topics import Topics
@@ -36,7 +41,6 @@ log = logging.getLogger("beluga_stream.worker")
 _STOP_SECONDS = 10.0
 """How long handlers that are told to stop are waited for: one may ignore it."""
 
-_NOTICES_KEPT = 100_000
 _OUTCOMES_KEPT = 10_000
 
 
@@ -73,9 +77,10 @@ class _Batch:
 
 @dataclass(slots=True)
 class _Execution:
-    """A node under way in this process."""
+    """A node under way in this process. `careful`: it may have killed another."""
 
     work: NodeReady
+    careful: bool
     batches: list[_Batch]
     incarnation: Incarnation
     began_ms: int
@@ -125,17 +130,19 @@ class Worker:
             payloads=payloads,
             executions=executions,
             clock=clock,
+            worker=self.name,
         )
+        self._notices = Notices(topics.control, reader, self._cancelled)
+        self._maybe_begun: dict[tuple[str, int], int] = {}
+        """For each partition, the offset before which records may have been begun by who had it before."""
         self._fusion = Fusion(deployment, most_ms=options.fuse_ms)
         self._clock = clock
         self._options = options
         self._slots = asyncio.Semaphore(options.slots)
         self._running: dict[tuple[RunId, str, int], _Execution] = {}
         self._by_run: dict[RunId, dict[tuple[RunId, str, int], None]] = {}
-        self._notices: OrderedDict[RunId, tuple[int, set[str]]] = OrderedDict()
         self._outcomes: OrderedDict[tuple[RunId, str, int], Outgoing] = OrderedDict()
         self._deliveries: set[asyncio.Future[None]] = set()
-        self._control_offset: int | None = None
         self._closing = False
         self._failure: Exception | None = None
 
@@ -152,16 +159,12 @@ class Worker:
         return self._running
 
     async def acquire(self, partitions: frozenset[int]) -> None:
-        """Know the cancels before taking work: read `control` up to its end."""
-        topic = self._names.control
-        end = (await self._reader.end(topic))[0]
-        begin = self._control_offset
-        if begin is None:
-            begin = (await self._reader.beginning(topic))[0]
-        if begin < end:
-            async for records in self._reader.read(topic, {0: begin}, until={0: end}):
-                self._notice(records)
-        self._control_offset = max(begin, end)
+        """Know the cancels before taking work, and which records another may have begun before."""
+        await self._notices.catch_up()
+        for topic in self.topics:
+            ends = await self._reader.end(topic)
+            for number in partitions & ends.keys():
+                self._maybe_begun[topic, number] = ends[number]
 
     async def release(self, partitions: frozenset[int]) -> None:
         """Wait a moment for what is not acknowledged; a leased node holds up no rebalance.
@@ -187,7 +190,7 @@ class Worker:
     async def tend(self) -> None:
         """Follow `control`; report long nodes as started and keep their leases."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._follow_control())
+            group.create_task(self._notices.follow())
             group.create_task(self._sweep())
 
     async def handle(self, records: Sequence[Record]) -> Awaitable[None] | None:
@@ -201,7 +204,8 @@ class Worker:
                 letter = await dead_letter(self._names.dead_letters, record, error, self._payloads)
                 self._send_later(letter, batch)
                 continue
-            self._begin(work, batch)
+            before = self._maybe_begun.get((record.topic, record.partition), 0)
+            self._begin(work, batch, careful=work.losses > 0 or record.offset < before)
         self._deliveries.add(batch.done)
         batch.done.add_done_callback(self._deliveries.discard)
         return batch.done
@@ -211,9 +215,9 @@ class Worker:
         if tasks:
             await asyncio.wait(tasks, timeout=self._options.drain_ms / 1000)
 
-    def _begin(self, work: NodeReady, batch: _Batch) -> None:
+    def _begin(self, work: NodeReady, batch: _Batch, *, careful: bool) -> None:
         key = (work.run, work.node, work.attempt)
-        if self._is_cancelled(work):
+        if self._notices.is_cancelled(work):
             batch.one_less()
             return
         outcome = self._outcomes.get(key)
@@ -227,15 +231,25 @@ class Worker:
             else:
                 running.batches.append(batch)
             return
-        execution = _Execution(work, [batch], Incarnation(self._new_incarnation()), self._clock.now_ms())
+        if self._notices.is_begun(work):
+            log.info(
+                "left %s/%s/%d to its lease: another worker has begun it",
+                *key,
+                extra={"action": "begun_elsewhere", "run": work.run, "node": work.node, "attempt": work.attempt},
+            )
+            batch.one_less()
+            return
+        execution = _Execution(work, careful, [batch], Incarnation(self._new_incarnation()), self._clock.now_ms())
         self._running[key] = execution
         self._by_run.setdefault(work.run, {})[key] = None
         execution.task = asyncio.create_task(self._run(key, execution))
 
     async def _run(self, key: tuple[RunId, str, int], execution: _Execution) -> None:
         try:
-            async with self._slots:
+            async with self._place(execution):
                 execution.began_ms = self._clock.now_ms()
+                if execution.careful:
+                    await self._hold(execution)
                 outcome = await self._outcome(execution)
             await self._outbox.append([outcome])
             self._outcomes[key] = outcome
@@ -278,8 +292,10 @@ class Worker:
                 break
             now = self._clock.now_ms()
             self._fusion.took(work, now - began)
+            if execution.careful or self._notices.is_cancelled(execution.work):
+                break
             work = self._fusion.following(work, outcome, now - execution.began_ms)
-            if work is None or self._is_cancelled(work) or self._is_cancelled(execution.work):
+            if work is None or self._notices.is_cancelled(work):
                 break
             incarnation = Incarnation(self._new_incarnation())
             execution.details = None
@@ -296,63 +312,47 @@ class Worker:
 
     async def _keep(self, execution: _Execution, now: int) -> None:
         """Report a node that runs long as started, then beat for it."""
-        work = execution.work
         if not execution.leased:
-            if now - execution.began_ms < self._options.lease_after_ms:
-                return
-            if execution.reporting:
-                return
-            execution.reporting = True
-            execution.beat_ms = now
-            started = NodeStarted(
-                run=work.run,
-                key=work.key,
-                at_ms=now,
-                node=work.node,
-                attempt=work.attempt,
-                incarnation=execution.incarnation,
-                worker=self.name,
-                details=execution.details,
-            )
-            await self._outbox.append([done(self._names, work, started)])
-            # Only now: until the report is durable, a redelivery must not be acknowledged by it.
-            execution.leased = True
-            execution.release()
+            if not execution.reporting and now - execution.began_ms >= self._options.lease_after_ms:
+                await self._hold(execution)
         elif now - execution.beat_ms >= self._options.heartbeat_ms:
             execution.beat_ms = now
             await self._outbox.append([self._heartbeat(execution)])
 
-    async def _follow_control(self) -> None:
-        topic = self._names.control
-        if self._control_offset is None:
-            self._control_offset = (await self._reader.beginning(topic))[0]
-        async for records in self._reader.read(topic, {0: self._control_offset}):
-            self._notice(records)
-            if records:
-                self._control_offset = records[-1].offset + 1
+    async def _hold(self, execution: _Execution) -> None:
+        """Take the lease that stands for the node's delivery from now on."""
+        work = execution.work
+        execution.reporting = True
+        execution.beat_ms = self._clock.now_ms()
+        started = NodeStarted(
+            run=work.run,
+            key=work.key,
+            at_ms=execution.beat_ms,
+            node=work.node,
+            attempt=work.attempt,
+            incarnation=execution.incarnation,
+            worker=self.name,
+            details=execution.details,
+        )
+        await self._outbox.append([done(self._names, work, started)])
+        # Only now: until the report is durable, a redelivery must not be acknowledged by it.
+        execution.leased = True
+        if execution.careful:
+            # Acknowledged is not committed: whoever gets the record again must know. And not sooner: a notice
+            # without a lease would leave the attempt with nobody.
+            await self._outbox.append([self._notices.begun(work)])
+        execution.release()
 
-    def _notice(self, records: Sequence[Record]) -> None:
-        for record in records:
-            try:
-                notice: CancelNotice = codec.control.decode(record.value)
-            except BelugaError as error:
-                log.warning("ignored a control record: %s", error, extra={"action": "control"})
-                continue
-            generation, attempts = self._notices.pop(notice.run, (0, set()))
-            attempts.update(notice.attempts)
-            if not notice.attempts:
-                generation = max(generation, notice.generation)
-            self._notices[notice.run] = (generation, attempts)
-            if len(self._notices) > _NOTICES_KEPT:
-                self._notices.popitem(last=False)
-            for key in tuple(self._by_run.get(notice.run, ())):
-                execution = self._running[key]
-                if self._is_cancelled(execution.work) and execution.task is not None:
-                    execution.task.cancel()
+    def _place(self, execution: _Execution) -> AbstractAsyncContextManager[object]:
+        """What bounds its running: a slot of this process, unless it has a process of its own to wait for."""
+        return nullcontext() if execution.work.apart and self._executions.isolates else self._slots
 
-    def _is_cancelled(self, work: NodeReady) -> bool:
-        generation, attempts = self._notices.get(work.run, (0, ()))
-        return work.generation < generation or f"{work.node}/{work.attempt}" in attempts
+    def _cancelled(self, run: RunId) -> None:
+        """There is news of cancels in this run: stop what they mean."""
+        for key in tuple(self._by_run.get(run, ())):
+            execution = self._running[key]
+            if self._notices.is_cancelled(execution.work) and execution.task is not None:
+                execution.task.cancel()
 
     def _send_later(self, record: Outgoing, batch: _Batch) -> None:
         def sent(future: asyncio.Future[Sequence[Position]]) -> None:

@@ -28,6 +28,7 @@ from ..adapters.kafka.store import MemoryStore, RocksStore
 from ..adapters.kafka.table import KafkaTables, TableOptions
 from ..adapters.memory.clock import SystemClock
 from ..adapters.otel.telemetry import OtelTelemetry
+from ..adapters.processes.isolation import Isolated
 from ..adapters.processes.pool import Processes
 from ..api.resource import open_resource
 from ..application.catalog import Catalog, publish
@@ -39,6 +40,7 @@ from ..application.worker import Worker, WorkerOptions
 from ..errors import BelugaError
 from ..ports.log import TopicSpec
 from . import deployment as deployments
+from . import isolated
 from .child import prepare_child
 from .connection import kafka, topics
 from .declared import changelog_topic, engine_topics, group
@@ -182,6 +184,7 @@ async def _roles(
                 executions=Executions(
                     threads=settings.worker_threads,
                     processes=Processes(settings.worker_processes, partial(prepare_child, settings.agents)),
+                    isolation=Isolated(settings.worker_processes, isolated.command(settings.agents)),
                     open_resource=open_resource,
                 ),
                 clock=clock,

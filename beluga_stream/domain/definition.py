@@ -13,6 +13,9 @@ from .retry import RetryPolicy
 
 DEFINITION_VERSION = 1
 
+MAX_CRASHES = 3
+"""How often in a row a node's process may die with it, unless it says otherwise."""
+
 
 class NodeKind(StrEnum):
     """How a node comes to its output."""
@@ -87,6 +90,7 @@ class Node(Frozen):
     signal: str | None = None  # of wait
     remind_ms: int | None = None  # of wait
     exhaustive: bool = False  # one of its branches is always taken
+    max_crashes: int = MAX_CRASHES  # of its process; 0: without limit
 
 
 class Definition(Frozen):

@@ -49,6 +49,7 @@ class Changes(TypedDict, total=False):
     total: int
     open: int
     details: Payload | None
+    losses: int
 
 
 class Draft:

@@ -97,11 +97,15 @@ class NodeSucceeded(OfExecution, kw_only=True, tag="node_succeeded"):
 
 
 class NodeFailed(OfExecution, kw_only=True, tag="node_failed"):
-    """A handler raised, timed out, or gave what its type forbids. Its worker judged whether to retry."""
+    """A handler raised, timed out, or gave what its type forbids. Its worker judged whether to retry.
+
+    `crashed_on` names the worker when the handler's own process died with it; None: it did not.
+    """
 
     failure: Failure
     retryable: bool
     details: Payload | None = None
+    crashed_on: str | None = None
 
 
 class NodeParked(OfAttempt, kw_only=True, tag="node_parked"):

@@ -11,7 +11,13 @@ from .state import NodeStatus
 
 
 def dispatch(
-    draft: Draft, key: NodeKey, *, tries: int = 1, fallback: bool = False, failure: Failure | None = None
+    draft: Draft,
+    key: NodeKey,
+    *,
+    tries: int = 1,
+    losses: int = 0,
+    fallback: bool = False,
+    failure: Failure | None = None,
 ) -> None:
     """Send the node's next attempt to the workers. `failure` is why there was need of another."""
     new = draft.move(
@@ -19,6 +25,7 @@ def dispatch(
         NodeStatus.READY,
         attempt=draft.node(key).attempt + 1,
         tries=tries,
+        losses=losses,
         incarnation=None,
         worker=None,
         stream=None,

@@ -61,6 +61,7 @@ class NodeState(Frozen):
     current pass, `total` the most it may make; a wait has `open` 1 once it has reminded; a child's node
     has in `total` the counter of the last end it was told. `ended` is the run's counter when the node
     ended (compensation goes backwards by it). `details` are what an attempt told by its heartbeats, for the next one.
+    `losses` counts the attempts in a row whose process or worker died (see `crashes`).
     """
 
     status: NodeStatus = NodeStatus.PENDING
@@ -82,6 +83,7 @@ class NodeState(Frozen):
     open: int = 0
     ended: int = 0
     details: Payload | None = None
+    losses: int = 0
 
 
 class Signalled(Frozen):

@@ -1,6 +1,7 @@
 """How each kind of node begins, and what follows when one of its executions ends."""
 
 from .commands import BroadcastCancel
+from .crashes import is_hopeless, is_poison, poisoned
 from .definition import Join, Node, NodeKind
 from .draft import Draft
 from .ending import cancel_nodes, compensate_next, finish_if_done
@@ -44,7 +45,7 @@ def succeed(
 ) -> None:
     """An execution has its output: end it, and go on with what it allows. `handler` is what a worker told."""
     if handler is None:
-        draft.move(key, NodeStatus.SUCCEEDED, output=output, failure=None, details=None)
+        draft.move(key, NodeStatus.SUCCEEDED, output=output, failure=None, details=None, losses=0)
     else:
         draft.move(
             key,
@@ -55,6 +56,7 @@ def succeed(
             chunks=handler.chunks,
             failure=None,
             details=None,
+            losses=0,
         )
     if key in draft.plan.nodes:
         resolve_edges(draft, NodeName(key))
@@ -97,8 +99,22 @@ def fail(draft: Draft, key: NodeKey, failure: Failure, *, retryable: bool) -> No
 def lose(draft: Draft, key: NodeKey) -> None:
     """The execution's worker is gone: fence it and dispatch the next attempt, at no cost to its retries."""
     node = draft.node(key)
+    losses = node.losses + 1
     draft.commands.append(BroadcastCancel(draft.generation, (f"{key}/{node.attempt}",)))
-    dispatch(draft, key, tries=node.tries, fallback=node.fallback, failure=node.failure)
+    if is_hopeless(draft.plan.nodes[node_of(key)], losses):
+        fail(draft, key, poisoned(key, node.attempt, losses, node.worker), retryable=False)
+        return
+    dispatch(draft, key, tries=node.tries, losses=losses, fallback=node.fallback, failure=node.failure)
+
+
+def crash(draft: Draft, key: NodeKey, failure: Failure, worker: str, *, retryable: bool) -> None:
+    """The execution's own process died: a failure like others, until it is one too many."""
+    node = draft.node(key)
+    losses = node.losses + 1
+    draft.keep(key, replace(node, losses=losses))
+    if is_poison(draft.plan.nodes[node_of(key)], losses):
+        failure, retryable = poisoned(key, node.attempt, losses, worker), False
+    fail(draft, key, failure, retryable=retryable)
 
 
 def park(draft: Draft, key: NodeKey) -> None:
@@ -118,9 +134,9 @@ def again(draft: Draft, key: NodeKey) -> None:
     """A pause is over: the next attempt. Looking for missing code costs no retries."""
     node = draft.node(key)
     if node.status is NodeStatus.PARKED:
-        dispatch(draft, key, tries=node.tries, fallback=node.fallback)
+        dispatch(draft, key, tries=node.tries, losses=node.losses, fallback=node.fallback)
     else:
-        dispatch(draft, key, tries=node.tries + 1, fallback=node.fallback, failure=node.failure)
+        dispatch(draft, key, tries=node.tries + 1, losses=node.losses, fallback=node.fallback, failure=node.failure)
 
 
 def is_due(draft: Draft, key: NodeKey) -> None:

@@ -15,6 +15,7 @@ Rules the table rests on:
 4. *A timer counts only on an exact match* of node, attempt and deadline.
 5. *What a pair does is asked only of events that are news*: `counts` refuses a lease when one is held,
    a stream that begins before the known one, an end of a child that was told already.
+6. *The loss of a worker costs no retry and convicts nobody*: see `crashes` for when it is the node's own fault.
 
 The drawing in docs/state-machine.md is generated from this table.
 """
@@ -38,7 +39,7 @@ from .frozen import replace
 from .ids import NodeKey
 from .payload import NOTHING
 from .state import NodeState, NodeStatus, StreamPosition
-from .steps import again, fail, is_due, lose, park, succeed
+from .steps import again, crash, fail, is_due, lose, park, succeed
 
 Applied: TypeAlias = (
     NodeStarted | NodeStreaming | NodeSucceeded | NodeFailed | NodeParked | LeaseExpired | TimerFired | ChildFinished
@@ -107,7 +108,12 @@ def _succeeded(draft: Draft, key: NodeKey, event: Applied) -> None:
 def _failed(draft: Draft, key: NodeKey, event: Applied) -> None:
     assert isinstance(event, NodeFailed)
     node = draft.node(key)
-    draft.keep(key, replace(node, incarnation=event.incarnation, details=event.details or node.details))
+    told = replace(node, incarnation=event.incarnation, details=event.details or node.details)
+    if event.crashed_on is not None:
+        draft.keep(key, told)
+        crash(draft, key, event.failure, event.crashed_on, retryable=event.retryable)
+        return
+    draft.keep(key, replace(told, losses=0))
     fail(draft, key, event.failure, retryable=event.retryable)
 
 
@@ -157,7 +163,7 @@ TABLE: Mapping[tuple[NodeStatus, type[Applied]], Transition] = {
     (_S.RUNNING, NodeSucceeded): Transition(_succeeded, (_S.SUCCEEDED,), _is_current),
     (_S.RUNNING, NodeFailed): Transition(_failed, _AFTER_FAILURE, _is_current),
     (_S.RUNNING, NodeParked): Transition(_parked, (_S.PARKED,), _is_current),
-    (_S.RUNNING, LeaseExpired): Transition(_lost, (_S.READY,), _is_held),
+    (_S.RUNNING, LeaseExpired): Transition(_lost, (_S.READY, _S.FAILED), _is_held),
     (_S.BACKOFF, TimerFired): Transition(_again, (_S.READY,), _is_exact),
     (_S.PARKED, TimerFired): Transition(_again, (_S.READY,), _is_exact),
     (_S.WAITING, TimerFired): Transition(_due, (_S.WAITING, _S.SUCCEEDED, _S.FAILED), _is_exact),

@@ -1,6 +1,6 @@
-"""Where handlers that block run: threads of this process, or other processes."""
+"""Where handlers run that must not run in the worker itself: threads of its process, or other processes."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
 R = TypeVar("R")
@@ -17,3 +17,17 @@ class Calls(Protocol):
 
     async def close(self) -> None:
         """Take no more calls; let go of what waits for some."""
+
+
+class Isolation(Protocol):
+    """Processes that have the deployment and do one task at a time each, so that a death names its task."""
+
+    async def ask(self, task: bytes, tell: Callable[[bytes], Awaitable[None]]) -> bytes:
+        """The answer to a task; what its process says meanwhile goes to `tell`, in order.
+
+        Cancelling tells the process to stop, and ends it when it does not. Raises `ProcessLost` when it dies in
+        the midst of the task, and `ResourceExhausted` when none can be started.
+        """
+
+    async def close(self) -> None:
+        """End every process."""

@@ -56,6 +56,13 @@ class Program:
     output: TypeAdapter[Any]
     children: Mapping[GraphHash, "Program"] = field(default_factory=dict)
 
+    def handler(self, name: NodeName, role: Literal["handler", "fallback", "compensate"]) -> Handler | None:
+        """The function of a node that is meant by this role."""
+        found = self.handlers.get(name)
+        if found is None or role == "handler":
+            return found
+        return found.fallback if role == "fallback" else found.compensate
+
 
 @dataclass(frozen=True, slots=True)
 class Message:

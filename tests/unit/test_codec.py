@@ -75,7 +75,7 @@ def test_another_version_is_named(data: bytes) -> None:
 
 
 def test_a_version_may_stand_elsewhere() -> None:
-    assert codec.control.decode(b'{"run": "r", "generation": 1, "v": 1}').generation == 1
+    assert codec.control.decode(b'{"type": "cancel", "run": "r", "generation": 1, "v": 1}').generation == 1
 
 
 @pytest.mark.parametrize(

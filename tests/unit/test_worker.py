@@ -154,7 +154,7 @@ async def test_a_cancel_notice_stops_what_runs_and_keeps_the_rest_from_beginning
     running = await taken(of.worker, of.work())
     await gate.began.wait()
     notice = CancelNotice(run=RUN, generation=1)
-    of.worker._notice([Record(TOPICS.control, 0, 0, None, codec.control.encode(notice))])
+    of.worker._notices.take([Record(TOPICS.control, 0, 0, None, codec.control.encode(notice))])
     await running
     await (await taken(of.worker, of.work("a[1]")))
     assert gate.stopped
@@ -192,8 +192,8 @@ async def test_an_empty_batch_of_control_is_no_news() -> None:
         async def beginning(self, topic: str) -> dict[int, int]:
             return {0: 0}
 
-    of.worker._reader = Reader()  # type: ignore[assignment]
-    following = asyncio.create_task(of.worker._follow_control())
+    of.worker._notices._reader = Reader()  # type: ignore[assignment]
+    following = asyncio.create_task(of.worker._notices.follow())
     await seen.wait()
     assert not following.done()
     following.cancel()

@@ -9,24 +9,38 @@ from collections.abc import Callable
 from multiprocessing import connection, parent_process
 from typing import Any
 
+from ...application.context import current
 from ...application.judging import PLACE, said
 from ...errors import ExecutionFailed, NotSerializable
 
+INTERRUPT = signal.SIGUSR1
+"""Tells a child that its call is over: the function is interrupted as by Ctrl-C, so that it can clean up."""
+
 _ORPHAN_CODE = 71
+_calling = False
 
 
 def prepare(further: Callable[[], None]) -> None:
-    """Runs first in each child: Ctrl-C is the parent's to answer, and nobody outlives the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Runs first in each child: what stops the whole group is the parent's to answer, and nobody outlives it.
+
+    By functions, since what is ignored would be ignored by a handler's own children too.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    signal.signal(INTERRUPT, _interrupt)
     threading.Thread(target=_follow_parent, name="follow-parent", daemon=True).start()
     further()
 
 
 def answer(function: Callable[[], Any]) -> bytes:
     """What the function gives or raises, as bytes for the parent: (value, None) or (None, error)."""
+    global _calling  # noqa: PLW0603 - a process has one call at a time, and a signal interrupts none but that
     try:
+        _calling = True
         value = function()
+        _calling = False
     except BaseException as error:  # noqa: BLE001 - a user's function may raise anything; it is handed over
+        _calling = False
         return _pickled_error(error)
     try:
         return pickle.dumps((value, None))
@@ -52,6 +66,15 @@ class _Unportable(ExecutionFailed):
     """Stands for an exception that cannot be pickled."""
 
     retryable = True
+
+
+def _interrupt(*_: object) -> None:
+    if not _calling:
+        return
+    here = current.get()
+    if here is not None:
+        here.cancelled = True
+    raise KeyboardInterrupt
 
 
 def _follow_parent() -> None:

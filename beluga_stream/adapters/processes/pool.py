@@ -14,9 +14,12 @@ from functools import partial
 from typing import Any, TypeVar
 
 from ...errors import NotSerializable, ProcessLost
-from .child import answer, prepare
+from .child import INTERRUPT, answer, prepare
 
 R = TypeVar("R")
+
+_STOP_SECONDS = 3.0
+"""How long a call that is told to stop may take for it."""
 
 log = logging.getLogger("beluga_stream.worker")
 
@@ -29,12 +32,23 @@ class _Seat:
             1, mp_context=multiprocessing.get_context("spawn"), initializer=partial(prepare, further)
         )
         self.pid: int | None = None
+        self.calling: asyncio.Future[bytes] | None = None
 
     async def call(self, function: Callable[[], Any]) -> bytes:
         loop = asyncio.get_running_loop()
         if self.pid is None:
             self.pid = await loop.run_in_executor(self.executor, os.getpid)
-        return await loop.run_in_executor(self.executor, answer, function)
+        self.calling = loop.run_in_executor(self.executor, answer, function)
+        return await asyncio.shield(self.calling)
+
+    async def stop(self) -> None:
+        """Interrupt the call, and end the child when it is over or does not stop."""
+        if self.calling is not None and self.pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, INTERRUPT)
+            await asyncio.wait({self.calling}, timeout=_STOP_SECONDS)
+            self.calling.add_done_callback(_unheard)
+        self.kill()
 
     def kill(self) -> None:
         """End the child now, whatever it is doing."""
@@ -47,7 +61,8 @@ class _Seat:
 class Processes:
     """At most `size` children, started when needed and kept. `further` prepares each: it must be picklable.
 
-    A call that is given up is killed with its process, and a process that dies is replaced.
+    A call that is given up is interrupted, as by Ctrl-C, and its process ends with it; one that does not stop is
+    killed. A process that dies is replaced.
     """
 
     def __init__(self, size: int, further: Callable[[], None]) -> None:
@@ -77,6 +92,9 @@ class Processes:
                 raise ProcessLost(
                     "its process ended in the midst of the call: it was killed, is out of memory, or crashed"
                 ) from error
+            except asyncio.CancelledError:
+                await seat.stop()
+                raise
             except BaseException:
                 seat.kill()
                 raise
@@ -96,3 +114,9 @@ class Processes:
         for seat in seats:
             seat.kill()
         await asyncio.gather(*(asyncio.to_thread(seat.executor.shutdown) for seat in seats))
+
+
+def _unheard(call: "asyncio.Future[bytes]") -> None:
+    """How a call ends that was given up is nobody's business any more."""
+    if not call.cancelled():
+        call.exception()
