@@ -25,6 +25,7 @@ from ..domain.ids import GraphHash
 from ..ports.handlers import Program, Trigger
 from ..ports.log import Role, TopicSpec
 from .faulty_ports import FaultyAppender, FaultyReader, FaultyTables
+from .isolation import SimulatedIsolation
 from .members import Members, stopped
 from .process import Faults, Process
 from .virtual_time import VirtualClock
@@ -210,7 +211,7 @@ class Cluster:
             appender=FaultyAppender(self.log, process),
             reader=FaultyReader(self.log, process),
             payloads=Payloads(self.blobs),
-            executions=Executions(),
+            executions=Executions(isolation=SimulatedIsolation(self.deployment.programs, process)),
             clock=self.clock,
             options=WorkerOptions(fuse_ms=self.options.fuse_ms),
             name=process.name,

@@ -103,6 +103,11 @@ class Process:
         self.ended.set()
 
 
+def current_process() -> Process | None:
+    """The simulated process that this code runs in: a handler that kills it dies as by `os._exit`."""
+    return _current.get()
+
+
 def tasks_of_processes(
     loop: asyncio.AbstractEventLoop,
     work: Coroutine[Any, Any, Any] | Generator[Any, None, Any],

@@ -44,6 +44,7 @@ EVENTS: tuple[Event, ...] = (
     NodeSucceeded(**HELD, output=Inline(1)),
     NodeFailed(**HELD, failure=BROKEN, retryable=True),
     NodeFailed(**HELD, failure=BROKEN, retryable=False),
+    NodeFailed(**HELD, failure=BROKEN, retryable=True, crashed_on="w"),
     NodeParked(**ATTEMPT),
     LeaseExpired(**HELD),
     TimerFired(**ATTEMPT, due_ms=40),
@@ -56,6 +57,7 @@ WAIT = node("it", NodeKind.WAIT, signal=SIGNAL, timeout_ms=40)
 NODES = {
     "task": node("it"),
     "once": node("it", retry=RetryPolicy(attempts=1)),
+    "fragile": node("it", max_crashes=1),
     "fallback": node("it", retry=RetryPolicy(attempts=1), has_fallback=True),
     "sleep": node("it", NodeKind.SLEEP, timeout_ms=40),
     "wait": WAIT,

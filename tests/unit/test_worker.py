@@ -1,11 +1,12 @@
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
 
 from beluga_stream.application import codec
 from beluga_stream.application.context import context
-from beluga_stream.application.messages import CancelNotice, ChunkEmitted, Heartbeat
+from beluga_stream.application.messages import BegunNotice, CancelNotice, ChunkEmitted, Heartbeat
 from beluga_stream.application.worker import Worker, WorkerOptions
 from beluga_stream.domain.definition import NodeKind
 from beluga_stream.domain.events import NodeFailed, NodeParked, NodeStarted, NodeStreaming, NodeSucceeded
@@ -32,6 +33,11 @@ async def taken(worker: Worker, *records: Record) -> "asyncio.Future[None]":
 async def sweep(worker: Worker) -> None:
     now = worker._clock.now_ms()
     await asyncio.gather(*(worker._keep(each, now) for each in tuple(worker._running.values())))
+
+
+def tasks(worker: Worker) -> list["asyncio.Task[None]"]:
+    """What runs now."""
+    return [each.task for each in worker._running.values() if each.task is not None]
 
 
 class Gate:
@@ -83,6 +89,7 @@ async def test_a_long_node_is_reported_before_it_is_acknowledged_and_then_beats(
     again = await taken(of.worker, of.work())
     await again
     gate.open.set()
+    await asyncio.wait(tasks(of.worker))
     await of.worker.release(frozenset({0}))
     assert [type(event) for event in of.done()] == [NodeStarted, Heartbeat, NodeSucceeded]
     assert gate.calls == 1
@@ -299,7 +306,7 @@ async def test_an_outcome_that_cannot_be_sent_ends_the_process_even_under_a_leas
 
     of.log.append = refuse  # type: ignore[method-assign]
     gate.open.set()
-    await asyncio.wait([each.task for each in of.worker._running.values() if each.task is not None])
+    await asyncio.wait(tasks(of.worker))
 
     async def at_once(seconds: float) -> None:
         return None
@@ -342,3 +349,146 @@ async def test_a_log_that_fails_under_a_stream_is_no_failure_of_its_handler() ->
     with pytest.raises(LogUnavailable):
         await (await taken(of.worker, of.work()))
     assert of.done() == []
+
+
+async def append_work(of: WorkerBench, *records: Record) -> list[Record]:
+    """Put work into the log, as the coordinator does; returns it as read from there."""
+    topic = TOPICS.node_ready("default")
+    await of.log.append([Outgoing(topic, each.key, each.value, partition=0) for each in records])
+    return list(of.log.records(topic, 0))
+
+
+def begun_notices(of: WorkerBench) -> list[str]:
+    records = [codec.control.decode(each.value) for each in of.log.records(TOPICS.control, 0)]
+    return [each.attempt for each in records if isinstance(each, BegunNotice)]
+
+
+async def test_what_another_may_have_begun_is_held_by_a_lease_before_it_runs() -> None:
+    gate = Gate()
+    of = bench(gate, fuse_ms=10_000)
+    (record,) = await append_work(of, of.work())
+    await of.worker.acquire(frozenset({0}))
+    await (await taken(of.worker, record))
+    await gate.began.wait()
+    assert [type(event) for event in of.done()] == [NodeStarted]
+    assert begun_notices(of) == ["a/1"]
+    gate.open.set()
+    await of.worker.close()
+    assert [type(event) for event in of.done()] == [NodeStarted, NodeSucceeded]
+
+
+async def test_what_comes_after_the_partition_was_taken_over_is_not() -> None:
+    of = bench(Gate())
+    await of.worker.acquire(frozenset({0}))
+    (record,) = await append_work(of, of.work())
+    acknowledged = await taken(of.worker, record)
+    await sweep(of.worker)
+    assert of.done() == []
+    acknowledged.cancel()
+    await of.worker.close()
+
+
+async def test_an_attempt_after_a_loss_is_held_by_a_lease_before_it_runs() -> None:
+    gate = Gate()
+    of = bench(gate)
+    await (await taken(of.worker, of.work(attempt=2, losses=1)))
+    await gate.began.wait()
+    assert [type(event) for event in of.done()] == [NodeStarted]
+    await of.worker.close()
+
+
+async def test_an_attempt_that_another_has_begun_is_left_to_its_lease() -> None:
+    async def never(value: Any) -> Any:
+        raise AssertionError("its last worker died with it")
+
+    of = bench(Gate())
+    (record,) = await append_work(of, of.work())
+    await of.worker.acquire(frozenset({0}))
+    await (await taken(of.worker, record))
+    # The worker dies before its driver has committed anything, and another takes the partition over.
+    survivor = WorkerBench(program(plan([node("a")], edges("input > a"), ["a"]), {"a": handler(never)}), log=of.log)
+    await survivor.worker.acquire(frozenset({0}))
+    await (await taken(survivor.worker, record))
+    assert [type(event) for event in of.done()] == [NodeStarted]
+    await survivor.worker.close()
+    await of.worker.close()
+
+
+async def test_nobody_is_told_of_an_attempt_whose_lease_is_not_durable() -> None:
+    of = bench(Gate())
+    append = of.log.append
+
+    async def refuse_starts(records: Any) -> Any:
+        if any(each.topic == TOPICS.node_done for each in records):
+            raise LogUnavailable("gone")
+        return await append(records)
+
+    of.log.append = refuse_starts  # type: ignore[method-assign]
+    with pytest.raises(LogUnavailable):
+        await (await taken(of.worker, of.work(losses=1)))
+    assert begun_notices(of) == []
+
+
+async def test_control_is_read_from_its_beginning_and_again_after_a_release() -> None:
+    async def never(value: Any) -> Any:
+        raise AssertionError("it is cancelled")
+
+    async def cancel(*attempts: str) -> None:
+        notices = [CancelNotice(run=RUN, generation=0, attempts=(each,)) for each in attempts]
+        await of.log.append(
+            [Outgoing(TOPICS.control, None, codec.control.encode(each), partition=0) for each in notices]
+        )
+
+    of = bench(never)
+    await cancel("a/1", *(f"other/{number}" for number in range(2_000)))
+    await of.worker.acquire(frozenset({0}))
+    await (await taken(of.worker, of.work()))
+    await of.worker.release(frozenset({0}))
+    await cancel("a/2")
+    await of.worker.acquire(frozenset({0}))
+    await (await taken(of.worker, of.work(), of.work(attempt=2)))
+    assert of.done() == []
+    await of.worker.close()
+
+
+async def test_a_redelivery_whose_outcome_is_forgotten_runs_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("beluga_stream.application.worker._OUTCOMES_KEPT", 1)
+    gate = Gate()
+    gate.open.set()
+    of = bench(gate)
+    await (await taken(of.worker, of.work("a[0]")))
+    await (await taken(of.worker, of.work("a[1]")))
+    await (await taken(of.worker, of.work("a[1]")))
+    assert gate.calls == 2
+    await (await taken(of.worker, of.work("a[0]")))
+    assert gate.calls == 3
+    first, _, _, again = of.done()
+    # The reducer takes the first incarnation's: see test_reducer_table.
+    assert (again.node, again.attempt, again.output) == (first.node, first.attempt, first.output)
+    assert again.incarnation != first.incarnation
+    await of.worker.close()
+
+
+async def test_a_handler_that_does_not_stop_gives_its_slot_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("beluga_stream.application.execution._STOP_SECONDS", 0.01)
+    stubborn = Gate()
+    end = asyncio.Event()
+
+    async def run(value: Any) -> Any:
+        if value == "quick":
+            return value
+        with contextlib.suppress(asyncio.CancelledError):
+            await stubborn(value)
+        assert context().cancelled
+        await end.wait()
+
+    of = bench(run, slots=1)
+    running = await taken(of.worker, of.work(value="stubborn"))
+    await stubborn.began.wait()
+    notice = CancelNotice(run=RUN, generation=0, attempts=("a/1",))
+    of.worker._notices.take([Record(TOPICS.control, 0, 0, None, codec.control.encode(notice))])
+    await running
+    await (await taken(of.worker, of.work(value="quick", attempt=2)))
+    assert [type(event) for event in of.done()] == [NodeSucceeded]
+    end.set()
+    await of.worker.close()
