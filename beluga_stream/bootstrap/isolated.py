@@ -4,7 +4,7 @@ import asyncio
 import sys
 from contextlib import suppress
 
-from ..adapters.processes.serving import Tell, leave_signals_to_the_worker, own_output, serve
+from ..adapters.processes.serving import Tell, follow_the_worker, own_output, serve
 from ..api.resource import open_resource
 from ..application.execution import Executions
 from ..application.performing import perform
@@ -20,7 +20,7 @@ def command(agents: str) -> tuple[str, ...]:
 def main(agents: str) -> None:
     """Load the deployment and serve the worker that holds the pipes."""
     out = own_output()
-    leave_signals_to_the_worker()
+    follow_the_worker()
     prepare_child(agents)
     programs = deployment.load(agents).programs
 

@@ -65,6 +65,7 @@ class WorkerBench:
     options: WorkerOptions = field(default_factory=WorkerOptions)
     clock: HandClock = field(default_factory=HandClock)
     log: MemoryLog = field(default_factory=MemoryLog)
+    executions: Executions = field(default_factory=Executions)
 
     def __post_init__(self) -> None:
         self.log.create(TOPICS.specs(["default"]))
@@ -79,7 +80,7 @@ class WorkerBench:
             appender=self.log,
             reader=self.log,
             payloads=self.payloads,
-            executions=Executions(),
+            executions=self.executions,
             clock=self.clock,
             options=self.options,
         )

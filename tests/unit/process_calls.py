@@ -1,8 +1,10 @@
 """Functions that the tests of processes call; children import them by their names."""
 
+import asyncio
 import os
 import signal
-from collections.abc import Callable
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 from beluga_stream import context
@@ -47,3 +49,61 @@ def die() -> None:
 def never_end(began: str) -> None:
     Path(began).write_text(str(os.getpid()))
     signal.pause()
+
+
+# ------------------------------------------------- handlers of each kind that run until they are told to stop
+def _began(place: str) -> Path:
+    Path(place).write_text("began")
+    return Path(place)
+
+
+async def wait_async(place: str) -> None:
+    file = _began(place)
+    try:
+        await asyncio.Event().wait()
+    finally:
+        file.write_text("told")
+
+
+def wait_in_a_thread(place: str) -> None:
+    file = _began(place)
+    here = context()
+    while not here.cancelled:
+        time.sleep(0.005)
+    file.write_text("told")
+
+
+def wait_in_a_process(place: str) -> None:
+    file = _began(place)
+    try:
+        signal.pause()
+    finally:
+        file.write_text("told" if context().cancelled else "not told")
+
+
+async def wait_streaming(place: str) -> AsyncIterator[int]:
+    file = _began(place)
+    try:
+        yield 1
+        await asyncio.Event().wait()
+    finally:
+        file.write_text("told")
+
+
+def wait_streaming_in_a_thread(place: str) -> Iterator[int]:
+    file = _began(place)
+    try:
+        while True:
+            time.sleep(0.005)
+            yield 1
+    finally:
+        file.write_text("told")
+
+
+def never_end_deafly(began: str) -> None:
+    Path(began).write_text(str(os.getpid()))
+    while True:
+        try:
+            signal.pause()
+        except KeyboardInterrupt:
+            continue

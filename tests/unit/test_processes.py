@@ -1,7 +1,7 @@
 """Handlers in processes of their own: what they give and raise, and what happens when they die or never end."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 
@@ -51,9 +51,14 @@ async def test_a_process_that_dies_is_replaced(processes: Processes) -> None:
     assert await processes.call(calls.pid) > 0
 
 
-async def test_a_call_that_is_given_up_is_killed_with_its_process(processes: Processes, tmp_path: Path) -> None:
+@pytest.mark.parametrize("function", [calls.never_end, calls.never_end_deafly])
+async def test_a_call_that_is_given_up_is_ended_with_its_process(
+    processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: Callable[[str], None]
+) -> None:
+    if function is calls.never_end_deafly:
+        monkeypatch.setattr("beluga_stream.adapters.processes.pool._STOP_SECONDS", 0.1)
     began = tmp_path / "began"
-    call = asyncio.create_task(processes.call(partial(calls.never_end, str(began))))
+    call = asyncio.create_task(processes.call(partial(function, str(began))))
     async with asyncio.timeout(30):
         while not began.exists() or not began.read_text():  # noqa: ASYNC110 - another process tells by a file
             await asyncio.sleep(0.01)

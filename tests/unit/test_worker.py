@@ -481,6 +481,7 @@ async def test_a_handler_that_does_not_stop_gives_its_slot_back(monkeypatch: pyt
             await stubborn(value)
         assert context().cancelled
         await end.wait()
+        return None
 
     of = bench(run, slots=1)
     running = await taken(of.worker, of.work(value="stubborn"))

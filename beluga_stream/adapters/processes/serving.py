@@ -4,10 +4,15 @@ import asyncio
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Awaitable, Callable
 from typing import BinaryIO
 
 from .frames import ANSWER, READY, SAID, TASK, Frame, packed, read_frame
+
+_ORPHAN_CODE = 71
+_LOOK_SECONDS = 1.0
 
 Tell = Callable[[bytes], Awaitable[None]]
 Perform = Callable[[bytes, Tell], Awaitable[bytes]]
@@ -20,13 +25,12 @@ def own_output() -> BinaryIO:
     return out
 
 
-def leave_signals_to_the_worker() -> None:
-    """Ctrl-C and the end of a service reach the whole group of processes: the worker says what is to stop.
-
-    By functions, since what is ignored would be ignored by a handler's own children too.
-    """
+def follow_the_worker() -> None:
+    """Leave to it what stops the whole group of processes (Ctrl-C, the end of a service), and do not outlive it."""
     for number in (signal.SIGINT, signal.SIGTERM):
+        # By functions, since what is ignored would be ignored by a handler's own children too.
         signal.signal(number, lambda *_: None)
+    threading.Thread(target=_end_with, args=(os.getppid(),), name="follow-worker", daemon=True).start()
 
 
 async def serve(perform: Perform, out: BinaryIO) -> None:
@@ -53,3 +57,10 @@ async def serve(perform: Perform, out: BinaryIO) -> None:
             send(Frame(ANSWER))
             return
         send(Frame(ANSWER, task.result()))
+
+
+def _end_with(worker: int) -> None:
+    """A handler that blocks the loop would not see the pipe close."""
+    while os.getppid() == worker:
+        time.sleep(_LOOK_SECONDS)
+    os._exit(_ORPHAN_CODE)
