@@ -42,7 +42,7 @@ class Engine:
         (self.folder / "topics").mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "faust", "-A", "beluga_stream", "worker", "-l", "warn"],
+                self.command,
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
@@ -56,6 +56,10 @@ class Engine:
                 raise AssertionError(f"the engine is not ready after {_START_SECONDS:g} s:\n{self.tail}")
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(0.05)
+
+    @property
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "faust", "-A", "beluga_stream", "worker", "-l", "warn"]
 
     @property
     def pid(self) -> int:

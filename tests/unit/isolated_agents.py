@@ -26,7 +26,7 @@ async def counter() -> AsyncIterator[Counter]:
 async def facts(value: Any) -> Any:
     here = context()
     await here.heartbeat({"at": 1})
-    print("a handler's own words are no frame")  # noqa: T201 - that is the point
+    print("a handler's own words are no frame")
     return [os.getpid(), here.run_id, here.node, here.attempt, here.heartbeat_details, value]
 
 
@@ -60,16 +60,20 @@ async def crashes(value: Any) -> Any:
     await asyncio.Event().wait()
 
 
+def _write(place: str, text: str) -> None:
+    Path(place).write_text(text)
+
+
 async def waits(value: str) -> Any:
-    Path(value).write_text(str(os.getpid()))
+    _write(value, str(os.getpid()))
     try:
         await asyncio.Event().wait()
     finally:
-        Path(value).write_text("cleaned up")
+        _write(value, "cleaned up")
 
 
 async def blocks(value: str) -> Any:
-    Path(value).write_text(str(os.getpid()))
+    _write(value, str(os.getpid()))
     time.sleep(3600)  # noqa: ASYNC251 - what must not be done in a loop
 
 

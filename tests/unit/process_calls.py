@@ -17,6 +17,11 @@ class Awkward(Exception):
         super().__init__(f"{one} {two}")
 
 
+def written(place: Path) -> str:
+    """What a handler has told by this file; empty before it has."""
+    return place.read_text() if place.exists() else ""
+
+
 def nothing() -> None:
     """Prepares nothing."""
 

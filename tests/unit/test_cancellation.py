@@ -47,7 +47,7 @@ async def _begin(bench: WorkerBench, place: Path, **work: Any) -> "asyncio.Futur
     assert later is not None
     acknowledged = asyncio.ensure_future(later)
     async with asyncio.timeout(30):
-        while not (place.exists() and place.read_text()):  # noqa: ASYNC110 - a handler tells by a file
+        while not calls.written(place):  # noqa: ASYNC110 - a handler tells by a file
             await asyncio.sleep(0.005)
     return acknowledged
 
@@ -55,7 +55,7 @@ async def _begin(bench: WorkerBench, place: Path, **work: Any) -> "asyncio.Futur
 async def _is_told(place: Path) -> None:
     """A thread hears of it when it looks."""
     async with asyncio.timeout(30):
-        while place.read_text() != "told":  # noqa: ASYNC110 - as above
+        while calls.written(place) != "told":  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.005)
 
 

@@ -18,6 +18,7 @@ from beluga_stream.application.verdict import Completed, Failed
 from beluga_stream.bootstrap.isolated import command
 from beluga_stream.domain.payload import Json
 from tests.unit import isolated_agents
+from tests.unit.process_calls import written
 
 
 class Bench:
@@ -70,9 +71,9 @@ async def bench(agents: Path) -> AsyncIterator[Bench]:
 
 async def _pid(path: Path) -> int:
     async with asyncio.timeout(30):
-        while not (path.exists() and path.read_text()):  # noqa: ASYNC110 - another process tells by a file
+        while not written(path):  # noqa: ASYNC110 - another process tells by a file
             await asyncio.sleep(0.01)
-    return int(path.read_text())
+    return int(written(path))
 
 
 async def test_values_chunks_heartbeats_and_facts_go_through(bench: Bench) -> None:
