@@ -96,11 +96,28 @@ class Executions:
         emit: Emit,
         apart: Address | None = None,
     ) -> Completed | Failed:
-        """Call the handler once; with an address, in a process of its own. Raises nothing but `CancelledError`.
-
-        In a task of its own, so that a handler that ignores its cancellation can be left behind.
-        """
+        """Call the handler once; with an address, in a process of its own. Raises nothing but `CancelledError`."""
         token = current.set(context)
+        try:
+            if timeout_ms is None:
+                return await self._attempt(handler, values, context, emit, apart)
+            return await self._bounded(handler, values, context, timeout_ms, emit, apart)
+        except asyncio.CancelledError:
+            context.cancelled = True
+            raise
+        finally:
+            current.reset(token)
+
+    async def _bounded(
+        self,
+        handler: Handler,
+        values: Mapping[str, Json],
+        context: Context,
+        timeout_ms: int,
+        emit: Emit,
+        apart: Address | None,
+    ) -> Completed | Failed:
+        """In a task of its own, so that a handler that ignores its cancellation can be left behind."""
         over = False
 
         async def emit_in_time(chunk: Json) -> None:
@@ -109,17 +126,16 @@ class Executions:
             await emit(chunk)
 
         task = asyncio.create_task(self._attempt(handler, values, context, emit_in_time, apart))
-        seconds = None if timeout_ms is None else timeout_ms / 1000
         try:
-            done, _ = await asyncio.wait({task}, timeout=seconds)
+            done, _ = await asyncio.wait({task}, timeout=timeout_ms / 1000)
             if done:
                 return task.result()
         finally:
             over = True
-            current.reset(token)
             if not task.done():
                 await self._stop(task, context)
-        return _failed(handler, TimedOut(f"{context.node} did not end within {seconds:g} s"), context)
+        late = TimedOut(f"{context.node} did not end within {timeout_ms / 1000:g} s")
+        return _failed(handler, late, context)
 
     async def _stop(self, task: "asyncio.Task[Any]", context: Context) -> None:
         context.cancelled = True

@@ -15,7 +15,6 @@ import secrets
 import socket
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 
 from ..domain.events import NodeStarted
@@ -35,11 +34,15 @@ from .notices import Notices
 from .outbox import Outbox
 from .payloads import Payloads
 from .topics import Topics
+from .underway import Batch, Slot, Underway
 
 log = logging.getLogger("beluga_stream.worker")
 
 _STOP_SECONDS = 10.0
 """How long handlers that are told to stop are waited for: one may ignore it."""
+
+_LEFT_AFTER_MS = 6_000
+"""How long a handler that is told to stop keeps its slot; `Executions` gives up those with a timeout before."""
 
 _OUTCOMES_KEPT = 10_000
 
@@ -54,47 +57,6 @@ class WorkerOptions:
     heartbeat_ms: int = 2_500
     sweep_ms: int = 500
     drain_ms: int = 5_000
-
-
-class _Batch:
-    """Counts the nodes of one delivery that are neither done nor leased."""
-
-    __slots__ = ("done", "left")
-
-    def __init__(self, left: int) -> None:
-        self.left = left
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def one_less(self) -> None:
-        self.left -= 1
-        if self.left == 0 and not self.done.done():
-            self.done.set_result(None)
-
-    def fail(self, error: BaseException) -> None:
-        if not self.done.done():
-            self.done.set_exception(error)
-
-
-@dataclass(slots=True)
-class _Execution:
-    """A node under way in this process. `careful`: it may have killed another."""
-
-    work: NodeReady
-    careful: bool
-    batches: list[_Batch]
-    incarnation: Incarnation
-    began_ms: int
-    task: asyncio.Task[None] | None = None
-    reporting: bool = False
-    leased: bool = False
-    beat_ms: int = 0
-    details: Payload | None = None
-
-    def release(self) -> None:
-        """Let its deliveries be acknowledged."""
-        for batch in self.batches:
-            batch.one_less()
-        self.batches.clear()
 
 
 class Worker:
@@ -139,7 +101,7 @@ class Worker:
         self._clock = clock
         self._options = options
         self._slots = asyncio.Semaphore(options.slots)
-        self._running: dict[tuple[RunId, str, int], _Execution] = {}
+        self._running: dict[tuple[RunId, str, int], Underway] = {}
         self._by_run: dict[RunId, dict[tuple[RunId, str, int], None]] = {}
         self._outcomes: OrderedDict[tuple[RunId, str, int], Outgoing] = OrderedDict()
         self._deliveries: set[asyncio.Future[None]] = set()
@@ -195,7 +157,7 @@ class Worker:
 
     async def handle(self, records: Sequence[Record]) -> Awaitable[None] | None:
         """Begin every node of the batch."""
-        batch = _Batch(len(records))
+        batch = Batch(len(records))
         for record in records:
             try:
                 work = codec.node_ready.decode(record.value)
@@ -215,7 +177,7 @@ class Worker:
         if tasks:
             await asyncio.wait(tasks, timeout=self._options.drain_ms / 1000)
 
-    def _begin(self, work: NodeReady, batch: _Batch, *, careful: bool) -> None:
+    def _begin(self, work: NodeReady, batch: Batch, *, careful: bool) -> None:
         key = (work.run, work.node, work.attempt)
         if self._notices.is_cancelled(work):
             batch.one_less()
@@ -239,14 +201,16 @@ class Worker:
             )
             batch.one_less()
             return
-        execution = _Execution(work, careful, [batch], Incarnation(self._new_incarnation()), self._clock.now_ms())
+        apart = work.apart and self._executions.isolates
+        slot = Slot(None if apart else self._slots)
+        execution = Underway(work, careful, slot, [batch], Incarnation(self._new_incarnation()), self._clock.now_ms())
         self._running[key] = execution
         self._by_run.setdefault(work.run, {})[key] = None
         execution.task = asyncio.create_task(self._run(key, execution))
 
-    async def _run(self, key: tuple[RunId, str, int], execution: _Execution) -> None:
+    async def _run(self, key: tuple[RunId, str, int], execution: Underway) -> None:
         try:
-            async with self._place(execution):
+            async with execution.slot:
                 execution.began_ms = self._clock.now_ms()
                 if execution.careful:
                     await self._hold(execution)
@@ -273,7 +237,7 @@ class Worker:
                 if not of_run:
                     del self._by_run[key[0]]
 
-    async def _outcome(self, execution: _Execution) -> Outgoing:
+    async def _outcome(self, execution: Underway) -> Outgoing:
         """Run the node, and those after it that one worker may go on with: one record reports them together."""
 
         async def beat(details: Payload | None) -> None:
@@ -310,8 +274,12 @@ class Worker:
             now = self._clock.now_ms()
             await asyncio.gather(*(self._keep(execution, now) for execution in tuple(self._running.values())))
 
-    async def _keep(self, execution: _Execution, now: int) -> None:
-        """Report a node that runs long as started, then beat for it."""
+    async def _keep(self, execution: Underway, now: int) -> None:
+        """Report a node that runs long as started, then beat for it, until it is told to stop."""
+        if execution.stopped_ms is not None:
+            if now - execution.stopped_ms >= _LEFT_AFTER_MS:
+                self._leave(execution)
+            return
         if not execution.leased:
             if not execution.reporting and now - execution.began_ms >= self._options.lease_after_ms:
                 await self._hold(execution)
@@ -319,7 +287,7 @@ class Worker:
             execution.beat_ms = now
             await self._outbox.append([self._heartbeat(execution)])
 
-    async def _hold(self, execution: _Execution) -> None:
+    async def _hold(self, execution: Underway) -> None:
         """Take the lease that stands for the node's delivery from now on."""
         work = execution.work
         execution.reporting = True
@@ -343,18 +311,29 @@ class Worker:
             await self._outbox.append([self._notices.begun(work)])
         execution.release()
 
-    def _place(self, execution: _Execution) -> AbstractAsyncContextManager[object]:
-        """What bounds its running: a slot of this process, unless it has a process of its own to wait for."""
-        return nullcontext() if execution.work.apart and self._executions.isolates else self._slots
-
     def _cancelled(self, run: RunId) -> None:
         """There is news of cancels in this run: stop what they mean."""
         for key in tuple(self._by_run.get(run, ())):
             execution = self._running[key]
             if self._notices.is_cancelled(execution.work) and execution.task is not None:
+                execution.stopped_ms = self._clock.now_ms()
                 execution.task.cancel()
 
-    def _send_later(self, record: Outgoing, batch: _Batch) -> None:
+    def _leave(self, execution: Underway) -> None:
+        """It does not stop: nobody waits for it any more."""
+        execution.slot.give_back()
+        execution.release()
+        if not execution.left:
+            execution.left = True
+            work = execution.work
+            log.error(
+                "%s of run %s goes on though it was cancelled: it is left behind, and its outcome does not count",
+                work.node,
+                work.run,
+                extra={"action": "handler_lost", "run": work.run, "node": work.node},
+            )
+
+    def _send_later(self, record: Outgoing, batch: Batch) -> None:
         def sent(future: asyncio.Future[Sequence[Position]]) -> None:
             error = future.exception()
             if error is None:
@@ -364,7 +343,7 @@ class Worker:
 
         self._outbox.submit([record]).add_done_callback(sent)
 
-    def _heartbeat(self, execution: _Execution) -> Outgoing:
+    def _heartbeat(self, execution: Underway) -> Outgoing:
         work = execution.work
         beat = Heartbeat(
             run=work.run,

@@ -67,7 +67,7 @@ async def pool(engine: Engine) -> AsyncIterator[Pool]:
     made = Pool(engine)
     keeping = asyncio.create_task(made.keep())
     async with asyncio.timeout(60):
-        while len(engine.said("role.acquired")) < 2:  # the coordinator's, and the worker's
+        while len(engine.said("role.acquired")) < 2:  # noqa: ASYNC110 - the worker tells by its log
             await asyncio.sleep(0.1)
     yield made
     keeping.cancel()

@@ -1,0 +1,77 @@
+"""A node under way in a worker, and what is let go of when it ends: its slot, and the deliveries that wait for it."""
+
+import asyncio
+from dataclasses import dataclass
+
+from ..domain.ids import Incarnation
+from ..domain.payload import Payload
+from .messages import NodeReady
+
+
+class Batch:
+    """Counts the nodes of one delivery that are neither done nor leased."""
+
+    __slots__ = ("done", "left")
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def one_less(self) -> None:
+        self.left -= 1
+        if self.left == 0 and not self.done.done():
+            self.done.set_result(None)
+
+    def fail(self, error: BaseException) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
+class Slot:
+    """One of the places for handlers, while it is held. None bounds what has a process of its own to wait for."""
+
+    __slots__ = ("_held", "_of")
+
+    def __init__(self, of: asyncio.Semaphore | None) -> None:
+        self._of = of
+        self._held = False
+
+    async def __aenter__(self) -> None:
+        if self._of is not None:
+            await self._of.acquire()
+            self._held = True
+
+    async def __aexit__(self, *_: object) -> None:
+        self.give_back()
+
+    def give_back(self) -> None:
+        """Let another have it, also before the handler ends."""
+        if self._held and self._of is not None:
+            self._held = False
+            self._of.release()
+
+
+@dataclass(slots=True)
+class Underway:
+    """A node under way in this process. `careful`: it may have killed another."""
+
+    work: NodeReady
+    careful: bool
+    slot: Slot
+    batches: list[Batch]
+    incarnation: Incarnation
+    began_ms: int
+    task: asyncio.Task[None] | None = None
+    reporting: bool = False
+    leased: bool = False
+    beat_ms: int = 0
+    details: Payload | None = None
+    stopped_ms: int | None = None
+    """When it was told to stop; it may take a while, or not listen."""
+    left: bool = False
+
+    def release(self) -> None:
+        """Let its deliveries be acknowledged."""
+        for batch in self.batches:
+            batch.one_less()
+        self.batches.clear()
