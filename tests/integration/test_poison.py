@@ -92,8 +92,9 @@ async def client(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
 async def test_poison_fails_and_what_runs_beside_it_finishes(
     engine: Engine, pool: Pool, client: Client, graph: str, worker_deaths: int
 ) -> None:
-    beside = [await client.start("innocent", number) for number in range(_BESIDE)]
-    run = await client.start(graph, 1)
+    *beside, run = await asyncio.gather(
+        *(client.start("innocent", number) for number in range(_BESIDE)), client.start(graph, 1)
+    )
     with pytest.raises(RunFailed, match=rf"{graph}: its process died 3 times in a row, .* on worker .*") as failed:
         await run.result(timeout=_WAIT_SECONDS)
     assert failed.value.reason == "poisoned"

@@ -27,7 +27,7 @@ def dies_alone(number: int) -> int:
 
 async def innocent(number: int) -> int:
     """Long enough to be hit by whatever kills its worker, and short enough to end between two deaths."""
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(2)
     return number
 
 
