@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from beluga_stream.application.context import context
+from beluga_stream.application.notices import Notices
 from beluga_stream.domain.definition import MAX_CRASHES, NodeKind, OnFailure
 from beluga_stream.ports.handlers import Program
 from beluga_stream.testing.cluster import ClusterOptions
@@ -130,3 +131,13 @@ def test_each_of_many_takes_its_workers_and_no_more(seed: int) -> None:
     assert {(ended.status, reason(ended)) for ended in ends} == {("failed", "poisoned")}
     assert sum(not name.endswith("-apart") for name in deaths) <= MAX_CRASHES * len(ends)
     assert sum(name.endswith("-apart") for name in deaths) == len(ends)
+
+
+def test_the_notice_that_an_attempt_is_begun_is_what_bounds_its_deaths(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Notices, "is_begun", lambda self, work: False)
+    found: list[int] = []
+    for seed in range(6):
+        deaths: Deaths = []
+        played([Start(poison_program(deaths, after=0.0), 1, "poison")], seed, _QUIET)
+        found.append(len(deaths))
+    assert max(found) > MAX_CRASHES + 1

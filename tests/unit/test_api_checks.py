@@ -229,6 +229,10 @@ def no_timeout(g: G) -> None:
     g.set_finish_point(g.add_node(split, g.input, timeout=0))
 
 
+def fewer_crashes_than_none(g: G) -> None:
+    g.set_finish_point(g.add_node(split, g.input, max_crashes=-1))
+
+
 def resume_of_plain(g: G) -> None:
     g.set_finish_point(g.add_node(split, g.input, resume=True))
 
@@ -349,6 +353,7 @@ CASES: list[tuple[Callable[[G], None], str | None, str]] = [
     (nameless, None, "a lambda has no name"),
     (long_timeout, "split", "at most 24 hours"),
     (no_timeout, "split", "more than 0"),
+    (fewer_crashes_than_none, "split", "0 for without limit"),
     (resume_of_plain, "split", "resume=True is for streaming"),
     (no_handler, "split", "is a int, which cannot be called"),
     (wrong_fallback, "count", "fallback=both .* must take 1"),

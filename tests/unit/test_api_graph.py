@@ -155,14 +155,16 @@ async def test_the_input_may_feed_one_parameter_of_several() -> None:
 
 
 def test_options_of_add_node_win_over_those_of_the_decorator() -> None:
-    @node(retry=Retry(7), timeout=timedelta(seconds=9), queue="gpu", name="decorated")
+    @node(retry=Retry(7), timeout=timedelta(seconds=9), queue="gpu", name="decorated", max_crashes=0)
     def work(doc: Doc) -> str:
         return doc.text
 
     graph = Graph[Doc, str]("options")
     graph.add_node(work, graph.input)
     graph.set_finish_point(
-        graph.add_node(work, graph.input, name="own", retry=Retry(2, on=(OSError,)), on_failure="continue")
+        graph.add_node(
+            work, graph.input, name="own", retry=Retry(2, on=(OSError,)), on_failure="continue", max_crashes=5
+        )
     )
     graph.set_finish_point("decorated")
     graph._declared_kinds = lambda: (Doc, None)  # type: ignore[method-assign]
@@ -176,6 +178,7 @@ def test_options_of_add_node_win_over_those_of_the_decorator() -> None:
         "gpu",
     )
     assert own.on_failure is OnFailure.CONTINUE
+    assert (decorated.max_crashes, own.max_crashes) == (0, 5)
     assert program.handlers[own.name].retry_on == (OSError,)
 
 

@@ -68,3 +68,9 @@ async def test_a_call_that_is_given_up_is_ended_with_its_process(
         await call
     await asyncio.to_thread(child.wait, 10)
     assert await processes.call(calls.pid) != child.pid
+
+
+async def test_what_ends_the_whole_group_is_left_to_the_worker(processes: Processes) -> None:
+    pid = await processes.call(calls.pid)
+    psutil.Process(pid).terminate()
+    assert await processes.call(calls.pid) == pid
