@@ -4,7 +4,8 @@ BelugaError
 ├── InvalidConfig            invalid_config           a setting, file or definition is wrong
 │   ├── InvalidGraph                                  a graph that cannot run; names node and fix
 │   ├── InvalidDeployment                             agents/ or topics/ does not load; names file and line
-│   └── TopicMismatch                                 a topic is not as declared, or was recreated
+│   ├── TopicMismatch                                 a topic is not as declared, or was recreated
+│   └── AccessDenied         access_denied            the broker refuses a login or a right; names it
 ├── InvalidInput             invalid_input            a value that fails its type
 │   ├── NotSerializable                               a value that cannot become JSON
 │   └── RecordTooLarge                                a record above the broker's limit
@@ -62,6 +63,12 @@ class InvalidDeployment(InvalidConfig):
 
 class TopicMismatch(InvalidConfig):
     """A topic exists with other partitions than declared, or was recreated under the engine."""
+
+
+class AccessDenied(InvalidConfig):
+    """The broker refuses the login, the certificate, or a right that this process needs. Names it."""
+
+    code = "access_denied"
 
 
 class InvalidInput(BelugaError):

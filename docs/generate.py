@@ -11,6 +11,7 @@ from pathlib import Path
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent))
 
+from beluga_stream.bootstrap.rights import HOLDERS, Uses, rights_of  # noqa: E402
 from beluga_stream.bootstrap.settings import Settings  # noqa: E402
 from beluga_stream.domain import transitions  # noqa: E402
 from beluga_stream.domain.state import NODE_ENDED, RUN_ENDED, NodeStatus, RunStatus  # noqa: E402
@@ -116,7 +117,25 @@ def configuration() -> str:
     )
 
 
-PAGES = {"configuration.md": configuration, "state-machine.md": state_machine}
+def security() -> str:
+    """docs/security.md: written by hand, but for the table of rights."""
+    text = (DOCS / "security.md").read_text(encoding="utf-8")
+    before, begin, rest = text.partition(_RIGHTS_BEGIN)
+    _, end, after = rest.partition(_RIGHTS_END)
+    settings = Settings.model_construct()
+    uses = Uses(sources=("documents.submitted",), follows_runs=True)
+    rows = ["| role | resource | name | operations | what for |", "|---|---|---|---|---|"]
+    for holder in HOLDERS:
+        for right in rights_of(holder, settings, uses):
+            name = f"{right.name}{'*' if right.prefixed else ''}"
+            rows.append(f"| {holder} | {right.resource} | `{name}` | {', '.join(right.operations)} | {right.why} |")
+    return "\n".join([before + begin, *rows, end]) + after
+
+
+_RIGHTS_BEGIN = "<!-- rights: written by docs/generate.py from beluga_stream/bootstrap/rights.py -->"
+_RIGHTS_END = "<!-- /rights -->"
+
+PAGES = {"configuration.md": configuration, "security.md": security, "state-machine.md": state_machine}
 
 
 def main() -> None:

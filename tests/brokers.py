@@ -79,6 +79,15 @@ class Broker(Protocol):
         """Leave nothing behind. May be called when it never started."""
 
 
+class Door(Protocol):
+    """Another listener of a broker, with settings of its own; tests/secured.py has one that asks who is there."""
+
+    port: int
+
+    def added_to(self, settings: dict[str, str], host: str) -> dict[str, str]:
+        """The broker's settings with this listener among them, bound to `host`."""
+
+
 class ExternalBroker:
     """Somebody else's broker: used, never stopped."""
 
@@ -104,7 +113,8 @@ class KafkaContainer:
 
     real = True
 
-    def __init__(self, image: str | None = None) -> None:
+    def __init__(self, image: str | None = None, *, door: "Door | None" = None) -> None:
+        self._door = door
         self._image = image or os.environ.get("KAFKA_IMAGE") or KAFKA_IMAGE
         self._port = free_port()
         self._container: Any = None
@@ -130,13 +140,17 @@ class KafkaContainer:
             "advertised.listeners": f"PLAINTEXT://{self.address}",
             "controller.quorum.voters": "1@localhost:9093",
         }
+        if self._door is not None:
+            settings = self._door.added_to(settings, "")
         container: Any = DockerContainer(self._image).with_kwargs(labels=TEST_LABEL)
         for key, value in settings.items():
-            container.with_env("KAFKA_" + key.replace(".", "_").upper(), value)
+            container.with_env("KAFKA_" + key.replace("-", "___").replace(".", "_").upper(), value)
         container.with_env("KAFKA_HEAP_OPTS", "-Xmx1g -Xms256m")
         # A fixed port, known before the start: the broker tells its clients the address to come back to.
         # (host, port) keeps it on the loopback; the declared type knows ports only.
         container.ports[str(self._port)] = (HOST, self._port)
+        if self._door is not None:
+            container.ports[str(self._door.port)] = (HOST, self._door.port)
         try:
             container.start()
         except DockerException as error:
@@ -164,7 +178,7 @@ class JarKafka:
 
     real = True
 
-    def __init__(self, jars: Path | None = None, *, heap: str = "1g") -> None:
+    def __init__(self, jars: Path | None = None, *, heap: str = "1g", door: "Door | None" = None) -> None:
         found = os.environ.get("KAFKA_JARS")
         self._jars = jars or (Path(found) if found else _REPO / "build" / "kafka-jars")
         self._heap = heap
@@ -178,6 +192,8 @@ class JarKafka:
             "advertised.listeners": f"PLAINTEXT://{self.address}",
             "controller.quorum.voters": f"1@{HOST}:{controller}",
         }
+        if door is not None:
+            self._settings = door.added_to(self._settings, HOST)
 
     @property
     def pid(self) -> int:

@@ -20,7 +20,6 @@ import faust
 from ..adapters.faust.app import RoleApp, RoleOptions, role_app
 from ..adapters.faust.host import host
 from ..adapters.files.blobs import FileBlobs
-from ..adapters.kafka.admin import KafkaTopics
 from ..adapters.kafka.appender import KafkaAppender
 from ..adapters.kafka.connection import KafkaConnection
 from ..adapters.kafka.reader import KafkaReader
@@ -38,13 +37,13 @@ from ..application.ingest import Ingest
 from ..application.payloads import Payloads
 from ..application.worker import Worker, WorkerOptions
 from ..errors import BelugaError
-from ..ports.log import TopicSpec
 from . import deployment as deployments
 from . import isolated
 from .child import prepare_child
 from .connection import kafka, topics
-from .declared import changelog_topic, engine_topics, group
+from .declared import changelog_topic, group, worker_group
 from .logs import configure_logs
+from .preparation import prepare, queues_of
 from .settings import Settings
 
 log = logging.getLogger("beluga_stream")
@@ -82,49 +81,31 @@ def faust_app() -> faust.App:
     return host(
         app,
         partial(_roles, settings, connection, deployed),
-        prepare=partial(_create_topics, settings, connection, deployed),
+        prepare=partial(prepare, settings, connection, deployed),
     )
 
 
 def app_or_exit() -> faust.App:
     """`faust_app()` for a command line: what is wrong is one line and exit code 2, and no traceback."""
-    _use_uvloop()
     try:
+        _use_uvloop(Settings.load())
         return faust_app()
     except BelugaError as error:
         sys.stderr.write(f"beluga_stream does not start: {error}\n")
         raise SystemExit(2) from None
 
 
-def _use_uvloop() -> None:
-    """Run on uvloop, where there is one: each hop through the log is a sixth quicker."""
-    if find_spec("uvloop") is None:
+def _use_uvloop(settings: Settings) -> None:
+    """Run on uvloop, where there is one: each hop through the log is a sixth quicker.
+
+    Not over TLS: to close a connection whose answer is under way takes it 30 s there, and so takeovers would.
+    """
+    if find_spec("uvloop") is None or kafka(settings).uses_tls:
         return
     import uvloop  # noqa: PLC0415 - not on every platform
 
     # Faust takes the loop that the policy gives it.
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # type: ignore[deprecated]
-
-
-async def _create_topics(
-    settings: Settings, connection: KafkaConnection, deployed: deployments.LoadedDeployment | None
-) -> None:
-    """Wait for the broker, create the topics that are missing, and check the others.
-
-    Raises `LogUnavailable` when patience ends, and `TopicMismatch`.
-    """
-    async with KafkaTopics(connection, patience=settings.broker_patience_seconds) as admin:
-        declared = engine_topics(settings, _queues(settings, deployed))
-        created = [
-            *await admin.ensure(declared),
-            *await admin.ensure(await _undeclared(admin, settings, declared, deployed)),
-        ]
-    if created:
-        log.info("created topics: %s", ", ".join(created), extra={"action": "topics_created"})
-
-
-def _queues(settings: Settings, deployed: deployments.LoadedDeployment | None) -> tuple[str, ...]:
-    return settings.queues or (deployed.queues if deployed is not None else ("default",))
 
 
 @asynccontextmanager
@@ -176,7 +157,7 @@ async def _roles(
         if deployed is not None and "worker" in settings.role:
             worker = Worker(
                 topics=names,
-                queues=_queues(settings, deployed),
+                queues=queues_of(settings, deployed),
                 deployment=deployed,
                 appender=await appender(),
                 reader=reader,
@@ -196,7 +177,7 @@ async def _roles(
                     drain_ms=int(settings.shutdown_grace_seconds * 1000),
                 ),
             )
-            apps.append(make(worker, group=_worker_group(settings)))
+            apps.append(make(worker, group=worker_group(settings)))
         if deployed is not None and "ingest" in settings.role and deployed.triggers:
             ingest = Ingest(
                 topics=names, deployment=deployed, appender=await appender(), payloads=payloads, clock=clock
@@ -215,26 +196,6 @@ def _collect_seldom() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 10, 10)
-
-
-async def _undeclared(
-    admin: KafkaTopics,
-    settings: Settings,
-    declared: Sequence[TopicSpec],
-    deployed: deployments.LoadedDeployment | None,
-) -> list[TopicSpec]:
-    """Topics that trigger something, that no file declares and nobody has created: they get the defaults."""
-    triggers = () if deployed is None else deployed.triggers
-    wanted = {trigger.topic for trigger in triggers if trigger.kind == "topic"}
-    wanted -= {spec.name for spec in declared}
-    existing = await admin.describe(wanted)
-    return [TopicSpec(name, settings.partitions, {}, settings.replication) for name in sorted(wanted - set(existing))]
-
-
-def _worker_group(settings: Settings) -> str:
-    """Workers of other queues are another group: the members of one must read the same topics."""
-    named = group(settings, "worker")
-    return named if settings.queues is None else f"{named}.{'.'.join(sorted(settings.queues))}"
 
 
 def _tables(settings: Settings, connection: KafkaConnection) -> KafkaTables:

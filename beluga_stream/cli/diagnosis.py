@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass
 from ..adapters.kafka.admin import KafkaTopics
 from ..adapters.kafka.connection import KafkaConnection
 from ..adapters.kafka.fence import broker_fences
+from ..adapters.kafka.rights import hidden
 from ..bootstrap import deployment
 from ..bootstrap.connection import kafka, topics
 from ..bootstrap.settings import Settings
-from ..errors import BelugaError, InvalidState
+from ..errors import AccessDenied, BelugaError, InvalidState
 from ..ports.log import Outgoing, TopicSpec
 from .declared import PATIENCE_SECONDS, state_of, topics_of
 from .screen import console, print_json
@@ -64,9 +65,15 @@ async def _findings(broker: str | None) -> AsyncIterator[Finding]:
         async with KafkaTopics(connection, patience=PATIENCE_SECONDS) as admin:
             found = await admin.describe()
             yield Finding("broker", ok=True, said=f"{connection.where} answers; it has {len(found)} topics")
-            for finding in _topics(settings, specs, found):
+            unseen = await hidden(connection, [spec.name for spec in specs if spec.name not in found])
+            if unseen:
+                said = f"{len(unseen)} of {len(specs)} cannot be seen by {connection.user}: not checked"
+                yield Finding("rights", ok=None, said=said, fix="run this as an operator: `beluga acls operator`")
+            for finding in _topics(settings, [spec for spec in specs if spec.name not in unseen], found):
                 yield finding
             yield await _fencing(settings, connection, admin)
+    except AccessDenied as error:
+        yield Finding("broker", ok=False, said=str(error), fix="mend the login or the rights")
     except BelugaError as error:
         fix = "start it, or set BELUGA_BROKER; `beluga dev` brings one"
         yield Finding("broker", ok=False, said=str(error), fix=fix)
@@ -110,7 +117,11 @@ def _topics(settings: Settings, specs: list[TopicSpec], found: Mapping[str, int]
 async def _fencing(settings: Settings, connection: KafkaConnection, admin: KafkaTopics) -> Finding:
     """Tried on a topic of its own, which is deleted after."""
     name = f"{settings.prefix}.doctor-{secrets.token_hex(4)}"
-    await admin.ensure([TopicSpec(name, 1, {}, settings.replication)])
+    try:
+        await admin.ensure([TopicSpec(name, 1, {}, settings.replication)])
+    except AccessDenied:
+        said = f"not tried: {connection.user} may not create the topic that it takes"
+        return Finding("fencing", ok=None, said=said, fix="run this as an operator: `beluga acls operator`")
     try:
         probe = Outgoing(name, b"probe", b"", partition=0)
         fences = await broker_fences(connection, name, probe)

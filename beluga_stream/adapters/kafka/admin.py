@@ -7,19 +7,24 @@ from typing import Self
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
     KafkaConnectionError,
     KafkaError,
     NoError,
     TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
     for_code,
 )
 
 from beluga_stream.adapters.kafka.connection import KafkaConnection
-from beluga_stream.errors import InvalidConfig, LogUnavailable, TopicMismatch
+from beluga_stream.adapters.kafka.refusal import refusal, why_unreachable
+from beluga_stream.errors import AccessDenied, InvalidConfig, LogUnavailable, TopicMismatch
 from beluga_stream.ports.log import TopicSpec
 
 log = logging.getLogger(__name__)
+
+_DENIED = (TopicAuthorizationFailedError, ClusterAuthorizationFailedError)
 
 
 class KafkaTopics:
@@ -47,6 +52,9 @@ class KafkaTopics:
                     await admin.start()
             except (KafkaConnectionError, TimeoutError, OSError) as error:
                 await admin.close()
+                denied = await why_unreachable(self._connection)
+                if denied is not None:
+                    raise denied from error
                 left = deadline - loop.time()
                 if left <= 0:
                     raise LogUnavailable(
@@ -89,7 +97,7 @@ class KafkaTopics:
             async with asyncio.timeout(self._timeout):
                 found = await self._connected().describe_topics(None)
         except (KafkaError, TimeoutError, OSError) as error:
-            raise LogUnavailable(f"cannot list topics: {error!r}") from error
+            raise refusal(self._connection, "cannot list topics", error) from error
         return {
             topic["topic"]: len(topic["partitions"])
             for topic in found
@@ -101,8 +109,8 @@ class KafkaTopics:
     async def ensure(self, specs: Sequence[TopicSpec]) -> Sequence[str]:
         """Create the missing ones, check the others, wait until all are visible; return what was created.
 
-        Raises `TopicMismatch` when one exists with another partition count than declared, and
-        `InvalidConfig` when the broker refuses a declaration.
+        Raises `TopicMismatch` when one exists with another partition count than declared, `AccessDenied` when one
+        is missing and we may not create it, and `InvalidConfig` when the broker refuses a declaration.
         """
         existing = await self.describe(spec.name for spec in specs)
         for spec in specs:
@@ -121,9 +129,11 @@ class KafkaTopics:
             async with asyncio.timeout(self._timeout):
                 response = await self._connected().delete_topics(list(names))
         except (KafkaError, TimeoutError, OSError) as error:
-            raise LogUnavailable(f"cannot delete topics: {error!r}") from error
+            raise refusal(self._connection, "cannot delete topics", error) from error
         for name, code, *_ in response.topic_error_codes:
             error_type = for_code(code)
+            if error_type is TopicAuthorizationFailedError:
+                raise refusal(self._connection, f"cannot delete topic {name}", error_type(), f"Delete on topic {name}")
             if error_type not in (NoError, UnknownTopicOrPartitionError):
                 raise LogUnavailable(f"cannot delete topic {name}: {error_type.__name__}")
 
@@ -141,7 +151,14 @@ class KafkaTopics:
             async with asyncio.timeout(self._timeout):
                 response = await self._connected().create_topics(new)
         except (KafkaError, TimeoutError, OSError) as error:
-            raise LogUnavailable(f"cannot create topics: {error!r}") from error
+            raise refusal(self._connection, "cannot create topics", error) from error
+        refused = [name for name, code, *_ in response.topic_errors if for_code(code) in _DENIED]
+        if refused:
+            raise AccessDenied(
+                f"these topics do not exist, and Kafka does not grant {self._connection.user} Create on them: "
+                f"{', '.join(refused)}. Let an operator run `beluga topics apply`; see docs/security.md",
+                user=self._connection.username,
+            )
         for name, code, *reason in response.topic_errors:
             error_type = for_code(code)
             # Another process may have created it in the meantime; _until_visible checks what it made.

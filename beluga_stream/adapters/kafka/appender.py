@@ -10,7 +10,8 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError, UnknownTopicOr
 
 from beluga_stream.adapters.kafka.batches import MAX_RECORD_BYTES, Outcome, check_sizes, placed, send_batches
 from beluga_stream.adapters.kafka.connection import KafkaConnection
-from beluga_stream.errors import LogUnavailable, RecordTooLarge, TopicMissing
+from beluga_stream.adapters.kafka.refusal import refusal, why_unreachable
+from beluga_stream.errors import RecordTooLarge, TopicMissing
 from beluga_stream.ports.log import Outgoing, Position
 
 log = logging.getLogger(__name__)
@@ -111,9 +112,9 @@ class KafkaAppender:
             topics = ", ".join(sorted({record.topic for record in records}))
             raise TopicMissing(f"one of these topics does not exist: {topics}") from error
         except (KafkaError, TimeoutError, OSError) as error:
-            raise LogUnavailable(
-                f"{len(records)} records were not confirmed within {self._timeout:g} s: {error!r}"
-            ) from error
+            what = f"{len(records)} records were not confirmed within {self._timeout:g} s"
+            needs = f"Write on one of these topics: {', '.join(sorted({record.topic for record in records}))}"
+            raise refusal(self._connection, what, error, needs) from error
 
     def _enqueue(self, waiting: "_Waiting") -> None:
         self._queue.append(waiting)
@@ -178,7 +179,9 @@ class KafkaAppender:
                 await producer.start()
         except (KafkaError, TimeoutError, OSError) as error:
             await self._retire(producer)
-            raise LogUnavailable(f"cannot connect to Kafka at {self._connection.where}: {error!r}") from error
+            denied = await why_unreachable(self._connection)
+            what = f"cannot connect to Kafka at {self._connection.where}"
+            raise denied or refusal(self._connection, what, error, "Write on any topic") from error
         return producer
 
     async def _retire(self, producer: AIOKafkaProducer) -> None:

@@ -54,6 +54,11 @@ class KafkaConnection:
         return ", ".join(self.bootstrap)
 
     @property
+    def user(self) -> str:
+        """Who we are to the broker, for messages."""
+        return f"user {self.username!r}" if self.uses_sasl else "this process"
+
+    @property
     def uses_sasl(self) -> bool:
         return self.security_protocol.startswith("SASL")
 

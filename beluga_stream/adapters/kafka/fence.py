@@ -13,6 +13,7 @@ from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
 
 from beluga_stream.adapters.kafka.batches import MAX_RECORD_BYTES, check_sizes, placed, send_batches
 from beluga_stream.adapters.kafka.connection import KafkaConnection
+from beluga_stream.adapters.kafka.refusal import refusal
 from beluga_stream.errors import Fenced, LogUnavailable
 from beluga_stream.ports.log import Outgoing, Position
 
@@ -62,7 +63,9 @@ class FencedProducer:
                 await producer.start()
         except (KafkaError, TimeoutError, OSError) as error:
             await _stop(producer)
-            raise LogUnavailable(f"cannot become the owner of {self._fence_id}: {error!r}") from error
+            needs = f"Write on transactional-id {self._fence_id}"
+            what = f"cannot become the owner of {self._fence_id}"
+            raise refusal(self._connection, what, error, needs) from error
         except asyncio.CancelledError:
             await _stop(producer)
             raise
@@ -92,9 +95,8 @@ class FencedProducer:
         except (ProducerFenced, InvalidProducerEpoch) as error:
             raise Fenced(f"another process owns {self._fence_id} now", fence_id=self._fence_id) from error
         except (KafkaError, TimeoutError, OSError) as error:
-            raise LogUnavailable(
-                f"{self._fence_id} could not be written within {self._timeout:g} s: {error!r}"
-            ) from error
+            what = f"{self._fence_id} could not be written within {self._timeout:g} s"
+            raise refusal(self._connection, what, error) from error
         return positions
 
     async def stop(self) -> None:

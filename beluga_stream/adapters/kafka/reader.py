@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
 from beluga_stream.adapters.kafka.admin import KafkaTopics
 from beluga_stream.adapters.kafka.connection import KafkaConnection
+from beluga_stream.adapters.kafka.refusal import refusal
+from beluga_stream.adapters.kafka.rights import hidden
 from beluga_stream.errors import LogUnavailable, TopicMissing
 from beluga_stream.ports.log import Record
 
@@ -60,6 +62,9 @@ class KafkaReader:
         if known is None:
             found = await self._topics.describe([topic])
             if topic not in found:
+                if topic in await hidden(self._connection, [topic]):
+                    denied = TopicAuthorizationFailedError(topic)
+                    raise refusal(self._connection, f"cannot read {topic}", denied, f"Read on topic {topic}")
                 raise TopicMissing(f"topic {topic} does not exist: `beluga topics apply` creates it", topic=topic)
             known = self._counts[topic] = found[topic]
         return known
@@ -72,7 +77,7 @@ class KafkaReader:
             async with asyncio.timeout(self._timeout):
                 offsets = await consumer.end_offsets(targets)
         except (KafkaError, TimeoutError, OSError) as error:
-            raise LogUnavailable(f"cannot read the end of {topic}: {error!r}") from error
+            raise refusal(self._connection, f"cannot read the end of {topic}", error) from error
         return {target.partition: offset for target, offset in offsets.items()}
 
     async def beginning(self, topic: str) -> Mapping[int, int]:
@@ -83,7 +88,7 @@ class KafkaReader:
             async with asyncio.timeout(self._timeout):
                 offsets = await consumer.beginning_offsets(targets)
         except (KafkaError, TimeoutError, OSError) as error:
-            raise LogUnavailable(f"cannot read the beginning of {topic}: {error!r}") from error
+            raise refusal(self._connection, f"cannot read the beginning of {topic}", error) from error
         return {target.partition: offset for target, offset in offsets.items()}
 
     async def at_time(self, topic: str, timestamp_ms: int) -> Mapping[int, int]:
@@ -95,7 +100,7 @@ class KafkaReader:
             async with asyncio.timeout(self._timeout):
                 found = await consumer.offsets_for_times(dict.fromkeys(targets, timestamp_ms))
         except (KafkaError, TimeoutError, OSError) as error:
-            raise LogUnavailable(f"cannot look up a time in {topic}: {error!r}") from error
+            raise refusal(self._connection, f"cannot look up a time in {topic}", error) from error
         offsets: dict[int, int] = {}
         for target in targets:
             at = found.get(target)
@@ -138,7 +143,7 @@ class KafkaReader:
                         if await consumer.position(target) >= (left[target.partition] or 0):
                             del left[target.partition]
         except (KafkaError, OSError) as error:
-            raise LogUnavailable(f"cannot read {topic}: {error!r}") from error
+            raise refusal(self._connection, f"cannot read {topic}", error, f"Read on topic {topic}") from error
         finally:
             await consumer.stop()
 

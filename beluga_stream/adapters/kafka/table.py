@@ -15,6 +15,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.adapters.kafka.fence import FencedProducer, broker_fences
+from beluga_stream.adapters.kafka.refusal import refusal
 from beluga_stream.adapters.kafka.store import Change, MemoryStore, Store, StoreFactory
 from beluga_stream.errors import BelugaError, LogUnavailable
 from beluga_stream.ports.log import Outgoing
@@ -258,7 +259,8 @@ class KafkaTables:
                 count = await table.recover(self._connection, end)
         except (KafkaError, TimeoutError, OSError) as error:
             await table.close()
-            raise LogUnavailable(f"cannot recover partition {partition} of {self.changelog}: {error!r}") from error
+            what = f"cannot recover partition {partition} of {self.changelog}"
+            raise refusal(self._connection, what, error, f"Read on topic {self.changelog}") from error
         except BaseException:
             await table.close()
             raise
@@ -283,7 +285,8 @@ class KafkaTables:
             async with asyncio.timeout(self._options.timeout):
                 found = await self._group_offsets(self._admin, wanted)
         except (KafkaError, TimeoutError, OSError) as error:
-            raise LogUnavailable(f"cannot read the committed offsets of {self._group}: {error!r}") from error
+            what = f"cannot read the committed offsets of {self._group}"
+            raise refusal(self._connection, what, error, f"Read on group {self._group}") from error
         return {target.topic: max(found[target].offset, 0) if target in found else 0 for target in wanted}
 
     async def _group_offsets(

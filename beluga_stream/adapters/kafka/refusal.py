@@ -1,0 +1,90 @@
+"""What a broker refuses, as errors that say what to mend: a login, a certificate, a right, or just no answer."""
+
+import asyncio
+import ssl
+from typing import cast
+
+from aiokafka.conn import create_conn
+from aiokafka.errors import (
+    AuthenticationFailedError,
+    AuthenticationMethodNotSupported,
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    IllegalSaslStateError,
+    SaslAuthenticationFailed,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+    UnsupportedSaslMechanismError,
+)
+
+from beluga_stream.adapters.kafka.connection import KafkaConnection
+from beluga_stream.errors import AccessDenied, BelugaError, LogUnavailable
+
+_RIGHTS = {
+    TopicAuthorizationFailedError: "topic",
+    GroupAuthorizationFailedError: "consumer group",
+    TransactionalIdAuthorizationFailed: "transactional id",
+    ClusterAuthorizationFailedError: "cluster",
+}
+_LOGINS = (
+    AuthenticationFailedError,
+    AuthenticationMethodNotSupported,
+    IllegalSaslStateError,
+    SaslAuthenticationFailed,
+    UnsupportedSaslMechanismError,
+)
+_PROBE_SECONDS = 5.0
+_SEE = "see docs/security.md"
+
+
+def refusal(connection: KafkaConnection, what: str, error: BaseException, needs: str = "") -> BelugaError:
+    """`AccessDenied` when a right is missing, else `LogUnavailable`. `what` begins the message.
+
+    `needs` names the right that this would have taken, for refusals that do not name it themselves.
+    """
+    kind = next((name for refused, name in _RIGHTS.items() if isinstance(error, refused)), None)
+    if kind is None:
+        return LogUnavailable(f"{what}: {error!r}")
+    named = ", ".join(sorted(_names(error)))
+    lacking = needs or f"a right on {kind} {named}".rstrip()
+    return AccessDenied(f"{what}: Kafka does not grant {connection.user} {lacking}: {_SEE}", user=connection.username)
+
+
+async def why_unreachable(connection: KafkaConnection) -> BelugaError | None:
+    """Connect once by hand: `AccessDenied` when it is the login or the certificate; None when nobody answers.
+
+    aiokafka logs what a broker says at the first contact, and raises no more than that there was none.
+    """
+    settings = connection.client_settings("probe")
+    del settings["bootstrap_servers"]
+    for address in connection.bootstrap:
+        host, _, port = address.rpartition(":")
+        try:
+            async with asyncio.timeout(_PROBE_SECONDS):
+                probe = await create_conn(host, int(port), **settings)
+            probe.close()
+        except _LOGINS as error:
+            return AccessDenied(
+                f"Kafka at {address} does not let {connection.user} in ({_said(error)}): check "
+                f"BELUGA_SASL_USERNAME, BELUGA_SASL_PASSWORD and BELUGA_SASL_MECHANISM; {_SEE}",
+                user=connection.username,
+            )
+        except ssl.SSLError as error:
+            return AccessDenied(
+                f"no TLS connection to Kafka at {address} ({error.reason or error}): check BELUGA_TLS_CA, "
+                f"BELUGA_TLS_CERT and BELUGA_SECURITY_PROTOCOL; {_SEE}",
+            )
+        except Exception:  # noqa: BLE001, S112 - whatever else it is, aiokafka has met it too and says so
+            continue
+    return None
+
+
+def _names(error: BaseException) -> set[str]:
+    names: set[str] = set()
+    for argument in error.args:
+        names |= cast("set[str]", set(argument)) if isinstance(argument, set | frozenset) else {str(argument)}
+    return names
+
+
+def _said(error: BaseException) -> str:
+    return str(error).partition("\n")[0][:200] or type(error).__name__

@@ -1,0 +1,77 @@
+"""Before a role starts: the broker answers, grants what the role needs, and has the topics."""
+
+import logging
+from collections.abc import Sequence
+
+from ..adapters.kafka.admin import KafkaTopics
+from ..adapters.kafka.connection import KafkaConnection
+from ..adapters.kafka.rights import hidden, missing
+from ..errors import AccessDenied
+from ..ports.log import TopicSpec
+from ..ports.rights import Right, told
+from . import deployment as deployments
+from .declared import engine_topics
+from .rights import Uses, rights_of
+from .settings import Settings
+
+log = logging.getLogger("beluga_stream")
+
+
+def queues_of(settings: Settings, deployed: deployments.LoadedDeployment | None) -> tuple[str, ...]:
+    return settings.queues or (deployed.queues if deployed is not None else ("default",))
+
+
+def uses_of(settings: Settings, deployed: deployments.LoadedDeployment | None) -> Uses:
+    """What the deployment takes of the broker beside the engine's own topics."""
+    triggers = () if deployed is None else deployed.triggers
+    return Uses(
+        queues=queues_of(settings, deployed),
+        sources=tuple(sorted({trigger.topic for trigger in triggers if trigger.kind == "topic"})),
+        follows_runs=any(trigger.kind == "run_finished" for trigger in triggers),
+    )
+
+
+async def prepare(
+    settings: Settings, connection: KafkaConnection, deployed: deployments.LoadedDeployment | None
+) -> None:
+    """Wait for the broker, check our rights, create the topics that are missing, and check the others.
+
+    Raises `LogUnavailable` when patience ends, `AccessDenied` that names every right which is missing, and
+    `TopicMismatch`.
+    """
+    uses = uses_of(settings, deployed)
+    async with KafkaTopics(connection, patience=settings.broker_patience_seconds) as admin:
+        await _check_rights(settings, connection, uses)
+        declared = engine_topics(settings, uses.queues)
+        wanted = [*declared, *_undeclared(settings, declared, uses)]
+        # A process without rights to see another role's topics leaves them to that role, or to an operator.
+        unseen = await hidden(connection, [spec.name for spec in wanted])
+        created = await admin.ensure([spec for spec in declared if spec.name not in unseen])
+        existing = await admin.describe(uses.sources)
+        more = [spec for spec in wanted if spec not in declared and spec.name not in {*unseen, *existing}]
+        created = [*created, *await admin.ensure(more)]
+    if created:
+        log.info("created topics: %s", ", ".join(created), extra={"action": "topics_created"})
+
+
+async def _check_rights(settings: Settings, connection: KafkaConnection, uses: Uses) -> None:
+    for role in settings.role:
+        if role == "ingest" and not (uses.sources or uses.follows_runs):
+            continue  # it does not start
+        lacking: Sequence[Right] = await missing(connection, rights_of(role, settings, uses))
+        if lacking:
+            user = connection.username or "ANONYMOUS"
+            raise AccessDenied(
+                f"Kafka does not grant {connection.user} what the role {role} needs: {told(lacking)}. "
+                f"`beluga acls {role} --user {user}` prints the commands that do; see docs/security.md",
+                role=role,
+                user=user,
+            )
+
+
+def _undeclared(settings: Settings, declared: Sequence[TopicSpec], uses: Uses) -> list[TopicSpec]:
+    """Topics that trigger something and that no file declares: if nobody has created one, it gets the defaults."""
+    known = {spec.name for spec in declared}
+    return [
+        TopicSpec(name, settings.partitions, {}, settings.replication) for name in uses.sources if name not in known
+    ]

@@ -1,0 +1,139 @@
+"""Which rights each role needs on the broker: the least with which it does its work.
+
+docs/security.md and `beluga acls` are made from this, a role asks the broker for its own before it starts, and a
+test runs every role with exactly these.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal, NamedTuple, get_args
+
+from ..ports.rights import Right
+from .connection import topics
+from .declared import changelog_topic, group, worker_group
+from .settings import Settings
+
+Holder = Literal["coordinator", "worker", "ingest", "client", "operator"]
+"""The roles of processes; `client` starts and follows runs, `operator` uses every command of `beluga`."""
+
+HOLDERS: tuple[Holder, ...] = get_args(Holder)
+
+
+class Uses(NamedTuple):
+    """What a deployment takes of the broker: the queues of its nodes, and what triggers its graphs."""
+
+    queues: tuple[str, ...] = ("default",)
+    sources: tuple[str, ...] = ()
+    follows_runs: bool = False
+
+
+def rights_of(holder: Holder, settings: Settings, uses: Uses) -> list[Right]:
+    """The rights of one role."""
+    match holder:
+        case "coordinator":
+            return _coordinator(settings)
+        case "worker":
+            return _worker(settings, uses)
+        case "ingest":
+            return _ingest(settings, uses)
+        case "client":
+            return _client(settings, uses)
+        case "operator":
+            return _merged(_operator(settings, uses))
+
+
+def _coordinator(settings: Settings) -> list[Right]:
+    names = topics(settings)
+    own = group(settings, "coordinator")
+    return [
+        Right("topic", names.run_requests, ("Read",), "takes starts"),
+        Right("topic", names.run_events, ("Read", "Write"), "takes signals and cancels, sends timers and child runs"),
+        Right("topic", names.node_done, ("Read",), "takes what nodes did"),
+        Right("group", own, ("Read",), "its consumer group"),
+        Right("topic", changelog_topic(settings), ("Read", "Write"), "its table of runs"),
+        Right("transactional-id", f"{own}-", ("Write",), "keeps a former owner out", prefixed=True, sample="0"),
+        Right("topic", names.graphs, ("Read",), "definitions"),
+        Right("topic", names.node_ready(""), ("Write",), "gives work to any queue", prefixed=True, sample="default"),
+        Right("topic", names.run_results, ("Write",), "tells readers"),
+        Right("topic", names.runs, ("Write",), "summaries"),
+        Right("topic", names.control, ("Write",), "cancels at the workers"),
+        Right("topic", names.dead_letters, ("Write",), "what it refuses"),
+    ]
+
+
+def _worker(settings: Settings, uses: Uses) -> list[Right]:
+    names = topics(settings)
+    return [
+        *(Right("topic", names.node_ready(queue), ("Read",), "takes work") for queue in uses.queues),
+        Right("group", worker_group(settings), ("Read",), "its consumer group"),
+        Right("topic", names.control, ("Read",), "hears of cancels"),
+        Right("topic", names.node_done, ("Write",), "says what nodes did"),
+        Right("topic", names.run_results, ("Write",), "chunks"),
+        Right("topic", names.graphs, ("Write",), "publishes its definitions"),
+        Right("topic", names.dead_letters, ("Write",), "what it refuses"),
+    ]
+
+
+def _ingest(settings: Settings, uses: Uses) -> list[Right]:
+    names = topics(settings)
+    return [
+        *(Right("topic", source, ("Read",), "takes events") for source in uses.sources),
+        *(
+            [Right("topic", names.runs, ("Read",), "`on_run`: triggers on the end of runs")]
+            if uses.follows_runs
+            else []
+        ),
+        Right("group", group(settings, "ingest"), ("Read",), "its consumer group"),
+        Right("topic", names.run_requests, ("Write",), "starts runs"),
+        Right("topic", names.graphs, ("Write",), "publishes its definitions"),
+        Right("topic", names.dead_letters, ("Write",), "what it refuses"),
+    ]
+
+
+def _client(settings: Settings, uses: Uses) -> list[Right]:
+    names = topics(settings)
+    return [
+        Right("topic", names.run_requests, ("Write",), "starts runs"),
+        Right("topic", names.run_events, ("Write",), "signals, cancels, retries"),
+        Right("topic", names.run_results, ("Read",), "follows runs"),
+        Right("topic", names.runs, ("Read",), "lists runs"),
+        *(Right("topic", source, ("Write",), "publishes events") for source in uses.sources),
+    ]
+
+
+def _operator(settings: Settings, uses: Uses) -> list[Right]:
+    names = topics(settings)
+    probe = f"{settings.prefix}.doctor-"
+    return [
+        *_client(settings, uses),
+        Right("topic", f"{settings.prefix}.", ("Create", "Describe"), "`topics apply`", prefixed=True, sample="runs"),
+        Right("topic", changelog_topic(settings), ("Create", "Read"), "`topics apply`, `runs show`, `runs stuck`"),
+        *(Right("topic", source, ("Create",), "`topics apply`") for source in uses.sources),
+        Right("topic", names.graphs, ("Read",), "`graph list`, `runs stuck`"),
+        Right("topic", names.dead_letters, ("Read", "Write"), "`dead-letters`"),
+        Right("topic", names.node_done, ("Write",), "`dead-letters replay`"),
+        Right("topic", probe, ("Write", "Delete"), "`doctor` tries fencing", prefixed=True, sample="0"),
+        Right("transactional-id", probe, ("Write",), "`doctor` tries fencing", prefixed=True, sample="0"),
+    ]
+
+
+def _merged(rights: Sequence[Right]) -> list[Right]:
+    """One right for each resource."""
+    found: dict[tuple[str, str], Right] = {}
+    for right in rights:
+        known = found.get((right.resource, right.name))
+        if known is not None:
+            operations = tuple(dict.fromkeys((*known.operations, *right.operations)))
+            right = replace(known, operations=operations, why=f"{known.why}; {right.why}")  # noqa: PLW2901
+        found[right.resource, right.name] = right
+    return list(found.values())
+
+
+def commands(rights: Sequence[Right], user: str, broker: str, config: str = "admin.properties") -> list[str]:
+    """The `kafka-acls` commands that give a user these rights."""
+    return [
+        f"kafka-acls.sh --bootstrap-server {broker} --command-config {config} --add"
+        f" --allow-principal User:{user} {' '.join(f'--operation {each}' for each in right.operations)}"
+        f" --{right.resource} {right.name}{' --resource-pattern-type prefixed' if right.prefixed else ''}"
+        for right in rights
+    ]

@@ -1,0 +1,235 @@
+"""The engine on an Apache Kafka that asks who is there: each role with its least rights, and with one too few."""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import secrets
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from beluga_stream import Signal, connect
+from beluga_stream.adapters.kafka.admin import KafkaTopics
+from beluga_stream.adapters.kafka.fence import FencedProducer
+from beluga_stream.adapters.kafka.rights import missing
+from beluga_stream.bootstrap import deployment
+from beluga_stream.bootstrap.connection import kafka
+from beluga_stream.bootstrap.preparation import uses_of
+from beluga_stream.bootstrap.rights import HOLDERS, Holder, rights_of
+from beluga_stream.bootstrap.settings import Settings
+from beluga_stream.domain.ids import run_id
+from beluga_stream.errors import AccessDenied, TaskCanceled
+from beluga_stream.ports.rights import Right
+from tests.brokers import BrokerUnavailable
+from tests.engine import Engine
+from tests.integration import secured_agents as graphs
+from tests.secured import SecuredBroker, start_secured
+
+_ROOT = Path(__file__).resolve().parents[2]
+_AGENTS = "tests.integration.secured_agents"
+_PREFIX = "safe"
+_ROLES: tuple[Holder, ...] = ("coordinator", "worker", "ingest")
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+
+
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredBroker]:
+    try:
+        broker, process = start_secured(tmp_path_factory.mktemp("secured"))
+    except BrokerUnavailable as reason:
+        if os.environ.get("BELUGA_REQUIRE_KAFKA", "") not in {"", "0"}:
+            pytest.fail(f"no broker with users and rights: {reason}", pytrace=False)
+        pytest.skip(f"needs Apache Kafka itself: {reason}")
+    yield broker
+    process.stop()
+
+
+def _settings(**given: Any) -> Settings:
+    return Settings.load(prefix=_PREFIX, agents=_AGENTS, **given)
+
+
+def _rights(holder: Holder) -> list[Right]:
+    settings = _settings()
+    return rights_of(holder, settings, uses_of(settings, deployment.load(_AGENTS)))
+
+
+class _Deployment:
+    """The roles as processes, each under a user of its own, and the command line under others."""
+
+    def __init__(self, broker: SecuredBroker, folder: Path) -> None:
+        self.broker = broker
+        self.folder = folder
+        self.users: dict[Holder, Mapping[str, str]] = {}
+        self.shared = {"prefix": _PREFIX, "agents": _AGENTS, "blobs": str(folder / "blobs")}
+
+    def engine(self, role: str, user: Mapping[str, str], name: str = "") -> Engine:
+        folder = self.folder / (name or role)
+        folder.mkdir()
+        settings = {**self.shared, **user, "role": role, "lease_after_seconds": "0.2", "heartbeat_seconds": "0.3"}
+        return Engine(user["broker"], folder, **{key: value for key, value in settings.items() if key != "broker"})
+
+    def environ(self, holder: Holder) -> dict[str, str]:
+        return {f"BELUGA_{key.upper()}": value for key, value in {**self.shared, **self.users[holder]}.items()}
+
+    async def beluga(self, holder: Holder, *words: str, code: int = 0) -> str:
+        """A command of `beluga` under the user of this role."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "beluga_stream.cli", *words,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": str(_ROOT), **self.environ(holder)},
+        )  # fmt: skip
+        out, error = await asyncio.wait_for(process.communicate(), 60)
+        assert process.returncode == code, f"{words}: {process.returncode}\n{out.decode()}\n{error.decode()}"
+        assert b"Traceback" not in error
+        return out.decode() + error.decode()
+
+
+@contextlib.asynccontextmanager
+async def _roles(deployed: _Deployment) -> AsyncIterator[dict[str, Engine]]:
+    engines = {role: deployed.engine(role, deployed.users[role]) for role in _ROLES}
+    try:
+        await asyncio.gather(*(asyncio.to_thread(engine.start, groups=1) for engine in engines.values()))
+        yield engines
+    finally:
+        codes = await asyncio.gather(*(asyncio.to_thread(engine.stop) for engine in engines.values()))
+    assert codes == [0, 0, 0], {role: engine.tail for role, engine in engines.items()}
+
+
+async def test_every_role_works_with_its_least_rights(
+    secured: SecuredBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trigger, streams, leases, blobs, pages, signals, cancels and commands, with no right but those in the table."""
+    deployed = _Deployment(secured, tmp_path)
+    for holder in HOLDERS:
+        deployed.users[holder] = await secured.add_user(holder, _rights(holder))
+    (tmp_path / "topics").mkdir()
+    (tmp_path / "topics" / "t.yaml").write_text("topics:\n  - name: secured.events\n    partitions: 2\n")
+    assert "created safe.run-requests" in await deployed.beluga("operator", "topics", "apply")
+
+    for name, value in deployed.environ("client").items():
+        monkeypatch.setenv(name, value)
+    async with _roles(deployed) as engines:
+        said = await deployed.beluga("client", "run", "talk", '"to be or not"', "--json")
+        events = [json.loads(line) for line in said.splitlines()]
+        assert [event["value"] for event in events if event["type"] == "chunk"] == ["to", "be", "or", "not"]
+        assert events[-1]["output"] == 4
+
+        position = (await deployed.beluga("client", "publish", "secured.events", '"one two"')).strip()
+        async with connect() as client:
+            triggered = client.run(graphs.talk, run_id("talk", "secured.events", position))
+            assert await triggered.result(timeout=60) == 2
+
+            number = await client.start(graphs.leased, 1)
+            pages = await client.start(graphs.paged, list(range(200)))
+            asked = await client.start(graphs.asks, 1)
+            await asked.signal(Signal("answer", int), 42)
+            stopped = await client.start(graphs.stuck, 1)
+            await stopped.cancel("enough")
+            assert await number.result(timeout=60) == 100_000
+            assert await pages.result(timeout=60) == 19_900
+            assert await asked.result(timeout=60) == 42
+            with pytest.raises(TaskCanceled):
+                await stopped.result(timeout=60)
+            waits = await client.start(graphs.asks, 2)
+
+        listed = json.loads(await deployed.beluga("client", "runs", "list", "--json"))
+        assert {run["graph"] for run in listed} == {"talk", "leased", "paged", "asks", "stuck"}
+        assert "signal" in await deployed.beluga("operator", "runs", "show", waits.id)
+        assert "all " in await deployed.beluga("operator", "doctor")
+        assert "fencing" in await deployed.beluga("client", "doctor")
+        assert not engines["coordinator"].said("table.unfenced")
+        assert not any(engine.said("dead_letter") for engine in engines.values())
+
+
+_CHANGELOG = "safe-coordinator-runs-changelog"
+_TOLD_RIGHT = rf"the role coordinator needs: Read and Write on topic {_CHANGELOG}. `beluga acls coordinator --user u"
+_TOLD_PASSWORD = r"does not let user '\w+' in .*check BELUGA_SASL_USERNAME"
+_TOLD_TOPICS = (
+    r"these topics do not exist, and .* does not grant user '\w+' Create on them: bare\..*`beluga topics apply`"
+)
+
+
+@pytest.mark.parametrize(
+    ("role", "without", "told"),
+    [
+        ("coordinator", _CHANGELOG, _TOLD_RIGHT),
+        ("worker", "password", _TOLD_PASSWORD),
+        ("ingest", "topics", _TOLD_TOPICS),
+    ],
+)
+async def test_a_role_with_one_right_too_few_says_which_in_one_line(
+    secured: SecuredBroker, tmp_path: Path, role: Holder, without: str, told: str
+) -> None:
+    """No crash loop and no traceback: the process ends, and its last word names the right and the role."""
+    rights = [right for right in _rights(role) if right.name != without]
+    user = dict(await secured.add_user(f"u{secrets.token_hex(4)}", rights))
+    more: dict[str, str] = {}
+    match without:
+        case "password":
+            user["sasl_password"] = "wrong"
+        case "topics":
+            # The same rights under another prefix, whose topics nobody has made.
+            more["prefix"] = "bare"
+            rights = [replace(right, name=right.name.replace(_PREFIX, "bare", 1)) for right in rights]
+            user = dict(await secured.add_user(f"u{secrets.token_hex(4)}", rights))
+        case _:
+            pass
+    deployed = _Deployment(secured, tmp_path)
+    deployed.shared.update(more)
+    engine = deployed.engine(role, user)
+    with pytest.raises(AssertionError, match=r"the engine ended with code [1-9]"):
+        await asyncio.to_thread(engine.start, groups=1)
+    said = engine.log.read_text()
+    # Faust's spinner may have written in front of it.
+    refused = [json.loads(line[line.index("{") :]) for line in said.splitlines() if '"start.refused"' in line]
+    assert [line["code"] for line in refused] == ["access_denied"], said
+    assert re.search(told, refused[0]["message"]), refused
+    assert refused[0]["message"].endswith("see docs/security.md")
+    assert "Traceback" not in said
+
+
+async def test_a_broker_that_nobody_vouches_for_is_not_spoken_to(secured: SecuredBroker) -> None:
+    user = dict(await secured.add_user("careful", []))
+    del user["tls_ca"]
+    with pytest.raises(AccessDenied, match=r"no TLS connection .*CERTIFICATE_VERIFY_FAILED.*check BELUGA_TLS_CA"):
+        await KafkaTopics(kafka(_settings(**user)), patience=60).start()
+
+
+async def test_a_command_without_its_right_says_which(secured: SecuredBroker, tmp_path: Path) -> None:
+    deployed = _Deployment(secured, tmp_path)
+    rights = [right for right in _rights("client") if right.name != "safe.run-requests"]
+    deployed.users["client"] = await secured.add_user("mute", rights)
+    said = await deployed.beluga("client", "run", "talk", '"to be"', code=2)
+    assert "does not grant user 'mute' Write on one of these topics: safe.run-requests: see docs/security.md" in said
+    rights = [right for right in _rights("client") if right.name != "safe.runs"]
+    deployed.users["client"] = await secured.add_user("blind", rights)
+    said = await deployed.beluga("client", "runs", "list", code=2)
+    assert "does not grant user 'blind' Read on topic safe.runs: see docs/security.md" in said
+    assert len(said.splitlines()) == 1
+
+
+async def test_the_table_of_rights_names_what_is_missing(secured: SecuredBroker) -> None:
+    """For each right of each role: a user with all but that one is told so, by name and operation."""
+    for holder in HOLDERS:
+        rights = [right for right in _rights(holder) if right.resource != "topic" or not right.prefixed]
+        for at, right in enumerate(rights):
+            user = await secured.add_user(f"almost-{holder}-{at}", [*rights[:at], *rights[at + 1 :]])
+            lacking = await missing(kafka(_settings(**user)), rights)
+            assert [(each.resource, each.name) for each in lacking] == [(right.resource, right.name)]
+            assert set(lacking[0].operations) <= set(right.operations)
+
+
+async def test_an_owner_that_may_only_see_its_id_is_told_so(secured: SecuredBroker) -> None:
+    """The right that cannot be asked about; without it the broker must not look like one that cannot fence."""
+    user = await secured.add_user("sees", [Right("transactional-id", "safe-x-0", ("Describe",), "")])
+    producer = FencedProducer(kafka(_settings(**user)), "safe-x-0", timeout=10)
+    with pytest.raises(AccessDenied, match="does not grant user 'sees' Write on transactional-id safe-x-0"):
+        await producer.start()

@@ -1,0 +1,280 @@
+"""An Apache Kafka that asks who is there: SCRAM over TLS on one listener, and an authorizer that denies by default.
+
+Its plain listener is the administrator's, who makes users and gives them rights.
+"""
+
+import datetime
+import hashlib
+import ipaddress
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiokafka.client import AIOKafkaClient
+from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.types import (
+    Array,
+    CompactArray,
+    CompactBytes,
+    CompactString,
+    Int8,
+    Int16,
+    Int32,
+    Schema,
+    String,
+    TaggedFields,
+)
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from beluga_stream.ports.rights import Right
+from tests.brokers import HOST, BrokerUnavailable, JarKafka, KafkaContainer, free_port
+
+_ITERATIONS = 4096
+_SCRAM_SHA_512 = 2
+
+
+@dataclass
+class SecureListener:
+    """The listener that users come by. Its certificate is signed by a CA made for it; clients trust only that."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self.port = free_port()
+        self.address = f"{HOST}:{self.port}"
+        self.ca = self.folder / "ca.pem"
+        self._certificate, self._key = _certificate(self.ca)
+
+    def added_to(self, settings: dict[str, str], host: str) -> dict[str, str]:
+        door = "listener.name.guarded"
+        # A PEM in one line is a property's value; Kafka reads one certificate of such a line, and clients have the CA.
+        own = {
+            f"{door}.sasl.enabled.mechanisms": "SCRAM-SHA-512",
+            f"{door}.scram-sha-512.sasl.jaas.config": (
+                "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+            ),
+            f"{door}.ssl.keystore.type": "PEM",
+            f"{door}.ssl.keystore.certificate.chain": self._certificate,
+            f"{door}.ssl.keystore.key": self._key,
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "allow.everyone.if.no.acl.found": "false",
+            "super.users": "User:ANONYMOUS",
+        }
+        return {
+            **settings,
+            **own,
+            "listeners": f"{settings['listeners']},GUARDED://{host}:{self.port}",
+            "advertised.listeners": f"{settings['advertised.listeners']},GUARDED://{self.address}",
+            "listener.security.protocol.map": f"{settings['listener.security.protocol.map']},GUARDED:SASL_SSL",
+        }
+
+
+@dataclass(frozen=True)
+class SecuredBroker:
+    """The broker, and what its administrator can do. `admin` is the address of the plain listener."""
+
+    admin: str
+    listener: SecureListener
+    title: str
+
+    async def add_user(self, name: str, rights: Sequence[Right]) -> Mapping[str, str]:
+        """Make a user with these rights and no others; return its settings, without the prefix of variables."""
+        password = f"pw-{secrets.token_hex(12)}"
+        salt = os.urandom(16)
+        salted = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, _ITERATIONS)
+        client = AIOKafkaClient(bootstrap_servers=self.admin)
+        await client.bootstrap()
+        try:
+            node = client.get_random_node()
+            made: Any = await client.send(
+                node, _Once(_AlterUsers([], [(name, _SCRAM_SHA_512, _ITERATIONS, salt, salted, {})], {}))
+            )
+            assert [error for _, error, *_ in made.results] == [0], made
+            if rights:
+                granted: Any = await client.send(node, _Once(_CreateAcls(_acls(name, rights))))
+                assert {error for error, _ in granted.results} == {0}, granted
+        finally:
+            await client.close()
+        return {
+            "broker": self.listener.address,
+            "security_protocol": "SASL_SSL",
+            "sasl_mechanism": "SCRAM-SHA-512",
+            "sasl_username": name,
+            "sasl_password": password,
+            "tls_ca": str(self.listener.ca),
+        }
+
+
+def start_secured(folder: Path) -> tuple[SecuredBroker, "KafkaContainer | JarKafka"]:
+    """By BELUGA_TEST_BROKER: in Docker or from the jars, else the first of them that works.
+
+    Raises `BrokerUnavailable`.
+    """
+    asked = os.environ.get("BELUGA_TEST_BROKER", "")
+    kinds = {"docker": (KafkaContainer,), "jars": (JarKafka,), "": (KafkaContainer, JarKafka)}.get(asked, ())
+    reasons = [] if kinds else [f"{asked} has no listener that asks who is there"]
+    for kind in kinds:
+        listener = SecureListener(folder)
+        broker = kind(door=listener)
+        try:
+            broker.start()
+        except BrokerUnavailable as reason:
+            reasons.append(str(reason))
+            continue
+        return SecuredBroker(broker.address, listener, broker.title), broker
+    raise BrokerUnavailable("; ".join(reasons))
+
+
+def _certificate(ca_file: Path) -> tuple[str, str]:
+    """A CA, written to its file; a certificate that it has signed for the server, and its key, each in one line."""
+    now = datetime.datetime.now(datetime.UTC)
+
+    def signed(name: str, key: Any, issuer: str, by: Any, *extensions: x509.ExtensionType) -> x509.Certificate:
+        builder = x509.CertificateBuilder(
+            x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]),
+            x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]),
+            key.public_key(),
+            x509.random_serial_number(),
+            now - datetime.timedelta(hours=1),
+            now + datetime.timedelta(days=1),
+        )
+        for extension in extensions:
+            builder = builder.add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
+        return builder.sign(by, hashes.SHA256())
+
+    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    ca_name = "beluga test CA"
+    ca = signed(
+        ca_name,
+        ca_key,
+        ca_name,
+        ca_key,
+        x509.BasicConstraints(ca=True, path_length=0),
+        x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()),
+    )
+    server = signed(
+        "beluga test broker",
+        key,
+        ca_name,
+        ca_key,
+        x509.BasicConstraints(ca=False, path_length=None),
+        x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(HOST)), x509.DNSName("localhost")]),
+        x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()),
+    )
+    ca_file.write_bytes(ca.public_bytes(serialization.Encoding.PEM))
+    key_pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return _one_line(server.public_bytes(serialization.Encoding.PEM)), _one_line(key_pem)
+
+
+def _one_line(pem: bytes) -> str:
+    return " ".join(pem.decode().split("\n")).strip()
+
+
+# ------------------------------------------------------------------------ requests that aiokafka does not know
+_RESOURCES = {"topic": 2, "group": 3, "transactional-id": 5}
+_OPERATIONS = {"Read": 3, "Write": 4, "Create": 5, "Delete": 6, "Describe": 8}
+_LITERAL, _PREFIXED, _ALLOW = 3, 4, 3
+
+
+def _acls(user: str, rights: Sequence[Right]) -> list[tuple[object, ...]]:
+    return [
+        (
+            _RESOURCES[right.resource],
+            right.name,
+            _PREFIXED if right.prefixed else _LITERAL,
+            f"User:{user}",
+            "*",
+            _OPERATIONS[operation],
+            _ALLOW,
+        )
+        for right in rights
+        for operation in right.operations
+    ]
+
+
+class _AlterUsersResponse(Response):
+    API_KEY, API_VERSION = 51, 0
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "results",
+            CompactArray(
+                ("user", CompactString("utf-8")),
+                ("error_code", Int16),
+                ("message", CompactString("utf-8")),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("tags", TaggedFields),
+    )
+
+
+class _AlterUsers(RequestStruct):
+    API_KEY, API_VERSION, RESPONSE_TYPE, FLEXIBLE_VERSION = 51, 0, _AlterUsersResponse, True
+    SCHEMA = Schema(
+        (
+            "deletions",
+            CompactArray(("name", CompactString("utf-8")), ("mechanism", Int8), ("tags", TaggedFields)),
+        ),
+        (
+            "upsertions",
+            CompactArray(
+                ("name", CompactString("utf-8")),
+                ("mechanism", Int8),
+                ("iterations", Int32),
+                ("salt", CompactBytes),
+                ("salted_password", CompactBytes),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("tags", TaggedFields),
+    )
+
+
+class _CreateAclsResponse(Response):
+    API_KEY, API_VERSION = 30, 1
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        ("results", Array(("error_code", Int16), ("message", String("utf-8")))),
+    )
+
+
+class _CreateAcls(RequestStruct):
+    API_KEY, API_VERSION, RESPONSE_TYPE = 30, 1, _CreateAclsResponse
+    SCHEMA = Schema(
+        (
+            "creations",
+            Array(
+                ("resource", Int8),
+                ("name", String("utf-8")),
+                ("pattern", Int8),
+                ("principal", String("utf-8")),
+                ("host", String("utf-8")),
+                ("operation", Int8),
+                ("permission", Int8),
+            ),
+        ),
+    )
+
+
+class _Once(Request[Any]):  # type: ignore[misc]
+    """One struct of one version, as aiokafka sends it."""
+
+    API_KEY = -1
+
+    def __init__(self, struct: RequestStruct) -> None:
+        self._struct = struct
+
+    def build(self, request_struct_class: type[Any]) -> RequestStruct:
+        return self._struct
+
+    def prepare(self, versions: Mapping[int, tuple[int, int]]) -> RequestStruct:
+        return self._struct
