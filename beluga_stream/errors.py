@@ -5,10 +5,12 @@ BelugaError
 │   ├── InvalidGraph                                  a graph that cannot run; names node and fix
 │   ├── InvalidDeployment                             agents/ or topics/ does not load; names file and line
 │   ├── TopicMismatch                                 a topic is not as declared, or was recreated
-│   └── AccessDenied         access_denied            the broker refuses a login or a right; names it
+│   ├── AccessDenied         access_denied            the broker refuses a login or a right; names it
+│   └── KeyMissing           key_missing*             a value is encrypted with a key that is not here; names it
 ├── InvalidInput             invalid_input            a value that fails its type
 │   ├── NotSerializable                               a value that cannot become JSON
-│   └── RecordTooLarge                                a record above the broker's limit
+│   ├── RecordTooLarge                                a record above the broker's limit
+│   └── Tampered             tampered                 an encrypted value that its key does not open
 ├── NotFound                 not_found                an unknown graph, run, node or topic
 │   └── TopicMissing
 ├── InvalidState             invalid_state            not possible in the state things are in
@@ -71,6 +73,13 @@ class AccessDenied(InvalidConfig):
     code = "access_denied"
 
 
+class KeyMissing(InvalidConfig):
+    """A value is encrypted with a key that this process does not have. Names the key; another process may have it."""
+
+    code = "key_missing"
+    retryable = True
+
+
 class InvalidInput(BelugaError):
     """A value fails its type. The fault is the caller's or the producer's."""
 
@@ -83,6 +92,12 @@ class NotSerializable(InvalidInput):
 
 class RecordTooLarge(InvalidInput):
     """A record is above the limit; nothing was sent."""
+
+
+class Tampered(InvalidInput):
+    """An encrypted value that its key does not open: altered, or moved to another run."""
+
+    code = "tampered"
 
 
 class NotFound(BelugaError):

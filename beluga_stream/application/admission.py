@@ -6,7 +6,7 @@ from ..domain.events import ChildFinished, Failure, RunRequested
 from ..domain.frozen import replace
 from ..domain.payload import Inline, Picked
 from ..domain.plan import Plan
-from ..errors import BelugaError, InvalidInput, NotFound
+from ..errors import BelugaError, InvalidInput, KeyMissing, LogUnavailable, NotFound
 from ..ports.log import Outgoing
 from . import codec
 from .catalog import Catalog
@@ -25,28 +25,43 @@ class Admission:
         self._catalog = catalog
         self._payloads = payloads
 
-    async def with_own_input(self, event: RunRequested) -> RunRequested:
-        """A run over one item of a stored list gets that item as its own input: it may map over it in turn."""
-        if not isinstance(event.input, Picked):
-            return event
-        value = await self._payloads.load(event.input)
-        return replace(event, input=await self._payloads.store(str(event.run), value))
+    async def admit(self, event: RunRequested, now: int) -> tuple[RunRequested, Plan | None, list[Outgoing] | None]:
+        """The request as it is taken, with the definition of the new run, or the answer that refuses it.
 
-    async def admit(self, event: RunRequested, now: int) -> tuple[Plan | None, list[Outgoing] | None]:
-        """The definition of a new run, or the answer that refuses it."""
+        Raises `LogUnavailable`, which is no fault of the request.
+        """
+        try:
+            event = await self._with_own_input(event)
+        except LogUnavailable:
+            raise
+        except BelugaError as error:
+            return event, None, self._refusal(event, error, now)
         plan = self._catalog.plan(event.definition, event.graph)
         if plan is None:
             await self._catalog.refresh()
             plan = self._catalog.plan(event.definition, event.graph)
         if plan is None:
             unknown = NotFound(f"no graph {event.graph!r} is deployed", graph=event.graph)
-            return None, self._refusal(event, unknown, now)
+            return event, None, self._refusal(event, unknown, now)
         if event.parent is None and isinstance(event.input, Inline):
             try:
                 self._catalog.check_input(plan, event.input.value)
             except InvalidInput as error:
-                return None, self._refusal(event, error, now)
-        return plan, None
+                return event, None, self._refusal(event, error, now)
+        return event, plan, None
+
+    async def _with_own_input(self, event: RunRequested) -> RunRequested:
+        """A run over one item of a stored list gets that item as its own input: it may map over it in turn.
+
+        An item that is encrypted with a key that is not here stays where it is: only a map over it needs more.
+        """
+        if not isinstance(event.input, Picked):
+            return event
+        try:
+            value = await self._payloads.load(event.input)
+        except KeyMissing:
+            return event
+        return replace(event, input=await self._payloads.store(str(event.run), value))
 
     def _refusal(self, event: RunRequested, error: BelugaError, now: int) -> list[Outgoing]:
         log.warning("rejected a start: %s", error, extra={"action": "reject", "run": event.run, "graph": event.graph})

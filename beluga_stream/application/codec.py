@@ -11,6 +11,7 @@ from msgspec.json import Decoder, Encoder
 from ..domain.commands import Command
 from ..domain.definition import Definition
 from ..domain.frozen import Frozen, field
+from ..domain.payload import Payload
 from ..domain.state import RunState
 from ..errors import InvalidInput
 from .depth import nests_deeper
@@ -85,5 +86,6 @@ node_ready: Codec[NodeReady] = Codec(NodeReady, "node-ready")
 results: Codec[Any] = Codec(Result, "run-results")
 control: Codec[Notice] = Codec(Notice, "control")
 summaries: Codec[Summary] = Codec(Summary, "runs")
+payloads: Codec[Payload] = Codec(Payload, "payloads", _DEPTH_KEPT)
 definitions: Codec[Definition] = Codec(Definition, "graphs")
 kept: Codec[Kept] = Codec(Kept, "the run table", _DEPTH_KEPT)

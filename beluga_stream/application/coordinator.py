@@ -15,7 +15,6 @@ from ..domain.draft import Decision
 from ..domain.events import Event, RunRequested, SignalReceived
 from ..domain.frozen import replace
 from ..domain.ids import RunId
-from ..domain.payload import Inline
 from ..domain.plan import Plan
 from ..domain.reducer import overflow, reduce
 from ..domain.state import RunState, RunStatus
@@ -33,7 +32,7 @@ from .partition import RunPartition
 from .payloads import Payloads
 from .rendering import Renderer, Step
 from .settlement import Decided, Settlement, written
-from .starting import check_request
+from .starting import check_request, check_seals
 from .states import RESTING_BYTES
 from .topics import Topics
 
@@ -288,11 +287,11 @@ class Coordinator:
         if isinstance(event, Heartbeat):
             owned.beat(event, batch.now_ms)
             return
+        check_seals(event)
         state = owned.state(event.run)
         if state is None and isinstance(event, RunRequested):
             check_request(event, len(record.value or b""), record.partition, self._names.partitions)
-            event = await self._admission.with_own_input(event)
-            plan, refusal = await self._admission.admit(event, batch.now_ms)
+            event, plan, refusal = await self._admission.admit(event, batch.now_ms)
             if refusal is not None:
                 owned.answer(record)
                 batch.answers.extend(refusal)
@@ -360,10 +359,10 @@ class Coordinator:
     async def _with_stored_output(self, decision: Decision) -> Decision:
         """A long output of a run that has just ended goes to the blob store before anything names it."""
         state = decision.state
-        if not isinstance(state.output, Inline) or not isinstance(state.output.value, list | dict):
+        if state.output is None:
             return decision
         limit = PAGE_LIMIT_BYTES if state.page is not None else None
-        stored = await self._payloads.store(str(state.run), state.output.value, limit_bytes=limit)
+        stored = await self._payloads.shortened(str(state.run), state.output, limit_bytes=limit)
         return decision._replace(state=replace(state, output=stored))
 
     async def _changes(self, batch: _Batch) -> Sequence[tuple[str, bytes | None]]:

@@ -25,7 +25,7 @@ from .inbound import message_of
 from .judging import said
 from .messages import Summary
 from .payloads import Payloads
-from .starting import input_digest, trace_of
+from .starting import trace_of
 from .topics import Topics
 
 log = logging.getLogger("beluga_stream.ingest")
@@ -139,7 +139,7 @@ class Ingest:
             graph=trigger.graph,
             definition=program.definition.hash,
             input=await self._payloads.store(str(run), json),
-            digest=input_digest(json),
+            digest=self._payloads.digest(json),
             trigger=trigger.name,
             trace=None if trace is None else trace.decode("ascii", "replace"),
         )

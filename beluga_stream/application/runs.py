@@ -29,7 +29,6 @@ from .cursor import Cursor
 from .messages import Progress, Rejected, Summary
 from .payloads import Payloads
 from .results import Chunk, Event, NodeChanged, Refill, RunChanged, RunReader, StartRejected
-from .starting import input_digest
 from .tails import Follower, Tails
 from .topics import Topics
 
@@ -101,7 +100,7 @@ class Runs:
     ) -> RunId:
         """Request a run; returns its id once the request is durable. The same key is the same run."""
         run = run_id(graph, "api", idempotency_key if idempotency_key is not None else secrets.token_hex(16))
-        digest = input_digest(value)
+        digest = self.payloads.digest(value)
         partition = self._partition(run)
         known = self._mine.pop(run, None)
         if known is not None:

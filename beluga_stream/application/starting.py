@@ -5,8 +5,8 @@ import re
 
 import orjson
 
-from ..domain.events import RunRequested
-from ..domain.payload import Json
+from ..domain.events import Event, RunRequested, SignalReceived
+from ..domain.payload import Json, seals_of
 from ..errors import InvalidInput, NotSerializable
 from .partitioner import partition_of
 
@@ -19,11 +19,15 @@ _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 def input_digest(value: Json) -> str:
     """A hash of the input, so that a reused idempotency key with another payload is recognised."""
+    return hashlib.blake2b(sorted_json(value), digest_size=16).hexdigest()
+
+
+def sorted_json(value: Json) -> bytes:
+    """The same bytes for equal values. Raises `NotSerializable`."""
     try:
-        data = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
     except TypeError as error:  # orjson.JSONEncodeError is one
         raise NotSerializable(f"the input cannot become JSON: {error}") from error
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def check_request(event: RunRequested, size: int, partition: int, partitions: int) -> None:
@@ -46,6 +50,22 @@ def check_request(event: RunRequested, size: int, partition: int, partitions: in
             f"use Kafka's default partitioner (murmur2)",
             run=event.run,
         )
+
+
+def check_seals(event: Event) -> None:
+    """Raises `InvalidInput` when somebody hands in an encrypted value of another run.
+
+    Who cannot read it could otherwise let a graph read it to him.
+    """
+    match event:
+        case RunRequested(input=payload, parent=None) | SignalReceived(value=payload):
+            for owner in seals_of(payload):
+                if owner != event.run:
+                    raise InvalidInput(
+                        f"a {event.type} of run {event.run} brings an encrypted value of run {owner}", run=event.run
+                    )
+        case _:
+            return
 
 
 def trace_of(headers: "tuple[tuple[str, bytes], ...]") -> bytes | None:

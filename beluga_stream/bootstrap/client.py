@@ -3,24 +3,27 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from ..adapters.files.blobs import FileBlobs
 from ..adapters.kafka.appender import KafkaAppender
 from ..adapters.kafka.reader import KafkaReader
 from ..adapters.memory.clock import SystemClock
 from ..api.client import Client
 from ..application.outbox import Outbox
 from ..application.partitioner import partition_of
-from ..application.payloads import Payloads
 from ..application.runs import Runs
 from .connection import kafka, topics
+from .encryption import payloads_of
 from .settings import Settings
 
 
 @asynccontextmanager
-async def open_runs(settings: Settings) -> AsyncIterator[Runs]:
-    """The front desk over Kafka, closed after use. Raises `LogUnavailable` without a broker."""
+async def open_runs(settings: Settings, *, shows_sealed: bool = False) -> AsyncIterator[Runs]:
+    """The front desk over Kafka, closed after use. `shows_sealed`: see `Payloads`.
+
+    Raises `LogUnavailable` without a broker.
+    """
     connection = kafka(settings)
     names = topics(settings)
+    payloads = payloads_of(settings, shows_sealed=shows_sealed)
     async with AsyncExitStack() as stack:
         appender = await stack.enter_async_context(KafkaAppender(connection))
         reader = await stack.enter_async_context(KafkaReader(connection))
@@ -30,7 +33,7 @@ async def open_runs(settings: Settings) -> AsyncIterator[Runs]:
             topics=names,
             appender=outbox,
             reader=reader,
-            payloads=Payloads(FileBlobs(settings.blobs)),
+            payloads=payloads,
             clock=SystemClock(),
             partition=lambda run: partition_of(run.encode(), names.partitions),
         )

@@ -19,7 +19,6 @@ import faust
 
 from ..adapters.faust.app import RoleApp, RoleOptions, role_app
 from ..adapters.faust.host import host
-from ..adapters.files.blobs import FileBlobs
 from ..adapters.kafka.appender import KafkaAppender
 from ..adapters.kafka.connection import KafkaConnection
 from ..adapters.kafka.reader import KafkaReader
@@ -34,7 +33,6 @@ from ..application.catalog import Catalog, publish
 from ..application.coordinator import Coordinator, CoordinatorOptions
 from ..application.execution import Executions
 from ..application.ingest import Ingest
-from ..application.payloads import Payloads
 from ..application.worker import Worker, WorkerOptions
 from ..errors import BelugaError
 from . import deployment as deployments
@@ -42,6 +40,7 @@ from . import isolated
 from .child import prepare_child
 from .connection import kafka, topics
 from .declared import changelog_topic, group, worker_group
+from .encryption import payloads_of
 from .logs import configure_logs
 from .preparation import prepare, queues_of
 from .settings import Settings
@@ -117,7 +116,7 @@ async def _roles(
     async with AsyncExitStack() as stack:
         reader = await stack.enter_async_context(KafkaReader(connection))
         clock = SystemClock()
-        payloads = Payloads(FileBlobs(settings.blobs))
+        payloads = payloads_of(settings)
         apps: list[RoleApp] = []
 
         async def appender() -> KafkaAppender:

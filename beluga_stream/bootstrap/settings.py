@@ -71,6 +71,14 @@ class Settings(BaseSettings):
         ".beluga/blobs",
         description="Where values above 64 KiB go: a folder or an fsspec URL, the same for all processes.",
     )
+    encryption_keys: SecretStr | None = Field(
+        None,
+        description="Keys that users' values are encrypted with, `id:base64` pairs, comma-separated, the first one "
+        "active; better in a file. Never shown.",
+    )
+    encryption_key_file: Path | None = Field(
+        None, description="The file with those keys, one on a line (`beluga keys new` makes one)."
+    )
     dedup_window_hours: float = Field(
         24,
         gt=0,
@@ -163,5 +171,11 @@ class Settings(BaseSettings):
             first = error.errors(include_url=False)[0]
             name = "BELUGA_" + str(first["loc"][0]).upper() if first["loc"] else "the settings"
             said = first["msg"].removeprefix("Value error, ")
-            got = "" if "password" in name.lower() else f" (got {first['input']!r})"
+            got = "" if name in _SECRETS else f" (got {first['input']!r})"
             raise InvalidConfig(f"{name} is wrong: {said}{got}: see docs/configuration.md") from error
+
+
+_SECRETS = frozenset(
+    f"BELUGA_{name.upper()}" for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)
+)
+"""What is never quoted, not even when it is wrong."""

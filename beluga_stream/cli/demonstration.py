@@ -10,13 +10,11 @@ from pathlib import Path
 
 from ..adapters.embedded.broker import EmbeddedBroker
 from ..adapters.embedded.child import Child
-from ..adapters.files.blobs import FileBlobs
 from ..adapters.kafka.admin import KafkaTopics
 from ..adapters.kafka.appender import KafkaAppender
 from ..adapters.kafka.groups import skip_to_end
 from ..adapters.kafka.reader import KafkaReader
 from ..application import codec
-from ..application.payloads import Payloads
 from ..application.results import (
     Chunk,
     Event,
@@ -29,6 +27,7 @@ from ..application.results import (
 )
 from ..bootstrap.connection import kafka, topics
 from ..bootstrap.declared import engine_topics, group
+from ..bootstrap.encryption import payloads_of
 from ..bootstrap.settings import Settings
 from ..domain.ids import NodeKey, RunId, node_of
 from ..domain.payload import NOTHING
@@ -101,7 +100,7 @@ class _Play:
         self._settings = settings
         self._child = child
         self._screen = screen
-        self._payloads = Payloads(FileBlobs(settings.blobs))
+        self._payloads = payloads_of(settings)
         self._told: dict[RunId, tuple[Told, RunReader]] = {}
 
     async def perform(self, stories: Sequence[Told]) -> None:

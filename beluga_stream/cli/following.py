@@ -42,7 +42,7 @@ async def start(
 ) -> None:
     """Start a run and, unless told otherwise, follow it to its end."""
     settings = settings_with(broker=broker)
-    async with open_runs(settings) as runs:
+    async with open_runs(settings, shows_sealed=True) as runs:
         run = await runs.start(graph, value, idempotency_key=key, tags=tags)
         if not wait:
             if as_json:
@@ -73,7 +73,7 @@ async def watch(
     as_json: bool,
 ) -> None:
     """Follow somebody's run from its beginning or after a cursor."""
-    async with open_runs(settings_with(broker=broker)) as runs:
+    async with open_runs(settings_with(broker=broker), shows_sealed=True) as runs:
         summary = await runs.summary(RunId(run))
         view = RunView(run, "" if summary is None else summary.graph)
         await _follow(runs, view, after=after, timeout=timeout, as_json=as_json, known=summary is not None)

@@ -5,18 +5,17 @@ from collections.abc import Mapping
 from contextlib import aclosing
 from typing import Any
 
-from ..adapters.files.blobs import FileBlobs
 from ..adapters.kafka.reader import KafkaReader
 from ..adapters.memory.clock import SystemClock
 from ..api.client import RunStatus, status_of
 from ..application import codec
 from ..application.messages import Summary
 from ..application.partitioner import partition_of
-from ..application.payloads import Payloads
 from ..application.results import NodeChanged, RunReader
 from ..application.runs import Runs
 from ..bootstrap.client import open_runs
 from ..bootstrap.connection import kafka, topics
+from ..bootstrap.encryption import payloads_of
 from ..bootstrap.settings import Settings
 from ..domain.ids import RunId
 from ..domain.payload import NOTHING, Json, Payload
@@ -65,7 +64,7 @@ async def list_runs(
 async def show_run(run: str, *, node: str | None, broker: str | None, as_json: bool) -> None:
     """One run as it stands now, with its result, or what one of its nodes gave."""
     settings = settings_with(broker=broker)
-    payloads = Payloads(FileBlobs(settings.blobs))
+    payloads = payloads_of(settings, shows_sealed=True)
     async with open_runs(settings) as runs:
         summary = await _known(runs, run)
     view, outputs = await _now(settings, summary)

@@ -12,7 +12,6 @@ from typing import Any
 
 import orjson
 
-from ..adapters.files.blobs import FileBlobs
 from ..adapters.kafka.appender import KafkaAppender
 from ..adapters.kafka.batches import MAX_RECORD_BYTES, size_of
 from ..adapters.kafka.connection import KafkaConnection
@@ -20,6 +19,7 @@ from ..adapters.kafka.reader import KafkaReader
 from ..application.deadletters import MESSAGE, REASON, SOURCE, original
 from ..application.payloads import Payloads
 from ..bootstrap.connection import kafka, topics
+from ..bootstrap.encryption import payloads_of
 from ..errors import InvalidInput, InvalidState, NotFound
 from ..ports.log import Outgoing, Record
 from .screen import console, moment, print_json, table
@@ -149,7 +149,7 @@ async def opened(broker: str | None) -> AsyncIterator[DeadLetters]:
     async with AsyncExitStack() as stack:
         appender = await stack.enter_async_context(KafkaAppender(connection))
         reader = await stack.enter_async_context(KafkaReader(connection))
-        payloads = Payloads(FileBlobs(settings.blobs))
+        payloads = payloads_of(settings)
         yield DeadLetters(topics(settings).dead_letters, reader, appender, payloads, connection)
 
 

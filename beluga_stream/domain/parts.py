@@ -7,7 +7,7 @@ from .execution import child_again, complete, dispatch, give_up, start_child
 from .flow import argument_of, executions, taken_edges
 from .frozen import replace
 from .ids import NodeKey, index_of, is_page, item_key, page_key, pass_key
-from .payload import NOTHING, Paged, gather, length_of
+from .payload import NOTHING, Paged, gather, length_of, seals_of
 from .state import NodeStatus
 
 PAGE = 64
@@ -20,6 +20,8 @@ def begin_map(draft: Draft, node: Node) -> None:
     total = length_of(argument_of(draft, source))
     if total is None:
         message = f"{source.source} gave no list for the map {node.name} to go over"
+        if any(seals_of(argument_of(draft, source))):
+            message += ", or one that is encrypted with a key that the coordinator does not have"
         give_up(draft, node.name, Failure("invalid_input", message, node=node.name))
         return
     if total == 0:

@@ -4,7 +4,7 @@ The domain never looks inside a value, but for two things: the length of a list 
 it) and one item of an inline list.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
 from .frozen import Frozen
@@ -25,12 +25,25 @@ class Inline(Frozen, tag_field="kind", tag="inline"):
 class Stored(Frozen, tag_field="kind", tag="stored"):
     """A value in the blob store, durable before any record that names it.
 
-    `ref` is its address (owner/sha256), `size_bytes` its encoded length, `length` its number
-    of items when it is a list.
+    `ref` is its address (owner/sha256), `size_bytes` the length of what is stored, `length` the value's number
+    of items when it is a list. With `sealed` it is encrypted; with `parts` it is a payload in turn, as JSON.
     """
 
     ref: str
     size_bytes: int
+    length: int | None = None
+    sealed: bool = False
+    parts: bool = False
+
+
+class Sealed(Frozen, tag_field="kind", tag="sealed"):
+    """An encrypted value: only who has its key can read it, and only as a value of this owner (a run).
+
+    `length` is its number of items when it is a list, so that it can be mapped over unread.
+    """
+
+    owner: str
+    data: bytes
     length: int | None = None
 
 
@@ -55,7 +68,7 @@ class Picked(Frozen, tag_field="kind", tag="picked"):
     index: int
 
 
-Payload: TypeAlias = Inline | Stored | Gathered | Paged | Picked
+Payload: TypeAlias = Inline | Stored | Sealed | Gathered | Paged | Picked
 
 NOTHING = Inline(None)
 
@@ -65,7 +78,7 @@ def length_of(payload: Payload) -> int | None:
     match payload:
         case Inline(value):
             return len(value) if isinstance(value, list) else None
-        case Stored():
+        case Stored() | Sealed():
             return payload.length
         case Gathered(items, names):
             return len(items) if names is None else None
@@ -73,6 +86,22 @@ def length_of(payload: Payload) -> int | None:
             return payload.length
         case Picked():
             return None
+
+
+def seals_of(payload: Payload) -> Iterator[str]:
+    """The owners of everything encrypted in it."""
+    match payload:
+        case Sealed(owner):
+            yield owner
+        case Stored(ref, sealed=True):
+            yield ref.rpartition("/")[0]
+        case Gathered(parts) | Paged(parts):
+            for part in parts:
+                yield from seals_of(part)
+        case Picked(source):
+            yield from seals_of(source)
+        case _:
+            return
 
 
 def gather(items: Sequence[Payload], names: Sequence[str] | None = None) -> Payload:

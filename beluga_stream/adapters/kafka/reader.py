@@ -98,7 +98,8 @@ class KafkaReader:
         ends = await self.end(topic)
         try:
             async with asyncio.timeout(self._timeout):
-                found = await consumer.offsets_for_times(dict.fromkeys(targets, timestamp_ms))
+                # What somebody else's clock says may lie before all time.
+                found = await consumer.offsets_for_times(dict.fromkeys(targets, max(timestamp_ms, 0)))
         except (KafkaError, TimeoutError, OSError) as error:
             raise refusal(self._connection, f"cannot look up a time in {topic}", error) from error
         offsets: dict[int, int] = {}
