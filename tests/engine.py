@@ -103,5 +103,5 @@ def running(broker: str, folder: Path, *, groups: int = 3, **settings: str) -> I
 
 def client_environ(engine: Engine) -> dict[str, str]:
     """What a client of this engine needs in its environment."""
-    names = ("BELUGA_BROKER", "BELUGA_PREFIX", "BELUGA_BLOBS")
-    return {name: engine.environ[name] for name in names}
+    names = ("BELUGA_BROKER", "BELUGA_PREFIX", "BELUGA_BLOBS", "BELUGA_ENCRYPTION_KEYS")
+    return {name: engine.environ[name] for name in names if name in engine.environ}

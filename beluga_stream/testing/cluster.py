@@ -22,6 +22,7 @@ from ..application.states import RESTING_BYTES
 from ..application.topics import Topics
 from ..application.worker import Worker, WorkerOptions
 from ..domain.ids import GraphHash
+from ..ports.cipher import Cipher
 from ..ports.handlers import Program, Trigger
 from ..ports.log import Role, TopicSpec
 from .faulty_ports import FaultyAppender, FaultyReader, FaultyTables
@@ -58,7 +59,10 @@ def deployed(programs: Sequence[Program], triggers: Sequence[Trigger] = ()) -> D
 
 @dataclass(frozen=True, slots=True)
 class ClusterOptions:
-    """How large it is, and how badly it is treated. `faults` bounds what goes wrong."""
+    """How large it is, and how badly it is treated. `faults` bounds what goes wrong.
+
+    With a `cipher` values are encrypted, by everybody but the coordinators: they do not have it.
+    """
 
     coordinators: int = 2
     workers: int = 2
@@ -69,6 +73,7 @@ class ClusterOptions:
     fuse_ms: int = 0
     queues: tuple[str, ...] = ("default",)
     user_topics: Mapping[str, int] = field(default_factory=dict)
+    cipher: Cipher | None = None
 
 
 class Cluster:
@@ -143,7 +148,7 @@ class Cluster:
             topics=self.topics,
             appender=FaultyAppender(self.log, process),
             reader=FaultyReader(self.log, process),
-            payloads=Payloads(self.blobs),
+            payloads=self._payloads(),
             clock=self.clock,
             partition=lambda run: partition_of(run.encode(), self.topics.partitions),
         )
@@ -185,6 +190,9 @@ class Cluster:
         await asyncio.sleep(self.faults.random.uniform(0, 10))
         await members.rebalance()
 
+    def _payloads(self) -> Payloads:
+        return Payloads(self.blobs, cipher=self.options.cipher)
+
     def _coordinator(self, process: Process) -> Role:
         reader = FaultyReader(self.log, process)
         return Coordinator(
@@ -210,7 +218,7 @@ class Cluster:
             deployment=self.deployment,
             appender=FaultyAppender(self.log, process),
             reader=FaultyReader(self.log, process),
-            payloads=Payloads(self.blobs),
+            payloads=self._payloads(),
             executions=Executions(isolation=SimulatedIsolation(self.deployment.programs, process)),
             clock=self.clock,
             options=WorkerOptions(fuse_ms=self.options.fuse_ms),
@@ -223,6 +231,6 @@ class Cluster:
             topics=self.topics,
             deployment=self.deployment,
             appender=FaultyAppender(self.log, process),
-            payloads=Payloads(self.blobs),
+            payloads=self._payloads(),
             clock=self.clock,
         )

@@ -1,4 +1,4 @@
-"""The conformance suite on the Kafka shell: one engine process, every case a run of its own."""
+"""The conformance suite on the Kafka shell: one engine process, every case a run of its own; then with encryption."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -6,17 +6,19 @@ from pathlib import Path
 import pytest
 
 from beluga_stream import Client, connect
+from beluga_stream.adapters.crypto.aesgcm import new_key
 from beluga_stream.errors import RunFailed
 from tests.conformance.graphs import CASES, Case
 from tests.engine import Engine, client_environ, running
 
 
-@pytest.fixture(scope="module")
-def engine(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+@pytest.fixture(scope="module", params=["plain", "encrypted"])
+def engine(broker: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Engine]:
     folder: Path = tmp_path_factory.mktemp("engine")
     (folder / "topics").mkdir()
     (folder / "topics" / "docs.yaml").write_text("topics:\n  - name: conformance.docs\n    partitions: 3\n")
-    with running(broker, folder, agents="tests.conformance.graphs") as engine:
+    more = {"encryption_keys": new_key("k")} if request.param == "encrypted" else {}
+    with running(broker, folder, agents="tests.conformance.graphs", **more) as engine:
         yield engine
 
 

@@ -64,7 +64,9 @@ def parse_keys(text: str, where: str) -> dict[str, bytes]:
     for number, pair in enumerate((part.strip() for line in lines for part in line.split(",") if part.strip()), 1):
         name, colon, encoded = pair.partition(":")
         if not colon or not _KEY_ID.fullmatch(name):
-            raise InvalidConfig(f"key {number} of {where} is not of the form id:base64, the id of letters, digits, . _ -")
+            raise InvalidConfig(
+                f"key {number} of {where} is not of the form id:base64, the id of letters, digits, . _ -"
+            )
         try:
             key = b64decode(encoded, validate=True)
         except ValueError:
