@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import re
 import secrets
@@ -68,28 +69,37 @@ class _Deployment:
         self.broker = broker
         self.folder = folder
         self.users: dict[Holder, Mapping[str, str]] = {}
+        self.said: list[str] = []
         self.shared = {"prefix": _PREFIX, "agents": _AGENTS, "blobs": str(folder / "blobs")}
 
     def engine(self, role: str, user: Mapping[str, str], name: str = "") -> Engine:
         folder = self.folder / (name or role)
         folder.mkdir()
-        settings = {**self.shared, **user, "role": role, "lease_after_seconds": "0.2", "heartbeat_seconds": "0.3"}
+        settings = {
+            **self.shared,
+            **user,
+            "role": role,
+            "heartbeat_seconds": "0.3",
+            "lease_after_seconds": "0.2",
+            "log_level": "DEBUG",
+        }
         return Engine(user["broker"], folder, **{key: value for key, value in settings.items() if key != "broker"})
 
     def environ(self, holder: Holder) -> dict[str, str]:
         return {f"BELUGA_{key.upper()}": value for key, value in {**self.shared, **self.users[holder]}.items()}
 
     async def beluga(self, holder: Holder, *words: str, code: int = 0) -> str:
-        """A command of `beluga` under the user of this role."""
+        """A command of `beluga` under the user of this role; what it prints, and what it logs in `said`."""
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "beluga_stream.cli", *words,
+            sys.executable, "-m", "beluga_stream.cli", "--verbose", *words,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=self.folder,
             env={**os.environ, "PYTHONPATH": str(_ROOT), **self.environ(holder)},
         )  # fmt: skip
         out, error = await asyncio.wait_for(process.communicate(), 60)
         assert process.returncode == code, f"{words}: {process.returncode}\n{out.decode()}\n{error.decode()}"
         assert b"Traceback" not in error
-        return out.decode() + error.decode()
+        self.said += [out.decode(), error.decode()]
+        return out.decode()
 
 
 @contextlib.asynccontextmanager
@@ -104,9 +114,13 @@ async def _roles(deployed: _Deployment) -> AsyncIterator[dict[str, Engine]]:
 
 
 async def test_every_role_works_with_its_least_rights(
-    secured: SecuredBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    secured: SecuredBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Trigger, streams, leases, blobs, pages, signals, cancels and commands, with no right but those in the table."""
+    """Trigger, streams, leases, blobs, pages, signals, cancels and commands, with no right but those in the table.
+
+    Everything is logged that can be, and no password is in it.
+    """
+    caplog.set_level(logging.DEBUG)
     deployed = _Deployment(secured, tmp_path)
     for holder in HOLDERS:
         deployed.users[holder] = await secured.add_user(holder, _rights(holder))
@@ -147,6 +161,10 @@ async def test_every_role_works_with_its_least_rights(
         assert "fencing" in await deployed.beluga("client", "doctor")
         assert not engines["coordinator"].said("table.unfenced")
         assert not any(engine.said("dead_letter") for engine in engines.values())
+    said = "".join([*(engine.log.read_text() for engine in engines.values()), *deployed.said, caplog.text])
+    assert "SCRAM-SHA-512" in said, "the logs are there"
+    for user in deployed.users.values():
+        assert user["sasl_password"] not in said
 
 
 _CHANGELOG = "safe-coordinator-runs-changelog"
@@ -207,13 +225,16 @@ async def test_a_command_without_its_right_says_which(secured: SecuredBroker, tm
     deployed = _Deployment(secured, tmp_path)
     rights = [right for right in _rights("client") if right.name != "safe.run-requests"]
     deployed.users["client"] = await secured.add_user("mute", rights)
-    said = await deployed.beluga("client", "run", "talk", '"to be"', code=2)
-    assert "does not grant user 'mute' Write on one of these topics: safe.run-requests: see docs/security.md" in said
+    await deployed.beluga("client", "run", "talk", '"to be"', code=2)
+    said = [line for line in deployed.said[-1].splitlines() if line.startswith("beluga: ")]
+    assert len(said) == 1
+    assert "does not grant user 'mute' Write on one of these topics: safe.run-requests: see docs/security.md" in said[0]
     rights = [right for right in _rights("client") if right.name != "safe.runs"]
     deployed.users["client"] = await secured.add_user("blind", rights)
-    said = await deployed.beluga("client", "runs", "list", code=2)
-    assert "does not grant user 'blind' Read on topic safe.runs: see docs/security.md" in said
-    assert len(said.splitlines()) == 1
+    await deployed.beluga("client", "runs", "list", code=2)
+    said = [line for line in deployed.said[-1].splitlines() if line.startswith("beluga: ")]
+    assert len(said) == 1
+    assert "does not grant user 'blind' Read on topic safe.runs: see docs/security.md" in said[0]
 
 
 async def test_the_table_of_rights_names_what_is_missing(secured: SecuredBroker) -> None:

@@ -1,8 +1,10 @@
 """Settings come from the environment, and a wrong one is a line that names its variable."""
 
+import logging
 import os
 
 import pytest
+from aiokafka.protocol.admin import SaslAuthenticateRequest, SaslAuthenticateRequest_v1
 
 from beluga_stream.bootstrap.connection import kafka
 from beluga_stream.bootstrap.settings import Settings
@@ -65,3 +67,29 @@ def test_half_of_a_credential_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("BELUGA_SASL_USERNAME", "ann")
     with pytest.raises(InvalidConfig, match="needs a user name and a password"):
         kafka(Settings.load())
+
+
+def test_a_secret_is_not_quoted_even_when_it_is_wrong() -> None:
+    for name in ("sasl_password", "encryption_keys"):
+        with pytest.raises(InvalidConfig) as error:
+            Settings.load(**{name: [271828]})
+        assert f"BELUGA_{name.upper()} is wrong" in str(error.value)
+        assert "271828" not in str(error.value)
+
+
+def test_a_login_is_in_no_log_whatever_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """With PLAIN the request that logs in holds the password, and aiokafka writes its requests at DEBUG."""
+    caplog.set_level(logging.DEBUG)
+    settings = Settings.load(security_protocol="SASL_SSL", sasl_username="u", sasl_password="hunter2")
+    assert "hunter2" not in repr(kafka(settings))
+    said = logging.getLogger("aiokafka.conn")
+    said.debug(
+        "Request to %s:%d %d: %s",
+        "host",
+        1,
+        2,
+        SaslAuthenticateRequest(b"\0u\0hunter2").build(SaslAuthenticateRequest_v1),
+    )
+    said.debug("Request to %s:%d %d: %s", "host", 1, 3, "another")
+    assert "hunter2" not in caplog.text
+    assert "another" in caplog.text

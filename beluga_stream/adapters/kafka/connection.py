@@ -1,5 +1,6 @@
 """How to reach the brokers: addresses and credentials, for aiokafka and Faust alike."""
 
+import logging
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,6 +10,17 @@ from beluga_stream.errors import InvalidConfig
 
 _PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 _MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+
+
+class _NoLogins(logging.Filter):
+    """Leaves out what aiokafka writes at DEBUG about logging in: with PLAIN the password is in it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        values = record.args if isinstance(record.args, tuple) else ()
+        return not any(type(value).__name__.startswith("SaslAuthenticate") for value in values)
+
+
+_NO_LOGINS = _NoLogins()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +54,8 @@ class KafkaConnection:
             raise InvalidConfig(f"SASL mechanism {self.sasl_mechanism!r} is none of {', '.join(_MECHANISMS)}")
         if self.uses_sasl and not (self.username and self.password):
             raise InvalidConfig(f"{self.security_protocol} needs a user name and a password")
+        if self.uses_sasl:
+            logging.getLogger("aiokafka.conn").addFilter(_NO_LOGINS)
 
     @classmethod
     def parse(cls, bootstrap: str, **settings: Any) -> Self:
