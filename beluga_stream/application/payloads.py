@@ -19,6 +19,7 @@ from ..domain.payload import (
     Sealed,
     Stored,
     length_of,
+    seals_of,
 )
 from ..errors import InvalidInput, KeyMissing, NotSerializable
 from ..ports.blobs import Blobs
@@ -79,11 +80,15 @@ class Payloads:
         return Stored(ref, len(data), len(value) if isinstance(value, list) else None)
 
     async def shortened(self, owner: str, payload: Payload, *, limit_bytes: int | None = None) -> Payload:
-        """The payload, or when it is a list or mapping above the limit its reference in the blob store."""
+        """The payload, or when it is a list or mapping above the limit its reference in the blob store.
+
+        Parts that nobody here can join are put away as they are only when they are sealed: an engine of an earlier
+        version would take them for the value.
+        """
         match payload:
             case Inline(list() | dict() as value):
                 return await self.store(owner, value, limit_bytes=limit_bytes)
-            case Gathered() | Paged():
+            case Gathered() | Paged() if any(seals_of(payload)):
                 data = codec.payloads.encode(payload)
                 if len(data) > (self._limit if limit_bytes is None else limit_bytes):
                     ref = await self._blobs.put(owner, data)

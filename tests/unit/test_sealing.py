@@ -79,6 +79,8 @@ async def test_what_a_coordinator_cannot_read_it_can_still_put_away() -> None:
     assert await keyless.shortened("run", Gathered(parts[:2])) == Gathered(parts[:2])
     assert await keyless.shortened("run", parts[0], limit_bytes=1) == parts[0]
     assert await keyless.shortened("run", Inline(SECRET), limit_bytes=1) == Inline(SECRET)
+    plain = Gathered(tuple(Stored(f"run/{number}", 9) for number in range(20)))
+    assert await keyless.shortened("run", plain, limit_bytes=1) == plain
 
 
 async def test_rotation_old_values_open_and_new_ones_take_the_new_key() -> None:
