@@ -187,6 +187,7 @@ async def test_a_large_dead_letter_is_sealed_too() -> None:
         ("k1:%%%%", "key 'k1' of the file is not 32 bytes in base64"),
         (f"{new_key('k')}\n{new_key('k')}", "has two keys with the id 'k'"),
     ],
+    ids=["empty", "no id", "a bad id", "too short", "no base64", "twice"],
 )
 def test_keys_that_are_none_are_named_and_never_shown(text: str, told: str) -> None:
     with pytest.raises(InvalidConfig, match=told) as error:
