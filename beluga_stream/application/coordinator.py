@@ -18,7 +18,7 @@ from ..domain.ids import RunId
 from ..domain.plan import Plan
 from ..domain.reducer import overflow, reduce
 from ..domain.state import RunState, RunStatus
-from ..errors import BelugaError, InvalidInput, LogUnavailable, NotFound, TopicMismatch
+from ..errors import BelugaError, InvalidInput, LogUnavailable, NotFound
 from ..ports.clock import Clock
 from ..ports.log import Appender, Outgoing, PartitionTable, Reader, Record, Tables
 from ..ports.telemetry import NoTelemetry, Telemetry
@@ -34,7 +34,8 @@ from .rendering import Renderer, Step
 from .settlement import Decided, Settlement, written
 from .starting import check_request, check_seals
 from .states import RESTING_BYTES
-from .topics import Topics
+from .topics import Topics, check_not_recreated
+from .watchdog import Watch
 
 PAGE_LIMIT_BYTES = 1024
 """A page's results above this go to the blob store: its parent holds one reference for each page."""
@@ -95,6 +96,7 @@ class Coordinator:
         payloads: Payloads,
         clock: Clock,
         telemetry: Telemetry = _NO_TELEMETRY,
+        watches: Sequence[Watch] = (),
         options: CoordinatorOptions = CoordinatorOptions(),
     ) -> None:
         self.topics: tuple[str, ...] = (topics.run_requests, topics.run_events, topics.node_done)
@@ -112,9 +114,10 @@ class Coordinator:
         self._is_full = False
         self._owned: dict[int, RunPartition] = {}
         self._admission = Admission(topics, catalog, payloads)
-        self._deadlines = Deadlines(
+        deadlines = Deadlines(
             self.topics, topics.run_events, appender=appender, reader=reader, lease_ms=options.lease_ms
         )
+        self._watches = (deadlines, *watches)
 
     @property
     def owned(self) -> Mapping[int, RunPartition]:
@@ -162,7 +165,8 @@ class Coordinator:
             if owned is not None:
                 self._tell_owned(owned, -1)
                 await owned.table.close()
-        self._deadlines.forget(partitions)
+        for watch in self._watches:
+            watch.forget(partitions)
 
     async def handle(self, records: Sequence[Record]) -> Awaitable[None] | None:
         """Decide about a batch, and begin to write and send it; what is returned says when all is sent."""
@@ -208,10 +212,11 @@ class Coordinator:
         return Decided(owned, writing, sealed, outputs)
 
     async def tend(self) -> None:
-        """Fire deadlines and expire leases, for as long as the role lives."""
+        """Fire deadlines and expire leases, and whatever else `watches` for, for as long as the role lives."""
         while True:
             await self._clock.sleep(self._options.tick_ms / 1000)
-            await self._deadlines.look(self._owned, self._clock.now_ms())
+            for watch in self._watches:
+                await watch.look(self._owned, self._clock.now_ms())
 
     async def _acquire(self, number: int) -> None:
         table = await self._tables.open(number)
@@ -242,7 +247,7 @@ class Coordinator:
         for topic in self.topics:
             # The broker forgets what a group has committed of a topic that is deleted; the table does not.
             known = max(committed.get(topic, 0), owned.known.get(topic, 0))
-            await self._check_not_recreated(topic, number, known)
+            await check_not_recreated(self._reader, topic, number, known)
         if again:
             await self._appender.append(again)
         self._tell_owned(owned, +1)
@@ -261,18 +266,6 @@ class Coordinator:
             plan = self._catalog.plan(definition)
             if plan is not None:
                 self._telemetry.runs_owned(plan.definition.kind, graph, sign * count)
-
-    async def _check_not_recreated(self, topic: str, number: int, committed: int) -> None:
-        """Raises `TopicMismatch` when the group has read further than the topic goes: it is another topic now."""
-        end = (await self._reader.end(topic))[number]
-        if committed > end:
-            raise TopicMismatch(
-                f"topic {topic} was deleted and created again: partition {number} ends at {end}, and the "
-                f"coordinators have read it up to {committed}. Its runs and the changelog belong to the old one: "
-                f"choose another BELUGA_PREFIX, or delete the engine's topics and consumer groups together",
-                topic=topic,
-                partition=number,
-            )
 
     async def _apply(self, batch: _Batch, record: Record) -> None:
         """Decide about one record; what it leads to is added to the batch."""

@@ -145,6 +145,14 @@ class RunPartition:
         """The run as it is after all events applied so far, durable or not."""
         return self._states.get(run)
 
+    def find(self, run: RunId) -> RunState | None:
+        """The run, as long as it goes on, for somebody who looks at all of them: none is kept decoded for it."""
+        return self._states.peek(run) if run in self.runs else None
+
+    def is_at_rest(self, run: RunId) -> bool:
+        """Whether all that was decided about it is durable and sent."""
+        return run not in self._changed and run not in self._latest and run not in self._unsent
+
     def apply(
         self, record: Record, plan: Plan | None, before: RunState | None, decision: Decision, now_ms: int
     ) -> None:
@@ -271,7 +279,7 @@ class RunPartition:
         gone: list[RunId] = []
         while self.ended and (self.ended[0][0] < now_ms - window_ms or len(self.ended) > most):
             ended_ms, run = self.ended[0]
-            if run in self._changed or run in self._latest or run in self._unsent:
+            if not self.is_at_rest(run):
                 break  # its end is not told yet
             self.ended.popleft()
             state = self.state(run)

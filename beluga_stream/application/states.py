@@ -43,6 +43,12 @@ class States:
             self._rest(state, len(value))
         return state
 
+    def peek(self, run: RunId) -> RunState | None:
+        """Like `get`, and changes nothing about what is kept."""
+        state = self.at_hand(run)
+        value = self._table.get(run) if state is None else None
+        return state if value is None else codec.kept.decode(value).state
+
     def at_hand(self, run: RunId) -> RunState | None:
         """The state, if it need not be read from the table."""
         state = self._in_flight.get(run)

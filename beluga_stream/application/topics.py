@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..ports.log import TopicSpec
+from ..errors import TopicMismatch
+from ..ports.log import Reader, TopicSpec
 from .partitioner import partition_of
 
 _DAY_MS = 86_400_000
@@ -70,3 +71,16 @@ class Topics:
             TopicSpec(self.control, 1, kept, replication),
             TopicSpec(self.dead_letters, self.partitions, kept, replication),
         ]
+
+
+async def check_not_recreated(reader: Reader, topic: str, number: int, committed: int) -> None:
+    """Raises `TopicMismatch` when the group has read further than the topic goes: it is another topic now."""
+    end = (await reader.end(topic))[number]
+    if committed > end:
+        raise TopicMismatch(
+            f"topic {topic} was deleted and created again: partition {number} ends at {end}, and the "
+            f"coordinators have read it up to {committed}. Its runs and the changelog belong to the old one: "
+            f"choose another BELUGA_PREFIX, or delete the engine's topics and consumer groups together",
+            topic=topic,
+            partition=number,
+        )

@@ -21,6 +21,7 @@ from ..adapters.faust.app import RoleApp, RoleOptions, role_app
 from ..adapters.faust.host import host
 from ..adapters.kafka.appender import KafkaAppender
 from ..adapters.kafka.connection import KafkaConnection
+from ..adapters.kafka.groups import KafkaWorkers
 from ..adapters.kafka.reader import KafkaReader
 from ..adapters.kafka.store import MemoryStore, RocksStore
 from ..adapters.kafka.table import KafkaTables, TableOptions
@@ -33,6 +34,7 @@ from ..application.catalog import Catalog, publish
 from ..application.coordinator import Coordinator, CoordinatorOptions
 from ..application.execution import Executions
 from ..application.ingest import Ingest
+from ..application.watchdog import Watchdog, WatchdogOptions
 from ..application.worker import Worker, WorkerOptions
 from ..errors import BelugaError
 from . import deployment as deployments
@@ -136,15 +138,29 @@ async def _roles(
             await publish(await appender(), names, definitions)
         if "coordinator" in settings.role:
             tables = await stack.enter_async_context(_tables(settings, connection))
+            catalog, telemetry = Catalog(reader, names), OtelTelemetry()
+            watchdog = Watchdog(
+                names,
+                appender=await appender(),
+                reader=reader,
+                workers=KafkaWorkers(connection, group(settings, "worker")),
+                catalog=catalog,
+                telemetry=telemetry,
+                options=WatchdogOptions(
+                    patience_ms=int(settings.stuck_after_seconds * 1000),
+                    redispatch_ms=int(settings.redispatch_seconds * 1000),
+                ),
+            )
             coordinator = Coordinator(
                 topics=names,
                 tables=tables,
                 appender=await appender(),
                 reader=reader,
-                catalog=Catalog(reader, names),
+                catalog=catalog,
                 payloads=payloads,
                 clock=clock,
-                telemetry=OtelTelemetry(),
+                telemetry=telemetry,
+                watches=[watchdog],
                 options=CoordinatorOptions(
                     lease_ms=int(settings.lease_seconds * 1000),
                     dedup_window_ms=int(settings.dedup_window_hours * 3_600_000),

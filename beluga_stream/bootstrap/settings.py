@@ -125,6 +125,17 @@ class Settings(BaseSettings):
         gt=0,
         description="A lease that was not renewed for this long is lost: the node runs again (seconds).",
     )
+    stuck_after_seconds: float = Field(
+        60.0,
+        ge=0,
+        description="A run that waits for so much longer than it should is counted and logged as stuck (seconds).",
+    )
+    redispatch_seconds: float = Field(
+        300.0,
+        gt=0,
+        description="Work that waits for a worker for so long is looked for; what no worker can have any more is "
+        "dispatched again (seconds).",
+    )
     shutdown_grace_seconds: float = Field(
         10.0, ge=0, description="How long a worker that is told to stop lets running nodes finish (seconds)."
     )

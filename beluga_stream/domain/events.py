@@ -118,6 +118,14 @@ class LeaseExpired(OfExecution, kw_only=True, tag="lease_expired"):
     details: Payload | None = None
 
 
+class DispatchLost(OfAttempt, kw_only=True, tag="dispatch_lost"):
+    """The workers have acknowledged all that was ever sent of this attempt, and none has told of it."""
+
+
+class RunStalled(OfRun, kw_only=True, tag="run_stalled"):
+    """The run goes on and waits for nothing: an error of the engine, which whoever saw it has reported."""
+
+
 class TimerFired(OfRun, kw_only=True, tag="timer_fired"):
     """A deadline in the run's state has passed. Without `node` it is the run's own."""
 
@@ -177,8 +185,17 @@ class ChildFinished(OfRun, kw_only=True, tag="child_finished"):
     may_go_on: bool = True
 
 
-NodeEvent: TypeAlias = NodeStarted | NodeStreaming | NodeSucceeded | NodeFailed | NodeParked | LeaseExpired
+NodeEvent: TypeAlias = (
+    NodeStarted | NodeStreaming | NodeSucceeded | NodeFailed | NodeParked | LeaseExpired | DispatchLost
+)
 RunEvent: TypeAlias = (
-    RunRequested | TimerFired | SignalReceived | CancelRequested | RetryRequested | NodeOverridden | ChildFinished
+    RunRequested
+    | RunStalled
+    | TimerFired
+    | SignalReceived
+    | CancelRequested
+    | RetryRequested
+    | NodeOverridden
+    | ChildFinished
 )
 Event: TypeAlias = NodeEvent | RunEvent

@@ -5,15 +5,15 @@ duplicate, a replay, a late one) returns the state unchanged and no commands. So
 events leads to the same state however often its parts are repeated.
 """
 
-from collections.abc import Mapping
 from typing import assert_never
 
-from .commands import DispatchNode, NotifyParent, PublishRun, RejectRun
+from .commands import NotifyParent, PublishRun, RejectRun
 from .draft import Decision, Draft
 from .ending import cancel_run, fail_run, give_up
 from .events import (
     CancelRequested,
     ChildFinished,
+    DispatchLost,
     Event,
     Failure,
     LeaseExpired,
@@ -25,11 +25,13 @@ from .events import (
     NodeSucceeded,
     RetryRequested,
     RunRequested,
+    RunStalled,
     SignalReceived,
     TimerFired,
 )
 from .frozen import replace
 from .ids import NodeKey
+from .mending import mend
 from .plan import Plan
 from .resume import resume
 from .state import RUN_ENDED, NodeStatus, Override, RunState, RunStatus, Signalled, Timer
@@ -71,6 +73,7 @@ def reduce(plan: Plan | None, state: RunState | None, event: Event) -> Decision 
             | NodeFailed()
             | NodeParked()
             | LeaseExpired()
+            | DispatchLost()
             | ChildFinished()
         ):
             return _apply(plan, state, event.node, event)
@@ -78,6 +81,8 @@ def reduce(plan: Plan | None, state: RunState | None, event: Event) -> Decision 
             if event.node is None:
                 return _run_is_due(plan, state, event)
             return _apply(plan, state, event.node, event)
+        case RunStalled():
+            return mend(plan, state, event.at_ms)
         case SignalReceived():
             return _signal(plan, state, event)
         case CancelRequested():
@@ -230,13 +235,6 @@ def _retry(plan: Plan, state: RunState, event: RetryRequested) -> Decision:
     else:
         return Decision(state)
     return draft.freeze()
-
-
-def pending_dispatches(state: RunState) -> Mapping[NodeKey, DispatchNode]:
-    """The attempts that are with the workers or on their way: what a watchdog may send again."""
-    return {
-        key: DispatchNode(key, node.attempt) for key, node in state.nodes.items() if node.status is NodeStatus.READY
-    }
 
 
 def overflow(plan: Plan, state: RunState, size_bytes: int, limit_bytes: int, at_ms: int) -> Decision:

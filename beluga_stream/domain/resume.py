@@ -31,7 +31,7 @@ def resume(draft: Draft) -> None:
     again = _again(draft)
     unsettled = set(again)
     for name in draft.plan.order:
-        if name not in again and draft.node(name).status in _UNTOUCHED and _reopen(draft, name, unsettled):
+        if name not in again and draft.node(name).status in _UNTOUCHED and reopen(draft, name, unsettled):
             unsettled.add(name)
     for name in draft.plan.order:
         if name in again:
@@ -66,7 +66,7 @@ def _waits(draft: Draft, target: NodeName, again: set[NodeName]) -> bool:
     return target in again and draft.plan.nodes[target].join is Join.ALL
 
 
-def _reopen(draft: Draft, name: NodeName, unsettled: set[NodeName]) -> bool:
+def reopen(draft: Draft, name: NodeName, unsettled: set[NodeName]) -> bool:
     """Count the edges of a pending or skipped node anew. Returns whether it waits or begins."""
     plan = draft.plan
     state = draft.node(name)

@@ -26,6 +26,7 @@ from typing import NamedTuple, TypeAlias
 from .draft import Draft
 from .events import (
     ChildFinished,
+    DispatchLost,
     Failure,
     LeaseExpired,
     NodeFailed,
@@ -42,7 +43,15 @@ from .state import NodeState, NodeStatus, StreamPosition
 from .steps import again, crash, fail, is_due, lose, park, succeed
 
 Applied: TypeAlias = (
-    NodeStarted | NodeStreaming | NodeSucceeded | NodeFailed | NodeParked | LeaseExpired | TimerFired | ChildFinished
+    NodeStarted
+    | NodeStreaming
+    | NodeSucceeded
+    | NodeFailed
+    | NodeParked
+    | LeaseExpired
+    | DispatchLost
+    | TimerFired
+    | ChildFinished
 )
 
 
@@ -128,6 +137,10 @@ def _lost(draft: Draft, key: NodeKey, event: Applied) -> None:
     lose(draft, key)
 
 
+def _undelivered(draft: Draft, key: NodeKey, event: Applied) -> None:
+    lose(draft, key)
+
+
 def _again(draft: Draft, key: NodeKey, event: Applied) -> None:
     again(draft, key)
 
@@ -158,6 +171,7 @@ TABLE: Mapping[tuple[NodeStatus, type[Applied]], Transition] = {
     (_S.READY, NodeSucceeded): Transition(_succeeded, (_S.SUCCEEDED,), _is_current),
     (_S.READY, NodeFailed): Transition(_failed, _AFTER_FAILURE, _is_current),
     (_S.READY, NodeParked): Transition(_parked, (_S.PARKED,), _is_current),
+    (_S.READY, DispatchLost): Transition(_undelivered, (_S.READY,), _is_current),
     (_S.RUNNING, NodeStarted): Transition(_started, (_S.RUNNING,), _is_first_lease),
     (_S.RUNNING, NodeStreaming): Transition(_streaming, (_S.RUNNING,), _is_later_stream),
     (_S.RUNNING, NodeSucceeded): Transition(_succeeded, (_S.SUCCEEDED,), _is_current),

@@ -3,6 +3,7 @@
 Pending nodes are not told: they wait for nodes that are.
 """
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple, TypeAlias
 
 from .definition import NodeKind
@@ -12,6 +13,9 @@ from .state import NODE_ENDED, NodeState, NodeStatus, RunState
 
 Reason: TypeAlias = Literal["worker", "lease", "timer", "signal", "child", "code", "parts", "nothing"]
 """`worker`: one that takes it; `lease`: the one that has it; `parts`: the items, pages or passes of the node."""
+
+
+_NOTHING = "nothing: please report this run"
 
 
 class Waiting(NamedTuple):
@@ -36,17 +40,16 @@ def waits(plan: Plan, state: RunState) -> list[Waiting]:
     """Every reason, in the order of the nodes. A run that goes on without one waits for `nothing`: a defect."""
     if state.ended:
         return []
-    found = [
-        waiting
+    begun = {
+        key: node
         for key, node in state.nodes.items()
-        if node.status is not NodeStatus.PENDING
-        and node.status not in NODE_ENDED
-        and (waiting := _of(plan, key, node)) is not None
-    ]
-    return found or [Waiting(None, "nothing", "nothing: please report this run", state.started_ms)]
+        if node.status is not NodeStatus.PENDING and node.status not in NODE_ENDED
+    }
+    found = [_of(plan, key, node, begun) for key, node in begun.items()]
+    return found or [Waiting(None, "nothing", _NOTHING, state.started_ms)]
 
 
-def _of(plan: Plan, key: NodeKey, node: NodeState) -> Waiting | None:
+def _of(plan: Plan, key: NodeKey, node: NodeState, begun: Mapping[NodeKey, NodeState]) -> Waiting:
     declared = plan.nodes[node_of(key)]
     match node.status:
         case NodeStatus.READY:
@@ -65,5 +68,7 @@ def _of(plan: Plan, key: NodeKey, node: NodeState) -> Waiting | None:
             return Waiting(key, "signal", f"signal {declared.signal!r}", node.since_ms, node.due_ms)
         case _ if declared.kind is NodeKind.SLEEP:
             return Waiting(key, "timer", "the end of its sleep", node.since_ms, node.due_ms)
-        case _:
+        case _ if any(node_of(part) == key for part in begun if part != key):
             return Waiting(key, "parts", "its parts", node.since_ms)
+        case _:
+            return Waiting(key, "nothing", _NOTHING, node.since_ms)

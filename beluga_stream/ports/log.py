@@ -124,6 +124,16 @@ class Reader(Protocol):
         """For each partition, the first offset at or after this time (end, when there is none)."""
 
 
+class Workers(Protocol):
+    """What the workers' consumer groups have done with their topics."""
+
+    async def acknowledged(self, topic: str) -> Mapping[int, int]:
+        """For each partition, how far any group of workers has acknowledged it (0: not at all).
+
+        Raises `LogUnavailable`.
+        """
+
+
 class PartitionTable(Protocol):
     """The compacted table of one owned partition: a changelog with a store in front of it."""
 

@@ -15,6 +15,9 @@ class Telemetry(Protocol):
     def runs_owned(self, kind: str, name: str, change: int) -> None:
         """So many more runs that go on are this process's; fewer, when it is negative."""
 
+    def stuck(self, reason: str, change: int) -> None:
+        """So many more runs, or fewer, wait for this longer than they should."""
+
 
 class NoTelemetry:
     """Counts nothing."""
@@ -26,4 +29,7 @@ class NoTelemetry:
         """Nothing."""
 
     def runs_owned(self, kind: str, name: str, change: int) -> None:
+        """Nothing."""
+
+    def stuck(self, reason: str, change: int) -> None:
         """Nothing."""

@@ -20,18 +20,23 @@ from ..application.payloads import Payloads
 from ..application.runs import Runs
 from ..application.states import RESTING_BYTES
 from ..application.topics import Topics
+from ..application.watchdog import Watchdog, WatchdogOptions
 from ..application.worker import Worker, WorkerOptions
 from ..domain.ids import GraphHash
 from ..ports.cipher import Cipher
 from ..ports.handlers import Program, Trigger
 from ..ports.log import Role, TopicSpec
-from .faulty_ports import FaultyAppender, FaultyReader, FaultyTables
+from ..ports.telemetry import NoTelemetry
+from .faulty_ports import FaultyAppender, FaultyReader, FaultyTables, FaultyWorkers
 from .isolation import SimulatedIsolation
 from .members import Members, stopped
 from .process import Faults, Process
 from .virtual_time import VirtualClock
 
 _CHAOS_SECONDS = 60.0
+
+_WATCHFUL = WatchdogOptions(patience_ms=2_000, redispatch_ms=3_000, round_ms=1_000, at_once=5)
+"""As impatient as may be: work that is only late must not be dispatched again all the same."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,7 @@ class Cluster:
         self.log.create(self.topics.specs(options.queues))
         self.log.create(TopicSpec(name, partitions) for name, partitions in options.user_topics.items())
         groups = {name: MemoryGroup(name) for name in ("coordinator", "worker", "ingest")}
-        self._coordinator_group = groups["coordinator"]
+        self._coordinator_group, self._worker_group = groups["coordinator"], groups["worker"]
         makes = {"coordinator": self._coordinator, "worker": self._worker, "ingest": self._ingest}
         self.roles = {
             name: Members(groups[name], self.log, options.partitions, self.faults, make)
@@ -195,6 +200,16 @@ class Cluster:
 
     def _coordinator(self, process: Process) -> Role:
         reader = FaultyReader(self.log, process)
+        catalog = Catalog(reader, self.topics)
+        watchdog = Watchdog(
+            self.topics,
+            appender=FaultyAppender(self.log, process),
+            reader=reader,
+            workers=FaultyWorkers(self._worker_group, self.options.partitions, process),
+            catalog=catalog,
+            telemetry=NoTelemetry(),
+            options=_WATCHFUL,
+        )
         return Coordinator(
             topics=self.topics,
             tables=FaultyTables(
@@ -205,9 +220,10 @@ class Cluster:
             ),
             appender=FaultyAppender(self.log, process),
             reader=reader,
-            catalog=Catalog(reader, self.topics),
+            catalog=catalog,
             payloads=Payloads(self.blobs),
             clock=self.clock,
+            watches=[watchdog],
             options=CoordinatorOptions(resting_bytes=self.faults.random.choice((0, 2_000, RESTING_BYTES))),
         )
 

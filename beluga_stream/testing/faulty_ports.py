@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
 from ..adapters.memory.driver import MemoryDriver
-from ..adapters.memory.groups import MemoryGroup
+from ..adapters.memory.groups import MemoryGroup, MemoryWorkers
 from ..adapters.memory.log import MemoryLog
 from ..adapters.memory.tables import Changelog, MemoryPartitionTable, MemoryTables
 from ..errors import BelugaError, LogUnavailable
@@ -169,6 +169,20 @@ class FaultyTables(MemoryTables):
     async def committed(self, partition: int) -> Mapping[str, int]:
         await self._process.effect()
         return await super().committed(partition)
+
+
+class FaultyWorkers(MemoryWorkers):
+    """The port `Workers` of one process."""
+
+    def __init__(self, group: MemoryGroup, partitions: int, process: Process) -> None:
+        super().__init__(group, partitions)
+        self._process = process
+
+    async def acknowledged(self, topic: str) -> Mapping[int, int]:
+        await self._process.effect()
+        found = await super().acknowledged(topic)
+        await self._process.effect()
+        return found
 
 
 class FaultyDriver(MemoryDriver):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from ..application import codec
 from ..application.messages import ChunkEmitted, Progress
 from ..application.results import Chunk, Event, NodeChanged, RunChanged, RunReader, Superseded
+from ..domain.events import DispatchLost, RunStalled
 from ..domain.ids import RunId
 from ..domain.payload import Json
 from ..domain.state import NODE_ENDED, RUN_ENDED, RunStatus
@@ -16,14 +17,19 @@ class Broken(AssertionError):
     """An invariant does not hold."""
 
 
-async def check(cluster: Cluster, *, retried: bool = False) -> None:
-    """Raise `Broken` for the first thing that does not hold. `retried` runs may end more than once."""
+async def check(cluster: Cluster, *, retried: bool = False, lossy: bool = False) -> None:
+    """Raise `Broken` for the first thing that does not hold.
+
+    `retried` runs may end more than once; a `lossy` log has lost work that had to be dispatched again.
+    """
     if cluster.defects:
         raise Broken(f"a process ended by a defect: {cluster.defects[0]!r}") from cluster.defects[0]
     by_run = _results(cluster)
     for run, records in by_run.items():
         _check_counters(run, [record for record in records if isinstance(record, Progress)], retried=retried)
     _check_dead_letters(cluster)
+    if not lossy:
+        _check_repairs(cluster)
     _check_states(cluster)
 
 
@@ -101,6 +107,15 @@ def _check_dead_letters(cluster: Cluster) -> None:
         for record in cluster.log.records(cluster.topics.dead_letters, partition):
             headers = {name: value.decode() for name, value in record.headers}
             raise Broken(f"a dead letter: {headers}")
+
+
+def _check_repairs(cluster: Cluster) -> None:
+    """Nothing was lost, however late it was, and no run waited for nothing: so there was nothing to repair."""
+    for partition in range(cluster.topics.partitions):
+        for record in cluster.log.records(cluster.topics.run_events, partition, most=1 << 30):
+            event = codec.incoming.decode(record.value)
+            if isinstance(event, DispatchLost | RunStalled):
+                raise Broken(f"a needless repair: {event}")
 
 
 def _check_states(cluster: Cluster) -> None:

@@ -449,6 +449,7 @@ class Play:
         if state.ended:
             assert not list(timers(state))
             assert not [key for key, found in state.nodes.items() if found.status in AT_WORK]
+        assert "nothing" not in [waiting.on for waiting in waits(of, state)]
 
 
 def _check_counters(before: RunState | None, decision: Decision) -> None:

@@ -11,6 +11,7 @@ from beluga_stream.domain.draft import Decision
 from beluga_stream.domain.events import (
     CancelRequested,
     ChildFinished,
+    DispatchLost,
     Event,
     Failure,
     LeaseExpired,
@@ -47,6 +48,7 @@ EVENTS: tuple[Event, ...] = (
     NodeFailed(**HELD, failure=BROKEN, retryable=True, crashed_on="w"),
     NodeParked(**ATTEMPT),
     LeaseExpired(**HELD),
+    DispatchLost(**ATTEMPT),
     TimerFired(**ATTEMPT, due_ms=40),
     ChildFinished(**AT, node=KEY, child=CHILD, status="succeeded", output=Inline(1), counter=9),
     ChildFinished(**AT, node=KEY, child=CHILD, status="failed", failure=BROKEN, counter=9),

@@ -42,3 +42,14 @@ def test_runs_are_counted_by_name_and_success() -> None:
     assert sorted(value for _, value in values["orchestration_executions_total"]) == [1, 1]
     assert values["orchestration_errors_total"] == [({}, 1)]
     assert values["orchestration_graph_duration_seconds"] == [({"graph_name": "stories", "success": True}, 1)]
+
+
+def test_stuck_runs_are_counted_by_reason_and_go_down_again() -> None:
+    reader = InMemoryMetricReader()
+    provider = MeterProvider(metric_readers=[reader])
+    telemetry = OtelTelemetry(provider.get_meter("test"))
+    for reason, change in (("worker", 1), ("worker", 1), ("lease", 1), ("worker", -1), ("lease", -1)):
+        telemetry.stuck(reason, change)
+    values = _values(reader)
+    provider.shutdown()
+    assert values["orchestration_stuck_runs"] == [({"reason": "worker"}, 1), ({"reason": "lease"}, 0)]

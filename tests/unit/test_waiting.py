@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from beluga_stream.adapters.memory.log import MemoryLog
 from beluga_stream.application import codec
@@ -10,11 +11,11 @@ from beluga_stream.application.codec import Kept
 from beluga_stream.application.snapshot import unfinished
 from beluga_stream.domain.definition import Node, NodeKind
 from beluga_stream.domain.events import Failure
-from beluga_stream.domain.ids import NodeKey, RunId
+from beluga_stream.domain.ids import NodeKey, RunId, item_key
 from beluga_stream.domain.state import NodeState, NodeStatus, RunState, RunStatus
 from beluga_stream.domain.waiting import Waiting, waits
 from beluga_stream.ports.log import Outgoing, TopicSpec
-from tests.unit.graphs import child_of, edges, node, plan
+from tests.unit.graphs import child_of, edges, name, node, plan
 
 RUN = RunId("r" * 32)
 IT = NodeKey("it")
@@ -46,7 +47,7 @@ CASES = [
         ("timer", "the end of its sleep", 19),
     ),
     (child_of("it", NodeKind.GRAPH), NodeStatus.WAITING, {"child": RunId("c")}, ("child", "run c", None)),
-    (node("it", NodeKind.MAP), NodeStatus.WAITING, {}, ("parts", "its parts", None)),
+    (node("it", NodeKind.MAP), NodeStatus.WAITING, {}, ("nothing", "nothing: please report this run", None)),
 ]
 
 
@@ -55,6 +56,14 @@ def test_each_reason_is_told(declared: Node, status: NodeStatus, changes: Any, e
     of = plan([declared], edges("input > it"), ["it"])
     on, what, due = expected
     assert waits(of, run_with(status, **changes)) == [Waiting(IT, on, what, 10, due)]
+
+
+def test_a_node_in_parts_waits_for_those_that_go_on() -> None:
+    of = plan([node("it", NodeKind.MAP)], edges("input > it"), ["it"])
+    state = run_with(NodeStatus.WAITING)
+    item = NodeState(NodeStatus.READY, attempt=1, since_ms=20)
+    found = waits(of, replace(state, nodes={**state.nodes, item_key(name("it"), 0): item}))
+    assert [(waiting.node, waiting.on) for waiting in found] == [(IT, "parts"), ("it[0]", "worker")]
 
 
 def test_a_run_without_a_reason_is_a_defect_and_late_at_once() -> None:

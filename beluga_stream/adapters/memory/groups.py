@@ -27,3 +27,14 @@ class MemoryGroup:
     def committed(self, topic: str, partition: int) -> int | None:
         """The committed offset; None when there is none."""
         return self._committed.get((topic, partition))
+
+
+class MemoryWorkers:
+    """The port `Workers`, over the one group of workers."""
+
+    def __init__(self, group: MemoryGroup, partitions: int) -> None:
+        self._group = group
+        self._partitions = partitions
+
+    async def acknowledged(self, topic: str) -> Mapping[int, int]:
+        return {number: self._group.committed(topic, number) or 0 for number in range(self._partitions)}

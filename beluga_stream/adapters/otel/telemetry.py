@@ -33,6 +33,9 @@ class OtelTelemetry:
             for kind in _KINDS
         }
         self._nodes = meter.create_histogram(f"{prefix}_graph_nodes", description="nodes of the graphs of runs")
+        self._stuck = meter.create_up_down_counter(
+            f"{prefix}_stuck_runs", description="runs that wait longer than they should, by what they wait for"
+        )
         self._all = meter.create_counter(f"{prefix}_executions_total", description="runs that ended")
         self._all_errors = meter.create_counter(f"{prefix}_errors_total", description="runs that failed")
 
@@ -53,3 +56,6 @@ class OtelTelemetry:
 
     def runs_owned(self, kind: str, name: str, change: int) -> None:
         self._active[kind].add(change, {f"{kind}_name": name})
+
+    def stuck(self, reason: str, change: int) -> None:
+        self._stuck.add(change, {"reason": reason})
