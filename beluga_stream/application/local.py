@@ -65,9 +65,6 @@ class _NoBlobs:
     async def get(self, ref: str) -> bytes:
         raise InvalidState("the local engine stores nothing")
 
-    async def delete_owner(self, owner: str) -> None:
-        raise InvalidState("the local engine stores nothing")
-
 
 class LocalEngine:
     """Runs programs here."""

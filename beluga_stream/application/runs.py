@@ -310,7 +310,10 @@ class Runs:
 
     async def _outcome(self, run: RunId, event: RunChanged) -> Json:
         if event.status == "succeeded":
-            return await self.payloads.load(event.output or NOTHING)
+            try:
+                return await self.payloads.load(event.output or NOTHING)
+            except NotFound as error:
+                raise NotFound(f"the result of run {run} is kept no longer: {error}", run=run) from error
         failure = event.failure
         message = failure.message if failure is not None else event.status
         if event.status == "cancelled":

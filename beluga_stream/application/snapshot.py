@@ -1,12 +1,30 @@
-"""Unfinished runs as the changelog has them: read from outside, by whoever wants to know how they stand."""
+"""The table as the changelog has it: read from outside, by whoever wants to know how runs stand."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 
 from ..domain.ids import RunId
 from ..domain.state import RunState
 from ..ports.log import Reader
 from . import codec
+
+
+async def rows(
+    reader: Reader, changelog: str, partitions: Iterable[int] | None = None
+) -> AsyncGenerator[Sequence[tuple[str, bytes | None]], None]:
+    """What was written to these partitions, or to all, up to their present ends.
+
+    The last value of a key counts, None removes it. Raises `TopicMissing`, `LogUnavailable`.
+    """
+    begins, ends = await reader.beginning(changelog), await reader.end(changelog)
+    wanted = begins.keys() if partitions is None else partitions
+    start = {number: begins[number] for number in wanted if begins[number] < ends[number]}
+    if not start:
+        return
+    records = reader.read(changelog, start, until={number: ends[number] for number in start})
+    async with aclosing(records) as batches:  # type: ignore[type-var]
+        async for batch in batches:
+            yield [((record.key or b"~").decode(), record.value) for record in batch]
 
 
 async def unfinished(
@@ -16,22 +34,16 @@ async def unfinished(
 
     Reads each partition's changelog up to its present end. Raises `TopicMissing`, `InvalidInput`.
     """
-    begins, ends = await reader.beginning(changelog), await reader.end(changelog)
-    rows: dict[str, bytes] = {}
+    last: dict[str, bytes] = {}
     wanted = None if only is None else str(only)
-    start = {number: begins[number] for number in partitions if begins[number] < ends[number]}
-    until: Mapping[int, int] = {number: ends[number] for number in start}
-    if start:
-        records = reader.read(changelog, start, until=until)
-        async with aclosing(records) as batches:  # type: ignore[type-var]
-            async for batch in batches:
-                for record in batch:
-                    key = (record.key or b"~").decode()
-                    if key.startswith("~") or wanted not in (None, key.partition(".")[0]):
-                        continue
-                    if record.value is None:
-                        rows.pop(key, None)
-                    else:
-                        rows[key] = record.value
-    states = [codec.kept.decode(value).state for value in rows.values()]
+    async with aclosing(rows(reader, changelog, partitions)) as batches:
+        async for batch in batches:
+            for key, value in batch:
+                if key.startswith("~") or wanted not in (None, key.partition(".")[0]):
+                    continue
+                if value is None:
+                    last.pop(key, None)
+                else:
+                    last[key] = value
+    states = [codec.kept.decode(value).state for value in last.values()]
     return sorted((state for state in states if not state.ended), key=lambda state: state.started_ms)

@@ -19,6 +19,7 @@ import faust
 
 from ..adapters.faust.app import RoleApp, RoleOptions, role_app
 from ..adapters.faust.host import host
+from ..adapters.files.blobs import FileBlobs
 from ..adapters.kafka.appender import KafkaAppender
 from ..adapters.kafka.connection import KafkaConnection
 from ..adapters.kafka.groups import KafkaWorkers
@@ -46,6 +47,7 @@ from .encryption import payloads_of
 from .logs import configure_logs
 from .preparation import prepare, queues_of
 from .settings import Settings
+from .sweeping import sweeper
 
 log = logging.getLogger("beluga_stream")
 
@@ -160,7 +162,7 @@ async def _roles(
                 payloads=payloads,
                 clock=clock,
                 telemetry=telemetry,
-                watches=[watchdog],
+                watches=[watchdog, sweeper(settings, reader, FileBlobs(settings.blobs))],
                 options=CoordinatorOptions(
                     lease_ms=int(settings.lease_seconds * 1000),
                     dedup_window_ms=int(settings.dedup_window_hours * 3_600_000),

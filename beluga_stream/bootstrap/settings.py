@@ -69,7 +69,14 @@ class Settings(BaseSettings):
     )
     blobs: str = Field(
         ".beluga/blobs",
-        description="Where values above 64 KiB go: a folder or an fsspec URL, the same for all processes.",
+        description="Where values above 64 KiB go: a folder or an fsspec URL, the same for all processes, and for no "
+        "other engine: what no run of this one names is swept.",
+    )
+    sweep_hours: float = Field(
+        24,
+        gt=0,
+        description="How often values above 64 KiB that nobody can want any more are removed (hours): those that no "
+        "run has named for BELUGA_RETENTION_HOURS and twice this.",
     )
     encryption_keys: SecretStr | None = Field(
         None,

@@ -5,12 +5,15 @@ from collections.abc import Mapping
 from contextlib import aclosing
 from typing import Any
 
+from rich.text import Text
+
 from ..adapters.kafka.reader import KafkaReader
 from ..adapters.memory.clock import SystemClock
 from ..api.client import RunStatus, status_of
 from ..application import codec
 from ..application.messages import Summary
 from ..application.partitioner import partition_of
+from ..application.payloads import Payloads
 from ..application.results import NodeChanged, RunReader
 from ..application.runs import Runs
 from ..bootstrap.client import open_runs
@@ -74,20 +77,33 @@ async def show_run(run: str, *, node: str | None, broker: str | None, as_json: b
         print_json(await payloads.load(outputs[node]))
         return
     ended_well = summary.status == "succeeded"
-    output = await payloads.load(summary.output or NOTHING) if ended_well else None
+    output, gone = await _output(payloads, summary)
     reasons = [] if summary.status in RUN_ENDED else await held(settings, summary.run)
     if as_json:
         more = {"trigger": summary.trigger, "definition": summary.definition, "nodes": view.nodes_json()}
         more["waits"] = [reason.as_json() for reason in reasons]
-        print_json(_status_json(status_of(summary)) | more | ({"output": output} if ended_well else {}))
+        more |= {"output_gone": gone} if gone else {"output": output} if ended_well else {}
+        print_json(_status_json(status_of(summary)) | more)
         return
     console.print(view.tree())
     now = SystemClock().now_ms()
     for reason in reasons:
         console.print(reason.as_text(now))
     console.print(f"[dim]started {moment(summary.started_ms)} by {summary.trigger}[/dim]")
-    if ended_well:
+    if gone:
+        console.print(Text(f"its result is kept no longer: {gone}", style="yellow"))
+    elif ended_well:
         console.print(pretty(output), markup=False, soft_wrap=True)
+
+
+async def _output(payloads: Payloads, summary: Summary) -> tuple[Json, str]:
+    """The run's result; or why it is gone, though the run is still known."""
+    if summary.status != "succeeded":
+        return None, ""
+    try:
+        return await payloads.load(summary.output or NOTHING), ""
+    except NotFound as error:
+        return None, str(error)
 
 
 async def cancel_run(run: str, *, reason: str, broker: str | None, as_json: bool) -> None:

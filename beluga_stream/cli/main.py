@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from .commands import acls, deadletters, doctor, graph, keys, look, runs, topics
+from .commands import acls, blobs, deadletters, doctor, graph, keys, look, runs, topics
 from .commands import run as running
 from .exits import configure_noise
 from .versions import version_of
@@ -35,6 +35,7 @@ app.add_typer(graph.app, name="graph", rich_help_panel=_OPERATE)
 app.add_typer(topics.app, name="topics", rich_help_panel=_OPERATE)
 app.add_typer(keys.app, name="keys", rich_help_panel=_OPERATE)
 app.command("acls", rich_help_panel=_OPERATE)(acls.acls)
+app.add_typer(blobs.app, name="blobs", rich_help_panel=_OPERATE)
 app.add_typer(deadletters.app, name="dead-letters", rich_help_panel=_OPERATE)
 
 

@@ -19,10 +19,12 @@ from ..application.partitioner import partition_of
 from ..application.payloads import Payloads
 from ..application.runs import Runs
 from ..application.states import RESTING_BYTES
+from ..application.sweeping import Sweeper
 from ..application.topics import Topics
 from ..application.watchdog import Watchdog, WatchdogOptions
 from ..application.worker import Worker, WorkerOptions
 from ..domain.ids import GraphHash
+from ..domain.payload import INLINE_LIMIT_BYTES
 from ..ports.cipher import Cipher
 from ..ports.handlers import Program, Trigger
 from ..ports.log import Role, TopicSpec
@@ -76,6 +78,10 @@ class ClusterOptions:
     crash: float = 0.004
     unavailable: float = 0.002
     fuse_ms: int = 0
+    inline_limit_bytes: int = INLINE_LIMIT_BYTES
+    forgets_ms: int = 86_400_000
+    retention_ms: int = 7 * 86_400_000
+    sweep_ms: int = 86_400_000
     queues: tuple[str, ...] = ("default",)
     user_topics: Mapping[str, int] = field(default_factory=dict)
     cipher: Cipher | None = None
@@ -88,7 +94,7 @@ class Cluster:
         self.topics = Topics(partitions=options.partitions)
         self.clock = VirtualClock()
         self.log = MemoryLog(clock=self.clock)
-        self.blobs = MemoryBlobs()
+        self.blobs = MemoryBlobs(self.clock)
         self.changelogs: dict[int, Changelog] = {}
         self.deployment = deployment
         self.options = options
@@ -196,7 +202,12 @@ class Cluster:
         await members.rebalance()
 
     def _payloads(self) -> Payloads:
-        return Payloads(self.blobs, cipher=self.options.cipher)
+        return Payloads(self.blobs, inline_limit_bytes=self.options.inline_limit_bytes, cipher=self.options.cipher)
+
+    async def _rows(self) -> AsyncGenerator[Sequence[tuple[str, bytes | None]], None]:
+        """The table as everybody may read it."""
+        for changelog in self.changelogs.values():
+            yield list(changelog.rows.items())
 
     def _coordinator(self, process: Process) -> Role:
         reader = FaultyReader(self.log, process)
@@ -210,6 +221,9 @@ class Cluster:
             telemetry=NoTelemetry(),
             options=_WATCHFUL,
         )
+        sweeper = Sweeper(
+            self.blobs, self._rows, retention_ms=self.options.retention_ms, every_ms=self.options.sweep_ms
+        )
         return Coordinator(
             topics=self.topics,
             tables=FaultyTables(
@@ -221,10 +235,13 @@ class Cluster:
             appender=FaultyAppender(self.log, process),
             reader=reader,
             catalog=catalog,
-            payloads=Payloads(self.blobs),
+            payloads=self._payloads(),
             clock=self.clock,
-            watches=[watchdog],
-            options=CoordinatorOptions(resting_bytes=self.faults.random.choice((0, 2_000, RESTING_BYTES))),
+            watches=[watchdog, sweeper],
+            options=CoordinatorOptions(
+                dedup_window_ms=self.options.forgets_ms,
+                resting_bytes=self.faults.random.choice((0, 2_000, RESTING_BYTES)),
+            ),
         )
 
     def _worker(self, process: Process) -> Role:

@@ -4,7 +4,9 @@ import asyncio
 import hashlib
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -13,13 +15,16 @@ import fsspec
 from ...errors import InvalidInput, LogUnavailable, NotFound
 
 _TIMEOUT_SECONDS = 60.0
+_TRIES = 5
+_AT_ONCE = 1_000
+"""How many files one call of a sweep looks at."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 class FileBlobs:
-    """The port `Blobs` under one URL. On a local disk a blob is synced before it has its name."""
+    """The port `SweptBlobs` under one URL. On a local disk a blob is synced before it has its name."""
 
     def __init__(self, url: str) -> None:
         self._files, self._root = fsspec.core.url_to_fs(url, auto_mkdir=True)
@@ -38,8 +43,20 @@ class FileBlobs:
             raise NotFound(message, ref=ref) from error
         return data
 
-    async def delete_owner(self, owner: str) -> None:
-        await self._in_thread(self._remove, self._path(owner))
+    async def older(self, before_ms: int) -> AsyncGenerator[Sequence[str], None]:
+        """See the port. Goes through the store file by file: there may be more than memory could list."""
+        files = self._files_of(self._root)
+        while True:
+            some = await self._in_thread(_some, files)
+            if not some:
+                return
+            yield [path.removeprefix(f"{self._root}/") for path, new_ms in some if new_ms < before_ms]
+
+    async def touch(self, refs: Sequence[str]) -> None:
+        await self._in_thread(self._touch, [self._path(ref) for ref in refs])
+
+    async def delete(self, refs: Sequence[str], before_ms: int) -> int:
+        return await self._in_thread(self._delete, [self._path(ref) for ref in refs], before_ms)
 
     def _path(self, ref: str) -> str:
         if ref.startswith("/") or any(part in ("", ".", "..") for part in ref.split("/")) or "\0" in ref:
@@ -48,23 +65,53 @@ class FileBlobs:
 
     def _write(self, ref: str, data: bytes) -> None:
         path = self._path(ref)
-        if self._files.exists(path):
-            return
         if not self._local:
             self._files.pipe_file(path, data)
             return
-        place = Path(path)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        partial = place.with_name(f".{secrets.token_hex(6)}")
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(place)
+        for _ in range(_TRIES):
+            with suppress(FileNotFoundError):
+                os.utime(path)
+                return
+            with suppress(FileNotFoundError):  # a sweep removes empty folders
+                _write_synced(Path(path), data)
+                return
+        raise LogUnavailable(f"the blob store at {self._root} fails: {path} cannot be written")
 
-    def _remove(self, path: str) -> None:
-        if self._files.exists(path):
-            self._files.rm(path, recursive=True)
+    def _files_of(self, folder: str) -> Iterator[tuple[str, float]]:
+        """Every file under the folder, and when it was new."""
+        if self._local:
+            with suppress(FileNotFoundError), os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_dir():
+                        yield from self._files_of(entry.path)
+                    else:
+                        with suppress(FileNotFoundError):
+                            yield entry.path, entry.stat().st_mtime * 1000
+            return
+        for path, _, files in self._files.walk(folder):
+            for name in files:
+                with suppress(FileNotFoundError):
+                    yield f"{path}/{name}", self._files.modified(f"{path}/{name}").timestamp() * 1000
+
+    def _touch(self, paths: Sequence[str]) -> None:
+        for path in paths:
+            with suppress(FileNotFoundError):
+                if self._local:
+                    os.utime(path)
+                else:
+                    self._files.pipe_file(path, self._files.cat_file(path))
+
+    def _delete(self, paths: Sequence[str], before_ms: int) -> int:
+        gone = 0
+        for path in paths:
+            with suppress(FileNotFoundError):
+                if self._local:
+                    gone += _removed(Path(path), before_ms)
+                    _remove_empty(Path(path).parent, Path(self._root))
+                elif self._files.modified(path).timestamp() * 1000 < before_ms:
+                    self._files.rm_file(path)
+                    gone += 1
+        return gone
 
     async def _in_thread(self, call: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
         try:
@@ -76,3 +123,37 @@ class FileBlobs:
             raise
         except OSError as error:
             raise LogUnavailable(f"the blob store at {self._root} fails: {error}") from error
+
+
+def _some(files: Iterator[tuple[str, float]]) -> list[tuple[str, float]]:
+    return list(islice(files, _AT_ONCE))
+
+
+def _write_synced(place: Path, data: bytes) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    partial = place.with_name(f".{secrets.token_hex(6)}")
+    with partial.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(place)
+
+
+def _removed(place: Path, before_ms: int) -> bool:
+    """Remove the file, unless somebody who stores the same has just made it new: moved away, it cannot become so."""
+    away = place.with_name(f".{secrets.token_hex(6)}")
+    place.rename(away)
+    if away.stat().st_mtime * 1000 >= before_ms:
+        away.rename(place)
+        return False
+    away.unlink()
+    return True
+
+
+def _remove_empty(folder: Path, root: Path) -> None:
+    while folder != root:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+        folder = folder.parent
