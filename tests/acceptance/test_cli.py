@@ -192,6 +192,20 @@ def test_a_run_is_watched_again_and_after_a_cursor(deployed: Deployment) -> None
     assert run in deployed.run("runs", "show", run)
 
 
+def test_values_that_nobody_can_want_are_swept(deployed: Deployment) -> None:
+    large = json.dumps("x" * 70_000)
+    assert deployed.run("run", "talk", "-", "--key", "large", stdin=large).rstrip().endswith("1")
+    run = deployed.run("run", "talk", "-", "--key", "large", "--no-wait", stdin=large).strip()
+    stored = list(Path(deployed.environ["BELUGA_BLOBS"], run).iterdir())
+    assert deployed.json("blobs", "sweep")["removed"] == 0
+    assert stored
+    for blob in stored:
+        os.utime(blob, (0, 0))
+    assert deployed.json("blobs", "sweep")["removed"] == len(stored)
+    assert "was it swept" in deployed.run("runs", "show", run, "--node", "words", code=3)
+    assert deployed.json("runs", "show", run)["output"] == 1
+
+
 def test_refusals_have_their_codes(deployed: Deployment) -> None:
     assert "no graph 'nobody'" in deployed.run("run", "nobody", "1", code=3)
     assert "does not fit graph 'talk'" in deployed.run("run", "talk", "1", code=2)
