@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from beluga_stream.application.catalog import publish
-from beluga_stream.application.payloads import Payloads
 from beluga_stream.application.runs import Runs
 from beluga_stream.domain.ids import RunId, run_id
 from beluga_stream.ports.log import Outgoing, Position
@@ -93,10 +92,11 @@ async def _record(folder: Path) -> None:
     asyncio.get_running_loop().set_task_factory(tasks_of_processes)
     Gate.shut = True
     FaultyAppender.append = _Hanging.append  # type: ignore[method-assign]
-    Payloads.__init__.__kwdefaults__["inline_limit_bytes"] = _STORED_FROM_BYTES  # type: ignore[index]
     cases = {case.key: case for case in CASES}
     programs = [case.graph.compile() for name, case in cases.items() if name != "parked"]
-    options = ClusterOptions(coordinators=1, workers=1, partitions=2, faults=0, fuse_ms=50)
+    options = ClusterOptions(
+        coordinators=1, workers=1, partitions=2, faults=0, fuse_ms=50, inline_limit_bytes=_STORED_FROM_BYTES
+    )
     cluster = Cluster(deployed(programs), 1, options)
     cluster.log.create(cluster.topics.specs(["default", "later"]))
     async with cluster.open(), cluster.client() as runs:
