@@ -21,6 +21,7 @@ from .partition import RunPartition
 log = logging.getLogger("beluga_stream.coordinator")
 
 _AT_ONCE = 1_000
+_TURN = 100
 _SOONEST = 24
 """The first sweep of a process comes after this part of the time between two: a start has better things to do."""
 
@@ -103,13 +104,14 @@ class Sweeper:
         of_rows: dict[str, tuple[str, ...]] = {}
         async with aclosing(self._rows()) as batches:  # type: ignore[type-var]
             async for batch in batches:
-                for key, value in batch:
+                for number, (key, value) in enumerate(batch):
+                    if number % _TURN == 0:
+                        await asyncio.sleep(0)  # let others have their turn
                     refs = () if value is None else _references(key, value)
                     if refs:
                         of_rows[key] = refs
                     else:
                         of_rows.pop(key, None)
-                await asyncio.sleep(0)
         return {ref for refs in of_rows.values() for ref in refs}
 
 
