@@ -58,8 +58,8 @@ bench: $(VENV)/.test ## Measure throughput and latency on Apache Kafka (Docker, 
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: chaos
-chaos: $(VENV)/.test ## Kill processes under load and count what was lost: make chaos ARGS='--kill worker --seed 1'
-	@$(BIN)/python -m tests.chaos $(ARGS)
+chaos: $(VENV)/.test ## Harm processes and broker under load, and lose nothing: make chaos MINUTES=10 SEED=1
+	@$(BIN)/python -m tests.chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 .PHONY: simulate
 simulate: $(VENV)/.test ## Let everything fail in a simulated engine, and compare: make simulate SEEDS=1000

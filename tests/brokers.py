@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, runtime_checkable
 
 HOST = "127.0.0.1"
 KAFKA_IMAGE = "apache/kafka:4.1.0"
@@ -77,6 +77,29 @@ class Broker(Protocol):
 
     def stop(self) -> None:
         """Leave nothing behind. May be called when it never started."""
+
+
+@runtime_checkable
+class HarmableBroker(Broker, Protocol):
+    """A broker of our own: what it holds survives whatever is done to it, and each method waits for the outcome."""
+
+    def restart(self) -> None:
+        """Stop it cleanly and start it again with what it had, as an upgrade of a broker does."""
+
+    def crash(self) -> None:
+        """`kill -9`, and start it again with what it had."""
+
+    def down(self) -> None:
+        """Stop it cleanly: connections are refused."""
+
+    def up(self) -> None:
+        """Start it again with what it had."""
+
+    def pause(self) -> None:
+        """Let it stand still: connections stay open, and nothing is answered."""
+
+    def resume(self) -> None:
+        """Let it go on."""
 
 
 class Door(Protocol):
@@ -169,6 +192,31 @@ class KafkaContainer:
     def restart(self) -> None:
         """Stop it cleanly and start it again with what it had, as an upgrade of a broker does."""
         self._container.get_wrapped_container().restart()
+        self._come_back()
+
+    def crash(self) -> None:
+        """`kill -9`, and start it again with what it had."""
+        self._container.get_wrapped_container().kill()
+        self.up()
+
+    def down(self) -> None:
+        """Stop it cleanly."""
+        self._container.get_wrapped_container().stop()
+
+    def up(self) -> None:
+        """Start it again with what it had."""
+        self._container.get_wrapped_container().start()
+        self._come_back()
+
+    def pause(self) -> None:
+        """Let it stand still."""
+        self._container.get_wrapped_container().pause()
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._container.get_wrapped_container().unpause()
+
+    def _come_back(self) -> None:
         if not wait_until_ready(self.address):
             raise BrokerUnavailable(f"{self._image} did not come back within {_READY_WITHIN:.0f} s")
 
@@ -230,6 +278,22 @@ class JarKafka:
         """`kill -9`, and start it again with what it had."""
         self._halt(signal.SIGKILL)
         self._run()
+
+    def down(self) -> None:
+        """Stop it cleanly."""
+        self._halt(signal.SIGTERM)
+
+    def up(self) -> None:
+        """Start it again with what it had."""
+        self._run()
+
+    def pause(self) -> None:
+        """Let it stand still."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        os.kill(self.pid, signal.SIGCONT)
 
     def _run(self) -> None:
         with (self._folder / "broker.log").open("ab") as log:

@@ -1,7 +1,7 @@
-"""Rounds of chaos from the command line, a line each and an exit code.
+"""Chaos from the command line, and an exit code.
 
-    python -m tests.chaos --kill worker --seed 1 --runs 500
-    python -m tests.chaos --kill stop --seeds 1-20 --broker 127.0.0.1:9092
+    python -m tests.chaos --minutes 10 --seed 1            # a campaign: harm after harm under steady load
+    python -m tests.chaos --kill worker --seeds 1-20       # rounds: one harm in the middle of many runs each
     python -m tests.chaos --kill broker --broker jars
 
 Without `--broker` it starts the broker that the tests would (see tests/brokers.py).
@@ -9,6 +9,7 @@ Without `--broker` it starts the broker that the tests would (see tests/brokers.
 
 import argparse
 import asyncio
+import logging
 import os
 import sys
 import tempfile
@@ -16,10 +17,17 @@ import time
 import uuid
 from pathlib import Path
 
-from tests.brokers import Broker, start_broker
+import orjson
+
+from tests.brokers import Broker, HarmableBroker, start_broker
+from tests.chaos.campaign import Campaign
 from tests.chaos.cluster import Cluster, Deployment
-from tests.chaos.harm import ALL_KINDS, KINDS, LEAST_UNFINISHED, Kind
-from tests.chaos.round import Field, Outcome
+from tests.chaos.field import Field
+from tests.chaos.harm import HARMS, KINDS, LEAST_UNFINISHED, Kind
+from tests.chaos.plan import plan
+from tests.chaos.report import Report
+from tests.chaos.round import Outcome, play
+from tests.chaos.screen import Screen
 
 _COLUMNS = (
     "kind         seed  runs  begun  unfinished  again  resent  lost  stuck  twice  inputs  gaps"
@@ -41,19 +49,25 @@ def _row(outcome: Outcome) -> str:
     return f"{outcome.kind:<12} {outcome.seed:>4} {counts} {times} {codes:>11}  {said}"
 
 
-async def _play(kinds: list[Kind], seeds: list[int], options: argparse.Namespace, broker: Broker) -> bool:
+def _field(options: argparse.Namespace, broker: Broker, screen: Screen, **environ: str) -> Field:
     folder = Path(options.folder or tempfile.mkdtemp(prefix="beluga-chaos-"))
     prefix = f"chaos-{uuid.uuid4().hex[:8]}"
-    deployment = Deployment(broker.address, prefix, folder, static=options.static)
-    print(f"{broker.title} at {broker.address}, prefix {deployment.prefix}, logs and ledger in {folder}")
-    print(_COLUMNS, flush=True)
+    deployment = Deployment(broker.address, prefix, folder, static=options.static, environ=environ)
+    screen.say(f"{broker.title} at {broker.address}, prefix {prefix}, logs and ledger in {folder}")
+    cluster = Cluster(deployment, coordinators=options.coordinators, workers=options.workers)
+    return Field(cluster, broker if isinstance(broker, HarmableBroker) else None)
+
+
+async def _rounds(options: argparse.Namespace, broker: Broker) -> bool:
+    kinds: list[Kind] = list(KINDS) if options.kill == "all" else [options.kill]
+    first, _, last = (options.seeds or str(options.seed)).partition("-")
     held = True
     began = time.monotonic()
-    cluster = Cluster(deployment, coordinators=options.coordinators, workers=options.workers)
-    async with Field(cluster, getattr(broker, "crash", None)) as field:
-        for seed in seeds:
+    async with _field(options, broker, Screen()) as field:
+        print(_COLUMNS, flush=True)
+        for seed in range(int(first), int(last or first) + 1):
             for kind in kinds:
-                outcome = await field.play(kind, seed, options.runs)
+                outcome = await play(field, kind, seed, options.runs)
                 held &= outcome.holds and outcome.unfinished >= LEAST_UNFINISHED
                 print(_row(outcome), flush=True)
                 for fault in outcome.verdict.faults[:_SHOWN_FAULTS]:
@@ -62,27 +76,45 @@ async def _play(kinds: list[Kind], seeds: list[int], options: argparse.Namespace
     return held
 
 
+async def _campaign(options: argparse.Namespace, broker: Broker) -> bool:
+    strikes = plan(options.seed, options.minutes, broker=isinstance(broker, HarmableBroker))
+    with Screen() as screen:
+        if not isinstance(broker, HarmableBroker):
+            screen.say("this broker is not ours, and nothing is done to it")
+        # On disk, so that a disk may be full.
+        async with _field(options, broker, screen, BELUGA_STORE="rocksdb") as field:
+            settled = await Campaign(field, options.seed, rate=options.rate, screen=screen).play(
+                strikes, options.minutes
+            )
+    report = Report(settled, options.minutes)
+    if options.json:
+        print(orjson.dumps(report.as_json(), option=orjson.OPT_INDENT_2).decode())
+    else:
+        print("\n".join(report.lines()))
+    return report.holds
+
+
 def _main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description="Kill processes; lose nothing.")
-    parser.add_argument("--kill", choices=(*ALL_KINDS, "all"), default="all")
+    parser.add_argument("--minutes", type=float, default=10.0, help="how long a campaign goes on")
+    parser.add_argument("--rate", type=float, default=15.0, help="runs a second in a campaign")
+    parser.add_argument("--json", action="store_true", help="a campaign's report as one JSON document")
+    parser.add_argument("--kill", choices=(*HARMS, "all"), help="rounds of one kind of harm instead of a campaign")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--seeds", help="a range, like 1-20")
-    parser.add_argument("--runs", type=int, default=500)
+    parser.add_argument("--seeds", help="a range of rounds, like 1-20")
+    parser.add_argument("--runs", type=int, default=500, help="runs in a round")
     parser.add_argument("--broker", help="host:port of an Apache Kafka, or docker, or jars")
     parser.add_argument("--coordinators", type=int, default=2)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--static", action="store_true", help="processes have names that survive them")
     parser.add_argument("--folder", help="where logs and ledger go")
     options = parser.parse_args()
-    seeds = [options.seed]
-    if options.seeds:
-        first, _, last = options.seeds.partition("-")
-        seeds = list(range(int(first), int(last or first) + 1))
-    kinds = list(KINDS) if options.kill == "all" else [options.kill]
+    # Its words about a broker that we have just killed are no news here.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     chosen = {"BELUGA_TEST_BROKER": options.broker} if options.broker else {}
     broker = start_broker({**os.environ, "BELUGA_REQUIRE_KAFKA": "1", **chosen})
     try:
-        return 0 if asyncio.run(_play(kinds, seeds, options, broker)) else 1
+        return 0 if asyncio.run((_rounds if options.kill else _campaign)(options, broker)) else 1
     finally:
         broker.stop()
 

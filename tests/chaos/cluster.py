@@ -3,12 +3,16 @@
 import asyncio
 import contextlib
 import os
+import resource
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -85,14 +89,22 @@ class Process:
         """Its place in the cluster, which it hands on to the one that replaces it."""
         own = {"BELUGA_ROLE": role, **({"BELUGA_INSTANCE": seat} if deployment.static else {})}
         self._log = deployment.folder / f"{name}.log"
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "faust", "-A", "beluga_stream", "worker", "-l", "warn"],
-                stdout=log,
-                stderr=log,
-                cwd=deployment.folder,
-                env={**os.environ, "PYTHONPATH": str(_REPO), **deployment.settings(), **own},
-            )
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "faust", "-A", "beluga_stream", "worker", "-l", "warn"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            bufsize=0,
+            cwd=deployment.folder,
+            env={**os.environ, "PYTHONPATH": str(_REPO), **deployment.settings(), **own},
+        )
+        self._log.touch()
+        threading.Thread(target=self._keep_log, name=f"log-{name}", daemon=True).start()
+
+    def _keep_log(self) -> None:
+        """Write down what it says. It cannot itself: one whose disk is full is to say so."""
+        assert self._process.stdout is not None
+        with self._process.stdout as said, self._log.open("wb", buffering=0) as log:
+            shutil.copyfileobj(said, log)
 
     @property
     def pid(self) -> int:
@@ -123,6 +135,12 @@ class Process:
         acquired = self.said("role.acquired")
         return list(acquired[-1]["partitions"]) if acquired else []
 
+    @property
+    def ready_ms(self) -> int | None:
+        """When it was assigned partitions for the first time (epoch milliseconds), though they may be none."""
+        acquired = self.said("role.acquired")
+        return int(datetime.fromisoformat(acquired[0]["at"]).timestamp() * 1000) if acquired else None
+
     async def ready(self) -> None:
         """Wait until it has its partitions, though they may be none."""
 
@@ -135,6 +153,11 @@ class Process:
 
     def send(self, how: signal.Signals) -> None:
         self._process.send_signal(how)
+
+    def fill_disk(self) -> None:
+        """From now on every write of it to a file fails, as on a disk without room."""
+        _, hard = resource.prlimit(self.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (0, hard))
 
     async def ended(self, within: float) -> int:
         """Wait for its end; return its exit code."""

@@ -8,6 +8,7 @@ import asyncio
 import os
 import random
 import secrets
+import time
 from collections.abc import AsyncIterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 from beluga_stream.api.graph import Graph
 from beluga_stream.api.retry import Retry
+from beluga_stream.api.signal import Signal
 from beluga_stream.api.topic import Topic
 from beluga_stream.application.context import Context, context
 from tests.chaos.ledger import FOLDER, Ledger, Line
@@ -22,6 +24,10 @@ from tests.chaos.ledger import FOLDER, Ledger, Line
 ITEMS, WIDE_ITEMS, CHUNKS = 12, 80, 8
 SLOW_SECONDS = 3.0
 """Above `lease_after`, so that the node is held by a lease."""
+
+NAP_SECONDS = 2.0
+ANSWER_SECONDS = 540
+"""How long a run waits for its signal: longer than any harm lasts."""
 
 _WORK_SECONDS = 0.1, 0.5
 _LOOP_PASSES = 60
@@ -69,6 +75,7 @@ class _Execution:
             os.getpid(),
             self._inputs,
             output,
+            int(time.time() * 1000),
         )
         await _ledger().write(line)
 
@@ -107,7 +114,7 @@ async def emit(value: str) -> AsyncIterator[str]:
     await execution.begin()
     chunks = [_nonce() for _ in range(CHUNKS)]
     for chunk in chunks:
-        await asyncio.sleep(random.uniform(*_WORK_SECONDS) / 3)
+        await asyncio.sleep(random.uniform(*_WORK_SECONDS))
         yield chunk
     await execution.end(chunks)
 
@@ -191,6 +198,19 @@ loop.set_finish_point(loop.add_node(relay, _turned, name="after"))
 
 leased = Graph[str, str]("leased")
 leased.set_finish_point(leased.add_node(relay, leased.add_node(slow, leased.input, name="slow"), name="after"))
+
+nap = Graph[str, str]("nap")
+_tired = nap.add_node(relay, nap.input, name="before")
+nap.set_finish_point(nap.add_node(relay, _tired, after=nap.sleep(NAP_SECONDS, after=_tired), name="after"))
+
+asked = Graph[str, str]("asked")
+_question = asked.add_node(relay, asked.input, name="ask")
+_answer = asked.wait(Signal("answer", str), after=_question, timeout=ANSWER_SECONDS)
+asked.set_finish_point(asked.add_node(relay, _answer, name="after"))
+
+doomed = Graph[str, str]("doomed")
+_doomed = doomed.add_node(slow, doomed.add_node(relay, doomed.input, name="before"), name="slow")
+doomed.set_finish_point(doomed.add_node(relay, _doomed, name="after"))
 
 triggered = Graph[str, str]("triggered")
 triggered.set_finish_point(

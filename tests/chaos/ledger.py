@@ -1,11 +1,13 @@
-"""The ledger: what handlers really did, written outside the engine and on disk before they go on.
+"""The ledger: what was asked, what handlers really did and how runs ended, written outside the engine.
 
-One file a process, one JSON line for each execution's beginning and end. A process that is killed
-leaves executions that began and never ended; the file keeps them.
+One file a process, one JSON line for each run that was accepted, each execution's beginning and end, and each
+result that a reader was told; on disk before whoever wrote it goes on. A process that is killed leaves executions
+that began and never ended; the file keeps them.
 """
 
 import asyncio
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +21,12 @@ FOLDER = "CHAOS_LEDGER"
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line. `inputs` is what the handler was given, `output` what it gave; None when it raised."""
+    """One line. `inputs` is what the run or handler was given, `output` what it gave; None when it raised.
 
-    kind: Literal["begin", "end"]
+    A line about a whole run names no node; the output of a `result` is the run's last status.
+    """
+
+    kind: Literal["accepted", "begin", "end", "result"]
     run: str
     graph: str
     node: str
@@ -29,7 +34,8 @@ class Line:
     incarnation: str
     pid: int
     inputs: Mapping[str, Any]
-    output: Any = None
+    output: Any
+    at_ms: int
 
 
 class Ledger:
@@ -69,7 +75,12 @@ class LedgerReader:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._read: dict[Path, int] = {}
-        self.lines: list[Line] = []
+        self.accepted: dict[str, Line] = {}
+        """By run."""
+        self.results: dict[str, list[Line]] = defaultdict(list)
+        """By run: more than one line says that it ended more than once."""
+        self.executions: dict[tuple[str, str], list[Line]] = defaultdict(list)
+        """By run and node: beginnings and ends."""
         self.ended = 0
         """How many executions have ended."""
         self._open: dict[str, Line] = {}
@@ -85,17 +96,23 @@ class LedgerReader:
             self._read[path] = begin + len(whole)
             self._take(Line(**orjson.loads(line)) for line in whole.splitlines())
 
-    def unfinished(self, pids: Iterable[int]) -> int:
-        """How many executions have begun and not ended in these processes."""
+    def open(self, pids: Iterable[int]) -> list[Line]:
+        """The executions that have begun and not ended in these processes."""
         self.refresh()
         among = set(pids)
-        return sum(line.pid in among for line in self._open.values())
+        return [line for line in self._open.values() if line.pid in among]
 
     def _take(self, lines: Iterable[Line]) -> None:
         for line in lines:
-            self.lines.append(line)
-            if line.kind == "begin":
-                self._open[line.incarnation] = line
-            else:
-                self.ended += 1
-                self._open.pop(line.incarnation, None)
+            match line.kind:
+                case "accepted":
+                    self.accepted[line.run] = line
+                case "result":
+                    self.results[line.run].append(line)
+                case "begin":
+                    self.executions[line.run, line.node].append(line)
+                    self._open[line.incarnation] = line
+                case "end":
+                    self.executions[line.run, line.node].append(line)
+                    self.ended += 1
+                    self._open.pop(line.incarnation, None)

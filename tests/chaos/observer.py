@@ -1,6 +1,8 @@
 """What the log says, read by a plain consumer that knows nothing of the engine but its wire format."""
 
 import asyncio
+import bisect
+import os
 import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
@@ -8,6 +10,8 @@ from typing import Any, Self
 
 import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from tests.chaos.ledger import Ledger, Line
 
 RUN_ENDED = frozenset({"succeeded", "failed", "cancelled"})
 _ATTEMPT_ENDED = frozenset({"node_succeeded", "node_failed"})
@@ -39,9 +43,13 @@ class Told:
 
 
 class Observer:
-    """Reads results, dispatches, outcomes and dead letters from their beginning. Use with `async with`."""
+    """Reads results, dispatches, outcomes and dead letters from their beginning. Use with `async with`.
 
-    def __init__(self, broker: str, prefix: str, partitions: int) -> None:
+    What it is told of a run's end goes into the ledger.
+    """
+
+    def __init__(self, broker: str, prefix: str, partitions: int, ledger: Ledger) -> None:
+        self._ledger = ledger
         self._results = f"{prefix}.run-results"
         self._ready = f"{prefix}.node-ready.default"
         self._done = f"{prefix}.node-done"
@@ -53,6 +61,7 @@ class Observer:
         self._task: asyncio.Task[None] | None = None
         self._read: dict[TopicPartition, int] = {}
         self.runs: dict[str, Told] = {}
+        self._parts: dict[str, list[Told]] = defaultdict(list)
         self.ended_at: dict[str, float] = {}
         self.dispatches: Counter[tuple[str, str, int]] = Counter()
         self.outcomes: Counter[tuple[str, str, int, str]] = Counter()
@@ -61,6 +70,10 @@ class Observer:
         self.dead_letters: list[str] = []
         self.progress_at: list[float] = []
         """When something was told, for finding the longest silence."""
+        self.ended_ms: dict[str, int] = {}
+        self._told_ms: dict[int, list[int]] = defaultdict(list)
+        """By partition, when its coordinator told something (epoch milliseconds)."""
+        self._ends: list[Line] = []
 
     async def __aenter__(self) -> Self:
         self._consumer = AIOKafkaConsumer(
@@ -89,6 +102,16 @@ class Observer:
                 self._task.result()
             await asyncio.sleep(0.02)
 
+    def told_of(self, run: str) -> list[Told]:
+        """What was told of a run and of the pages of its map."""
+        return self._parts.get(run, [])
+
+    def told_after(self, partition: int, at_ms: int) -> int | None:
+        """When the coordinator of the partition told something for the first time after that."""
+        times = self._told_ms[partition]
+        place = bisect.bisect_right(times, at_ms)
+        return times[place] if place < len(times) else None
+
     async def _run(self) -> None:
         while True:
             fetched = await self._consumer.getmany(timeout_ms=500, max_records=5000)
@@ -96,6 +119,8 @@ class Observer:
                 for record in records:
                     self._take(target.topic, record)
                 self._read[target] = records[-1].offset + 1
+            ends, self._ends = self._ends, []
+            await asyncio.gather(*(self._ledger.write(line) for line in ends))
 
     def _take(self, topic: str, record: Any) -> None:
         if topic == self._dead:
@@ -114,16 +139,20 @@ class Observer:
             told.chunks[value["node"], value["incarnation"]].append((value["seq"], value["value"]))
         else:
             self.progress_at.append(time.monotonic())
-            self._progress(value)
+            times = self._told_ms[record.partition]
+            if not times or record.timestamp > times[-1]:
+                times.append(record.timestamp)
+            self._progress(value, record.timestamp)
 
     def _told(self, run: str, graph: str) -> Told:
         told = self.runs.get(run)
         if told is None:
             told = self.runs[run] = Told(graph)
+            self._parts[run.partition(".")[0]].append(told)
         told.graph = told.graph or graph
         return told
 
-    def _progress(self, value: Any) -> None:
+    def _progress(self, value: Any, at_ms: int) -> None:
         run = value["run"]
         told = self._told(run, value["graph"])
         for node in value.get("nodes", ()):
@@ -146,6 +175,8 @@ class Observer:
         if status["status"] in RUN_ENDED:
             told.ends.append((status["counter"], status["status"], status.get("output"), status.get("failure")))
             self.ended_at.setdefault(run, time.monotonic())
+            self.ended_ms.setdefault(run, at_ms)
+            self._ends.append(Line("result", run, told.graph, "", 0, "", os.getpid(), {}, status["status"], at_ms))
 
     def _is_news(self, run: str, told: Told, counter: int, status: tuple[Any, ...]) -> bool:
         """A counter that was told before must say the same again: otherwise two coordinators decided."""

@@ -12,18 +12,10 @@ from beluga_stream.adapters.files.blobs import FileBlobs
 from beluga_stream.application.payloads import Payloads
 from beluga_stream.domain.ids import NodeKey, RunId, child_run_id
 from beluga_stream.domain.payload import Payload
-from tests.chaos.ledger import Line
-from tests.chaos.observer import Accepted, Observer, Told
-from tests.chaos.wiring import CHILDREN, EITHER, FINISH, INPUT, WIRING
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """A run that somebody asked for, and with what."""
-
-    run: str
-    graph: str
-    input: str
+from tests.chaos.ledger import LedgerReader, Line
+from tests.chaos.observer import RUN_ENDED, Accepted, Observer, Told
+from tests.chaos.started import Started
+from tests.chaos.wiring import ASLEEP, CHILDREN, EITHER, FINISH, INPUT, SIGNALLED, WIRING
 
 
 @dataclass(slots=True)
@@ -41,6 +33,12 @@ class Verdict:
     applied_twice: int = 0
     wrong_inputs: int = 0
     gaps: int = 0
+    early: int = 0
+    """Timers that fired before they were due."""
+    superseded: int = 0
+    """Incarnations of streaming nodes that had told chunks and gave way to another."""
+    executions_of_nodes: Counter[int] = field(default_factory=Counter)
+    """How many nodes were executed once, twice, and so on."""
     faults: list[str] = field(default_factory=list)
 
     @property
@@ -49,23 +47,19 @@ class Verdict:
 
 
 class Judge:
-    """Judges the runs of one round."""
+    """Judges some runs. Both sources must have been read to their ends."""
 
-    def __init__(self, observer: Observer, lines: Iterable[Line], started: Iterable[Started], blobs: Path) -> None:
+    def __init__(self, observer: Observer, ledger: LedgerReader, started: Iterable[Started], blobs: Path) -> None:
         self._observer = observer
+        self._ledger = ledger
         self._payloads = Payloads(FileBlobs(str(blobs)))
         self._verdict = Verdict()
         self._started = list(started)
         self._runs = {start.run: start for start in self._started} | dict(self._children())
         self._lines: dict[str, list[Line]] = defaultdict(list)
-        for line in lines:
-            if line.run in self._runs:
-                self._lines[line.run].append(line)
-        self._pages: dict[str, list[str]] = defaultdict(list)
-        for run in observer.runs:
-            root, page, _ = run.partition(".")
-            if page:
-                self._pages[root].append(run)
+        for (run, _), lines in ledger.executions.items():
+            if run in self._runs:
+                self._lines[run].extend(lines)
         self._outputs: dict[str, dict[str, Any]] = {}
         """Run -> node -> the value that was accepted."""
 
@@ -78,6 +72,8 @@ class Judge:
         for run in self._runs:
             await self._judge_output(run)
             self._judge_executions(run)
+            self._judge_signal(run)
+            self._judge_sleep(run)
             await self._judge_chunks(run)
         self._count_repeats()
         verdict.faults += [f"rejected: {told}" for told in self._observer.rejected]
@@ -92,9 +88,7 @@ class Judge:
                 yield str(child), Started(str(child), graph, start.run)
 
     def _told(self, run: str) -> list[Told]:
-        """What was told of a run and of the pages of its map."""
-        found = self._observer.runs
-        return [found[name] for name in (run, *self._pages[run]) if name in found]
+        return self._observer.told_of(run)
 
     def _judge_end(self, run: str) -> None:
         told = self._observer.runs.get(run)
@@ -103,14 +97,16 @@ class Judge:
             self._verdict.lost += 1
             self._fault(run, "was lost: no reader was ever told of it")
             return
+        results = [line for line in self._ledger.results[run] if line.output in RUN_ENDED]
         if not told.ends:
             self._verdict.stuck += 1
             newest = {status[0]: status for _, status in sorted(told.statuses.items())}
             self._fault(run, f"({start.graph}) is stuck: {list(newest.values())}")
-        elif len(told.ends) > 1:
+        elif len(told.ends) > 1 or len(results) != 1 or max(told.statuses) > told.ends[0][0]:
             self._verdict.applied_twice += 1
-            self._fault(run, f"ended {len(told.ends)} times: {told.ends}")
-        elif told.ends[0][1] != "succeeded":
+            self._fault(run, f"went on after its end: {told.ends}, in the ledger {results}, {told.statuses}")
+        elif told.ends[0][1] not in start.may_end_as:
+            self._verdict.lost += 1
             self._fault(run, f"({start.graph}) ended as {told.ends[0][1]}: {told.ends[0][3]}")
         for part in self._told(run):
             for contradiction in part.contradictions:
@@ -155,6 +151,7 @@ class Judge:
                 for fault in self._input_faults(run, line, parameter, value):
                     self._wrong(run, fault)
         # A handler that raised is tried again by right; whatever else began twice was delivered twice.
+        self._verdict.executions_of_nodes.update(begun.values())
         raised = Counter(line.node for line in ends.values() if line.output is None)
         self._verdict.executed_again += sum(count - 1 - raised[node] for node, count in begun.items())
         for told in self._told(run):
@@ -199,9 +196,31 @@ class Judge:
             return start.input
         return self._outputs[parent.run].get(CHILDREN[parent.graph][2])
 
+    def _judge_signal(self, run: str) -> None:
+        """What a run waited for is what it was signalled."""
+        start = self._runs[run]
+        node = SIGNALLED.get(start.graph)
+        given = None if node is None else self._outputs[run].get(node)
+        if given is not None and given != start.signal:
+            self._wrong(run, f"it was signalled {start.signal!r}, and {node} gave {given!r}")
+
+    def _judge_sleep(self, run: str) -> None:
+        """Nothing that waits for a sleep begins before it is over."""
+        asleep = ASLEEP.get(self._runs[run].graph)
+        if asleep is None:
+            return
+        before, after, seconds = asleep
+        ended = [line.at_ms for line in self._lines[run] if line.node == before and line.kind == "end"]
+        begun = [line.at_ms for line in self._lines[run] if line.node == after and line.kind == "begin"]
+        if begun and (not ended or min(begun) < min(ended) + seconds * 1000):
+            self._verdict.early += 1
+            self._fault(run, f"{after} began at {min(begun)}, and {before} ended at {min(ended, default=None)}")
+
     async def _judge_chunks(self, run: str) -> None:
         """The winner's chunks are all in the log, in order, none missing, and are its output."""
         for told in self._told(run):
+            incarnations = Counter(node for node, _ in told.chunks)
+            self._verdict.superseded += sum(count - 1 for count in incarnations.values())
             for node, accepted in told.accepted.items():
                 if accepted[0].chunks is None:
                     continue

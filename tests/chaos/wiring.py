@@ -5,6 +5,8 @@ The engine's own definitions are not asked, since they are part of what is judge
 
 from collections.abc import Mapping
 
+NAP_SECONDS = 2.0
+
 INPUT = "input"
 
 WIRING: Mapping[str, Mapping[str, Mapping[str, str]]] = {
@@ -36,6 +38,9 @@ WIRING: Mapping[str, Mapping[str, Mapping[str, str]]] = {
     "nested": {"before": {"value": INPUT}, "after": {"value": "inner"}},
     "loop": {"before": {"value": INPUT}, "turn": {"value": "before"}, "after": {"value": "turn"}},
     "leased": {"slow": {"value": INPUT}, "after": {"value": "slow"}},
+    "nap": {"before": {"value": INPUT}, "after": {"value": "before"}},
+    "asked": {"ask": {"value": INPUT}, "after": {"value": "answer"}},
+    "doomed": {"before": {"value": INPUT}, "slow": {"value": "before"}, "after": {"value": "slow"}},
     "triggered": {"first": {"value": INPUT}, "second": {"value": "first"}},
 }
 """For each graph and node: parameter -> where its value comes from."""
@@ -52,6 +57,9 @@ FINISH: Mapping[str, str] = {
     "nested": "after",
     "loop": "after",
     "leased": "after",
+    "nap": "after",
+    "asked": "after",
+    "doomed": "after",
     "triggered": "second",
 }
 
@@ -60,3 +68,9 @@ EITHER: Mapping[str, tuple[str, ...]] = {"either": ("low", "high")}
 
 CHILDREN: Mapping[str, tuple[str, str, str]] = {"nested": ("inner", "pair", "before")}
 """Graphs with a subgraph: its node, its graph, and the node that feeds it."""
+
+SIGNALLED: Mapping[str, str] = {"asked": "answer"}
+"""Graphs that wait for a signal: the node that waits, which is named as the signal, and gives its value."""
+
+ASLEEP: Mapping[str, tuple[str, str, float]] = {"nap": ("before", "after", NAP_SECONDS)}
+"""Graphs that sleep: the nodes before and after, and for how many seconds."""

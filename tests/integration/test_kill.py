@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.cluster import Cluster, Deployment
+from tests.chaos.field import Field
 from tests.chaos.harm import KINDS, LEAST_UNFINISHED
-from tests.chaos.round import Field
+from tests.chaos.round import play
 
 _RUNS = 300
 """Enough that one worker of two has a hundred executions under way."""
@@ -24,7 +25,7 @@ async def test_every_run_finishes_once_with_the_accepted_outputs(
     cluster = Cluster(Deployment(real_broker, f"{topic_prefix}kill", tmp_path))
     async with Field(cluster) as field:
         for kind in KINDS:
-            outcome = await field.play(kind, seed=1, runs=_RUNS)
+            outcome = await play(field, kind, seed=1, runs=_RUNS)
             assert not outcome.verdict.faults, f"{kind}:\n" + "\n".join(outcome.verdict.faults[:20])
             assert outcome.unfinished >= LEAST_UNFINISHED, kind
             assert outcome.verdict.redeliveries > 0, kind
