@@ -56,14 +56,19 @@ class Underway:
     """A node under way in this process. `careful`: it may have killed another."""
 
     work: NodeReady
+    topic: str
     careful: bool
     slot: Slot
     batches: list[Batch]
     incarnation: Incarnation
     began_ms: int
     task: asyncio.Task[None] | None = None
+    begun: bool = False
+    """Whether it has its slot."""
     reporting: bool = False
     leased: bool = False
+    reported: bool = False
+    """Whether its outcome is on its way."""
     beat_ms: int = 0
     details: Payload | None = None
     stopped_ms: int | None = None

@@ -17,10 +17,9 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..domain.events import NodeStarted
 from ..domain.ids import Incarnation, RunId
 from ..domain.payload import Payload
-from ..errors import BelugaError
+from ..errors import BelugaError, LogUnavailable
 from ..ports.clock import Clock
 from ..ports.handlers import Deployment
 from ..ports.log import Appender, Outgoing, Position, Reader, Record
@@ -29,7 +28,8 @@ from .attempts import Attempts, done
 from .deadletters import dead_letter
 from .execution import Executions
 from .fusion import FUSED_MOST, Fusion, segment
-from .messages import Heartbeat, NodeReady, Outcome
+from .leases import LeaseReports
+from .messages import NodeReady, Outcome
 from .notices import Notices
 from .outbox import Outbox
 from .payloads import Payloads
@@ -82,6 +82,7 @@ class Worker:
         self.name = name or f"{socket.gethostname()}:{os.getpid()}"
         self._names = topics
         self._outbox = Outbox(appender)
+        self._reports = LeaseReports(topics, clock, self.name)
         self._reader = reader
         self._payloads = payloads
         self._executions = executions
@@ -105,7 +106,6 @@ class Worker:
         self._by_run: dict[RunId, dict[tuple[RunId, str, int], None]] = {}
         self._outcomes: OrderedDict[tuple[RunId, str, int], Outgoing] = OrderedDict()
         self._deliveries: set[asyncio.Future[None]] = set()
-        self._closing = False
         self._failure: Exception | None = None
 
     @property
@@ -129,23 +129,23 @@ class Worker:
                 self._maybe_begun[topic, number] = ends[number]
 
     async def release(self, partitions: frozenset[int]) -> None:
-        """Wait a moment for what is not acknowledged; a leased node holds up no rebalance.
+        """Hold all that runs by leases, give back what has not begun: then nothing is unacknowledged any more.
 
         What runs on is as good as anybody's: its outcome still counts.
         """
+        held = [execution for execution in self._running.values() if not (execution.leased or execution.reporting)]
+        await asyncio.gather(
+            *(self._hold(execution) if execution.begun else self._return(execution) for execution in held)
+        )
         if self._deliveries:
             await asyncio.wait(self._deliveries, timeout=self._options.drain_ms / 1000)
         await self._outbox.close()
 
     async def close(self) -> None:
-        """Let what is under way finish within the bound, stop the rest unacknowledged, release the resources."""
+        """Let what is under way finish within the bound, give the rest back, release the resources."""
+        await self._end([execution for execution in self._running.values() if not execution.begun])
         await self._drain()
-        self._closing = True
-        tasks = [execution.task for execution in self._running.values() if execution.task is not None]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=_STOP_SECONDS)
+        await self._end(list(self._running.values()))
         await self._outbox.close()
         await self._executions.close()
 
@@ -167,7 +167,7 @@ class Worker:
                 self._send_later(letter, batch)
                 continue
             before = self._maybe_begun.get((record.topic, record.partition), 0)
-            self._begin(work, batch, careful=work.losses > 0 or record.offset < before)
+            self._begin(work, record.topic, batch, careful=work.losses > 0 or record.offset < before)
         self._deliveries.add(batch.done)
         batch.done.add_done_callback(self._deliveries.discard)
         return batch.done
@@ -177,7 +177,37 @@ class Worker:
         if tasks:
             await asyncio.wait(tasks, timeout=self._options.drain_ms / 1000)
 
-    def _begin(self, work: NodeReady, batch: Batch, *, careful: bool) -> None:
+    async def _return(self, execution: Underway) -> None:
+        """Let somebody else begin it: put it behind what waits in its partition, and acknowledge it then."""
+        batches, execution.batches = execution.batches, []
+        assert execution.task is not None
+        execution.task.cancel()
+        await self._outbox.append([self._reports.again(execution.work, execution.topic)])
+        for batch in batches:
+            batch.one_less()
+
+    async def _end(self, executions: Sequence[Underway]) -> None:
+        """Stop these. Those that are leased go to another worker at once, the others are not acknowledged."""
+        for execution in executions:
+            execution.batches.clear()
+        tasks = [execution.task for execution in executions if execution.task is not None and execution.task.cancel()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=_STOP_SECONDS)
+        given_back = [
+            self._reports.released(each.work, each.incarnation, each.details)
+            for each in executions
+            if each.leased and not each.reported
+        ]
+        if not given_back:
+            return
+        log.info("gave %d nodes back", len(given_back), extra={"action": "handback", "nodes": len(given_back)})
+        try:
+            async with asyncio.timeout(_STOP_SECONDS):
+                await self._outbox.append(given_back)
+        except (LogUnavailable, TimeoutError) as error:
+            log.warning("their leases must expire, for that could not be told: %s", error, extra={"action": "handback"})
+
+    def _begin(self, work: NodeReady, topic: str, batch: Batch, *, careful: bool) -> None:
         key = (work.run, work.node, work.attempt)
         if self._notices.is_cancelled(work):
             batch.one_less()
@@ -201,9 +231,15 @@ class Worker:
             )
             batch.one_less()
             return
-        apart = work.apart and self._executions.isolates
-        slot = Slot(None if apart else self._slots)
-        execution = Underway(work, careful, slot, [batch], Incarnation(self._new_incarnation()), self._clock.now_ms())
+        execution = Underway(
+            work=work,
+            topic=topic,
+            careful=careful,
+            slot=Slot(None if work.apart and self._executions.isolates else self._slots),
+            batches=[batch],
+            incarnation=Incarnation(self._new_incarnation()),
+            began_ms=self._clock.now_ms(),
+        )
         self._running[key] = execution
         self._by_run.setdefault(work.run, {})[key] = None
         execution.task = asyncio.create_task(self._run(key, execution))
@@ -211,11 +247,14 @@ class Worker:
     async def _run(self, key: tuple[RunId, str, int], execution: Underway) -> None:
         try:
             async with execution.slot:
+                execution.begun = True
                 execution.began_ms = self._clock.now_ms()
                 if execution.careful:
                     await self._hold(execution)
                 outcome = await self._outcome(execution)
-            await self._outbox.append([outcome])
+            sent = self._outbox.submit([outcome])
+            execution.reported = True
+            await sent
             self._outcomes[key] = outcome
             if len(self._outcomes) > _OUTCOMES_KEPT:
                 self._outcomes.popitem(last=False)
@@ -228,8 +267,7 @@ class Worker:
             execution.batches.clear()
             self._failure = error
         finally:
-            if not self._closing:
-                execution.release()
+            execution.release()
             self._running.pop(key, None)
             of_run = self._by_run.get(key[0])
             if of_run is not None:
@@ -289,26 +327,15 @@ class Worker:
 
     async def _hold(self, execution: Underway) -> None:
         """Take the lease that stands for the node's delivery from now on."""
-        work = execution.work
         execution.reporting = True
         execution.beat_ms = self._clock.now_ms()
-        started = NodeStarted(
-            run=work.run,
-            key=work.key,
-            at_ms=execution.beat_ms,
-            node=work.node,
-            attempt=work.attempt,
-            incarnation=execution.incarnation,
-            worker=self.name,
-            details=execution.details,
-        )
-        await self._outbox.append([done(self._names, work, started)])
+        await self._outbox.append([self._reports.started(execution.work, execution.incarnation, execution.details)])
         # Only now: until the report is durable, a redelivery must not be acknowledged by it.
         execution.leased = True
         if execution.careful:
             # Acknowledged is not committed: whoever gets the record again must know. And not sooner: a notice
             # without a lease would leave the attempt with nobody.
-            await self._outbox.append([self._notices.begun(work)])
+            await self._outbox.append([self._notices.begun(execution.work)])
         execution.release()
 
     def _cancelled(self, run: RunId) -> None:
@@ -344,14 +371,4 @@ class Worker:
         self._outbox.submit([record]).add_done_callback(sent)
 
     def _heartbeat(self, execution: Underway) -> Outgoing:
-        work = execution.work
-        beat = Heartbeat(
-            run=work.run,
-            key=work.key,
-            at_ms=self._clock.now_ms(),
-            node=work.node,
-            attempt=work.attempt,
-            incarnation=execution.incarnation,
-            details=execution.details,
-        )
-        return done(self._names, work, beat)
+        return self._reports.heartbeat(execution.work, execution.incarnation, execution.details)

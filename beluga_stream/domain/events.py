@@ -118,6 +118,12 @@ class LeaseExpired(OfExecution, kw_only=True, tag="lease_expired"):
     details: Payload | None = None
 
 
+class NodeReleased(OfExecution, kw_only=True, tag="node_released"):
+    """The worker that holds the node stops, and will not finish it. `details` are the last that it told."""
+
+    details: Payload | None = None
+
+
 class DispatchLost(OfAttempt, kw_only=True, tag="dispatch_lost"):
     """The workers have acknowledged all that was ever sent of this attempt, and none has told of it."""
 
@@ -186,7 +192,7 @@ class ChildFinished(OfRun, kw_only=True, tag="child_finished"):
 
 
 NodeEvent: TypeAlias = (
-    NodeStarted | NodeStreaming | NodeSucceeded | NodeFailed | NodeParked | LeaseExpired | DispatchLost
+    NodeStarted | NodeStreaming | NodeSucceeded | NodeFailed | NodeParked | LeaseExpired | NodeReleased | DispatchLost
 )
 RunEvent: TypeAlias = (
     RunRequested

@@ -20,6 +20,7 @@ from .events import (
     NodeFailed,
     NodeOverridden,
     NodeParked,
+    NodeReleased,
     NodeStarted,
     NodeStreaming,
     NodeSucceeded,
@@ -73,6 +74,7 @@ def reduce(plan: Plan | None, state: RunState | None, event: Event) -> Decision 
             | NodeFailed()
             | NodeParked()
             | LeaseExpired()
+            | NodeReleased()
             | DispatchLost()
             | ChildFinished()
         ):

@@ -107,6 +107,13 @@ def lose(draft: Draft, key: NodeKey) -> None:
     dispatch(draft, key, tries=node.tries, losses=losses, fallback=node.fallback, failure=node.failure)
 
 
+def hand_over(draft: Draft, key: NodeKey) -> None:
+    """The next attempt takes over, and the one before it has not failed: fence that one. Nothing is counted."""
+    node = draft.node(key)
+    draft.commands.append(BroadcastCancel(draft.generation, (f"{key}/{node.attempt}",)))
+    dispatch(draft, key, tries=node.tries, losses=node.losses, fallback=node.fallback, failure=node.failure)
+
+
 def crash(draft: Draft, key: NodeKey, failure: Failure, worker: str, *, retryable: bool) -> None:
     """The execution's own process died: a failure like others, until it is one too many."""
     node = draft.node(key)

@@ -31,6 +31,7 @@ from .events import (
     LeaseExpired,
     NodeFailed,
     NodeParked,
+    NodeReleased,
     NodeStarted,
     NodeStreaming,
     NodeSucceeded,
@@ -40,7 +41,7 @@ from .frozen import replace
 from .ids import NodeKey
 from .payload import NOTHING
 from .state import NodeState, NodeStatus, StreamPosition
-from .steps import again, crash, fail, is_due, lose, park, succeed
+from .steps import again, crash, fail, hand_over, is_due, lose, park, succeed
 
 Applied: TypeAlias = (
     NodeStarted
@@ -49,6 +50,7 @@ Applied: TypeAlias = (
     | NodeFailed
     | NodeParked
     | LeaseExpired
+    | NodeReleased
     | DispatchLost
     | TimerFired
     | ChildFinished
@@ -81,7 +83,7 @@ def _is_later_stream(node: NodeState, event: Applied) -> bool:
 
 
 def _is_held(node: NodeState, event: Applied) -> bool:
-    assert isinstance(event, LeaseExpired)
+    assert isinstance(event, LeaseExpired | NodeReleased)
     return _is_current(node, event) and node.incarnation == event.incarnation
 
 
@@ -137,8 +139,15 @@ def _lost(draft: Draft, key: NodeKey, event: Applied) -> None:
     lose(draft, key)
 
 
+def _released(draft: Draft, key: NodeKey, event: Applied) -> None:
+    assert isinstance(event, NodeReleased)
+    if event.details is not None:
+        draft.keep(key, replace(draft.node(key), details=event.details))
+    hand_over(draft, key)
+
+
 def _undelivered(draft: Draft, key: NodeKey, event: Applied) -> None:
-    lose(draft, key)
+    hand_over(draft, key)
 
 
 def _again(draft: Draft, key: NodeKey, event: Applied) -> None:
@@ -178,6 +187,7 @@ TABLE: Mapping[tuple[NodeStatus, type[Applied]], Transition] = {
     (_S.RUNNING, NodeFailed): Transition(_failed, _AFTER_FAILURE, _is_current),
     (_S.RUNNING, NodeParked): Transition(_parked, (_S.PARKED,), _is_current),
     (_S.RUNNING, LeaseExpired): Transition(_lost, (_S.READY, _S.FAILED), _is_held),
+    (_S.RUNNING, NodeReleased): Transition(_released, (_S.READY,), _is_held),
     (_S.BACKOFF, TimerFired): Transition(_again, (_S.READY,), _is_exact),
     (_S.PARKED, TimerFired): Transition(_again, (_S.READY,), _is_exact),
     (_S.WAITING, TimerFired): Transition(_due, (_S.WAITING, _S.SUCCEEDED, _S.FAILED), _is_exact),

@@ -173,7 +173,7 @@ class Cluster:
         await self._calm.wait()
 
     async def _chaos(self) -> None:
-        """Kill, freeze and rebalance at random moments, until nothing is left to go wrong."""
+        """Kill, freeze, stop and rebalance at random moments, until nothing is left to go wrong."""
         chance = self.faults.random
         while not self.faults.calm and self.faults.left > 0:
             await asyncio.sleep(chance.expovariate(1 / 3))
@@ -182,11 +182,13 @@ class Cluster:
                 continue
             member = chance.choice(members.members)
             self.faults.left -= 1
-            match chance.randrange(3):
+            match chance.randrange(4):
                 case 0:
                     member.process.kill()
                 case 1:
                     await members.rebalance()
+                case 2:
+                    await members.stop(member)
                 case _:
                     await self._freeze(members, member.process)
         self.faults.calm = True

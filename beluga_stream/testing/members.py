@@ -25,6 +25,7 @@ class Member:
     process: Process
     role: Role
     driver: FaultyDriver
+    leaving: bool = False
 
 
 class Members:
@@ -65,12 +66,20 @@ class Members:
             for member in self.members:
                 group.create_task(self._watch(member))
 
+    async def stop(self, member: Member) -> None:
+        """Tell one to stop, as SIGTERM does: it leaves the group, others have its share, and it finishes what runs."""
+        member.leaving = True
+        await self._all([member], lambda one: one.driver.revoke())
+        await self.rebalance()
+        await self._all([member], lambda one: one.role.close())
+        member.process.kill()
+
     async def rebalance(self) -> None:
         """Take all partitions back and share them out anew. Who stands still is left out, and not told."""
         async with self._balancing:
-            present = [m for m in self.members if m.process.alive and not m.process.frozen]
+            present = [m for m in self.members if m.process.alive and not (m.process.frozen or m.leaving)]
             await self._all(present, lambda member: member.driver.revoke())
-            present = [m for m in present if m.process.alive and not m.process.frozen]
+            present = [m for m in present if m.process.alive and not (m.process.frozen or m.leaving)]
             generation = self._group.next_generation()
             numbers = list(range(self._partitions))
             self._faults.random.shuffle(numbers)

@@ -3,6 +3,7 @@
     python -m tests.chaos --minutes 10 --seed 1            # a campaign: harm after harm under steady load
     python -m tests.chaos --kill worker --seeds 1-20       # rounds: one harm in the middle of many runs each
     python -m tests.chaos --kill broker --broker jars
+    python -m tests.chaos --roll                           # a rolling restart: it must cost no execution
 
 Without `--broker` it starts the broker that the tests would (see tests/brokers.py).
 """
@@ -24,8 +25,10 @@ from tests.chaos.campaign import Campaign
 from tests.chaos.cluster import Cluster, Deployment
 from tests.chaos.field import Field
 from tests.chaos.harm import HARMS, KINDS, LEAST_UNFINISHED, Kind
+from tests.chaos.outages import ON_DISK
 from tests.chaos.plan import plan
 from tests.chaos.report import Report
+from tests.chaos.rolling import GRACE_SECONDS, Rolling
 from tests.chaos.round import Outcome, play
 from tests.chaos.screen import Screen
 
@@ -63,7 +66,7 @@ async def _rounds(options: argparse.Namespace, broker: Broker) -> bool:
     first, _, last = (options.seeds or str(options.seed)).partition("-")
     held = True
     began = time.monotonic()
-    async with _field(options, broker, Screen()) as field:
+    async with _field(options, broker, Screen(), **(ON_DISK if "full" in kinds else {})) as field:
         print(_COLUMNS, flush=True)
         for seed in range(int(first), int(last or first) + 1):
             for kind in kinds:
@@ -81,8 +84,7 @@ async def _campaign(options: argparse.Namespace, broker: Broker) -> bool:
     with Screen() as screen:
         if not isinstance(broker, HarmableBroker):
             screen.say("this broker is not ours, and nothing is done to it")
-        # On disk, so that a disk may be full.
-        async with _field(options, broker, screen, BELUGA_STORE="rocksdb") as field:
+        async with _field(options, broker, screen, **ON_DISK) as field:
             settled = await Campaign(field, options.seed, rate=options.rate, screen=screen).play(
                 strikes, options.minutes
             )
@@ -94,12 +96,21 @@ async def _campaign(options: argparse.Namespace, broker: Broker) -> bool:
     return report.holds
 
 
+async def _roll(options: argparse.Namespace, broker: Broker) -> bool:
+    with Screen() as screen:
+        async with _field(options, broker, screen, BELUGA_SHUTDOWN_GRACE_SECONDS=str(GRACE_SECONDS)) as field:
+            rolled = await Rolling(field, screen).play()
+    print(orjson.dumps(rolled.as_json(), option=orjson.OPT_INDENT_2).decode() if options.json else rolled.text())
+    return rolled.holds
+
+
 def _main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description="Kill processes; lose nothing.")
     parser.add_argument("--minutes", type=float, default=10.0, help="how long a campaign goes on")
     parser.add_argument("--rate", type=float, default=15.0, help="runs a second in a campaign")
     parser.add_argument("--json", action="store_true", help="a campaign's report as one JSON document")
     parser.add_argument("--kill", choices=(*HARMS, "all"), help="rounds of one kind of harm instead of a campaign")
+    parser.add_argument("--roll", action="store_true", help="a rolling restart instead of a campaign")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seeds", help="a range of rounds, like 1-20")
     parser.add_argument("--runs", type=int, default=500, help="runs in a round")
@@ -114,7 +125,8 @@ def _main() -> int:
     chosen = {"BELUGA_TEST_BROKER": options.broker} if options.broker else {}
     broker = start_broker({**os.environ, "BELUGA_REQUIRE_KAFKA": "1", **chosen})
     try:
-        return 0 if asyncio.run((_rounds if options.kill else _campaign)(options, broker)) else 1
+        what = _rounds if options.kill else _roll if options.roll else _campaign
+        return 0 if asyncio.run(what(options, broker)) else 1
     finally:
         broker.stop()
 

@@ -25,6 +25,7 @@ ITEMS, WIDE_ITEMS, CHUNKS = 12, 80, 8
 SLOW_SECONDS = 3.0
 """Above `lease_after`, so that the node is held by a lease."""
 
+PACE_SECONDS = 0.1, 20.0
 NAP_SECONDS = 2.0
 ANSWER_SECONDS = 540
 """How long a run waits for its signal: longer than any harm lasts."""
@@ -132,6 +133,17 @@ async def fail_once(value: str) -> str:
     return output
 
 
+async def pace(value: str) -> str:
+    """Take any time from a tenth of a second to twenty, the short ones being as many as the long ones."""
+    execution = _Execution({"value": value})
+    await execution.begin()
+    least, most = PACE_SECONDS
+    await asyncio.sleep(least * (most / least) ** random.random())
+    output = _nonce()
+    await execution.end(output)
+    return output
+
+
 async def slow(value: str) -> str:
     execution = _Execution({"value": value})
     await execution.begin()
@@ -198,6 +210,12 @@ loop.set_finish_point(loop.add_node(relay, _turned, name="after"))
 
 leased = Graph[str, str]("leased")
 leased.set_finish_point(leased.add_node(relay, leased.add_node(slow, leased.input, name="slow"), name="after"))
+
+paced = Graph[str, str]("paced")
+_ref = paced.input
+for _number in range(1, 4):
+    _ref = paced.add_node(pace, _ref, name=f"pace{_number}")
+paced.set_finish_point(_ref)
 
 nap = Graph[str, str]("nap")
 _tired = nap.add_node(relay, nap.input, name="before")

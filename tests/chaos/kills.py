@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-from collections.abc import Sequence
 
 from tests.chaos.cluster import Process
 from tests.chaos.scene import Harmed, Scene
@@ -49,7 +48,7 @@ async def terminate(scene: Scene) -> Harmed:
     """SIGTERM of one process: it must end with 0."""
     victim = scene.chance.choice([*scene.holding("coordinator"), *scene.holding("worker")])
     harmed = Harmed(await scene.under_way([victim]))
-    await _stopped(scene, harmed, victim)
+    await told_to_stop(scene, harmed, victim)
     await scene.replace(harmed, [victim])
     return harmed
 
@@ -57,18 +56,14 @@ async def terminate(scene: Scene) -> Harmed:
 async def restart(scene: Scene) -> Harmed:
     """Replace every process, one after the other, as a deploy does."""
     harmed = Harmed(await scene.under_way())
-    await roll(scene, harmed, list(scene.cluster.processes))
+    for victim in list(scene.cluster.processes):
+        await scene.cluster.replace(victim).ready()
+        await told_to_stop(scene, harmed, victim)
     return harmed
 
 
-async def roll(scene: Scene, harmed: Harmed, victims: Sequence[Process]) -> None:
-    """For each of these: start another, wait until it has its partitions, and tell the old one to stop."""
-    for victim in victims:
-        await scene.cluster.replace(victim).ready()
-        await _stopped(scene, harmed, victim)
-
-
-async def _stopped(scene: Scene, harmed: Harmed, victim: Process) -> None:
+async def told_to_stop(scene: Scene, harmed: Harmed, victim: Process) -> None:
+    """SIGTERM, which must end it with 0."""
     harmed.hit(victim)
     victim.send(signal.SIGTERM)
     code = await scene.buried(harmed, victim)

@@ -5,7 +5,7 @@ import os
 import random
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import orjson
@@ -58,6 +58,8 @@ class Load:
         self._ledger = ledger
         self._chance = chance
         self._over = asyncio.Event()
+        self.shares: Mapping[str, int] = SHARES
+        """How many of each graph among the runs."""
         self.started: list[Started] = []
 
     async def burst(self, runs: int) -> None:
@@ -83,7 +85,7 @@ class Load:
         self._over.set()
 
     def _graphs(self, runs: int) -> list[str]:
-        return self._chance.choices([*SHARES], [*SHARES.values()], k=runs)
+        return self._chance.choices([*self.shares], [*self.shares.values()], k=runs)
 
     async def _start(self, graph: str) -> None:
         value = secrets.token_hex(8)

@@ -8,6 +8,9 @@ from collections.abc import Callable
 from tests.chaos.cluster import until
 from tests.chaos.scene import Harmed, Scene
 
+ON_DISK = {"BELUGA_STORE": "rocksdb"}
+"""A setting that a full disk needs in order to matter."""
+
 OUTAGE_SECONDS = 60.0
 _TWO_SECONDS = 60.0
 

@@ -38,6 +38,7 @@ from beluga_stream.domain.events import (
     LeaseExpired,
     NodeFailed,
     NodeParked,
+    NodeReleased,
     NodeStarted,
     NodeStreaming,
     NodeSucceeded,
@@ -409,7 +410,7 @@ class Play:
         if chance() < like.starts:
             told.insert(self.random.randint(0, len(told)), NodeStarted(**known, worker="w"))
             if chance() < like.dies:
-                return [*told, LeaseExpired(**known)]
+                return [*told, self.random.choice([LeaseExpired, NodeReleased])(**known)]
         if chance() < like.fails:
             retryable = chance() >= like.final
             return [*told, NodeFailed(**known, failure=Failure("boom", "bang"), retryable=retryable)]

@@ -25,6 +25,7 @@ from beluga_stream.domain.events import (
     NodeFailed,
     NodeOverridden,
     NodeParked,
+    NodeReleased,
     NodeStarted,
     NodeStreaming,
     NodeSucceeded,
@@ -414,6 +415,19 @@ def test_what_a_lost_worker_told_goes_with_the_next_attempt_until_one_succeeds()
     assert node_ready(play.plan, play.state, dispatched, 1).details == Inline("late")
     play.done("n0")
     assert play.at("n0").details is None
+
+
+def test_what_a_worker_gives_back_is_dispatched_at_once_with_what_it_told() -> None:
+    play = hand(chain_of(1, retry=RetryPolicy(attempts=2)))
+    known = {**play.known("n0"), "incarnation": Incarnation("i")}
+    play.deliver(NodeStarted(**known, worker="w"))
+    play.deliver(NodeReleased(**known, details=Inline("half")))
+    node = play.at("n0")
+    assert (node.status, node.attempt, node.tries) == (NodeStatus.READY, 2, 1)
+    dispatched = DispatchNode(NodeKey("n0"), node.attempt)
+    assert node_ready(play.plan, play.state, dispatched, 1).details == Inline("half")
+    play.deliver(NodeReleased(**known))
+    assert play.at("n0").attempt == 2
 
 
 def test_missing_code_costs_no_retry_and_forgets_no_failure() -> None:

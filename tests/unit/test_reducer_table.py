@@ -17,6 +17,7 @@ from beluga_stream.domain.events import (
     LeaseExpired,
     NodeFailed,
     NodeParked,
+    NodeReleased,
     NodeStarted,
     NodeStreaming,
     NodeSucceeded,
@@ -49,6 +50,7 @@ EVENTS: tuple[Event, ...] = (
     NodeParked(**ATTEMPT),
     LeaseExpired(**HELD),
     DispatchLost(**ATTEMPT),
+    NodeReleased(**HELD),
     TimerFired(**ATTEMPT, due_ms=40),
     ChildFinished(**AT, node=KEY, child=CHILD, status="succeeded", output=Inline(1), counter=9),
     ChildFinished(**AT, node=KEY, child=CHILD, status="failed", failure=BROKEN, counter=9),
@@ -155,9 +157,10 @@ def test_nothing_is_applied_after_the_end(event: Event, run: RunStatus, status: 
     [
         (NodeStarted(**HELD, worker="w"), {"worker": "another"}),
         (LeaseExpired(**HELD), {"incarnation": Incarnation("another")}),
+        (NodeReleased(**HELD), {"incarnation": Incarnation("another")}),
         (ChildFinished(**AT, node=KEY, child=CHILD, status="succeeded", counter=9), {"total": 9}),
     ],
-    ids=["a lease is held", "the lease is another's", "that end was told"],
+    ids=["a lease is held", "the lease is another's", "another has it", "that end was told"],
 )
 def test_what_is_no_news_changes_nothing(event: Event, changes: dict[str, Any]) -> None:
     status = NodeStatus.WAITING if isinstance(event, ChildFinished) else NodeStatus.RUNNING

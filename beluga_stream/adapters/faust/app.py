@@ -58,7 +58,7 @@ class RoleApp(faust.App):
         self.queue: Any = None
         topic = self.topic(*driver.role.topics, key_type=bytes, value_type=bytes, acks=True, internal=False)
         self.agent(topic, name="drive")(self._drive)
-        self.task(self._tend)
+        self._tending: asyncio.Task[None] | None = None
 
     @property
     def queued(self) -> int:
@@ -75,15 +75,23 @@ class RoleApp(faust.App):
         except TimeoutError:
             return
 
+    async def on_start(self) -> None:
+        """Begin the role's own work: it goes on until the role is closed, which is after Faust ends its tasks."""
+        await super().on_start()
+        self._tending = asyncio.create_task(self._tend(), name=f"tend-{self.driver.group}")
+
     async def on_stop(self) -> None:
-        """Let the role finish or hand back, commit, then leave the group."""
+        """Let the role give its partitions up, commit, then leave the group: others have them at once."""
         if self._consumer is not None:
             await self.driver.release(self.consumer.commit)
         await super().on_stop()
 
     async def on_shutdown(self) -> None:
-        """The consumer has stopped: nothing comes any more."""
+        """The consumer has stopped: nothing comes any more, and what runs may finish."""
         await self.driver.role.close()
+        if self._tending is not None:
+            self._tending.cancel()
+            await asyncio.wait({self._tending})
         await super().on_shutdown()
 
     async def _drive(self, stream: Any) -> None:

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _FETCH_WAIT_MS = 50
-_POLL_MS = 1000
+_POLL_MS = 200
+"""A process that stops leaves its group after the poll that is under way."""
 _QUEUE_RECORDS = 2_000
 """What comes now waits behind so many records at most, and behind what aiokafka has fetched."""
 _LAG_RECORDS = 1_000
