@@ -115,7 +115,7 @@ class Coordinator:
         self._owned: dict[int, RunPartition] = {}
         self._admission = Admission(topics, catalog, payloads)
         deadlines = Deadlines(
-            self.topics, topics.run_events, appender=appender, reader=reader, lease_ms=options.lease_ms
+            self.topics, topics.run_events, appender=appender, reader=reader, clock=clock, lease_ms=options.lease_ms
         )
         self._watches = (deadlines, *watches)
 

@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeAlias
 from ..domain.events import LeaseExpired, TimerFired
 from ..domain.ids import NodeKey, RunId
 from ..domain.state import Timer
+from ..ports.clock import Clock
 from ..ports.log import Appender, Outgoing, Reader
 from . import codec
 from .partition import Lease, RunPartition
@@ -34,14 +35,16 @@ class Deadlines:
     """Watches the owned partitions. `topics` are those that the coordinator reads; events go to `events`."""
 
     def __init__(
-        self, topics: Sequence[str], events: str, *, appender: Appender, reader: Reader, lease_ms: int
+        self, topics: Sequence[str], events: str, *, appender: Appender, reader: Reader, clock: Clock, lease_ms: int
     ) -> None:
         self._topics = topics
         self._events = events
         self._appender = appender
         self._reader = reader
+        self._clock = clock
         self._lease_ms = lease_ms
         self._waiting: list[_Waiting] = []
+        self._looked_ms: int | None = None
 
     def forget(self, partitions: Iterable[int]) -> None:
         """These are another's now, who finds the deadlines in their states."""
@@ -50,6 +53,7 @@ class Deadlines:
 
     async def look(self, owned: Mapping[int, RunPartition], now: int) -> None:
         """One look at the clock."""
+        self._forgive(owned, self._looked_ms, now)
         passed: list[tuple[int, Due]] = []
         for number, partition in owned.items():
             passed.extend((number, timer) for timer in partition.due(now))
@@ -59,11 +63,19 @@ class Deadlines:
                 passed.append((number, (run, node, lease)))
         if passed:
             ends = {topic: await self._reader.end(topic) for topic in self._topics}
+            self._forgive(owned, now, self._clock.now_ms())
             for number, what in passed:
                 self._waiting.append(_Waiting(number, {topic: end[number] for topic, end in ends.items()}, what))
         ripe = self._ripe(owned)
         if ripe:
             await self._appender.append([self._event(number, what, now) for number, what in ripe])
+        self._looked_ms = self._clock.now_ms()
+
+    def _forgive(self, owned: Mapping[int, RunPartition], since: int | None, now: int) -> None:
+        """Count as heard whoever could not be: this process stood still, or the broker was away, for so long."""
+        if since is not None and now - since > self._lease_ms / 2:
+            for partition in owned.values():
+                partition.forgive(now)
 
     def _ripe(self, owned: Mapping[int, RunPartition]) -> list[tuple[int, Due]]:
         """Take out what has waited long enough and still holds."""

@@ -203,6 +203,12 @@ class RunPartition:
             lease.silent = False
             lease.details = beat.details or lease.details
 
+    def forgive(self, now_ms: int) -> None:
+        """Take it that every worker was heard of just now."""
+        for lease in self.leases.values():
+            lease.heard_ms = now_ms
+            lease.silent = False
+
     def is_silent(self, run: RunId, node: NodeKey, lease: Lease) -> bool:
         """Whether this very lease still stands and has not been heard of since it was found silent."""
         return lease.silent and self.leases.get((run, node)) is lease

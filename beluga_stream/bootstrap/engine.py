@@ -23,6 +23,7 @@ from ..adapters.files.blobs import FileBlobs
 from ..adapters.kafka.appender import KafkaAppender
 from ..adapters.kafka.connection import KafkaConnection
 from ..adapters.kafka.groups import KafkaWorkers
+from ..adapters.kafka.patience import Patience
 from ..adapters.kafka.reader import KafkaReader
 from ..adapters.kafka.store import MemoryStore, RocksStore
 from ..adapters.kafka.table import KafkaTables, TableOptions
@@ -50,9 +51,6 @@ from .settings import Settings
 from .sweeping import sweeper
 
 log = logging.getLogger("beluga_stream")
-
-_APPEND_TIMEOUT_SECONDS = 60.0
-
 
 _app: faust.App | None = None
 """This process's app: `faust -A beluga_stream` and the files in agents/ that add to it mean the same one."""
@@ -118,13 +116,14 @@ async def _roles(
     """Open what the roles need, yield their apps, close everything after them."""
     names = topics(settings)
     async with AsyncExitStack() as stack:
-        reader = await stack.enter_async_context(KafkaReader(connection))
+        patience = Patience(connection.where, settings.broker_patience_seconds)
+        reader = await stack.enter_async_context(KafkaReader(connection, patience=patience))
         clock = SystemClock()
         payloads = payloads_of(settings)
         apps: list[RoleApp] = []
 
         async def appender() -> KafkaAppender:
-            return await stack.enter_async_context(KafkaAppender(connection, timeout=_APPEND_TIMEOUT_SECONDS))
+            return await stack.enter_async_context(KafkaAppender(connection, patience=patience))
 
         make = partial(
             role_app,
@@ -139,7 +138,7 @@ async def _roles(
             definitions = [program.definition for program in deployed.programs.values()]
             await publish(await appender(), names, definitions)
         if "coordinator" in settings.role:
-            tables = await stack.enter_async_context(_tables(settings, connection))
+            tables = await stack.enter_async_context(_tables(settings, connection, patience))
             catalog, telemetry = Catalog(reader, names), OtelTelemetry()
             watchdog = Watchdog(
                 names,
@@ -215,7 +214,7 @@ def _collect_seldom() -> None:
     gc.set_threshold(50_000, 10, 10)
 
 
-def _tables(settings: Settings, connection: KafkaConnection) -> KafkaTables:
+def _tables(settings: Settings, connection: KafkaConnection, patience: Patience) -> KafkaTables:
     names = topics(settings)
     return KafkaTables(
         connection,
@@ -223,6 +222,7 @@ def _tables(settings: Settings, connection: KafkaConnection) -> KafkaTables:
         topics=(names.run_requests, names.run_events, names.node_done),
         owner=f"{socket.gethostname()}:{os.getpid()}",
         changelog=changelog_topic(settings),
+        patience=patience,
         options=TableOptions(
             store=MemoryStore if settings.store == "memory" else RocksStore.factory(settings.data / str(os.getpid()))
         ),

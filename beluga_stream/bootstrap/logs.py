@@ -1,6 +1,8 @@
 """Log lines: text for people, JSON for machines; both with `action` and the ids that a record carries."""
 
 import logging
+import time
+from collections import Counter
 from datetime import UTC, datetime
 
 import orjson
@@ -12,6 +14,9 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 _CHATTY = ("aiokafka", "asyncio", "faust", "mode")
 """`faust worker -l warn`, its default, sets the root logger to DEBUG (for its spinner). Then these would make
 several records for every request to the broker, a tenth of a busy coordinator's time, for nobody to see."""
+
+_SELDOM_SECONDS = 30.0
+_KINDS_KEPT = 1_000
 
 
 class JsonLines(logging.Formatter):
@@ -37,8 +42,35 @@ class _EngineLines(logging.Filter):
         return record.levelno > logging.INFO or not str(record.msg).startswith("[^")
 
 
+class Seldom(logging.Filter):
+    """Lets a line that is like an earlier one through once in half a minute, and says how many it kept back.
+
+    Without a broker aiokafka says so two hundred times a second.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: dict[tuple[str, str], float] = {}
+        self._kept_back: Counter[tuple[str, str]] = Counter()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        kind = (record.name, str(record.msg))
+        now = time.monotonic()
+        if now - self._last.get(kind, -_SELDOM_SECONDS) < _SELDOM_SECONDS:
+            self._kept_back[kind] += 1
+            return False
+        if len(self._last) > _KINDS_KEPT:
+            self._last.clear()
+            self._kept_back.clear()
+        self._last[kind] = now
+        kept_back = self._kept_back.pop(kind, 0)
+        if kept_back:
+            record.msg, record.args = f"{record.getMessage()} (and {kept_back} times since this was said last)", ()
+        return True
+
+
 def configure_logs(settings: Settings) -> None:
-    """Send the engine's lines to standard error. Called by processes, never by the library."""
+    """Send the engine's lines to standard error, and what aiokafka warns of. Processes call it, never the library."""
     for name in _CHATTY:
         if logging.getLogger(name).level == logging.NOTSET:
             logging.getLogger(name).setLevel(logging.INFO)
@@ -46,11 +78,18 @@ def configure_logs(settings: Settings) -> None:
     logger.setLevel(settings.log_level)
     if logger.handlers:
         return
+    _say(logger, settings, _EngineLines())
+    client = logging.getLogger("aiokafka")
+    _say(client, settings, Seldom())
+    client.handlers[-1].setLevel(logging.WARNING)
+
+
+def _say(logger: logging.Logger, settings: Settings, what: logging.Filter) -> None:
     handler = logging.StreamHandler()
     if settings.log_format == "json":
         handler.setFormatter(JsonLines())
     else:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
-    handler.addFilter(_EngineLines())
+    handler.addFilter(what)
     logger.addHandler(handler)
     logger.propagate = False

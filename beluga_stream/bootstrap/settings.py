@@ -32,10 +32,11 @@ class Settings(BaseSettings):
     tls_cert: Path | None = Field(None, description="Client certificate (PEM) for mutual TLS.")
     tls_key: Path | None = Field(None, description="Key (PEM) of the client certificate.")
     broker_patience_seconds: float = Field(
-        30.0,
+        300.0,
         ge=0,
         le=3600,
-        description="How long to wait for a broker that does not answer at start (seconds).",
+        description="How long a process waits for a broker that does not answer, at its start and later, "
+        "before it ends (seconds).",
     )
 
     role: Annotated[tuple[RoleName, ...], NoDecode] = Field(

@@ -1,6 +1,8 @@
 """What we lean on inside aiokafka. A failure means a new version: look at `fence.py` and `batches.py`."""
 
+import asyncio
 import inspect
+import itertools
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import DefaultPartitioner, murmur2
@@ -8,6 +10,8 @@ from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulat
 from aiokafka.producer.sender import Sender
 from aiokafka.producer.transaction_manager import TransactionManager
 
+from beluga_stream.adapters.kafka.connection import KafkaConnection
+from beluga_stream.adapters.kafka.producer import PatientProducer
 from beluga_stream.application.partitioner import partition_of
 
 
@@ -42,3 +46,29 @@ def test_keys_go_where_every_other_client_sends_them() -> None:
     for key in (b"run-1", b"\x00\xff", b"a" * 100):
         assert partition_of(key, 7) == partitioner(key, list(range(7)), [])
     assert murmur2(b"21") == -973932308 & 0xFFFFFFFF or murmur2(b"21") == -973932308
+
+
+async def test_a_batch_is_kept_and_its_leader_asked_for_as_patience_says() -> None:
+    """`producer.py` changes how long and how often; both are private, and used where it thinks they are."""
+    assert "_batch_ttl" in inspect.getsource(MessageAccumulator._append_batch)
+    assert "expired()" in inspect.getsource(MessageAccumulator.drain_by_nodes)
+    assert "self.client.force_metadata_update()" in inspect.getsource(Sender._sender_routine)
+    producer = PatientProducer(KafkaConnection.parse("127.0.0.1:1"), "test", patience=123.0, max_record_bytes=1000)
+    assert producer._message_accumulator._batch_ttl == 123.0
+    await producer.stop()
+
+
+async def test_metadata_is_asked_for_at_a_pace() -> None:
+    producer = PatientProducer(KafkaConnection.parse("127.0.0.1:1"), "test", patience=1.0, max_record_bytes=1000)
+    asked: list[float] = []
+    loop = asyncio.get_running_loop()
+
+    async def update() -> bool:
+        asked.append(loop.time())
+        return True
+
+    producer._update = lambda: asyncio.ensure_future(update())
+    for _ in range(3):
+        assert await producer.client.force_metadata_update()
+    assert [after - before >= 0.19 for before, after in itertools.pairwise(asked)] == [True, True]
+    await producer.stop()

@@ -8,6 +8,8 @@ import pytest
 from beluga_stream.adapters.kafka.admin import KafkaTopics
 from beluga_stream.adapters.kafka.appender import KafkaAppender
 from beluga_stream.adapters.kafka.connection import KafkaConnection
+from beluga_stream.adapters.kafka.fence import broker_fences
+from beluga_stream.adapters.kafka.patience import Patience
 from beluga_stream.adapters.kafka.reader import KafkaReader
 from beluga_stream.application.partitioner import partition_of
 from beluga_stream.errors import InvalidConfig, LogUnavailable, RecordTooLarge, TopicMismatch, TopicMissing
@@ -159,6 +161,9 @@ async def test_no_broker_is_said_once_a_second_and_then_given_up(caplog: pytest.
     assert 1 <= len(waits) <= 3
     with pytest.raises(LogUnavailable):
         await KafkaAppender(nobody, timeout=2.0).start()
+    with pytest.raises(LogUnavailable):
+        # No answer is not the answer that it does not fence.
+        await broker_fences(nobody, "id", Outgoing("topic", b"k", b"v", partition=0), Patience("there", 1.0))
 
 
 def test_a_connection_hides_its_password_and_refuses_half_of_one() -> None:

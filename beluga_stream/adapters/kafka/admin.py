@@ -25,6 +25,8 @@ from beluga_stream.ports.log import TopicSpec
 log = logging.getLogger(__name__)
 
 _DENIED = (TopicAuthorizationFailedError, ClusterAuthorizationFailedError)
+_PAUSE_SECONDS = 1.0, 5.0
+"""The first pause and the longest one between two attempts to connect."""
 
 
 class KafkaTopics:
@@ -41,10 +43,11 @@ class KafkaTopics:
         self._admin: AIOKafkaAdminClient | None = None
 
     async def start(self) -> None:
-        """Connect, trying again every second. Raises `LogUnavailable` when patience ends."""
+        """Connect, trying again and again. Raises `LogUnavailable` when patience ends."""
         where = self._connection.where
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._patience
+        pause, most = _PAUSE_SECONDS
         while True:
             admin = AIOKafkaAdminClient(**self._connection.client_settings("topics"))
             try:
@@ -66,7 +69,8 @@ class KafkaTopics:
                     left,
                     extra={"action": "kafka.wait"},
                 )
-                await asyncio.sleep(min(1.0, left))
+                await asyncio.sleep(min(pause, left))
+                pause = min(2 * pause, most)
             except KafkaError as error:
                 await admin.close()
                 raise LogUnavailable(f"Kafka at {where} refuses us: {error!r}") from error

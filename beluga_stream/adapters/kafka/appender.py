@@ -10,6 +10,8 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError, UnknownTopicOr
 
 from beluga_stream.adapters.kafka.batches import MAX_RECORD_BYTES, Outcome, check_sizes, placed, send_batches
 from beluga_stream.adapters.kafka.connection import KafkaConnection
+from beluga_stream.adapters.kafka.patience import Patience
+from beluga_stream.adapters.kafka.producer import PatientProducer
 from beluga_stream.adapters.kafka.refusal import refusal, why_unreachable
 from beluga_stream.errors import RecordTooLarge, TopicMissing
 from beluga_stream.ports.log import Outgoing, Position
@@ -47,7 +49,7 @@ class _Waiting:
 class KafkaAppender:
     """Port `Appender` on Kafka: acks=all, idempotent, linger 0. Start it before use.
 
-    `max_record_bytes` bounds one record, `timeout` (seconds) one `append`.
+    `max_record_bytes` bounds one record, `timeout` (seconds) one `append`, and so does `patience` where it is given.
     """
 
     def __init__(
@@ -56,10 +58,12 @@ class KafkaAppender:
         *,
         max_record_bytes: int = MAX_RECORD_BYTES,
         timeout: float = 60.0,
+        patience: Patience | None = None,
     ) -> None:
         self._connection = connection
         self._max_record_bytes = max_record_bytes
-        self._timeout = timeout
+        self._patience = patience or Patience(connection.where, timeout, insists=False)
+        self._timeout = self._patience.seconds
         self._producer: AIOKafkaProducer | None = None
         self._renewing = asyncio.Lock()
         self._retiring: set[asyncio.Task[None]] = set()
@@ -70,7 +74,12 @@ class KafkaAppender:
 
     async def start(self) -> None:
         """Connect. Raises `LogUnavailable` when no broker answers in time."""
-        self._producer = await self._connect()
+        try:
+            self._producer = await self._patience.insist("connecting", self._connect)
+        except (KafkaError, TimeoutError, OSError) as error:
+            denied = await why_unreachable(self._connection)
+            what = f"cannot connect to Kafka at {self._connection.where}"
+            raise denied or refusal(self._connection, what, error, "Write on any topic") from error
 
     async def stop(self) -> None:
         """Send what is under way, within the timeout, and disconnect."""
@@ -136,7 +145,7 @@ class KafkaAppender:
             self._queued = sum(len(waiting.records) for waiting in self._queue)
             self._room.set()
             try:
-                async with asyncio.timeout(self._timeout):
+                async with self._patience.waiting("writing"):
                     outcomes = await send_batches(producer, [r for waiting in group for r in waiting.records])
             except (KafkaError, TimeoutError, OSError) as error:
                 self._give_up(producer)
@@ -162,26 +171,18 @@ class KafkaAppender:
     async def _renew(self) -> AIOKafkaProducer:
         async with self._renewing:
             if self._producer is None:
-                self._producer = await self._connect()
+                self._producer = await self._patience.insist("connecting", self._connect)
             return self._producer
 
     async def _connect(self) -> AIOKafkaProducer:
-        producer = AIOKafkaProducer(
-            **self._connection.client_settings("appender"),
-            acks="all",
-            enable_idempotence=True,
-            linger_ms=0,
-            max_batch_size=self._max_record_bytes,
-            max_request_size=self._max_record_bytes + 48_000,
+        producer = PatientProducer(
+            self._connection, "appender", patience=self._timeout, max_record_bytes=self._max_record_bytes
         )
         try:
-            async with asyncio.timeout(self._timeout):
-                await producer.start()
-        except (KafkaError, TimeoutError, OSError) as error:
+            await producer.start()
+        except BaseException:
             await self._retire(producer)
-            denied = await why_unreachable(self._connection)
-            what = f"cannot connect to Kafka at {self._connection.where}"
-            raise denied or refusal(self._connection, what, error, "Write on any topic") from error
+            raise
         return producer
 
     async def _retire(self, producer: AIOKafkaProducer) -> None:

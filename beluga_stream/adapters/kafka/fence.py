@@ -9,17 +9,19 @@ import logging
 from collections.abc import Sequence
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
+from aiokafka.errors import InvalidProducerEpoch, KafkaConnectionError, KafkaError, ProducerFenced
 
 from beluga_stream.adapters.kafka.batches import MAX_RECORD_BYTES, check_sizes, placed, send_batches
 from beluga_stream.adapters.kafka.connection import KafkaConnection
+from beluga_stream.adapters.kafka.patience import Patience
+from beluga_stream.adapters.kafka.producer import PatientProducer
 from beluga_stream.adapters.kafka.refusal import refusal
 from beluga_stream.errors import Fenced, LogUnavailable
 from beluga_stream.ports.log import Outgoing, Position
 
 log = logging.getLogger(__name__)
 
-_PROBE_SECONDS = 5.0
+_PROBE_SECONDS = 15.0
 
 
 class FencedProducer:
@@ -28,7 +30,7 @@ class FencedProducer:
     Once it has appended a record to a partition, an instance that was started earlier is refused there.
 
     With `fencing=False` it is an ordinary idempotent producer, for brokers that cannot fence.
-    `timeout` (seconds) bounds start and every append.
+    `timeout` (seconds) bounds start and every append, and so does `patience` where it is given.
     """
 
     def __init__(
@@ -39,41 +41,41 @@ class FencedProducer:
         fencing: bool = True,
         max_record_bytes: int = MAX_RECORD_BYTES,
         timeout: float = 30.0,
+        patience: Patience | None = None,
     ) -> None:
         self._connection = connection
         self._fence_id = fence_id
         self._fencing = fencing
         self._max_record_bytes = max_record_bytes
-        self._timeout = timeout
+        self._patience = patience or Patience(connection.where, timeout, insists=False)
         self._producer: AIOKafkaProducer | None = None
 
     async def start(self) -> None:
         """Initialise the id. Raises `LogUnavailable` when the broker does not grant it in time."""
-        producer = AIOKafkaProducer(
-            **self._connection.client_settings(self._fence_id),
-            acks="all",
-            enable_idempotence=True,
+        try:
+            self._producer = await self._patience.insist(f"becoming the owner of {self._fence_id}", self._initialised)
+        except (KafkaError, TimeoutError, OSError) as error:
+            needs = f"Write on transactional-id {self._fence_id}"
+            raise refusal(self._connection, f"cannot become the owner of {self._fence_id}", error, needs) from error
+
+    async def _initialised(self) -> AIOKafkaProducer:
+        producer = PatientProducer(
+            self._connection,
+            self._fence_id,
+            patience=self._patience.seconds,
+            max_record_bytes=self._max_record_bytes,
             transactional_id=self._fence_id if self._fencing else None,
-            linger_ms=0,
-            max_batch_size=self._max_record_bytes,
-            max_request_size=self._max_record_bytes + 48_000,
         )
         try:
-            async with asyncio.timeout(self._timeout):
-                await producer.start()
-        except (KafkaError, TimeoutError, OSError) as error:
-            await _stop(producer)
-            needs = f"Write on transactional-id {self._fence_id}"
-            what = f"cannot become the owner of {self._fence_id}"
-            raise refusal(self._connection, what, error, needs) from error
-        except asyncio.CancelledError:
+            await producer.start()
+        except BaseException:
             await _stop(producer)
             raise
         # The only place that leans on aiokafka's private state (contract test: test_kafka_internals).
         # The id has done its work with InitProducerId; without it, batches are plain ones that still
         # carry producer id and epoch, which is what the broker checks.
         producer._txn_manager.transactional_id = None  # noqa: SLF001
-        self._producer = producer
+        return producer
 
     async def append(self, records: Sequence[Outgoing]) -> Sequence[Position]:
         """Append all in order and return their positions when durable.
@@ -85,7 +87,7 @@ class FencedProducer:
             raise LogUnavailable(f"the producer of {self._fence_id} is not started")
         check_sizes(records, self._max_record_bytes)
         try:
-            async with asyncio.timeout(self._timeout):
+            async with self._patience.waiting(f"writing as the owner of {self._fence_id}"):
                 outcomes = await send_batches(self._producer, await placed(self._producer, records))
             positions: list[Position] = []
             for outcome in outcomes:
@@ -95,7 +97,7 @@ class FencedProducer:
         except (ProducerFenced, InvalidProducerEpoch) as error:
             raise Fenced(f"another process owns {self._fence_id} now", fence_id=self._fence_id) from error
         except (KafkaError, TimeoutError, OSError) as error:
-            what = f"{self._fence_id} could not be written within {self._timeout:g} s"
+            what = f"{self._fence_id} could not be written within {self._patience.seconds:g} s"
             raise refusal(self._connection, what, error) from error
         return positions
 
@@ -114,14 +116,19 @@ async def _stop(producer: AIOKafkaProducer) -> None:
         log.warning("a fenced producer did not stop cleanly: %r", error, extra={"action": "fence.stop"})
 
 
-async def broker_fences(connection: KafkaConnection, fence_id: str, probe: Outgoing) -> bool:
+async def broker_fences(
+    connection: KafkaConnection, fence_id: str, probe: Outgoing, patience: Patience | None = None
+) -> bool:
     """Whether this broker really fences: a first producer must be refused after a second one started.
 
     `probe` is a record that both try to write; it must do no harm in the log.
     Takes the id over from everybody, so call it only when about to own it.
+
+    Raises `LogUnavailable` when the broker does not answer: that says nothing of its fence.
     """
-    first = FencedProducer(connection, fence_id, timeout=_PROBE_SECONDS)
-    second = FencedProducer(connection, fence_id, timeout=_PROBE_SECONDS)
+    patience = patience or Patience(connection.where, _PROBE_SECONDS, insists=False)
+    first = FencedProducer(connection, fence_id, patience=patience)
+    second = FencedProducer(connection, fence_id, patience=patience)
     try:
         await first.start()
         await second.start()
@@ -131,6 +138,8 @@ async def broker_fences(connection: KafkaConnection, fence_id: str, probe: Outgo
     except Fenced:
         return True
     except LogUnavailable as error:
+        if isinstance(error.__cause__, TimeoutError | OSError | KafkaConnectionError):
+            raise
         log.warning("the broker does not grant producer ids for fencing: %s", error, extra={"action": "fence.probe"})
         return False
     finally:

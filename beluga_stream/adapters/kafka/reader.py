@@ -1,6 +1,5 @@
 """Reading single partitions outside any group: result streams, definitions, control."""
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Self
 
@@ -9,6 +8,7 @@ from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
 from beluga_stream.adapters.kafka.admin import KafkaTopics
 from beluga_stream.adapters.kafka.connection import KafkaConnection
+from beluga_stream.adapters.kafka.patience import Patience
 from beluga_stream.adapters.kafka.refusal import refusal
 from beluga_stream.adapters.kafka.rights import hidden
 from beluga_stream.errors import LogUnavailable, TopicMissing
@@ -19,13 +19,20 @@ class KafkaReader:
     """Port `Reader` on Kafka. Start it before use.
 
     Every `read` has a consumer of its own, closed with the iterator. `max_records` bounds a batch,
-    `timeout` (seconds) each question about offsets.
+    `timeout` (seconds) each question about offsets, and so does `patience` where it is given.
     """
 
-    def __init__(self, connection: KafkaConnection, *, max_records: int = 1000, timeout: float = 30.0) -> None:
+    def __init__(
+        self,
+        connection: KafkaConnection,
+        *,
+        max_records: int = 1000,
+        timeout: float = 30.0,
+        patience: Patience | None = None,
+    ) -> None:
         self._connection = connection
         self._max_records = max_records
-        self._timeout = timeout
+        self._patience = patience or Patience(connection.where, timeout, insists=False)
         self._topics = KafkaTopics(connection, timeout=timeout)
         self._consumer: AIOKafkaConsumer | None = None
         self._counts: dict[str, int] = {}
@@ -33,14 +40,10 @@ class KafkaReader:
     async def start(self) -> None:
         """Connect. Raises `LogUnavailable`."""
         await self._topics.start()
-        consumer = self._new_consumer("reader")
         try:
-            async with asyncio.timeout(self._timeout):
-                await consumer.start()
+            self._consumer = await self._patience.insist("connecting", lambda: self._new_consumer("reader"))
         except (KafkaError, TimeoutError, OSError) as error:
-            await consumer.stop()
             raise LogUnavailable(f"cannot connect to Kafka: {error!r}") from error
-        self._consumer = consumer
 
     async def stop(self) -> None:
         """Disconnect. Iterators that are still open keep their consumers until they are closed."""
@@ -74,8 +77,7 @@ class KafkaReader:
         targets = await self._targets(topic)
         consumer = self._connected()
         try:
-            async with asyncio.timeout(self._timeout):
-                offsets = await consumer.end_offsets(targets)
+            offsets = await self._patience.insist(f"the end of {topic}", lambda: consumer.end_offsets(targets))
         except (KafkaError, TimeoutError, OSError) as error:
             raise refusal(self._connection, f"cannot read the end of {topic}", error) from error
         return {target.partition: offset for target, offset in offsets.items()}
@@ -85,8 +87,9 @@ class KafkaReader:
         targets = await self._targets(topic)
         consumer = self._connected()
         try:
-            async with asyncio.timeout(self._timeout):
-                offsets = await consumer.beginning_offsets(targets)
+            offsets = await self._patience.insist(
+                f"the beginning of {topic}", lambda: consumer.beginning_offsets(targets)
+            )
         except (KafkaError, TimeoutError, OSError) as error:
             raise refusal(self._connection, f"cannot read the beginning of {topic}", error) from error
         return {target.partition: offset for target, offset in offsets.items()}
@@ -97,9 +100,9 @@ class KafkaReader:
         consumer = self._connected()
         ends = await self.end(topic)
         try:
-            async with asyncio.timeout(self._timeout):
-                # What somebody else's clock says may lie before all time.
-                found = await consumer.offsets_for_times(dict.fromkeys(targets, max(timestamp_ms, 0)))
+            # What somebody else's clock says may lie before all time.
+            times = dict.fromkeys(targets, max(timestamp_ms, 0))
+            found = await self._patience.insist(f"a time in {topic}", lambda: consumer.offsets_for_times(times))
         except (KafkaError, TimeoutError, OSError) as error:
             raise refusal(self._connection, f"cannot look up a time in {topic}", error) from error
         offsets: dict[int, int] = {}
@@ -121,9 +124,11 @@ class KafkaReader:
         left = {p: end for p, end in left.items() if end is None or start[p] < end}
         if not left:
             return
-        consumer = self._new_consumer("read")
         try:
-            await consumer.start()
+            consumer = await self._patience.insist(f"reading {topic}", lambda: self._new_consumer("read"))
+        except (KafkaError, TimeoutError, OSError) as error:
+            raise LogUnavailable(f"cannot read {topic}: {error!r}") from error
+        try:
             consumer.assign([TopicPartition(topic, p) for p in left])
             for partition in left:
                 consumer.seek(TopicPartition(topic, partition), start[partition])
@@ -156,8 +161,8 @@ class KafkaReader:
             raise LogUnavailable("the reader is not started")
         return self._consumer
 
-    def _new_consumer(self, purpose: str) -> AIOKafkaConsumer:
-        return AIOKafkaConsumer(
+    async def _new_consumer(self, purpose: str) -> AIOKafkaConsumer:
+        consumer = AIOKafkaConsumer(
             **self._connection.client_settings(purpose),
             group_id=None,
             enable_auto_commit=False,
@@ -165,3 +170,9 @@ class KafkaReader:
             # The default of 500 ms would hold up partitions that an in-flight fetch left out.
             fetch_max_wait_ms=50,
         )
+        try:
+            await consumer.start()
+        except BaseException:
+            await consumer.stop()
+            raise
+        return consumer

@@ -1,10 +1,15 @@
 """Where the rows of one owned partition live locally: a dictionary, or RocksDB when they are many."""
 
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
+
+from beluga_stream.errors import LogUnavailable
+
+log = logging.getLogger(__name__)
 
 Change = tuple[str, bytes | None]
 
@@ -52,7 +57,8 @@ class RocksStore:
     """Rows in RocksDB, in a directory of this process and partition that is wiped on open.
 
     A store never outlives its ownership, so what lies there is some dead process's, and stale.
-    The partitions of a process share one cache to read (32 MiB); each has a small one to write (4 MiB).
+    The partitions of a process share one cache to read (32 MiB); each has a small one to write (4 MiB). Opening
+    and writing raise `LogUnavailable` where the disk fails, or is full.
     """
 
     def __init__(self, directory: Path, partition: int, cache: Any = None) -> None:
@@ -67,7 +73,10 @@ class RocksStore:
         table = rocksdict.BlockBasedOptions()
         table.set_block_cache(cache or rocksdict.Cache(_CACHE_BYTES))
         options.set_block_based_table_factory(table)
-        self._rows = rocksdict.Rdict(str(self._path), options)
+        try:
+            self._rows = rocksdict.Rdict(str(self._path), options)
+        except Exception as error:
+            raise self._failed(error) from error
         self._write_options = rocksdict.WriteOptions()
         # The changelog is the durable copy; a write-ahead log here would only cost time.
         self._write_options.disable_wal = True  # type: ignore[method-assign, assignment]
@@ -96,8 +105,20 @@ class RocksStore:
                 batch.delete(key.encode())
             else:
                 batch.put(key.encode(), value)
-        self._rows.write(batch, write_opt=self._write_options)
+        try:
+            self._rows.write(batch, write_opt=self._write_options)
+        except Exception as error:
+            raise self._failed(error) from error
 
     def close(self) -> None:
-        self._rows.close()
+        try:
+            self._rows.close()
+        except Exception as error:  # noqa: BLE001 - what it could not write is deleted in a moment
+            log.warning("%s", self._failed(error), extra={"action": "store.close"})
         shutil.rmtree(self._path, ignore_errors=True)
+
+    def _failed(self, error: Exception) -> LogUnavailable:
+        return LogUnavailable(
+            f"the table in {self._path} fails: {error}: is there room on the disk? BELUGA_DATA chooses another one, "
+            f"BELUGA_STORE=memory needs none"
+        )

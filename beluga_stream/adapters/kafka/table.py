@@ -15,6 +15,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.adapters.kafka.fence import FencedProducer, broker_fences
+from beluga_stream.adapters.kafka.patience import Patience
 from beluga_stream.adapters.kafka.refusal import refusal
 from beluga_stream.adapters.kafka.store import Change, MemoryStore, Store, StoreFactory
 from beluga_stream.errors import BelugaError, LogUnavailable
@@ -175,10 +176,11 @@ class KafkaTables:
     """Port `Tables` on Kafka. Start it before use.
 
     `group` is the role's consumer group, `changelog` the topic (by default `<group>-runs-changelog`),
-    `topics` what the role consumes, `owner` names this process in claims.
+    `topics` what the role consumes, `owner` names this process in claims. `patience`, where it is given, bounds
+    what the options' `timeout` does otherwise.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - it is wired in one place, by name
         self,
         connection: KafkaConnection,
         *,
@@ -187,8 +189,10 @@ class KafkaTables:
         owner: str,
         changelog: str | None = None,
         options: TableOptions = _DEFAULTS,
+        patience: Patience | None = None,
     ) -> None:
         self._connection = connection
+        self._patience = patience or Patience(connection.where, options.timeout, insists=False)
         self._group = group
         self._topics = tuple(topics)
         self._owner = owner
@@ -211,14 +215,19 @@ class KafkaTables:
 
     async def start(self) -> None:
         """Connect. Raises `LogUnavailable`."""
+        try:
+            self._admin = await self._patience.insist("connecting", self._connected)
+        except (KafkaError, TimeoutError, OSError) as error:
+            raise LogUnavailable(f"cannot connect to Kafka: {error!r}") from error
+
+    async def _connected(self) -> AIOKafkaAdminClient:
         admin = AIOKafkaAdminClient(**self._connection.client_settings("tables"))
         try:
-            async with asyncio.timeout(self._options.timeout):
-                await admin.start()
-        except (KafkaError, TimeoutError, OSError) as error:
+            await admin.start()
+        except BaseException:
             await admin.close()
-            raise LogUnavailable(f"cannot connect to Kafka: {error!r}") from error
-        self._admin = admin
+            raise
+        return admin
 
     async def stop(self) -> None:
         """Close every open table and disconnect."""
@@ -243,7 +252,7 @@ class KafkaTables:
         began = time.monotonic()
         fence_id = f"{self._group}-{partition}"
         fencing = await self._probe(fence_id, partition)
-        producer = FencedProducer(self._connection, fence_id, fencing=fencing, timeout=self._options.timeout)
+        producer = FencedProducer(self._connection, fence_id, fencing=fencing, patience=self._patience)
         await producer.start()
         table = KafkaPartitionTable(
             TopicPartition(self.changelog, partition),
@@ -282,8 +291,10 @@ class KafkaTables:
             raise LogUnavailable("the tables are not started")
         wanted = [TopicPartition(topic, partition) for topic in self._topics]
         try:
-            async with asyncio.timeout(self._options.timeout):
-                found = await self._group_offsets(self._admin, wanted)
+            admin = self._admin
+            found = await self._patience.insist(
+                f"the offsets of {self._group}", lambda: self._group_offsets(admin, wanted)
+            )
         except (KafkaError, TimeoutError, OSError) as error:
             what = f"cannot read the committed offsets of {self._group}"
             raise refusal(self._connection, what, error, f"Read on group {self._group}") from error
@@ -309,7 +320,7 @@ class KafkaTables:
         async with self._probing:
             if self._fencing is None:
                 probe = Outgoing(self.changelog, CLAIM_KEY.encode(), b"probe", partition=partition)
-                self._fencing = await broker_fences(self._connection, fence_id, probe)
+                self._fencing = await broker_fences(self._connection, fence_id, probe, self._patience)
                 if not self._fencing:
                     log.warning(
                         "this broker does not fence: a coordinator that wakes from a long pause may overwrite"

@@ -1,0 +1,90 @@
+"""What a process does and says while its broker is away."""
+
+import asyncio
+import logging
+
+import pytest
+from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError, TopicAuthorizationFailedError
+
+from beluga_stream.adapters.kafka.patience import Patience
+from beluga_stream.bootstrap.logs import Seldom
+from beluga_stream.testing.virtual_time import run_virtually
+
+
+class Broker:
+    """Fails as the errors say, one each call, then answers."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self._errors = list(errors)
+        self.calls = 0
+
+    async def __call__(self) -> str:
+        self.calls += 1
+        if self._errors:
+            raise self._errors.pop(0)
+        return "here"
+
+
+def actions(caplog: pytest.LogCaptureFixture) -> list[tuple[str, int]]:
+    return [(record.action, record.seconds) for record in caplog.records if hasattr(record, "seconds")]
+
+
+def test_what_may_pass_is_tried_again() -> None:
+    broker = Broker(KafkaConnectionError("refused"), KafkaTimeoutError("late"), OSError("cut off"))
+    assert run_virtually(Patience("there", 10).insist("asking", broker), 1) == "here"
+    assert broker.calls == 4
+
+
+def test_what_will_not_pass_is_not_tried_again() -> None:
+    broker = Broker(TopicAuthorizationFailedError("topic"))
+    with pytest.raises(TopicAuthorizationFailedError):
+        run_virtually(Patience("there", 10).insist("asking", broker), 1)
+    assert broker.calls == 1
+
+
+@pytest.mark.parametrize("error", [KafkaConnectionError("refused"), OSError("refused")])
+def test_a_client_is_told_at_once(error: Exception) -> None:
+    broker = Broker(error)
+    with pytest.raises(type(error)):
+        run_virtually(Patience("there", 10, insists=False).insist("asking", broker), 1)
+
+
+def test_a_wait_is_told_soon_and_now_and_then_and_its_end(caplog: pytest.LogCaptureFixture) -> None:
+    patience = Patience("there", 300)
+
+    async def wait(seconds: float) -> None:
+        async with patience.waiting("writing"):
+            await asyncio.sleep(seconds)
+
+    async def all_wait() -> None:
+        await wait(1)
+        await asyncio.gather(wait(70), wait(71), wait(72))
+
+    with caplog.at_level(logging.WARNING):
+        run_virtually(all_wait(), 1)
+    assert actions(caplog) == [("broker.away", 5), ("broker.away", 35), ("broker.away", 65), ("broker.back", 70)]
+    assert "Kafka at there has not answered for 5 s (writing): waiting, for 300 s at most" in caplog.text
+
+
+def test_patience_ends(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(TimeoutError):
+        run_virtually(Patience("there", 20).insist("asking", Broker(*[OSError("refused")] * 1000)), 1)
+    assert actions(caplog) == [("broker.away", 5)]
+
+
+def test_lines_that_are_alike_are_said_once_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("beluga_stream.bootstrap.logs.time.monotonic", lambda: now[0])
+    seldom = Seldom()
+
+    def said(text: str, *arguments: object) -> str | None:
+        record = logging.LogRecord("aiokafka", logging.ERROR, "", 0, text, arguments, None)
+        return record.getMessage() if seldom.filter(record) else None
+
+    assert said("no node %d", 1) == "no node 1"
+    assert said("no node %d", 2) is None
+    assert said("something else") == "something else"
+    assert said("no node %d", 3) is None
+    now[0] += 31
+    assert said("no node %d", 4) == "no node 4 (and 2 times since this was said last)"
+    assert said("no node %d", 5) is None
