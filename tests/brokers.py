@@ -31,6 +31,10 @@ TEST_LABEL = {"beluga.test": os.environ.get("BELUGA_TEST_LABEL", "local")}
 
 _REPO = Path(__file__).resolve().parent.parent
 _READY_WITHIN = 60.0
+_BACK_WITHIN = 180.0
+"""A broker that was killed looks through all that it has, on a machine where many do something else."""
+
+_STOP_WITHIN = 60.0
 _CLUSTER = "5L6g3nShT-eMCtK--X86sw"  # any id will do: one broker is the whole cluster
 
 _SETTINGS = {
@@ -217,8 +221,8 @@ class KafkaContainer:
         self._container.get_wrapped_container().unpause()
 
     def _come_back(self) -> None:
-        if not wait_until_ready(self.address):
-            raise BrokerUnavailable(f"{self._image} did not come back within {_READY_WITHIN:.0f} s")
+        if not wait_until_ready(self.address, within=_BACK_WITHIN):
+            raise BrokerUnavailable(f"{self._image} did not come back within {_BACK_WITHIN:.0f} s")
 
 
 class JarKafka:
@@ -299,7 +303,7 @@ class JarKafka:
         with (self._folder / "broker.log").open("ab") as log:
             config = self._folder / "server.properties"
             self._process = self._java("kafka.Kafka", config, log=log, heap=self._heap)
-        if not wait_until_ready(self.address, self._process):
+        if not wait_until_ready(self.address, self._process, within=_BACK_WITHIN):
             self._halt(signal.SIGKILL)
             raise self._failed("did not start", "broker.log")
 
@@ -321,7 +325,7 @@ class JarKafka:
         if self._process is None:
             return
         process, self._process = self._process, None
-        _end(process, how, patience=20)
+        _end(process, how, patience=_STOP_WITHIN)
 
     def _failed(self, what: str, log: str) -> BrokerUnavailable:
         output = (self._folder / log).read_text(errors="replace")[-2000:]
@@ -422,9 +426,11 @@ def free_port() -> int:
         return port
 
 
-def wait_until_ready(address: str, process: "subprocess.Popen[bytes] | None" = None) -> bool:
-    """Whether a broker answers there before the time is up, and before its process ends."""
-    deadline = time.monotonic() + _READY_WITHIN
+def wait_until_ready(
+    address: str, process: "subprocess.Popen[bytes] | None" = None, *, within: float = _READY_WITHIN
+) -> bool:
+    """Whether a broker answers there before the time (seconds) is up, and before its process ends."""
+    deadline = time.monotonic() + within
     while time.monotonic() < deadline:
         if process is not None and process.poll() is not None:
             return False

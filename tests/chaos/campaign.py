@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from tests.brokers import BrokerUnavailable
 from tests.chaos.cluster import until
 from tests.chaos.field import Field
 from tests.chaos.harm import HARMS
@@ -122,6 +123,9 @@ class Campaign:
             self._screen.doing = f"harm {number}: {strike.kind} of {harmed.what}, recovering"
             seconds = await recovered(harmed, self._on.cluster, self._on.ledger, self._on.observer)
             await self._on.cluster.ready()
+        except BrokerUnavailable as error:
+            self._screen.say(f"the broker does not come back: {error}")
+            raise
         except (RuntimeError, TimeoutError) as error:
             harmed.faults.append(f"harm {number}, {strike.kind} of {harmed.what}: {error}")
         struck = Struck(at, strike.kind, harmed.what, harmed.unfinished, seconds)
