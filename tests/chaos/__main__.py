@@ -120,8 +120,9 @@ def _main() -> int:
     parser.add_argument("--static", action="store_true", help="processes have names that survive them")
     parser.add_argument("--folder", help="where logs and ledger go")
     options = parser.parse_args()
-    # Its words about a broker that we have just killed are no news here.
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    for client in ("aiokafka", "beluga_stream"):
+        # Its words about a broker that we have just killed are no news here.
+        logging.getLogger(client).setLevel(logging.CRITICAL)
     chosen = {"BELUGA_TEST_BROKER": options.broker} if options.broker else {}
     broker = start_broker({**os.environ, "BELUGA_REQUIRE_KAFKA": "1", **chosen})
     try:

@@ -7,7 +7,7 @@ and keep the key of every record, which is what makes the engine's batches cheap
 import time
 from asyncio import Future
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -112,7 +112,6 @@ async def _await_group(
 
 
 async def _enqueue(producer: AIOKafkaProducer, target: tuple[str, int], records: Sequence[Outgoing]) -> list[_Sent]:
-    topic, partition = target
     now = int(time.time() * 1000)
     sent: list[_Sent] = []
     batch = producer.create_batch()
@@ -122,9 +121,22 @@ async def _enqueue(producer: AIOKafkaProducer, target: tuple[str, int], records:
         if batch.append(timestamp=now, key=record.key, value=record.value, headers=headers) is None:
             # Full: this one opens the next batch. send_batch waits until the former is under way.
             count = batch.record_count()
-            sent.append((await producer.send_batch(batch, topic, partition=partition), count))
+            sent.append((await _on_its_way(producer, batch, target), count))
             batch = producer.create_batch()
             batch.append(timestamp=now, key=record.key, value=record.value, headers=headers)
     count = batch.record_count()
-    sent.append((await producer.send_batch(batch, topic, partition=partition), count))
+    sent.append((await _on_its_way(producer, batch, target), count))
     return sent
+
+
+async def _on_its_way(producer: AIOKafkaProducer, batch: Any, target: tuple[str, int]) -> "Future[RecordMetadata]":
+    topic, partition = target
+    future: Future[RecordMetadata] = await producer.send_batch(batch, topic, partition=partition)
+    future.add_done_callback(_seen)
+    return future
+
+
+def _seen(sent: "Future[RecordMetadata]") -> None:
+    """Whoever gave up waiting for a batch does not hear of its failure, and need not."""
+    if not sent.cancelled():
+        sent.exception()
