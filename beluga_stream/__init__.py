@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .api.client import RunStatus as RunStatus
     from .api.graph import START as START
     from .api.graph import Graph as Graph
+    from .api.limit import Limit as Limit
     from .api.message import Message as Message
     from .api.node import node as node
     from .api.ref import Ref as Ref
@@ -51,6 +52,7 @@ _HOMES = {
     "api.chain": ("Chain", "chain"),
     "api.client": ("Client", "Run", "RunStatus"),
     "api.graph": ("START", "Graph"),
+    "api.limit": ("Limit",),
     "api.message": ("Message",),
     "api.node": ("node",),
     "api.ref": ("Ref", "StreamRef"),
@@ -79,6 +81,7 @@ __all__ = [
     "InvalidGraph",
     "Join",
     "Keyed",
+    "Limit",
     "Message",
     "NodeChanged",
     "OnRun",

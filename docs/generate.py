@@ -21,6 +21,7 @@ GENERATED = "<!-- Written by docs/generate.py: change the code and run it again.
 # What happens to a node by the graph around it and not by an event of its own: no rows of the table.
 _BY_THE_GRAPH = (
     (NodeStatus.PENDING, NodeStatus.READY, "its edges allow it"),
+    (NodeStatus.PENDING, NodeStatus.LIMITED, "its edges allow it, and it has limits"),
     (NodeStatus.PENDING, NodeStatus.WAITING, "its edges allow it"),
     (NodeStatus.PENDING, NodeStatus.SUCCEEDED, "nothing to do or to wait for"),
     (NodeStatus.PENDING, NodeStatus.SKIPPED, "its edges are dead"),
@@ -30,13 +31,18 @@ _BY_THE_GRAPH = (
 
 _RUN = (
     ("[*]", RunStatus.RUNNING, "RunRequested"),
+    ("[*]", RunStatus.LIMITED, "RunRequested, when its graph has limits"),
     ("[*]", RunStatus.CANCELLED, "CancelRequested before it"),
+    (RunStatus.LIMITED, RunStatus.RUNNING, "SlotGranted, the last of its limits"),
+    (RunStatus.LIMITED, RunStatus.COMPENSATING, "it waited too long"),
+    (RunStatus.LIMITED, RunStatus.CANCELLED, "CancelRequested"),
     (RunStatus.RUNNING, RunStatus.SUCCEEDED, "every node has ended"),
     (RunStatus.RUNNING, RunStatus.COMPENSATING, "a node failed, or the deadline passed"),
     (RunStatus.COMPENSATING, RunStatus.FAILED, "nothing is left to undo"),
     (RunStatus.RUNNING, RunStatus.CANCELLED, "CancelRequested"),
     (RunStatus.COMPENSATING, RunStatus.CANCELLED, "CancelRequested"),
     (RunStatus.FAILED, RunStatus.RUNNING, "RetryRequested, when nothing was undone"),
+    (RunStatus.FAILED, RunStatus.LIMITED, "the same, when its graph has limits"),
 )
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..domain.definition import EdgeMode, Join, NodeKind
 from .condition import Condition
+from .limit import Limits
 from .node import NodeOptions
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Blueprint:
     graph: str
     timeout_ms: int = 600_000
     durable: bool = False
+    limits: Limits = ()
     steps: dict[str, Step] = field(default_factory=dict[str, Step])
     links: list[Link] = field(default_factory=list[Link])
     finish: list[str] = field(default_factory=list[str])

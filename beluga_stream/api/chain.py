@@ -9,6 +9,7 @@ from ..errors import InvalidGraph
 from .blueprint import Blueprint
 from .building import Builder, check_name
 from .compile import Compiled, compile_blueprint
+from .limit import Limits
 from .node import NodeOptions, options_of
 from .ref import Origin, Ref
 from .retry import Seconds, milliseconds
@@ -51,6 +52,7 @@ def chain(
     *,
     name: str | None = None,
     timeout: Seconds = 600,
+    limit: Limits = (),
 ) -> Chain[A, list[B]]: ...
 @overload
 def chain(
@@ -59,6 +61,7 @@ def chain(
     *,
     name: str | None = None,
     timeout: Seconds = 600,
+    limit: Limits = (),
 ) -> Chain[A, B]: ...
 @overload
 def chain(
@@ -67,6 +70,7 @@ def chain(
     *,
     name: str | None = None,
     timeout: Seconds = 600,
+    limit: Limits = (),
 ) -> Chain[A, B]: ...
 @overload
 def chain(
@@ -76,6 +80,7 @@ def chain(
     *,
     name: str | None = None,
     timeout: Seconds = 600,
+    limit: Limits = (),
 ) -> Chain[A, list[C]]: ...
 @overload
 def chain(
@@ -85,6 +90,7 @@ def chain(
     *,
     name: str | None = None,
     timeout: Seconds = 600,
+    limit: Limits = (),
 ) -> Chain[A, C]: ...
 @overload
 def chain(
@@ -94,6 +100,7 @@ def chain(
     *,
     name: str | None = None,
     timeout: Seconds = 600,
+    limit: Limits = (),
 ) -> Chain[A, C]: ...
 @overload
 def chain(
@@ -104,6 +111,7 @@ def chain(
     *,
     name: str | None = None,
     timeout: Seconds = 600,
+    limit: Limits = (),
 ) -> Chain[A, list[D]]: ...
 @overload
 def chain(
@@ -114,6 +122,7 @@ def chain(
     *,
     name: str | None = None,
     timeout: Seconds = 600,
+    limit: Limits = (),
 ) -> Chain[A, D]: ...
 @overload
 def chain(
@@ -124,6 +133,7 @@ def chain(
     *,
     name: str | None = None,
     timeout: Seconds = 600,
+    limit: Limits = (),
 ) -> Chain[A, D]: ...
 @overload
 def chain(
@@ -135,6 +145,7 @@ def chain(
     *,
     name: str | None = None,
     timeout: Seconds = 600,
+    limit: Limits = (),
 ) -> Chain[A, list[E]]: ...
 @overload
 def chain(
@@ -146,6 +157,7 @@ def chain(
     *,
     name: str | None = None,
     timeout: Seconds = 600,
+    limit: Limits = (),
 ) -> Chain[A, E]: ...
 @overload
 def chain(
@@ -157,6 +169,7 @@ def chain(
     *,
     name: str | None = None,
     timeout: Seconds = 600,
+    limit: Limits = (),
 ) -> Chain[A, E]: ...
 @overload
 def chain(
@@ -169,6 +182,7 @@ def chain(
     *,
     name: str | None = None,
     timeout: Seconds = 600,
+    limit: Limits = (),
 ) -> Chain[A, list[F]]: ...
 @overload
 def chain(
@@ -181,6 +195,7 @@ def chain(
     *,
     name: str | None = None,
     timeout: Seconds = 600,
+    limit: Limits = (),
 ) -> Chain[A, F]: ...
 @overload
 def chain(
@@ -193,6 +208,7 @@ def chain(
     *,
     name: str | None = None,
     timeout: Seconds = 600,
+    limit: Limits = (),
 ) -> Chain[A, F]: ...
 @overload
 def chain(
@@ -206,6 +222,7 @@ def chain(
     *,
     name: str | None = None,
     timeout: Seconds = 600,
+    limit: Limits = (),
 ) -> Chain[A, list[G]]: ...
 @overload
 def chain(
@@ -219,6 +236,7 @@ def chain(
     *,
     name: str | None = None,
     timeout: Seconds = 600,
+    limit: Limits = (),
 ) -> Chain[A, G]: ...
 @overload
 def chain(
@@ -232,14 +250,16 @@ def chain(
     *,
     name: str | None = None,
     timeout: Seconds = 600,
+    limit: Limits = (),
 ) -> Chain[A, G]: ...
-def chain(*steps: object, name: str | None = None, timeout: Seconds = 600) -> Chain[Any, Any]:
+def chain(*steps: object, name: str | None = None, timeout: Seconds = 600, limit: Limits = ()) -> Chain[Any, Any]:
     """Join one to six handlers: `chain(clean, count)` is a `Chain[str, int]`.
 
     Types are those of the annotations (none means Any). A step is what `Graph.add_node` takes, with
     one parameter; options come from `@node`; the last may stream. The name is `a-b-c` of the
     steps' unless given; a handler that occurs again gets `_2`. `timeout` bounds a run, in seconds or as a
-    timedelta. Raises `InvalidGraph` for no steps and for handlers that cannot be called.
+    timedelta; `limit` says how many go on at a time, or begin in a period: see `Limit`. Raises `InvalidGraph` for no
+    steps and for handlers that cannot be called.
     """
     names = [
         step.name if isinstance(step, Work) else options_of(step).get("name") or name_of(step) or f"step_{i}"
@@ -249,7 +269,7 @@ def chain(*steps: object, name: str | None = None, timeout: Seconds = 600) -> Ch
     if not steps:
         raise InvalidGraph("chain() needs at least one step")
     check_name(called, called, "the chain")
-    blueprint = Blueprint(called, milliseconds(timeout))
+    blueprint = Blueprint(called, milliseconds(timeout), limits=limit)
     builder = Builder(blueprint)
     before: Ref[Any] = Ref(Origin(blueprint, INPUT))
     for index, step in enumerate(steps):

@@ -3,7 +3,7 @@
 The same graph gives the same definition hash, whether it was written with references or with names.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from .blueprint import Blueprint, Step
 from .check import check_input, check_output, check_wires, output_kinds, wire_kind
 from .condition import Condition, NoneOf
 from .handler import adapter_of, build_compensation, build_fake, build_fallback, build_handler, origin_of
+from .limit import check_limits, declared
 from .liveness import check_liveness, worlds_of
 from .node import NodeOptions, options_of
 from .retry import milliseconds
@@ -69,6 +70,7 @@ def compile_blueprint(blueprint: Blueprint, input_kind: Any, output_kind: Any, *
         timeout_ms=blueprint.timeout_ms,
         durable=blueprint.durable,
         kind=kind,
+        limits=declared(blueprint.limits, blueprint.graph),
     )
     plan = Plan(definition)  # unknown, twice declared and unreachable nodes, cycles
     input_kind = check_input(wiring, input_kind)
@@ -88,11 +90,20 @@ def compile_blueprint(blueprint: Blueprint, input_kind: Any, output_kind: Any, *
         input_schema=input_adapter.json_schema(),
         output_schema=output_adapter.json_schema(mode="serialization"),
     )
+    check_limits(definition, _below(children.values()))
     handlers = {
         _named(name): _handler(wiring, name, branches.by_node.get(name, []), kinds) for name in wiring.signatures
     }
     by_hash = {child.definition.hash: child for child in children.values()}
     return Compiled(Program(definition, handlers, input_adapter, output_adapter, by_hash), input_kind, output_kind)
+
+
+def _below(children: Iterable[Program]) -> list[Definition]:
+    """The definitions of these and of all that they start."""
+    found = list(children)
+    return [child.definition for child in found] + [
+        definition for child in found for definition in _below(child.children.values())
+    ]
 
 
 def with_fakes(program: Program, fakes: Mapping[Callable[..., Any], Callable[..., Any]]) -> Program:
@@ -223,6 +234,7 @@ def _node(wiring: Wiring, name: str, children: Mapping[str, Program]) -> Node:
         signal=None if step.signal is None else step.signal.name,
         remind_ms=step.remind_ms,
         max_crashes=max_crashes,
+        limits=declared(options.get("limit", ()), graph, name),
     )
 
 

@@ -9,6 +9,7 @@ from ..errors import InvalidGraph
 from .blueprint import Blueprint, Step
 from .building import After, Builder, check_name
 from .compile import Compiled, compile_blueprint
+from .limit import Limits
 from .node import NodeOptions
 from .ref import Origin, Ref, StreamRef
 from .retry import Seconds, milliseconds
@@ -40,17 +41,18 @@ class Invocable(Protocol[A_contra, R_co]):
 class Graph(Work[I, O], Generic[I, O]):
     """A graph of handlers from an input `I` to a result `O`: `Graph[Doc, Report]("stories")`.
 
-    `timeout` bounds a whole run (seconds or timedelta). `durable=True` runs it on Temporal. Without type
+    `timeout` bounds a whole run (seconds or timedelta). `durable=True` runs it on Temporal. `limit`
+    says how many of its runs go on at a time, or begin in a period: see `Limit`. Without type
     arguments the types are those of its handlers' annotations. Built graphs are checked at the first
     `compile`, which `invoke` and every deployment call. Raises `InvalidGraph` for a bad name or timeout.
     """
 
-    def __init__(self, name: str, *, durable: bool = False, timeout: Seconds = 600) -> None:
+    def __init__(self, name: str, *, durable: bool = False, timeout: Seconds = 600, limit: Limits = ()) -> None:
         super().__init__(name)
         check_name(name, name, "the graph")
         if milliseconds(timeout) <= 0:
             raise InvalidGraph(f"graph {name!r}: timeout={timeout} must be above 0 seconds", graph=name)
-        self._blueprint = Blueprint(name, milliseconds(timeout), durable)
+        self._blueprint = Blueprint(name, milliseconds(timeout), durable, limit)
         self._builder = Builder(self._blueprint)
 
     @property

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, TypedDict, TypeVar, cast
 
+from .limit import Limits
 from .retry import Retry, Seconds
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -20,7 +21,8 @@ class NodeOptions(TypedDict, total=False):
     `executor`: async functions run in the event loop, others in a `thread`; `process` is for sync
     functions that hold the interpreter. `on_failure="continue"` lets the run go on without the node.
     `resume` lets a streaming node's retry go on from `context().emitted(...)`. `max_crashes` is how often in a row
-    its process may die with it before it fails as `poisoned` (3; 0: without limit).
+    its process may die with it before it fails as `poisoned` (3; 0: without limit). `limit` is for each execution: an
+    item of a map, a pass of a loop; see `Limit`.
     """
 
     name: str
@@ -31,9 +33,10 @@ class NodeOptions(TypedDict, total=False):
     on_failure: Literal["fail", "continue"]
     resume: bool
     max_crashes: int
+    limit: Limits
 
 
-def node(
+def node(  # noqa: PLR0913 - options, each given by its name
     *,
     name: str | None = None,
     retry: Retry | None = None,
@@ -41,6 +44,7 @@ def node(
     queue: str | None = None,
     executor: Executor | None = None,
     max_crashes: int | None = None,
+    limit: Limits | None = None,
 ) -> Callable[[F], F]:
     """Attach options to a handler. It stays the plain function it was: call and test it as such.
 
@@ -54,6 +58,7 @@ def node(
         "queue": queue,
         "executor": executor,
         "max_crashes": max_crashes,
+        "limit": limit,
     }
 
     def attach(handler: F) -> F:

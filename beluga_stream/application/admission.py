@@ -4,7 +4,8 @@ import logging
 
 from ..domain.events import ChildFinished, Failure, RunRequested
 from ..domain.frozen import replace
-from ..domain.payload import Inline, Picked
+from ..domain.limit import keys_of
+from ..domain.payload import Inline, Picked, seals_of
 from ..domain.plan import Plan
 from ..errors import BelugaError, InvalidInput, KeyMissing, LogUnavailable, NotFound
 from ..ports.log import Outgoing
@@ -48,7 +49,26 @@ class Admission:
                 self._catalog.check_input(plan, event.input.value)
             except InvalidInput as error:
                 return event, None, self._refusal(event, error, now)
-        return event, plan, None
+        try:
+            return await self._with_keys(plan, event), plan, None
+        except LogUnavailable:
+            raise
+        except BelugaError as error:
+            return event, None, self._refusal(event, error, now)
+
+    async def _with_keys(self, plan: Plan, event: RunRequested) -> RunRequested:
+        """A run is told by which values in its input its limits go; a page is told by its parent.
+
+        Of an input that is encrypted they are kept as digests. Raises `KeyMissing` when nobody here can read it.
+        """
+        if event.page is not None:
+            return event
+        if not plan.keyed:
+            return replace(event, keys={}) if event.keys else event
+        keys = keys_of(plan.keyed, await self._payloads.load(event.input))
+        if any(seals_of(event.input)):
+            keys = {path: f"#{self._payloads.digest(value)}" for path, value in keys.items()}
+        return replace(event, keys=keys)
 
     async def _with_own_input(self, event: RunRequested) -> RunRequested:
         """A run over one item of a stored list gets that item as its own input: it may map over it in turn.

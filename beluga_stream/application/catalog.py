@@ -7,6 +7,7 @@ import jsonschema_rs
 
 from ..domain.definition import Definition
 from ..domain.ids import GraphHash
+from ..domain.limit import Limit
 from ..domain.payload import Json
 from ..domain.plan import Plan
 from ..errors import InvalidConfig, InvalidInput, LogUnavailable
@@ -90,13 +91,22 @@ class Catalog:
 async def publish(appender: Appender, topics: Topics, definitions: Iterable[Definition]) -> None:
     """Publish definitions, so that the coordinators know them. Publishing one again is harmless.
 
-    Raises `InvalidConfig` when two different graphs of one deployment have one name.
+    Raises `InvalidConfig` when two different graphs of one deployment have one name, or share a limit and differ on it.
     """
     seen: dict[str, Definition] = {}
+    limits: dict[str, tuple[Limit, str]] = {}
     for definition in definitions:
         other = seen.setdefault(definition.name, definition)
         if other.hash != definition.hash:
             raise InvalidConfig(f"two graphs are named {definition.name!r}: rename one", graph=definition.name)
+        for limit in (*definition.limits, *(limit for node in definition.nodes for limit in node.limits)):
+            known, graph = limits.setdefault(limit.name, (limit, definition.name))
+            if (known.at_once, known.rate, known.per_ms) != (limit.at_once, limit.rate, limit.per_ms):
+                raise InvalidConfig(
+                    f"limit {limit.name!r} is one thing in graph {graph!r} and another in {definition.name!r}: "
+                    f"make them equal, or give one of them another name=",
+                    graph=definition.name,
+                )
     await appender.append(
         [
             Outgoing(topics.graphs, definition.hash.encode(), codec.definitions.encode(definition), partition=0)

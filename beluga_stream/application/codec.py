@@ -12,6 +12,7 @@ from ..domain.commands import Command
 from ..domain.definition import Definition
 from ..domain.frozen import Frozen, field
 from ..domain.payload import Payload
+from ..domain.slots import LimitRow, SlotRow
 from ..domain.state import RunState
 from ..errors import InvalidInput
 from .depth import nests_deeper
@@ -88,4 +89,6 @@ control: Codec[Notice] = Codec(Notice, "control")
 summaries: Codec[Summary] = Codec(Summary, "runs")
 payloads: Codec[Payload] = Codec(Payload, "payloads", _DEPTH_KEPT)
 definitions: Codec[Definition] = Codec(Definition, "graphs")
+limits: Codec[LimitRow] = Codec(LimitRow, "the limits of the run table")
+slots: Codec[SlotRow] = Codec(SlotRow, "the slots of the run table")
 kept: Codec[Kept] = Codec(Kept, "the run table", _DEPTH_KEPT)

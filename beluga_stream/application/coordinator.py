@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..domain.draft import Decision
-from ..domain.events import Event, RunRequested, SignalReceived
+from ..domain.events import Event, LimitEvent, RunRequested, SignalReceived, SlotGranted
 from ..domain.frozen import replace
 from ..domain.ids import RunId
 from ..domain.plan import Plan
@@ -22,18 +22,19 @@ from ..errors import BelugaError, InvalidInput, LogUnavailable, NotFound
 from ..ports.clock import Clock
 from ..ports.log import Appender, Outgoing, PartitionTable, Reader, Record, Tables
 from ..ports.telemetry import NoTelemetry, Telemetry
-from . import codec
+from . import codec, early
 from .admission import Admission
 from .catalog import Catalog
 from .deadletters import dead_letter
 from .deadlines import Deadlines
+from .limits import LimitTimers, give_back, told
 from .messages import Heartbeat, Segment
 from .partition import RunPartition
 from .payloads import Payloads
 from .rendering import Renderer, Step
 from .settlement import Decided, Settlement, written
 from .starting import check_request, check_seals
-from .states import RESTING_BYTES
+from .states import RESTING_BYTES, too_large
 from .topics import Topics, check_not_recreated
 from .watchdog import Watch
 
@@ -118,6 +119,7 @@ class Coordinator:
             self.topics, topics.run_events, appender=appender, reader=reader, clock=clock, lease_ms=options.lease_ms
         )
         self._watches = (deadlines, *watches)
+        self._limit_timers = LimitTimers(topics, appender, clock)
 
     @property
     def owned(self) -> Mapping[int, RunPartition]:
@@ -202,7 +204,8 @@ class Coordinator:
     async def _sealed(self, batch: _Batch) -> Decided:
         """End the batch, and begin to write it."""
         owned = batch.owned
-        batch.answers.extend(await self._overdue(owned, batch.now_ms))
+        overdue = owned.early.overdue(batch.now_ms - self._options.dedup_window_ms)
+        batch.answers.extend([await early.letter(each, owned.number, self._names, self._payloads) for each in overdue])
         writing = owned.write(await self._changes(batch))
         sealed = owned.seal()
         outputs = batch.answers
@@ -214,7 +217,7 @@ class Coordinator:
     async def tend(self) -> None:
         """Fire deadlines and expire leases, and whatever else `watches` for, for as long as the role lives."""
         while True:
-            await self._clock.sleep(self._options.tick_ms / 1000)
+            await self._limit_timers.rest(self._owned, self._options.tick_ms)
             for watch in self._watches:
                 await watch.look(self._owned, self._clock.now_ms())
 
@@ -244,6 +247,7 @@ class Coordinator:
             plan = self._catalog.plan(kept.state.definition)
             again.extend(self._renderer.render(plan, [Step(kept.state, kept.intents)], now, number))
             runs += 1
+        again.extend(told(self._names, owned.limits.unconfirmed(committed.get(self._names.run_events, 0), now)))
         for topic in self.topics:
             # The broker forgets what a group has committed of a topic that is deleted; the table does not.
             known = max(committed.get(topic, 0), owned.known.get(topic, 0))
@@ -273,10 +277,13 @@ class Coordinator:
         event = codec.incoming.decode(record.value)
         if record.key != event.key.encode():
             raise InvalidInput(
-                f"a {event.type} of run {event.run} has another record key than its member `key` says: "
+                f"a {event.type} of {event.key} has another record key than its member `key` says: "
                 f"key each record by the run's id",
-                run=event.run,
+                run=getattr(event, "run", None),
             )
+        if isinstance(event, LimitEvent):
+            batch.answers.extend(told(self._names, owned.limits.apply(event, record.offset, batch.now_ms)))
+            return
         if isinstance(event, Heartbeat):
             owned.beat(event, batch.now_ms)
             return
@@ -289,6 +296,10 @@ class Coordinator:
                 owned.answer(record)
                 batch.answers.extend(refusal)
                 return
+        elif state is None and isinstance(event, SlotGranted):
+            owned.answer(record)
+            batch.answers.append(give_back(self._names, event))
+            return
         else:
             plan = None if state is None or state.definition is None else await self._plan(state)
         if state is None and isinstance(event, SignalReceived) and owned.early.hold(event):
@@ -315,17 +326,6 @@ class Coordinator:
         self._count(plan, state, decision.state)
         batch.decide(plan, decision)
         return True
-
-    async def _overdue(self, owned: RunPartition, now: int) -> list[Outgoing]:
-        """Dead letters for signals whose run never came."""
-        letters: list[Outgoing] = []
-        for signal in owned.early.overdue(now - self._options.dedup_window_ms):
-            error = NotFound(f"no run {signal.run} came for a signal {signal.signal!r}", run=signal.run)
-            record = Record(
-                self._names.run_events, owned.number, -1, signal.key.encode(), codec.incoming.encode(signal)
-            )
-            letters.append(await dead_letter(self._names.dead_letters, record, error, self._payloads))
-        return letters
 
     def _count(self, plan: Plan | None, before: RunState | None, state: RunState) -> None:
         if plan is None or state.page is not None or (before is not None and before.ended == state.ended):
@@ -363,20 +363,13 @@ class Coordinator:
         owned = batch.owned
         expired = owned.expired(batch.now_ms, self._options.dedup_window_ms, self._options.dedup_most)
         changes = owned.changes(expired)
-        if self._too_large(changes):
+        if too_large(changes, self._options.state_limit_bytes):
             # It may be what is on its way that is so long, and not the run.
             await self._settlement.finish()
-            for run, size in self._too_large(owned.changes(expired)):
-                await self._give_up(batch, RunId(run), size)
+            for run, size in too_large(owned.changes(expired), self._options.state_limit_bytes):
+                await self._give_up(batch, run, size)
             changes = owned.changes(expired)
         return changes
-
-    def _too_large(self, changes: Sequence[tuple[str, bytes | None]]) -> list[tuple[str, int]]:
-        return [
-            (run, len(value))
-            for run, value in changes
-            if value is not None and not run.startswith("~") and len(value) > self._options.state_limit_bytes
-        ]
 
     async def _give_up(self, batch: _Batch, run: RunId, size: int) -> None:
         """Fail a run whose state no longer fits a record; nothing of its batch is sent but that."""
@@ -385,7 +378,7 @@ class Coordinator:
         assert state is not None, "the run is in the batch under way"
         plan = await self._plan(state)
         decision = overflow(plan, state, size, self._options.state_limit_bytes, batch.now_ms)
-        owned.overrule(decision)
+        decision = owned.overrule(decision)
         log.warning(
             "failed run %s: its state grew to %d bytes",
             run,

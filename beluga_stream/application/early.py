@@ -8,7 +8,12 @@ from collections import deque
 
 from ..domain.events import SignalReceived
 from ..domain.ids import RunId
+from ..errors import NotFound
+from ..ports.log import Outgoing, Record
 from . import codec
+from .deadletters import dead_letter
+from .payloads import Payloads
+from .topics import Topics
 
 PREFIX = "~early/"
 """Begins the keys of their rows; a run's id never does."""
@@ -63,6 +68,13 @@ class EarlySignals:
         if signal.id not in of_run:
             self._order.append((signal.at_ms, signal.run, signal.id))
         of_run[signal.id] = signal
+
+
+async def letter(signal: SignalReceived, partition: int, topics: Topics, payloads: Payloads) -> Outgoing:
+    """The dead letter for a signal whose run never came."""
+    error = NotFound(f"no run {signal.run} came for a signal {signal.signal!r}", run=signal.run)
+    record = Record(topics.run_events, partition, -1, signal.key.encode(), codec.incoming.encode(signal))
+    return await dead_letter(topics.dead_letters, record, error, payloads)
 
 
 def _key(run: RunId, signal: str) -> str:

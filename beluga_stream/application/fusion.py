@@ -103,6 +103,7 @@ def _lines(definition: Definition) -> dict[NodeName, _Next]:
             and len(plan.incoming[edge.target]) == 1
             and edge.mode is EdgeMode.VALUE
             and source.queue == target.queue
+            and not target.limits
         ):
             lines[name] = _Next(edge, target.timeout_ms, source.timeout_ms)
     return lines

@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ..domain.commands import (
+    AskSlot,
     BroadcastCancel,
     CancelChild,
     DispatchNode,
@@ -25,6 +26,7 @@ from ..domain.commands import (
     PublishRun,
     RejectRun,
     RetryChild,
+    ReturnSlot,
     StartChild,
 )
 from ..domain.events import (
@@ -45,6 +47,7 @@ from ..errors import InvalidInput, InvalidState, RunFailed, TaskCanceled
 from ..ports.handlers import Handler, Program
 from .context import Context
 from .execution import Executions, ResourceFactory
+from .local_limits import LocalLimits, with_keys
 from .messages import NodeReady
 from .payloads import Payloads
 from .rendering import child_finished, node_ready, retry_child, start_child
@@ -143,6 +146,7 @@ class _LocalRun:
         self._root = RunId(secrets.token_hex(16))
         self._tasks: dict[tuple[RunId, str], asyncio.Task[None]] = {}
         self._timers: list[tuple[int, int, Timer]] = []
+        self._limits = LocalLimits()
         self._numbers = itertools.count()
         self._happened: asyncio.Queue[Happened | Event | Exception] = asyncio.Queue(_CHUNKS_WAITING)
         self._shown: list[Event] = []
@@ -209,9 +213,8 @@ class _LocalRun:
 
     async def _wait(self) -> Happened | Event | Exception | None:
         """The next event, or None when a timer was due instead."""
-        timeout = None
-        if self._timers:
-            timeout = max(0.0, (self._timers[0][0] - self._now_ms()) / 1000)
+        due = [at for at in (self._limits.next_due_ms(), *(timer[0] for timer in self._timers[:1])) if at is not None]
+        timeout = max(0.0, (min(due) - self._now_ms()) / 1000) if due else None
         try:
             async with asyncio.timeout(timeout):
                 return await self._happened.get()
@@ -220,6 +223,8 @@ class _LocalRun:
             return None
 
     def _fire(self) -> None:
+        for granted in self._limits.due(self._now_ms()):
+            self._apply(granted)
         while self._timers and self._timers[0][0] <= self._now_ms():
             _, _, timer = heapq.heappop(self._timers)
             self._apply(
@@ -240,7 +245,9 @@ class _LocalRun:
             event = todo.pop(0)
             state = self._states.get(event.run)
             if isinstance(event, RunRequested):
-                plan: Plan | None = self._plans[event.definition or self._program.definition.hash]
+                requested = self._plans[event.definition or self._program.definition.hash]
+                plan: Plan | None = requested
+                event = with_keys(requested, event)
             else:
                 plan = None if state is None or state.definition is None else self._plans[state.definition]
             decision = reduce(plan, state, event)
@@ -264,6 +271,8 @@ class _LocalRun:
                 todo.append(CancelRequested(run=child, key=str(child), at_ms=self._now_ms()))
             case RetryChild():
                 todo.append(retry_child(state, command, self._now_ms()))
+            case AskSlot() | ReturnSlot() if plan is not None:
+                todo.extend(self._limits.told(plan, state, command, self._now_ms()))
             case NotifyParent():
                 if state.parent is not None:
                     todo.append(child_finished(state, state.parent, self._now_ms()))

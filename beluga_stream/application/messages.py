@@ -7,7 +7,16 @@ from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
 from ..domain.definition import EdgeMode
-from ..domain.events import Event, Failure, NodeFailed, NodeParked, NodeSucceeded, OfExecution, OfRun
+from ..domain.events import (
+    Event,
+    Failure,
+    LimitEvent,
+    NodeFailed,
+    NodeParked,
+    NodeSucceeded,
+    OfExecution,
+    OfRun,
+)
 from ..domain.frozen import Frozen, field
 from ..domain.ids import GraphHash, Incarnation, NodeKey, NodeName, RunId
 from ..domain.payload import Payload
@@ -153,5 +162,5 @@ class Summary(Frozen, kw_only=True, tag_field="type", tag="summary"):
 
 
 Result: TypeAlias = Progress | ChunkEmitted | Rejected
-Incoming: TypeAlias = Event | Heartbeat | Segment
+Incoming: TypeAlias = Event | Heartbeat | Segment | LimitEvent
 Notice: TypeAlias = CancelNotice | BegunNotice

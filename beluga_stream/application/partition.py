@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import orjson
 
-from ..domain.commands import Command, PublishNode
+from ..domain.commands import Command, PublishNode, ReturnSlot
 from ..domain.draft import Decision
 from ..domain.frozen import replace
 from ..domain.ids import GraphHash, Incarnation, NodeKey, RunId
@@ -21,9 +21,10 @@ from ..domain.plan import Plan
 from ..domain.retention import spent
 from ..domain.state import NodeState, NodeStatus, RunState, RunStatus, Timer, timers
 from ..ports.log import PartitionTable, Record
-from . import codec, early
+from . import codec, early, limits
 from .codec import Kept
 from .early import EarlySignals
+from .limits import Limits
 from .messages import Heartbeat
 from .states import RESTING_BYTES, States
 
@@ -108,6 +109,7 @@ class RunPartition:
         self.writing: asyncio.Task[None] | None = None
         """Ends when all that was given to `write` is durable."""
         self.early = EarlySignals()
+        self.limits = Limits()
         self._answered: str | None = None
 
     async def recover(self, now_ms: int) -> AsyncIterator[Kept]:
@@ -121,6 +123,8 @@ class RunPartition:
                 await asyncio.sleep(0)
             if key.startswith(early.PREFIX):
                 self.early.recover(value)
+            if key.startswith(limits.PREFIX):
+                self.limits.recover(key, value)
             if key == _READ:
                 self.known = orjson.loads(value)
             if key.startswith(_NO_RUN):
@@ -137,6 +141,7 @@ class RunPartition:
             for place, node in state.nodes.items():
                 if node.status is NodeStatus.RUNNING:
                     self.leases[state.run, place] = Lease(node.attempt, node.incarnation or Incarnation(""), now_ms)
+        self.limits.recovered()
         heapq.heapify(self.deadlines)
         self._most_deadlines = max(_FEW_DEADLINES, 2 * len(self.deadlines))
         self.ended.extend(sorted(ended))
@@ -178,11 +183,13 @@ class RunPartition:
             if isinstance(command, PublishNode):
                 self._lease(state, command.node, now_ms)
 
-    def overrule(self, decision: Decision) -> None:
-        """Put a decision in the place of all that the batch decided about its run."""
+    def overrule(self, decision: Decision) -> Decision:
+        """Put a decision in the place of all that the batch decided about its run, but for the slots it gives back."""
         state = decision.state
         changed = self._changed[state.run]
         before, changed.state = changed.state, state
+        returned = [command for command in changed.intents if isinstance(command, ReturnSlot)]
+        decision = decision._replace(commands=(*returned, *decision.commands))
         changed.intents = list(decision.commands)
         self._states.put(state)
         for key in tuple(self.leases):
@@ -190,6 +197,7 @@ class RunPartition:
                 del self.leases[key]
         if before.ended != state.ended:
             self._count(before, state)
+        return decision
 
     def answer(self, record: Record) -> None:
         """Let the batch write to the table though no run changes: who is fenced must not answer either."""
@@ -215,7 +223,7 @@ class RunPartition:
 
     def changes(self, expired: list[RunId]) -> list[tuple[str, bytes | None]]:
         """The table's part of the batch: one value for each changed run, a tombstone for each expired one."""
-        values: list[tuple[str, bytes | None]] = [*self.early.rows.items()]
+        values: list[tuple[str, bytes | None]] = [*self.early.rows.items(), *self.limits.rows.items()]
         values.extend(
             (str(run), codec.kept.encode(Kept(self._markers[run]))) for run in self._unmarked if run in self._markers
         )
@@ -255,6 +263,7 @@ class RunPartition:
                 self._unsent.setdefault(run, []).append(Unsent(sealed.number, changed.intents, changed.source))
         self._changed = {}
         self.early.rows.clear()
+        self.limits.rows.clear()
         self._answered = None
         return sealed
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from ..domain.commands import (
+    AskSlot,
     BroadcastCancel,
     CancelChild,
     Command,
@@ -13,6 +14,7 @@ from ..domain.commands import (
     PublishRun,
     RejectRun,
     RetryChild,
+    ReturnSlot,
     StartChild,
 )
 from ..domain.crashes import runs_apart
@@ -24,9 +26,12 @@ from ..domain.events import (
     Parent,
     RetryRequested,
     RunRequested,
+    SlotReturned,
+    SlotWanted,
 )
 from ..domain.flow import carried, is_taken
 from ..domain.ids import INPUT, NodeKey, NodeName, RunId, digest, index_of, node_of
+from ..domain.limit import limit_of, value_of
 from ..domain.payload import NOTHING, Gathered, Inline, Payload, Picked
 from ..domain.plan import Plan
 from ..domain.state import NODE_ENDED, NodeStatus, RunState, RunStatus
@@ -74,9 +79,9 @@ class Renderer:
     def render(self, plan: Plan | None, steps: Sequence[Step], at_ms: int, partition: int) -> list[Outgoing]:
         """The records of some steps of a run, what readers see first. `partition` is the run's.
 
-        A dispatch whose attempt is over at the end of the last step gives none, nor does the start of a child that
-        nobody waits for any more: so it may be with a repeated intent, whose values may be forgotten by then, and
-        with a node that was reported together with the one before it.
+        A dispatch whose attempt is over at the end of the last step gives none, nor does the start of a child or the
+        request for a slot that nobody waits for any more: so it may be with a repeated intent, whose values may
+        be forgotten by then, and with a node that was reported together with the one before it.
         """
         last = steps[-1].state
         envelope = _Envelope(last.key.encode(), partition, _trace(last))
@@ -98,6 +103,10 @@ class Renderer:
                         if plan is not None and _is_awaited(last, command):
                             request = start_child(plan, state, command, at_ms)
                             records.append(self._event(request.key, codec.incoming.encode(request), state))
+                    case AskSlot():
+                        if plan is not None and _is_asking(last, command):
+                            wanted = slot_wanted(plan, state, command, at_ms)
+                            records.append(self._event(wanted.key, codec.incoming.encode(wanted), state))
                     case _:
                         records.extend(self._record(state, command, at_ms, envelope))
         told = telling.told()
@@ -117,6 +126,9 @@ class Renderer:
                     run=child, key=_key_of(child), at_ms=at_ms, reason=f"its parent run {state.run} ended"
                 )
                 yield self._event(cancel.key, codec.incoming.encode(cancel), state)
+            case ReturnSlot(limit, node, number):
+                returned = SlotReturned(key=limit, at_ms=at_ms, run=state.run, node=node, number=number)
+                yield self._event(limit, codec.incoming.encode(returned), state)
             case BroadcastCancel(generation, attempts):
                 notice = CancelNotice(run=state.run, generation=generation, attempts=attempts)
                 yield Outgoing(self._topics.control, None, codec.control.encode(notice), partition=0)
@@ -194,6 +206,27 @@ def _is_awaited(state: RunState, command: StartChild) -> bool:
     return node is not None and node.child == command.child and node.status is NodeStatus.WAITING
 
 
+def _is_asking(state: RunState, command: AskSlot) -> bool:
+    place = state if command.node is None else state.nodes.get(command.node)
+    return place is not None and (place.slot, place.limit) == (command.number, command.limit)
+
+
+def slot_wanted(plan: Plan, state: RunState, command: AskSlot, at_ms: int) -> SlotWanted:
+    """The request for a slot, with all that its limit has to know."""
+    limits = plan.definition.limits if command.node is None else plan.nodes[node_of(command.node)].limits
+    limit = limit_of(limits, state.keys, command.limit)
+    return SlotWanted(
+        key=command.limit,
+        at_ms=at_ms,
+        run=state.run,
+        node=command.node,
+        number=command.number,
+        reply=state.key,
+        limit=limit,
+        value=value_of(limit, state.keys),
+    )
+
+
 def _timeout_ms(plan: Plan, state: RunState, name: NodeName) -> int | None:
     override = state.overrides.get(name)
     declared = plan.nodes[name].timeout_ms
@@ -218,6 +251,7 @@ def start_child(plan: Plan, state: RunState, command: StartChild, at_ms: int) ->
         trace=state.trace,
         parent=Parent(state.run, state.key, command.node),
         page=_page(command.node) if is_page else None,
+        keys=state.keys if is_page else {},
     )
 
 

@@ -4,6 +4,7 @@ The table holds every run as bytes. A decoded state is several times as large, a
 """
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
 from ..domain.ids import RunId
 from ..domain.state import RunState
@@ -96,3 +97,12 @@ class States:
             run, (_, gone) = self._resting.popitem(last=False)
             self._bytes -= gone
             self._reread.discard(run)
+
+
+def too_large(changes: Sequence[tuple[str, bytes | None]], limit_bytes: int) -> list[tuple[RunId, int]]:
+    """The runs whose values are longer than a record may be, with their lengths."""
+    return [
+        (RunId(key), len(value))
+        for key, value in changes
+        if value is not None and not key.startswith("~") and len(value) > limit_bytes
+    ]

@@ -22,6 +22,7 @@ _MINUTE_MS = 60_000
 SIGNS = {
     "requested": ("·", "dim"),
     "pending": ("·", "dim"),
+    "limited": ("◷", "magenta"),
     "ready": ("◌", "cyan"),
     "running": ("●", "cyan"),
     "compensating": ("↺", "yellow"),

@@ -7,7 +7,7 @@ they hold names and not values.
 from typing import TypeAlias
 
 from .frozen import Frozen
-from .ids import NodeKey, RunId
+from .ids import LimitId, NodeKey, RunId
 
 
 class DispatchNode(Frozen, tag_field="type", tag="dispatch_node"):
@@ -77,6 +77,22 @@ class NotifyParent(Frozen, tag_field="type", tag="notify_parent"):
     """Tell the run that started this one how it ended."""
 
 
+class AskSlot(Frozen, tag_field="type", tag="ask_slot"):
+    """Ask a limit for a slot: for a node, or without one for the run. `number` tells their requests apart."""
+
+    limit: LimitId
+    node: NodeKey | None
+    number: int
+
+
+class ReturnSlot(Frozen, tag_field="type", tag="return_slot"):
+    """Give a slot back, or no longer wait for it."""
+
+    limit: LimitId
+    node: NodeKey | None
+    number: int
+
+
 Command: TypeAlias = (
     DispatchNode
     | StartChild
@@ -87,4 +103,6 @@ Command: TypeAlias = (
     | PublishRun
     | RejectRun
     | NotifyParent
+    | AskSlot
+    | ReturnSlot
 )

@@ -8,6 +8,7 @@ from msgspec import field, to_builtins
 
 from .frozen import Frozen
 from .ids import INPUT, GraphHash, NodeName
+from .limit import Limit
 from .payload import Json
 from .retry import RetryPolicy
 
@@ -91,6 +92,7 @@ class Node(Frozen):
     remind_ms: int | None = None  # of wait
     exhaustive: bool = False  # one of its branches is always taken
     max_crashes: int = MAX_CRASHES  # of its process; 0: without limit
+    limits: tuple[Limit, ...] = ()  # of what has a handler: each execution needs a slot of all
 
 
 class Definition(Frozen):
@@ -105,6 +107,7 @@ class Definition(Frozen):
     kind: str = "graph"  # or "chain": by which name metrics and spans call it
     input_schema: Json = None
     output_schema: Json = None
+    limits: tuple[Limit, ...] = ()  # each run needs a slot of all
     version: int = DEFINITION_VERSION
 
     @property

@@ -3,10 +3,11 @@
 from collections import deque
 from typing import NamedTuple, TypedDict, Unpack
 
-from .commands import Command, PublishNode, PublishRun
+from .commands import Command, PublishNode, PublishRun, ReturnSlot
 from .events import Failure
 from .frozen import replace
-from .ids import Incarnation, NodeKey, NodeName, RunId
+from .ids import Incarnation, LimitId, NodeKey, NodeName, RunId, node_of
+from .limit import Limit, limit_ids
 from .payload import Payload
 from .plan import Plan
 from .state import (
@@ -50,6 +51,8 @@ class Changes(TypedDict, total=False):
     open: int
     details: Payload | None
     losses: int
+    slot: int
+    limit: LimitId | None
 
 
 class Draft:
@@ -70,6 +73,7 @@ class Draft:
         "ended_ms",
         "failure",
         "generation",
+        "limit",
         "nodes",
         "output",
         "plan",
@@ -77,6 +81,7 @@ class Draft:
         "retries_seen",
         "signals",
         "signals_seen",
+        "slot",
         "status",
         "timers",
     )
@@ -101,6 +106,8 @@ class Draft:
         self.output = state.output
         self.failure = state.failure
         self.compensated = state.compensated
+        self.slot = state.slot
+        self.limit = state.limit
 
     @property
     def run(self) -> RunId:
@@ -119,6 +126,8 @@ class Draft:
         due = changes.setdefault("due_ms", None)
         if ended:
             changes["worker"] = None
+            if old.slot:
+                old = self.give_back(key, old)
         new = replace(old, status=status, since_ms=self.at_ms, ended=counter if ended else 0, **changes)
         self.nodes[key] = new
         if due is not None:
@@ -129,6 +138,17 @@ class Draft:
     def keep(self, key: NodeKey, new: NodeState) -> None:
         """Set bookkeeping fields that no reader sees."""
         self.nodes[key] = new
+
+    def give_back(self, key: NodeKey, node: NodeState) -> NodeState:
+        """Return the slots that the node has, and the one that it waits for. Gives the node without them."""
+        self._return(self.plan.nodes[node_of(key)].limits, key, node.slot, node.limit)
+        return replace(node, slot=0, limit=None)
+
+    def give_back_runs(self) -> None:
+        """Return the slots that the run has, and the one that it waits for."""
+        if self.slot:
+            self._return(self.plan.definition.limits, None, self.slot, self.limit)
+            self.slot, self.limit = 0, None
 
     def announce(self, status: RunStatus) -> None:
         """Put the run into `status` and tell readers."""
@@ -152,8 +172,15 @@ class Draft:
             output=self.output,
             failure=self.failure,
             compensated=self.compensated,
+            slot=self.slot,
+            limit=self.limit,
         )
         return Decision(state, tuple(self.commands), tuple(self._timers()) if self.timers else ())
+
+    def _return(self, limits: tuple[Limit, ...], key: NodeKey | None, number: int, awaited: LimitId | None) -> None:
+        for found in limit_ids(limits, self.before.keys):
+            if awaited is None or found <= awaited:
+                self.commands.append(ReturnSlot(found, key, number))
 
     def _timers(self) -> list[Timer]:
         """The new deadlines that still hold: what began in this event may have been stopped in it too."""

@@ -20,6 +20,7 @@ from .payload import NOTHING, Payload, gather
 from .state import NODE_ENDED, NodeStatus, RunStatus
 
 _AT_WORKERS = frozenset({NodeStatus.READY, NodeStatus.RUNNING})
+_NOT_FAILING = frozenset({RunStatus.RUNNING, RunStatus.LIMITED})
 
 
 def finish_if_done(draft: Draft) -> None:
@@ -39,7 +40,7 @@ def fail_run(draft: Draft, failure: Failure) -> None:
 
     The run's own deadline is over with it: compensation is not cut short.
     """
-    if draft.status is not RunStatus.RUNNING:
+    if draft.status not in _NOT_FAILING:
         return
     stop_everything(draft)
     draft.failure = failure
@@ -144,6 +145,7 @@ def _end(draft: Draft, status: RunStatus, *, output: Payload | None = None, fail
     draft.failure = failure
     draft.due_ms = None
     draft.ended_ms = draft.at_ms
+    draft.give_back_runs()
     draft.announce(status)
     if draft.before.parent is not None:
         draft.commands.append(NotifyParent())

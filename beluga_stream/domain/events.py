@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
 from .frozen import Frozen, field
-from .ids import GraphHash, Incarnation, NodeKey, NodeName, RunId
+from .ids import GraphHash, Incarnation, LimitId, NodeKey, NodeName, RunId
+from .limit import Limit
 from .payload import Payload
 
 
@@ -60,7 +61,10 @@ class OfExecution(OfAttempt, kw_only=True):
 
 
 class RunRequested(OfRun, kw_only=True, tag="run_requested"):
-    """Somebody wants a run. `digest` is the input's, so that a reused key with another payload is seen."""
+    """Somebody wants a run. `digest` is the input's, so that a reused key with another payload is seen.
+
+    `keys` are the values in its input that its limits go by: a page is told them, for others the coordinator looks.
+    """
 
     graph: str
     definition: GraphHash | None = None
@@ -71,6 +75,7 @@ class RunRequested(OfRun, kw_only=True, tag="run_requested"):
     trace: str | None = None
     parent: Parent | None = None
     page: Page | None = None
+    keys: Mapping[str, str] = field(default_factory=dict)
 
 
 class NodeStarted(OfExecution, kw_only=True, tag="node_started"):
@@ -191,6 +196,50 @@ class ChildFinished(OfRun, kw_only=True, tag="child_finished"):
     may_go_on: bool = True
 
 
+class SlotGranted(OfRun, kw_only=True, tag="slot_granted"):
+    """A limit has a slot for the run, or for this node of it, by the request of this number."""
+
+    limit: LimitId
+    node: NodeKey | None = None
+    number: int
+
+
+class OfLimit(Frozen, kw_only=True, tag_field="type"):
+    """Base of what happens to a limit. `key` is its id, and the record key of all its messages."""
+
+    key: LimitId
+    at_ms: int
+
+    @property
+    def type(self) -> str:
+        """What the JSON's member of this name holds."""
+        return str(self.__struct_config__.tag)
+
+
+class SlotWanted(OfLimit, kw_only=True, tag="slot_wanted"):
+    """A run or node wants a slot. `value` is that of the limit's key, `reply` the record key of the answer."""
+
+    run: RunId
+    node: NodeKey | None = None
+    number: int
+    reply: str
+    limit: Limit
+    value: str = ""
+
+
+class SlotReturned(OfLimit, kw_only=True, tag="slot_returned"):
+    """A run or node needs its slot no more, or waits for it no longer."""
+
+    run: RunId
+    node: NodeKey | None = None
+    number: int
+
+
+class LimitDue(OfLimit, kw_only=True, tag="limit_due"):
+    """Time has come to look at a limit again."""
+
+
+LimitEvent: TypeAlias = SlotWanted | SlotReturned | LimitDue
 NodeEvent: TypeAlias = (
     NodeStarted | NodeStreaming | NodeSucceeded | NodeFailed | NodeParked | LeaseExpired | NodeReleased | DispatchLost
 )
@@ -203,5 +252,6 @@ RunEvent: TypeAlias = (
     | RetryRequested
     | NodeOverridden
     | ChildFinished
+    | SlotGranted
 )
 Event: TypeAlias = NodeEvent | RunEvent

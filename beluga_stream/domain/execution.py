@@ -6,6 +6,7 @@ from .ending import fail_run
 from .events import Failure
 from .flow import resolve_edges
 from .ids import NodeKey, NodeName, child_run_id, is_page, page_run_id
+from .limiting import ask, must_ask
 from .payload import Payload
 from .state import NodeStatus
 
@@ -19,7 +20,13 @@ def dispatch(
     fallback: bool = False,
     failure: Failure | None = None,
 ) -> None:
-    """Send the node's next attempt to the workers. `failure` is why there was need of another."""
+    """Send the node's next attempt to the workers, once it has the slots of its limits.
+
+    `failure` is why there was need of another. A fallback stands in without a slot, if the handler never had one.
+    """
+    if not fallback and must_ask(draft, key):
+        ask(draft, key, tries=tries, failure=failure)
+        return
     new = draft.move(
         key,
         NodeStatus.READY,

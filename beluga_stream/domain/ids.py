@@ -19,6 +19,9 @@ NodeName = NewType("NodeName", NodeKey)
 Incarnation = NewType("Incarnation", str)
 """Random; one for each time a handler really begins. A redelivered attempt has two."""
 
+LimitId = NewType("LimitId", str)
+"""A limit for one value of its key: `~limit/` and 32 hex digits. No run's id begins so."""
+
 INPUT = NodeName(NodeKey("input"))
 """The graph's input, as the source of edges."""
 

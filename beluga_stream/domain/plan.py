@@ -13,6 +13,7 @@ import networkx
 from ..errors import InvalidGraph
 from .definition import Definition, Edge, EdgeMode, Join, Node, NodeKind, OnFailure
 from .ids import INPUT, NOT_IN_NAMES, GraphHash, NodeName
+from .limit import Limit
 
 
 class Way(NamedTuple):
@@ -84,6 +85,12 @@ class Plan:
     @cached_property
     def finish(self) -> frozenset[NodeName]:
         return frozenset(self.definition.finish)
+
+    @cached_property
+    def keyed(self) -> tuple[Limit, ...]:
+        """The limits that go by a value in the run's input."""
+        of_nodes = (limit for node in self.definition.nodes for limit in node.limits)
+        return tuple(limit for limit in (*self.definition.limits, *of_nodes) if limit.key is not None)
 
     @cached_property
     def undoable(self) -> tuple[NodeName, ...]:

@@ -28,10 +28,12 @@ from .events import (
     RunRequested,
     RunStalled,
     SignalReceived,
+    SlotGranted,
     TimerFired,
 )
 from .frozen import replace
 from .ids import NodeKey
+from .limiting import ask_for_run, awaits, granted_to_run, told, unwanted
 from .mending import mend
 from .plan import Plan
 from .resume import resume
@@ -49,6 +51,8 @@ RETRIES_REMEMBERED = 64
 """Most retry requests kept to recognise repeated ones."""
 
 
+_LISTENING = frozenset({RunStatus.RUNNING, RunStatus.LIMITED})
+
 _AFTER_THE_END = (RetryRequested, SignalReceived, NodeOverridden)
 """What a run that has failed still listens to."""
 
@@ -64,6 +68,8 @@ def reduce(plan: Plan | None, state: RunState | None, event: Event) -> Decision 
         return _requested(plan, state, event)
     if state is None:
         return _born_cancelled(event) if isinstance(event, CancelRequested) else None
+    if isinstance(event, SlotGranted):
+        return _slot(plan, state, event)
     if plan is None or (state.status in RUN_ENDED and not isinstance(event, _AFTER_THE_END)):
         return Decision(state)
     match event:
@@ -80,9 +86,7 @@ def reduce(plan: Plan | None, state: RunState | None, event: Event) -> Decision 
         ):
             return _apply(plan, state, event.node, event)
         case TimerFired():
-            if event.node is None:
-                return _run_is_due(plan, state, event)
-            return _apply(plan, state, event.node, event)
+            return _timer(plan, state, event)
         case RunStalled():
             return mend(plan, state, event.at_ms)
         case SignalReceived():
@@ -121,8 +125,12 @@ def _requested(plan: Plan | None, state: RunState | None, event: RunRequested) -
         parent=event.parent,
         page=event.page,
         active=len(plan.nodes),
+        keys=event.keys,
     )
     draft = Draft(plan, fresh, event.at_ms)
+    if event.page is None and plan.definition.limits:
+        ask_for_run(draft)
+        return draft.freeze()
     if due is not None:
         draft.timers.append(Timer(due, event.run, None, 0))
     draft.announce(RunStatus.RUNNING)
@@ -179,17 +187,47 @@ def _apply(plan: Plan, state: RunState, key: NodeKey, event: Applied) -> Decisio
     return draft.freeze()
 
 
+def _timer(plan: Plan, state: RunState, event: TimerFired) -> Decision:
+    return _run_is_due(plan, state, event) if event.node is None else _apply(plan, state, event.node, event)
+
+
 def _run_is_due(plan: Plan, state: RunState, event: TimerFired) -> Decision:
     if state.due_ms != event.due_ms:
         return Decision(state)
     draft = Draft(plan, state, event.at_ms)
-    seconds = plan.definition.timeout_ms / 1000
-    fail_run(draft, Failure("timeout", f"the run did not end within {seconds:g} s"))
+    message = f"the run did not end within {plan.definition.timeout_ms / 1000:g} s"
+    if state.status is RunStatus.LIMITED:
+        message = f"the run waited too long for {told(plan, state, None)}"
+    fail_run(draft, Failure("timeout", message))
     return draft.freeze()
 
 
+def _slot(plan: Plan | None, state: RunState, event: SlotGranted) -> Decision:
+    """The run or its node has a slot: with the last one it begins, or goes on where it had failed."""
+    if plan is None or not awaits(state, event):
+        return unwanted(plan, state, event)
+    if event.node is not None:
+        return _apply(plan, state, event.node, event)
+    draft = Draft(plan, state, event.at_ms)
+    if granted_to_run(draft):
+        _go_on(draft)
+    return draft.freeze()
+
+
+def _go_on(draft: Draft) -> None:
+    if draft.before.page is None:
+        draft.due_ms = draft.at_ms + draft.plan.definition.timeout_ms
+        draft.timers.append(Timer(draft.due_ms, draft.run, None, 0))
+    draft.announce(RunStatus.RUNNING)
+    if draft.nodes:
+        resume(draft)
+    else:
+        begin_run(draft)
+    settle(draft)
+
+
 def _signal(plan: Plan, state: RunState, event: SignalReceived) -> Decision:
-    if event.id in state.signals_seen or not (state.status is RunStatus.RUNNING or _may_go_on(state)):
+    if event.id in state.signals_seen or not (state.status in _LISTENING or _may_go_on(state)):
         return Decision(state)
     draft = Draft(plan, state, event.at_ms)
     draft.signals_seen = (*state.signals_seen, event.id)[-SIGNALS_REMEMBERED:]
@@ -224,12 +262,10 @@ def _retry(plan: Plan, state: RunState, event: RetryRequested) -> Decision:
     if _may_go_on(state):
         draft.failure = None
         draft.ended_ms = None
-        if state.page is None:
-            draft.due_ms = event.at_ms + plan.definition.timeout_ms
-            draft.timers.append(Timer(draft.due_ms, state.run, None, 0))
-        draft.announce(RunStatus.RUNNING)
-        resume(draft)
-        settle(draft)
+        if state.page is None and plan.definition.limits:
+            ask_for_run(draft)
+        else:
+            _go_on(draft)
     elif state.parent is not None:
         # The parent waits for this run again: tell it how it stands, as news (with a higher counter).
         draft.announce(state.status)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from .events import Failure, Page, Parent
 from .frozen import Frozen, field
-from .ids import GraphHash, Incarnation, NodeKey, NodeName, RunId
+from .ids import GraphHash, Incarnation, LimitId, NodeKey, NodeName, RunId
 from .payload import Payload
 
 
@@ -14,6 +14,7 @@ class NodeStatus(StrEnum):
     """See `transitions` for how one follows another."""
 
     PENDING = "pending"
+    LIMITED = "limited"
     READY = "ready"
     RUNNING = "running"
     BACKOFF = "backoff"
@@ -29,8 +30,12 @@ class NodeStatus(StrEnum):
 
 
 class RunStatus(StrEnum):
-    """A run fails only after its compensations; `failed` may run again by `retry`, the others are final."""
+    """A run fails only after its compensations; `failed` may run again by `retry`, the others are final.
 
+    One that is `limited` waits for a slot of its graph's limits before it begins.
+    """
+
+    LIMITED = "limited"
     RUNNING = "running"
     COMPENSATING = "compensating"
     SUCCEEDED = "succeeded"
@@ -62,6 +67,8 @@ class NodeState(Frozen):
     has in `total` the counter of the last end it was told. `ended` is the run's counter when the node
     ended (compensation goes backwards by it). `details` are what an attempt told by its heartbeats, for the next one.
     `losses` counts the attempts in a row whose process or worker died (see `crashes`).
+    `slot` is the number by which it asked for the slots of its limits (0: it has none and wants none), `limit` the one
+    that it waits for.
     """
 
     status: NodeStatus = NodeStatus.PENDING
@@ -84,6 +91,8 @@ class NodeState(Frozen):
     ended: int = 0
     details: Payload | None = None
     losses: int = 0
+    slot: int = 0
+    limit: LimitId | None = None
 
 
 class Signalled(Frozen):
@@ -105,7 +114,8 @@ class RunState(Frozen, kw_only=True):
     """One run. `key` is the record key of all its messages (a page has its parent's).
 
     `counter` numbers the statuses that readers see; `generation` the cancels that workers see;
-    `active` counts the declared nodes that have not ended.
+    `active` counts the declared nodes that have not ended. `keys` are the values that its limits go by; `slot` and
+    `limit` are as of a node.
     """
 
     run: RunId
@@ -134,6 +144,9 @@ class RunState(Frozen, kw_only=True):
     failure: Failure | None = None
     compensated: bool = False
     overrides: Mapping[NodeName, Override] = field(default_factory=dict)
+    keys: Mapping[str, str] = field(default_factory=dict)
+    slot: int = 0
+    limit: LimitId | None = None
 
     @property
     def ended(self) -> bool:
@@ -147,6 +160,10 @@ class Timer(NamedTuple):
     run: RunId
     node: NodeKey | None
     attempt: int
+
+    def __lt__(self, other: "Timer") -> bool:  # type: ignore[override]
+        """Earlier: the one order that matters. A run's and its node's may be due at once, and None is no text."""
+        return self.due_ms < other.due_ms
 
 
 def timers(state: RunState) -> Iterator[Timer]:

@@ -10,6 +10,7 @@ from .execution import complete, dispatch, give_up, start_child
 from .flow import cancel_superfluous, executions, resolve_edges, select
 from .frozen import replace
 from .ids import INPUT, NodeKey, NodeName, is_page, is_undo, node_of
+from .limiting import told
 from .parts import begin_loop, begin_map, begin_page, part_succeeded
 from .payload import NOTHING, Payload
 from .retry import delay_ms
@@ -158,6 +159,13 @@ def is_due(draft: Draft, key: NodeKey) -> None:
         draft.move(key, NodeStatus.WAITING, due_ms=due, open=1)
         return
     message = f"no signal {node.signal!r} came in time"
+    fail(draft, key, Failure("timeout", message, node=key), retryable=False)
+
+
+def no_slot(draft: Draft, key: NodeKey) -> None:
+    """The node has waited for a slot as long as its limit lets it: it fails, or its fallback stands in."""
+    message = f"it waited too long for {told(draft.plan, draft.before, key)}"
+    draft.keep(key, draft.give_back(key, draft.node(key)))
     fail(draft, key, Failure("timeout", message, node=key), retryable=False)
 
 

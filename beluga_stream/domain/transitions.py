@@ -1,6 +1,7 @@
 """The state machine of a node, as a table, with its theory of operation.
 
-A node *waits for its edges* (PENDING) until `flow` begins or skips it. A handler's node is then sent to
+A node *waits for its edges* (PENDING) until `flow` begins or skips it. One with limits then waits for its slots
+(LIMITED), which it keeps until it has ended. A handler's node is then sent to
 a queue (READY); a worker that holds it longer than a moment says so (RUNNING) and keeps a lease.
 It ends by an outcome, goes to BACKOFF when another attempt is due, or is PARKED when no worker
 has its code. Nodes without a handler (waits, sleeps, subgraphs, maps, loops) are WAITING.
@@ -35,13 +36,15 @@ from .events import (
     NodeStarted,
     NodeStreaming,
     NodeSucceeded,
+    SlotGranted,
     TimerFired,
 )
 from .frozen import replace
 from .ids import NodeKey
+from .limiting import granted
 from .payload import NOTHING
 from .state import NodeState, NodeStatus, StreamPosition
-from .steps import again, crash, fail, hand_over, is_due, lose, park, succeed
+from .steps import again, crash, fail, hand_over, is_due, lose, no_slot, park, succeed
 
 Applied: TypeAlias = (
     NodeStarted
@@ -54,6 +57,7 @@ Applied: TypeAlias = (
     | DispatchLost
     | TimerFired
     | ChildFinished
+    | SlotGranted
 )
 
 
@@ -66,7 +70,7 @@ class Transition(NamedTuple):
 
 
 def _is_current(node: NodeState, event: Applied) -> bool:
-    assert not isinstance(event, ChildFinished)
+    assert not isinstance(event, ChildFinished | SlotGranted)
     return node.attempt == event.attempt
 
 
@@ -95,6 +99,11 @@ def _is_exact(node: NodeState, event: Applied) -> bool:
 def _is_its_child(node: NodeState, event: Applied) -> bool:
     assert isinstance(event, ChildFinished)
     return node.child == event.child and (event.counter == 0 or event.counter > node.total)
+
+
+def _is_awaited(node: NodeState, event: Applied) -> bool:
+    assert isinstance(event, SlotGranted)
+    return node.slot == event.number and node.limit == event.limit
 
 
 def _started(draft: Draft, key: NodeKey, event: Applied) -> None:
@@ -171,10 +180,20 @@ def _child_finished(draft: Draft, key: NodeKey, event: Applied) -> None:
     fail(draft, key, told, retryable=False)
 
 
+def _granted(draft: Draft, key: NodeKey, event: Applied) -> None:
+    granted(draft, key)
+
+
+def _no_slot(draft: Draft, key: NodeKey, event: Applied) -> None:
+    no_slot(draft, key)
+
+
 _S = NodeStatus
 _AFTER_FAILURE = (_S.BACKOFF, _S.READY, _S.FAILED)
 
 TABLE: Mapping[tuple[NodeStatus, type[Applied]], Transition] = {
+    (_S.LIMITED, SlotGranted): Transition(_granted, (_S.LIMITED, _S.READY), _is_awaited),
+    (_S.LIMITED, TimerFired): Transition(_no_slot, (_S.READY, _S.FAILED), _is_exact),
     (_S.READY, NodeStarted): Transition(_started, (_S.RUNNING,), _is_first_lease),
     (_S.READY, NodeStreaming): Transition(_streaming, (_S.RUNNING,), _is_later_stream),
     (_S.READY, NodeSucceeded): Transition(_succeeded, (_S.SUCCEEDED,), _is_current),

@@ -8,10 +8,11 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from .definition import NodeKind
 from .ids import NodeKey, node_of
+from .limiting import told as slot_of
 from .plan import Plan
-from .state import NODE_ENDED, NodeState, NodeStatus, RunState
+from .state import NODE_ENDED, NodeState, NodeStatus, RunState, RunStatus
 
-Reason: TypeAlias = Literal["worker", "lease", "timer", "signal", "child", "code", "parts", "nothing"]
+Reason: TypeAlias = Literal["worker", "lease", "timer", "signal", "child", "code", "limit", "parts", "nothing"]
 """`worker`: one that takes it; `lease`: the one that has it; `parts`: the items, pages or passes of the node."""
 
 
@@ -40,18 +41,27 @@ def waits(plan: Plan, state: RunState) -> list[Waiting]:
     """Every reason, in the order of the nodes. A run that goes on without one waits for `nothing`: a defect."""
     if state.ended:
         return []
+    if state.status is RunStatus.LIMITED:
+        since = state.started_ms if state.due_ms is None else state.due_ms - _longest_wait_ms(plan)
+        return [Waiting(None, "limit", slot_of(plan, state, None), since, state.due_ms)]
     begun = {
         key: node
         for key, node in state.nodes.items()
         if node.status is not NodeStatus.PENDING and node.status not in NODE_ENDED
     }
-    found = [_of(plan, key, node, begun) for key, node in begun.items()]
+    found = [_of(plan, state, key, node, begun) for key, node in begun.items()]
     return found or [Waiting(None, "nothing", _NOTHING, state.started_ms)]
 
 
-def _of(plan: Plan, key: NodeKey, node: NodeState, begun: Mapping[NodeKey, NodeState]) -> Waiting:
+def _longest_wait_ms(plan: Plan) -> int:
+    return min(limit.wait_ms for limit in plan.definition.limits)
+
+
+def _of(plan: Plan, state: RunState, key: NodeKey, node: NodeState, begun: Mapping[NodeKey, NodeState]) -> Waiting:
     declared = plan.nodes[node_of(key)]
     match node.status:
+        case NodeStatus.LIMITED:
+            return Waiting(key, "limit", slot_of(plan, state, key), node.since_ms, node.due_ms)
         case NodeStatus.READY:
             return Waiting(key, "worker", f"a worker of queue {declared.queue!r}", node.since_ms)
         case NodeStatus.RUNNING:

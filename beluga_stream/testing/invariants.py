@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping
 
-from ..application import codec
+from ..application import codec, limits
 from ..application.messages import ChunkEmitted, Progress
 from ..application.results import Chunk, Event, NodeChanged, RunChanged, RunReader, Superseded
 from ..domain.events import DispatchLost, RunStalled
@@ -11,6 +11,7 @@ from ..domain.ids import RunId
 from ..domain.payload import Json
 from ..domain.state import NODE_ENDED, RUN_ENDED, RunStatus
 from .cluster import Cluster
+from .slots import wrong_with_slots
 
 
 class Broken(AssertionError):
@@ -31,6 +32,8 @@ async def check(cluster: Cluster, *, retried: bool = False, lossy: bool = False)
     if not lossy:
         _check_repairs(cluster)
     _check_states(cluster)
+    for wrong in wrong_with_slots(cluster):
+        raise Broken(wrong)
 
 
 def chunks_of(events: list[Event]) -> Mapping[str, list[Json]]:
@@ -122,6 +125,8 @@ def _check_states(cluster: Cluster) -> None:
     """Finished runs leave a marker with their result, and nothing that grows with the graph."""
     for changelog in cluster.changelogs.values():
         for key, value in changelog.rows.items():
+            if key.startswith(limits.PREFIX):
+                raise Broken(f"a slot is held, waited for or kept in mind: {key} {value!r}")
             if key.startswith("~"):
                 continue  # no run's row
             state = codec.kept.decode(value).state
@@ -133,5 +138,7 @@ def _check_states(cluster: Cluster) -> None:
         for owned in getattr(member.role, "owned", {}).values():
             if owned.leases:
                 raise Broken(f"leases without runs: {owned.leases}")
+            if owned.limits.all:
+                raise Broken(f"{len(owned.limits.all)} limits are kept in mind")
             if owned.runs or owned.of_graph.total():
                 raise Broken(f"{len(owned.runs)} runs count as active and none is")

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from beluga_stream import START, Graph, Outcome, Retry, Signal, Stream, Topic, chain, context, node
+from beluga_stream import START, Graph, Limit, Outcome, Retry, Signal, Stream, Topic, chain, context, node
 
 
 class Doc(BaseModel):
@@ -244,6 +244,14 @@ outer.set_finish_point(outer.add_node(increment, outer.add_node(inner, outer.inp
 nested = Graph[int, list[int]]("nested")
 nested.set_finish_point(nested.add_map(inner, nested.add_node(spread, nested.input), max_parallel=3))
 
+limited = Graph[int, list[int]]("limited", limit=Limit(1))
+limited.set_finish_point(
+    limited.add_map(increment, limited.add_node(spread, limited.input), limit=[Limit(2), Limit(rate=500, name="even")])
+)
+
+each_limited = Graph[int, list[list[int]]]("each_limited")
+each_limited.set_finish_point(each_limited.add_map(limited, each_limited.add_node(spread, each_limited.input)))
+
 rest = Graph[int, int]("rest")
 rest.set_finish_point(rest.add_node(increment, rest.input, after=rest.sleep(0.05)))
 
@@ -312,6 +320,8 @@ CASES = [
     Case(endless, 3, failure="execution_failed"),
     Case(outer, 3, 9),
     Case(nested, 4, [2, 4, 6, 8]),
+    Case(limited, 70, list(range(1, 71))),
+    Case(each_limited, 3, [[], [1], [1, 2]]),
     Case(rest, 3, 4),
     Case(ask, 3, "3 True", signals=((approval, Decision(ok=True)),)),
     Case(blobs, 200_000, 200_000),

@@ -12,6 +12,7 @@ from beluga_stream.adapters.memory.tables import Changelog
 from beluga_stream.application import rendering
 from beluga_stream.application.codec import Kept
 from beluga_stream.application.coordinator import Coordinator
+from beluga_stream.application.limits import Limits
 from beluga_stream.application.messages import Argument, NodeReady
 from beluga_stream.application.partition import RunPartition
 from beluga_stream.application.settlement import Settlement
@@ -19,6 +20,7 @@ from beluga_stream.domain import transitions
 from beluga_stream.domain.events import NodeSucceeded
 from beluga_stream.domain.frozen import replace
 from beluga_stream.domain.payload import NOTHING
+from beluga_stream.domain.slots import Slots
 from beluga_stream.domain.state import NodeState, NodeStatus
 from beluga_stream.ports.log import Record
 
@@ -96,6 +98,16 @@ def any_incarnation_accepted(patch: pytest.MonkeyPatch) -> None:
     )
 
 
+def slots_not_told_again(patch: pytest.MonkeyPatch) -> None:
+    """A new owner takes it that everybody knows of the slot that it was given."""
+    patch.setattr(Limits, "unconfirmed", lambda *_: iter(()))
+
+
+def more_slots_than_there_are(patch: pytest.MonkeyPatch) -> None:
+    """A limit gives out one slot too many."""
+    patch.setattr(Slots, "_has_room", lambda self: len(self.held) <= (self.row.limit.at_once or len(self.held)))
+
+
 PLANTS: tuple[Plant, ...] = (
     acknowledged_before_the_changelog,
     sent_before_the_changelog,
@@ -103,4 +115,6 @@ PLANTS: tuple[Plant, ...] = (
     no_fence,
     inputs_dropped,
     any_incarnation_accepted,
+    slots_not_told_again,
+    more_slots_than_there_are,
 )

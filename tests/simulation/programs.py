@@ -17,7 +17,7 @@ from beluga_stream.domain.definition import Edge, EdgeMode, Join, Node, NodeKind
 from beluga_stream.domain.ids import GraphHash, NodeName, digest
 from beluga_stream.domain.plan import Plan
 from beluga_stream.ports.handlers import Handler, Parameter, Program
-from tests.unit.graphs import CHILDREN, random_plan
+from tests.unit.graphs import CHILDREN, random_plan, with_limits
 
 ANY: TypeAdapter[Any] = TypeAdapter(Any)
 _WITH_HANDLER = (NodeKind.TASK, NodeKind.STREAM, NodeKind.MAP, NodeKind.LOOP)
@@ -39,7 +39,9 @@ def random_program(seed: int, size: int) -> Program:
         edges=tuple(_without_message(drawn, each) for each in drawn.definition.edges),
         timeout_ms=_DAY_MS,
     )
-    return program_of(Plan(definition), seed)
+    plan = Plan(definition)
+    chance = random.Random(f"{seed}/limits")
+    return program_of(with_limits(chance, plan) if chance.random() < 0.5 else plan, seed)
 
 
 def _one_way(each: Node) -> Node:

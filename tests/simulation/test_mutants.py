@@ -10,6 +10,7 @@ from tests.simulation.test_simulation import starts_of
 _WITHIN_SEEDS = 100
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.__name__)
 def test_a_planted_bug_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch)

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from msgspec.json import Decoder
 from msgspec.structs import replace
 
+from beluga_stream.application.rendering import slot_wanted
 from beluga_stream.domain.commands import (
+    AskSlot,
     BroadcastCancel,
     CancelChild,
     Command,
@@ -26,6 +28,7 @@ from beluga_stream.domain.commands import (
     PublishRun,
     RejectRun,
     RetryChild,
+    ReturnSlot,
     StartChild,
 )
 from beluga_stream.domain.definition import Definition, Edge, EdgeMode, Join, Node, NodeKind, OnFailure
@@ -36,6 +39,8 @@ from beluga_stream.domain.events import (
     Event,
     Failure,
     LeaseExpired,
+    LimitDue,
+    LimitEvent,
     NodeFailed,
     NodeParked,
     NodeReleased,
@@ -47,11 +52,15 @@ from beluga_stream.domain.events import (
     RetryRequested,
     RunRequested,
     SignalReceived,
+    SlotGranted,
+    SlotReturned,
+    SlotWanted,
     TimerFired,
 )
 from beluga_stream.domain.ids import (
     INPUT,
     Incarnation,
+    LimitId,
     NodeKey,
     NodeName,
     RunId,
@@ -60,10 +69,12 @@ from beluga_stream.domain.ids import (
     is_undo,
     node_of,
 )
+from beluga_stream.domain.limit import Limit
 from beluga_stream.domain.payload import Gathered, Inline, Paged, Payload
 from beluga_stream.domain.plan import Plan
 from beluga_stream.domain.reducer import reduce
 from beluga_stream.domain.retry import RetryPolicy
+from beluga_stream.domain.slots import LimitRow, Slots
 from beluga_stream.domain.state import NODE_ENDED, NodeStatus, RunState, RunStatus, Timer, timers
 from beluga_stream.domain.transitions import TABLE
 from beluga_stream.domain.waiting import waits
@@ -75,6 +86,14 @@ COMMANDS: Decoder[tuple[Command, ...]] = Decoder(tuple[Command, ...])
 SIGNAL = "go"
 ONCE = RetryPolicy(attempts=1)
 ROOT = RunId("r" * 32)
+NODE_LIMITS = (
+    Limit("one", at_once=1),
+    Limit("two", key="customer", at_once=2),
+    Limit("even", rate=5, per_ms=1_000),
+    Limit("both", at_once=3, rate=30, per_ms=1_000),
+)
+RUN_LIMITS = (Limit("runs", at_once=1), Limit("begins", rate=2, per_ms=1_000))
+
 AT_WORK = frozenset({NodeStatus.READY, NodeStatus.RUNNING, NodeStatus.BACKOFF, NodeStatus.PARKED})
 
 MAP_SIZES = (0, 1, 63, 64, 65, 200)
@@ -168,6 +187,9 @@ class Behaviour:
 CALM = Behaviour(branches=1.0, loops=0.0, starts=0.0)
 ROUGH = Behaviour(fails=0.15, final=0.1, parks=0.05, dies=0.1, twice=0.15, signals=0.8, repeats=0.5)
 
+_EXECUTION = 4
+"""Run, node, attempt and incarnation: the channel of what one execution says."""
+
 LIMIT = 400
 """Executions after which the world is calm, so that every run can end."""
 
@@ -197,7 +219,10 @@ class Play:
         self.clock = 1_000
         self.runs: dict[RunId, RunState] = {}
         self.logs: dict[RunId, Log] = {}
-        self.channels: dict[object, deque[Event]] = defaultdict(deque)
+        self.channels: dict[object, deque[Event | LimitEvent]] = defaultdict(deque)
+        self.limits: dict[LimitId, Slots] = {}
+        self.limited: list[LimitEvent] = []
+        """What the limits were told, to tell them again."""
         self.timers: list[Timer] = []
         self.executions = 0
         self.offset = 0
@@ -251,7 +276,16 @@ class Play:
             event = self.channels[channel].popleft()
             if not self.channels[channel]:
                 del self.channels[channel]
-            self.deliver(event)
+            if isinstance(event, LimitEvent):
+                self._tell(event)
+            else:
+                self.deliver(event)
+            return True
+        due = [(at, slots.id) for slots in self.limits.values() if (at := slots.due_ms) is not None]
+        if due:
+            at, limit = min(due)
+            self.clock = max(self.clock, at)
+            self._tell(LimitDue(key=limit, at_ms=self.clock))
             return True
         self.timers = [timer for timer in self.timers if timer in set(timers(self.runs[timer.run]))]
         if not self.timers:
@@ -283,8 +317,30 @@ class Play:
             repeated = reduce(log.plan, decision.state, again)
             assert repeated is not None
             assert repeated.state is decision.state, f"{again} again changes {decision.state}"
-            assert repeated == Decision(decision.state), f"{again} again is answered with {repeated.commands}"
+            assert repeated == answer(decision.state, again, repeated), (
+                f"{again} again is answered with {repeated.commands}"
+            )
         return decision
+
+    def _tell(self, event: LimitEvent) -> None:
+        """Let a limit have an event, and maybe an earlier one again."""
+        again = self.random.random() < self.behaviour.repeats / 4
+        self.limited.append(event)
+        for one in (event, *([self.random.choice(self.limited)] if again else [])):
+            slots = self.limits.get(one.key)
+            if slots is None and isinstance(one, SlotWanted):
+                slots = self.limits[one.key] = Slots(one.key, LimitRow(one.limit, one.value))
+            if slots is None:
+                continue
+            self.clock += 1
+            for row in slots.apply(one, self.clock, 0).granted:
+                granted = SlotGranted(
+                    run=row.run, key=row.reply, at_ms=self.clock, limit=slots.id, node=row.node, number=row.number
+                )
+                self.channels[row.run, "slots"].append(granted)
+            assert slots.row.limit.at_once is None or len(slots.held) <= slots.row.limit.at_once
+            if slots.is_over(self.clock):
+                del self.limits[one.key]
 
     def _fire(self, index: int) -> None:
         timer = self.timers.pop(index)
@@ -328,6 +384,11 @@ class Play:
                         may_go_on=not state.compensated,
                     )
                 )
+            case AskSlot():
+                self.channels["limit", command.limit].append(slot_wanted(of, state, command, self.clock))
+            case ReturnSlot(limit, key_or_none, number):
+                returned = SlotReturned(key=limit, at_ms=self.clock, run=state.run, node=key_or_none, number=number)
+                self.channels["limit", limit].append(returned)
             case BroadcastCancel(_, attempts):
                 self._stop(state.run, attempts)
             case PublishNode(key, status, _, _):
@@ -340,7 +401,7 @@ class Play:
 
     def _stop(self, run: RunId, attempts: tuple[str, ...]) -> None:
         """Some workers hear in time that they should stop, and say nothing more."""
-        for channel in [key for key in self.channels if isinstance(key, tuple)]:
+        for channel in [key for key in self.channels if isinstance(key, tuple) and len(key) == _EXECUTION]:
             of, key, attempt, _ = channel
             meant = f"{key}/{attempt}" in attempts if attempts else not is_undo(key)
             if of == run and meant and self.random.random() < 0.5:
@@ -436,7 +497,7 @@ class Play:
         marker = before is not None and before.digest == ""  # cancelled before it began
         later = isinstance(event, RetryRequested | SignalReceived) or (marker and isinstance(event, RunRequested))
         if before is not None and before.ended and not later:
-            assert decision == Decision(before), f"{event} after the end is not ignored"
+            assert decision == answer(before, event, decision), f"{event} after the end is not ignored"
         if decision == Decision(before if before is not None else state):
             return
         _check_counters(before, decision)
@@ -445,6 +506,7 @@ class Play:
         _check_superfluous(of, before, state)
         if not marker:
             _check_counts(of, state)
+        _check_slots(of, state)
         for timer in decision.timers:
             assert timer in set(timers(state)), f"{timer} is no deadline of the state"
         if state.ended:
@@ -453,11 +515,36 @@ class Play:
         assert "nothing" not in [waiting.on for waiting in waits(of, state)]
 
 
+def answer(state: RunState, event: Event, given: Decision) -> Decision:
+    """What is no news is answered with nothing; but who has no use for a slot gives it back."""
+    if isinstance(event, SlotGranted) and given.commands:
+        return Decision(state, (ReturnSlot(event.limit, event.node, event.number),))
+    return Decision(state)
+
+
 def _check_counters(before: RunState | None, decision: Decision) -> None:
     shown = [command.counter for command in decision.commands if isinstance(command, PublishNode | PublishRun)]
     last = 0 if before is None else before.counter
     assert shown == list(range(last + 1, last + 1 + len(shown))), "statuses are not numbered in a line"
     assert decision.state.counter == last + len(shown)
+
+
+def _check_slots(of: Plan, state: RunState) -> None:
+    """Who is at work has the slots of its limits; who has ended has none."""
+    for key, found in state.nodes.items():
+        limits = of.nodes[node_of(key)].limits
+        if found.status is NodeStatus.LIMITED:
+            assert found.slot == found.attempt
+            assert found.limit is not None
+        else:
+            assert found.limit is None
+        if found.status in AT_WORK and not is_undo(key) and not found.fallback:
+            assert (found.slot > 0) is bool(limits)
+        if found.status in NODE_ENDED:
+            assert found.slot == 0
+    limited = state.status is RunStatus.LIMITED
+    assert limited is (state.limit is not None)
+    assert (state.slot > 0) is (bool(of.definition.limits) and state.page is None and not state.ended)
 
 
 def _check_dispatches(of: Plan, before: RunState | None, decision: Decision) -> None:
@@ -514,7 +601,7 @@ def _check_counts(of: Plan, state: RunState) -> None:
     parallel = Counter(
         node_of(key)
         for key, each in state.nodes.items()
-        if key not in of.nodes and (each.status in AT_WORK or each.status is NodeStatus.WAITING)
+        if key not in of.nodes and (each.status in AT_WORK or each.status in (NodeStatus.WAITING, NodeStatus.LIMITED))
     )
     going = state.status is RunStatus.RUNNING
     for declared in of.definition.nodes:
@@ -574,7 +661,9 @@ KINDS = (
 def plans(draw: st.DrawFn, most: int = 8, *, forgiving: bool = True, undo: bool = True) -> Plan:
     """Random graphs of every kind of node, join and edge."""
     size = draw(st.integers(1, most))
-    return random_plan(random.Random(draw(st.integers(0, 2**32))), size, forgiving=forgiving, undo=undo)
+    rnd = random.Random(draw(st.integers(0, 2**32)))
+    found = random_plan(rnd, size, forgiving=forgiving, undo=undo)
+    return with_limits(rnd, found) if draw(st.booleans()) else found
 
 
 def random_plan(rnd: random.Random, size: int, *, forgiving: bool = True, undo: bool = True) -> Plan:
@@ -606,6 +695,20 @@ def random_plan(rnd: random.Random, size: int, *, forgiving: bool = True, undo: 
     if rnd.random() < 0.2:
         finish.append(rnd.choice(nodes).name)
     return plan(nodes, wires, sorted(set(finish)))
+
+
+def with_limits(rnd: random.Random, of: Plan, share: float = 0.4) -> Plan:
+    """The plan with limits on some of what runs handlers, and maybe on its runs."""
+
+    def some(limits: Sequence[Limit]) -> tuple[Limit, ...]:
+        return tuple(rnd.sample(limits, rnd.randint(1, 2))) if rnd.random() < share else ()
+
+    can = (NodeKind.TASK, NodeKind.STREAM, NodeKind.MAP, NodeKind.LOOP)
+    nodes = tuple(
+        replace(each, limits=some(NODE_LIMITS)) if each.kind in can and each.child is None else each
+        for each in of.definition.nodes
+    )
+    return Plan(replace(of.definition, nodes=nodes, limits=some(RUN_LIMITS)))
 
 
 def _edge(rnd: random.Random, source: NodeName, target: str, *, outcome: bool) -> Edge:

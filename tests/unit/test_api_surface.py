@@ -8,7 +8,7 @@ import pytest
 import beluga_stream
 
 PUBLIC = """
-INJECTED START BelugaError Chain Chunk Client Context Event Graph InvalidGraph Join Keyed Message
+INJECTED START BelugaError Chain Chunk Client Context Event Graph InvalidGraph Join Keyed Limit Message
 NodeChanged OnRun Outcome Ref Resource Retry Run RunChanged RunStatus Seconds Signal Stream StreamRef
 Superseded Topic chain connect context join node on_run resource
 """

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from beluga_stream.domain.commands import ReturnSlot
 from beluga_stream.domain.definition import NodeKind
 from beluga_stream.domain.draft import Decision
 from beluga_stream.domain.events import (
@@ -22,16 +23,18 @@ from beluga_stream.domain.events import (
     NodeStreaming,
     NodeSucceeded,
     SignalReceived,
+    SlotGranted,
     TimerFired,
 )
 from beluga_stream.domain.ids import Incarnation, NodeKey, RunId
+from beluga_stream.domain.limit import Limit, limit_id
 from beluga_stream.domain.payload import Inline
 from beluga_stream.domain.plan import Plan
 from beluga_stream.domain.reducer import reduce
 from beluga_stream.domain.retry import RetryPolicy
 from beluga_stream.domain.state import RUN_ENDED, NodeState, NodeStatus, RunState, RunStatus
 from beluga_stream.domain.transitions import TABLE
-from tests.unit.graphs import ROOT, SIGNAL, child_of, edges, node, plan
+from tests.unit.graphs import AT_WORK, ROOT, SIGNAL, child_of, edges, node, plan
 
 CHILD = RunId("c")
 KEY = NodeKey("it")
@@ -39,6 +42,8 @@ AT: dict[str, Any] = {"run": ROOT, "key": ROOT, "at_ms": 50}
 ATTEMPT: dict[str, Any] = {**AT, "node": KEY, "attempt": 2}
 HELD: dict[str, Any] = {**ATTEMPT, "incarnation": Incarnation("i")}
 BROKEN = Failure("boom", "bang")
+LIMIT = Limit("few", at_once=1)
+FEW = limit_id(LIMIT, {})
 
 EVENTS: tuple[Event, ...] = (
     NodeStarted(**HELD, worker="w"),
@@ -55,6 +60,7 @@ EVENTS: tuple[Event, ...] = (
     ChildFinished(**AT, node=KEY, child=CHILD, status="succeeded", output=Inline(1), counter=9),
     ChildFinished(**AT, node=KEY, child=CHILD, status="failed", failure=BROKEN, counter=9),
     ChildFinished(**AT, node=KEY, child=CHILD, status="cancelled", counter=9),
+    SlotGranted(**AT, node=KEY, number=2, limit=FEW),
 )
 
 WAIT = node("it", NodeKind.WAIT, signal=SIGNAL, timeout_ms=40)
@@ -67,11 +73,15 @@ NODES = {
     "wait": WAIT,
     "reminding": replace(WAIT, remind_ms=20),
     "graph": child_of("it", NodeKind.GRAPH),
+    "limited": node("it", limits=(LIMIT,)),
 }
 
 
 def plan_with(kind: str) -> Plan:
     return plan([NODES[kind], node("after")], edges("input > it > after"), ["after"])
+
+
+TIMED = (NodeStatus.BACKOFF, NodeStatus.PARKED, NodeStatus.WAITING, NodeStatus.LIMITED)
 
 
 def state_of(status: NodeStatus, run: RunStatus = RunStatus.RUNNING, **changes: Any) -> RunState:
@@ -80,8 +90,10 @@ def state_of(status: NodeStatus, run: RunStatus = RunStatus.RUNNING, **changes: 
         attempt=2,
         tries=1,
         incarnation=Incarnation("i") if status is NodeStatus.RUNNING else None,
-        due_ms=40 if status in (NodeStatus.BACKOFF, NodeStatus.PARKED, NodeStatus.WAITING) else None,
+        due_ms=40 if status in TIMED else None,
         child=CHILD,
+        slot=2 if status is NodeStatus.LIMITED else 0,
+        limit=FEW if status is NodeStatus.LIMITED else None,
     )
     return RunState(
         run=ROOT,
@@ -97,6 +109,13 @@ def state_of(status: NodeStatus, run: RunStatus = RunStatus.RUNNING, **changes: 
     )
 
 
+def answer(state: RunState, event: Event) -> Decision:
+    """What changes nothing is answered with nothing, but for a slot: it is given back."""
+    if isinstance(event, SlotGranted):
+        return Decision(state, (ReturnSlot(event.limit, event.node, event.number),))
+    return Decision(state)
+
+
 @pytest.mark.parametrize(
     ("kind", "status", "event"),
     [
@@ -105,14 +124,19 @@ def state_of(status: NodeStatus, run: RunStatus = RunStatus.RUNNING, **changes: 
     ],
 )
 def test_every_pair(kind: str, status: NodeStatus, event: Event) -> None:
+    if status is NodeStatus.LIMITED and kind != "limited":
+        return
     timed = NODES[kind].kind in (NodeKind.WAIT, NodeKind.SLEEP)
     if status is NodeStatus.WAITING and isinstance(event, TimerFired) and not timed:
         return  # maps, loops and graphs wait without a deadline
-    state = state_of(status)
+    holds = kind == "limited" and status in AT_WORK
+    state = state_of(status, **({"slot": 2} if holds else {}))
     transition = TABLE.get((status, type(event)))  # type: ignore[arg-type]
     decision = reduce(plan_with(kind), state, event)
     assert decision is not None
-    if transition is None:
+    if transition is None and isinstance(event, SlotGranted) and not holds:
+        assert decision == Decision(state, (ReturnSlot(FEW, KEY, 2),)), "who does not want it gives it back"
+    elif transition is None:
         assert decision.state is state
         assert decision == Decision(state)
     else:
@@ -138,7 +162,8 @@ def test_events_for_something_else_change_nothing(event: Event, status: NodeStat
     if not wrong.keys() <= set(event.__slots__):
         return
     state = state_of(status)
-    assert reduce(plan_with("task"), state, replace(event, **wrong)) == Decision(state)
+    event = replace(event, **wrong)
+    assert reduce(plan_with("limited"), state, event) == answer(state, event)
 
 
 @pytest.mark.parametrize("event", [*EVENTS, CancelRequested(**AT)], ids=lambda event: type(event).__name__)
@@ -149,7 +174,7 @@ def test_nothing_is_applied_after_the_end(event: Event, run: RunStatus, status: 
     decision = reduce(plan_with("task"), state, event)
     assert decision is not None
     assert decision.state is state
-    assert decision == Decision(state)
+    assert decision == answer(state, event)
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def stuck_runs(
     broker: Broker = None,
     as_json: AsJson = False,
 ) -> None:
-    """The runs that wait longer than they should, and for what: a worker, a timer, a signal, a child, its code.
+    """The runs that wait longer than they should, and for what: a worker, timer, signal, child, limit, their code.
 
     Example: beluga runs stuck --patience 300
     """
