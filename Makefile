@@ -63,7 +63,10 @@ chaos: $(VENV)/.test ## Harm processes and broker under load, and lose nothing: 
 
 .PHONY: simulate
 simulate: $(VENV)/.test ## Let everything fail in a simulated engine, and compare: make simulate SEEDS=1000
-	@SEEDS=$(SEEDS) $(BIN)/python -m pytest -q -n auto tests/simulation $(ARGS)
+	@rm -rf build/coverage && mkdir -p build/coverage
+	@COVERAGE_PROCESS_START=pyproject.toml SEEDS=$(SEEDS) $(BIN)/python -m pytest -q -n auto tests/simulation $(ARGS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report $(if $(ARGS),,--fail-under=$$(( $(SEEDS) < 200 ? 0 : 95 )))
 SEEDS ?= 200
 
 .PHONY: kafka

@@ -67,8 +67,12 @@ class Catalog:
         found = definition.hash
         self._latest[definition.name] = found
         if found not in self._plans:
-            self._plans[found] = Plan(definition)
+            self._plans[found] = self.make(definition)
         return self._plans[found]
+
+    def make(self, definition: Definition) -> Plan:
+        """Prepare a definition."""
+        return Plan(definition)
 
     def check_input(self, plan: Plan, value: Json) -> None:
         """Raises `InvalidInput` when a value does not fit the graph's input schema."""

@@ -21,17 +21,29 @@ _LOST_FOR_EACH = 4
 log = logging.getLogger("beluga_stream.worker")
 
 
-class _Thread:
+class WorkerThread:
+    """What does one call after the other. `lost` once its call was given up, with or without its place."""
+
+    lost = False
+    keeps_place = True
+
+    def give(self, step: Callable[[], None] | None) -> None:
+        """The next to do; None: there will be no more."""
+        raise NotImplementedError
+
+
+class _Thread(WorkerThread):
     """One daemon thread and what it is to do next: daemons do not keep a process from ending."""
 
     def __init__(self, number: int) -> None:
-        self.work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self.lost = False
-        self.keeps_place = True
+        self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         threading.Thread(target=self._live, name=f"beluga-node-{number}", daemon=True).start()
 
+    def give(self, step: Callable[[], None] | None) -> None:
+        self._work.put(step)
+
     def _live(self) -> None:
-        while (step := self.work.get()) is not None:
+        while (step := self._work.get()) is not None:
             step()
 
 
@@ -42,9 +54,9 @@ class Threads:
         self._free = size
         self._lost_at_most = _LOST_FOR_EACH * size if lost_at_most is None else lost_at_most
         self._size = size
-        self._idle: list[_Thread] = []
+        self._idle: list[WorkerThread] = []
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._stuck: set[_Thread] = set()
+        self._stuck: set[WorkerThread] = set()
         self._numbers = 0
         self._closed = False
 
@@ -70,7 +82,7 @@ class Threads:
             except RuntimeError:
                 return  # the loop is closed: nobody waits any more
 
-        thread.work.put(step)
+        thread.give(step)
         try:
             return await future
         except asyncio.CancelledError:
@@ -82,7 +94,7 @@ class Threads:
         """Let idle threads end. Those that are at work end with the process at the latest."""
         self._closed = True
         for thread in self._idle:
-            thread.work.put(None)
+            thread.give(None)
         self._idle.clear()
 
     async def _place(self) -> None:
@@ -108,11 +120,13 @@ class Threads:
                 return
         self._free += 1
 
-    def _new(self) -> _Thread:
+    def _new(self) -> WorkerThread:
         self._numbers += 1
         return _Thread(self._numbers)
 
-    def _ended(self, thread: _Thread, future: "asyncio.Future[Any]", outcome: Any, error: BaseException | None) -> None:
+    def _ended(
+        self, thread: WorkerThread, future: "asyncio.Future[Any]", outcome: Any, error: BaseException | None
+    ) -> None:
         if thread in self._stuck:
             self._stuck.discard(thread)
             log.info("a thread came back from a call that was given up", extra={"action": "thread_back"})
@@ -122,13 +136,13 @@ class Threads:
             else:
                 future.set_exception(error)
         if self._closed or thread.lost:
-            thread.work.put(None)
+            thread.give(None)
         else:
             self._idle.append(thread)
         if thread.keeps_place:
             self._leave()
 
-    def _give_up(self, thread: _Thread) -> None:
+    def _give_up(self, thread: WorkerThread) -> None:
         self._stuck.add(thread)
         thread.lost = True
         replaced = sum(not one.keeps_place for one in self._stuck) < self._lost_at_most

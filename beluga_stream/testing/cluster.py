@@ -2,9 +2,10 @@
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
 
 from ..adapters.memory.blobs import MemoryBlobs
@@ -13,7 +14,6 @@ from ..adapters.memory.log import MemoryLog
 from ..adapters.memory.tables import Changelog
 from ..application.catalog import Catalog, publish
 from ..application.coordinator import Coordinator, CoordinatorOptions
-from ..application.execution import Executions
 from ..application.ingest import Ingest
 from ..application.partitioner import partition_of
 from ..application.payloads import Payloads
@@ -23,19 +23,29 @@ from ..application.sweeping import Sweeper
 from ..application.topics import Topics
 from ..application.watchdog import Watchdog, WatchdogOptions
 from ..application.worker import Worker, WorkerOptions
+from ..domain.definition import Definition
 from ..domain.ids import GraphHash
 from ..domain.payload import INLINE_LIMIT_BYTES
+from ..domain.plan import Plan
 from ..ports.cipher import Cipher
 from ..ports.handlers import Program, Trigger
-from ..ports.log import Role, TopicSpec
+from ..ports.log import Outgoing, Reader, Role, TopicSpec
 from ..ports.telemetry import NoTelemetry
-from .faulty_ports import FaultyAppender, FaultyReader, FaultyTables, FaultyWorkers
+from .faulty_ports import FaultyAppender, FaultyDriver, FaultyReader, FaultyTables, FaultyWorkers
 from .isolation import SimulatedIsolation
-from .members import Members, stopped
+from .members import Member, Members, stopped
 from .process import Faults, Process
+from .story import Story
+from .tables import Watch
 from .virtual_time import VirtualClock
+from .witness import Witness, WitnessedExecutions
 
-_CHAOS_SECONDS = 60.0
+_QUIET_SECONDS = 25.0
+"""Longer than a lease lasts unheard: what still wanted to happen would have happened."""
+
+_LOOK_SECONDS = 2.5
+_RESTART_SECONDS = 5.0
+_PATIENCE_SECONDS = 300.0
 
 _WATCHFUL = WatchdogOptions(patience_ms=2_000, redispatch_ms=3_000, round_ms=1_000, at_once=5)
 """As impatient as may be: work that is only late must not be dispatched again all the same."""
@@ -68,7 +78,8 @@ def deployed(programs: Sequence[Program], triggers: Sequence[Trigger] = ()) -> D
 class ClusterOptions:
     """How large it is, and how badly it is treated. `faults` bounds what goes wrong.
 
-    With a `cipher` values are encrypted, by everybody but the coordinators: they do not have it.
+    No process's clock is further from the broker's than `skew_seconds`. With a `cipher` values are encrypted, by
+    everybody but the coordinators: they do not have it.
     """
 
     coordinators: int = 2
@@ -79,12 +90,27 @@ class ClusterOptions:
     unavailable: float = 0.002
     fuse_ms: int = 0
     inline_limit_bytes: int = INLINE_LIMIT_BYTES
-    forgets_ms: int = 86_400_000
     retention_ms: int = 7 * 86_400_000
     sweep_ms: int = 86_400_000
+    coordinator: CoordinatorOptions = field(default_factory=CoordinatorOptions)
+    skew_seconds: float = 5.0
     queues: tuple[str, ...] = ("default",)
     user_topics: Mapping[str, int] = field(default_factory=dict)
     cipher: Cipher | None = None
+
+
+class _Catalog(Catalog):
+    """A catalog that makes no plan twice: the processes of a simulation come and go, and read the same definitions."""
+
+    def __init__(self, reader: Reader, topics: Topics, plans: dict[GraphHash, Plan]) -> None:
+        super().__init__(reader, topics)
+        self._made = plans
+
+    def make(self, definition: Definition) -> Plan:
+        found = definition.hash
+        if found not in self._made:
+            self._made[found] = super().make(definition)
+        return self._made[found]
 
 
 class Cluster:
@@ -95,7 +121,11 @@ class Cluster:
         self.clock = VirtualClock()
         self.log = MemoryLog(clock=self.clock)
         self.blobs = MemoryBlobs(self.clock)
+        self._plans: dict[GraphHash, Plan] = {}
         self.changelogs: dict[int, Changelog] = {}
+        self.changelog = f"{self.topics.prefix}.changelog"
+        self.story = Story(self.log, self.topics, options.queues, self.changelog)
+        self.witness = Witness(self.log, self.topics, options.queues, self.story)
         self.deployment = deployment
         self.options = options
         self.faults = Faults(
@@ -106,16 +136,17 @@ class Cluster:
         )
         self._incarnations = count()
         self._calm = asyncio.Event()
-        self.log.create(self.topics.specs(options.queues))
+        self.log.create([*self.topics.specs(options.queues), TopicSpec(self.changelog, options.partitions)])
         self.log.create(TopicSpec(name, partitions) for name, partitions in options.user_topics.items())
         groups = {name: MemoryGroup(name) for name in ("coordinator", "worker", "ingest")}
         self._coordinator_group, self._worker_group = groups["coordinator"], groups["worker"]
         makes = {"coordinator": self._coordinator, "worker": self._worker, "ingest": self._ingest}
         self.roles = {
-            name: Members(groups[name], self.log, options.partitions, self.faults, make)
+            name: Members(groups[name], options.partitions, self.faults, partial(self._member, groups[name], make))
             for name, make in makes.items()
             if name != "ingest" or deployment.triggers
         }
+        self.watch = Watch(self.roles["coordinator"])
 
     @property
     def defects(self) -> list[BaseException]:
@@ -142,6 +173,7 @@ class Cluster:
         try:
             await asyncio.gather(*(members.rebalance() for members in self.roles.values()))
             tasks.append(asyncio.create_task(self._chaos()))
+            tasks.append(asyncio.create_task(self.watch.look()))
             yield
         finally:
             for task in tasks:
@@ -157,7 +189,7 @@ class Cluster:
         process = Process("client", Faults(random.Random(self.faults.random.random()), calm=True))  # noqa: S311
         runs = Runs(
             topics=self.topics,
-            appender=FaultyAppender(self.log, process),
+            appender=FaultyAppender(self.log, process, self.witness),
             reader=FaultyReader(self.log, process),
             payloads=self._payloads(),
             clock=self.clock,
@@ -168,12 +200,30 @@ class Cluster:
         finally:
             await runs.close()
 
-    async def calm(self) -> None:
-        """Return when nothing will go wrong any more."""
+    async def rest(self) -> None:
+        """Return when nothing will go wrong any more and nothing goes on, or in spite of that after a long while."""
         await self._calm.wait()
+        await self._quiet()
+        # Who takes over now finds what is durable, and nothing that a process happened to have in mind.
+        for member in tuple(self.roles["coordinator"].members):
+            member.process.kill()
+        await asyncio.sleep(_RESTART_SECONDS)
+        await self._quiet()
+
+    async def _quiet(self) -> None:
+        """Let what still goes on come to its end: child runs that were cancelled with their parents, leases."""
+        loop = asyncio.get_running_loop()
+        began = since = loop.time()
+        before: object = None
+        while loop.time() < min(since + _QUIET_SECONDS, began + _PATIENCE_SECONDS):
+            await asyncio.sleep(_LOOK_SECONDS)
+            now = tuple(self.log.records_in(topic) for topic in self.topics_used)
+            busy = any(member.busy for members in self.roles.values() for member in members.members)
+            if busy or now != before:
+                before, since = now, loop.time()
 
     async def _chaos(self) -> None:
-        """Kill, freeze, stop and rebalance at random moments, until nothing is left to go wrong."""
+        """Kill, stop, freeze and rebalance at random moments, until nothing is left to go wrong."""
         chance = self.faults.random
         while not self.faults.calm and self.faults.left > 0:
             await asyncio.sleep(chance.expovariate(1 / 3))
@@ -211,12 +261,17 @@ class Cluster:
         for changelog in self.changelogs.values():
             yield list(changelog.rows.items())
 
+    def _member(self, group: MemoryGroup, make: Callable[[Process], Role], name: str) -> Member:
+        process = Process(name, self.faults, self.options.skew_seconds, partial(self.story.tell, name))
+        role = make(process)
+        return Member(process, role, FaultyDriver(role, self.log, group, process, self.witness))
+
     def _coordinator(self, process: Process) -> Role:
         reader = FaultyReader(self.log, process)
-        catalog = Catalog(reader, self.topics)
+        catalog = _Catalog(reader, self.topics, self._plans)
         watchdog = Watchdog(
             self.topics,
-            appender=FaultyAppender(self.log, process),
+            appender=FaultyAppender(self.log, process, self.witness),
             reader=reader,
             workers=FaultyWorkers(self._worker_group, self.options.partitions, process),
             catalog=catalog,
@@ -233,29 +288,37 @@ class Cluster:
                 (self.topics.run_requests, self.topics.run_events, self.topics.node_done),
                 self.changelogs,
                 process,
+                partial(self._written, process),
             ),
-            appender=FaultyAppender(self.log, process),
+            appender=FaultyAppender(self.log, process, self.witness),
             reader=reader,
             catalog=catalog,
             payloads=self._payloads(),
-            clock=self.clock,
+            clock=process,
             watches=[watchdog, sweeper],
-            options=CoordinatorOptions(
-                dedup_window_ms=self.options.forgets_ms,
-                resting_bytes=self.faults.random.choice((0, 2_000, RESTING_BYTES)),
+            options=replace(
+                self.options.coordinator, resting_bytes=self.faults.random.choice((0, 2_000, RESTING_BYTES))
             ),
         )
+
+    def _written(self, process: Process, partition: int, changes: Sequence[tuple[str, bytes | None]]) -> None:
+        """Put into the log what became durable: the changelog as others read it."""
+        for key, value in changes:
+            place = self.log.put(Outgoing(self.changelog, key.encode(), value), (self.changelog, partition))
+            self.story.wrote(process.name, place)
 
     def _worker(self, process: Process) -> Role:
         return Worker(
             topics=self.topics,
             queues=self.options.queues,
             deployment=self.deployment,
-            appender=FaultyAppender(self.log, process),
+            appender=FaultyAppender(self.log, process, self.witness),
             reader=FaultyReader(self.log, process),
             payloads=self._payloads(),
-            executions=Executions(isolation=SimulatedIsolation(self.deployment.programs, process)),
-            clock=self.clock,
+            executions=WitnessedExecutions(
+                self.witness, process, SimulatedIsolation(self.deployment.programs, process)
+            ),
+            clock=process,
             options=WorkerOptions(fuse_ms=self.options.fuse_ms),
             name=process.name,
             new_incarnation=lambda: f"i{next(self._incarnations)}",
@@ -265,7 +328,7 @@ class Cluster:
         return Ingest(
             topics=self.topics,
             deployment=self.deployment,
-            appender=FaultyAppender(self.log, process),
+            appender=FaultyAppender(self.log, process, self.witness),
             payloads=self._payloads(),
-            clock=self.clock,
+            clock=process,
         )

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from functools import partial
+from typing import TypeAlias
 
 from ..adapters.memory.driver import MemoryDriver
 from ..adapters.memory.groups import MemoryGroup, MemoryWorkers
@@ -10,8 +12,12 @@ from ..adapters.memory.tables import Changelog, MemoryPartitionTable, MemoryTabl
 from ..errors import BelugaError, LogUnavailable
 from ..ports.log import Outgoing, Position, Record, Role
 from .process import Faults, Process
+from .witness import Witness
 
 _A_MOMENT = 1e-6
+
+Changes: TypeAlias = Sequence[tuple[str, bytes | None]]
+Note: TypeAlias = Callable[[Changes], None]
 
 
 class Wire:
@@ -40,13 +46,16 @@ class Wire:
 class FaultyAppender:
     """The port `Appender` of one process."""
 
-    def __init__(self, log: MemoryLog, process: Process) -> None:
+    def __init__(self, log: MemoryLog, process: Process, witness: Witness | None = None) -> None:
         self._log = log
         self._process = process
+        self._witness = witness
         self._wire = Wire(process)
 
     async def append(self, records: Sequence[Outgoing]) -> Sequence[Position]:
         self._log.check(records)
+        if self._witness is not None:
+            self._witness.sends(self._process, records)
         await self._process.effect()
         targets = [self._log.target(record) for record in records]
         arrives = self._arrive(targets)
@@ -55,6 +64,8 @@ class FaultyAppender:
 
         def write(index: int) -> None:
             positions[index] = self._log.put(records[index], targets[index])
+            if self._witness is not None:
+                self._witness.story.wrote(self._process.name, positions[index])
             if len(positions) == len(arrives) and not written.done():
                 written.set_result(None)
 
@@ -64,6 +75,7 @@ class FaultyAppender:
             await written
         await self._process.effect()
         if len(arrives) < len(records) or self._process.faults.strikes(self._process.faults.unavailable):
+            self._process.tell(f"an append of {len(records)} is not confirmed; {len(arrives)} came")
             raise LogUnavailable("the broker did not confirm in time (simulated)")
         return [positions[index] for index in range(len(records))]
 
@@ -109,10 +121,13 @@ class FaultyReader:
     async def read(
         self, topic: str, start: Mapping[int, int], *, until: Mapping[int, int] | None = None
     ) -> AsyncGenerator[Sequence[Record], None]:
+        faults = self._process.faults
+        if until is None and not faults.calm and faults.random.random() < faults.late:
+            await asyncio.sleep(faults.random.uniform(0, faults.late_delay))
         async for records in self._log.read(topic, start, until=until):
             await self._process.effect()
             yield records
-            if until is None and self._process.faults.random.random() < _EMPTY:
+            if until is None and faults.random.random() < _EMPTY:
                 yield ()
 
 
@@ -123,9 +138,10 @@ _EMPTY = 0.05
 class FaultyPartitionTable(MemoryPartitionTable):
     """The port `PartitionTable` of one process: a commit may be cut off after any of its changes."""
 
-    def __init__(self, changelog: Changelog, process: Process) -> None:
+    def __init__(self, changelog: Changelog, process: Process, note: Note) -> None:
         super().__init__(changelog)
         self._process = process
+        self._note = note
         self._wire = Wire(process)
 
     async def write(self, changes: Sequence[tuple[str, bytes | None]]) -> None:
@@ -137,6 +153,7 @@ class FaultyPartitionTable(MemoryPartitionTable):
         def arrive(number: int) -> None:
             try:
                 self._changelog.append(self.epoch, parts[number])
+                self._note(parts[number])
             except BelugaError as error:
                 if not written.done():
                     written.set_exception(error)
@@ -151,20 +168,34 @@ class FaultyPartitionTable(MemoryPartitionTable):
 
 
 class FaultyTables(MemoryTables):
-    """The port `Tables` of one process, over changelogs that all processes share."""
+    """The port `Tables` of one process, over changelogs that all processes share.
+
+    `note` is told what became durable of each partition.
+    """
 
     def __init__(
-        self, group: MemoryGroup, topics: Sequence[str], changelogs: dict[int, Changelog], process: Process
+        self,
+        group: MemoryGroup,
+        topics: Sequence[str],
+        changelogs: dict[int, Changelog],
+        process: Process,
+        note: Callable[[int, Changes], None] | None = None,
     ) -> None:
         super().__init__(group, topics)
         self.changelogs = changelogs
         self._process = process
+        self._note = note
 
     async def open(self, partition: int) -> MemoryPartitionTable:
         await self._process.effect()
-        table = FaultyPartitionTable(self.changelogs.setdefault(partition, Changelog()), self._process)
+        changelog = self.changelogs.setdefault(partition, Changelog())
+        table = FaultyPartitionTable(changelog, self._process, partial(self._told, partition))
         await self._process.effect()
         return table
+
+    def _told(self, partition: int, changes: Changes) -> None:
+        if self._note is not None:
+            self._note(partition, changes)
 
     async def committed(self, partition: int) -> Mapping[str, int]:
         await self._process.effect()
@@ -188,13 +219,31 @@ class FaultyWorkers(MemoryWorkers):
 class FaultyDriver(MemoryDriver):
     """A driver that takes random batches, and commits when it pleases: what is not committed comes again."""
 
-    def __init__(self, role: Role, log: MemoryLog, group: MemoryGroup, process: Process) -> None:
+    def __init__(self, role: Role, log: MemoryLog, group: MemoryGroup, process: Process, witness: Witness) -> None:
         super().__init__(role, log, group, pick=lambda found: _some(found, process.faults), drain_seconds=5.0)
         self._process = process
+        self._witness = witness
+        witness.drives(process, role, self._reads)
+
+    async def assign(self, partitions: frozenset[int], generation: int) -> None:
+        acquired = self._witness.acquires(self._process)
+        await super().assign(partitions, generation)
+        acquired()
 
     async def step(self) -> None:
         await self._process.effect()
         await super().step()
+
+    @property
+    def behind(self) -> bool:
+        """Whether there is something to read, or what was read is not done."""
+        under_way = any(future is not None and not future.done() for _, future in self._pending)
+        return under_way or bool(self._available())
+
+    def _reads(self, topic: str, partition: int) -> int:
+        """How far it was given this partition, or will be given it from."""
+        at = self._position.get((topic, partition))
+        return self._group.committed(topic, partition) or 0 if at is None else at
 
     def settle(self) -> None:
         if self._process.alive and (

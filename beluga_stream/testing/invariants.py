@@ -3,36 +3,47 @@
 from collections import defaultdict
 from collections.abc import Mapping
 
-from ..application import codec, limits
+from ..application import codec
 from ..application.messages import ChunkEmitted, Progress
 from ..application.results import Chunk, Event, NodeChanged, RunChanged, RunReader, Superseded
 from ..domain.events import DispatchLost, RunStalled
 from ..domain.ids import RunId
 from ..domain.payload import Json
-from ..domain.state import NODE_ENDED, RUN_ENDED, RunStatus
+from ..domain.state import NODE_ENDED, RUN_ENDED
 from .cluster import Cluster
-from .slots import wrong_with_slots
+from .slots import run_events, wrong_with_slots
+from .tables import left_over
 
 
 class Broken(AssertionError):
     """An invariant does not hold."""
 
 
-async def check(cluster: Cluster, *, retried: bool = False, lossy: bool = False) -> None:
+async def check(
+    cluster: Cluster, *, retried: bool = False, refused: bool = False, overgrown: bool = False, lossy: bool = False
+) -> None:
     """Raise `Broken` for the first thing that does not hold.
 
-    `retried` runs may end more than once; a `lossy` log has lost work that had to be dispatched again.
+    `retried` runs may end more than once; what is `refused` may become dead letters; of what an `overgrown` run
+    decided last nothing is told but that it failed; a `lossy` log has lost work that had to be dispatched again.
     """
     if cluster.defects:
         raise Broken(f"a process ended by a defect: {cluster.defects[0]!r}") from cluster.defects[0]
+    for broken in (*cluster.witness.broken(), *cluster.watch.broken):
+        raise Broken(broken)
     by_run = _results(cluster)
     for run, records in by_run.items():
-        _check_counters(run, [record for record in records if isinstance(record, Progress)], retried=retried)
-    _check_dead_letters(cluster)
+        _check_counters(
+            run, [record for record in records if isinstance(record, Progress)], retried=retried, gaps=overgrown
+        )
+    if not refused:
+        _check_dead_letters(cluster)
     if not lossy:
         _check_repairs(cluster)
-    _check_states(cluster)
-    for wrong in wrong_with_slots(cluster):
+    for wrong in (
+        *left_over(cluster.changelogs, cluster.roles["coordinator"], cluster.roles["worker"]),
+        *wrong_with_slots(cluster),
+    ):
         raise Broken(wrong)
 
 
@@ -65,7 +76,7 @@ def _results(cluster: Cluster) -> dict[RunId, list[Progress | ChunkEmitted]]:
     return found
 
 
-def _check_counters(run: RunId, records: list[Progress], *, retried: bool) -> None:
+def _check_counters(run: RunId, records: list[Progress], *, retried: bool, gaps: bool) -> None:
     """Every status once, without gaps, in order; one end of the run, and nothing after it."""
     said: dict[int, tuple[str, str, int]] = {}
     reader = RunReader()
@@ -81,7 +92,7 @@ def _check_counters(run: RunId, records: list[Progress], *, retried: bool) -> No
                 raise Broken(f"{run}: counter {record.status.counter} is {told} and another")
         events.extend(reader.read(record, ""))
     missing = set(range(1, max(said, default=0) + 1)) - said.keys()
-    if missing:
+    if missing and not gaps:
         raise Broken(f"{run}: the statuses {sorted(missing)} of {len(said)} were never told")
     ends = [counter for counter, (node, status, _) in said.items() if node == "" and status in RUN_ENDED]
     if not ends or max(said) != max(ends):
@@ -114,31 +125,6 @@ def _check_dead_letters(cluster: Cluster) -> None:
 
 def _check_repairs(cluster: Cluster) -> None:
     """Nothing was lost, however late it was, and no run waited for nothing: so there was nothing to repair."""
-    for partition in range(cluster.topics.partitions):
-        for record in cluster.log.records(cluster.topics.run_events, partition, most=1 << 30):
-            event = codec.incoming.decode(record.value)
-            if isinstance(event, DispatchLost | RunStalled):
-                raise Broken(f"a needless repair: {event}")
-
-
-def _check_states(cluster: Cluster) -> None:
-    """Finished runs leave a marker with their result, and nothing that grows with the graph."""
-    for changelog in cluster.changelogs.values():
-        for key, value in changelog.rows.items():
-            if key.startswith(limits.PREFIX):
-                raise Broken(f"a slot is held, waited for or kept in mind: {key} {value!r}")
-            if key.startswith("~"):
-                continue  # no run's row
-            state = codec.kept.decode(value).state
-            if not state.ended:
-                raise Broken(f"{key} goes on in the table: {state.status}")
-            if state.status is not RunStatus.FAILED and (state.input is not None or state.signals):
-                raise Broken(f"{key} has ended and keeps its input")
-    for member in cluster.roles["coordinator"].members:
-        for owned in getattr(member.role, "owned", {}).values():
-            if owned.leases:
-                raise Broken(f"leases without runs: {owned.leases}")
-            if owned.limits.all:
-                raise Broken(f"{len(owned.limits.all)} limits are kept in mind")
-            if owned.runs or owned.of_graph.total():
-                raise Broken(f"{len(owned.runs)} runs count as active and none is")
+    for _, event in run_events(cluster):
+        if isinstance(event, DispatchLost | RunStalled):
+            raise Broken(f"a needless repair: {event}")

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 from ..adapters.memory.groups import MemoryGroup
-from ..adapters.memory.log import MemoryLog
 from ..errors import LogUnavailable
 from ..ports.log import Role
 from .faulty_ports import FaultyDriver
@@ -27,37 +26,32 @@ class Member:
     driver: FaultyDriver
     leaving: bool = False
 
+    @property
+    def busy(self) -> bool:
+        """Whether it has not come to the end of what it was given."""
+        return self.process.frozen or self.driver.behind or bool(getattr(self.role, "running", None))
+
 
 class Members:
-    """See the module. `make` builds the role of a new process; unexpected ends are kept in `defects`."""
+    """See the module. `new` makes a process of a given name; unexpected ends are kept in `defects`."""
 
-    def __init__(
-        self,
-        group: MemoryGroup,
-        log: MemoryLog,
-        partitions: int,
-        faults: Faults,
-        make: Callable[[Process], Role],
-    ) -> None:
+    def __init__(self, group: MemoryGroup, partitions: int, faults: Faults, new: Callable[[str], Member]) -> None:
         self.members: list[Member] = []
         self.defects: list[BaseException] = []
         self.restarts = 0
         self._group = group
-        self._log = log
         self._partitions = partitions
         self._faults = faults
-        self._make = make
+        self._new = new
         self._numbers = 0
         self._balancing = asyncio.Lock()
 
     def add(self) -> Member:
         """Start one more process; it gets its share with the next rebalance."""
         self._numbers += 1
-        process = Process(f"{self._group.name}-{self._numbers}", self._faults)
-        role = self._make(process)
-        member = Member(process, role, FaultyDriver(role, self._log, self._group, process))
+        member = self._new(f"{self._group.name}-{self._numbers}")
         self.members.append(member)
-        process.spawn(self._until_it_ends(process, member.driver.run), "run")
+        member.process.spawn(self._until_it_ends(member.process, member.driver.run), "run")
         return member
 
     async def supervise(self) -> None:
@@ -69,9 +63,11 @@ class Members:
     async def stop(self, member: Member) -> None:
         """Tell one to stop, as SIGTERM does: it leaves the group, others have its share, and it finishes what runs."""
         member.leaving = True
-        await self._all([member], lambda one: one.driver.revoke())
-        await self.rebalance()
-        await self._all([member], lambda one: one.role.close())
+        member.process.tell("is told to stop")
+        if not member.process.frozen:
+            await self._all([member], lambda one: one.driver.revoke())
+            await self.rebalance()
+            await self._all([member], lambda one: one.role.close())
         member.process.kill()
 
     async def rebalance(self) -> None:
@@ -84,6 +80,8 @@ class Members:
             numbers = list(range(self._partitions))
             self._faults.random.shuffle(numbers)
             shares = {id(member): frozenset(numbers[at :: len(present)]) for at, member in enumerate(present)}
+            for member in present:
+                member.process.tell(f"gets partitions {sorted(shares[id(member)])}")
             await self._all(present, lambda member: member.driver.assign(shares[id(member)], generation))
 
     async def _all(self, members: list[Member], work: Callable[[Member], Coroutine[Any, Any, None]]) -> None:

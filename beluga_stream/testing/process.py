@@ -2,19 +2,26 @@
 
 import asyncio
 import random
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
+from .virtual_time import EPOCH_MS
+
 _current: ContextVar["Process | None"] = ContextVar("beluga_simulated_process", default=None)
+
+
+_OVERSLEEPS = 5.0
+"""How many times longer than it meant a process may sleep at most."""
 
 
 @dataclass(slots=True)
 class Faults:
     """What may go wrong, and how often; each figure is a probability for one effect. `left` bounds the crashes.
 
-    Delays are in seconds. When `calm` is set nothing goes wrong any more, so that every run can end.
+    Delays are in seconds, the most that they may be; `late` is how often a live read begins with one. When `calm`
+    is set nothing goes wrong any more, so that every run can end.
     """
 
     random: random.Random
@@ -24,6 +31,8 @@ class Faults:
     delay: float = 0.01
     slow: float = 0.02
     slow_delay: float = 3.0
+    late: float = 0.2
+    late_delay: float = 10.0
     left: int = 0
     calm: bool = False
 
@@ -41,12 +50,22 @@ class Faults:
         return True
 
 
+Tell = Callable[[str], None]
+
+
+def _tells_nobody(what: str) -> None: ...
+
+
 class Process:
     """Tasks with a common fate. `effect` is called between any two effects, and is where it may die."""
 
-    def __init__(self, name: str, faults: Faults) -> None:
+    def __init__(self, name: str, faults: Faults, skew_seconds: float = 0.0, tell: Tell = _tells_nobody) -> None:
         self.name = name
         self.faults = faults
+        self.tell = tell
+        """Says what befalls it."""
+        self.skew_ms = round(1000 * faults.random.uniform(-skew_seconds, skew_seconds))
+        """How far its clock is ahead."""
         self.alive = True
         self.failure: BaseException | None = None
         self.ended = asyncio.Event()
@@ -70,18 +89,32 @@ class Process:
     def freeze(self) -> None:
         """Stop it as SIGSTOP does, at its next effect."""
         self._going.clear()
+        self.tell("stands still")
 
     def thaw(self) -> None:
         self._going.set()
+        self.tell("goes on")
 
     @property
     def frozen(self) -> bool:
         return not self._going.is_set()
 
+    def now_ms(self) -> int:
+        """The port `Clock`: its own clock, which is ahead or behind."""
+        return EPOCH_MS + self.skew_ms + int(asyncio.get_running_loop().time() * 1000)
+
+    async def sleep(self, seconds: float) -> None:
+        """The port `Clock`: it wakes when it gets to it, which is later than it wanted."""
+        await asyncio.sleep(seconds * self.faults.random.uniform(1, _OVERSLEEPS))
+
     async def effect(self) -> None:
         """A moment between two effects: time passes, and the process may die or stand still."""
-        await asyncio.sleep(self.faults.pause())
-        await self._going.wait()
+        loop = asyncio.get_running_loop()
+        passed = loop.create_future()
+        loop.call_at(loop.time() + self.faults.pause(), _end, passed)
+        await passed
+        if not self._going.is_set():
+            await self._going.wait()
         if self.alive and self.faults.strikes(self.faults.crash):
             self.kill()
         if not self.alive:
@@ -90,6 +123,7 @@ class Process:
     def fail(self, error: BaseException) -> None:
         """It ends by itself, for this reason."""
         self.failure = self.failure or error
+        self.tell(f"fails: {error!r}")
         self.kill()
 
     def kill(self) -> None:
@@ -97,6 +131,7 @@ class Process:
         if not self.alive:
             return
         self.alive = False
+        self.tell("dies")
         self._going.set()
         for task in tuple(self._tasks):
             task.cancel()
@@ -106,6 +141,12 @@ class Process:
 def current_process() -> Process | None:
     """The simulated process that this code runs in: a handler that kills it dies as by `os._exit`."""
     return _current.get()
+
+
+def _end(passed: "asyncio.Future[None]") -> None:
+    """What `asyncio.sleep` does, at half its price: a simulation is made of pauses."""
+    if not passed.done():
+        passed.set_result(None)
 
 
 def tasks_of_processes(

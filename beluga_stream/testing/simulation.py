@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..application.local import LocalEngine
 from ..application.results import Event
@@ -17,7 +18,10 @@ from ..ports.handlers import Program
 from .cluster import Cluster, ClusterOptions, deployed
 from .invariants import Broken, check, chunks_of, terminal
 from .process import tasks_of_processes
+from .shrinking import smallest
 from .virtual_time import VirtualClock, run_virtually
+
+_RUN = re.compile(r"\b[0-9a-f]{32}\b")
 
 PATIENCE_SECONDS = 4 * 3600.0
 """Virtual time after which a run that has not ended never will."""
@@ -58,14 +62,14 @@ class Report:
     trace: str
 
 
-def simulate(starts: Sequence[Start], seed: int, options: ClusterOptions | None = None) -> Report:
+def simulate(starts: Sequence[Start], seed: int, options: ClusterOptions | None = None, *, tell: bool = True) -> Report:
     """Run all of these on one simulated engine, and here. Raises `Broken` when they do not end alike.
 
-    For graphs whose result does not depend on timing.
+    For graphs whose result does not depend on timing. `tell` is explained at `play`.
     """
     # In a loop of its own: the local shell draws random ids, and must not move the simulation's order.
     expected = {start.key: run_virtually(here(start), seed) for start in starts}
-    return play(starts, seed, options, expected)
+    return play(starts, seed, options, expected, tell=tell)
 
 
 def play(
@@ -73,22 +77,58 @@ def play(
     seed: int,
     options: ClusterOptions | None = None,
     expected: Mapping[str, "Ended"] | None = None,
+    *,
+    tell: bool = True,
 ) -> Report:
-    """Run all of these on one simulated engine. Raises `Broken`, with the seed, when an invariant does not hold."""
+    """Run all of these on one simulated engine. Raises `Broken`, with the seed, when an invariant does not hold.
+
+    With `tell` it then looks for fewer runs and faults that fail, and adds the story of the smallest it finds.
+    """
+    options = options or ClusterOptions()
     expected = {} if expected is None else expected
+    played = _played(starts, expected, seed, options)
+    if isinstance(played.ended, Report):
+        return played.ended
+    error = played.ended
+    error.add_note(f"simulation seed {seed}: the same seed fails the same way again")
+    if tell:
+        error.add_note(_story(starts, expected, seed, options))
+    raise error
+
+
+class _Played(NamedTuple):
+    """One simulation, and how it ended."""
+
+    cluster: Cluster
+    ended: Report | Exception
+
+
+def _played(starts: Sequence[Start], expected: Mapping[str, Ended], seed: int, options: ClusterOptions) -> _Played:
+    cluster = Cluster(deployed([start.program for start in starts]), seed, options)
     try:
-        return run_virtually(_simulate(starts, expected, seed, options or ClusterOptions()), seed)
-    except Exception as error:
-        error.add_note(f"simulation seed {seed}: the same seed fails the same way again")
-        raise
+        return _Played(cluster, run_virtually(_simulate(cluster, starts, expected), seed))
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is raised again with its story
+        return _Played(cluster, error)
 
 
-async def _simulate(
-    starts: Sequence[Start], expected: Mapping[str, Ended], seed: int, options: ClusterOptions
-) -> Report:
+def _story(starts: Sequence[Start], expected: Mapping[str, Ended], seed: int, options: ClusterOptions) -> str:
+    """What happened in the smallest simulation of the seed that was found to fail."""
+
+    def fails(some: Sequence[Start], so: ClusterOptions) -> bool:
+        return isinstance(_played(some, expected, seed, so).ended, Exception)
+
+    few, calmer = smallest(starts, options, fails)
+    cluster, error = _played(few, expected, seed, calmer)
+    run = _RUN.search(str(error))
+    return (
+        f"With {[start.key for start in few]} alone and ClusterOptions(faults={calmer.faults}) seed {seed} says: "
+        f"{error}\n{cluster.story.text(None if run is None else run[0])}"
+    )
+
+
+async def _simulate(cluster: Cluster, starts: Sequence[Start], expected: Mapping[str, Ended]) -> Report:
     loop = asyncio.get_running_loop()
     loop.set_task_factory(tasks_of_processes)
-    cluster = Cluster(deployed([start.program for start in starts]), seed, options)
     ended: dict[str, Ended] = {}
     async with cluster.open(), cluster.client() as runs:
         began = loop.time()
@@ -100,7 +140,7 @@ async def _simulate(
                 _compare(start, how, expected[start.key])
             if not start.retry:
                 await _read_again(cluster, run, events)
-        await _until_idle(cluster)
+        await cluster.rest()
         await check(cluster, retried=any(start.retry for start in starts))
     restarts = sum(members.restarts for members in cluster.roles.values())
     return Report(ended, restarts, took, trace=_trace(cluster))
@@ -196,9 +236,3 @@ async def _read_again(cluster: Cluster, run: RunId, live: list[Event]) -> None:
         raise Broken(f"run {run} reads otherwise afterwards: {chunks_of(again)} and live {chunks_of(live)}")
     if [event.status for event in terminal(again)] != [event.status for event in terminal(live)]:
         raise Broken(f"run {run} ends otherwise afterwards")
-
-
-async def _until_idle(cluster: Cluster) -> None:
-    """Let what still goes on come to its end: child runs that were cancelled with their parents, leases."""
-    await cluster.calm()
-    await asyncio.sleep(300)

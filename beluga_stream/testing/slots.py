@@ -1,11 +1,13 @@
 """What must hold of limits: never more slots out than they say, and each given back. Read from the log alone."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from ..application import codec
 from ..domain.events import SlotGranted, SlotReturned, SlotWanted
 from ..domain.ids import LimitId, RunId
+from ..errors import InvalidInput
 from .cluster import Cluster
 
 
@@ -25,7 +27,7 @@ def wrong_with_slots(cluster: Cluster) -> Iterator[str]:
     most: dict[LimitId, int] = {}
     out: dict[_Ticket, int] = {}
     back: dict[_Ticket, int] = {}
-    for at, event in _events(cluster):
+    for at, event in run_events(cluster):
         match event:
             case SlotWanted() if event.limit.at_once is not None:
                 most[event.key] = event.limit.at_once
@@ -59,8 +61,9 @@ def _first(times: dict[_Ticket, int], ticket: _Ticket, at: int) -> None:
     times[ticket] = min(at, times.get(ticket, at))
 
 
-def _events(cluster: Cluster) -> Iterator[tuple[int, Any]]:
-    """What was told to runs and limits, with its time in the log."""
+def run_events(cluster: Cluster) -> Iterator[tuple[int, Any]]:
+    """What was told to runs and limits and can be read, with its time in the log."""
     for partition in range(cluster.topics.partitions):
         for record in cluster.log.records(cluster.topics.run_events, partition, most=1 << 30):
-            yield record.timestamp_ms, codec.incoming.decode(record.value)
+            with suppress(InvalidInput):
+                yield record.timestamp_ms, codec.incoming.decode(record.value)

@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 EPOCH_MS = 1_700_000_000_000
+_TOGETHER = 1e-9
+"""Timers that are due within so many seconds are due at once."""
 
 
 class Standstill(RuntimeError):
@@ -41,29 +43,49 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             future.set_exception(error)
         return future
 
-    def _run_once(self) -> None:
-        ready: Any = self._ready  # type: ignore[attr-defined]
-        if ready:
-            if self._shuffle and len(ready) > 1:
-                handles = list(ready)
-                self._order.shuffle(handles)
-                ready.clear()
-                ready.extend(handles)
-        else:
-            self._jump()
-        super()._run_once()  # type: ignore[misc]
+    def _write_to_self(self) -> None:
+        """Nobody looks at the system's events."""
 
-    def _jump(self) -> None:
+    def _run_once(self) -> None:
+        """One turn, as the base class has it, but that nothing outside of the process is looked at.
+
+        That is half of what a turn costs, and a simulation is made of turns.
+        """
+        ready: Any = self._ready  # type: ignore[attr-defined]
+        scheduled: list[Any] = self._scheduled  # type: ignore[attr-defined]
+        while scheduled and scheduled[0]._cancelled:
+            self._drop(heapq.heappop(scheduled))
+        if not ready:
+            self._jump(scheduled)
+        until = self._virtual + _TOGETHER
+        while scheduled and scheduled[0]._when < until:
+            due = heapq.heappop(scheduled)
+            if due._cancelled:
+                self._drop(due)
+            else:
+                due._scheduled = False
+                ready.append(due)
+        if self._shuffle and len(ready) > 1:
+            handles = list(ready)
+            self._order.shuffle(handles)
+            ready.clear()
+            ready.extend(handles)
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if not handle._cancelled:
+                handle._run()
+
+    def _drop(self, timer: Any) -> None:
+        timer._scheduled = False
+        self._timer_cancelled_count -= 1  # type: ignore[attr-defined]
+
+    def _jump(self, scheduled: list[Any]) -> None:
         """Let the next timer be due now."""
-        scheduled: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]
-        while scheduled and scheduled[0].cancelled():
-            self._timer_cancelled_count -= 1  # type: ignore[attr-defined]
-            heapq.heappop(scheduled)._scheduled = False  # type: ignore[attr-defined]
         if not scheduled:
             if self._stopping:  # type: ignore[attr-defined]
                 return
             raise Standstill("nothing is ready and no timer is set: what still waits would wait for ever")
-        self._virtual = max(self._virtual, scheduled[0].when())
+        self._virtual = max(self._virtual, scheduled[0]._when)
 
 
 class VirtualClock:

@@ -1,6 +1,7 @@
-"""What every log promises to the engine: the same tests on the one in memory and on Kafka."""
+"""What every log promises to the engine: the same tests on those in memory, a simulated process's too, and on Kafka."""
 
 import asyncio
+import random
 import uuid
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -16,10 +17,12 @@ from beluga_stream.adapters.kafka.reader import KafkaReader
 from beluga_stream.adapters.kafka.table import KafkaTables
 from beluga_stream.adapters.memory.groups import MemoryGroup
 from beluga_stream.adapters.memory.log import MemoryLog
-from beluga_stream.adapters.memory.tables import MemoryTables
+from beluga_stream.adapters.memory.tables import Changelog, MemoryTables
 from beluga_stream.application.partitioner import partition_of
 from beluga_stream.errors import Fenced, RecordTooLarge, TopicMissing
 from beluga_stream.ports.log import Appender, Outgoing, Reader, Record, Tables, TopicSpec
+from beluga_stream.testing.faulty_ports import FaultyAppender, FaultyReader, FaultyTables
+from beluga_stream.testing.process import Faults, Process
 
 _COMPACTED = {"cleanup.policy": "compact"}
 
@@ -46,10 +49,12 @@ class Log:
 Open = Callable[[], AbstractAsyncContextManager[Log]]
 
 
-@pytest.fixture(params=["memory", pytest.param("kafka", marks=pytest.mark.kafka)])
+@pytest.fixture(params=["memory", "simulated", pytest.param("kafka", marks=pytest.mark.kafka)])
 def opened(request: pytest.FixtureRequest) -> Open:
     if request.param == "memory":
         return _memory
+    if request.param == "simulated":
+        return _simulated
     return partial(_kafka, request.getfixturevalue("broker"))
 
 
@@ -64,6 +69,22 @@ async def _memory() -> AsyncGenerator[Log, None]:
         yield tables
 
     yield Log(log, log, "log", owner)
+
+
+@asynccontextmanager
+async def _simulated() -> AsyncGenerator[Log, None]:
+    """As a process of the simulation has them: every effect takes a while, and a batch arrives record by record."""
+    log = MemoryLog()
+    log.create([TopicSpec("log", 4)])
+    process = Process("simulated", Faults(random.Random(1), delay=0.002, slow=0.0))
+    changelogs: dict[int, Changelog] = {}
+
+    @asynccontextmanager
+    async def owner(name: str) -> AsyncGenerator[Tables, None]:
+        mine = Process(name, Faults(random.Random(name), delay=0.002, slow=0.0))
+        yield FaultyTables(MemoryGroup("group"), ["log"], changelogs, mine)
+
+    yield Log(FaultyAppender(log, process), FaultyReader(log, process), "log", owner)
 
 
 @asynccontextmanager

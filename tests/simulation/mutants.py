@@ -3,25 +3,31 @@
 Each is a function that breaks one guarantee of docs/guarantees.md by replacing a piece of the engine.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
 
 from beluga_stream.adapters.memory.tables import Changelog
-from beluga_stream.application import rendering
+from beluga_stream.application import coordinator, rendering
 from beluga_stream.application.codec import Kept
 from beluga_stream.application.coordinator import Coordinator
+from beluga_stream.application.deadlines import Deadlines, Due
 from beluga_stream.application.limits import Limits
 from beluga_stream.application.messages import Argument, NodeReady
 from beluga_stream.application.partition import RunPartition
 from beluga_stream.application.settlement import Settlement
+from beluga_stream.application.worker import Worker
 from beluga_stream.domain import transitions
-from beluga_stream.domain.events import NodeSucceeded
+from beluga_stream.domain.commands import DispatchNode
+from beluga_stream.domain.draft import Decision
+from beluga_stream.domain.events import Event, NodeSucceeded
 from beluga_stream.domain.frozen import replace
 from beluga_stream.domain.payload import NOTHING
+from beluga_stream.domain.plan import Plan
+from beluga_stream.domain.reducer import reduce
 from beluga_stream.domain.slots import Slots
-from beluga_stream.domain.state import NodeState, NodeStatus
+from beluga_stream.domain.state import NodeState, NodeStatus, RunState
 from beluga_stream.ports.log import Record
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -108,6 +114,52 @@ def more_slots_than_there_are(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Slots, "_has_room", lambda self: len(self.held) <= (self.row.limit.at_once or len(self.held)))
 
 
+def fired_before_caught_up(patch: pytest.MonkeyPatch) -> None:
+    """A deadline counts as soon as it has passed, whatever still lies unread."""
+
+    def ripe(self: Deadlines, owned: Mapping[int, RunPartition]) -> list[tuple[int, Due]]:
+        waiting, self._waiting = self._waiting, []
+        return [(number, what) for number, _, what in waiting if number in owned]
+
+    patch.setattr(Deadlines, "_ripe", ripe)
+
+
+def control_not_read_back(patch: pytest.MonkeyPatch) -> None:
+    """A worker takes work when it is given some, and hears of earlier cancels by and by."""
+
+    async def acquire(self: Worker, partitions: frozenset[int]) -> None:
+        pass
+
+    patch.setattr(Worker, "acquire", acquire)
+
+
+def duplicates_answered(patch: pytest.MonkeyPatch) -> None:
+    """An event that is no news is answered with what its run waits for."""
+
+    def answered(plan: Plan | None, state: RunState | None, event: Event) -> Decision | None:
+        decision = reduce(plan, state, event)
+        if state is None or decision is None or decision.state is not state or decision.commands or state.ended:
+            return decision
+        waiting = [DispatchNode(key, node.attempt) for key, node in state.nodes.items() if node.status in _AT_WORKERS]
+        return decision._replace(commands=tuple(waiting))
+
+    patch.setattr(coordinator, "reduce", answered)
+
+
+def deadlines_not_rebuilt(patch: pytest.MonkeyPatch) -> None:
+    """A new owner waits only for what it decides itself."""
+    recover = RunPartition.recover
+
+    async def recovered(self: RunPartition, now_ms: int) -> AsyncIterator[Kept]:
+        async for kept in recover(self, now_ms):
+            yield kept
+        self.deadlines.clear()
+
+    patch.setattr(RunPartition, "recover", recovered)
+
+
+_AT_WORKERS = frozenset({NodeStatus.READY, NodeStatus.RUNNING})
+
 PLANTS: tuple[Plant, ...] = (
     acknowledged_before_the_changelog,
     sent_before_the_changelog,
@@ -117,4 +169,8 @@ PLANTS: tuple[Plant, ...] = (
     any_incarnation_accepted,
     slots_not_told_again,
     more_slots_than_there_are,
+    fired_before_caught_up,
+    control_not_read_back,
+    duplicates_answered,
+    deadlines_not_rebuilt,
 )

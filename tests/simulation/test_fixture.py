@@ -11,7 +11,8 @@ __all__ = ["simulate"]  # the fixture
 APPROVAL = Signal("approval", bool)
 
 
-async def price(order: str) -> int:
+def price(order: str) -> int:
+    """In a thread, as a handler that is not async."""
     return len(order)
 
 

@@ -130,7 +130,8 @@ def test_each_of_many_takes_its_workers_and_no_more(seed: int) -> None:
     ends = played([Start(poison, number, f"poison-{number}") for number in range(6)], seed, _QUIET)
     assert {(ended.status, reason(ended)) for ended in ends} == {("failed", "poisoned")}
     assert sum(not name.endswith("-apart") for name in deaths) <= MAX_CRASHES * len(ends)
-    assert sum(name.endswith("-apart") for name in deaths) == len(ends)
+    # One more for each whose worker died of another before it could tell.
+    assert len(ends) <= sum(name.endswith("-apart") for name in deaths) <= 2 * len(ends)
 
 
 def test_the_notice_that_an_attempt_is_begun_is_what_bounds_its_deaths(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,14 @@ from tests.simulation.programs import random_program, signals_of
 
 _SEEDS = int(os.environ.get("SEEDS", "80"))
 _ONLY = os.environ.get("SEED")
+_BATCH = 10
+"""Seeds of one test: a test costs as much as a short simulation. What fails tells its seed."""
+
+
+def batches(most: int) -> list[range]:
+    if _ONLY:
+        return [range(int(_ONLY), int(_ONLY) + 1)]
+    return [range(start, min(start + _BATCH, most)) for start in range(0, most, _BATCH)]
 
 
 def starts_of(seed: int) -> list[Start]:
@@ -31,14 +39,16 @@ def starts_of(seed: int) -> list[Start]:
     ]
 
 
-@pytest.mark.parametrize("seed", [int(_ONLY)] if _ONLY else range(_SEEDS))
-def test_every_run_ends_as_it_does_here_whatever_fails(seed: int) -> None:
-    simulate(starts_of(seed), seed)
+@pytest.mark.parametrize("seeds", batches(_SEEDS), ids=str)
+def test_every_run_ends_as_it_does_here_whatever_fails(seeds: range) -> None:
+    for seed in seeds:
+        simulate(starts_of(seed), seed)
 
 
-@pytest.mark.parametrize("seed", [int(_ONLY)] if _ONLY else range(_SEEDS // 2))
-def test_so_it_does_when_workers_go_on_with_the_next_node(seed: int) -> None:
-    simulate(starts_of(seed), seed, ClusterOptions(fuse_ms=10_000))
+@pytest.mark.parametrize("seeds", batches(_SEEDS // 4), ids=str)
+def test_so_it_does_when_workers_go_on_with_the_next_node(seeds: range) -> None:
+    for seed in seeds:
+        simulate(starts_of(seed), seed, ClusterOptions(fuse_ms=10_000))
 
 
 def test_a_seed_does_the_same_again() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from beluga_stream.application import codec
+from beluga_stream.application.coordinator import CoordinatorOptions
 from beluga_stream.application.messages import Progress
 from beluga_stream.application.runs import Runs
 from beluga_stream.domain.definition import NodeKind
@@ -24,7 +25,9 @@ from tests.unit.engines import handler, program
 from tests.unit.graphs import chain_of, child_of, edges, node, plan
 
 _SEEDS = int(os.environ.get("SEEDS", "80")) // 4
-_OPTIONS = ClusterOptions(inline_limit_bytes=8, forgets_ms=400_000, retention_ms=40_000, sweep_ms=10_000)
+_OPTIONS = ClusterOptions(
+    inline_limit_bytes=8, coordinator=CoordinatorOptions(dedup_window_ms=400_000), retention_ms=40_000, sweep_ms=10_000
+)
 """Runs outlive what is kept by far: a value is gone a minute after the last run that names it."""
 
 _DAY = 86_400
@@ -96,11 +99,12 @@ async def _simulate(starts: list[Start], expected: list[Ended], seed: int) -> in
     async with cluster.open(), cluster.client() as runs:
         ended = await asyncio.gather(*(_play(cluster, runs, start) for start in starts))
         stored = len(cluster.blobs.stored)
-        await cluster.calm()
+        await cluster.rest()
         for _ in range(3):
             await asyncio.sleep(500)
             await _traffic(runs, tiny)
         await asyncio.sleep(300)
+        await cluster.rest()
         await check(cluster, retried=True)
     for how, as_here in zip(ended, expected, strict=True):
         assert (how.status, how.result) == (as_here.status, as_here.result)

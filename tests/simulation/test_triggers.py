@@ -37,8 +37,7 @@ async def _triggered(seed: int) -> None:
             places += await cluster.log.append([Outgoing("numbers", None, str(number).encode())])
         ids = [run_id(name, "t", f"{place.topic}/{place.partition}/{place.offset}") for place in places]
         assert await asyncio.gather(*(runs.result(run) for run in ids)) == [2 * n for n in range(_EVENTS)]
-        await cluster.calm()
-        await asyncio.sleep(300)
+        await cluster.rest()
         await check(cluster)
         assert {summary.run for summary in await runs.summaries()} == set(ids)
 

@@ -57,8 +57,7 @@ async def _play(seed: int) -> int:
             results = await asyncio.gather(*(runs.result(run) for run in started))
             await losing
         assert results == [number * 16 for number in range(_RUNS)]
-        await cluster.calm()
-        await asyncio.sleep(300)
+        await cluster.rest()
         await check(cluster, lossy=True)
         for member in cluster.roles["coordinator"].members:
             for watch in member.role._watches:  # type: ignore[attr-defined]

@@ -130,9 +130,14 @@ class MemoryDriver:
     def _available(self) -> dict[tuple[str, int], Sequence[Record]]:
         found = {
             (topic, number): self._log.records(topic, number, at, _BATCH)
-            for (topic, number), at in self._position.items()
+            for (topic, number), at in self._wanted().items()
         }
         return {target: records for target, records in found.items() if records}
+
+    def _wanted(self) -> Mapping[tuple[str, int], int]:
+        """Where to read on, without the topics of which the role wants no more for now."""
+        held = self.role.held_back
+        return {place: at for place, at in self._position.items() if place[0] not in held} if held else self._position
 
     async def _wait(self) -> None:
         """Until something can be read, something taken is settled, or the assignment changes."""
@@ -146,7 +151,7 @@ class MemoryDriver:
         }
         mine: list[asyncio.Task[None]] = [asyncio.create_task(self._assignment_changes(), name="beluga-assigned")]
         if self._assigned and not full:
-            mine.append(asyncio.create_task(self._log.wait(self._position), name="beluga-appended"))
+            mine.append(asyncio.create_task(self._log.wait(self._wanted()), name="beluga-appended"))
         try:
             await asyncio.wait({*waiting, *mine}, return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -44,6 +44,10 @@ class MemoryLog:
         """What is there now, from `start` on."""
         return self._partitions(topic)[partition][max(start, self._begins[topic, partition]) :][:most]
 
+    def records_in(self, topic: str) -> int:
+        """How many records were ever appended to a topic."""
+        return sum(len(records) for records in self._partitions(topic))
+
     def target(self, record: Outgoing) -> tuple[str, int]:
         """The topic and partition that a record goes to. Raises `TopicMissing`."""
         count = len(self._partitions(record.topic))

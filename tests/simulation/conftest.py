@@ -1,0 +1,50 @@
+"""`make simulate` measures which lines of the application its first seeds reach; the others need not be slowed down.
+
+It is coverage that starts in each process, as COVERAGE_PROCESS_START tells it.
+"""
+
+import gc
+from collections.abc import Iterator
+
+import pytest
+from coverage import Coverage
+
+_MEASURED_SEEDS = 200
+_MEASURING = Coverage.current()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def seldom_collected() -> Iterator[None]:
+    """As the engine's processes have it: a simulation makes many objects and few cycles."""
+    before = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 10, 10)
+    yield
+    gc.set_threshold(*before)
+    gc.unfreeze()
+
+
+@pytest.fixture(autouse=True)
+def measured(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Measure this test, unless it plays later seeds or plants bugs."""
+    parameters = getattr(getattr(request.node, "callspec", None), "params", {})
+    if _MEASURING is None or "plant" in parameters or min(parameters.get("seeds", (0,))) >= _MEASURED_SEEDS:
+        yield
+        return
+    _MEASURING.start()
+    yield
+    _MEASURING.stop()
+
+
+def pytest_collection_finish() -> None:
+    """What is imported is measured; from now on, what `measured` says."""
+    if _MEASURING is not None:
+        _MEASURING.stop()
+
+
+def pytest_sessionfinish() -> None:
+    """Write down what was reached: the processes of a parallel run end without another chance."""
+    if _MEASURING is not None:
+        _MEASURING.stop()
+        _MEASURING.save()
