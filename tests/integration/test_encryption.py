@@ -17,6 +17,7 @@ from beluga_stream.adapters.crypto.aesgcm import new_key
 from beluga_stream.adapters.kafka.admin import KafkaTopics
 from beluga_stream.adapters.kafka.appender import KafkaAppender
 from beluga_stream.adapters.kafka.connection import KafkaConnection
+from beluga_stream.adapters.memory.clock import SystemClock
 from beluga_stream.application import codec
 from beluga_stream.bootstrap.connection import kafka, topics
 from beluga_stream.bootstrap.encryption import payloads_of
@@ -181,7 +182,8 @@ async def test_a_value_that_was_altered_or_moved_fails_its_run_and_nothing_else(
     async with connect() as client, KafkaAppender(kafka(settings)) as appender:
 
         async def request(run: str, value: Sealed) -> None:
-            event = RunRequested(run=RunId(run), key=run, at_ms=0, graph="both", input=value, digest=run)
+            now = SystemClock().now_ms()
+            event = RunRequested(run=RunId(run), key=run, at_ms=now, graph="both", input=value, digest=run)
             record = Outgoing(topics(settings).run_requests, run.encode(), codec.incoming.encode(event))
             await appender.append([record])
 
