@@ -29,18 +29,26 @@ CODECS: dict[str, Codec[Any]] = {
     TOPICS.node_ready("later"): codec.node_ready,
 }
 
-SINCE = {"dispatch_lost", "run_stalled"}
+SINCE = {"dispatch_lost", "run_stalled", "slot_wanted", "slot_granted", "slot_returned", "limit_due"}
 """Kinds of records that are newer than every recording. The next recording has them: then take them out."""
 
-SELDOM = {"cancel_child", "reject_run", "retry_child", "broadcast_cancel"}
+SELDOM = {"cancel_child", "reject_run", "retry_child", "broadcast_cancel", "ask_slot", "return_slot"}
 """Commands that no row of a recording happens to hold, since their records were sent before it was made."""
 
 UNUSED = {
     ("Argument", "mode"),
     ("Definition", "durable"),
+    ("Definition", "limits"),
     ("Definition", "version"),
     ("Gathered", "names"),
+    ("Node", "limits"),
     ("Node", "resume"),
+    ("NodeState", "limit"),
+    ("NodeState", "slot"),
+    ("RunRequested", "keys"),
+    ("RunState", "keys"),
+    ("RunState", "limit"),
+    ("RunState", "slot"),
 }
 """Members that no recorded value has. What is new belongs here until the next recording has it."""
 
