@@ -8,12 +8,12 @@ has not been new for longer than the topics keep a record that may name it.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from itertools import islice
 from typing import NamedTuple
 
 from ..domain.references import references
-from ..errors import BelugaError
+from ..errors import BelugaError, NotFound
 from ..ports.blobs import SweptBlobs
 from . import codec, early
 from .partition import RunPartition
@@ -107,15 +107,26 @@ class Sweeper:
                 for number, (key, value) in enumerate(batch):
                     if number % _TURN == 0:
                         await asyncio.sleep(0)  # let others have their turn
-                    refs = () if value is None else _references(key, value)
+                    refs = () if value is None else await self._references(key, value)
                     if refs:
                         of_rows[key] = refs
                     else:
                         of_rows.pop(key, None)
         return {ref for refs in of_rows.values() for ref in refs}
 
+    async def _references(self, key: str, value: bytes) -> tuple[str, ...]:
+        if key.startswith(early.PREFIX):
+            return await self._with_parts(codec.incoming.decode(value))
+        return () if key.startswith("~") else await self._with_parts(codec.kept.decode(value))
 
-def _references(key: str, value: bytes) -> tuple[str, ...]:
-    if key.startswith(early.PREFIX):
-        return tuple(references(codec.incoming.decode(value)))
-    return () if key.startswith("~") else tuple(references(codec.kept.decode(value)))
+    async def _with_parts(self, value: object) -> tuple[str, ...]:
+        """Its references, and those in the stored payloads that it names."""
+        refs: list[str] = []
+        left = list(references(value))
+        while left:
+            stored = left.pop()
+            refs.append(stored.ref)
+            if stored.parts:
+                with suppress(NotFound):  # it was swept before, and what it named with it
+                    left.extend(references(codec.payloads.decode(await self._blobs.get(stored.ref))))
+        return tuple(refs)

@@ -7,8 +7,8 @@ from .frozen import Frozen
 from .payload import Inline, Stored
 
 
-def references(value: Any) -> Iterator[str]:
-    """The references of every stored value in it.
+def references(value: Any) -> Iterator[Stored]:
+    """Every stored value in it; one that has parts may name others in turn.
 
     Every member is looked at, whatever it is called: a payload that somebody adds is found too.
     """
@@ -16,7 +16,7 @@ def references(value: Any) -> Iterator[str]:
     while left:
         found = left.pop()
         if isinstance(found, Stored):
-            yield found.ref
+            yield found
         elif isinstance(found, Inline):
             continue  # a user's value, and no payload, whatever it looks like
         elif isinstance(found, Frozen):

@@ -226,7 +226,25 @@ def test_every_reference_is_found_wherever_it_is(payload: Payload, expected: lis
         request,
     ]
     for place in places:
-        assert sorted(references(place)) == expected
+        assert sorted(found.ref for found in references(place)) == expected
+
+
+async def test_a_stored_payload_names_its_parts(store: Store) -> None:
+    """The output of a map whose values are encrypted is put away as it is, with the references in it."""
+    inner, outer = await store.put("inner", KEPT + HOUR), await store.put("outer", KEPT + HOUR)
+    pages = await store.blobs.put("pages", codec.payloads.encode(Gathered((stored(inner), Inline(1)))))
+    parts = await store.blobs.put(
+        "parts", codec.payloads.encode(Paged((Stored(pages, 9, parts=True), stored(outer)), 3))
+    )
+    for ref in (pages, parts):
+        store.age(ref, KEPT + HOUR)
+    table = Table()
+    table.put(run_with(output=Stored(parts, 9, parts=True)), run_with("s", output=Stored("no/such", 9, parts=True)))
+    assert await sweeper(store, table).sweep(NOW) == Swept(named=5, removed=0)
+    table.rows.clear()
+    for ref in (inner, outer, pages, parts):
+        store.age(ref, KEPT + HOUR)
+    assert (await sweeper(store, table).sweep(NOW)).removed == 4
 
 
 async def test_early_signals_name_their_values(store: Store) -> None:

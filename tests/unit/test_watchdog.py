@@ -197,7 +197,7 @@ async def test_work_that_is_only_late_is_left_alone() -> None:
 
 
 async def test_work_that_nobody_can_have_is_dispatched_again(caplog: pytest.LogCaptureFixture) -> None:
-    bench = await Bench([run_with()]).open()
+    bench = await Bench([run_with(losses=1)]).open()
     await bench.log.append([Outgoing(NAMES.node_done, b"r", b"what a worker tells", partition=0)])
     assert await bench.rounds(LATE, LOST) == []  # the workers have not come to it
     bench.acknowledge(1)
@@ -210,6 +210,7 @@ async def test_work_that_nobody_can_have_is_dispatched_again(caplog: pytest.LogC
     decision = bench.apply(event)
     again = decision.state.nodes[NodeKey("a")]
     assert (again.status, again.attempt, again.tries) == (NodeStatus.READY, 2, 1)
+    assert again.losses == 1  # nobody died of it
     assert any(getattr(command, "attempts", ()) == ("a/1",) for command in decision.commands)
     bench.settle()
     assert await bench.rounds(LOST + 40_000, LOST + 50_000) == []  # since when it is ready is anew
