@@ -50,6 +50,7 @@ def _coordinator(settings: Settings) -> list[Right]:
         Right("topic", names.run_events, ("Read", "Write"), "takes signals and cancels, sends timers and child runs"),
         Right("topic", names.node_done, ("Read",), "takes what nodes did"),
         Right("group", own, ("Read",), "its consumer group"),
+        Right("group", group(settings, "worker"), ("Describe",), "sees what the workers are done with", prefixed=True),
         Right("topic", changelog_topic(settings), ("Read", "Write"), "its table of runs"),
         Right("transactional-id", f"{own}-", ("Write",), "keeps a former owner out", prefixed=True, sample="0"),
         Right("topic", names.graphs, ("Read",), "definitions"),
