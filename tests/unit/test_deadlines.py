@@ -39,7 +39,7 @@ class Bench:
         """Look at every tick for so long."""
         for _ in range(seconds * 1000 // TICK_MS):
             self.clock.now += TICK_MS
-            await self.deadlines.look({0: self.partition})
+            await self.deadlines.look({0: self.partition}, self.clock.now)
 
     @property
     def expired(self) -> list[LeaseExpired]:
