@@ -108,7 +108,12 @@ def _operator(settings: Settings, uses: Uses) -> list[Right]:
     return [
         *_client(settings, uses),
         Right("topic", f"{settings.prefix}.", ("Create", "Describe"), "`topics apply`", prefixed=True, sample="runs"),
-        Right("topic", changelog_topic(settings), ("Create", "Read"), "`topics apply`, `runs show`, `runs stuck`"),
+        Right(
+            "topic",
+            changelog_topic(settings),
+            ("Create", "Read"),
+            "`topics apply`, `runs show`, `runs stuck`, `blobs sweep`",
+        ),
         *(Right("topic", source, ("Create",), "`topics apply`") for source in uses.sources),
         Right("topic", names.graphs, ("Read",), "`graph list`, `runs stuck`"),
         Right("topic", names.dead_letters, ("Read", "Write"), "`dead-letters`"),

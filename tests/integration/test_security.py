@@ -20,6 +20,7 @@ from beluga_stream import Signal, connect
 from beluga_stream.adapters.kafka.admin import KafkaTopics
 from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.adapters.kafka.fence import FencedProducer
+from beluga_stream.adapters.kafka.groups import KafkaWorkers
 from beluga_stream.adapters.kafka.rights import missing
 from beluga_stream.bootstrap import deployment
 from beluga_stream.bootstrap.connection import kafka
@@ -162,6 +163,8 @@ async def test_every_role_works_with_its_least_rights(
         assert "all " in await deployed.beluga("operator", "doctor")
         assert "fencing" in await deployed.beluga("client", "doctor")
         assert not engines["coordinator"].said("table.unfenced")
+        workers = KafkaWorkers(kafka(_settings(**deployed.users["coordinator"])), f"{_PREFIX}-worker")
+        assert await workers.acknowledged(f"{_PREFIX}.node-ready.default"), "what watches over lost work sees nothing"
         assert not any(engine.said("dead_letter") for engine in engines.values())
     said = "".join([*(engine.log.read_text() for engine in engines.values()), *deployed.said, caplog.text])
     assert "SCRAM-SHA-512" in said, "the logs are there"
