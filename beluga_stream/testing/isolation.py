@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
-from ..application.execution import Executions
 from ..application.performing import perform
 from ..domain.ids import GraphHash
 from ..errors import ProcessLost
 from ..ports.handlers import Program
 from .process import Process
+from .threads import SimulatedExecutions
 
 _DIED = None
 
@@ -30,7 +30,7 @@ class SimulatedIsolation:
             heard.put_nowait((content, False))
 
         async def live() -> None:
-            heard.put_nowait((await perform(task, self._programs, Executions(), say), True))
+            heard.put_nowait((await perform(task, self._programs, SimulatedExecutions(child), say), True))
 
         child.spawn(live(), "task").add_done_callback(lambda _: heard.put_nowait(_DIED))
         try:

@@ -3,13 +3,24 @@
 import asyncio
 from collections.abc import Callable
 
+from ..api.resource import open_resource
+from ..application.execution import Executions
 from ..application.threads import Threads, WorkerThread
+from ..ports.calls import Isolation
 from .process import Process
 
 _SIZES = (1, 4, 16)
 _STUCK = 0.1
 _STUCK_SECONDS = 30.0
 _SECONDS = 0.2
+
+
+class SimulatedExecutions(Executions):
+    """The executions of one simulated process."""
+
+    def __init__(self, process: Process, isolation: Isolation | None = None) -> None:
+        super().__init__(isolation=isolation, open_resource=open_resource)
+        self._threads = SimulatedThreads(process)
 
 
 class SimulatedThreads(Threads):

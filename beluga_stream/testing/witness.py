@@ -11,10 +11,8 @@ from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..adapters.memory.log import MemoryLog
-from ..api.resource import open_resource
 from ..application import codec
 from ..application.context import Context
-from ..application.execution import Executions
 from ..application.messages import CancelNotice
 from ..application.topics import Topics
 from ..application.verdict import Completed, Failed
@@ -25,7 +23,7 @@ from ..ports.calls import Isolation
 from ..ports.log import Outgoing, Role
 from .process import Process
 from .story import Story
-from .threads import SimulatedThreads
+from .threads import SimulatedExecutions
 from .virtual_time import EPOCH_MS
 
 if TYPE_CHECKING:
@@ -173,12 +171,11 @@ class Witness:
         return found
 
 
-class WitnessedExecutions(Executions):
+class WitnessedExecutions(SimulatedExecutions):
     """The executions of one process, each call noted."""
 
     def __init__(self, witness: Witness, process: Process, isolation: Isolation) -> None:
-        super().__init__(isolation=isolation, open_resource=open_resource)
-        self._threads = SimulatedThreads(process)
+        super().__init__(process, isolation)
         self._witness = witness
         self._process = process
 
