@@ -5,6 +5,7 @@ signal may well be read before the run that it is for.
 """
 
 from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 
 from ..domain.events import SignalReceived
 from ..domain.ids import RunId
@@ -29,6 +30,24 @@ class EarlySignals:
         self.rows: dict[str, bytes | None] = {}
         self._of_run: dict[RunId, dict[str, SignalReceived]] = {}
         self._order: deque[tuple[int, RunId, str]] = deque()
+
+    @property
+    def runs(self) -> Sequence[RunId]:
+        """Those that signals wait for."""
+        return tuple(self._of_run)
+
+    def held(self) -> Iterator[tuple[str, bytes | None]]:
+        """The changes that add rows."""
+        return ((key, value) for key, value in self.rows.items() if value is not None)
+
+    def gone(self) -> Iterator[tuple[str, bytes | None]]:
+        """The changes that delete rows."""
+        return ((key, value) for key, value in self.rows.items() if value is None)
+
+    def forget(self, runs: Iterable[RunId]) -> None:
+        """These runs have come and have got their signals; the table did not hear of the second."""
+        for run in runs:
+            self.take(run)
 
     def recover(self, value: bytes) -> None:
         """Take in a row of the table."""

@@ -142,6 +142,7 @@ class RunPartition:
                 if node.status is NodeStatus.RUNNING:
                     self.leases[state.run, place] = Lease(node.attempt, node.incarnation or Incarnation(""), now_ms)
         self.limits.recovered()
+        self.early.forget([run for run in self.early.runs if self.table.get(run) is not None])
         heapq.heapify(self.deadlines)
         self._most_deadlines = max(_FEW_DEADLINES, 2 * len(self.deadlines))
         self.ended.extend(sorted(ended))
@@ -223,7 +224,7 @@ class RunPartition:
 
     def changes(self, expired: list[RunId]) -> list[tuple[str, bytes | None]]:
         """The table's part of the batch: one value for each changed run, a tombstone for each expired one."""
-        values: list[tuple[str, bytes | None]] = [*self.early.rows.items(), *self.limits.rows.items()]
+        values: list[tuple[str, bytes | None]] = [*self.early.held(), *self.limits.rows.items()]
         values.extend(
             (str(run), codec.kept.encode(Kept(self._markers[run]))) for run in self._unmarked if run in self._markers
         )
@@ -235,6 +236,8 @@ class RunPartition:
             value = codec.kept.encode(Kept(_shrunk(changed.state, intents), intents, source))
             changed.size = len(value)
             values.append((str(run), value))
+        # Last: a commit may be cut off, and a signal must not be gone before the run that has got it is there.
+        values.extend(self.early.gone())
         if values:
             values.append((_READ, orjson.dumps(self.read)))
         return values

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator, Mapping
 
 from ..adapters.memory.tables import Changelog
-from ..application import codec, early, limits
+from ..application import codec, limits
 from ..application.coordinator import Coordinator
 from ..application.partition import RunPartition
 from ..domain.state import NodeStatus, RunState, RunStatus, timers
@@ -69,12 +69,12 @@ def left_over(changelogs: Mapping[int, Changelog], coordinators: Members, worker
         for key, value in changelog.rows.items():
             if not key.startswith("~"):
                 yield from _row(key, value)
-            elif key.startswith(early.PREFIX):
-                yield f"a signal waits for a run that is over: {key}"
             elif key.startswith(limits.PREFIX):
                 yield f"a slot is held, waited for or kept in mind: {key} {value!r}"
     for member in coordinators.members:
         for owned in _owned(member).values():
+            if owned.early.runs:
+                yield f"signals wait for runs that never came: {owned.early.runs}"
             yield from _in_mind(owned)
     for member in workers.members:
         running = getattr(member.role, "running", {})
