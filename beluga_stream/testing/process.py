@@ -31,8 +31,8 @@ class Faults:
     delay: float = 0.01
     slow: float = 0.02
     slow_delay: float = 3.0
-    late: float = 0.2
-    late_delay: float = 10.0
+    late: float = 0.5
+    late_delay: float = 20.0
     left: int = 0
     calm: bool = False
 

@@ -290,12 +290,13 @@ def test_each_event_is_one_run_or_one_dead_letter(seed: int) -> None:
             await cluster.log.append([Outgoing("orders", None, value, headers)])
         await cluster.rest()
         found = await runs.summaries()
-        ended = {(one.graph, one.status, await _output(runs, one.run)) for one in found}
+        # By their results and not by their summaries: of these a zombie's earlier one may come last.
+        ended = {(one.graph, await _output(runs, one.run)) for one in found}
         shipped = {100 // number for number in (1, 2, 4, 5, 6, 9)}
-        of_zero = {output for graph, _, output in ended if graph == "sorry"}
-        assert {output for graph, status, output in ended if (graph, status) == ("shipping", "succeeded")} == shipped
-        assert {output for graph, _, output in ended if graph == "billing"} == shipped
-        assert of_zero == {one.run for one in found if (one.graph, one.status) == ("shipping", "failed")}
+        of_zero = {output for graph, output in ended if graph == "sorry"}
+        assert {output for graph, output in ended if graph == "shipping"} == {*shipped, None}
+        assert {output for graph, output in ended if graph == "billing"} == shipped
+        assert of_zero <= {one.run for one in found if one.graph == "shipping"}
         assert len(of_zero) == 1
         refused = {(letter.value, letter.headers[:-3]) for letter in _letters(cluster)}
         assert refused == {event for event in _EVENTS if event in refused}
