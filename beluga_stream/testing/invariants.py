@@ -4,12 +4,12 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from ..application import codec
-from ..application.messages import ChunkEmitted, Progress
+from ..application.messages import ChunkEmitted, NodeChange, Progress
 from ..application.results import Chunk, Event, NodeChanged, RunChanged, RunReader, Superseded
 from ..domain.events import DispatchLost, RunStalled
 from ..domain.ids import RunId
 from ..domain.payload import Json
-from ..domain.state import NODE_ENDED, RUN_ENDED
+from ..domain.state import NODE_ENDED, RUN_ENDED, NodeStatus
 from .cluster import Cluster
 from .slots import run_events, wrong_with_slots
 from .tables import left_over
@@ -124,7 +124,24 @@ def _check_dead_letters(cluster: Cluster) -> None:
 
 
 def _check_repairs(cluster: Cluster) -> None:
-    """Nothing was lost, however late it was, and no run waited for nothing: so there was nothing to repair."""
-    for _, event in run_events(cluster):
-        if isinstance(event, DispatchLost | RunStalled):
+    """Nothing was lost, however late it was, and no run waited for nothing: so there was nothing to repair.
+
+    An owner that was paused and wakes may think so, of what others have gone on with: that changes nothing.
+    """
+    for at_ms, event in run_events(cluster):
+        if isinstance(event, RunStalled) or (isinstance(event, DispatchLost) and _is_dispatched(cluster, at_ms, event)):
             raise Broken(f"a needless repair: {event}")
+
+
+def _is_dispatched(cluster: Cluster, at_ms: int, event: DispatchLost) -> bool:
+    """Whether that attempt was at the workers when it was said to be lost, as far as readers were told."""
+    told: NodeChange | None = None
+    _, partition = cluster.topics.place(event.key)
+    for result in cluster.log.records(cluster.topics.run_results, partition, most=1 << 30):
+        if result.timestamp_ms > at_ms:
+            break
+        decoded = codec.results.decode(result.value)
+        if isinstance(decoded, Progress) and decoded.run == event.run:
+            changes = [change for change in decoded.nodes if change.node == event.node]
+            told = max([*changes, *([] if told is None else [told])], key=lambda change: change.counter, default=None)
+    return told is None or (told.attempt == event.attempt and told.status in (NodeStatus.READY, NodeStatus.RUNNING))
