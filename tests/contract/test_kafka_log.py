@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 
 import pytest
 
@@ -179,3 +180,14 @@ def test_a_connection_hides_its_password_and_refuses_half_of_one() -> None:
             KafkaConnection(("b:9092",), **wrong)  # type: ignore[arg-type]
     with pytest.raises(InvalidConfig):
         KafkaConnection.parse("kafka://b:9092")
+
+
+async def test_a_reading_that_is_given_up_leaves_no_connection(connection: KafkaConnection, topic: str) -> None:
+    """Whenever it is: what is left would warn when it is collected."""
+    async with KafkaReader(connection) as reader:
+        for milliseconds in range(30):
+            reading = asyncio.ensure_future(anext(reader.read(topic, {0: 0})))
+            await asyncio.wait({reading}, timeout=milliseconds / 1000)
+            reading.cancel()
+            await asyncio.wait({reading})
+    gc.collect()

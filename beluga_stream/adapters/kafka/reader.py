@@ -1,5 +1,6 @@
 """Reading single partitions outside any group: result streams, definitions, control."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Self
 
@@ -13,6 +14,9 @@ from beluga_stream.adapters.kafka.refusal import refusal
 from beluga_stream.adapters.kafka.rights import hidden
 from beluga_stream.errors import LogUnavailable, TopicMissing
 from beluga_stream.ports.log import Record
+
+_START_SECONDS = 5.0
+"""How long a consumer that nobody wants any more may take to come to the end of its start."""
 
 
 class KafkaReader:
@@ -170,9 +174,13 @@ class KafkaReader:
             # The default of 500 ms would hold up partitions that an in-flight fetch left out.
             fetch_max_wait_ms=50,
         )
+        starting = asyncio.ensure_future(consumer.start())
         try:
-            await consumer.start()
+            await asyncio.shield(starting)
         except BaseException:
+            # Cancelled in the midst of it, aiokafka forgets its first connection: so it comes to its end.
+            await asyncio.wait({starting}, timeout=_START_SECONDS)
+            starting.cancel()
             await consumer.stop()
             raise
         return consumer
