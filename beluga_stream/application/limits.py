@@ -55,6 +55,13 @@ class Limits:
         """Those that have a holder, somebody who waits, or a period that is not over."""
         return self._of.values()
 
+    def changes(self) -> Iterator[tuple[str, bytes | None]]:
+        """`rows` in an order in which they may be cut off anywhere: no ticket is ever there without its limit."""
+        of_limits = {key: value for key, value in self.rows.items() if "/" not in key.removeprefix(PREFIX)}
+        yield from ((key, value) for key, value in of_limits.items() if value is not None)
+        yield from ((key, value) for key, value in self.rows.items() if key not in of_limits)
+        yield from ((key, value) for key, value in of_limits.items() if value is None)
+
     def recover(self, key: str, value: bytes) -> None:
         """Take in a row of the table; `recovered` ends it."""
         name, of_ticket, _ = key.removeprefix(PREFIX).partition("/")
@@ -67,7 +74,7 @@ class Limits:
     def recovered(self) -> None:
         """All rows are taken in."""
         for limit, read in self._read.items():
-            assert read.row is not None, "the limit's own row is written with its first ticket's"
+            assert read.row is not None, "the limit's own row is written before its first ticket's"
             slots = self._of[limit] = Slots(limit, read.row, read.tickets)
             self._arm(slots)
         self._read.clear()

@@ -224,7 +224,7 @@ class RunPartition:
 
     def changes(self, expired: list[RunId]) -> list[tuple[str, bytes | None]]:
         """The table's part of the batch: one value for each changed run, a tombstone for each expired one."""
-        values: list[tuple[str, bytes | None]] = [*self.early.held(), *self.limits.rows.items()]
+        values: list[tuple[str, bytes | None]] = [*self.early.held(), *self.limits.changes()]
         values.extend(
             (str(run), codec.kept.encode(Kept(self._markers[run]))) for run in self._unmarked if run in self._markers
         )

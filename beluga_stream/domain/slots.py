@@ -126,10 +126,11 @@ class Slots:
         return Outcome(granted, tuple({ticket: row, **{each.ticket: each for each in granted}}.items()))
 
     def _returned(self, ticket: Ticket, now_ms: int, offset: int) -> Outcome:
-        if self.held.pop(ticket, None) is None and self.waiting.pop(ticket, None) is None:
-            return Outcome()
+        known = self.held.pop(ticket, None) or self.waiting.pop(ticket, None)
+        # Also for one that is gone: what was kept of this event may have been cut off before the next one's turn.
         granted = self._give_out(now_ms, offset)
-        return Outcome(granted, ((ticket, None), *((row.ticket, row) for row in granted)))
+        gone: tuple[tuple[Ticket, None], ...] = ((ticket, None),) if known else ()
+        return Outcome(granted, (*gone, *((row.ticket, row) for row in granted)))
 
     def _give_out(self, now_ms: int, offset: int) -> tuple[SlotRow, ...]:
         granted: list[SlotRow] = []

@@ -242,6 +242,30 @@ def test_few_rows_are_written_for_an_event_however_many_wait() -> None:
     assert sum(len(row) for row in limits.rows.values() if row is not None) < 300
 
 
+def test_no_ticket_is_ever_there_without_its_limit() -> None:
+    """Wherever the write of its rows is cut off: whoever reads them then must be able to go on."""
+    limits = Limits()
+    table: dict[str, bytes] = {}
+    for offset, event in enumerate((_wanted(1), _wanted(2), _returned(1), _wanted(3), _returned(2), _returned(3))):
+        limits.apply(event, offset, 0)
+        changes = list(limits.changes())
+        for cut in range(len(changes) + 1):
+            torn = dict(table)
+            for key, value in changes[:cut]:
+                if value is None:
+                    torn.pop(key, None)
+                else:
+                    torn[key] = value
+            again = Limits()
+            for key, value in torn.items():
+                again.recover(key, value)
+            again.recovered()
+        if offset % 2:
+            table = torn
+            limits.rows.clear()
+    assert not table
+
+
 def test_what_is_read_again_is_what_was_there() -> None:
     limits = Limits()
     for number in range(3):
@@ -259,6 +283,10 @@ def test_what_is_read_again_is_what_was_there() -> None:
 
 def _wanted(number: int) -> SlotWanted:
     return SlotWanted(key=LimitId(SEVEN), at_ms=0, run=RunId(f"r{number}"), number=1, reply=f"r{number}", limit=ONE)
+
+
+def _returned(number: int) -> SlotReturned:
+    return SlotReturned(key=LimitId(SEVEN), at_ms=0, run=RunId(f"r{number}"), number=1)
 
 
 async def test_a_run_and_its_sleep_may_be_due_at_once(bench: Bench) -> None:

@@ -54,6 +54,13 @@ def test_repeated_events_change_nothing() -> None:
     assert [ticket.run for ticket in slots.held] == ["b", "c"]
 
 
+def test_a_slot_that_was_returned_before_is_given_out_if_it_is_still_free() -> None:
+    """As when the write that followed its return was cut off between the two tickets' rows."""
+    waits = SlotRow(RunId("b"), "b", None, 1, order=2)
+    slots = Slots(ID, LimitRow(Limit("one", at_once=1), ""), [waits])
+    assert runs(slots.apply(returned("a"), 0, 3)) == ["b"]
+
+
 def test_who_waits_no_longer_is_passed_over() -> None:
     one = Limit("one", at_once=1)
     slots = slots_of(one)
