@@ -18,8 +18,8 @@ from ..domain.frozen import replace
 from ..domain.ids import GraphHash, Incarnation, NodeKey, RunId
 from ..domain.payload import Payload
 from ..domain.plan import Plan
-from ..domain.retention import spent
-from ..domain.state import NodeState, NodeStatus, RunState, RunStatus, Timer, timers
+from ..domain.retention import FINAL, marker, shrunk, spent
+from ..domain.state import NodeState, NodeStatus, RunState, Timer, timers
 from ..ports.log import PartitionTable, Record
 from . import codec, early, limits
 from .codec import Kept
@@ -233,7 +233,7 @@ class RunPartition:
         values.extend((str(run), None) for run in expired)
         for run, changed in self._changed.items():
             intents, source = self._unconfirmed(run, changed)
-            value = codec.kept.encode(Kept(_shrunk(changed.state, intents), intents, source))
+            value = codec.kept.encode(Kept(shrunk(changed.state, intents), intents, source))
             changed.size = len(value)
             values.append((str(run), value))
         # Last: a commit may be cut off, and a signal must not be gone before the run that has got it is there.
@@ -279,8 +279,8 @@ class RunPartition:
             if run in self._changed:
                 continue
             self._states.rest(run, changed.size)
-            if changed.state.status in _FINAL:
-                self._markers[run] = _marker(changed.state)
+            if changed.state.status in FINAL:
+                self._markers[run] = marker(changed.state)
 
     def sent(self, sealed: Sealed) -> None:
         """The records of a batch are sent: its intents are no more, nor the outputs that nobody will ask for."""
@@ -394,19 +394,4 @@ def _stands(state: RunState, timer: Timer) -> bool:
     return node is not None and node.attempt == timer.attempt and node.due_ms == timer.due_ms
 
 
-_FINAL = frozenset({RunStatus.SUCCEEDED, RunStatus.CANCELLED})
 _DONE = frozenset({NodeStatus.SUCCEEDED, NodeStatus.SKIPPED})
-
-
-def _shrunk(state: RunState, intents: Sequence[Command]) -> RunState:
-    """A run that is over keeps its result; a failed one also what a retry needs, until the window ends."""
-    if state.status not in _FINAL:
-        return state
-    shown = {command.node for command in intents if isinstance(command, PublishNode)}
-    nodes = {key: node for key, node in state.nodes.items() if key in shown}
-    return replace(state, nodes=nodes, input=None, signals=(), signals_seen=())
-
-
-def _marker(state: RunState) -> RunState:
-    """What remains of a run when all that it decided is sent: enough to recognise it, and its result."""
-    return replace(state, nodes={}, input=None, signals=(), signals_seen=())

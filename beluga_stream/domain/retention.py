@@ -1,11 +1,13 @@
-"""Which outputs a run no longer needs: a state carries a value until its last consumer is done with it."""
+"""What a run no longer needs: a value when its last consumer is done with it, nearly all when it is over."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from .commands import Command, PublishNode
+from .frozen import replace
 from .ids import INPUT, NodeKey, NodeName
 from .payload import Inline, Payload, Stored
 from .plan import Plan
-from .state import NodeStatus, RunState
+from .state import NodeStatus, RunState, RunStatus
 
 _DONE_WITH_IT = frozenset({NodeStatus.SUCCEEDED, NodeStatus.SKIPPED})
 """A consumer that failed or was cancelled may be tried again, and wants its inputs then."""
@@ -13,6 +15,23 @@ _DONE_WITH_IT = frozenset({NodeStatus.SUCCEEDED, NodeStatus.SKIPPED})
 
 _LITTLE = 256
 """A text of so many characters costs less to keep than to forget; numbers and references do, too."""
+
+FINAL = frozenset({RunStatus.SUCCEEDED, RunStatus.CANCELLED})
+"""A run that has failed may go on."""
+
+
+def shrunk(state: RunState, intents: Sequence[Command]) -> RunState:
+    """A run that is over keeps its result; a failed one also what a retry needs, until the window ends."""
+    if state.status not in FINAL:
+        return state
+    shown = {command.node for command in intents if isinstance(command, PublishNode)}
+    nodes = {key: node for key, node in state.nodes.items() if key in shown}
+    return replace(state, nodes=nodes, input=None, signals=(), signals_seen=())
+
+
+def marker(state: RunState) -> RunState:
+    """What remains of a run when all that it decided is sent: enough to recognise it, and its result."""
+    return replace(state, nodes={}, input=None, signals=(), signals_seen=())
 
 
 def spent(plan: Plan, state: RunState, ended: Iterable[NodeKey]) -> list[NodeName]:
