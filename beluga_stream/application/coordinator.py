@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..domain.draft import Decision
-from ..domain.events import Event, LimitEvent, RunRequested, SignalReceived, SlotGranted, TimerFired
+from ..domain.events import Event, LimitEvent, OwnerEvent, RunRequested, SignalReceived, SlotGranted
 from ..domain.frozen import replace
 from ..domain.ids import RunId
 from ..domain.plan import Plan
@@ -316,8 +316,8 @@ class Coordinator:
         owned = batch.owned
         state = owned.state(event.run)
         decision = reduce(plan, state, event)
-        if decision is None and isinstance(event, TimerFired):
-            return False  # of an owner that was fenced before what it had decided was durable
+        if decision is None and isinstance(event, OwnerEvent):
+            return False  # of an owner that died before it had written that the run began
         if decision is None:
             raise NotFound(f"there is no run {event.run}: a {event.type} for it came to nothing", run=event.run)
         if decision.state is state and not decision.commands:

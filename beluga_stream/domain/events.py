@@ -255,3 +255,5 @@ RunEvent: TypeAlias = (
     | SlotGranted
 )
 Event: TypeAlias = NodeEvent | RunEvent
+OwnerEvent: TypeAlias = TimerFired | LeaseExpired | DispatchLost | RunStalled
+"""What the owner of a partition says of the runs that it has in mind, and nobody else does."""

@@ -40,6 +40,9 @@ from .tables import Watch
 from .virtual_time import VirtualClock
 from .witness import Witness, WitnessedExecutions
 
+_TICK_MS = 500
+"""Seldom, for a coordinator: what it looks at may be late by less than much else."""
+
 _QUIET_SECONDS = 25.0
 """Longer than a lease lasts unheard: what still wanted to happen would have happened."""
 
@@ -92,7 +95,7 @@ class ClusterOptions:
     inline_limit_bytes: int = INLINE_LIMIT_BYTES
     retention_ms: int = 7 * 86_400_000
     sweep_ms: int = 86_400_000
-    coordinator: CoordinatorOptions = field(default_factory=CoordinatorOptions)
+    coordinator: CoordinatorOptions = field(default_factory=lambda: CoordinatorOptions(tick_ms=_TICK_MS))
     skew_seconds: float = 5.0
     queues: tuple[str, ...] = ("default",)
     user_topics: Mapping[str, int] = field(default_factory=dict)

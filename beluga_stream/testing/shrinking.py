@@ -9,7 +9,7 @@ from .cluster import ClusterOptions
 
 S = TypeVar("S")
 
-_SECONDS = 30.0
+_SECONDS = 15.0
 """Real ones. What is found by then is told."""
 
 _FAULTS = (0, 1, 2, 3, 4, 6, 8, 12)

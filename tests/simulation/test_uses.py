@@ -330,7 +330,7 @@ def grows() -> Graph[int, int]:
     return graph
 
 
-_SMALL = CoordinatorOptions(capacity=4, dedup_window_ms=300_000, state_limit_bytes=15_000)
+_SMALL = CoordinatorOptions(tick_ms=500, capacity=4, dedup_window_ms=300_000, state_limit_bytes=15_000)
 
 
 @every_seed

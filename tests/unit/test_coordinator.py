@@ -26,6 +26,7 @@ from beluga_stream.domain.events import (
     RetryRequested,
     RunRequested,
     SignalReceived,
+    TimerFired,
 )
 from beluga_stream.domain.ids import Incarnation, NodeKey, RunId
 from beluga_stream.domain.payload import Inline
@@ -436,3 +437,8 @@ async def test_what_is_only_on_its_way_makes_no_run_too_large() -> None:
     state = bench.coordinator.owned[0].state(RunId("r"))
     assert state is not None
     assert state.status is RunStatus.RUNNING
+
+
+async def test_what_an_owner_told_itself_of_a_run_that_it_never_wrote_is_no_dead_letter(bench: Bench) -> None:
+    await bench.tell(NAMES.run_events, TimerFired(run=RunId("r"), key="r", at_ms=1, node=None, attempt=0, due_ms=1))
+    assert bench.written(NAMES.dead_letters) == []
