@@ -40,6 +40,9 @@ from .tables import Watch
 from .virtual_time import VirtualClock
 from .witness import Witness, WitnessedExecutions
 
+_FAULTS_AFTER = 2
+"""What may still go wrong when all runs that were started have ended, at most: little is left to suffer from it."""
+
 _TICK_MS = 500
 """Seldom, for a coordinator: what it looks at may be late by less than much else."""
 
@@ -205,6 +208,7 @@ class Cluster:
 
     async def rest(self) -> None:
         """Return when nothing will go wrong any more and nothing goes on, or in spite of that after a long while."""
+        self.faults.left = min(self.faults.left, _FAULTS_AFTER)
         await self._calm.wait()
         await self._quiet()
         # Who takes over now finds what is durable, and nothing that a process happened to have in mind.

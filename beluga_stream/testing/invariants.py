@@ -126,15 +126,29 @@ def _check_dead_letters(cluster: Cluster) -> None:
 def _check_repairs(cluster: Cluster) -> None:
     """Nothing was lost, however late it was, and no run waited for nothing: so there was nothing to repair.
 
-    An owner that was paused and wakes may think so, of what others have gone on with: that changes nothing.
+    An owner that was paused and wakes may think so, of what others have gone on with: that changes nothing. Work that
+    a worker puts back lies behind where the watchdog looks for it, and may be taken for lost.
     """
     for at_ms, event in run_events(cluster):
-        if isinstance(event, RunStalled) or (isinstance(event, DispatchLost) and _is_dispatched(cluster, at_ms, event)):
+        if isinstance(event, DispatchLost) and (_is_over(cluster, at_ms, event) or _was_put_back(cluster, event)):
+            continue
+        if isinstance(event, DispatchLost | RunStalled):
             raise Broken(f"a needless repair: {event}")
 
 
-def _is_dispatched(cluster: Cluster, at_ms: int, event: DispatchLost) -> bool:
-    """Whether that attempt was at the workers when it was said to be lost, as far as readers were told."""
+def _was_put_back(cluster: Cluster, event: DispatchLost) -> bool:
+    _, partition = cluster.topics.place(event.key)
+    for topic in map(cluster.topics.node_ready, cluster.options.queues):
+        for record in cluster.log.records(topic, partition, most=1 << 30):
+            work = codec.node_ready.decode(record.value)
+            same = (work.run, work.node, work.attempt) == (event.run, event.node, event.attempt)
+            if same and cluster.story.author(record.position).startswith("worker"):
+                return True
+    return False
+
+
+def _is_over(cluster: Cluster, at_ms: int, event: DispatchLost) -> bool:
+    """Whether readers were told, before it was said to be lost, that the attempt is at no worker any more."""
     told: NodeChange | None = None
     _, partition = cluster.topics.place(event.key)
     for result in cluster.log.records(cluster.topics.run_results, partition, most=1 << 30):
@@ -144,4 +158,6 @@ def _is_dispatched(cluster: Cluster, at_ms: int, event: DispatchLost) -> bool:
         if isinstance(decoded, Progress) and decoded.run == event.run:
             changes = [change for change in decoded.nodes if change.node == event.node]
             told = max([*changes, *([] if told is None else [told])], key=lambda change: change.counter, default=None)
-    return told is None or (told.attempt == event.attempt and told.status in (NodeStatus.READY, NodeStatus.RUNNING))
+    if told is None:
+        return False
+    return told.attempt != event.attempt or told.status not in (NodeStatus.READY, NodeStatus.RUNNING)

@@ -12,6 +12,9 @@ from .virtual_time import EPOCH_MS
 _current: ContextVar["Process | None"] = ContextVar("beluga_simulated_process", default=None)
 
 
+_LASTS = 0.6
+"""How often there is time between two effects; the others follow at once, and nobody comes in between."""
+
 _OVERSLEEPS = 5.0
 """How many times longer than it meant a process may sleep at most."""
 
@@ -108,11 +111,12 @@ class Process:
         await asyncio.sleep(seconds * self.faults.random.uniform(1, _OVERSLEEPS))
 
     async def effect(self) -> None:
-        """A moment between two effects: time passes, and the process may die or stand still."""
-        loop = asyncio.get_running_loop()
-        passed = loop.create_future()
-        loop.call_at(loop.time() + self.faults.pause(), _end, passed)
-        await passed
+        """A moment between two effects: time passes or not, and the process may die or stand still."""
+        if self.faults.random.random() < _LASTS:
+            loop = asyncio.get_running_loop()
+            passed = loop.create_future()
+            loop.call_at(loop.time() + self.faults.pause(), _end, passed)
+            await passed
         if not self._going.is_set():
             await self._going.wait()
         if self.alive and self.faults.strikes(self.faults.crash):

@@ -49,6 +49,10 @@ class Story:
         """The record there is this process's."""
         self._authors[position] = process
 
+    def author(self, position: Position) -> str:
+        """Whose the record there is; empty for none of the processes."""
+        return self._authors.get(position, "")
+
     def text(self, run: str | None = None) -> str:
         """All of it, or what concerns one run: what befell the processes, its records and those of its pages."""
         lines = [told for told in self._told if run is None or told.run in ("", run)]
@@ -68,7 +72,7 @@ class Story:
                     if run is None or (record.key or b"").startswith(run.encode()) or run in said:
                         place = f"{topic}/{partition}/{record.offset}"
                         seconds = (record.timestamp_ms - EPOCH_MS) / 1000
-                        yield _Told(seconds, self._authors.get(record.position, ""), f"{place}: {said}")
+                        yield _Told(seconds, self.author(record.position), f"{place}: {said}")
 
 
 def _said(record: Record, say: Callable[[bytes], str]) -> str:

@@ -45,7 +45,7 @@ def test_every_run_ends_as_it_does_here_whatever_fails(seeds: range) -> None:
         simulate(starts_of(seed), seed)
 
 
-@pytest.mark.parametrize("seeds", batches(_SEEDS // 4), ids=str)
+@pytest.mark.parametrize("seeds", batches(_SEEDS // 8), ids=str)
 def test_so_it_does_when_workers_go_on_with_the_next_node(seeds: range) -> None:
     for seed in seeds:
         simulate(starts_of(seed), seed, ClusterOptions(fuse_ms=10_000))
