@@ -243,6 +243,8 @@ class Worker:
         self._running[key] = execution
         self._by_run.setdefault(work.run, {})[key] = None
         execution.task = asyncio.create_task(self._run(key, execution))
+        # And no `finally` in it: a task that is cancelled before its first step runs none of its code.
+        execution.task.add_done_callback(lambda _: self._over(key, execution))
 
     async def _run(self, key: tuple[RunId, str, int], execution: Underway) -> None:
         try:
@@ -266,14 +268,15 @@ class Worker:
                 batch.fail(error)
             execution.batches.clear()
             self._failure = error
-        finally:
-            execution.release()
-            self._running.pop(key, None)
-            of_run = self._by_run.get(key[0])
-            if of_run is not None:
-                of_run.pop(key, None)
-                if not of_run:
-                    del self._by_run[key[0]]
+
+    def _over(self, key: tuple[RunId, str, int], execution: Underway) -> None:
+        execution.release()
+        self._running.pop(key, None)
+        of_run = self._by_run.get(key[0])
+        if of_run is not None:
+            of_run.pop(key, None)
+            if not of_run:
+                del self._by_run[key[0]]
 
     async def _outcome(self, execution: Underway) -> Outgoing:
         """Run the node, and those after it that one worker may go on with: one record reports them together."""

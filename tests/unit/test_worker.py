@@ -188,6 +188,18 @@ async def test_a_cancel_notice_stops_what_runs_and_keeps_the_rest_from_beginning
     await of.worker.close()
 
 
+async def test_what_is_cancelled_before_its_first_step_is_acknowledged_and_forgotten() -> None:
+    """A task that is cancelled before it has begun runs none of its code, not even what cleans up."""
+    of = bench(Gate())
+    acknowledged = await taken(of.worker, of.work())
+    notice = CancelNotice(run=RUN, generation=1)
+    of.worker._notices.take([Record(TOPICS.control, 0, 0, None, codec.control.encode(notice))])
+    async with asyncio.timeout(5):
+        await acknowledged
+    assert not of.worker.running
+    await of.worker.close()
+
+
 async def test_cancels_are_known_before_work_is_taken() -> None:
     async def never(value: Any) -> Any:
         raise AssertionError("it is cancelled")
