@@ -164,7 +164,10 @@ class Witness:
         found: dict[tuple[str, str], tuple[str, int]] = {}
         for topic, partition in product(self._ready, range(self._topics.partitions)):
             for record in self._log.records(topic, partition, most=1 << 30):
-                work = codec.node_ready.decode(record.value)
+                try:
+                    work = codec.node_ready.decode(record.value)
+                except InvalidInput:
+                    continue  # nobody works on it
                 key = (str(work.root), f"{work.node}/{work.attempt}")
                 before = found.get(key, ("", -1))[1]
                 found[key] = (str(work.run), max(before, work.generation))
