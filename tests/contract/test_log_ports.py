@@ -179,9 +179,9 @@ async def test_a_live_read_goes_on_with_what_is_appended_later(opened: Open) -> 
         async with asyncio.timeout(20):
             async for batch in live:
                 seen += values(batch)
-                if seen == ["old"]:
+                if batch and seen == ["old"]:  # An idle read gives empty batches too.
                     await log.put("new")
-                if len(seen) == 2:
+                if len(seen) >= 2:
                     break
         await live.aclose()  # type: ignore[attr-defined]
     assert seen == ["old", "new"]
