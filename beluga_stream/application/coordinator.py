@@ -47,6 +47,9 @@ _CLOSE_SECONDS = 5.0
 _FEW = 100
 """A batch of fewer events is waited for before the next one is taken: what comes meanwhile shares a flush."""
 
+_UNANSWERED_MOST = 1_000
+"""More starts wait while so many of the runs that have just begun wait for their first worker."""
+
 _ENOUGH_AGAIN = 0.9
 """Starts held back at capacity are taken again below this part of it."""
 
@@ -115,8 +118,10 @@ class Coordinator:
         self._is_full = False
         self._owned: dict[int, RunPartition] = {}
         self._admission = Admission(topics, catalog, payloads)
+        # Starts may wait for long, and tell nothing of a run that goes on.
+        telling = (topics.run_events, topics.node_done)
         deadlines = Deadlines(
-            self.topics, topics.run_events, appender=appender, reader=reader, clock=clock, lease_ms=options.lease_ms
+            telling, topics.run_events, appender=appender, reader=reader, clock=clock, lease_ms=options.lease_ms
         )
         self._watches = (deadlines, *watches)
         self._limit_timers = LimitTimers(topics, appender, clock)
@@ -128,7 +133,12 @@ class Coordinator:
 
     @property
     def held_back(self) -> frozenset[str]:
-        """At capacity no more starts; signals, cancels, outcomes and child runs flow on and free it again."""
+        """No more starts at capacity, nor while the workers are behind with the first work of those taken before.
+
+        Signals, cancels, outcomes and child runs flow on, and free it again.
+        """
+        now = self._clock.now_ms()
+        behind = sum(owned.unanswered.count(now) for owned in self._owned.values()) > _UNANSWERED_MOST
         active = sum(len(owned.runs) for owned in self._owned.values())
         full = active >= self._options.capacity * (_ENOUGH_AGAIN if self._is_full else 1)
         if full != self._is_full:
@@ -139,7 +149,7 @@ class Coordinator:
                 active,
                 extra={"action": "capacity", "active": active, "full": full},
             )
-        return frozenset({self._names.run_requests}) if full else frozenset()
+        return frozenset({self._names.run_requests}) if full or behind else frozenset()
 
     @property
     def yielding(self) -> frozenset[str]:

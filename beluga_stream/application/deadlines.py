@@ -32,7 +32,7 @@ class _Waiting(NamedTuple):
 
 
 class Deadlines:
-    """Watches the owned partitions. `topics` are those that the coordinator reads; events go to `events`."""
+    """Watches the owned partitions. `topics` are those that tell of runs that go on; events go to `events`."""
 
     def __init__(
         self, topics: Sequence[str], events: str, *, appender: Appender, reader: Reader, clock: Clock, lease_ms: int

@@ -27,6 +27,7 @@ from .early import EarlySignals
 from .limits import Limits
 from .messages import Heartbeat
 from .states import RESTING_BYTES, States
+from .unanswered import Unanswered
 
 _NO_RUN = "~"
 """Begins the keys of rows that are no runs."""
@@ -110,6 +111,7 @@ class RunPartition:
         """Ends when all that was given to `write` is durable."""
         self.early = EarlySignals()
         self.limits = Limits()
+        self.unanswered = Unanswered()
         self._answered: str | None = None
 
     async def recover(self, now_ms: int) -> AsyncIterator[Kept]:
@@ -178,6 +180,10 @@ class RunPartition:
             heapq.heappush(self.deadlines, timer)
         if len(self.deadlines) > self._most_deadlines:
             self._sweep_deadlines()
+        if before is None:
+            self.unanswered.begun(state.run, decision.commands, now_ms)
+        else:
+            self.unanswered.heard(state.run)
         if before is None or before.ended != state.ended:
             self._count(before, state)
         for command in decision.commands:
