@@ -89,7 +89,8 @@ async def flooded(settings: Settings, engine: Sequence[EngineProcess], runs: int
                 if told % 5 == 0:
                     lag = await lags.now()
                     shown = ", ".join(f"{role} {count:,}" for role, count in lag.items())
-                    say(f"{time.perf_counter() - began:.0f} s: {ends.of_flood:,} runs have ended; lag: {shown}")
+                    held = ", ".join(f"{process.name} {process.resident_mib():.0f} MiB" for process in engine)
+                    say(f"{time.perf_counter() - began:.0f} s: {ends.of_flood:,} runs have ended; lag: {shown}; {held}")
                 told += 1
         took = time.perf_counter() - began
         for _ in range(int(_PATIENCE_SECONDS)):

@@ -27,6 +27,7 @@ from .admission import Admission
 from .catalog import Catalog
 from .deadletters import dead_letter
 from .deadlines import Deadlines
+from .intake import Intake
 from .limits import LimitTimers, give_back, told
 from .messages import Heartbeat, Segment
 from .partition import RunPartition
@@ -47,12 +48,6 @@ _CLOSE_SECONDS = 5.0
 _FEW = 100
 """A batch of fewer events is waited for before the next one is taken: what comes meanwhile shares a flush."""
 
-_UNANSWERED_MOST = 1_000
-"""More starts wait while so many of the runs that have just begun wait for their first worker."""
-
-_ENOUGH_AGAIN = 0.9
-"""Starts held back at capacity are taken again below this part of it."""
-
 log = logging.getLogger("beluga_stream.coordinator")
 
 _NO_TELEMETRY = NoTelemetry()
@@ -60,7 +55,7 @@ _NO_TELEMETRY = NoTelemetry()
 
 @dataclass(frozen=True, slots=True)
 class CoordinatorOptions:
-    """Times in milliseconds, sizes in bytes, as `docs/configuration.md` has them."""
+    """Times in milliseconds, sizes in bytes, as `docs/configuration.md` has them; for the numbers see `Intake`."""
 
     lease_ms: int = 10_000
     tick_ms: int = 200
@@ -68,6 +63,7 @@ class CoordinatorOptions:
     dedup_most: int = 25_000
     state_limit_bytes: int = 900_000
     capacity: int = 100_000
+    unanswered_most: int = 1_000
     resting_bytes: int = RESTING_BYTES
 
 
@@ -115,7 +111,7 @@ class Coordinator:
         self._telemetry = telemetry
         self._options = options
         self._renderer = Renderer(topics)
-        self._is_full = False
+        self._intake = Intake(options.capacity, options.unanswered_most)
         self._owned: dict[int, RunPartition] = {}
         self._admission = Admission(topics, catalog, payloads)
         # Starts may wait for long, and tell nothing of a run that goes on.
@@ -133,23 +129,9 @@ class Coordinator:
 
     @property
     def held_back(self) -> frozenset[str]:
-        """No more starts at capacity, nor while the workers are behind with the first work of those taken before.
-
-        Signals, cancels, outcomes and child runs flow on, and free it again.
-        """
-        now = self._clock.now_ms()
-        behind = sum(owned.unanswered.count(now) for owned in self._owned.values()) > _UNANSWERED_MOST
-        active = sum(len(owned.runs) for owned in self._owned.values())
-        full = active >= self._options.capacity * (_ENOUGH_AGAIN if self._is_full else 1)
-        if full != self._is_full:
-            self._is_full = full
-            log.warning(
-                "%s at %d active runs",
-                "starts are held back" if full else "starts are taken again",
-                active,
-                extra={"action": "capacity", "active": active, "full": full},
-            )
-        return frozenset({self._names.run_requests}) if full or behind else frozenset()
+        """No more starts for now, as `Intake` says; signals, cancels, outcomes and child runs flow on."""
+        is_open = self._intake.is_open(self._owned.values(), self._clock.now_ms())
+        return frozenset() if is_open else frozenset({self._names.run_requests})
 
     @property
     def yielding(self) -> frozenset[str]:

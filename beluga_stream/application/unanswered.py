@@ -1,8 +1,8 @@
-"""Runs that have just begun and wait for their first worker: a measure of how far the workers are behind."""
+"""Runs that have just begun and wait for their first answer: a measure of how far what has begun is behind."""
 
 from collections.abc import Sequence
 
-from ..domain.commands import Command, DispatchNode
+from ..domain.commands import Command, DispatchNode, StartChild
 from ..domain.ids import RunId
 
 _FORGOTTEN_MS = 5_000
@@ -16,8 +16,8 @@ class Unanswered:
         self._since: dict[RunId, int] = {}
 
     def begun(self, run: RunId, commands: Sequence[Command], now_ms: int) -> None:
-        """A run begins. It counts if it has work for a worker at once."""
-        if any(isinstance(command, DispatchNode) for command in commands):
+        """A run begins. It counts if it has work for others at once, and does not only wait."""
+        if any(isinstance(command, DispatchNode | StartChild) for command in commands):
             self._since[run] = now_ms
 
     def heard(self, run: RunId) -> None:

@@ -50,6 +50,7 @@ class StillClock:
 
     async def sleep(self, seconds: float) -> None:
         self.now += int(seconds * 1000)
+        await asyncio.sleep(0)
 
 
 class BreakingAppender:
@@ -79,6 +80,7 @@ class Bench:
         self.appender = BreakingAppender(self.log)
         self.options = CoordinatorOptions(**options)
         self.plan = plan([node("a"), node("b")], edges("input > a > b"), ["b"])
+        self.clock = StillClock()
         self.coordinator = self.another()
 
     def another(self) -> Coordinator:
@@ -92,7 +94,7 @@ class Bench:
             reader=self.log,
             catalog=catalog,
             payloads=Payloads(MemoryBlobs()),
-            clock=StillClock(),
+            clock=self.clock,
             options=self.options,
         )
 
@@ -342,6 +344,37 @@ async def test_starts_are_held_back_at_capacity_and_taken_again_below_it() -> No
     for name in ("a", "b"):
         await bench.tell(NAMES.node_done, done("one", name))
     assert bench.coordinator.held_back == frozenset()
+
+
+async def test_starts_are_held_back_while_what_has_begun_waits_for_a_worker_and_not_for_ever() -> None:
+    bench = Bench(unanswered_most=1)
+    await bench.coordinator.acquire(OWNED)
+    for run in ("one", "two"):
+        assert bench.coordinator.held_back == frozenset()
+        await bench.tell(NAMES.run_requests, requested(run))
+    assert bench.coordinator.held_back == {NAMES.run_requests}
+    await bench.tell(NAMES.node_done, done("one", "a"))
+    assert bench.coordinator.held_back == frozenset()
+    await bench.tell(NAMES.run_requests, requested("three"))
+    assert bench.coordinator.held_back == {NAMES.run_requests}
+    bench.clock.now += 5_000
+    assert bench.coordinator.held_back == frozenset()
+
+
+async def test_a_deadline_passes_though_starts_wait_unread() -> None:
+    bench = Bench()
+    bench.plan = plan([node("a"), node("b")], edges("input > a > b"), ["b"], timeout_ms=100)
+    bench.coordinator = bench.another()
+    await bench.coordinator.acquire(OWNED)
+    await bench.tell(NAMES.run_requests, requested("one"))
+    unread = codec.incoming.encode(requested("two"))
+    await bench.log.append([Outgoing(NAMES.run_requests, b"two", unread)])
+    tending = asyncio.create_task(bench.coordinator.tend())
+    async with asyncio.timeout(10):
+        await bench.log.wait({(NAMES.run_events, 0): 0})
+    tending.cancel()
+    (fired,) = bench.written(NAMES.run_events)
+    assert isinstance(codec.incoming.decode(fired.value), TimerFired)
 
 
 async def test_a_run_that_outgrows_its_record_fails_and_the_others_go_on() -> None:
