@@ -6,6 +6,8 @@ import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -13,7 +15,11 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from tests.brokers import Broker, BrokerUnavailable, start_broker
 
-_BROKER = pytest.StashKey[tuple[Broker, float]]()
+_BROKER = pytest.StashKey[str]()
+_TESTS = Path(__file__).resolve().parent
+_ALONE = {"unit", "simulation"}
+"""The folders whose tests start no engine."""
+
 _GRACE = 2.0
 """Seconds that what a test started may take to end after the test; a leak does not end at all."""
 
@@ -27,7 +33,8 @@ def started_broker(pytestconfig: pytest.Config) -> Iterator[Broker]:
         broker = start_broker()
     except BrokerUnavailable as reason:
         pytest.fail(f"no broker to test against: {reason}", pytrace=False)
-    pytestconfig.stash[_BROKER] = broker, time.monotonic() - began
+    ready = time.monotonic() - began
+    pytestconfig.stash[_BROKER] = f"broker: {broker.title} at {broker.address}, ready in {ready:.1f} s"
     yield broker
     broker.stop()
 
@@ -64,17 +71,36 @@ async def topic_prefix(broker: str) -> AsyncIterator[str]:
         await admin.close()
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A process of a parallel session tells its parent of the broker, which prints the summary."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["broker"] = session.config.stash.get(_BROKER, None)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Hear of it in the parent, as the process ends."""
+    told = getattr(node, "workeroutput", {}).get("broker")
+    if told is not None:
+        node.config.stash[_BROKER] = told
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say what the tests ran against: green on the embedded broker and green on Kafka are two claims."""
     if _BROKER in config.stash:
-        broker, seconds = config.stash[_BROKER]
-        terminalreporter.write_line(f"broker: {broker.title} at {broker.address}, ready in {seconds:.1f} s")
+        terminalreporter.write_line(config.stash[_BROKER])
 
 
-# --------------------------------------------------------------------------------------------- leaks
+# ------------------------------------------------------------------------------------ what each test gets
+@pytest.hookimpl(tryfirst=True)  # The groups must be known when the tests are shared out.
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that use a broker; async tests also get the check for tasks, in their own event loop."""
+    """Mark the tests that use a broker; async tests also get the check for tasks, in their own event loop.
+
+    In a parallel session all that starts engines runs in one process, one after the other, on one broker.
+    """
     for item in items:
+        if item.path.relative_to(_TESTS).parts[0] not in _ALONE:
+            item.add_marker(pytest.mark.xdist_group("engines"))
         if not isinstance(item, pytest.Function):
             continue
         if "started_broker" in item.fixturenames:
