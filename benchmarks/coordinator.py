@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from beluga_stream.adapters.memory.blobs import MemoryBlobs
 from beluga_stream.adapters.memory.clock import SystemClock
 from beluga_stream.adapters.memory.groups import MemoryGroup
+from beluga_stream.adapters.memory.log import MemoryLog
 from beluga_stream.adapters.memory.tables import MemoryTables
 from beluga_stream.application import codec
 from beluga_stream.application.catalog import Catalog
@@ -83,11 +84,13 @@ async def microseconds() -> float:
     """The best round's cost of one event."""
     plan = chain(STEPS)
     sent = _Sent()
+    log = MemoryLog()
+    log.create(TOPICS.specs(["default"]))
     catalog = Catalog(sent, TOPICS)  # type: ignore[arg-type]
     catalog.add(plan.definition)
     coordinator = Coordinator(
         topics=TOPICS,
-        tables=MemoryTables(MemoryGroup("benchmark"), ()),
+        tables=MemoryTables(MemoryGroup("benchmark"), (), log),
         appender=sent,
         reader=sent,  # type: ignore[arg-type]
         catalog=catalog,

@@ -138,8 +138,10 @@ def _where(task: "asyncio.Task[object]") -> str:
 
 
 @pytest.fixture(autouse=True)
-def no_leaks() -> Iterator[None]:
+def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail a test that leaves threads or processes: they would disturb later tests or outlive the session."""
+    if request.node.get_closest_marker("kafka") is not None:
+        request.getfixturevalue("broker")  # It outlives the test that is the first to ask for it.
     threads = set(threading.enumerate())
     children = set(_children())
     yield

@@ -204,7 +204,12 @@ class Coordinator:
         # While the changelog is written: most of the time that a decision takes is waiting for it.
         for plan, steps in batch.decided.values():
             outputs.extend(self._renderer.render(plan, steps, batch.now_ms, owned.number))
-        return Decided(owned, writing, sealed, outputs)
+        return Decided(owned, writing, sealed, *self._parted(outputs))
+
+    def _parted(self, outputs: Sequence[Outgoing]) -> tuple[Sequence[Outgoing], Sequence[Outgoing]]:
+        """The records whose readers know repeats by their counters; and the summaries, of which the last one counts."""
+        summaries = [record for record in outputs if record.topic == self._names.runs]
+        return [record for record in outputs if record.topic != self._names.runs], summaries
 
     async def tend(self) -> None:
         """Fire deadlines and expire leases, and whatever else `watches` for, for as long as the role lives."""
@@ -244,8 +249,11 @@ class Coordinator:
             # The broker forgets what a group has committed of a topic that is deleted; the table does not.
             known = max(committed.get(topic, 0), owned.known.get(topic, 0))
             await check_not_recreated(self._reader, topic, number, known)
-        if again:
-            await self._appender.append(again)
+        others, summaries = self._parted(again)
+        if others:
+            await self._appender.append(others)
+        if summaries:
+            await owned.summaries.append(summaries)
         self._tell_owned(owned, +1)
         active = len(owned.runs)
         log.info(

@@ -26,6 +26,7 @@ from .codec import Kept
 from .early import EarlySignals
 from .limits import Limits
 from .messages import Heartbeat
+from .outbox import Outbox
 from .states import RESTING_BYTES, States
 from .unanswered import Unanswered
 
@@ -87,6 +88,8 @@ class RunPartition:
     def __init__(self, number: int, table: PartitionTable, resting_bytes: int = RESTING_BYTES) -> None:
         self.number = number
         self.table = table
+        self.summaries = Outbox(table)
+        """What it writes as the owner beside its table."""
         self.leases: dict[tuple[RunId, NodeKey], Lease] = {}
         self.deadlines: list[Timer] = []
         self._most_deadlines = _FEW_DEADLINES

@@ -19,6 +19,8 @@ class Decided(NamedTuple):
     writing: "asyncio.Task[None] | None"
     sealed: Sealed
     outputs: Sequence[Outgoing]
+    summaries: Sequence[Outgoing] = ()
+    """Outputs that only the owner of the partition may write, so that none comes after a newer one."""
 
 
 class Settlement:
@@ -73,9 +75,11 @@ class Settlement:
             for batch in decided:
                 batch.owned.durable(batch.sealed)
             outputs = [record for batch in decided for record in batch.outputs]
-            sent = self._outbox.submit(outputs) if outputs else None
-        if sent is not None:
-            await sent
+            sent = [self._outbox.submit(outputs)] if outputs else []
+            sent.extend(batch.owned.summaries.submit(batch.summaries) for batch in decided if batch.summaries)
+        for outcome in await asyncio.gather(*sent, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
         for batch in decided:
             batch.owned.sent(batch.sealed)
 

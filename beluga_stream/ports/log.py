@@ -150,6 +150,13 @@ class PartitionTable(Protocol):
         None deletes. Raises `Fenced` when another owner has claimed the partition.
         """
 
+    async def append(self, records: Sequence[Outgoing]) -> Sequence[Position]:
+        """Append to other topics, as `Appender` does, but as the owner of the partition.
+
+        Raises `Fenced` when a later owner has appended there before: what one that wakes late still had to say does
+        not come after what is newer. For topics of which only the last record of a key counts.
+        """
+
     async def close(self) -> None:
         """Drop the local copy and release the producer."""
 

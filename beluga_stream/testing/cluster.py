@@ -293,6 +293,7 @@ class Cluster:
             tables=FaultyTables(
                 self._coordinator_group,
                 (self.topics.run_requests, self.topics.run_events, self.topics.node_done),
+                self.log,
                 self.changelogs,
                 process,
                 partial(self._written, process),

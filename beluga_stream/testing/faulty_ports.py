@@ -138,8 +138,8 @@ _EMPTY = 0.05
 class FaultyPartitionTable(MemoryPartitionTable):
     """The port `PartitionTable` of one process: a commit may be cut off after any of its changes."""
 
-    def __init__(self, changelog: Changelog, process: Process, note: Note) -> None:
-        super().__init__(changelog)
+    def __init__(self, changelog: Changelog, log: MemoryLog, process: Process, note: Note) -> None:
+        super().__init__(changelog, log)
         self._process = process
         self._note = note
         self._wire = Wire(process)
@@ -166,6 +166,28 @@ class FaultyPartitionTable(MemoryPartitionTable):
         await written
         await self._process.effect()
 
+    async def append(self, records: Sequence[Outgoing]) -> Sequence[Position]:
+        self._log.check(records)
+        await self._process.effect()
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        positions: list[Position] = []
+
+        def arrive(record: Outgoing) -> None:
+            try:
+                positions.append(self.put(record))
+            except BelugaError as error:
+                if not written.done():
+                    written.set_exception(error)
+            else:
+                if len(positions) == len(records) and not written.done():
+                    written.set_result(None)
+
+        for record in records:
+            self._wire.send("elsewhere", partial(arrive, record))
+        await written
+        await self._process.effect()
+        return positions
+
 
 class FaultyTables(MemoryTables):
     """The port `Tables` of one process, over changelogs that all processes share.
@@ -177,11 +199,12 @@ class FaultyTables(MemoryTables):
         self,
         group: MemoryGroup,
         topics: Sequence[str],
+        log: MemoryLog,
         changelogs: dict[int, Changelog],
         process: Process,
         note: Callable[[int, Changes], None] | None = None,
     ) -> None:
-        super().__init__(group, topics)
+        super().__init__(group, topics, log)
         self.changelogs = changelogs
         self._process = process
         self._note = note
@@ -189,7 +212,7 @@ class FaultyTables(MemoryTables):
     async def open(self, partition: int) -> MemoryPartitionTable:
         await self._process.effect()
         changelog = self.changelogs.setdefault(partition, Changelog())
-        table = FaultyPartitionTable(changelog, self._process, partial(self._told, partition))
+        table = FaultyPartitionTable(changelog, self._log, self._process, partial(self._told, partition))
         await self._process.effect()
         return table
 

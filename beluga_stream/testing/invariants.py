@@ -12,6 +12,7 @@ from ..domain.payload import Json
 from ..domain.state import NODE_ENDED, RUN_ENDED, NodeStatus
 from .cluster import Cluster
 from .slots import run_events, wrong_with_slots
+from .summaries import wrong_with_summaries
 from .tables import left_over
 
 
@@ -43,6 +44,7 @@ async def check(
     for wrong in (
         *left_over(cluster.changelogs, cluster.roles["coordinator"], cluster.roles["worker"]),
         *wrong_with_slots(cluster),
+        *wrong_with_summaries(cluster),
     ):
         raise Broken(wrong)
 

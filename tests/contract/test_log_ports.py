@@ -62,7 +62,7 @@ def opened(request: pytest.FixtureRequest) -> Open:
 async def _memory() -> AsyncGenerator[Log, None]:
     log = MemoryLog()
     log.create([TopicSpec("log", 4)])
-    tables = MemoryTables(MemoryGroup("group"), ["log"])
+    tables = MemoryTables(MemoryGroup("group"), ["log"], log)
 
     @asynccontextmanager
     async def owner(name: str) -> AsyncGenerator[Tables, None]:
@@ -82,7 +82,7 @@ async def _simulated() -> AsyncGenerator[Log, None]:
     @asynccontextmanager
     async def owner(name: str) -> AsyncGenerator[Tables, None]:
         mine = Process(name, Faults(random.Random(name), delay=0.002, slow=0.0))
-        yield FaultyTables(MemoryGroup("group"), ["log"], changelogs, mine)
+        yield FaultyTables(MemoryGroup("group"), ["log"], log, changelogs, mine)
 
     yield Log(FaultyAppender(log, process), FaultyReader(log, process), "log", owner)
 
@@ -220,6 +220,21 @@ async def test_an_earlier_owner_can_write_no_more(opened: Open, request: pytest.
         with pytest.raises(Fenced):
             await before.commit([("a", b"stale")])
         assert after.get("a") == b"new"
+
+
+async def test_an_earlier_owner_appends_no_more_where_a_later_one_has(
+    opened: Open, request: pytest.FixtureRequest
+) -> None:
+    if "kafka" in request.node.callspec.id:
+        request.getfixturevalue("real_broker")
+    async with opened() as log, log.owner("zombie") as zombie, log.owner("heir") as heir:
+        before, after = await zombie.open(1), await heir.open(1)
+        for table, value in ((before, b"old"), (after, b"new")):
+            (place,) = await table.append([Outgoing(log.topic, b"k", value, partition=1)])
+            assert (place.topic, place.partition) == (log.topic, 1)
+        with pytest.raises(Fenced):
+            await before.append([Outgoing(log.topic, b"k", b"stale", partition=1)])
+        assert values(await log.all()) == ["old", "new"]
 
 
 async def test_offsets_begin_at_zero(opened: Open) -> None:

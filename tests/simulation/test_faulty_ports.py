@@ -73,13 +73,14 @@ def test_a_zombies_commit_that_arrives_late_is_refused(seed: int) -> None:
 
     async def commit() -> None:
         changelogs: dict[int, Changelog] = {}
+        log = _log()
         faults = Faults(random.Random(seed), slow=0.0)
         zombie, heir = Process("zombie", faults), Process("heir", faults)
-        before = await FaultyTables(MemoryGroup("group"), ["log"], changelogs, zombie).open(0)
+        before = await FaultyTables(MemoryGroup("group"), ["log"], log, changelogs, zombie).open(0)
         zombie.freeze()
         writing = asyncio.create_task(before.commit([("a", b"stale"), ("b", b"stale")]))
         await asyncio.sleep(1)
-        after = await FaultyTables(MemoryGroup("group"), ["log"], changelogs, heir).open(0)
+        after = await FaultyTables(MemoryGroup("group"), ["log"], log, changelogs, heir).open(0)
         zombie.thaw()
         await after.commit([("a", b"new")])
         with pytest.raises(Fenced):

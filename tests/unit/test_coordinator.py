@@ -76,7 +76,7 @@ class Bench:
         self.log = MemoryLog()
         self.log.create(NAMES.specs(["default"]))
         self.group = MemoryGroup("coordinators")
-        self.tables = MemoryTables(self.group, (NAMES.run_requests, NAMES.run_events, NAMES.node_done))
+        self.tables = MemoryTables(self.group, (NAMES.run_requests, NAMES.run_events, NAMES.node_done), self.log)
         self.appender = BreakingAppender(self.log)
         self.options = CoordinatorOptions(**options)
         self.plan = plan([node("a"), node("b")], edges("input > a > b"), ["b"])
@@ -177,12 +177,12 @@ class HangingTable(MemoryPartitionTable):
 class HangingTables(MemoryTables):
     """Tables that write when they are told to."""
 
-    def __init__(self, group: MemoryGroup, topics: Sequence[str]) -> None:
-        super().__init__(group, topics)
+    def __init__(self, group: MemoryGroup, topics: Sequence[str], log: MemoryLog) -> None:
+        super().__init__(group, topics, log)
         self.turns = asyncio.Semaphore(0)
 
     async def open(self, partition: int) -> MemoryPartitionTable:
-        table = HangingTable(self.changelogs.setdefault(partition, Changelog()))
+        table = HangingTable(self.changelogs.setdefault(partition, Changelog()), self._log)
         table.turns = self.turns
         return table
 
@@ -190,7 +190,7 @@ class HangingTables(MemoryTables):
 @pytest.fixture
 async def hanging(bench: Bench) -> HangingTables:
     """The bench's tables, which write when they are told to."""
-    bench.tables = tables = HangingTables(bench.group, bench.coordinator.topics)
+    bench.tables = tables = HangingTables(bench.group, bench.coordinator.topics, bench.log)
     bench.coordinator = bench.another()
     await bench.coordinator.acquire(OWNED)
     return tables

@@ -23,7 +23,7 @@ class Bench:
         self.log = MemoryLog()
         self.log.create(NAMES.specs(["default"]))
         self.takes_ms = 0
-        self.partition = RunPartition(0, MemoryPartitionTable(Changelog()))
+        self.partition = RunPartition(0, MemoryPartitionTable(Changelog(), self.log))
         self.lease = Lease(1, Incarnation("i"), self.clock.now)
         self.partition.leases[RunId("r"), NodeKey("a")] = self.lease
         self.deadlines = Deadlines(

@@ -1,5 +1,6 @@
 """A signal that came before its run is not lost between the table's two rows: its own, and the run's."""
 
+from beluga_stream.adapters.memory.log import MemoryLog
 from beluga_stream.adapters.memory.tables import Changelog, MemoryPartitionTable
 from beluga_stream.application import codec
 from beluga_stream.application.codec import Kept
@@ -17,7 +18,7 @@ REQUEST = RunRequested(run=RUN, key=RUN, at_ms=2, graph="test", input=Inline(1),
 
 
 async def test_the_run_that_has_got_the_signal_is_written_before_the_signal_is_forgotten() -> None:
-    owned = RunPartition(0, MemoryPartitionTable(Changelog()))
+    owned = RunPartition(0, MemoryPartitionTable(Changelog(), MemoryLog()))
     owned.early.hold(SIGNAL)
     await owned.table.commit(owned.changes([]))
     owned.seal()
@@ -34,7 +35,7 @@ async def test_a_signal_whose_run_is_there_waits_for_it_no_longer() -> None:
     decision = reduce(chain_of(1), None, REQUEST)
     assert decision is not None
     rows = {f"~early/{RUN}/1": codec.incoming.encode(SIGNAL), RUN: codec.kept.encode(Kept(decision.state))}
-    owned = RunPartition(0, MemoryPartitionTable(Changelog(rows=rows)))
+    owned = RunPartition(0, MemoryPartitionTable(Changelog(rows=rows), MemoryLog()))
     assert [kept async for kept in owned.recover(3)] == []
     assert owned.early.runs == ()
     assert (f"~early/{RUN}/1", None) in owned.changes([])

@@ -53,7 +53,9 @@ class Desk:
         groups = MemoryGroup("coordinator"), MemoryGroup("worker")
         coordinator = Coordinator(
             topics=self.topics,
-            tables=MemoryTables(groups[0], (self.topics.run_requests, self.topics.run_events, self.topics.node_done)),
+            tables=MemoryTables(
+                groups[0], (self.topics.run_requests, self.topics.run_events, self.topics.node_done), self.log
+            ),
             appender=self.log,
             reader=self.log,
             catalog=Catalog(self.log, self.topics),

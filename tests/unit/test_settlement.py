@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from beluga_stream.adapters.memory.log import MemoryLog
 from beluga_stream.adapters.memory.tables import Changelog, MemoryPartitionTable
 from beluga_stream.application.partition import RunPartition
 from beluga_stream.application.settlement import Decided, Settlement
@@ -27,7 +28,7 @@ class Sent:
 
 
 def owned(number: int) -> RunPartition:
-    return RunPartition(number, MemoryPartitionTable(Changelog()))
+    return RunPartition(number, MemoryPartitionTable(Changelog(), MemoryLog()))
 
 
 def decided(of: RunPartition, topic: str, *, fails: bool = False) -> Decided:

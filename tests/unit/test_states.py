@@ -2,6 +2,7 @@
 
 import asyncio
 
+from beluga_stream.adapters.memory.log import MemoryLog
 from beluga_stream.adapters.memory.tables import Changelog, MemoryPartitionTable
 from beluga_stream.application import codec
 from beluga_stream.application.codec import Kept
@@ -16,7 +17,7 @@ def state(run: str, status: RunStatus = RunStatus.RUNNING) -> RunState:
 
 
 async def table_of(*states: RunState) -> MemoryPartitionTable:
-    table = MemoryPartitionTable(Changelog())
+    table = MemoryPartitionTable(Changelog(), MemoryLog())
     await table.commit([(str(each.run), codec.kept.encode(Kept(each))) for each in states])
     return table
 

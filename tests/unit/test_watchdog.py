@@ -85,7 +85,7 @@ class Bench:
         await self.log.append([Outgoing(QUEUE, b"r", b"work", partition=0) for _ in self.states])
         catalog = Catalog(self.log, NAMES)
         catalog.add(TWO.definition)
-        table: MemoryPartitionTable = await MemoryTables(MemoryGroup("coordinators"), []).open(0)
+        table: MemoryPartitionTable = await MemoryTables(MemoryGroup("coordinators"), [], self.log).open(0)
         await table.commit([(str(state.run), codec.kept.encode(Kept(state))) for state in self.states])
         self.owned = RunPartition(0, table)
         assert [kept async for kept in self.owned.recover(0)] == []

@@ -19,7 +19,7 @@ from beluga_stream.adapters.kafka.patience import Patience
 from beluga_stream.adapters.kafka.refusal import refusal
 from beluga_stream.adapters.kafka.store import Change, MemoryStore, Store, StoreFactory
 from beluga_stream.errors import BelugaError, LogUnavailable
-from beluga_stream.ports.log import Outgoing
+from beluga_stream.ports.log import Outgoing, Position
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +74,10 @@ class KafkaPartitionTable:
             except Exception as error:
                 self._failure = error
                 raise
+
+    async def append(self, records: Sequence[Outgoing]) -> Sequence[Position]:
+        """See the port. Beside the commits: it holds none of them up."""
+        return await self._producer.append(records)
 
     async def claim(self) -> int:
         """Write that this process owns the partition; return the claim's offset."""
