@@ -6,7 +6,6 @@ import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -16,10 +15,6 @@ from aiokafka.admin import AIOKafkaAdminClient
 from tests.brokers import Broker, BrokerUnavailable, start_broker
 
 _BROKER = pytest.StashKey[str]()
-_TESTS = Path(__file__).resolve().parent
-_ALONE = {"unit", "simulation"}
-"""The folders whose tests start no engine."""
-
 _GRACE = 2.0
 """Seconds that what a test started may take to end after the test; a leak does not end at all."""
 
@@ -78,6 +73,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A parallel session shares its tests out as tests/sharing.py says."""
+    from tests.sharing import Sharing  # noqa: PLC0415 - needs a plugin that other sessions go without
+
+    return Sharing(config, log)
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Hear of it in the parent, as the process ends."""
     told = getattr(node, "workeroutput", {}).get("broker")
@@ -92,15 +95,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 # ------------------------------------------------------------------------------------ what each test gets
-@pytest.hookimpl(tryfirst=True)  # The groups must be known when the tests are shared out.
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that use a broker; async tests also get the check for tasks, in their own event loop.
-
-    In a parallel session all that starts engines runs in one process, one after the other, on one broker.
-    """
+    """Mark the tests that use a broker; async tests also get the check for tasks, in their own event loop."""
     for item in items:
-        if item.path.relative_to(_TESTS).parts[0] not in _ALONE:
-            item.add_marker(pytest.mark.xdist_group("engines"))
         if not isinstance(item, pytest.Function):
             continue
         if "started_broker" in item.fixturenames:
