@@ -18,6 +18,7 @@ from importlib.util import find_spec
 import faust
 
 from ..adapters.faust.app import RoleApp, RoleOptions, role_app
+from ..adapters.faust.command import PromptWorker
 from ..adapters.faust.host import host
 from ..adapters.files.blobs import FileBlobs
 from ..adapters.kafka.appender import KafkaAppender
@@ -76,6 +77,7 @@ def faust_app() -> faust.App:
         datadir=str(settings.data),
         topic_disable_leader=True,
         web_enabled=False,
+        Worker=PromptWorker,
     )
     _app = app
     deployed = deployments.load(settings.agents) if {"worker", "ingest"} & set(settings.role) else None

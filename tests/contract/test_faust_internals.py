@@ -18,11 +18,13 @@ from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
 from faust.transport.consumer import Consumer, Fetcher
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import Message
+from faust.worker import Worker
 from mode import Service
 from mode.services import ServiceTask
 from mode.threads import ServiceThread
 from mode.utils.queues import FlowControlQueue, ThrowableQueue
 
+from beluga_stream.adapters.faust.command import PromptWorker
 from beluga_stream.adapters.faust.delivery import LoopConsumer, RoleConsumer
 from beluga_stream.adapters.faust.host import HostBoot
 from beluga_stream.adapters.faust.recovery import RoleRecovery, RoleTables
@@ -57,6 +59,7 @@ def overridden(ours: type, theirs: type) -> set[str]:
         ),
         (RoleRecovery, Recovery, {"on_rebalance", "flush_buffers", "_restart_recovery"}),
         (RoleTables, TableManager, {"on_start", "_update_channels", "on_partitions_revoked", "on_rebalance"}),
+        (PromptWorker, Worker, {"_sentinel_task"}),
         (HostBoot, BootStrategy, {"sensors", "_should_enable_kafka_consumer"}),
     ],
 )  # fmt: skip

@@ -5,6 +5,7 @@ import logging
 import faust
 from faust.worker import Worker
 
+from beluga_stream.adapters.faust.command import PromptWorker
 from beluga_stream.errors import BelugaError
 
 _RERAISING = "We experienced a crash!"
@@ -33,5 +34,5 @@ _FILTER = ToldOnce()
 
 def tell_once(*services: type) -> None:
     """Let these services, the ordinary app and its worker say nothing more about an error of ours."""
-    for service in (faust.App, Worker, *services):
+    for service in (faust.App, Worker, PromptWorker, *services):
         service.logger.addFilter(_FILTER)
