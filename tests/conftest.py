@@ -80,6 +80,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return Sharing(config, log)
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """See `give_way`."""
+    if hasattr(item.config, "workerinput"):
+        from tests.sharing import give_way  # noqa: PLC0415 - see above
+
+        give_way(item.nodeid)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Hear of it in the parent, as the process ends."""
