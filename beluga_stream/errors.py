@@ -12,7 +12,8 @@ BelugaError
 │   ├── RecordTooLarge                                a record above the broker's limit
 │   └── Tampered             tampered                 an encrypted value that its key does not open
 ├── NotFound                 not_found                an unknown graph, run, node or topic
-│   └── TopicMissing
+│   ├── TopicMissing
+│   └── Expired              expired                  it was there, and is kept no longer
 ├── InvalidState             invalid_state            not possible in the state things are in
 │   ├── RunRejected                                   a start that was refused, with the reason
 │   ├── IdempotencyConflict  idempotency_conflict     the same key with another payload
@@ -108,6 +109,12 @@ class NotFound(BelugaError):
 
 class TopicMissing(NotFound):
     """The topic does not exist on the broker: `beluga topics apply` creates it."""
+
+
+class Expired(NotFound):
+    """A place in a stream, or a whole stream, that retention has removed."""
+
+    code = "expired"
 
 
 class InvalidState(BelugaError):

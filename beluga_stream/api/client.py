@@ -9,9 +9,9 @@ from typing import Any, Generic, Self, TypeVar, overload
 
 from pydantic import TypeAdapter, ValidationError
 
+from ..application.desk import Desk
 from ..application.messages import Summary
 from ..application.results import Chunk, Event
-from ..application.runs import Runs
 from ..domain.ids import NodeKey, NodeName, RunId
 from ..domain.payload import Json
 from ..errors import InvalidInput, InvalidState, NotFound, NotSerializable
@@ -45,7 +45,7 @@ class RunStatus:
 class Run(Generic[T_co]):
     """One run on the engine. Get it from `Client.start` or `Client.run`."""
 
-    def __init__(self, runs: Runs, id: str, work: Work[Any, T_co] | None) -> None:  # noqa: A002 - a run's id
+    def __init__(self, runs: Desk, id: str, work: Work[Any, T_co] | None) -> None:  # noqa: A002 - a run's id
         self.id = id
         self._runs = runs
         self._work = work
@@ -117,10 +117,10 @@ class Run(Generic[T_co]):
 class Client:
     """Starts and follows runs. Use it with `async with`; `connect()` makes it."""
 
-    def __init__(self, opener: Callable[[], AbstractAsyncContextManager[Runs]]) -> None:
+    def __init__(self, opener: Callable[[], AbstractAsyncContextManager[Desk]]) -> None:
         self._opener = opener
-        self._opened: AbstractAsyncContextManager[Runs] | None = None
-        self._runs: Runs | None = None
+        self._opened: AbstractAsyncContextManager[Desk] | None = None
+        self._runs: Desk | None = None
 
     async def __aenter__(self) -> Self:
         self._opened = self._opener()
@@ -190,7 +190,7 @@ class Client:
         ]
 
     @property
-    def _desk(self) -> Runs:
+    def _desk(self) -> Desk:
         if self._runs is None:
             raise InvalidState("the client is not connected: use it inside `async with connect() as beluga`")
         return self._runs

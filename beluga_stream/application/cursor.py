@@ -5,6 +5,9 @@ from typing import NamedTuple, Self
 
 from ..errors import InvalidInput
 
+LIVE = "live"
+"""In the place of a cursor: only what comes from now on."""
+
 _FORM = re.compile(r"(\d{1,9})-(\d{1,18})(?:\.(\d{1,9}))?")
 
 

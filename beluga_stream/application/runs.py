@@ -9,31 +9,25 @@ import secrets
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from ..domain.events import CancelRequested, NodeOverridden, RetryRequested, RunRequested, SignalReceived
 from ..domain.ids import GraphHash, NodeKey, NodeName, RunId, run_id
 from ..domain.payload import NOTHING, Json
-from ..errors import (
-    IdempotencyConflict,
-    InvalidInput,
-    NotFound,
-    RunFailed,
-    RunRejected,
-    TaskCanceled,
-    TimedOut,
-)
+from ..errors import Expired, NotFound, RunFailed, TaskCanceled, TimedOut
 from ..ports.clock import Clock
 from ..ports.log import Appender, Outgoing, Reader
 from . import codec
-from .cursor import Cursor
+from .answer import Answer, Asked
+from .cursor import LIVE, Cursor
 from .messages import Progress, Rejected, Summary
 from .payloads import Payloads
-from .results import Chunk, Event, NodeChanged, Refill, RunChanged, RunReader, StartRejected
+from .results import Chunk, Event, NodeChanged, Refill, RunChanged, RunReader
 from .tails import Follower, Tails
 from .topics import Topics
 
 _STARTED_EARLIER_MS = 60_000
-_FOLLOWED_FROM_START = 10_000
+FOLLOWED_FROM_START = 10_000
 """Most runs followed from their start on that nobody reads yet; older ones are read from the log."""
 
 
@@ -50,22 +44,18 @@ class _Mine:
     fresh: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What was asked for a run here: its input's digest, and where its stream ended before its start and retry.
+class Started(NamedTuple):
+    """A start that is durable: its run, its input's digest, and where the run's stream ended before it."""
 
-    A refusal from before the start, or an end from before the retry, is no answer.
-    """
-
-    digest: str | None = None
-    started: int = 0
-    retried: int = 0
+    run: RunId
+    digest: str
+    since: int
 
 
 class Runs:
     """Starts and follows runs through the log."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it is wired with, by name
         self,
         *,
         topics: Topics,
@@ -74,6 +64,7 @@ class Runs:
         payloads: Payloads,
         clock: Clock,
         partition: Callable[[str], int],
+        follows_starts: int = FOLLOWED_FROM_START,
     ) -> None:
         self._names = topics
         self._appender = appender
@@ -81,9 +72,10 @@ class Runs:
         self.payloads = payloads
         self._clock = clock
         self._partition = partition
+        self._follows_starts = follows_starts
         self._tails = Tails(reader, topics.run_results)
         self._mine: dict[RunId, _Mine] = {}
-        self._asked: OrderedDict[RunId, _Asked] = OrderedDict()
+        self._asked: OrderedDict[RunId, Asked] = OrderedDict()
 
     async def close(self) -> None:
         await self._tails.close()
@@ -99,6 +91,22 @@ class Runs:
         trace: str | None = None,
     ) -> RunId:
         """Request a run; returns its id once the request is durable. The same key is the same run."""
+        started = await self.request(
+            graph, value, definition=definition, idempotency_key=idempotency_key, tags=tags, trace=trace
+        )
+        return started.run
+
+    async def request(
+        self,
+        graph: str,
+        value: Json,
+        *,
+        definition: GraphHash | None = None,
+        idempotency_key: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        trace: str | None = None,
+    ) -> Started:
+        """As `start`, with what tells a refusal of this start from that of another one."""
         run = run_id(graph, "api", idempotency_key if idempotency_key is not None else secrets.token_hex(16))
         digest = self.payloads.digest(value)
         partition = self._partition(run)
@@ -107,11 +115,11 @@ class Runs:
             self._tails.leave(partition, known.follower)
         follower = await self._tails.follow(partition, run.encode())
         self._mine[run] = _Mine(follower, digest, fresh=idempotency_key is None)
-        if len(self._mine) > _FOLLOWED_FROM_START:
+        if len(self._mine) > self._follows_starts:
             oldest = next(iter(self._mine))
             self._tails.leave(self._partition(oldest), self._mine.pop(oldest).follower)
-        retried = self._asked.get(run, _Asked()).retried
-        self._ask(run, _Asked(digest, follower.since, retried))
+        retried = self.asked(run).retried
+        self._ask(run, Asked(digest, follower.since, retried))
         request = RunRequested(
             run=run,
             key=str(run),
@@ -124,17 +132,26 @@ class Runs:
             trace=trace,
         )
         await self._send(self._names.run_requests, run, codec.incoming.encode(request), trace)
-        return run
+        return Started(run, digest, follower.since)
 
     async def cancel(self, run: RunId, reason: str = "") -> None:
         event = CancelRequested(run=run, key=str(run), at_ms=self._clock.now_ms(), reason=reason)
         await self._send(self._names.run_events, run, codec.incoming.encode(event))
 
     async def retry(self, run: RunId) -> None:
+        await self.request_retry(run)
+
+    async def request_retry(self, run: RunId) -> int:
+        """As `retry`; returns where the run's stream ended before it: an end from before is no answer to it."""
         end = (await self._reader.end(self._names.run_results))[self._partition(run)]
-        self._ask(run, replace(self._asked.get(run, _Asked()), retried=end))
+        self._ask(run, replace(self.asked(run), retried=end))
         event = RetryRequested(run=run, key=str(run), at_ms=self._clock.now_ms(), id=secrets.token_hex(8))
         await self._send(self._names.run_events, run, codec.incoming.encode(event))
+        return end
+
+    def asked(self, run: RunId) -> Asked:
+        """What was asked for this run here; nothing, for a run of others."""
+        return self._asked.get(run, Asked())
 
     async def override(
         self, run: RunId, node: str, *, timeout_ms: int | None = None, attempts: int | None = None
@@ -162,49 +179,42 @@ class Runs:
         await self._send(self._names.run_events, run, codec.incoming.encode(event))
 
     async def follow(self, run: RunId, *, after: str | None = None) -> AsyncGenerator[Event, None]:
-        """The run's events from its beginning, or after a cursor, up to its end. Chunk values are JSON.
+        """The run's events from its beginning, after a cursor or from now on (`live`), up to its end.
 
-        A run that this object has started is followed live without a look at the log.
+        Chunk values are JSON. A run that this object has started is followed live without a look at the log.
+        Raises `Expired` for what retention has removed, `InvalidInput` for a cursor that is none of this run.
         """
-        async with contextlib.aclosing(self._follow(run, after)) as events:
+        async with contextlib.aclosing(self.listen(run, after=after)) as events:
             async for event in events:
                 if event is not None:
                     yield event
 
     async def result(self, run: RunId, *, timeout_seconds: float | None = None) -> Json:
         """Wait for the run's end. Raises `RunFailed`, `TaskCanceled`, `RunRejected` or `TimedOut`."""
-        asked = self._asked.get(run, _Asked())
-        ended: RunChanged | None = None
-        refused: StartRejected | None = None
-        past = True
+        answer = Answer(run, self.asked(run))
         try:
             async with asyncio.timeout(timeout_seconds):
-                async with contextlib.aclosing(self._follow(run, None)) as events:
+                async with contextlib.aclosing(self.listen(run)) as events:
                     async for event in events:
-                        if event is None:
-                            past = False
-                        elif isinstance(event, StartRejected) and _is_answer(event, asked):
-                            refused = event
-                        elif isinstance(event, RunChanged):
-                            # What was refused once may have been started later.
-                            refused, ended = None, event if event.ended else None
-                        if refused is not None and not past:
-                            raise RunRejected(refused.message, reason=refused.code, run=run)
+                        answer.hear(event)
+                        answer.check()
         except TimeoutError as error:
             raise TimedOut(f"run {run} did not end within {timeout_seconds:g} s; it goes on", run=run) from error
-        if ended is None:
-            raise NotFound(f"the stream of run {run} ended before the run did", run=run)
-        return await self._outcome(run, ended)
+        return await self.outcome(run, answer.ended)
 
-    async def _follow(self, run: RunId, after: str | None) -> AsyncGenerator[Event | None, None]:
-        """The run's events; None says that all which was there at the call has been given.
+    async def listen(
+        self, run: RunId, *, after: str | None = None, retried: int = 0
+    ) -> AsyncGenerator[Event | None, None]:
+        """As `follow`; None says that all which was there at the call has been given.
 
-        The end of a failed run counts only then, since a retry may have followed it.
+        The end of a failed run counts only then, since a retry may have followed it, and only past `retried`,
+        where the stream ended before the retry that somebody has asked for.
         """
         partition = self._partition(run)
-        cursor = None if after is None else Cursor.parse(after, partition)
-        follower, start = await self._begin(run, partition, after)
-        retried = self._asked.get(run, _Asked()).retried
+        live = after == LIVE
+        cursor = None if after is None or live else Cursor.parse(after, partition)
+        follower, start, ended_before = await self._begin(run, partition, after)
+        retried = max(retried, self.asked(run).retried)
         reader = RunReader()
         past = True
         ended_at = -1
@@ -212,6 +222,8 @@ class Runs:
             async with contextlib.aclosing(self._tails.records(partition, follower, start)) as records:
                 async for record in records:
                     if record is None:
+                        if ended_before and ended_at < 0:
+                            raise Expired(f"run {run} has ended, and its stream is kept no longer", run=run)
                         past = False
                         yield None
                     else:
@@ -225,7 +237,7 @@ class Runs:
                         ]
                         seen = 0 if cursor is None else cursor.seen(record.offset)
                         for number, event in enumerate(events, start=1):
-                            if seen is not None and number > seen:
+                            if seen is not None and number > seen and not (live and past):
                                 part = None if number == len(events) else number
                                 yield replace(event, cursor=str(Cursor(partition, record.offset, part)))
                         ended_at = record.offset
@@ -234,20 +246,20 @@ class Runs:
         finally:
             self._tails.leave(partition, follower)
 
-    async def _begin(self, run: RunId, partition: int, after: str | None) -> tuple[Follower, int | None]:
-        """Somebody who follows the run live, and where its earlier records begin; None when there are none."""
+    async def _begin(self, run: RunId, partition: int, after: str | None) -> tuple[Follower, int | None, bool]:
+        """Somebody who follows the run live; where its earlier records begin, or None; whether it has ended already."""
         mine = self._mine.pop(run, None)
         if mine is not None and after is None:
             # A key may have been used before: then the run is under way or over, and its beginning is in the log.
             if mine.fresh or await self._has_just_begun(run, mine):
-                return mine.follower, None
+                return mine.follower, None, False
             follower = mine.follower
         else:
             if mine is not None:
                 self._tails.leave(partition, mine.follower)
             follower = await self._tails.follow(partition, run.encode())
         try:
-            return follower, await self._first_offset(run, partition, after)
+            return follower, *await self._first_offset(run, partition, after)
         except BaseException:
             self._tails.leave(partition, follower)
             raise
@@ -269,7 +281,7 @@ class Runs:
             and decoded.status.counter == 1
         )
 
-    def _ask(self, run: RunId, asked: "_Asked") -> None:
+    def _ask(self, run: RunId, asked: "Asked") -> None:
         self._asked.pop(run, None)
         self._asked[run] = asked
         if len(self._asked) > _REMEMBERED:
@@ -308,7 +320,8 @@ class Runs:
                 if record.value is not None:
                     yield codec.summaries.decode(record.value)
 
-    async def _outcome(self, run: RunId, event: RunChanged) -> Json:
+    async def outcome(self, run: RunId, event: RunChanged) -> Json:
+        """What a run that has ended so gave. Raises what another end means."""
         if event.status == "succeeded":
             try:
                 return await self.payloads.load(event.output or NOTHING)
@@ -343,34 +356,21 @@ class Runs:
         else:
             yield event
 
-    async def _first_offset(self, run: RunId, partition: int, after: str | None) -> int:
-        """Where the run's first record may lie: statuses are folded from the start even after a cursor."""
-        begin = (await self._reader.beginning(self._names.run_results))[partition]
-        if after is not None and Cursor.parse(after, partition).offset + 1 < begin:
-            raise InvalidInput(
-                f"the cursor {after} is older than what {self._names.run_results} retains (from {partition}-{begin})",
-                run=run,
-            )
+    async def _first_offset(self, run: RunId, partition: int, after: str | None) -> tuple[int, bool]:
+        """Where the run's first record may lie, and whether it has ended.
+
+        Statuses are folded from the start even after a cursor.
+        """
+        topic = self._names.run_results
+        begin = (await self._reader.beginning(topic))[partition]
+        if after not in (None, LIVE) and Cursor.parse(after, partition).offset + 1 < begin:
+            raise Expired(f"the cursor {after} is older than what {topic} retains (from {partition}-{begin})", run=run)
         summary = await self.summary(run)
         if summary is None:
-            return begin
-        found = await self._reader.at_time(self._names.run_results, summary.started_ms - _STARTED_EARLIER_MS)
-        return max(begin, found[partition])
+            return begin, False
+        found = await self._reader.at_time(topic, summary.started_ms - _STARTED_EARLIER_MS)
+        return max(begin, found[partition]), summary.ended_ms is not None
 
     async def _send(self, topic: str, run: RunId, value: bytes, trace: str | None = None) -> None:
         headers = () if trace is None else (("traceparent", trace.encode()),)
         await self._appender.append([Outgoing(topic, str(run).encode(), value, headers)])
-
-
-def _is_answer(event: StartRejected, asked: _Asked) -> bool:
-    """Whether a refusal is for who asks: for their input, and since they started it.
-
-    Who did not start the run hears of none but those that left no run behind.
-    """
-    if asked.digest is None:
-        return event.code != IdempotencyConflict.code
-    return event.digest == asked.digest and _offset_of(event.cursor) >= asked.started
-
-
-def _offset_of(cursor: str) -> int:
-    return int(cursor.partition("-")[2].partition(".")[0])

@@ -9,15 +9,17 @@ from ..adapters.memory.clock import SystemClock
 from ..api.client import Client
 from ..application.outbox import Outbox
 from ..application.partitioner import partition_of
-from ..application.runs import Runs
+from ..application.runs import FOLLOWED_FROM_START, Runs
 from .connection import kafka, topics
 from .encryption import payloads_of
 from .settings import Settings
 
 
 @asynccontextmanager
-async def open_runs(settings: Settings, *, shows_sealed: bool = False) -> AsyncIterator[Runs]:
-    """The front desk over Kafka, closed after use. `shows_sealed`: see `Payloads`.
+async def open_runs(
+    settings: Settings, *, shows_sealed: bool = False, follows_starts: int = FOLLOWED_FROM_START
+) -> AsyncIterator[Runs]:
+    """The front desk over Kafka, closed after use. `shows_sealed`: see `Payloads`, `follows_starts`: see `Runs`.
 
     Raises `LogUnavailable` without a broker.
     """
@@ -36,6 +38,7 @@ async def open_runs(settings: Settings, *, shows_sealed: bool = False) -> AsyncI
             payloads=payloads,
             clock=SystemClock(),
             partition=lambda run: partition_of(run.encode(), names.partitions),
+            follows_starts=follows_starts,
         )
         stack.push_async_callback(runs.close)
         yield runs

@@ -154,12 +154,50 @@ class Settings(BaseSettings):
         description="A process that is silent for this long loses its partitions (seconds).",
     )
 
+    http_address: str = Field(
+        "127.0.0.1:8080",
+        pattern=r"^(\[[0-9A-Fa-f:]+\]|[^:\s]+):\d{1,5}$",
+        description="Where `beluga serve` listens, `host:port`. Elsewhere than on the loopback it wants tokens.",
+    )
+    http_tokens: SecretStr | None = Field(
+        None,
+        description="Bearer tokens of the gateway, `name:scope+scope:hash` each, comma-separated; better in a file. "
+        "Never shown.",
+    )
+    http_token_file: Path | None = Field(
+        None, description="The file with those tokens, one on a line (`beluga tokens new` makes one)."
+    )
+    http_stream_secret: SecretStr | None = Field(
+        None,
+        description="What stream tokens are signed with, at least 32 letters, the same for all gateways; by default a "
+        "random one, which a restart forgets. Never shown.",
+    )
+    http_stream_token_seconds: float = Field(
+        900.0, gt=0, le=86_400, description="How long a stream token opens its run's stream (seconds)."
+    )
+    http_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Origins of web pages that may use the gateway (CORS), `https://host`, comma-separated; `*`: all.",
+    )
+    http_body_bytes: int = Field(4 * 1024 * 1024, ge=1_024, description="Largest body of a request (bytes).")
+    http_requests_per_second: float = Field(
+        100.0, gt=0, description="Requests that one caller (a token, or an address without) may make in a second."
+    )
+    http_streams_per_caller: int = Field(1_000, ge=1, description="Streams that one caller may have open.")
+    http_streams: int = Field(10_000, ge=1, description="Streams that a gateway serves at once.")
+    http_heartbeat_seconds: float = Field(
+        15.0, gt=0, description="How long a stream is silent before it says that it is still there (seconds)."
+    )
+    http_stall_seconds: float = Field(
+        60.0, ge=1, description="A reader of a stream that takes nothing for this long is cut off (seconds)."
+    )
+
     log_format: Literal["text", "json"] = Field("text", description="How log lines look.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="The least level that is logged."
     )
 
-    @field_validator("role", "queues", mode="before")
+    @field_validator("role", "queues", "http_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

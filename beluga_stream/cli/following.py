@@ -4,14 +4,13 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any
 
 from rich.live import Live
 
-from ..application.results import Chunk, Event, NodeChanged, RunChanged, StartRejected, Superseded
+from ..application.event_json import event_json
+from ..application.results import Chunk, Event, RunChanged, StartRejected, Superseded
 from ..application.runs import Runs
 from ..bootstrap.client import open_runs
-from ..domain.events import Failure
 from ..domain.ids import RunId
 from ..domain.payload import NOTHING, Json
 from ..errors import NotFound, RunFailed, RunRejected, TaskCanceled, TimedOut
@@ -20,13 +19,6 @@ from .screen import console, pretty, print_json, print_line
 from .values import settings_with
 
 _SILENCE_SECONDS = 5.0
-_KINDS = {
-    Chunk: "chunk",
-    Superseded: "superseded",
-    NodeChanged: "node",
-    RunChanged: "run",
-    StartRejected: "rejected",
-}
 
 
 async def start(
@@ -77,33 +69,6 @@ async def watch(
         summary = await runs.summary(RunId(run))
         view = RunView(run, "" if summary is None else summary.graph)
         await _follow(runs, view, after=after, timeout=timeout, as_json=as_json, known=summary is not None)
-
-
-async def event_json(runs: Runs, run: str, event: Event) -> dict[str, Any]:
-    """An event for machines. An output is there once the run has ended."""
-    said: dict[str, Any] = {
-        "type": _KINDS[type(event)],
-        "run": run,
-        "cursor": event.cursor,
-        "at_ms": event.at_ms,
-    }
-    match event:
-        case Chunk():
-            said |= {"node": event.node, "attempt": event.attempt, "seq": event.seq, "value": event.value}
-        case Superseded():
-            said |= {"node": event.node, "attempt": event.attempt}
-        case NodeChanged():
-            said |= {"node": event.node, "status": event.status, "attempt": event.attempt}
-            said |= _failure_json(event.failure)
-        case RunChanged():
-            said |= {"status": event.status} | _failure_json(event.failure)
-            if event.status == "succeeded":
-                said["output"] = await runs.payloads.load(event.output or NOTHING)
-        case StartRejected():
-            said |= {"code": event.code, "message": event.message}
-        case _:
-            pass
-    return said
 
 
 async def _follow(
@@ -157,7 +122,7 @@ async def _follow(
 @contextlib.asynccontextmanager
 async def _json_lines(runs: Runs, run: str) -> AsyncIterator[Callable[[Event], Awaitable[None]]]:
     async def tell(event: Event) -> None:
-        print_line(await event_json(runs, run, event))
+        print_line(await event_json(run, event, runs.payloads.load))
 
     yield tell
 
@@ -200,9 +165,3 @@ async def _end(runs: Runs, run: RunId, last: RunChanged | StartRejected | None, 
         raise RunFailed(told, run=run, node=None if failure is None else failure.node)
     if not as_json:
         console.print(pretty(await runs.payloads.load(last.output or NOTHING)), soft_wrap=True, markup=False)
-
-
-def _failure_json(failure: Failure | None) -> dict[str, Any]:
-    if failure is None:
-        return {}
-    return {"error": {"code": failure.code, "message": failure.message, "node": failure.node}}

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from .commands import acls, blobs, deadletters, doctor, graph, keys, look, runs, topics
+from .commands import acls, blobs, deadletters, doctor, graph, keys, look, runs, serve, topics
 from .commands import run as running
 from .exits import configure_noise
 from .versions import version_of
@@ -30,10 +30,13 @@ app.command("run", rich_help_panel=_RUNS)(running.run)
 app.command("watch", rich_help_panel=_RUNS)(running.watch)
 app.command("publish", rich_help_panel=_RUNS)(running.publish)
 app.add_typer(runs.app, name="runs", rich_help_panel=_RUNS)
+app.command("serve", rich_help_panel=_RUNS)(serve.serve)
 app.command("doctor", rich_help_panel=_LOOK)(doctor.doctor)
 app.add_typer(graph.app, name="graph", rich_help_panel=_OPERATE)
 app.add_typer(topics.app, name="topics", rich_help_panel=_OPERATE)
 app.add_typer(keys.app, name="keys", rich_help_panel=_OPERATE)
+app.add_typer(serve.tokens, name="tokens", rich_help_panel=_OPERATE)
+app.add_typer(serve.documents, name="docs", rich_help_panel=_OPERATE)
 app.command("acls", rich_help_panel=_OPERATE)(acls.acls)
 app.add_typer(blobs.app, name="blobs", rich_help_panel=_OPERATE)
 app.add_typer(deadletters.app, name="dead-letters", rich_help_panel=_OPERATE)

@@ -1,0 +1,149 @@
+"""What requests bring and answers hold, as types: by them requests are checked, and the OpenAPI document is made."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+RUN_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$"
+NAME_PATTERN = r"^[^/\x00-\x1f]{1,200}$"
+CURSOR_PATTERN = r"^(live|\d{1,9}-\d{1,18}(\.\d{1,9})?)$"
+
+_Tag = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+_Word = Annotated[str, StringConstraints(max_length=1_000)]
+
+
+class _In(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class StartForm(_In):
+    """A run to start."""
+
+    input: Any = Field(None, description="The graph's input, by its schema (`GET /v1/graphs/{graph}`).")
+    tags: dict[_Tag, _Word] = Field(default_factory=dict, max_length=64, description="Kept with the run, for lists.")
+
+
+class CancelForm(_In):
+    """Why a run is cancelled."""
+
+    reason: _Word = Field("", description="For whoever looks at the run later.")
+
+
+class SignalForm(_In):
+    """A signal's value."""
+
+    value: Any = Field(None, description="JSON of the signal's type.")
+    id: _Tag | None = Field(None, description="The same id twice is one signal; by default each is a new one.")
+
+
+class Nothing(_In):
+    """No fields."""
+
+
+class StartedView(BaseModel):
+    """A start that is durable; the engine decides on it next."""
+
+    run: str
+    graph: str
+    events: str = Field(description="Where to follow it.")
+    digest: str = Field(description="Of the input: a refusal with another digest answers another start.")
+    since: int = Field(description="Where the run's stream ended before this start.")
+
+
+class AskedView(BaseModel):
+    """A request about a run that is durable. What comes of it is in the run's stream."""
+
+    run: str
+
+
+class RetryView(AskedView):
+    """A retry that is durable."""
+
+    ends_after: int = Field(description="An end of the run before this offset is not that of the retry.")
+
+
+class FailureView(BaseModel):
+    """Why a run failed."""
+
+    code: str
+    message: str
+    node: str | None = None
+    attempt: int | None = None
+
+
+class RunView(BaseModel):
+    """Where a run stands. Times in epoch milliseconds."""
+
+    run: str
+    graph: str
+    status: str
+    trigger: str
+    started_ms: int
+    ended_ms: int | None
+    tags: dict[str, str]
+    parent: str | None
+    error: FailureView | None
+
+
+class RunsView(BaseModel):
+    """A page of runs, oldest first. `next` is the `after` of the next page; null on the last."""
+
+    runs: list[RunView]
+    next: str | None
+
+
+class OutputView(BaseModel):
+    """What a run, or a node of it, gave."""
+
+    run: str
+    output: Any
+
+
+class GraphView(BaseModel):
+    """A graph that may be started. `input_schema` is JSON schema; null allows anything."""
+
+    name: str
+    definition: str
+    input_schema: dict[str, Any] | None
+
+
+class GraphsView(BaseModel):
+    """The graphs that are deployed."""
+
+    graphs: list[GraphView]
+
+
+class PublishedView(BaseModel):
+    """Where an event lies."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class StreamTokenView(BaseModel):
+    """A token for the URL of one run's stream."""
+
+    token: str
+    expires_ms: int
+    events: str = Field(description="The stream's path with the token in it, for `EventSource`.")
+
+
+class HealthView(BaseModel):
+    """Whether the gateway takes requests."""
+
+    status: str
+    streams: int
+
+
+class ProblemView(BaseModel):
+    """A problem document (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    ids: dict[str, str]
+    retryable: bool
+    reason: str | None = None

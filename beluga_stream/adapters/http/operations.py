@@ -1,0 +1,220 @@
+"""What each operation of the gateway asks of the engine, and what it answers."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ...application.answer import Answer
+from ...application.answer import Asked as AskedOfRun
+from ...application.catalog import Catalog
+from ...application.messages import Summary
+from ...application.results import NodeChanged
+from ...application.runs import Runs
+from ...domain.ids import RunId
+from ...domain.payload import NOTHING, Json
+from ...domain.plan import Plan
+from ...errors import InvalidInput, NotFound, TimedOut
+from ...ports.log import Appender, Reader
+from .operation import Asked, Given
+from .publishing import outgoing
+from .tokens import Tokens
+
+RESULT_MOST_SECONDS = 60.0
+PAGE = 1_000
+_LISTINGS_AT_ONCE = 2
+"""Each reads the whole topic of summaries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What the gateway serves. `publishable` are the topics that events may be sent to."""
+
+    runs: Runs
+    catalog: Catalog
+    appender: Appender
+    reader: Reader
+    publishable: frozenset[str] = frozenset()
+
+
+class Operations:
+    """The operations on one engine; `table.py` says who may call which, and how."""
+
+    def __init__(self, engine: Engine, tokens: Tokens, *, stream_token_seconds: float) -> None:
+        self._engine = engine
+        self._runs = engine.runs
+        self._tokens = tokens
+        self._stream_token_seconds = stream_token_seconds
+        self._listing = asyncio.Semaphore(_LISTINGS_AT_ONCE)
+
+    async def start(self, asked: Asked) -> Given:
+        graph = asked.path["graph"]
+        plan = await self._plan(graph)
+        await self._check_input(plan, asked.form.input)
+        started = await self._runs.request(
+            graph,
+            asked.form.input,
+            idempotency_key=asked.headers.get("idempotency-key"),
+            tags=asked.form.tags,
+            trace=asked.headers.get("traceparent"),
+        )
+        run = started.run
+        told = {
+            "run": run,
+            "graph": graph,
+            "events": f"/v1/runs/{run}/events",
+            "digest": started.digest,
+            "since": started.since,
+        }
+        return Given(told, 202, {"Location": f"/v1/runs/{run}"})
+
+    async def list_graphs(self, asked: Asked) -> Given:
+        await self._engine.catalog.refresh()
+        plans = sorted(self._engine.catalog.plans(), key=lambda plan: plan.definition.name)
+        return Given({"graphs": [_graph_json(plan) for plan in plans]})
+
+    async def show_graph(self, asked: Asked) -> Given:
+        return Given(_graph_json(await self._plan(asked.path["graph"])))
+
+    async def list_runs(self, asked: Asked) -> Given:
+        async with self._listing:
+            found = await self._runs.summaries()
+        wanted = dict(tag.split("=", 1) for tag in asked.query.get("tag", ()))
+        place = _place(asked.query["after"]) if "after" in asked.query else (-1, "")
+        graph, status = asked.query.get("graph"), asked.query.get("status")
+        fitting = sorted(
+            (
+                summary
+                for summary in found
+                if (summary.started_ms, summary.run) > place
+                and graph in (None, summary.graph)
+                and status in (None, summary.status)
+                and wanted.items() <= dict(summary.tags).items()
+            ),
+            key=lambda summary: (summary.started_ms, summary.run),
+        )
+        page = fitting[: int(asked.query.get("limit", PAGE))]
+        more = len(fitting) > len(page)
+        following = f"{page[-1].started_ms}-{page[-1].run}" if more else None
+        return Given({"runs": [_run_json(summary) for summary in page], "next": following})
+
+    async def show_run(self, asked: Asked) -> Given:
+        run = RunId(asked.path["run"])
+        summary = await self._runs.summary(run)
+        if summary is None:
+            raise NotFound(f"there is no run {run} (yet)", run=run)
+        return Given(_run_json(summary))
+
+    async def result(self, asked: Asked) -> Given:
+        run = RunId(asked.path["run"])
+        of_run = asked_of(asked)
+        answer = Answer(run, of_run)
+        try:
+            async with asyncio.timeout(asked.query.get("timeout", RESULT_MOST_SECONDS)):
+                async with contextlib.aclosing(self._runs.listen(run, retried=of_run.retried)) as events:
+                    async for event in events:
+                        answer.hear(event)
+                        answer.check()
+        except TimeoutError as error:
+            raise TimedOut(f"run {run} has not ended yet; it goes on: ask again", run=run) from error
+        return Given({"run": run, "output": await self._runs.outcome(run, answer.ended)})
+
+    async def node_output(self, asked: Asked) -> Given:
+        run, node = RunId(asked.path["run"]), asked.path["node"]
+        try:
+            async with asyncio.timeout(asked.query.get("timeout", RESULT_MOST_SECONDS)):
+                async with contextlib.aclosing(self._runs.listen(run)) as events:
+                    async for event in events:
+                        if isinstance(event, NodeChanged) and event.node == node and event.status == "succeeded":
+                            output = await self._runs.payloads.load(event.output or NOTHING)
+                            return Given({"run": run, "output": output})
+        except TimeoutError as error:
+            raise TimedOut(f"{node!r} of run {run} has given nothing yet: ask again", run=run, node=node) from error
+        raise NotFound(f"run {run} has no output of {node!r}", run=run, node=node)
+
+    async def stream_token(self, asked: Asked) -> Given:
+        run = asked.path["run"]
+        token, until_ms = self._tokens.stream_token(asked.caller, run, self._stream_token_seconds)
+        events = f"/v1/runs/{run}/events?token={token}"
+        return Given({"token": token, "expires_ms": until_ms, "events": events})
+
+    async def cancel(self, asked: Asked) -> Given:
+        await self._runs.cancel(RunId(asked.path["run"]), asked.form.reason)
+        return Given({"run": asked.path["run"]}, 202)
+
+    async def retry(self, asked: Asked) -> Given:
+        ends_after = await self._runs.request_retry(RunId(asked.path["run"]))
+        return Given({"run": asked.path["run"], "ends_after": ends_after}, 202)
+
+    async def signal(self, asked: Asked) -> Given:
+        run, given = RunId(asked.path["run"]), asked.form
+        await self._runs.signal(run, asked.path["signal"], given.value, id=given.id)
+        return Given({"run": run}, 202)
+
+    async def publish(self, asked: Asked) -> Given:
+        topic = asked.path["topic"]
+        if topic not in self._engine.publishable:
+            raise NotFound(f"topic {topic!r} is not among those that events may be sent to: declare it in topics/ "
+                           f"where the gateway runs (BELUGA_TOPICS)", topic=topic)  # fmt: skip
+        await self._engine.reader.partitions(topic)  # a producer might have the broker create it
+        record = outgoing(topic, asked.body, asked.headers, asked.query.get("key"))
+        (position,) = await self._engine.appender.append([record])
+        return Given({"topic": topic, "partition": position.partition, "offset": position.offset}, 202)
+
+    async def _plan(self, graph: str) -> Plan:
+        plan = self._engine.catalog.plan(None, graph)
+        if plan is None:
+            await self._engine.catalog.refresh()
+            plan = self._engine.catalog.plan(None, graph)
+        if plan is None:
+            raise NotFound(f"there is no graph {graph!r}: no worker has published it", graph=graph)
+        return plan
+
+    async def _check_input(self, plan: Plan, value: Json) -> None:
+        """Refuse at once what the coordinator would; by the newest definition, before it is refused."""
+        catalog = self._engine.catalog
+        try:
+            catalog.check_input(plan, value)
+        except InvalidInput:
+            await catalog.refresh()
+            catalog.check_input(await self._plan(plan.definition.name), value)
+
+
+def asked_of(asked: Asked) -> AskedOfRun:
+    """What the caller says that it has asked for the run."""
+    query = asked.query
+    return AskedOfRun(query.get("digest"), int(query.get("since", 0)), int(query.get("ends_after", 0)))
+
+
+def _graph_json(plan: Plan) -> dict[str, Any]:
+    definition = plan.definition
+    return {"name": definition.name, "definition": definition.hash, "input_schema": definition.input_schema}
+
+
+def _run_json(summary: Summary) -> dict[str, Any]:
+    failure = summary.failure
+    return {
+        "run": summary.run,
+        "graph": summary.graph,
+        "status": summary.status,
+        "trigger": summary.trigger,
+        "started_ms": summary.started_ms,
+        "ended_ms": summary.ended_ms,
+        "tags": dict(summary.tags),
+        "parent": summary.parent,
+        "error": None
+        if failure is None
+        else {"code": failure.code, "message": failure.message, "node": failure.node, "attempt": failure.attempt},
+    }
+
+
+def _place(after: str) -> tuple[int, str]:
+    started, _, run = after.partition("-")
+    return int(started), run
+
+
+def publishable(declared: Iterable[str], prefix: str) -> frozenset[str]:
+    """Of the declared topics those that are not the engine's own: who could write these could forge a run's events."""
+    own = (f"{prefix}.", f"{prefix}-", "__")
+    return frozenset(name for name in declared if not name.startswith(own))

@@ -1,0 +1,169 @@
+"""A run's stream over HTTP as frames: its events, what tells a reader where it is, and the end."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+from enum import Enum, auto
+from typing import Any, NamedTuple
+
+from ...application.answer import Answer, Asked
+from ...application.event_json import event_json, kind_of
+from ...application.results import Event, RunChanged
+from ...application.runs import Runs
+from ...domain.ids import RunId
+from ...errors import NotFound
+from .problem import Problem
+
+LIVE, END, CLOSING, PROBLEM = "live", "end", "closing", "problem"
+"""What is no event of the run: all that was there has been sent; the stream is over; connect again; it went wrong."""
+
+_RIGHT_AFTER_SECONDS = 0.02
+"""An end that all readers wait for follows at once on what was there."""
+
+
+class Stalled(Exception):
+    """A reader took nothing for too long."""
+
+
+class Frame(NamedTuple):
+    """One thing to send. `cursor` is where the reader may go on after it."""
+
+    kind: str
+    data: dict[str, Any]
+    cursor: str | None = None
+
+
+class Wish(NamedTuple):
+    """What a reader asks for. `outputs`: with what each node gave."""
+
+    run: RunId
+    after: str | None = None
+    asked: Asked = Asked()
+    outputs: bool = False
+
+
+class Pace(NamedTuple):
+    """Times of a stream, in seconds: between signs of life, and until a run that nobody has heard of is none."""
+
+    heartbeat: float = 15.0
+    unknown_after: float = 5.0
+
+
+class _Quiet(Enum):
+    """Why nothing was heard."""
+
+    SILENT = auto()
+    CLOSED = auto()
+
+
+async def frames(runs: Runs, wish: Wish, pace: Pace, closing: asyncio.Event) -> AsyncGenerator[Frame | None, None]:
+    """Everything to send, up to the end, or until the gateway closes; None is a sign of life.
+
+    Raises `NotFound`, `Expired` and `InvalidInput` before the first frame, when the stream cannot be had, and
+    `LogUnavailable` at any time.
+    """
+    telling = _Telling(runs, wish, pace)
+    events = runs.listen(wish.run, after=wish.after, retried=wish.asked.retried)
+    async with contextlib.aclosing(_heard(events, telling, closing)) as heard:
+        async for event in heard:
+            if event is _Quiet.CLOSED:
+                yield Frame(CLOSING, {"message": "the gateway restarts: connect again, with the last cursor"})
+                return
+            if event is _Quiet.SILENT:
+                yield telling.silence()
+                continue
+            async for frame in telling.frames(event):
+                yield frame
+            if telling.refused:
+                break
+    yield Frame(END, {"status": telling.status})
+
+
+class _Telling:
+    """What a reader has been told, and so what an event means to it."""
+
+    def __init__(self, runs: Runs, wish: Wish, pace: Pace) -> None:
+        self._load = runs.payloads.load
+        self._wish = wish
+        self._pace = pace
+        self._answer = Answer(wish.run, wish.asked)
+        self._known = wish.after is not None or runs.asked(wish.run).digest is not None
+        self._caught_up = False
+        """All that was there has come, and the reader does not know yet."""
+        self.status: str | None = None
+
+    @property
+    def refused(self) -> bool:
+        """Whether the start was refused, and no other one followed."""
+        return self._answer.refused is not None
+
+    @property
+    def patience(self) -> float:
+        """How long to wait for the next event (seconds)."""
+        if not self._caught_up:
+            return self._pace.heartbeat
+        return _RIGHT_AFTER_SECONDS if self._known else self._pace.unknown_after
+
+    def silence(self) -> Frame | None:
+        """What to say when that time has passed. Raises `NotFound`."""
+        if not self._caught_up:
+            return None
+        if not self._known:
+            raise NotFound(f"there is no run {self._wish.run} (yet)", run=self._wish.run)
+        self._caught_up = False
+        return Frame(LIVE, {})
+
+    async def frames(self, event: Event | None) -> AsyncGenerator[Frame, None]:
+        """What to send of an event."""
+        self._answer.hear(event)
+        if event is None:
+            self._caught_up = True
+        else:
+            if self._caught_up:
+                yield Frame(LIVE, {})
+            self._known, self._caught_up = True, False
+            data = await event_json(self._wish.run, event, self._load, outputs=self._wish.outputs)
+            self.status = data["status"] if isinstance(event, RunChanged) else self.status
+            yield Frame(kind_of(event), data, event.cursor)
+        if self.refused:
+            self.status = "rejected"
+
+
+async def _heard(
+    events: AsyncGenerator[Event | None, None], telling: _Telling, closing: asyncio.Event
+) -> AsyncGenerator[Event | _Quiet | None, None]:
+    """The events as they come, and each time that none has come for as long as `telling` is patient."""
+    closed = asyncio.create_task(closing.wait())
+    coming: asyncio.Task[Event | None] | None = None
+    try:
+        while True:
+            if coming is None:
+                coming = asyncio.create_task(_next(events))
+            await asyncio.wait({coming, closed}, timeout=telling.patience, return_when=asyncio.FIRST_COMPLETED)
+            if closed.done():
+                yield _Quiet.CLOSED
+                return
+            if not coming.done():
+                yield _Quiet.SILENT
+                continue
+            done, coming = coming, None
+            try:
+                event = done.result()
+            except StopAsyncIteration:
+                return
+            yield event
+    finally:
+        tasks = [task for task in (coming, closed) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await events.aclose()
+
+
+def problem_frame(problem: Problem) -> Frame:
+    """What went wrong, for a reader that gets its stream already."""
+    return Frame(PROBLEM, problem.document)
+
+
+async def _next(events: AsyncGenerator[Event | None, None]) -> Event | None:
+    return await anext(events)

@@ -1,0 +1,72 @@
+"""What a run's stream says to somebody who waits for the run: its end, or that its start was refused."""
+
+from dataclasses import dataclass
+
+from ..domain.ids import RunId
+from ..errors import IdempotencyConflict, NotFound, RunRejected
+from .results import Event, RunChanged, StartRejected
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked for a run: its input's digest, and where its stream ended before its start and retry.
+
+    A refusal from before the start, or an end from before the retry, is no answer.
+    """
+
+    digest: str | None = None
+    started: int = 0
+    retried: int = 0
+
+
+class Answer:
+    """Hears a run's stream and says what it comes to."""
+
+    def __init__(self, run: RunId, asked: Asked) -> None:
+        self._run = run
+        self._asked = asked
+        self._past = True
+        self._ended: RunChanged | None = None
+        self._refused: StartRejected | None = None
+
+    def hear(self, event: Event | None) -> None:
+        """The next event; None when all that was there has been given."""
+        if event is None:
+            self._past = False
+        elif isinstance(event, StartRejected):
+            if self._is_answer(event):
+                self._refused = event
+        elif isinstance(event, RunChanged):
+            # What was refused once may have been started later.
+            self._refused, self._ended = None, event if event.ended else None
+
+    @property
+    def refused(self) -> StartRejected | None:
+        """The refusal that is the answer; none as long as a start that followed may be in the log."""
+        return None if self._past else self._refused
+
+    @property
+    def ended(self) -> RunChanged:
+        """The run's end. Raises `NotFound` when the stream stopped without it."""
+        if self._ended is None:
+            raise NotFound(f"the stream of run {self._run} ended before the run did", run=self._run)
+        return self._ended
+
+    def check(self) -> None:
+        """Raise `RunRejected` when the start was refused."""
+        if self.refused is not None:
+            raise RunRejected(self.refused.message, reason=self.refused.code, run=self._run)
+
+    def _is_answer(self, event: StartRejected) -> bool:
+        """Whether a refusal is for who asks: for their input, and since they started it.
+
+        Who did not start the run hears of none but those that left no run behind.
+        """
+        if self._asked.digest is None:
+            return event.code != IdempotencyConflict.code
+        return event.digest == self._asked.digest and offset_of(event.cursor) >= self._asked.started
+
+
+def offset_of(cursor: str) -> int:
+    """The offset in a cursor that an event carries."""
+    return int(cursor.partition("-")[2].partition(".")[0])

@@ -1,0 +1,47 @@
+"""What a client asks of the engine, whichever way it reaches it: through the log, or through the HTTP gateway."""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Protocol
+
+from ..domain.ids import RunId
+from ..domain.payload import Json
+from .messages import Summary
+from .results import Event
+
+
+class Desk(Protocol):
+    """Starts and follows runs; speaks JSON and ids. `Runs` is the one over the log, and says what each means."""
+
+    async def start(
+        self,
+        graph: str,
+        value: Json,
+        *,
+        idempotency_key: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> RunId:
+        """Request a run; returns its id once the request is durable. The same key is the same run."""
+
+    async def cancel(self, run: RunId, reason: str = "") -> None:
+        """Ask for the run's end."""
+
+    async def retry(self, run: RunId) -> None:
+        """Let a failed run go on."""
+
+    async def signal(self, run: RunId, signal: str, value: Json, *, id: str | None = None) -> None:  # noqa: A002 - the field's name
+        """Send a signal; the same `id` twice is one signal."""
+
+    def follow(self, run: RunId, *, after: str | None = None) -> AsyncGenerator[Event, None]:
+        """The run's events from its beginning, after a cursor or from now on (`live`), up to its end."""
+
+    async def result(self, run: RunId, *, timeout_seconds: float | None = None) -> Json:
+        """Wait for the run's end. Raises `RunFailed`, `TaskCanceled`, `RunRejected` or `TimedOut`."""
+
+    async def outputs(self, run: RunId, node: str) -> Json:
+        """What a node has given. Raises `NotFound` when the run ended without it."""
+
+    async def summary(self, run: RunId) -> Summary | None:
+        """The newest summary of a run."""
+
+    async def summaries(self) -> Sequence[Summary]:
+        """The newest summary of every run that is remembered, oldest start first."""

@@ -1,0 +1,180 @@
+"""The HTTP gateway as a process: what it needs from the settings, and its server from start to orderly stop."""
+
+import asyncio
+import ipaddress
+import logging
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from importlib.util import find_spec
+
+from ..adapters.kafka.appender import KafkaAppender
+from ..adapters.kafka.reader import KafkaReader
+from ..adapters.memory.clock import SystemClock
+from ..application.catalog import Catalog
+from ..errors import InvalidConfig
+from . import deployment as deployments
+from .client import open_runs
+from .connection import kafka, topics
+from .settings import Settings
+
+if find_spec("starlette") is None or find_spec("uvicorn") is None:
+    raise InvalidConfig("the HTTP gateway needs Starlette and uvicorn: pip install 'beluga-stream[http]'")
+
+import uvicorn
+
+from ..adapters.http.allowance import Limits
+from ..adapters.http.gateway import Gateway, GatewayOptions
+from ..adapters.http.operations import Engine, publishable
+from ..adapters.http.stream import Pace
+from ..adapters.http.tokens import Token, Tokens, parse_tokens
+
+log = logging.getLogger("beluga_stream.gateway")
+
+_CLOSE_SECONDS = 10
+"""Most time for readers to take their last event when the gateway stops."""
+
+_SECRET_LETTERS = 32
+
+
+@asynccontextmanager
+async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
+    """A gateway to the engine of these settings. Raises `InvalidConfig`, `LogUnavailable` and `AccessDenied`."""
+    tokens = tokens_of(settings)
+    declared = [spec.name for spec in deployments.load_topics(settings.topics)]
+    connection = kafka(settings)
+    async with AsyncExitStack() as stack:
+        runs = await stack.enter_async_context(open_runs(settings, follows_starts=1_000))
+        reader = await stack.enter_async_context(KafkaReader(connection))
+        appender = await stack.enter_async_context(KafkaAppender(connection))
+        catalog = Catalog(reader, topics(settings))
+        await catalog.refresh()
+        engine = Engine(runs, catalog, appender, reader, publishable(declared, settings.prefix))
+        yield Gateway(engine, tokens, options_of(settings))
+
+
+async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
+    """Serve until it is cancelled; then tell readers to connect again, and stop within a bound.
+
+    `ready` is called with the address once it listens. Raises `InvalidConfig` for an address that cannot be had.
+    """
+    with listener(settings) as listening:
+        async with open_gateway(settings) as gateway:
+            server = _Server(
+                uvicorn.Config(
+                    gateway.app,
+                    access_log=False,
+                    lifespan="off",
+                    log_config=None,
+                    proxy_headers=False,
+                    server_header=False,
+                    timeout_graceful_shutdown=_CLOSE_SECONDS,
+                    ws="websockets-sansio",
+                    ws_max_size=64 * 1024,
+                )
+            )
+            serving = asyncio.create_task(server.serve(sockets=[listening]))
+            try:
+                host, port = listening.getsockname()[:2]
+                ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+                await asyncio.shield(serving)
+            finally:
+                gateway.close()
+                server.should_exit = True
+                await asyncio.wait({serving}, timeout=_CLOSE_SECONDS + 5)
+                serving.cancel()
+                await asyncio.gather(serving, return_exceptions=True)
+
+
+class _Server(uvicorn.Server):
+    """Signals are for whoever runs it."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextmanager
+def listener(settings: Settings) -> Iterator[socket.socket]:
+    """The socket to serve on. Raises `InvalidConfig` for one that others reach when no tokens keep them out."""
+    host, _, port = settings.http_address.rpartition(":")
+    host = host.strip("[]")
+    if not is_loopback(host) and not tokens_of(settings).wanted:
+        raise InvalidConfig(
+            f"BELUGA_HTTP_ADDRESS={settings.http_address} can be reached from elsewhere: set BELUGA_HTTP_TOKEN_FILE "
+            f"(`beluga tokens new` makes a token), or listen on 127.0.0.1"
+        )
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind, protocol)
+    except (OSError, OverflowError) as error:
+        raise InvalidConfig(f"BELUGA_HTTP_ADDRESS={settings.http_address} is no address: {error}") from error
+    with listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            # A connection that takes nothing would otherwise keep what was written to it until the reader goes.
+            stall_ms = int(settings.http_stall_seconds * 1000)
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, stall_ms)
+        try:
+            listening.bind(address)
+            listening.listen(2_048)
+        except OSError as error:
+            raise InvalidConfig(f"cannot listen on {settings.http_address}: {error.strerror}") from error
+        listening.settimeout(0)
+        yield listening
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches it."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def tokens_of(settings: Settings) -> Tokens:
+    """The tokens of these settings. Raises `InvalidConfig`."""
+    secret = settings.http_stream_secret
+    if secret is not None and len(secret.get_secret_value()) < _SECRET_LETTERS:
+        raise InvalidConfig(f"BELUGA_HTTP_STREAM_SECRET is too short: it must have {_SECRET_LETTERS} letters or more")
+    return Tokens(
+        _tokens(settings),
+        clock=SystemClock(),
+        stream_secret=None if secret is None else secret.get_secret_value().encode(),
+    )
+
+
+def options_of(settings: Settings) -> GatewayOptions:
+    """How the gateway serves."""
+    return GatewayOptions(
+        origins=settings.http_origins,
+        limits=Limits(
+            body_bytes=settings.http_body_bytes,
+            rate=settings.http_requests_per_second,
+            streams_each=settings.http_streams_per_caller,
+            streams=settings.http_streams,
+        ),
+        pace=Pace(heartbeat=settings.http_heartbeat_seconds),
+        stream_token_seconds=settings.http_stream_token_seconds,
+        stall_seconds=settings.http_stall_seconds,
+    )
+
+
+def _tokens(settings: Settings) -> tuple[Token, ...]:
+    given, file = settings.http_tokens, settings.http_token_file
+    if given is not None and file is not None:
+        raise InvalidConfig("BELUGA_HTTP_TOKENS and BELUGA_HTTP_TOKEN_FILE are both set: keep the file")
+    if given is not None:
+        found = parse_tokens(given.get_secret_value().replace(",", "\n"), "BELUGA_HTTP_TOKENS")
+    elif file is not None:
+        try:
+            found = parse_tokens(file.read_text(encoding="utf-8"), str(file))
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidConfig(f"BELUGA_HTTP_TOKEN_FILE={file} cannot be read: {error}") from error
+    else:
+        return ()
+    if not found:
+        raise InvalidConfig("the gateway is to take tokens, and there are none: `beluga tokens new` makes one")
+    return found
