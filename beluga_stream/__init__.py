@@ -108,11 +108,14 @@ __all__ = [
 ]
 
 
-def connect(address: str | None = None) -> "Client":
-    """The client of the engine at this broker address (default: the settings'), for `async with`."""
+def connect(address: str | None = None, *, token: str | None = None) -> "Client":
+    """The client of the engine at this address of a broker (default: the settings'), for `async with`.
+
+    `http://` and `https://` lead to a gateway, which may want a `token` (default: BELUGA_HTTP_TOKEN).
+    """
     from .bootstrap import connect as connect_client  # noqa: PLC0415 - the wiring loads the broker's client
 
-    client: Client = connect_client(address)
+    client: Client = connect_client(address, token=token)
     return client
 
 

@@ -39,12 +39,14 @@ _THREAD = "beluga-blocking"
 _PATIENCE_SECONDS = 30.0
 
 
-def connect(address: str | None = None) -> "Client":
+def connect(address: str | None = None, *, token: str | None = None) -> "Client":
     """A client of the engine whose broker is at `address` (default: BELUGA_BROKER). Use with `with`.
+
+    `http://` and `https://` lead to a gateway, which may want a `token` (default: BELUGA_HTTP_TOKEN).
 
     Raises `InvalidConfig` for wrong settings at once, and `LogUnavailable` on entry without a broker.
     """
-    return Client(connect_async(address))
+    return Client(connect_async(address, token=token))
 
 
 class _Loop:

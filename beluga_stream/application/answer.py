@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ..domain.ids import RunId
-from ..errors import IdempotencyConflict, NotFound, RunRejected
+from ..errors import IdempotencyConflict, NotFound, RunFailed, RunRejected, TaskCanceled
 from .results import Event, RunChanged, StartRejected
 
 
@@ -70,3 +70,20 @@ class Answer:
 def offset_of(cursor: str) -> int:
     """The offset in a cursor that an event carries."""
     return int(cursor.partition("-")[2].partition(".")[0])
+
+
+def check_ended(run: RunId, event: RunChanged) -> None:
+    """Raise what an end other than success means."""
+    if event.status == "succeeded":
+        return
+    failure = event.failure
+    message = failure.message if failure is not None else event.status
+    if event.status == "cancelled":
+        raise TaskCanceled(f"run {run} was cancelled: {message}", run=run)
+    raise RunFailed(
+        f"run {run} failed: {message}. `beluga runs retry {run}` goes on from the failed nodes",
+        reason=failure.code if failure is not None else "execution_failed",
+        run=run,
+        node=None if failure is None else failure.node,
+        attempt=None if failure is None else failure.attempt,
+    )

@@ -14,11 +14,11 @@ from typing import NamedTuple
 from ..domain.events import CancelRequested, NodeOverridden, RetryRequested, RunRequested, SignalReceived
 from ..domain.ids import GraphHash, NodeKey, NodeName, RunId, run_id
 from ..domain.payload import NOTHING, Json
-from ..errors import Expired, NotFound, RunFailed, TaskCanceled, TimedOut
+from ..errors import Expired, NotFound, TimedOut
 from ..ports.clock import Clock
 from ..ports.log import Appender, Outgoing, Reader
 from . import codec
-from .answer import Answer, Asked
+from .answer import Answer, Asked, check_ended
 from .cursor import LIVE, Cursor
 from .messages import Progress, Rejected, Summary
 from .payloads import Payloads
@@ -322,22 +322,11 @@ class Runs:
 
     async def outcome(self, run: RunId, event: RunChanged) -> Json:
         """What a run that has ended so gave. Raises what another end means."""
-        if event.status == "succeeded":
-            try:
-                return await self.payloads.load(event.output or NOTHING)
-            except NotFound as error:
-                raise NotFound(f"the result of run {run} is kept no longer: {error}", run=run) from error
-        failure = event.failure
-        message = failure.message if failure is not None else event.status
-        if event.status == "cancelled":
-            raise TaskCanceled(f"run {run} was cancelled: {message}", run=run)
-        raise RunFailed(
-            f"run {run} failed: {message}. `beluga runs retry {run}` goes on from the failed nodes",
-            reason=failure.code if failure is not None else "execution_failed",
-            run=run,
-            node=None if failure is None else failure.node,
-            attempt=None if failure is None else failure.attempt,
-        )
+        check_ended(run, event)
+        try:
+            return await self.payloads.load(event.output or NOTHING)
+        except NotFound as error:
+            raise NotFound(f"the result of run {run} is kept no longer: {error}", run=run) from error
 
     async def _whole(self, event: Event) -> AsyncIterator[Event]:
         if isinstance(event, Chunk):

@@ -2,14 +2,17 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from urllib.parse import urlsplit
 
 from ..adapters.kafka.appender import KafkaAppender
 from ..adapters.kafka.reader import KafkaReader
 from ..adapters.memory.clock import SystemClock
 from ..api.client import Client
+from ..application.desk import Desk
 from ..application.outbox import Outbox
 from ..application.partitioner import partition_of
 from ..application.runs import FOLLOWED_FROM_START, Runs
+from ..errors import InvalidConfig
 from .connection import kafka, topics
 from .encryption import payloads_of
 from .settings import Settings
@@ -44,10 +47,31 @@ async def open_runs(
         yield runs
 
 
-def connect(address: str | None = None) -> Client:
-    """A client of the engine whose broker is at `address` (default: BELUGA_BROKER). Use with `async with`.
+@asynccontextmanager
+async def open_desk(address: str, token: str | None) -> AsyncIterator[Desk]:
+    """The front desk through a gateway, closed after use."""
+    from ..adapters.http.desk import HttpDesk  # noqa: PLC0415 - a client of a broker has no use for aiohttp
+    from ..adapters.http.wire import Wire  # noqa: PLC0415
 
-    Raises `InvalidConfig` for wrong settings at once, and `LogUnavailable` on entry without a broker.
+    async with Wire(address, token=token) as wire:
+        yield HttpDesk(wire)
+
+
+def connect(address: str | None = None, *, token: str | None = None) -> Client:
+    """A client of the engine at `address` (default: BELUGA_BROKER). Use with `async with`.
+
+    An address that begins with http:// or https:// is that of a gateway, which wants `token` (default:
+    BELUGA_HTTP_TOKEN); any other is that of a broker. Raises `InvalidConfig` for wrong settings at once, and
+    `LogUnavailable` on entry without a broker.
     """
-    settings = Settings.load(**({} if address is None else {"broker": address}))
-    return Client(lambda: open_runs(settings))
+    if address is None or not address.startswith(("http://", "https://")):
+        if token is not None:
+            raise InvalidConfig("a token is for a gateway, whose address begins with http:// or https://")
+        settings = Settings.load(**({} if address is None else {"broker": address}))
+        return Client(lambda: open_runs(settings))
+    gateway = address
+    known = Settings.load().http_token
+    used = token if token is not None or known is None else known.get_secret_value()
+    if urlsplit(gateway).hostname is None:
+        raise InvalidConfig(f"{gateway!r} is no address of a gateway: it must be http://host:port or https://host")
+    return Client(lambda: open_desk(gateway, used))

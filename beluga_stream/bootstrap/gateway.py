@@ -59,31 +59,37 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
     `ready` is called with the address once it listens. Raises `InvalidConfig` for an address that cannot be had.
     """
     with listener(settings) as listening:
-        async with open_gateway(settings) as gateway:
-            server = _Server(
-                uvicorn.Config(
-                    gateway.app,
-                    access_log=False,
-                    lifespan="off",
-                    log_config=None,
-                    proxy_headers=False,
-                    server_header=False,
-                    timeout_graceful_shutdown=_CLOSE_SECONDS,
-                    ws="websockets-sansio",
-                    ws_max_size=64 * 1024,
-                )
-            )
-            serving = asyncio.create_task(server.serve(sockets=[listening]))
-            try:
-                host, port = listening.getsockname()[:2]
-                ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
-                await asyncio.shield(serving)
-            finally:
-                gateway.close()
-                server.should_exit = True
-                await asyncio.wait({serving}, timeout=_CLOSE_SECONDS + 5)
-                serving.cancel()
-                await asyncio.gather(serving, return_exceptions=True)
+        async with open_gateway(settings) as gateway, served(gateway, listening) as (url, serving):
+            ready(url)
+            await asyncio.shield(serving)
+
+
+@asynccontextmanager
+async def served(gateway: Gateway, listening: socket.socket) -> AsyncIterator[tuple[str, asyncio.Task[None]]]:
+    """Serve it on a socket for as long as the block lasts; gives the address, and the server's task."""
+    server = _Server(
+        uvicorn.Config(
+            gateway.app,
+            access_log=False,
+            lifespan="off",
+            log_config=None,
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=_CLOSE_SECONDS,
+            ws="websockets-sansio",
+            ws_max_size=64 * 1024,
+        )
+    )
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    try:
+        host, port = listening.getsockname()[:2]
+        yield f"http://{f'[{host}]' if ':' in host else host}:{port}", serving
+    finally:
+        gateway.close()
+        server.should_exit = True
+        await asyncio.wait({serving}, timeout=_CLOSE_SECONDS + 5)
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
 
 
 class _Server(uvicorn.Server):

@@ -159,6 +159,9 @@ class Settings(BaseSettings):
         pattern=r"^(\[[0-9A-Fa-f:]+\]|[^:\s]+):\d{1,5}$",
         description="Where `beluga serve` listens, `host:port`. Elsewhere than on the loopback it wants tokens.",
     )
+    http_token: SecretStr | None = Field(
+        None, description="The bearer token that a client of a gateway shows, `connect('https://...')`. Never shown."
+    )
     http_tokens: SecretStr | None = Field(
         None,
         description="Bearer tokens of the gateway, `name:scope+scope:hash` each, comma-separated; better in a file. "

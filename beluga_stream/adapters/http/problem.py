@@ -154,3 +154,9 @@ def _by_status(status: int) -> type[BelugaError]:
     if found is not None:
         return found
     return LogUnavailable if status >= 500 else InvalidInput  # noqa: PLR2004 - a fault of the server
+
+
+def error_of_code(code: str, message: str, **ids: object) -> BelugaError:
+    """The error of the tree that has this code."""
+    kind = next((kind for kind in _KINDS if kind.code == code), NotFound)
+    return kind(message, **ids)

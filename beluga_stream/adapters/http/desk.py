@@ -1,0 +1,181 @@
+"""The engine's front desk through the HTTP gateway: what a client with a URL talks to."""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from ...application.answer import Asked, check_ended
+from ...application.event_json import event_of
+from ...application.messages import Summary
+from ...application.results import Event, RunChanged
+from ...domain.events import Failure
+from ...domain.ids import RunId
+from ...domain.payload import NOTHING, Inline, Json
+from ...errors import NotFound, RunRejected, TimedOut
+from .problem import error_of_code
+from .stream import END, Frame
+from .wire import Wire
+
+_WAIT_SECONDS = 50.0
+"""How long one question for an output waits; then it is asked again."""
+
+_REMEMBERED = 100_000
+
+
+class HttpDesk:
+    """Port `Desk` over HTTP. A gateway that is away is waited for as long as `Wire` is patient."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._asked: dict[RunId, Asked] = {}
+
+    async def start(
+        self,
+        graph: str,
+        value: Json,
+        *,
+        idempotency_key: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> RunId:
+        """See the port. Without a key it makes one up, so that asking again is harmless."""
+        key = secrets.token_hex(16) if idempotency_key is None else idempotency_key
+        told = await self._wire.ask(
+            "POST",
+            f"/v1/graphs/{_part(graph)}/runs",
+            body={"input": value, "tags": dict(tags or {})},
+            headers={"Idempotency-Key": key},
+        )
+        run = RunId(told["run"])
+        self._remember(run, Asked(told["digest"], told["since"], self._of(run).retried))
+        return run
+
+    async def cancel(self, run: RunId, reason: str = "") -> None:
+        """See the port."""
+        await self._wire.ask("POST", f"{_path(run)}/cancel", body={"reason": reason})
+
+    async def retry(self, run: RunId) -> None:
+        """See the port."""
+        told = await self._wire.ask("POST", f"{_path(run)}/retry", body={})
+        known = self._of(run)
+        self._remember(run, Asked(known.digest, known.started, told["ends_after"]))
+
+    async def signal(self, run: RunId, signal: str, value: Json, *, id: str | None = None) -> None:  # noqa: A002 - the field's name
+        """See the port."""
+        body = {"value": value, "id": id or secrets.token_hex(8)}
+        await self._wire.ask("POST", f"{_path(run)}/signals/{_part(signal)}", body=body)
+
+    async def follow(self, run: RunId, *, after: str | None = None) -> AsyncGenerator[Event, None]:
+        """See the port. Goes on where it was when the connection ends, or the gateway restarts."""
+        async with contextlib.aclosing(self._frames(run, after, outputs=True)) as frames:
+            async for frame in frames:
+                if frame.cursor is not None:
+                    yield event_of(frame.data)
+
+    async def result(self, run: RunId, *, timeout_seconds: float | None = None) -> Json:
+        """See the port."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                return await self._result(run)
+        except TimeoutError as error:
+            if isinstance(error, TimedOut):
+                raise
+            raise TimedOut(f"run {run} did not end within {timeout_seconds:g} s; it goes on", run=run) from error
+
+    async def _result(self, run: RunId) -> Json:
+        ended: dict[str, Any] | None = None
+        refused: dict[str, Any] | None = None
+        status: str | None = None
+        async with contextlib.aclosing(self._frames(run, None)) as frames:
+            async for frame in frames:
+                if frame.kind == "run":
+                    ended = frame.data
+                elif frame.kind == "rejected":
+                    refused = frame.data
+                elif frame.kind == END:
+                    status = frame.data.get("status")
+        if status == "rejected" and refused is not None:
+            raise RunRejected(refused["message"], reason=refused["code"], run=run)
+        event = None if ended is None else event_of(ended)
+        if not isinstance(event, RunChanged) or not event.ended:
+            raise NotFound(f"the stream of run {run} ended before the run did", run=run)
+        check_ended(run, event)
+        assert ended is not None
+        if "output_error" in ended:
+            lost = ended["output_error"]
+            raise error_of_code(lost["code"], lost["message"], run=run)
+        return event.output.value if isinstance(event.output, Inline) else NOTHING.value
+
+    async def outputs(self, run: RunId, node: str) -> Json:
+        """See the port."""
+        while True:
+            try:
+                path = f"{_path(run)}/nodes/{_part(node)}/output"
+                told = await self._wire.ask("GET", path, query={"timeout": str(_WAIT_SECONDS)})
+            except TimedOut:
+                continue
+            return told["output"]
+
+    async def summary(self, run: RunId) -> Summary | None:
+        """See the port."""
+        try:
+            return _summary(await self._wire.ask("GET", _path(run)))
+        except NotFound:
+            return None
+
+    async def summaries(self) -> list[Summary]:
+        """See the port."""
+        found: list[Summary] = []
+        query: dict[str, str] = {}
+        while True:
+            page = await self._wire.ask("GET", "/v1/runs", query=query)
+            found += [_summary(each) for each in page["runs"]]
+            if page["next"] is None:
+                return found
+            query = {"after": page["next"]}
+
+    async def _frames(self, run: RunId, after: str | None, *, outputs: bool = False) -> AsyncGenerator[Frame, None]:
+        asked = self._of(run)
+        query = {"since": str(asked.started), "ends_after": str(asked.retried)}
+        if asked.digest is not None:
+            query["digest"] = asked.digest
+        if outputs:
+            query["outputs"] = "true"
+        async with contextlib.aclosing(self._wire.stream(f"{_path(run)}/events", query, after)) as frames:
+            async for frame in frames:
+                yield frame
+
+    def _of(self, run: RunId) -> Asked:
+        return self._asked.get(run, Asked())
+
+    def _remember(self, run: RunId, asked: Asked) -> None:
+        self._asked.pop(run, None)
+        self._asked[run] = asked
+        if len(self._asked) > _REMEMBERED:
+            del self._asked[next(iter(self._asked))]
+
+
+def _summary(told: Mapping[str, Any]) -> Summary:
+    error = told["error"]
+    failure = None if error is None else Failure(error["code"], error["message"], error["node"], error["attempt"])
+    return Summary(
+        run=RunId(told["run"]),
+        graph=told["graph"],
+        status=told["status"],
+        trigger=told["trigger"],
+        started_ms=told["started_ms"],
+        ended_ms=told["ended_ms"],
+        tags=told["tags"],
+        parent=None if told["parent"] is None else RunId(told["parent"]),
+        failure=failure,
+    )
+
+
+def _path(run: RunId) -> str:
+    return f"/v1/runs/{_part(run)}"
+
+
+def _part(name: str) -> str:
+    return quote(name, safe="")
