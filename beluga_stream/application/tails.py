@@ -131,8 +131,16 @@ class Tails:
         """
         position = start
         past = True
+        looks = start is not None
+        if not looks:
+            for _ in range(follower.records.qsize()):
+                record_or_end = follower.records.get_nowait()
+                if record_or_end is None:
+                    break
+                yield record_or_end
+                position = record_or_end.offset + 1
         while True:
-            if position is not None:
+            if position is not None and looks:
                 end = (await self._reader.end(self._topic))[partition]
                 if position < end:
                     async for records in self._reader.read(self._topic, {partition: position}, until={partition: end}):
@@ -154,5 +162,5 @@ class Tails:
                 if position is None or record_or_end.offset >= position:
                     yield record_or_end
                     position = record_or_end.offset + 1
-            follower.lagging = False
+            follower.lagging, looks = False, True
             position = follower.since if position is None else position
