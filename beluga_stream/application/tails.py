@@ -1,7 +1,8 @@
 """One live reader for each partition of `beluga.run-results` in a process, however many runs are followed."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from ..errors import LogUnavailable
@@ -30,6 +31,14 @@ class Follower:
         while self._first is None:
             await self._came.wait()
         return self._first
+
+    def waiting(self) -> Iterator[Record]:
+        """What is in the queue now, taken out of it."""
+        for _ in range(self.records.qsize()):
+            record = self.records.get_nowait()
+            if record is None:
+                return
+            yield record
 
     def offer(self, record: Record | None) -> None:
         if self._first is None and record is not None:
@@ -133,22 +142,16 @@ class Tails:
         past = True
         looks = start is not None
         if not looks:
-            for _ in range(follower.records.qsize()):
-                record_or_end = follower.records.get_nowait()
-                if record_or_end is None:
-                    break
-                yield record_or_end
-                position = record_or_end.offset + 1
+            for record in follower.waiting():
+                yield record
+                position = record.offset + 1
         while True:
             if position is not None and looks:
                 end = (await self._reader.end(self._topic))[partition]
-                if position < end:
-                    async for records in self._reader.read(self._topic, {partition: position}, until={partition: end}):
-                        for record in records:
-                            if record.key == follower.key:
-                                yield record
-                            position = record.offset + 1
-                    position = max(position, end)
+                async with aclosing(self._between(partition, follower.key, position, end)) as missed:
+                    async for record in missed:
+                        yield record
+                position = max(position, end)
             if past:
                 past = False
                 yield None
@@ -164,3 +167,12 @@ class Tails:
                     position = record_or_end.offset + 1
             follower.lagging, looks = False, True
             position = follower.since if position is None else position
+
+    async def _between(self, partition: int, key: bytes, start: int, end: int) -> AsyncGenerator[Record, None]:
+        """The key's records that are in the log."""
+        if start >= end:
+            return
+        async for records in self._reader.read(self._topic, {partition: start}, until={partition: end}):
+            for record in records:
+                if record.key == key:
+                    yield record

@@ -34,7 +34,8 @@ class Desk:
         self.topics = Topics(partitions=PARTITIONS)
         self.log = MemoryLog()
         self.log.create(self.topics.specs(["default"]))
-        self.payloads = Payloads(MemoryBlobs())
+        self.blobs = MemoryBlobs()
+        self.payloads = Payloads(self.blobs)
         self.programs = programs
 
     @asynccontextmanager

@@ -1,5 +1,6 @@
 """A gateway on a real port of the loopback, in front of an engine in this process."""
 
+import asyncio
 import json
 import socket
 from collections.abc import AsyncGenerator, Iterable
@@ -46,6 +47,11 @@ class Door:
             data = await response.read()
             return response.status, json.loads(data) if data else None, response.headers
 
+    async def streams(self, count: int) -> None:
+        """Wait until so many streams are open."""
+        while self.gateway.allowance.streams != count:  # noqa: ASYNC110 - the gateway tells nobody
+            await asyncio.sleep(0.01)
+
     async def events(self, run: str, query: str = "", **headers: str) -> list[sse.Sent]:
         """Everything up to the end of the connection."""
         sent = self.headers | {name.replace("_", "-"): value for name, value in headers.items()}
@@ -60,7 +66,7 @@ def listening(port: int = 0) -> socket.socket:
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     found.bind(("127.0.0.1", port))
     found.listen()
-    found.setblocking(False)
+    found.settimeout(0)
     return found
 
 

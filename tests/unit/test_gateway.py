@@ -98,8 +98,7 @@ async def test_a_stream_says_where_what_is_new_begins() -> None:
                 break
         reading = asyncio.create_task(door.events(run))
         only_new = asyncio.create_task(door.events(run, "?after=live"))
-        while door.gateway.allowance.streams < 2:
-            await asyncio.sleep(0.01)
+        await door.streams(2)
         await asyncio.sleep(0.2)  # nothing can tell that they have been sent what was there
         gate.set()
         told = [event.event for event in await reading]
@@ -278,10 +277,8 @@ async def test_a_reader_that_takes_nothing_is_left() -> None:
         host, port = door.url.removeprefix("http://").split(":")
         _, writer = await asyncio.open_connection(host, int(port), limit=1)
         writer.write(f"GET /v1/runs/{run}/events HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
-        while not door.gateway.allowance.streams:
-            await asyncio.sleep(0.01)
-        while door.gateway.allowance.streams:
-            await asyncio.sleep(0.01)
+        await door.streams(1)
+        await door.streams(0)
         assert (await door.say("GET", f"/v1/runs/{run}/result"))[0] == 200
         writer.transport.abort()
 
@@ -300,8 +297,7 @@ async def test_many_readers_share_one_tail_of_a_partition(monkeypatch: pytest.Mo
         monkeypatch.setattr(desk.log, "read", counted)
         runs = [await start(door, "count", 4) for _ in range(10)]
         reading = [asyncio.create_task(door.events(run)) for run in runs for _ in range(5)]
-        while door.gateway.allowance.streams < len(reading):
-            await asyncio.sleep(0.01)
+        await door.streams(len(reading))
         gate.set()
         for events in await asyncio.gather(*reading):
             values = [json.loads(event.data)["value"] for event in events if event.event == "chunk"]
@@ -382,8 +378,7 @@ async def test_one_caller_has_so_many_streams_and_no_more() -> None:
             status, told, headers = await door.whole("GET", f"/v1/runs/{run}/events")
             assert (status, headers["Retry-After"]) == (429, "1")
             assert "2 streams" in told["detail"]
-        while door.gateway.allowance.streams:
-            await asyncio.sleep(0.01)
+        await door.streams(0)
         gate.set()
         assert (await door.events(run))[-1].event == "end"
 

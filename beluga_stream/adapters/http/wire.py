@@ -25,22 +25,31 @@ _SILENT_SECONDS = 60.0
 
 
 class Wire:
-    """One gateway. Use it with `async with`; `patience` is how long it may be away (seconds).
+    """One gateway. Use it with `async with`.
 
+    `patience` is how long it may be away (seconds), and `present_within` how long at first.
     Raises `LogUnavailable` on entry when nobody answers.
     """
 
-    def __init__(self, address: str, *, token: str | None = None, patience: float = 60.0) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        token: str | None = None,
+        patience: float = 60.0,
+        present_within: float = _PRESENT_SECONDS,
+    ) -> None:
         self._base = address.rstrip("/")
         self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         self._patience = patience
+        self._present_within = present_within
         self._session: ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         limits = ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS)
         self._session = ClientSession(headers=self._headers, timeout=limits)
         try:
-            await self.ask("GET", "/healthz", patience=_PRESENT_SECONDS)
+            await self.ask("GET", "/healthz", patience=self._present_within)
         except BaseException:
             await self.__aexit__()
             raise

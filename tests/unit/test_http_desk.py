@@ -1,0 +1,262 @@
+"""`connect("http://...")`: the same client as over Kafka, and what it does when the gateway is away."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from beluga_stream import connect
+from beluga_stream.adapters.http.problem import Problem, error_of
+from beluga_stream.adapters.http.sse import Parser, encode
+from beluga_stream.adapters.http.wire import Wire
+from beluga_stream.api.client import Client
+from beluga_stream.application.event_json import event_json, event_of
+from beluga_stream.application.results import Chunk, Event, NodeChanged, RunChanged
+from beluga_stream.domain.definition import NodeKind
+from beluga_stream.domain.ids import RunId
+from beluga_stream.errors import (
+    AccessDenied,
+    BelugaError,
+    Expired,
+    InvalidConfig,
+    InvalidInput,
+    LogUnavailable,
+    NotFound,
+    RecordTooLarge,
+    ResourceExhausted,
+    RunFailed,
+    RunRejected,
+    TaskCanceled,
+    TimedOut,
+)
+from tests.brokers import free_port
+from tests.unit.desks import Desk, Mood, graph
+from tests.unit.engines import handler, program
+from tests.unit.gateways import desk_at, opened
+from tests.unit.graphs import edges, node, plan
+from tests.unit.test_gateway import counting
+
+
+async def test_it_gives_the_same_events_and_results_as_the_log() -> None:
+    async with Desk(counting()).open() as desk, opened(desk) as door, desk.client() as runs, desk_at(door.url) as http:
+        run = await http.start("count", 4, tags={"who": "me"})
+        assert await http.result(run) == await runs.result(run) == [0, 1, 2, 3]
+        events = [event async for event in http.follow(run)]
+        assert events == [event async for event in runs.follow(run)]
+        for number, event in enumerate(events[:-1], start=1):
+            assert [later async for later in http.follow(run, after=event.cursor)] == events[number:]
+        assert [later async for later in http.follow(run, after=events[-1].cursor)] == []
+        assert await http.outputs(run, "a") == await runs.outputs(run, "a")
+        summary = await runs.summary(run)
+        assert summary is not None
+        told = await http.summary(run)
+        assert told is not None
+        for name in ("run", "graph", "status", "trigger", "started_ms", "ended_ms", "tags", "failure", "parent"):
+            assert getattr(told, name) == getattr(summary, name), name
+        assert [each.run for each in await http.summaries()] == [run]
+
+
+async def test_the_typed_client_works_over_it() -> None:
+    async with Desk(graph(Mood())).open() as desk, opened(desk) as door, connect(door.url) as beluga:
+        run = await beluga.start("test", 4, idempotency_key="k")
+        assert await run.result(timeout=10) == 8
+        assert (await run.status()).status == "succeeded"
+        assert [each.id for each in await beluga.list(graph="test")] == [run.id]
+        assert (await beluga.start("test", 4, idempotency_key="k")).id == run.id
+        with pytest.raises(NotFound):
+            await beluga.run(_Nameless(), "0" * 32).status()
+
+
+class _Nameless:
+    """Stands for a graph whose code is not needed."""
+
+
+async def test_ends_that_are_no_success_are_raised_as_over_the_log() -> None:
+    mood = Mood(broken=True)
+    waiting = plan([node("w", NodeKind.WAIT, signal="go")], edges("input > w"), ["w"], "waits")
+    desk_of = Desk(graph(mood), program(waiting, {}))
+    async with desk_of.open() as desk, opened(desk) as door, desk_at(door.url) as http:
+        failed = await http.start("test", 4)
+        with pytest.raises(RunFailed, match="broken") as error:
+            await http.result(failed)
+        assert (error.value.reason, error.value.ids["node"]) == ("execution_failed", "a")
+        with pytest.raises(NotFound, match="no output"):
+            await http.outputs(failed, "a")
+        mood.broken = False
+        await http.retry(failed)
+        assert await http.result(failed) == 8
+        slow = await http.start("waits", 1)
+        with pytest.raises(TimedOut, match="it goes on"):
+            await http.result(slow, timeout_seconds=0.1)
+        await http.cancel(slow, "no need")
+        with pytest.raises(TaskCanceled, match="no need"):
+            await http.result(slow)
+        signalled = await http.start("waits", 1)
+        await http.signal(signalled, "go", {"now": True}, id="once")
+        assert await http.result(signalled) == {"now": True}
+        with pytest.raises(NotFound, match="no graph"):
+            await http.start("unknown", 1)
+
+
+async def test_a_key_with_another_input_is_refused_to_who_gave_it() -> None:
+    gate = asyncio.Event()
+    async with Desk(counting(gate)).open() as desk, opened(desk) as door:
+        async with desk_at(door.url) as http, desk_at(door.url) as others:
+            run = await http.start("count", 2, idempotency_key="k")
+            assert await others.start("count", 3, idempotency_key="k") == run
+            with pytest.raises(RunRejected) as refused:
+                await others.result(run)
+            assert refused.value.reason == "idempotency_conflict"
+            gate.set()
+            assert await http.result(run) == [0, 1]
+
+
+async def test_a_stream_goes_on_across_a_restart_of_the_gateway_complete_and_in_order() -> None:
+    gate, port = asyncio.Event(), free_port()
+    async with Desk(counting(gate)).open() as desk:
+        seen: list[Event] = []
+        half = asyncio.Event()
+
+        async def read(run: RunId) -> None:
+            async with desk_at(f"http://127.0.0.1:{port}") as http:
+                async for event in http.follow(run):
+                    seen.append(event)
+                    if isinstance(event, Chunk) and event.seq == 4:
+                        half.set()
+
+        async with opened(desk, port=port) as door, desk_at(door.url) as http:
+            run = await http.start("count", 10)
+            reading = asyncio.create_task(read(run))
+            await half.wait()
+        gate.set()
+        async with opened(desk, port=port), desk.client() as runs:
+            await reading
+            assert seen == [event async for event in runs.follow(run)]
+        assert [event.value for event in seen if isinstance(event, Chunk)] == list(range(10))
+
+
+async def test_a_stream_goes_on_after_every_cut_of_its_connection() -> None:
+    async with Desk(counting()).open() as desk, opened(desk) as door:
+        cutting = await asyncio.start_server(_Cutting(door.url, most=700), "127.0.0.1", 0)
+        port = cutting.sockets[0].getsockname()[1]
+        async with cutting, desk_at(f"http://127.0.0.1:{port}") as http, desk.client() as runs:
+            async with desk_at(door.url) as direct:
+                run = await direct.start("count", 8)
+                await direct.result(run)
+            seen = [event async for event in http.follow(run)]
+            assert seen == [event async for event in runs.follow(run)]
+
+
+class _Cutting:
+    """A proxy that cuts each connection after so many bytes of the answer, wherever that is."""
+
+    def __init__(self, url: str, most: int) -> None:
+        self._host, _, port = url.removeprefix("http://").partition(":")
+        self._port = int(port)
+        self._most = most
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, out = await asyncio.open_connection(self._host, self._port)
+        request = await reader.readuntil(b"\r\n\r\n")
+        out.write(request)
+        left = self._most
+        while left > 0 and (data := await there.read(left)):
+            left -= len(data)
+            writer.write(data)
+            await writer.drain()
+        out.close()
+        writer.close()
+
+
+async def test_a_gateway_that_is_away_for_too_long_is_unavailable() -> None:
+    with pytest.raises(LogUnavailable, match="does not answer"):
+        async with Wire(f"http://127.0.0.1:{free_port()}", present_within=0.1):
+            pass
+
+
+async def test_an_address_that_is_none_is_refused_at_once() -> None:
+    for address in ("http://", "https:///x"):
+        with pytest.raises(InvalidConfig, match="no address of a gateway"):
+            connect(address)
+    with pytest.raises(InvalidConfig, match="a token is for a gateway"):
+        connect("127.0.0.1:9092", token="x")
+    assert isinstance(connect("http://127.0.0.1:1"), Client)
+
+
+# --------------------------------------------------------------------------------- what goes over it
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (InvalidInput("a", node="n"), 422),
+        (RecordTooLarge("a"), 413),
+        (NotFound("a", run="r"), 404),
+        (Expired("a", run="r"), 410),
+        (AccessDenied("a"), 403),
+        (RunRejected("a", reason="not_found", run="r"), 409),
+        (RunFailed("a", reason="poisoned", run="r", node="n"), 409),
+        (TaskCanceled("a", run="r"), 409),
+        (TimedOut("a", run="r"), 504),
+        (ResourceExhausted("a"), 429),
+        (LogUnavailable("a"), 503),
+    ],
+)
+def test_an_error_is_the_same_at_the_other_end(error: BelugaError, status: int) -> None:
+    problem = Problem.of(error)
+    assert problem.status == status
+    again = error_of(status, problem.document)
+    assert type(again) is type(error)
+    assert (again.message, again.ids, again.code) == (error.message, error.ids, error.code)
+    assert getattr(again, "reason", None) == getattr(error, "reason", None)
+
+
+@pytest.mark.parametrize(("status", "kind"), [(401, AccessDenied), (502, LogUnavailable), (418, InvalidInput)])
+def test_what_a_proxy_says_is_an_error_of_the_tree_too(status: int, kind: type[BelugaError]) -> None:
+    assert type(error_of(status, {})) is kind
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 1_000])
+def test_events_are_found_however_the_bytes_are_cut(size: int) -> None:
+    data = b"retry: 5\n\n: hello\n\n" + encode("chunk", b'{"a":1}', id="0-1") + encode("end", b"{}", retry_ms=9)
+    data = data.replace(b"\n", b"\r\n") + "event: x\ndata: é\ndata: ü\n\n".encode()
+    parser = Parser()
+    found = [event for at in range(0, len(data), size) for event in parser.feed(data[at : at + size])]
+    assert [(event.event, event.data, event.id, event.retry_ms) for event in found] == [
+        ("chunk", '{"a":1}', "0-1", None),
+        ("end", "{}", None, 9),
+        ("x", "é\nü", None, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        Chunk(cursor="0-1", at_ms=1, node="a", attempt=2, incarnation="i", seq=3, value={"x": None}),
+        NodeChanged(cursor="0-1", node="a", status="skipped", attempt=0),
+        RunChanged(cursor="0-1.2", status="running"),
+    ],
+)
+async def test_an_event_is_the_same_at_the_other_end(event: Event) -> None:
+    async def load(payload: Any) -> Any:
+        raise AssertionError("nothing to load")
+
+    assert event_of(await event_json("r", event, load, outputs=True)) == event
+
+
+def test_what_is_no_event_is_refused() -> None:
+    for tree in ({}, {"type": "chunk", "cursor": "0-1", "at_ms": 1}, {"type": "new", "cursor": "0-1", "at_ms": 1}):
+        with pytest.raises(InvalidInput):
+            event_of(tree)
+
+
+async def test_a_result_that_is_kept_no_longer_is_not_found() -> None:
+    of = plan([node("a")], edges("input > a"), ["a"], "long")
+    made = program(of, {"a": handler(lambda value: "x" * 70_000)})
+    async with Desk(made).open() as desk, opened(desk) as door, desk_at(door.url) as http:
+        run = await http.start("long", 1)
+        assert len(await http.result(run)) == 70_000
+        desk.blobs.stored.clear()
+        desk.payloads._cache.clear()
+        with pytest.raises(NotFound, match=run):
+            await http.result(run)
