@@ -100,15 +100,19 @@ async def test_ends_that_are_no_success_are_raised_as_over_the_log() -> None:
 
 async def test_a_key_with_another_input_is_refused_to_who_gave_it() -> None:
     gate = asyncio.Event()
-    async with Desk(counting(gate)).open() as desk, opened(desk) as door:
-        async with desk_at(door.url) as http, desk_at(door.url) as others:
-            run = await http.start("count", 2, idempotency_key="k")
-            assert await others.start("count", 3, idempotency_key="k") == run
-            with pytest.raises(RunRejected) as refused:
-                await others.result(run)
-            assert refused.value.reason == "idempotency_conflict"
-            gate.set()
-            assert await http.result(run) == [0, 1]
+    async with (
+        Desk(counting(gate)).open() as desk,
+        opened(desk) as door,
+        desk_at(door.url) as http,
+        desk_at(door.url) as others,
+    ):
+        run = await http.start("count", 2, idempotency_key="k")
+        assert await others.start("count", 3, idempotency_key="k") == run
+        with pytest.raises(RunRejected) as refused:
+            await others.result(run)
+        assert refused.value.reason == "idempotency_conflict"
+        gate.set()
+        assert await http.result(run) == [0, 1]
 
 
 async def test_a_stream_goes_on_across_a_restart_of_the_gateway_complete_and_in_order() -> None:
@@ -251,8 +255,11 @@ def test_what_is_no_event_is_refused() -> None:
 
 
 async def test_a_result_that_is_kept_no_longer_is_not_found() -> None:
+    async def long(value: int) -> str:
+        return "x" * 70_000
+
     of = plan([node("a")], edges("input > a"), ["a"], "long")
-    made = program(of, {"a": handler(lambda value: "x" * 70_000)})
+    made = program(of, {"a": handler(long)})
     async with Desk(made).open() as desk, opened(desk) as door, desk_at(door.url) as http:
         run = await http.start("long", 1)
         assert len(await http.result(run)) == 70_000
