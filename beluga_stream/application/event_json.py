@@ -20,8 +20,8 @@ _KINDS: dict[type[Event], str] = {
 }
 
 
-async def event_json(run: str, event: Event, load: Load, *, outputs: bool = False) -> dict[str, Any]:
-    """An event for machines. A run's output is there once it has succeeded, a node's only with `outputs`.
+async def event_json(run: str, event: Event, load: Load, *, outputs: bool | str = False) -> dict[str, Any]:
+    """An event for machines. A run's output is there once it has succeeded, a node's only with `outputs`: all or one's.
 
     An output that cannot be had (kept no longer, encrypted) is told in its place as `output_error`.
     """
@@ -39,7 +39,7 @@ async def event_json(run: str, event: Event, load: Load, *, outputs: bool = Fals
         case NodeChanged():
             said |= {"node": event.node, "status": event.status, "attempt": event.attempt}
             said |= _failure_json(event.failure)
-            if outputs and event.status == "succeeded":
+            if event.status == "succeeded" and outputs in (True, event.node):
                 said |= await _output_json(event.output, load)
         case RunChanged():
             said |= {"status": event.status} | _failure_json(event.failure)

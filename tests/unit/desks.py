@@ -39,7 +39,7 @@ class Desk:
         self.programs = programs
 
     @asynccontextmanager
-    async def open(self) -> AsyncGenerator["Desk", None]:
+    async def open(self, *, within: float = 20) -> AsyncGenerator["Desk", None]:
         await publish(self.log, self.topics, [each.definition for each in self.programs])
         groups = MemoryGroup("coordinator"), MemoryGroup("worker")
         coordinator = Coordinator(
@@ -70,7 +70,7 @@ class Desk:
             await driver.assign(frozenset(range(PARTITIONS)), group.next_generation())
         tasks = [asyncio.create_task(driver.run()) for driver in drivers]
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(within):
                 yield self
         finally:
             for task in tasks:

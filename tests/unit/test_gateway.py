@@ -166,7 +166,7 @@ async def test_a_run_is_cancelled_and_signalled() -> None:
     async with Desk(program(of, {})).open() as desk, opened(desk) as door:
         cancelled, signalled = await start(door, "test", 1), await start(door, "test", 2)
         status, told = await door.say("GET", f"/v1/runs/{signalled}/result?timeout=0.05")
-        assert (status, told["code"], told["retryable"]) == (504, "timeout", True)
+        assert (status, told["code"], told["retryable"]) == (409, "timeout", True)
         assert (await door.say("POST", f"/v1/runs/{cancelled}/cancel", {"reason": "no need"}))[0] == 202
         assert (await door.say("POST", f"/v1/runs/{signalled}/signals/go", {"value": "hello"}))[0] == 202
         status, told = await door.say("GET", f"/v1/runs/{cancelled}/result")

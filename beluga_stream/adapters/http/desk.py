@@ -7,16 +7,16 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from ...application.answer import Asked, check_ended
+from ...application.answer import Asked
 from ...application.event_json import event_of
 from ...application.messages import Summary
-from ...application.results import Event, RunChanged
+from ...application.results import Event
 from ...domain.events import Failure
 from ...domain.ids import RunId
-from ...domain.payload import NOTHING, Inline, Json
-from ...errors import NotFound, RunRejected, TimedOut
-from .problem import error_of_code
-from .stream import END, Frame
+from ...domain.payload import Json
+from ...errors import NotFound, TimedOut
+from .result import Result
+from .stream import Frame
 from .wire import Wire
 
 _WAIT_SECONDS = 50.0
@@ -85,28 +85,11 @@ class HttpDesk:
             raise TimedOut(f"run {run} did not end within {timeout_seconds:g} s; it goes on", run=run) from error
 
     async def _result(self, run: RunId) -> Json:
-        ended: dict[str, Any] | None = None
-        refused: dict[str, Any] | None = None
-        status: str | None = None
+        result = Result(run)
         async with contextlib.aclosing(self._frames(run, None)) as frames:
             async for frame in frames:
-                if frame.kind == "run":
-                    ended = frame.data
-                elif frame.kind == "rejected":
-                    refused = frame.data
-                elif frame.kind == END:
-                    status = frame.data.get("status")
-        if status == "rejected" and refused is not None:
-            raise RunRejected(refused["message"], reason=refused["code"], run=run)
-        event = None if ended is None else event_of(ended)
-        if not isinstance(event, RunChanged) or not event.ended:
-            raise NotFound(f"the stream of run {run} ended before the run did", run=run)
-        check_ended(run, event)
-        assert ended is not None
-        if "output_error" in ended:
-            lost = ended["output_error"]
-            raise error_of_code(lost["code"], lost["message"], run=run)
-        return event.output.value if isinstance(event.output, Inline) else NOTHING.value
+                result.hear(frame)
+        return result.value()
 
     async def outputs(self, run: RunId, node: str) -> Json:
         """See the port."""

@@ -44,6 +44,8 @@ class GatewayOptions:
     pace: Pace = field(default_factory=Pace)
     stream_token_seconds: float = 900.0
     stall_seconds: float = 60.0
+    wait_seconds: float = 60.0
+    """Most time that a question for an output waits for it."""
     reconnect_ms: int = 1_000
 
 
@@ -56,7 +58,14 @@ class Gateway:
         self.options = options
         self.allowance = Allowance(options.limits)
         self.closing = asyncio.Event()
-        self.operations = Operations(engine, tokens, stream_token_seconds=options.stream_token_seconds)
+        self.operations = Operations(
+            engine,
+            tokens,
+            self.allowance,
+            self.frames,
+            stream_token_seconds=options.stream_token_seconds,
+            wait_seconds=options.wait_seconds,
+        )
         self.app = self._application()
 
     def close(self) -> None:

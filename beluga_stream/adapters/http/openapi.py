@@ -18,7 +18,7 @@ _STATUS = {
     401: "No token, an unknown one, or one whose time is up.",
     403: "The token may not do this.",
     404: "There is no such thing (yet).",
-    409: "The run is, or has ended, in a state in which this is not possible.",
+    409: "The run is in a state in which this is not possible (yet); `code` and `retryable` say more.",
     410: "It was there, and is kept no longer.",
     413: "The body is too large.",
     415: "The body is of another kind than JSON.",
@@ -26,7 +26,11 @@ _STATUS = {
     429: "Too much at once; `Retry-After` says when there is room.",
     500: "A defect of the gateway.",
     503: "The engine's log does not answer, or the gateway closes; try later.",
-    504: "It has not come about yet; ask again.",
+}
+_EVENT = {
+    "type": "object",
+    "description": "One event of the stream; `data` is a JSON text.",
+    "properties": {"event": {"type": "string"}, "id": {"type": "string"}, "data": {"type": "string"}},
 }
 _ALWAYS = (401, 403, 422, 429, 500, 503)
 _WITH_BODY = (400, 413, 415)
@@ -91,7 +95,7 @@ def _responses(operation: Operation) -> dict[str, Any]:
         responses["200"] = {
             "description": "Events as they come: `run`, `node`, `chunk`, `superseded`, `rejected`; and `live` when all "
             "that was there has been sent, `end`, `problem`, and `closing` when to connect again.",
-            "content": {sse.MEDIA_TYPE: {"schema": {"type": "string"}}},
+            "content": {sse.MEDIA_TYPE: {"schema": _EVENT}},
         }
         responses["204"] = {"description": _STATUS[204]}
     return responses

@@ -2,29 +2,35 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ...application.answer import Answer
 from ...application.answer import Asked as AskedOfRun
 from ...application.catalog import Catalog
 from ...application.messages import Summary
-from ...application.results import NodeChanged
 from ...application.runs import Runs
 from ...domain.ids import RunId
-from ...domain.payload import NOTHING, Json
+from ...domain.payload import Json
 from ...domain.plan import Plan
 from ...errors import InvalidInput, NotFound, TimedOut
 from ...ports.log import Appender, Reader
+from .allowance import Allowance
 from .operation import Asked, Given
+from .problem import Problem
 from .publishing import outgoing
+from .result import Result, output_of
+from .stream import Frame, Wish
 from .tokens import Tokens
 
 RESULT_MOST_SECONDS = 60.0
 PAGE = 1_000
 _LISTINGS_AT_ONCE = 2
 """Each reads the whole topic of summaries."""
+
+
+Follow = Callable[[Wish], AsyncGenerator[Frame | None, None]]
+"""A run's stream as the gateway sends it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +47,21 @@ class Engine:
 class Operations:
     """The operations on one engine; `table.py` says who may call which, and how."""
 
-    def __init__(self, engine: Engine, tokens: Tokens, *, stream_token_seconds: float) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        tokens: Tokens,
+        allowance: Allowance,
+        follow: Follow,
+        *,
+        stream_token_seconds: float,
+        wait_seconds: float,
+    ) -> None:
         self._engine = engine
         self._runs = engine.runs
+        self._allowance = allowance
+        self._follow = follow
+        self._wait_seconds = wait_seconds
         self._tokens = tokens
         self._stream_token_seconds = stream_token_seconds
         self._listing = asyncio.Semaphore(_LISTINGS_AT_ONCE)
@@ -108,30 +126,42 @@ class Operations:
 
     async def result(self, asked: Asked) -> Given:
         run = RunId(asked.path["run"])
-        of_run = asked_of(asked)
-        answer = Answer(run, of_run)
-        try:
-            async with asyncio.timeout(asked.query.get("timeout", RESULT_MOST_SECONDS)):
-                async with contextlib.aclosing(self._runs.listen(run, retried=of_run.retried)) as events:
-                    async for event in events:
-                        answer.hear(event)
-                        answer.check()
-        except TimeoutError as error:
-            raise TimedOut(f"run {run} has not ended yet; it goes on: ask again", run=run) from error
-        return Given({"run": run, "output": await self._runs.outcome(run, answer.ended)})
+        result = Result(run)
+        async with (
+            self._waiting(asked, run),
+            contextlib.aclosing(self._follow(Wish(run, None, asked_of(asked)))) as told,
+        ):
+            async for frame in told:
+                result.hear(frame)
+        return Given({"run": run, "output": result.value()})
 
     async def node_output(self, asked: Asked) -> Given:
         run, node = RunId(asked.path["run"]), asked.path["node"]
-        try:
-            async with asyncio.timeout(asked.query.get("timeout", RESULT_MOST_SECONDS)):
-                async with contextlib.aclosing(self._runs.listen(run)) as events:
-                    async for event in events:
-                        if isinstance(event, NodeChanged) and event.node == node and event.status == "succeeded":
-                            output = await self._runs.payloads.load(event.output or NOTHING)
-                            return Given({"run": run, "output": output})
-        except TimeoutError as error:
-            raise TimedOut(f"{node!r} of run {run} has given nothing yet: ask again", run=run, node=node) from error
+        result = Result(run)
+        async with self._waiting(asked, run), contextlib.aclosing(self._follow(Wish(run, outputs=node))) as told:
+            async for frame in told:
+                result.hear(frame)
+                data = {} if frame is None else frame.data
+                if data.get("node") == node and data.get("status") == "succeeded":
+                    return Given({"run": run, "output": output_of(run, data)})
         raise NotFound(f"run {run} has no output of {node!r}", run=run, node=node)
+
+    @contextlib.asynccontextmanager
+    async def _waiting(self, asked: Asked, run: RunId) -> AsyncGenerator[None, None]:
+        """Wait as long as the caller does, and hold one of its streams meanwhile. Raises `Problem` 409.
+
+        That the run takes longer is a state of the run, and no fault of the gateway.
+        """
+        seconds = min(asked.query.get("timeout", RESULT_MOST_SECONDS), self._wait_seconds)
+        with self._allowance.stream(asked.caller.name):
+            try:
+                async with asyncio.timeout(seconds):
+                    yield
+            except TimeoutError as error:
+                if isinstance(error, TimedOut):
+                    raise
+                late = TimedOut(f"run {run} has not come so far yet; it goes on: ask again", run=run)
+                raise Problem(409, late) from error
 
     async def stream_token(self, asked: Asked) -> Given:
         run = asked.path["run"]

@@ -34,12 +34,12 @@ class Frame(NamedTuple):
 
 
 class Wish(NamedTuple):
-    """What a reader asks for. `outputs`: with what each node gave."""
+    """What a reader asks for. `outputs`: with what each node gave, or the one of this name."""
 
     run: RunId
     after: str | None = None
     asked: Asked = Asked()
-    outputs: bool = False
+    outputs: bool | str = False
 
 
 class Pace(NamedTuple):
@@ -70,7 +70,7 @@ async def frames(runs: Runs, wish: Wish, pace: Pace, closing: asyncio.Event) -> 
                 yield Frame(CLOSING, {"message": "the gateway restarts: connect again, with the last cursor"})
                 return
             if event is _Quiet.SILENT:
-                yield telling.silence()
+                yield await telling.silence()
                 continue
             async for frame in telling.frames(event):
                 yield frame
@@ -83,11 +83,12 @@ class _Telling:
     """What a reader has been told, and so what an event means to it."""
 
     def __init__(self, runs: Runs, wish: Wish, pace: Pace) -> None:
+        self._runs = runs
         self._load = runs.payloads.load
         self._wish = wish
         self._pace = pace
         self._answer = Answer(wish.run, wish.asked)
-        self._known = wish.after is not None or runs.asked(wish.run).digest is not None
+        self._known = wish.after not in (None, LIVE) or runs.asked(wish.run).digest is not None
         self._caught_up = False
         """All that was there has come, and the reader does not know yet."""
         self.status: str | None = None
@@ -104,13 +105,13 @@ class _Telling:
             return self._pace.heartbeat
         return _RIGHT_AFTER_SECONDS if self._known else self._pace.unknown_after
 
-    def silence(self) -> Frame | None:
+    async def silence(self) -> Frame | None:
         """What to say when that time has passed. Raises `NotFound`."""
         if not self._caught_up:
             return None
-        if not self._known:
+        if not self._known and await self._runs.summary(self._wish.run) is None:
             raise NotFound(f"there is no run {self._wish.run} (yet)", run=self._wish.run)
-        self._caught_up = False
+        self._known, self._caught_up = True, False
         return Frame(LIVE, {})
 
     async def frames(self, event: Event | None) -> AsyncGenerator[Frame, None]:

@@ -15,7 +15,9 @@ ASKED = (
 )
 OUTPUTS = Parameter("outputs", "`true`: tell also what each node gave.", flag=True)
 TOKEN = Parameter("token", "A stream token, for clients that send no headers.", most_letters=2_000)
-_TIMEOUT = Parameter("timeout", "Most seconds to wait.", number=(0, RESULT_MOST_SECONDS))
+_TIMEOUT = Parameter(
+    "timeout", "Most seconds to wait; then 409 with the code `timeout`.", number=(0, RESULT_MOST_SECONDS)
+)
 _KEY = Parameter(
     "idempotency-key", "The same key is the same run.", r"^[\x20-\x7e]+$", place="header", most_letters=256
 )
@@ -82,7 +84,7 @@ TABLE: tuple[Operation, ...] = (
         Operations.result,
         gives=form.OutputView,
         parameters=(_TIMEOUT, *ASKED),
-        problems=(404, 409, 410, 504),
+        problems=(404, 409, 410),
     ),
     Operation(
         "nodeOutput",
@@ -93,7 +95,7 @@ TABLE: tuple[Operation, ...] = (
         Operations.node_output,
         gives=form.OutputView,
         parameters=(_TIMEOUT,),
-        problems=(404, 410, 504),
+        problems=(404, 409, 410),
     ),
     Operation(
         "streamRun",
