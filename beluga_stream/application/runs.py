@@ -16,9 +16,10 @@ from ..domain.ids import GraphHash, NodeKey, NodeName, RunId, run_id
 from ..domain.payload import NOTHING, Json
 from ..errors import Expired, NotFound, TimedOut
 from ..ports.clock import Clock
-from ..ports.log import Appender, Outgoing, Reader
+from ..ports.log import Appender, Outgoing, Reader, Record
 from . import codec
 from .answer import Answer, Asked, check_ended
+from .catchup import CatchUp
 from .cursor import LIVE, Cursor
 from .messages import Progress, Rejected, Summary
 from .payloads import Payloads
@@ -74,10 +75,12 @@ class Runs:
         self._partition = partition
         self._follows_starts = follows_starts
         self._tails = Tails(reader, topics.run_results)
+        self._told = CatchUp(reader, topics.runs)
         self._mine: dict[RunId, _Mine] = {}
         self._asked: OrderedDict[RunId, Asked] = OrderedDict()
 
     async def close(self) -> None:
+        await self._told.close()
         await self._tails.close()
 
     async def start(
@@ -297,22 +300,24 @@ class Runs:
 
     async def summary(self, run: RunId) -> Summary | None:
         """The newest summary of a run, from `beluga.runs`."""
-        partition = self._partition(run)
-        found = None
-        async for summary in self._summaries({partition}):
-            if summary.run == run:
-                found = summary
-        return found
+        partition, topic = self._partition(run), self._names.runs
+        end = (await self._reader.end(topic))[partition]
+        begin = (await self._reader.beginning(topic))[partition]
+        newest: Record | None = None
+        async with contextlib.aclosing(self._told.records(partition, run.encode(), begin, end)) as records:
+            async for record in records:
+                newest = record
+        return None if newest is None or newest.value is None else codec.summaries.decode(newest.value)
 
     async def summaries(self) -> list[Summary]:
         """The newest summary of every run that `beluga.runs` still has, oldest start first."""
-        newest = {summary.run: summary async for summary in self._summaries(None)}
+        newest = {summary.run: summary async for summary in self._summaries()}
         return sorted(newest.values(), key=lambda summary: summary.started_ms)
 
-    async def _summaries(self, partitions: set[int] | None) -> AsyncIterator[Summary]:
+    async def _summaries(self) -> AsyncIterator[Summary]:
         topic = self._names.runs
-        end = {p: at for p, at in (await self._reader.end(topic)).items() if partitions is None or p in partitions}
-        begin = {p: at for p, at in (await self._reader.beginning(topic)).items() if p in end and at < end[p]}
+        end = await self._reader.end(topic)
+        begin = {p: at for p, at in (await self._reader.beginning(topic)).items() if at < end[p]}
         if not begin:
             return
         async for records in self._reader.read(topic, begin, until={p: end[p] for p in begin}):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ..errors import LogUnavailable
 from ..ports.log import Reader, Record
+from .catchup import CatchUp
 
 _BUFFERED = 4_096
 """Most records kept for one slow follower; past it, it reads the log again from where it was."""
@@ -103,8 +104,10 @@ class Tails:
         self._reader = reader
         self._topic = topic
         self._tails: dict[int, _Tail] = {}
+        self._catch_up = CatchUp(reader, topic)
 
     async def close(self) -> None:
+        await self._catch_up.close()
         for tail in self._tails.values():
             await tail.close()
         self._tails.clear()
@@ -148,7 +151,7 @@ class Tails:
         while True:
             if position is not None and looks:
                 end = (await self._reader.end(self._topic))[partition]
-                async with aclosing(self._between(partition, follower.key, position, end)) as missed:
+                async with aclosing(self._catch_up.records(partition, follower.key, position, end)) as missed:
                     async for record in missed:
                         yield record
                 position = max(position, end)
@@ -167,12 +170,3 @@ class Tails:
                     position = record_or_end.offset + 1
             follower.lagging, looks = False, True
             position = follower.since if position is None else position
-
-    async def _between(self, partition: int, key: bytes, start: int, end: int) -> AsyncGenerator[Record, None]:
-        """The key's records that are in the log."""
-        if start >= end:
-            return
-        async for records in self._reader.read(self._topic, {partition: start}, until={partition: end}):
-            for record in records:
-                if record.key == key:
-                    yield record
