@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ..domain.events import CancelRequested, NodeOverridden, RetryRequested, RunRequested, SignalReceived
 from ..domain.ids import GraphHash, NodeKey, NodeName, RunId, run_id
-from ..domain.payload import NOTHING, Json
+from ..domain.payload import NOTHING, Inline, Json
 from ..errors import Expired, NotFound, TimedOut
 from ..ports.clock import Clock
 from ..ports.log import Appender, Outgoing, Reader, Record
@@ -236,13 +236,14 @@ class Runs:
                         events = [
                             whole
                             for event in reader.read(decoded, str(Cursor(partition, record.offset)))
-                            async for whole in self._whole(replace(event, at_ms=decoded.at_ms))
+                            async for whole in self._whole(event, decoded.at_ms)
                         ]
                         seen = 0 if cursor is None else cursor.seen(record.offset)
                         for number, event in enumerate(events, start=1):
                             if seen is not None and number > seen and not (live and past):
-                                part = None if number == len(events) else number
-                                yield replace(event, cursor=str(Cursor(partition, record.offset, part)))
+                                last = number == len(events)
+                                part = Cursor(partition, record.offset, number)
+                                yield event if last else replace(event, cursor=str(part))
                         ended_at = record.offset
                     if reader.ended and (reader.final or not (past or ended_at < retried)):
                         return
@@ -333,14 +334,16 @@ class Runs:
         except NotFound as error:
             raise NotFound(f"the result of run {run} is kept no longer: {error}", run=run) from error
 
-    async def _whole(self, event: Event) -> AsyncIterator[Event]:
+    async def _whole(self, event: Event, at_ms: int) -> AsyncIterator[Event]:
         if isinstance(event, Chunk):
-            yield replace(event, value=await self.payloads.load(event.value))
+            payload = event.value
+            value = payload.value if isinstance(payload, Inline) else await self.payloads.load(payload)
+            yield replace(event, at_ms=at_ms, value=value)
         elif isinstance(event, Refill):
             for seq, value in enumerate(await self.payloads.load(event.output)):
                 yield Chunk(
                     cursor=event.cursor,
-                    at_ms=event.at_ms,
+                    at_ms=at_ms,
                     node=event.node,
                     attempt=event.attempt,
                     incarnation=event.incarnation,
@@ -348,7 +351,7 @@ class Runs:
                     value=value,
                 )
         else:
-            yield event
+            yield replace(event, at_ms=at_ms)
 
     async def _first_offset(self, run: RunId, partition: int, after: str | None) -> tuple[int, bool]:
         """Where the run's first record may lie, and whether it has ended.

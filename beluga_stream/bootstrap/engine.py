@@ -13,7 +13,6 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from importlib.util import find_spec
 
 import faust
 
@@ -47,6 +46,7 @@ from .connection import kafka, topics
 from .declared import changelog_topic, group, worker_group
 from .encryption import payloads_of
 from .logs import configure_logs
+from .loop import suits_uvloop
 from .preparation import prepare, queues_of
 from .settings import Settings
 from .sweeping import sweeper
@@ -99,11 +99,7 @@ def app_or_exit() -> faust.App:
 
 
 def _use_uvloop(settings: Settings) -> None:
-    """Run on uvloop, where there is one: each hop through the log is a sixth quicker.
-
-    Not over TLS: to close a connection whose answer is under way takes it 30 s there, and so takeovers would.
-    """
-    if find_spec("uvloop") is None or kafka(settings).uses_tls:
+    if not suits_uvloop(settings):
         return
     import uvloop  # noqa: PLC0415 - not on every platform
 

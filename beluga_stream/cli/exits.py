@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn
 
 import typer
@@ -42,13 +42,21 @@ def code_of(error: BelugaError) -> int:
     return next((code for kind, code in _BY_TYPE if isinstance(error, kind)), FAILED)
 
 
-def perform(work: Coroutine[Any, Any, None], *, as_json: bool = False, when_stopped: int = INTERRUPTED) -> None:
+def perform(
+    work: Coroutine[Any, Any, None],
+    *,
+    as_json: bool = False,
+    when_stopped: int = INTERRUPTED,
+    new_loop: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> None:
     """Run a command's work. What goes wrong is one line on standard error and an exit code.
 
-    `when_stopped` is the code after Ctrl-C. A traceback is shown only with BELUGA_DEBUG=1.
+    `when_stopped` is the code after Ctrl-C; `new_loop` makes another event loop than asyncio's own.
+    A traceback is shown only with BELUGA_DEBUG=1.
     """
     try:
-        asyncio.run(_stoppable(work))
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            runner.run(_stoppable(work))
     except (KeyboardInterrupt, asyncio.CancelledError):
         raise typer.Exit(when_stopped) from None
     except BrokenPipeError:

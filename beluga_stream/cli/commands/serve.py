@@ -27,13 +27,15 @@ def serve(
 
     Example: beluga serve --address 127.0.0.1:8080
     """
+    from ...bootstrap.loop import new_loop
+    from ..values import settings_with
 
     async def work() -> None:
         from .. import serving
 
         await serving.serve(address=address, broker=broker, topics=topics, as_json=as_json)
 
-    perform(work(), as_json=as_json, when_stopped=0)
+    perform(work(), as_json=as_json, when_stopped=0, new_loop=lambda: new_loop(settings_with(broker=broker)))
 
 
 @tokens.command("new")
