@@ -40,9 +40,9 @@ def print_new_token(name: str, scopes: list[str], *, as_json: bool) -> None:
     console.print(f"line for BELUGA_HTTP_TOKEN_FILE:        {token.line()}", soft_wrap=True)
 
 
-def print_openapi() -> None:
+def print_openapi(*, as_json: bool) -> None:
     """Print the gateway's OpenAPI document."""
-    print(orjson.dumps(document(TABLE), option=orjson.OPT_INDENT_2).decode())
+    print(orjson.dumps(document(TABLE), option=0 if as_json else orjson.OPT_INDENT_2).decode())
 
 
 def _scope(given: str) -> Scope:

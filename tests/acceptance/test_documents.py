@@ -14,12 +14,12 @@ import pytest
 from tests.engine import client_environ, running
 
 _REPO = Path(__file__).resolve().parents[2]
-_OF_FILES = "testing.md"
-"""Its blocks are files of a project: tests/simulation/test_documented.py runs that."""
+_OF_OTHERS = ("testing.md", "http.md")
+"""tests/simulation/test_documented.py runs the files of the one, tests/acceptance/test_http_document.py the other."""
 _DOCUMENTS = [
     path
     for path in sorted((_REPO / "docs").rglob("*.md"))
-    if "```python" in path.read_text() and path.name != _OF_FILES
+    if "```python" in path.read_text() and path.name not in _OF_OTHERS
 ]
 
 

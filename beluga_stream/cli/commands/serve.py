@@ -62,8 +62,8 @@ def new(
 
 
 @documents.command("openapi")
-def openapi() -> None:
-    """Print the OpenAPI document of the HTTP gateway.
+def openapi(*, as_json: AsJson = False) -> None:
+    """Print the OpenAPI document of the HTTP gateway; with --json in one line.
 
     Example: beluga docs openapi > openapi.json
     """
@@ -71,6 +71,6 @@ def openapi() -> None:
     async def work() -> None:
         from .. import serving
 
-        serving.print_openapi()
+        serving.print_openapi(as_json=as_json)
 
-    perform(work())
+    perform(work(), as_json=as_json)
