@@ -13,8 +13,9 @@ from .connection import topics
 from .declared import changelog_topic, group, worker_group
 from .settings import Settings
 
-Holder = Literal["coordinator", "worker", "ingest", "client", "operator"]
-"""The roles of processes; `client` starts and follows runs, `operator` uses every command of `beluga`."""
+Holder = Literal["coordinator", "worker", "ingest", "client", "gateway", "operator"]
+"""The roles of processes; `client` starts and follows runs, `gateway` does it for others, `operator` uses every other
+command of `beluga`."""
 
 HOLDERS: tuple[Holder, ...] = get_args(Holder)
 
@@ -38,6 +39,9 @@ def rights_of(holder: Holder, settings: Settings, uses: Uses) -> list[Right]:
             return _ingest(settings, uses)
         case "client":
             return _client(settings, uses)
+        case "gateway":
+            graphs = Right("topic", topics(settings).graphs, ("Read",), "knows the graphs and their inputs")
+            return [*_client(settings, uses), graphs]
         case "operator":
             return _merged(_operator(settings, uses))
 
