@@ -1,9 +1,5 @@
 """`beluga serve` and its tokens."""
 
-import orjson
-
-from ..adapters.http.openapi import document
-from ..adapters.http.table import TABLE
 from ..adapters.http.tokens import SCOPES, Scope, new_token
 from ..bootstrap.gateway import serve as serve_gateway
 from ..bootstrap.gateway import tokens_of
@@ -38,11 +34,6 @@ def print_new_token(name: str, scopes: list[str], *, as_json: bool) -> None:
         return
     console.print(f"token, for its holder, shown this once: {text}", soft_wrap=True)
     console.print(f"line for BELUGA_HTTP_TOKEN_FILE:        {token.line()}", soft_wrap=True)
-
-
-def print_openapi(*, as_json: bool) -> None:
-    """Print the gateway's OpenAPI document."""
-    print(orjson.dumps(document(TABLE), option=0 if as_json else orjson.OPT_INDENT_2).decode())
 
 
 def _scope(given: str) -> Scope:

@@ -1,4 +1,4 @@
-"""`beluga serve`, `beluga tokens new`, `beluga docs openapi`."""
+"""`beluga serve`, `beluga tokens new`, `beluga docs openapi|asyncapi`."""
 
 # ruff: noqa: PLC0415 - a command imports its work when it runs, so that `beluga --help` is quick
 
@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ..exits import perform
-from ..options import AsJson, Broker, Topics
+from ..options import Agents, AsJson, Broker, Topics
 
 tokens = typer.Typer(help="Tokens that open the HTTP gateway.", no_args_is_help=True)
 documents = typer.Typer(help="Documents for other programs.", no_args_is_help=True)
@@ -69,8 +69,23 @@ def openapi(*, as_json: AsJson = False) -> None:
     """
 
     async def work() -> None:
-        from .. import serving
+        from .. import documents
 
-        serving.print_openapi(as_json=as_json)
+        documents.print_openapi(as_json=as_json)
+
+    perform(work(), as_json=as_json)
+
+
+@documents.command("asyncapi")
+def asyncapi(*, agents: Agents = None, topics: Topics = None, broker: Broker = None, as_json: AsJson = False) -> None:
+    """Print the AsyncAPI document of every topic and graph of the deployment here; with --json in one line.
+
+    Example: beluga docs asyncapi --agents agents > asyncapi.json
+    """
+
+    async def work() -> None:
+        from .. import documents
+
+        documents.print_asyncapi(agents=agents, topics=topics, broker=broker, as_json=as_json)
 
     perform(work(), as_json=as_json)
