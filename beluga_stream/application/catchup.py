@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from ..ports.log import Reader, Record
 
 _MOST_RECORDS = 4_096
-_MOST_BYTES = 1024 * 1024
+_MOST_BYTES = 256 * 1024
 """Most that is kept for one reader; one with more reads the rest by itself."""
 
 

@@ -12,6 +12,9 @@ from .catchup import CatchUp
 _BUFFERED = 4_096
 """Most records kept for one slow follower; past it, it reads the log again from where it was."""
 
+_BUFFERED_BYTES = 256 * 1024
+"""Most bytes of them; one record that is larger is kept alone."""
+
 _START_SECONDS = 30.0
 
 
@@ -24,6 +27,7 @@ class Follower:
     lagging: bool = False
     since: int = 0
     """Where the partition ended when the following began."""
+    _bytes: int = 0
     _first: Record | None = None
     _came: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -36,19 +40,33 @@ class Follower:
     def waiting(self) -> Iterator[Record]:
         """What is in the queue now, taken out of it."""
         for _ in range(self.records.qsize()):
-            record = self.records.get_nowait()
+            record = self._taken(self.records.get_nowait())
             if record is None:
                 return
             yield record
 
+    async def next(self) -> Record | None:
+        """The next one that was offered; None when there will be none."""
+        return self._taken(await self.records.get())
+
     def offer(self, record: Record | None) -> None:
+        """Keep a record, if there is room, and none was left out before it; None: there will be no more."""
         if self._first is None and record is not None:
             self._first = record
             self._came.set()
+        size = _size_of(record)
+        if record is not None and (self.lagging or (self._bytes and self._bytes + size > _BUFFERED_BYTES)):
+            self.lagging = True
+            return
         try:
             self.records.put_nowait(record)
+            self._bytes += size
         except asyncio.QueueFull:
             self.lagging = True
+
+    def _taken(self, record: Record | None) -> Record | None:
+        self._bytes -= _size_of(record)
+        return record
 
 
 class _Tail:
@@ -162,7 +180,7 @@ class Tails:
             if follower.lagging and (tail is None or tail.over):
                 raise LogUnavailable(f"reading {self._topic}/{partition} ended: is the broker there?")
             while not follower.lagging or not follower.records.empty():
-                record_or_end = await follower.records.get()
+                record_or_end = await follower.next()
                 if record_or_end is None:
                     raise LogUnavailable(f"reading {self._topic}/{partition} ended: is the broker there?")
                 if position is None or record_or_end.offset >= position:
@@ -170,3 +188,7 @@ class Tails:
                     position = record_or_end.offset + 1
             follower.lagging, looks = False, True
             position = follower.since if position is None else position
+
+
+def _size_of(record: Record | None) -> int:
+    return 0 if record is None else len(record.value or b"")

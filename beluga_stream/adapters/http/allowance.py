@@ -18,7 +18,7 @@ class Limits:
 
     body_bytes: int = 4 * 1024 * 1024
     rate: float = 100.0
-    burst_seconds: float = 2.0
+    burst_seconds: float = 10.0
     streams_each: int = 1_000
     streams: int = 10_000
 

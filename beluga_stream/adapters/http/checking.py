@@ -1,5 +1,6 @@
 """A request as an operation wants it: parameters, headers and body checked, within the limits."""
 
+import asyncio
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -8,13 +9,14 @@ import orjson
 from pydantic import ValidationError
 from starlette.requests import HTTPConnection, Request
 
-from ...errors import InvalidInput, RecordTooLarge
+from ...errors import InvalidInput, RecordTooLarge, TimedOut
 from . import form
 from .operation import Asked, Operation, Parameter
 from .problem import Problem
 from .tokens import Caller
 
 _PATTERNS = {"run": re.compile(form.RUN_PATTERN)}
+_BODY_SECONDS = 60.0
 _NAME = re.compile(form.NAME_PATTERN)
 _JSON = ("application/json", "application/cloudevents+json")
 
@@ -93,10 +95,15 @@ async def _body(request: Request, most: int) -> bytes:
     if declared.isdecimal() and int(declared) > most:
         raise _too_large(most)
     found = bytearray()
-    async for part in request.stream():
-        found += part
-        if len(found) > most:
-            raise _too_large(most)
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            async for part in request.stream():
+                found += part
+                if len(found) > most:
+                    raise _too_large(most)
+    except TimeoutError as error:
+        told = f"the body did not come within {_BODY_SECONDS:g} s"
+        raise Problem(408, TimedOut(told)) from error
     return bytes(found)
 
 

@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
@@ -160,6 +160,8 @@ class Endpoint:
                 await self._stream(request, send)
                 return
             response = await self._answer(request)
+        except ClientDisconnect:
+            return
         except Exception as error:  # noqa: BLE001 - a defect is answered, and logged
             response = _told(problem_of(error, self._operation.name))
         await response(scope, receive, send)

@@ -18,6 +18,7 @@ _STATUS = {
     401: "No token, an unknown one, or one whose time is up.",
     403: "The token may not do this.",
     404: "There is no such thing (yet).",
+    408: "The body did not come in time.",
     409: "The run is in a state in which this is not possible (yet); `code` and `retryable` say more.",
     410: "It was there, and is kept no longer.",
     413: "The body is too large.",
@@ -33,7 +34,7 @@ _EVENT = {
     "properties": {"event": {"type": "string"}, "id": {"type": "string"}, "data": {"type": "string"}},
 }
 _ALWAYS = (401, 403, 422, 429, 500, 503)
-_WITH_BODY = (400, 413, 415)
+_WITH_BODY = (400, 408, 413, 415)
 
 
 def document(table: Iterable[Operation], version: str = "1") -> dict[str, Any]:
