@@ -63,7 +63,11 @@ class Run(Generic[T_co]):
         return result
 
     async def stream(self, *, after: str | None = None) -> AsyncGenerator[Event, None]:
-        """Everything that happens in the run, from its beginning or after an event's cursor, up to its end."""
+        """Everything that happens in the run, up to its end: from its beginning, or after an event's cursor.
+
+        `after="live"` gives only what is new. Raises `Expired` for what retention has removed, and `InvalidInput` for
+        what is no cursor of this run.
+        """
         async with contextlib.aclosing(self._runs.follow(RunId(self.id), after=after)) as events:
             async for event in events:
                 yield event
