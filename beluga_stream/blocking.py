@@ -114,7 +114,7 @@ class Run(Generic[T_co]):
         return self._loop.wait(self._run.result(timeout=timeout))
 
     def stream(self, *, after: str | None = None) -> Generator[Event, None, None]:
-        """Everything that happens in the run up to its end, from its beginning, or after a cursor; `live`: what is new."""
+        """What happens in the run up to its end, from its beginning or after a cursor; `live`: only what is new."""
         return self._loop.each(self._run.stream(after=after))
 
     def chunks(self, node: StreamRef[C], *, after: str | None = None) -> Generator[C, None, None]:

@@ -216,7 +216,7 @@ class Runs:
         partition = self._partition(run)
         live = after == LIVE
         cursor = None if after is None or live else Cursor.parse(after, partition)
-        follower, start, ended_before = await self._begin(run, partition, after)
+        follower, start, gone = await self._begin(run, partition, after)
         retried = max(retried, self.asked(run).retried)
         reader = RunReader()
         past = True
@@ -225,7 +225,7 @@ class Runs:
             async with contextlib.aclosing(self._tails.records(partition, follower, start)) as records:
                 async for record in records:
                     if record is None:
-                        if ended_before and ended_at < 0:
+                        if gone and ended_at < 0:
                             raise Expired(f"run {run} has ended, and its stream is kept no longer", run=run)
                         past = False
                         yield None
@@ -251,7 +251,7 @@ class Runs:
             self._tails.leave(partition, follower)
 
     async def _begin(self, run: RunId, partition: int, after: str | None) -> tuple[Follower, int | None, bool]:
-        """Somebody who follows the run live; where its earlier records begin, or None; whether it has ended already."""
+        """Somebody who follows the run live; where its earlier records begin, or None; whether they are gone."""
         mine = self._mine.pop(run, None)
         if mine is not None and after is None:
             # A key may have been used before: then the run is under way or over, and its beginning is in the log.
@@ -354,7 +354,7 @@ class Runs:
             yield replace(event, at_ms=at_ms)
 
     async def _first_offset(self, run: RunId, partition: int, after: str | None) -> tuple[int, bool]:
-        """Where the run's first record may lie, and whether it has ended.
+        """Where the run's first record may lie, and whether retention has removed its end.
 
         Statuses are folded from the start even after a cursor.
         """
@@ -366,7 +366,11 @@ class Runs:
         if summary is None:
             return begin, False
         found = await self._reader.at_time(topic, summary.started_ms - _STARTED_EARLIER_MS)
-        return max(begin, found[partition]), summary.ended_ms is not None
+        gone = False
+        if summary.ended_ms is not None and begin > 0:
+            # A summary may be there before the end itself; of a run that ended before the log begins nothing comes.
+            gone = (await self._reader.at_time(topic, summary.ended_ms))[partition] <= begin
+        return max(begin, found[partition]), gone
 
     async def _send(self, topic: str, run: RunId, value: bytes, trace: str | None = None) -> None:
         headers = () if trace is None else (("traceparent", trace.encode()),)
