@@ -43,6 +43,19 @@ install_packages() {
   fi
 }
 
+# What one test opens a page in. Where it cannot be had that test is skipped, and the report says so.
+install_browser() {
+  local root=()
+  if command -v chromium-headless-shell chromium google-chrome >/dev/null || ! command -v apt-get >/dev/null; then
+    return
+  fi
+  [[ $EUID -eq 0 ]] || root=(sudo -n)
+  say "installing Chromium"
+  "${root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -qq --no-install-recommends chromium-headless-shell >"$logs/chromium.log" 2>&1 \
+    || say "Chromium cannot be had: the test with a browser is skipped"
+}
+
 start_docker() {
   if docker_answers; then
     say "Docker is running already"
