@@ -21,6 +21,7 @@ BelugaError
 ├── ExecutionFailed          execution_failed         a handler raised
 │   ├── RunFailed                                     a run ended as failed; names node and attempt
 │   ├── ProcessLost                                   its process died; another attempt may help
+│   ├── StreamBroken         stream_broken*           who writes a stream failed or runs again
 │   ├── Poisoned             poisoned                 its process died with it too often
 │   └── MaxRetriesExceeded   max_retries_exceeded     the last attempt failed too
 ├── TimedOut                 timeout*                 a deadline passed
@@ -160,6 +161,17 @@ class RunFailed(ExecutionFailed):
 class ProcessLost(ExecutionFailed):
     """The process that a handler ran in ended in the midst of it: killed, out of memory, or crashed."""
 
+    retryable = True
+
+
+class StreamBroken(ExecutionFailed):
+    """What a node reads is void: its writer failed, was cancelled, or runs again.
+
+    Raised out of the iteration over a `Stream`. The engine has then decided already what becomes of the reader: it begins
+    again with the writer's next stream, or ends as its graph says.
+    """
+
+    code = "stream_broken"
     retryable = True
 
 

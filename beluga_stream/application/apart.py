@@ -29,6 +29,7 @@ _FACTS = (
     "deadline_ms",
     "trace",
     "heartbeat_details",
+    "_emitted",
 )
 
 

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 
 from ..domain.events import Failure, NodeFailed, NodeParked, NodeStreaming, NodeSucceeded
@@ -17,9 +17,10 @@ from . import codec
 from .apart import Address
 from .context import Context
 from .execution import Executions
-from .messages import ChunkEmitted, NodeReady, Outcome
+from .messages import ChunkEmitted, NodeReady, Outcome, Source
 from .outbox import Outbox
 from .payloads import Payloads
+from .streams import Live, Place, Streams
 from .topics import Topics
 from .verdict import Completed, Failed
 
@@ -38,11 +39,17 @@ Beat = Callable[[Payload | None], Awaitable[None]]
 
 @dataclass(slots=True)
 class _Attempt:
-    """What is done, by which execution, and the chunks that are on their way."""
+    """What is done, by which execution, and the chunks that are on their way.
+
+    `chunks` counts those of the whole stream; with `resumed`, the incarnation that it goes on after, `before` of them
+    are not its own.
+    """
 
     work: NodeReady
     incarnation: Incarnation
     chunks: int = 0
+    before: int = 0
+    resumed: Incarnation | None = None
     details: Payload | None = None
     under_way: list[asyncio.Future[Sequence[Position]]] = field(default_factory=list)
     lost: LogUnavailable | None = None
@@ -68,10 +75,12 @@ class Attempts:
         outbox: Outbox,
         payloads: Payloads,
         executions: Executions,
+        streams: Streams,
         clock: Clock,
         worker: str,
     ) -> None:
         self._worker = worker
+        self._streams = streams
         self._names = topics
         self._deployment = deployment
         self._outbox = outbox
@@ -79,8 +88,11 @@ class Attempts:
         self._executions = executions
         self._clock = clock
 
-    async def outcome(self, work: NodeReady, incarnation: Incarnation, beat: Beat) -> Outcome:
-        """Run the work's handler once. All its chunks are durable when this returns. Raises `LogUnavailable`."""
+    async def outcome(self, work: NodeReady, incarnation: Incarnation, beat: Beat, place: Place) -> Outcome:
+        """Run the work's handler once. All its chunks are durable when this returns. Raises `LogUnavailable`.
+
+        While it waits for the chunks of another node, its `place` may be another's.
+        """
         handler = self._handler(work)
         if handler is None:
             missing = CodeMissing(f"this deployment has no {work.graph}/{work.name}@{work.definition}")
@@ -89,8 +101,10 @@ class Attempts:
             return NodeParked(run=work.run, key=work.key, at_ms=now, node=work.node, attempt=work.attempt)
         attempt = _Attempt(work, incarnation)
         context = self._context(attempt, beat)
+        live = self._live(attempt, handler, place)
         try:
-            values = await self._values(work, handler)
+            values = {**await self._values(work, handler), **live}
+            await self._resume(attempt, context)
             if work.details is not None:
                 context.heartbeat_details = await self._payloads.load(work.details)
         except BelugaError as error:
@@ -102,9 +116,13 @@ class Attempts:
                     await self._emit(attempt, chunk)
 
             apart = Address(work.definition, work.name, work.role) if work.apart else None
-            result = await self._executions.run(
-                handler, values, context, timeout_ms=work.timeout_ms, emit=emit, apart=apart
-            )
+            try:
+                result = await self._executions.run(
+                    handler, values, context, timeout_ms=work.timeout_ms, emit=emit, apart=apart
+                )
+            finally:
+                for stream in live.values():
+                    await stream.close()
             if attempt.lost is not None:
                 raise attempt.lost
         for future in attempt.under_way:
@@ -147,7 +165,34 @@ class Attempts:
             branches=result.branches,
             chunks=result.chunks,
             done=result.done,
+            resumed=attempt.resumed,
         )
+
+    def _live(self, attempt: _Attempt, handler: Handler, place: Place) -> dict[str, Live]:
+        """What reads the streams among the work's arguments, by their names."""
+
+        def reading(source: Source) -> Live:
+            async def read() -> AsyncGenerator[Json]:
+                with attempt.watched():
+                    async with aclosing(self._streams.chunks(attempt.work, source, place)) as chunks:
+                        async for chunk in chunks:
+                            yield chunk
+
+            return Live(read)
+
+        return {
+            one.name or handler.parameters[-1].name: reading(one.stream)
+            for one in attempt.work.arguments
+            if one.stream is not None and (one.name or handler.parameters)
+        }
+
+    async def _resume(self, attempt: _Attempt, context: Context) -> None:
+        """Let a node that resumes know what it has emitted."""
+        work = attempt.work
+        if work.emitted is None:
+            return
+        context._emitted, attempt.resumed = await self._streams.emitted(work, work.emitted)  # noqa: SLF001 - as made here
+        attempt.chunks = attempt.before = len(context._emitted)  # noqa: SLF001
 
     def _handler(self, work: NodeReady) -> Handler | None:
         program = self._deployment.programs.get(work.definition)
@@ -156,8 +201,8 @@ class Attempts:
     async def _values(self, work: NodeReady, handler: Handler) -> dict[str, Json]:
         values: dict[str, Json] = {}
         for argument in work.arguments:
-            if not (argument.name or handler.parameters):
-                continue  # an edge without a name, into a handler that takes nothing
+            if argument.stream is not None or not (argument.name or handler.parameters):
+                continue  # it is read live, or an edge without a name into a handler that takes nothing
             name = argument.name or handler.parameters[-1].name
             try:
                 values[name] = await self._payloads.load(argument.payload)
@@ -199,11 +244,12 @@ class Attempts:
             seq=attempt.chunks,
             value=await self._payloads.store(work.root, chunk),
             at_ms=self._clock.now_ms(),
+            resumes=attempt.resumed if attempt.chunks == attempt.before else None,
         )
         attempt.chunks += 1
         record = Outgoing(self._names.run_results, work.key.encode(), codec.results.encode(emitted), trace_of(work))
         future = self._outbox.submit([record])
-        if attempt.chunks == 1:
+        if attempt.chunks == attempt.before + 1:
             position = (await future)[0]
             streaming = NodeStreaming(
                 run=work.run,
@@ -214,6 +260,7 @@ class Attempts:
                 incarnation=attempt.incarnation,
                 partition=position.partition,
                 offset=position.offset,
+                resumed=attempt.resumed,
             )
             attempt.under_way.append(self._outbox.submit([done(self._names, work, streaming)]))
             return

@@ -6,6 +6,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from pydantic import TypeAdapter
+
 X = TypeVar("X")
 
 
@@ -45,8 +47,19 @@ class Context:
             await self._beat(details)
 
     def emitted(self, kind: type[X]) -> list[X]:
-        """What earlier attempts of a `resume=True` node have emitted; empty for all others."""
-        return list(self._emitted)
+        """What earlier attempts of a `resume=True` node have emitted, checked as this type; empty for all others.
+
+        The node goes on after them: what it yields now follows on them in its stream and in its output.
+        """
+        if not self._emitted:
+            return []
+        adapter: TypeAdapter[X] = TypeAdapter(kind)
+        return [adapter.validate_python(chunk) for chunk in self._emitted]
+
+
+def emitted_by(context: Context) -> Sequence[Any]:
+    """What the node has emitted before this attempt, as JSON."""
+    return context._emitted
 
 
 current: ContextVar[Context | None] = ContextVar("beluga_context", default=None)

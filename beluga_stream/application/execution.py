@@ -9,7 +9,7 @@ import contextvars
 import functools
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
 from typing import Any
@@ -22,8 +22,9 @@ from ..errors import ExecutionFailed, InvalidInput, NotSerializable, ProcessLost
 from ..ports.calls import Calls, Isolation
 from ..ports.handlers import Handler
 from .apart import Address, Emit, run_apart
-from .context import Context, current
+from .context import Context, current, emitted_by
 from .judging import first_of, judged, said
+from .streams import Live, ReadyStream
 from .threads import Threads
 from .verdict import Completed, Failed
 
@@ -34,17 +35,6 @@ _STOP_SECONDS = 5.0
 """How long a handler may take to end once it is told to."""
 
 log = logging.getLogger("beluga_stream.worker")
-
-
-class ReadyStream:
-    """A stream whose chunks are all there."""
-
-    def __init__(self, chunks: Sequence[Any]) -> None:
-        self._chunks = chunks
-
-    async def __aiter__(self) -> AsyncIterator[Any]:
-        for chunk in self._chunks:
-            yield chunk
 
 
 class Executions:
@@ -157,10 +147,11 @@ class Executions:
     ) -> Completed | Failed:
         try:
             if apart is not None and self._isolation is not None and handler.executor != "process":
-                return await run_apart(self._isolation, apart, values, context, emit)
+                # Another process cannot read here what comes: it gets it when it is all there.
+                return await run_apart(self._isolation, apart, await _whole(values), context, emit)
             arguments = await self._arguments(handler, values, context)
             if handler.streams:
-                return await self._stream(handler, arguments, emit)
+                return await self._stream(handler, arguments, emit, emitted_by(context))
             return _completed(handler, await self._call(handler, arguments, context))
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
@@ -182,6 +173,11 @@ class Executions:
                 arguments.append(None)
                 continue
             value = values[parameter.name]
+            if isinstance(value, Live) and parameter.mode is not EdgeMode.STREAM:
+                value = await value.whole()
+            elif isinstance(value, Live):
+                arguments.append(value.typed(parameter.adapter, f"{parameter.name!r} of {context.node}"))
+                continue
             try:
                 if parameter.mode is EdgeMode.STREAM:
                     arguments.append(ReadyStream([parameter.adapter.validate_python(chunk) for chunk in value]))
@@ -205,9 +201,9 @@ class Executions:
             functools.partial(inside.run, functools.partial(handler.call, *arguments, **injected))
         )
 
-    async def _stream(self, handler: Handler, arguments: list[Any], emit: Emit) -> Completed:
+    async def _stream(self, handler: Handler, arguments: list[Any], emit: Emit, emitted: Sequence[Json]) -> Completed:
         injected = {name: await self._resource(kind) for name, kind in handler.resources.items()}
-        chunks: list[Json] = []
+        chunks: list[Json] = list(emitted)
         called = handler.call(*arguments, **injected)
         source = _Steps(called, self._threads) if handler.executor == "thread" else called
         try:
@@ -270,6 +266,10 @@ class _Steps:
         close = getattr(self._source, "close", None)
         if close is not None:
             close()
+
+
+async def _whole(values: Mapping[str, Json]) -> dict[str, Json]:
+    return {name: await value.whole() if isinstance(value, Live) else value for name, value in values.items()}
 
 
 def _in_context(context: Context, call: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:

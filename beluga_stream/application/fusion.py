@@ -70,6 +70,8 @@ class Fusion:
             arguments=(Argument(edge.into or "", outcome.output),),
             timeout_ms=found.timeout_ms,
             at_ms=outcome.at_ms,
+            resume=False,
+            emitted=None,
         )
 
     def _line(self, definition: GraphHash) -> Mapping[NodeName, _Next]:

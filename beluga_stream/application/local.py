@@ -12,6 +12,7 @@ import logging
 import secrets
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -32,6 +33,7 @@ from ..domain.commands import (
 from ..domain.events import (
     CancelRequested,
     NodeFailed,
+    NodeStreaming,
     NodeSucceeded,
     RunRequested,
     SignalReceived,
@@ -42,16 +44,18 @@ from ..domain.ids import GraphHash, Incarnation, RunId
 from ..domain.payload import NOTHING, Inline, Json, Payload
 from ..domain.plan import Plan
 from ..domain.reducer import reduce
-from ..domain.state import RunState, Timer
+from ..domain.state import NODE_ENDED, NodeStatus, RunState, Timer
 from ..errors import InvalidInput, InvalidState, RunFailed, TaskCanceled
 from ..ports.handlers import Handler, Program
-from .context import Context
+from .context import Context, emitted_by
 from .execution import Executions, ResourceFactory
 from .local_limits import LocalLimits, with_keys
+from .local_streams import LocalStreams
 from .messages import NodeReady
 from .payloads import Payloads
 from .rendering import child_finished, node_ready, retry_child, start_child
 from .results import Chunk, Event, NodeChanged, RunChanged
+from .streams import Live
 from .verdict import Completed
 
 log = logging.getLogger("beluga_stream.local")
@@ -147,6 +151,7 @@ class _LocalRun:
         self._tasks: dict[tuple[RunId, str], asyncio.Task[None]] = {}
         self._timers: list[tuple[int, int, Timer]] = []
         self._limits = LocalLimits()
+        self._streams = LocalStreams()
         self._numbers = itertools.count()
         self._happened: asyncio.Queue[Happened | Event | Exception] = asyncio.Queue(_CHUNKS_WAITING)
         self._shown: list[Event] = []
@@ -278,14 +283,17 @@ class _LocalRun:
                     todo.append(child_finished(state, state.parent, self._now_ms()))
             case BroadcastCancel(_, attempts):
                 self._stop(state.run, attempts)
-            case PublishNode() if state.run == self._root:
-                self._show_node(state, command)
+            case PublishNode():
+                if command.status in NODE_ENDED:
+                    self._streams.end(state.run, command.node, broken=command.status != NodeStatus.SUCCEEDED)
+                if state.run == self._root:
+                    self._show_node(state, command)
             case PublishRun() if state.run == self._root:
                 self._shown.append(
                     RunChanged(cursor="", status=command.status, output=state.output, failure=state.failure)
                 )
                 self._ended = state.ended
-            case PublishNode() | PublishRun() | RejectRun() | _:
+            case PublishRun() | RejectRun() | _:
                 pass
 
     def _show_node(self, state: RunState, command: PublishNode) -> None:
@@ -344,11 +352,33 @@ class _LocalRun:
         )
         values = {
             argument.name or handler.parameters[-1].name: await self._payloads.load(argument.payload)
+            if argument.stream is None
+            else Live(partial(self._streams.read, work.run, argument.stream.node))
             for argument in work.arguments
         }
-        numbers = itertools.count()
+        resumed: Incarnation | None = None
+        if work.emitted is not None:
+            context._emitted, resumed = self._streams.emitted(work.run, work.node)  # noqa: SLF001 - as made here
+        before = len(emitted_by(context))
+        numbers = itertools.count(before)
 
         async def emit(chunk: Json) -> None:
+            self._streams.add(work.run, work.node, incarnation, chunk, resumed=resumed is not None)
+            number = next(numbers)
+            if number == before:
+                await self._happened.put(
+                    NodeStreaming(
+                        run=work.run,
+                        key=work.key,
+                        at_ms=self._now_ms(),
+                        node=work.node,
+                        attempt=work.attempt,
+                        incarnation=incarnation,
+                        partition=0,
+                        offset=next(self._numbers),
+                        resumed=resumed,
+                    )
+                )
             if work.root == self._root:
                 await self._happened.put(
                     Chunk(
@@ -356,7 +386,7 @@ class _LocalRun:
                         node=work.node,
                         attempt=work.attempt,
                         incarnation=incarnation,
-                        seq=next(numbers),
+                        seq=number,
                         value=chunk,
                     )
                 )
@@ -374,6 +404,7 @@ class _LocalRun:
                 branches=result.branches,
                 chunks=result.chunks,
                 done=result.done,
+                resumed=resumed,
             )
         else:
             outcome = NodeFailed(

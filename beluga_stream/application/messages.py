@@ -22,12 +22,27 @@ from ..domain.ids import GraphHash, Incarnation, NodeKey, NodeName, RunId
 from ..domain.payload import Payload
 
 
+class Source(Frozen):
+    """A stream that goes on, by reference: the node that writes it, and where it begins in `beluga.run-results`.
+
+    `counter`: no status of the run up to it is news. With `resume` its writer's next attempt goes on with it.
+    """
+
+    node: NodeKey
+    incarnation: Incarnation
+    partition: int
+    offset: int
+    counter: int
+    resume: bool = False
+
+
 class Argument(Frozen):
-    """One bound parameter of a dispatched node."""
+    """One bound parameter of a dispatched node. With a `stream` its value is read from there."""
 
     name: str
     payload: Payload
     mode: EdgeMode = EdgeMode.VALUE
+    stream: Source | None = None
 
 
 class NodeReady(Frozen, kw_only=True, tag_field="type", tag="node_ready"):
@@ -35,7 +50,8 @@ class NodeReady(Frozen, kw_only=True, tag_field="type", tag="node_ready"):
 
     `root` is the run that a user knows (a page's parent); `role` says which of the node's
     functions is meant; `details` are what an attempt before told by its heartbeats. `losses` attempts in a row before
-    this one lost their worker or process; `apart` asks for a process of its own. Times in epoch milliseconds.
+    this one lost their worker or process; `apart` asks for a process of its own. `resume`: what an attempt has emitted
+    is gone on with by the next, which finds it at `emitted`. Times in epoch milliseconds.
     """
 
     run: RunId
@@ -55,6 +71,8 @@ class NodeReady(Frozen, kw_only=True, tag_field="type", tag="node_ready"):
     losses: int = 0
     apart: bool = False
     trace: str | None = None
+    resume: bool = False
+    emitted: Source | None = None
 
 
 class Heartbeat(OfExecution, kw_only=True, tag="heartbeat"):
@@ -107,7 +125,10 @@ class Progress(Frozen, kw_only=True, tag_field="type", tag="progress"):
 
 
 class ChunkEmitted(Frozen, kw_only=True, tag_field="type", tag="chunk"):
-    """One chunk of a streaming node. `seq` counts from 0 within an incarnation."""
+    """One chunk of a streaming node. `seq` counts from 0 within an incarnation.
+
+    The first chunk of an incarnation that goes on with another's stream names it: `resumes`. Its `seq` goes on, too.
+    """
 
     run: RunId
     node: NodeKey
@@ -116,6 +137,7 @@ class ChunkEmitted(Frozen, kw_only=True, tag_field="type", tag="chunk"):
     seq: int
     value: Payload
     at_ms: int
+    resumes: Incarnation | None = None
 
 
 class Rejected(Frozen, kw_only=True, tag_field="type", tag="rejected"):

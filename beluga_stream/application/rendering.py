@@ -34,7 +34,7 @@ from ..domain.ids import INPUT, NodeKey, NodeName, RunId, digest, index_of, node
 from ..domain.limit import limit_of, value_of
 from ..domain.payload import NOTHING, Gathered, Inline, Payload, Picked
 from ..domain.plan import Plan
-from ..domain.state import NODE_ENDED, NodeStatus, RunState, RunStatus
+from ..domain.state import NODE_ENDED, NodeState, NodeStatus, RunState, RunStatus
 from ..ports.log import Headers, Outgoing
 from . import codec
 from .messages import (
@@ -44,6 +44,7 @@ from .messages import (
     NodeReady,
     Rejected,
     RunChange,
+    Source,
     Summary,
 )
 from .progress import Telling
@@ -175,6 +176,7 @@ def node_ready(plan: Plan, state: RunState, command: DispatchNode, at_ms: int) -
     node = state.nodes[command.node]
     name = node_of(command.node)
     undo = command.node.endswith("~undo")
+    resume = plan.nodes[name].resume and not node.fallback and not undo
     return NodeReady(
         run=state.run,
         key=state.key,
@@ -193,6 +195,23 @@ def node_ready(plan: Plan, state: RunState, command: DispatchNode, at_ms: int) -
         losses=node.losses,
         apart=runs_apart(plan.nodes[name], node.losses),
         trace=state.trace,
+        resume=resume,
+        emitted=source_of(plan, name, node) if resume else None,
+    )
+
+
+def source_of(plan: Plan, name: NodeName, node: NodeState) -> Source | None:
+    """The stream of a node by reference; None when it has none that others read, or might go on with."""
+    stream = node.stream
+    if stream is None:
+        return None
+    return Source(
+        name,
+        stream.incarnation,
+        stream.partition,
+        stream.offset,
+        stream.counter,
+        resume=plan.nodes[name].resume and not node.fallback,
     )
 
 
@@ -296,7 +315,14 @@ def _arguments(plan: Plan, state: RunState, key: NodeKey) -> tuple[Argument, ...
             bound.setdefault(into, Argument(into, state.input or NOTHING, mode=edge.mode))
             continue
         source = state.nodes.get(NodeKey(edge.source))
-        if source is None or source.status not in NODE_ENDED or not is_taken(edge, source):
+        if source is None:
+            continue
+        if edge.mode is EdgeMode.STREAM and source.status not in NODE_ENDED:
+            stream = source_of(plan, edge.source, source)
+            if stream is not None:
+                bound.setdefault(into, Argument(into, NOTHING, mode=edge.mode, stream=stream))
+            continue
+        if source.status not in NODE_ENDED or not is_taken(edge, source):
             continue
         bound.setdefault(into, Argument(into, carried(edge, source), mode=edge.mode))
     arguments = tuple(bound.values())

@@ -96,6 +96,8 @@ class RunReader:
         self._live: dict[NodeKey, tuple[int, str, int]] = {}
         """For each streaming node: attempt, incarnation, next seq."""
         self._ended: set[NodeKey] = set()
+        self._shown: dict[NodeKey, int] = {}
+        """For each node, the latest attempt that was told of: what earlier ones still emit is void."""
         self.ended = False
         self.final = False
         """Whether it has ended for good: only a run that failed and undid nothing may go on."""
@@ -125,11 +127,13 @@ class RunReader:
                 yield StartRejected(cursor=cursor, code=record.code, message=record.message, digest=record.digest)
 
     def _chunk(self, chunk: ChunkEmitted, cursor: str) -> Iterator[Event]:
-        if self.ended or chunk.node in self._ended:
+        if self.ended or chunk.node in self._ended or chunk.attempt < self._shown.get(chunk.node, 0):
             return
         live = self._live.get(chunk.node)
         attempt, incarnation, seq = live or (chunk.attempt, chunk.incarnation, 0)
-        if incarnation != chunk.incarnation:
+        if incarnation != chunk.incarnation and (chunk.resumes, chunk.seq) == (incarnation, seq):
+            attempt, incarnation = chunk.attempt, chunk.incarnation
+        elif incarnation != chunk.incarnation:
             if chunk.seq != 0 or chunk.attempt < attempt:
                 return
             yield Superseded(cursor=cursor, node=chunk.node, attempt=chunk.attempt, incarnation=chunk.incarnation)
@@ -160,6 +164,7 @@ class RunReader:
         if change.counter <= self._counter:
             return
         self._counter = change.counter
+        self._shown[change.node] = change.attempt
         if change.status in ("succeeded", "failed", "skipped", "cancelled"):
             if change.status == "succeeded" and change.chunks is not None:
                 yield from self._settle(change, cursor)

@@ -1,6 +1,7 @@
 """One live reader for each partition of `beluga.run-results` in a process, however many runs are followed."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -15,6 +16,9 @@ _BUFFERED = 4_096
 _BUFFERED_BYTES = 256 * 1024
 """Most bytes of them; one record that is larger is kept alone."""
 
+_RECENT = 256
+"""Records of a partition that are kept for who comes late."""
+
 _START_SECONDS = 30.0
 
 
@@ -26,7 +30,7 @@ class Follower:
     records: asyncio.Queue[Record | None] = field(default_factory=lambda: asyncio.Queue(_BUFFERED))
     lagging: bool = False
     since: int = 0
-    """Where the partition ended when the following began."""
+    """From where on it gets everything: where the partition ended when the following began, or earlier."""
     _bytes: int = 0
     _first: Record | None = None
     _came: asyncio.Event = field(default_factory=asyncio.Event)
@@ -70,14 +74,18 @@ class Follower:
 
 
 class _Tail:
-    """Reads one partition from its end on, and hands each record to those who follow its key."""
+    """Reads one partition from its end on, and hands each record to those who follow its key.
+
+    It keeps the last few: who comes a moment late for a record need not read the log.
+    """
 
     def __init__(self, reader: Reader, topic: str, partition: int) -> None:
         self._reader = reader
         self._topic = topic
         self._partition = partition
-        self.followers: dict[bytes, set[Follower]] = {}
+        self.followers: dict[bytes, dict[Follower, None]] = {}
         self.position = -1
+        self._recent: deque[Record] = deque(maxlen=_RECENT)
         self._ready = asyncio.Event()
         self._task = asyncio.create_task(self._run(), name=f"beluga-tail-{partition}")
 
@@ -95,6 +103,14 @@ class _Tail:
     def over(self) -> bool:
         return self._task.done()
 
+    def catch_up(self, follower: Follower, start: int) -> None:
+        """Give a new follower what it has missed since this offset, if that is at hand."""
+        if self._recent and self._recent[0].offset <= start < self.position:
+            follower.since = start
+            for record in self._recent:
+                if record.key == follower.key and record.offset >= start:
+                    follower.offer(record)
+
     async def close(self) -> None:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
@@ -104,6 +120,7 @@ class _Tail:
             self.position = (await self._reader.end(self._topic))[self._partition]
             self._ready.set()
             async for records in self._reader.read(self._topic, {self._partition: self.position}):
+                self._recent.extend(records)
                 for record in records:
                     self.position = record.offset + 1
                     for follower in self.followers.get(record.key or b"", ()):
@@ -118,9 +135,10 @@ class _Tail:
 class Tails:
     """The tails of this process, opened when first needed."""
 
-    def __init__(self, reader: Reader, topic: str) -> None:
+    def __init__(self, reader: Reader, topic: str, buffered: int = _BUFFERED) -> None:
         self._reader = reader
         self._topic = topic
+        self._buffered = buffered
         self._tails: dict[int, _Tail] = {}
         self._catch_up = CatchUp(reader, topic)
 
@@ -130,14 +148,16 @@ class Tails:
             await tail.close()
         self._tails.clear()
 
-    async def follow(self, partition: int, key: bytes) -> Follower:
-        """Get every record of the key that is appended from now on."""
+    async def follow(self, partition: int, key: bytes, start: int | None = None) -> Follower:
+        """Get every record of the key that is appended from now on, and maybe from `start` on."""
         tail = self._tails.get(partition)
         if tail is None or tail.over:
             tail = self._tails[partition] = _Tail(self._reader, self._topic, partition)
         await tail.ready()
-        follower = Follower(key, since=tail.position)
-        tail.followers.setdefault(key, set()).add(follower)
+        follower = Follower(key, asyncio.Queue(self._buffered), since=tail.position)
+        if start is not None:
+            tail.catch_up(follower, start)
+        tail.followers.setdefault(key, {})[follower] = None
         return follower
 
     def leave(self, partition: int, follower: Follower) -> None:
@@ -147,7 +167,7 @@ class Tails:
             return
         followers = tail.followers.get(follower.key)
         if followers is not None:
-            followers.discard(follower)
+            followers.pop(follower, None)
             if not followers:
                 del tail.followers[follower.key]
 
@@ -161,8 +181,8 @@ class Tails:
         """
         position = start
         past = True
-        looks = start is not None
-        if not looks:
+        looks = start is not None and start < follower.since
+        if start is None:
             for record in follower.waiting():
                 yield record
                 position = record.offset + 1

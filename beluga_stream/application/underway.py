@@ -30,11 +30,12 @@ class Batch:
 class Slot:
     """One of the places for handlers, while it is held. None bounds what has a process of its own to wait for."""
 
-    __slots__ = ("_held", "_of")
+    __slots__ = ("_held", "_of", "_over")
 
     def __init__(self, of: asyncio.Semaphore | None) -> None:
         self._of = of
         self._held = False
+        self._over = False
 
     async def __aenter__(self) -> None:
         if self._of is not None:
@@ -42,10 +43,23 @@ class Slot:
             self._held = True
 
     async def __aexit__(self, *_: object) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        """Let another have it for good, also before the handler ends."""
+        self._over = True
         self.give_back()
 
+    async def take_again(self) -> None:
+        """Wait for a place again, if it was given back: others that wait come first."""
+        if self._of is not None and not self._held and not self._over:
+            await self._of.acquire()
+            self._held = True
+            if self._over:  # it was left meanwhile
+                self.give_back()
+
     def give_back(self) -> None:
-        """Let another have it, also before the handler ends."""
+        """Let another have it, while the handler does nothing but wait."""
         if self._held and self._of is not None:
             self._held = False
             self._of.release()

@@ -33,6 +33,7 @@ from .messages import NodeReady, Outcome
 from .notices import Notices
 from .outbox import Outbox
 from .payloads import Payloads
+from .streams import Streams
 from .topics import Topics
 from .underway import Batch, Slot, Underway
 
@@ -86,8 +87,10 @@ class Worker:
         self._reader = reader
         self._payloads = payloads
         self._executions = executions
+        self._streams = Streams(reader, topics.run_results, payloads)
         self._attempts = Attempts(
             topics=topics,
+            streams=self._streams,
             deployment=deployment,
             outbox=self._outbox,
             payloads=payloads,
@@ -147,6 +150,7 @@ class Worker:
         await self._drain()
         await self._end(list(self._running.values()))
         await self._outbox.close()
+        await self._streams.close()
         await self._executions.close()
 
     async def tend(self) -> None:
@@ -167,7 +171,9 @@ class Worker:
                 self._send_later(letter, batch)
                 continue
             before = self._maybe_begun.get((record.topic, record.partition), 0)
-            self._begin(work, record.topic, batch, careful=work.losses > 0 or record.offset < before)
+            # Who resumes must be the only one that has its attempt: two could not go on with one stream.
+            careful = work.losses > 0 or record.offset < before or work.resume
+            self._begin(work, record.topic, batch, careful=careful)
         self._deliveries.add(batch.done)
         batch.done.add_done_callback(self._deliveries.discard)
         return batch.done
@@ -291,7 +297,7 @@ class Worker:
         outcomes: list[Outcome] = []
         while work is not None:
             began = self._clock.now_ms()
-            outcome = await self._attempts.outcome(work, incarnation, beat)
+            outcome = await self._attempts.outcome(work, incarnation, beat, execution.slot)
             outcomes.append(outcome)
             if len(outcomes) == FUSED_MOST:
                 break
@@ -351,7 +357,7 @@ class Worker:
 
     def _leave(self, execution: Underway) -> None:
         """It does not stop: nobody waits for it any more."""
-        execution.slot.give_back()
+        execution.slot.leave()
         execution.release()
         if not execution.left:
             execution.left = True

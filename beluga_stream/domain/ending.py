@@ -67,6 +67,9 @@ def give_up(draft: Draft, failure: Failure) -> None:
 def stop_everything(draft: Draft) -> None:
     """Cancel every node that has begun and not ended; pending ones stay pending, for a later retry."""
     draft.generation += 1
+    for key, node in tuple(draft.nodes.items()):
+        if node.status is NodeStatus.PENDING and node.slot:
+            draft.keep(key, draft.give_back(key, node))  # it was recalled from a stream that was void
     begun = [
         key
         for key, node in draft.nodes.items()

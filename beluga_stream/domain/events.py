@@ -86,19 +86,27 @@ class NodeStarted(OfExecution, kw_only=True, tag="node_started"):
 
 
 class NodeStreaming(OfExecution, kw_only=True, tag="node_streaming"):
-    """A streaming node's first chunk is durable, at this place of `beluga.run-results`."""
+    """A streaming node's first chunk is durable, at this place of `beluga.run-results`.
+
+    `resumed` is the incarnation whose stream it goes on with; None: it begins a stream.
+    """
 
     partition: int
     offset: int
+    resumed: Incarnation | None = None
 
 
 class NodeSucceeded(OfExecution, kw_only=True, tag="node_succeeded"):
-    """A handler is done. `branches` are the conditions that held; `chunks` how many were emitted."""
+    """A handler is done. `branches` are the conditions that held; `chunks` how many were emitted.
+
+    `resumed` is the incarnation whose stream it went on with, its chunks among them.
+    """
 
     output: Payload
     branches: tuple[int, ...] = ()
     chunks: int | None = None
     done: bool = True  # of a loop pass: `until` held
+    resumed: Incarnation | None = None
 
 
 class NodeFailed(OfExecution, kw_only=True, tag="node_failed"):

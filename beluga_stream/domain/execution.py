@@ -9,6 +9,7 @@ from .ids import NodeKey, NodeName, child_run_id, is_page, page_run_id
 from .limiting import ask, must_ask
 from .payload import Payload
 from .state import NodeStatus
+from .streams import close, interrupt
 
 
 def dispatch(
@@ -27,6 +28,7 @@ def dispatch(
     if not fallback and must_ask(draft, key):
         ask(draft, key, tries=tries, failure=failure)
         return
+    interrupt(draft, key, resumes=not fallback)
     new = draft.move(
         key,
         NodeStatus.READY,
@@ -35,7 +37,6 @@ def dispatch(
         losses=losses,
         incarnation=None,
         worker=None,
-        stream=None,
         failure=failure,
         fallback=fallback,
         child=None,
@@ -73,8 +74,11 @@ def give_up(draft: Draft, name: NodeName, failure: Failure) -> None:
 
     A page always fails: whether the map's failure is forgiven is its parent's to decide.
     """
+    is_forgiven = name in draft.plan.forgiving and draft.before.page is None
+    if is_forgiven:
+        close(draft, name)
     draft.move(name, NodeStatus.FAILED, failure=failure)
-    if name in draft.plan.forgiving and draft.before.page is None:
+    if is_forgiven:
         resolve_edges(draft, name)
     else:
         fail_run(draft, failure)

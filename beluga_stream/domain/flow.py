@@ -18,8 +18,10 @@ from .definition import Edge, EdgeMode, Join, Node, NodeKind
 from .draft import Draft
 from .ending import cancel_nodes
 from .events import Failure
+from .frozen import replace
 from .ids import INPUT, NodeKey, NodeName, node_of
 from .payload import NOTHING, Inline, Payload, gather
+from .plan import Way
 from .state import NODE_ENDED, NodeState, NodeStatus
 
 
@@ -51,24 +53,62 @@ def resolve_edges(draft: Draft, source: NodeName) -> None:
     while ended:
         name = ended.pop()
         state = draft.node(name)
+        opened = draft.plan.readers.get(name, ()) if _is_open(state) else ()
         for way in draft.plan.ways[name]:
-            target = draft.nodes.get(way.edge.target)
-            if target is None:
-                attempt, unresolved, taken = 0, way.sources - 1, 0
-            elif target.status is NodeStatus.PENDING:
-                attempt, unresolved, taken = target.attempt, target.open - 1, target.total
-            else:
-                continue
-            if way.counts and (name == INPUT or is_taken(way.edge, state)):
-                taken += 1
-            match verdict(way.need, unresolved, taken):
-                case True:
-                    draft.ready.append(way.edge.target)
-                case False:
-                    draft.move(way.edge.target, NodeStatus.SKIPPED)
-                    ended.append(way.edge.target)
-                case None:
-                    draft.keep(way.edge.target, NodeState(NodeStatus.PENDING, attempt, open=unresolved, total=taken))
+            if way not in opened:  # those were resolved when the stream began
+                _resolve(draft, way, ended, taken=name == INPUT or is_taken(way.edge, state))
+
+
+def resolve_open(draft: Draft, source: NodeName) -> None:
+    """The source's stream has begun: the edges that read it are taken."""
+    for way in draft.plan.readers[source]:
+        _resolve(draft, way, [], taken=True)
+
+
+def count(draft: Draft, name: NodeName) -> tuple[int, int]:
+    """How many edges into a node are unresolved now, and how many are taken and a reason to begin."""
+    unresolved = taken = 0
+    for way in draft.plan.into[name]:
+        source = draft.node(way.edge.source)
+        if way.edge.source == INPUT or reads(draft, way):
+            taken += way.counts
+        elif source.status not in NODE_ENDED:
+            unresolved += 1
+        else:
+            taken += way.counts and is_taken(way.edge, source)
+    return unresolved, taken
+
+
+def reads(draft: Draft, way: Way) -> bool:
+    """Whether the edge reads a stream that is open, of a node that has not ended."""
+    if way.edge.mode is not EdgeMode.STREAM or way not in draft.plan.readers.get(way.edge.source, ()):
+        return False
+    source = draft.node(way.edge.source)
+    return source.status not in NODE_ENDED and _is_open(source)
+
+
+def _is_open(source: NodeState) -> bool:
+    return source.stream is not None and source.stream.counter > 0
+
+
+def _resolve(draft: Draft, way: Way, ended: list[NodeName], *, taken: bool) -> None:
+    """Resolve one edge of a target that waits; a target that is skipped by it is added to what has `ended`."""
+    name = way.edge.target
+    target = draft.nodes.get(name)
+    if target is None:
+        target = NodeState(open=way.sources)
+    elif target.status is not NodeStatus.PENDING:
+        return
+    unresolved = target.open - 1
+    total = target.total + (way.counts and taken)
+    match verdict(way.need, unresolved, total):
+        case True:
+            draft.ready.append(name)
+        case False:
+            draft.move(name, NodeStatus.SKIPPED)
+            ended.append(name)
+        case None:
+            draft.keep(name, replace(target, open=unresolved, total=total))
 
 
 def argument_of(draft: Draft, edge: Edge) -> Payload:

@@ -83,6 +83,24 @@ class Plan:
         return {name: tuple(ways) for name, ways in found.items()}
 
     @cached_property
+    def readers(self) -> Mapping[NodeName, tuple[Way, ...]]:
+        """For each streaming node, the edges whose targets read its chunks while they come."""
+        return {
+            node.name: live
+            for node in self.definition.nodes
+            if node.kind is NodeKind.STREAM and (live := tuple(filter(self._is_live, self.ways[node.name])))
+        }
+
+    def _is_live(self, way: Way) -> bool:
+        target = self.nodes[way.edge.target]
+        return (
+            way.edge.mode is EdgeMode.STREAM
+            and way.edge.branch is None
+            and way.need == 0
+            and target.kind in (NodeKind.TASK, NodeKind.STREAM)
+        )
+
+    @cached_property
     def finish(self) -> frozenset[NodeName]:
         return frozenset(self.definition.finish)
 

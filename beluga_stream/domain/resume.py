@@ -14,7 +14,8 @@ decide, in this order:
 from .definition import Join, Node, NodeKind
 from .draft import Draft
 from .execution import child_again
-from .flow import is_taken, verdict
+from .flow import is_taken, reads, verdict
+from .frozen import replace
 from .ids import INPUT, NodeName
 from .parts import resume_parts
 from .state import NodeState, NodeStatus
@@ -35,7 +36,7 @@ def resume(draft: Draft) -> None:
             unsettled.add(name)
     for name in draft.plan.order:
         if name in again:
-            _begin_again(draft, draft.plan.nodes[name])
+            _begin_again(draft, draft.plan.nodes[name], unsettled)
 
 
 def _again(draft: Draft) -> frozenset[NodeName]:
@@ -71,11 +72,12 @@ def reopen(draft: Draft, name: NodeName, unsettled: set[NodeName]) -> bool:
     plan = draft.plan
     state = draft.node(name)
     ways = plan.into[name]
-    unresolved = sum(way.edge.source in unsettled for way in ways)
+    waited = [way for way in ways if way.edge.source in unsettled and not reads(draft, way)]
+    unresolved = len(waited)
     taken = sum(
         way.counts
-        and way.edge.source not in unsettled
-        and (way.edge.source == INPUT or is_taken(way.edge, draft.node(way.edge.source)))
+        and way not in waited
+        and (way.edge.source == INPUT or reads(draft, way) or is_taken(way.edge, draft.node(way.edge.source)))
         for way in ways
     )
     follows = verdict(ways[0].need, unresolved, taken)
@@ -85,13 +87,14 @@ def reopen(draft: Draft, name: NodeName, unsettled: set[NodeName]) -> bool:
         return False
     if state.status is NodeStatus.SKIPPED:
         draft.active += 1
-    draft.keep(name, NodeState(NodeStatus.PENDING, state.attempt, open=unresolved, total=taken))
+    kept = state if state.status is NodeStatus.PENDING else NodeState(NodeStatus.PENDING, state.attempt)
+    draft.keep(name, replace(kept, open=unresolved, total=taken))
     if follows:
         draft.ready.append(name)
     return True
 
 
-def _begin_again(draft: Draft, node: Node) -> None:
+def _begin_again(draft: Draft, node: Node, unsettled: set[NodeName]) -> None:
     has_parts = draft.node(node.name).next > 0
     if node.kind in (NodeKind.MAP, NodeKind.LOOP) and has_parts:
         resume_parts(draft, node)
@@ -100,4 +103,8 @@ def _begin_again(draft: Draft, node: Node) -> None:
     else:
         draft.active += 1
         draft.keep(node.name, NodeState(NodeStatus.PENDING, draft.node(node.name).attempt))
-        draft.ready.append(node.name)
+        if any(edge.source in unsettled for edge in draft.plan.incoming[node.name]):
+            # It read a stream whose writer begins again, too.
+            reopen(draft, node.name, unsettled)
+        else:
+            draft.ready.append(node.name)

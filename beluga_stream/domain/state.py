@@ -50,11 +50,16 @@ RUN_ENDED = frozenset({RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELLE
 
 
 class StreamPosition(Frozen):
-    """Where a streaming node's chunks begin in `beluga.run-results`."""
+    """Where a streaming node's chunks begin in `beluga.run-results`, and who writes them now.
+
+    `counter` is the run's when the edges that read the stream were opened: no status up to it is news to their readers.
+    0: nobody reads it before its end.
+    """
 
     incarnation: Incarnation
     partition: int
     offset: int
+    counter: int = 0
 
 
 class NodeState(Frozen):

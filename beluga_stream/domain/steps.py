@@ -15,6 +15,7 @@ from .parts import begin_loop, begin_map, begin_page, part_succeeded
 from .payload import NOTHING, Payload
 from .retry import delay_ms
 from .state import NodeStatus, RunStatus
+from .streams import interrupt
 
 PARKED_RECHECK_MS = 10_000
 """How often a parked node is offered to the workers again."""
@@ -79,6 +80,7 @@ def fail(draft: Draft, key: NodeKey, failure: Failure, *, retryable: bool) -> No
     attempts = declared.retry.attempts if override is None else override.attempts or declared.retry.attempts
     if retryable and node.tries < attempts:
         pause = delay_ms(declared.retry, node.tries, draft.run, key)
+        interrupt(draft, key, resumes=not node.fallback)
         draft.move(key, NodeStatus.BACKOFF, due_ms=draft.at_ms + pause, worker=None, failure=failure)
         return
     if declared.has_fallback and not (node.fallback or is_undo(key) or is_page(key)):
@@ -135,6 +137,7 @@ def park(draft: Draft, key: NodeKey) -> None:
         node=key,
     )
     due = draft.at_ms + PARKED_RECHECK_MS
+    interrupt(draft, key, resumes=not draft.node(key).fallback)
     draft.move(key, NodeStatus.PARKED, due_ms=due, worker=None, failure=failure)
 
 
@@ -175,7 +178,7 @@ def _begin(draft: Draft, node: Node) -> None:
         cancel_superfluous(draft, node)
     match node.kind:
         case NodeKind.TASK | NodeKind.STREAM:
-            dispatch(draft, node.name)
+            _begin_handler(draft, node.name)
         case NodeKind.MAP:
             begin_map(draft, node)
         case NodeKind.LOOP:
@@ -190,6 +193,19 @@ def _begin(draft: Draft, node: Node) -> None:
             attempt = draft.node(node.name).attempt + 1
             due = draft.at_ms + (node.timeout_ms or 0)
             draft.move(node.name, NodeStatus.WAITING, attempt=attempt, due_ms=due)
+
+
+def _begin_handler(draft: Draft, name: NodeName) -> None:
+    """Dispatch it; one that was recalled goes on where it was in its budget of retries."""
+    state = draft.node(name)
+    dispatch(
+        draft,
+        name,
+        tries=max(1, state.tries),
+        losses=state.losses,
+        fallback=state.fallback,
+        failure=state.failure,
+    )
 
 
 def _begin_wait(draft: Draft, node: Node) -> None:

@@ -43,8 +43,9 @@ from .frozen import replace
 from .ids import NodeKey
 from .limiting import granted
 from .payload import NOTHING
-from .state import NodeState, NodeStatus, StreamPosition
+from .state import NodeState, NodeStatus
 from .steps import again, crash, fail, hand_over, is_due, lose, no_slot, park, succeed
+from .streams import overtaken, streaming
 
 Applied: TypeAlias = (
     NodeStarted
@@ -81,9 +82,14 @@ def _is_first_lease(node: NodeState, event: Applied) -> bool:
 
 
 def _is_later_stream(node: NodeState, event: Applied) -> bool:
-    # A run's chunks lie in one partition, so that the later incarnation's begin further on.
+    # A run's chunks lie in one partition, so that the later incarnation's begin further on. Who goes on with a stream
+    # that another went on with before is not followed: its readers could not tell where.
     assert isinstance(event, NodeStreaming)
-    return _is_current(node, event) and (node.stream is None or event.offset > node.stream.offset)
+    if not _is_current(node, event) or event.incarnation == (node.stream and node.stream.incarnation):
+        return False
+    if event.resumed is not None:
+        return node.stream is not None and event.resumed == node.stream.incarnation
+    return node.stream is None or event.offset > node.stream.offset
 
 
 def _is_held(node: NodeState, event: Applied) -> bool:
@@ -114,14 +120,12 @@ def _started(draft: Draft, key: NodeKey, event: Applied) -> None:
 
 def _streaming(draft: Draft, key: NodeKey, event: Applied) -> None:
     assert isinstance(event, NodeStreaming)
-    node = draft.node(key)
-    position = StreamPosition(event.incarnation, event.partition, event.offset)
-    holder = event.incarnation if node.worker is None else node.incarnation
-    draft.move(key, NodeStatus.RUNNING, incarnation=holder, stream=position)
+    streaming(draft, key, event)
 
 
 def _succeeded(draft: Draft, key: NodeKey, event: Applied) -> None:
     assert isinstance(event, NodeSucceeded)
+    overtaken(draft, key, event)
     succeed(draft, key, event.output, event)
 
 

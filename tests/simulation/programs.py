@@ -6,7 +6,7 @@ should. It fails as its node and item decide: never, the first times, or always.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -36,7 +36,7 @@ def random_program(seed: int, size: int) -> Program:
         drawn.definition,
         name=f"graph-{seed}",
         nodes=tuple(_one_way(each) for each in drawn.definition.nodes),
-        edges=tuple(_without_message(drawn, each) for each in drawn.definition.edges),
+        edges=tuple(_into(drawn, _without_message(drawn, each)) for each in drawn.definition.edges),
         timeout_ms=_DAY_MS,
     )
     plan = Plan(definition)
@@ -56,6 +56,12 @@ def _without_message(drawn: Plan, each: Edge) -> Edge:
     if each.mode is EdgeMode.OUTCOME and drawn.nodes[each.target].kind is NodeKind.SELECT:
         return replace(each, mode=EdgeMode.VALUE)
     return each
+
+
+def _into(drawn: Plan, each: Edge) -> Edge:
+    """Streams that are read live have parameters of their own."""
+    is_live = each.mode is EdgeMode.STREAM and each in [way.edge for way in drawn.readers.get(each.source, ())]
+    return replace(each, into=f"from_{each.source}") if is_live else each
 
 
 def signals_of(program: Program) -> dict[str, object]:
@@ -80,33 +86,42 @@ def _handler(plan: Plan, name: NodeName, seed: int) -> Handler:
     feeds_a_map = any(plan.nodes[target].kind is NodeKind.MAP for target in plan.targets[name])
     numbers = sorted({edge.branch for edge in plan.outgoing[name] if edge.branch is not None})
 
-    async def run(value: Any) -> Any:
+    async def run(*values: Any) -> Any:
         await _pace(seed)
         _maybe_fail(declared, seed)
+        read = [chunk async for chunk in _chunks(values)]
         if feeds_a_map:
             return list(range(_choice(seed, (0, 1, 3, 64, 65, 150), name)))
-        return _short(name, value)
+        return _short(name, [*read, values[-1]])
 
-    async def stream(value: Any) -> AsyncIterator[Any]:
-        for number in range(_choice(seed, (0, 1, 2, 5), name)):
+    async def stream(*values: Any) -> AsyncIterator[Any]:
+        emitted = len(context().emitted(list[Any]))
+        number = 0
+        async for chunk in _chunks(values):
+            if number >= emitted:
+                yield [number, _short(name, chunk)]
+            number += 1
+        last = number + _choice(seed, (0, 1, 2, 5), name)
+        for each in range(max(number, emitted), last):
             await _pace(seed)
-            yield [number, _short(name, value)]
-            if number == 1:
+            yield [each, _short(name, values[-1])]
+            if each == 1:
                 _maybe_fail(declared, seed)
         _maybe_fail(declared, seed)
 
-    async def instead(value: Any) -> Any:
+    async def instead(*_: Any) -> Any:
         await _pace(seed)
         return [1, 2] if feeds_a_map else "instead"
 
-    async def instead_stream(value: Any) -> AsyncIterator[Any]:
-        yield await instead(value)
+    async def instead_stream(*values: Any) -> AsyncIterator[Any]:
+        yield await instead(values)
 
-    async def undo(value: Any) -> None:
+    async def undo(*_: Any) -> None:
         await _pace(seed)
 
     streams = declared.kind is NodeKind.STREAM
-    parameters = (Parameter("value", ANY),)
+    live = [edge.into for edge in plan.incoming[name] if edge.into is not None]
+    parameters = (*(Parameter(into, ANY, EdgeMode.STREAM) for into in live), Parameter("value", ANY))
     branches = tuple((number, lambda value, n=number: _holds(value, n)) for number in numbers)
     fallback = Handler(instead_stream if streams else instead, parameters, ANY, streams=streams, branches=branches)
     return Handler(
@@ -119,6 +134,14 @@ def _handler(plan: Plan, name: NodeName, seed: int) -> Handler:
         fallback=fallback if declared.has_fallback else None,
         compensate=Handler(undo, parameters, ANY) if declared.has_compensation else None,
     )
+
+
+async def _chunks(values: Sequence[Any]) -> AsyncIterator[Any]:
+    """What comes on the streams among a handler's arguments, one stream after the other."""
+    for each in values[:-1]:
+        if each is not None:
+            async for chunk in each:
+                yield chunk
 
 
 async def _pace(seed: int) -> None:

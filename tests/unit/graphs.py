@@ -75,7 +75,7 @@ from beluga_stream.domain.plan import Plan
 from beluga_stream.domain.reducer import reduce
 from beluga_stream.domain.retry import RetryPolicy
 from beluga_stream.domain.slots import LimitRow, Slots
-from beluga_stream.domain.state import NODE_ENDED, NodeStatus, RunState, RunStatus, Timer, timers
+from beluga_stream.domain.state import NODE_ENDED, NodeState, NodeStatus, RunState, RunStatus, Timer, timers
 from beluga_stream.domain.transitions import TABLE
 from beluga_stream.domain.waiting import waits
 
@@ -467,7 +467,9 @@ class Play:
         known["incarnation"] = incarnation
         if declared.kind is NodeKind.STREAM and not is_undo(key):
             self.offset += 1
-            told.append(NodeStreaming(**known, partition=0, offset=self.offset))
+            before = state.nodes[key].stream if declared.resume else None
+            resumed = None if before is None else before.incarnation
+            told.append(NodeStreaming(**known, partition=0, offset=self.offset, resumed=resumed))
         if chance() < like.starts:
             told.insert(self.random.randint(0, len(told)), NodeStarted(**known, worker="w"))
             if chance() < like.dies:
@@ -478,7 +480,9 @@ class Play:
         branches = {wire.branch for wire in of.outgoing[declared.name] if wire.branch is not None}
         taken = tuple(sorted(number for number in branches if chance() < like.branches))
         done = declared.kind is not NodeKind.LOOP or chance() >= like.loops
-        return [*told, NodeSucceeded(**known, output=self._output(of, key), branches=taken, done=done)]
+        resumed = told[-1].resumed if told and isinstance(told[-1], NodeStreaming) else None
+        outcome = NodeSucceeded(**known, output=self._output(of, key), branches=taken, done=done, resumed=resumed)
+        return [*told, outcome]
 
     def _output(self, of: Plan, key: NodeKey) -> Payload:
         """A map's item gives its index; what feeds a map a list; everything else its key."""
@@ -625,13 +629,24 @@ def resolved(of: Plan, state: RunState, declared: Node) -> list[tuple[Edge, bool
         if wire.source == INPUT:
             taken = True
         elif source is None or source.status not in NODE_ENDED:
-            continue
+            if not is_read_live(of, source, wire):
+                continue
+            taken = True
         elif source.status is NodeStatus.SUCCEEDED:
             taken = wire.branch is None or wire.branch in source.branches
         else:
             taken = wire.mode is EdgeMode.OUTCOME
         found.append((wire, taken and (only_order or wire.mode is not EdgeMode.ORDER)))
     return found
+
+
+def is_read_live(of: Plan, source: NodeState | None, wire: Edge) -> bool:
+    """Whether the edge reads a stream that has begun and not ended."""
+    if source is None or source.stream is None or wire.mode is not EdgeMode.STREAM:
+        return False
+    target = of.nodes[wire.target]
+    live = of.nodes[wire.source].kind is NodeKind.STREAM and target.kind in (NodeKind.TASK, NodeKind.STREAM)
+    return live and target.join is Join.ALL
 
 
 def allows(of: Plan, state: RunState, declared: Node) -> bool:
@@ -713,6 +728,8 @@ def with_limits(rnd: random.Random, of: Plan, share: float = 0.4) -> Plan:
 
 def _edge(rnd: random.Random, source: NodeName, target: str, *, outcome: bool) -> Edge:
     modes = [*[EdgeMode.VALUE] * 6, EdgeMode.ORDER, EdgeMode.STREAM]
+    if source != INPUT and node_kind(source) is NodeKind.STREAM:
+        modes += [EdgeMode.STREAM] * 6
     if outcome and source != INPUT:
         modes.append(EdgeMode.OUTCOME)
     mode = rnd.choice(modes)
@@ -731,6 +748,7 @@ def _options(rnd: random.Random, kind: NodeKind, sources: int, *, undo: bool) ->
         case NodeKind.TASK | NodeKind.STREAM:
             options["has_fallback"] = rnd.random() < 0.2
             options["has_compensation"] = undo and rnd.random() < 0.2
+            options["resume"] = kind is NodeKind.STREAM and rnd.random() < 0.4
         case NodeKind.MAP:
             options["max_parallel"] = rnd.choice([1, 2, 64, 128])
             options["has_fallback"] = rnd.random() < 0.2
