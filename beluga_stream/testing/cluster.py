@@ -84,6 +84,7 @@ def deployed(programs: Sequence[Program], triggers: Sequence[Trigger] = ()) -> D
 class ClusterOptions:
     """How large it is, and how badly it is treated. `faults` bounds what goes wrong.
 
+    `slots` is how many handlers a worker runs at once.
     No process's clock is further from the broker's than `skew_seconds`. With a `cipher` values are encrypted, by
     everybody but the coordinators: they do not have it.
     """
@@ -95,6 +96,7 @@ class ClusterOptions:
     crash: float = 0.004
     unavailable: float = 0.002
     fuse_ms: int = 0
+    slots: int = 256
     inline_limit_bytes: int = INLINE_LIMIT_BYTES
     retention_ms: int = 7 * 86_400_000
     sweep_ms: int = 86_400_000
@@ -327,7 +329,7 @@ class Cluster:
                 self.witness, process, SimulatedIsolation(self.deployment.programs, process)
             ),
             clock=process,
-            options=WorkerOptions(fuse_ms=self.options.fuse_ms),
+            options=WorkerOptions(fuse_ms=self.options.fuse_ms, slots=self.options.slots),
             name=process.name,
             new_incarnation=lambda: f"i{next(self._incarnations)}",
         )

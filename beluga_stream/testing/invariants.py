@@ -150,7 +150,7 @@ def _was_put_back(cluster: Cluster, event: DispatchLost) -> bool:
 
 
 def _is_over(cluster: Cluster, at_ms: int, event: DispatchLost) -> bool:
-    """Whether readers were told, before it was said to be lost, that the attempt is at no worker any more."""
+    """Whether readers were told, before it was said to be lost, that the attempt waits for no worker any more."""
     told: NodeChange | None = None
     _, partition = cluster.topics.place(event.key)
     for result in cluster.log.records(cluster.topics.run_results, partition, most=1 << 30):
@@ -162,4 +162,4 @@ def _is_over(cluster: Cluster, at_ms: int, event: DispatchLost) -> bool:
             told = max([*changes, *([] if told is None else [told])], key=lambda change: change.counter, default=None)
     if told is None:
         return False
-    return told.attempt != event.attempt or told.status not in (NodeStatus.READY, NodeStatus.RUNNING)
+    return told.attempt != event.attempt or told.status != NodeStatus.READY

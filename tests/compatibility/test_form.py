@@ -47,6 +47,8 @@ SELDOM = {"cancel_child", "reject_run", "retry_child", "broadcast_cancel", "ask_
 
 UNUSED = {
     ("Argument", "mode"),
+    ("Argument", "stream"),
+    ("ChunkEmitted", "resumes"),
     ("Definition", "durable"),
     ("Definition", "limits"),
     ("Definition", "version"),
@@ -56,16 +58,21 @@ UNUSED = {
     ("Node", "resume"),
     ("NodeFailed", "crashed_on"),
     ("NodeReady", "apart"),
+    ("NodeReady", "emitted"),
     ("NodeReady", "losses"),
+    ("NodeReady", "resume"),
     ("NodeState", "limit"),
     ("NodeState", "losses"),
     ("NodeState", "slot"),
+    ("NodeStreaming", "resumed"),
+    ("NodeSucceeded", "resumed"),
     ("RunRequested", "keys"),
     ("RunState", "keys"),
     ("RunState", "limit"),
     ("RunState", "slot"),
     ("Stored", "parts"),
     ("Stored", "sealed"),
+    ("StreamPosition", "counter"),
 }
 """Members that no recorded value has. What is new belongs here until the next recording has it."""
 

@@ -1,0 +1,45 @@
+"""Streaming edges on an engine that fails as a seed decides, at every chunk. SEEDS=n plays more seeds, SEED=n only one."""
+
+import os
+
+import pytest
+
+from beluga_stream.testing.cluster import ClusterOptions
+from beluga_stream.testing.invariants import Broken
+from beluga_stream.testing.simulation import Start, play
+from tests.simulation.streams import CHUNKS, pipeline, wrong_with
+from tests.simulation.test_simulation import batches
+
+_SEEDS = int(os.environ.get("SEEDS", "80"))
+
+POLICIES = [(first, second) for first in (False, True) for second in (False, True)]
+PIPELINES = {
+    policies: pipeline(f"pipeline-{number}", first_resumes=policies[0], second_resumes=policies[1]).compile()
+    for number, policies in enumerate(POLICIES)
+}
+
+
+def play_streams(seed: int, options: ClusterOptions) -> None:
+    first, second = POLICIES[seed % len(POLICIES)]
+    program = PIPELINES[first, second]
+    starts = [Start(program, CHUNKS, f"run-{number}") for number in range(1 + seed % 3)]
+    report = play(starts, seed, options)
+    for start in starts:
+        ended = report.ended[start.key]
+        if ended.status != "succeeded":
+            raise Broken(f"seed {seed}: {start.key} ended as {ended}")
+        wrong = wrong_with(ended.result, CHUNKS, first_resumes=first, second_resumes=second)
+        if wrong is not None:
+            raise Broken(f"seed {seed}: {wrong}")
+
+
+@pytest.mark.parametrize("seeds", batches(_SEEDS), ids=str)
+def test_who_reads_a_stream_sees_what_its_writer_gave_whatever_fails(seeds: range) -> None:
+    for seed in seeds:
+        play_streams(seed, ClusterOptions(faults=20, crash=0.01))
+
+
+@pytest.mark.parametrize("seeds", batches(_SEEDS // 2), ids=str)
+def test_so_it_does_when_readers_could_hold_every_slot(seeds: range) -> None:
+    for seed in seeds:
+        play_streams(seed, ClusterOptions(faults=12, crash=0.01, slots=1))
