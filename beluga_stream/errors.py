@@ -167,8 +167,8 @@ class ProcessLost(ExecutionFailed):
 class StreamBroken(ExecutionFailed):
     """What a node reads is void: its writer failed, was cancelled, or runs again.
 
-    Raised out of the iteration over a `Stream`. The engine has then decided already what becomes of the reader: it begins
-    again with the writer's next stream, or ends as its graph says.
+    Raised out of the iteration over a `Stream`. The engine has then decided already what becomes of the reader: it
+    begins again with the writer's next stream, or ends as its graph says.
     """
 
     code = "stream_broken"

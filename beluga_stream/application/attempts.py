@@ -15,7 +15,7 @@ from ..ports.handlers import Deployment, Handler
 from ..ports.log import Outgoing, Position
 from . import codec
 from .apart import Address
-from .context import Context
+from .context import Context, resume
 from .execution import Executions
 from .messages import ChunkEmitted, NodeReady, Outcome, Source
 from .outbox import Outbox
@@ -191,8 +191,9 @@ class Attempts:
         work = attempt.work
         if work.emitted is None:
             return
-        context._emitted, attempt.resumed = await self._streams.emitted(work, work.emitted)  # noqa: SLF001 - as made here
-        attempt.chunks = attempt.before = len(context._emitted)  # noqa: SLF001
+        emitted, attempt.resumed = await self._streams.emitted(work, work.emitted)
+        attempt.chunks = attempt.before = len(emitted)
+        resume(context, emitted)
 
     def _handler(self, work: NodeReady) -> Handler | None:
         program = self._deployment.programs.get(work.definition)

@@ -59,7 +59,12 @@ class Context:
 
 def emitted_by(context: Context) -> Sequence[Any]:
     """What the node has emitted before this attempt, as JSON."""
-    return context._emitted
+    return context._emitted  # noqa: SLF001 - the engine's part of it
+
+
+def resume(context: Context, emitted: Sequence[Any]) -> None:
+    """Let a node know what it has emitted before this attempt, as JSON."""
+    context._emitted = emitted  # noqa: SLF001 - the engine's part of it
 
 
 current: ContextVar[Context | None] = ContextVar("beluga_context", default=None)

@@ -12,7 +12,6 @@ import logging
 import secrets
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
-from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -25,52 +24,36 @@ from ..domain.commands import (
     NotifyParent,
     PublishNode,
     PublishRun,
-    RejectRun,
     RetryChild,
     ReturnSlot,
     StartChild,
 )
 from ..domain.events import (
     CancelRequested,
-    NodeFailed,
-    NodeStreaming,
-    NodeSucceeded,
     RunRequested,
     SignalReceived,
     TimerFired,
 )
 from ..domain.events import Event as Happened
-from ..domain.ids import GraphHash, Incarnation, RunId
-from ..domain.payload import NOTHING, Inline, Json, Payload
+from ..domain.ids import GraphHash, RunId
+from ..domain.payload import NOTHING, Inline, Json
 from ..domain.plan import Plan
 from ..domain.reducer import reduce
 from ..domain.state import NODE_ENDED, NodeStatus, RunState, Timer
-from ..errors import InvalidInput, InvalidState, RunFailed, TaskCanceled
-from ..ports.handlers import Handler, Program
-from .context import Context, emitted_by
+from ..errors import InvalidInput, RunFailed, TaskCanceled
+from ..ports.handlers import Program
 from .execution import Executions, ResourceFactory
+from .local_attempts import LocalAttempts, NoBlobs
 from .local_limits import LocalLimits, with_keys
 from .local_streams import LocalStreams
 from .messages import NodeReady
 from .payloads import Payloads
 from .rendering import child_finished, node_ready, retry_child, start_child
-from .results import Chunk, Event, NodeChanged, RunChanged
-from .streams import Live
-from .verdict import Completed
+from .results import Event, NodeChanged, RunChanged
 
 log = logging.getLogger("beluga_stream.local")
 
 _CHUNKS_WAITING = 1_024
-
-
-class _NoBlobs:
-    """Local values never leave the process, so none is too long to be inline."""
-
-    async def put(self, owner: str, data: bytes) -> str:
-        raise InvalidState("the local engine stores nothing")
-
-    async def get(self, ref: str) -> bytes:
-        raise InvalidState("the local engine stores nothing")
 
 
 class LocalEngine:
@@ -96,7 +79,7 @@ class LocalEngine:
                 ended = event
         assert ended is not None, "every run ends"
         if ended.status == "succeeded":
-            output = await Payloads(_NoBlobs()).load(ended.output or NOTHING)
+            output = await Payloads(NoBlobs()).load(ended.output or NOTHING)
             return program.output.validate_python(output)
         failure = ended.failure
         message = failure.message if failure is not None else ended.status
@@ -145,7 +128,6 @@ class _LocalRun:
         self._learn(program)
         self._program = program
         self._executions = executions
-        self._payloads = Payloads(_NoBlobs(), inline_limit_bytes=1 << 62)
         self._states: dict[RunId, RunState] = {}
         self._root = RunId(secrets.token_hex(16))
         self._tasks: dict[tuple[RunId, str], asyncio.Task[None]] = {}
@@ -154,6 +136,15 @@ class _LocalRun:
         self._streams = LocalStreams()
         self._numbers = itertools.count()
         self._happened: asyncio.Queue[Happened | Event | Exception] = asyncio.Queue(_CHUNKS_WAITING)
+        self._attempts = LocalAttempts(
+            self._root,
+            self._programs,
+            payloads=Payloads(NoBlobs(), inline_limit_bytes=1 << 62),
+            executions=executions,
+            streams=self._streams,
+            tell=self._happened.put,
+            now_ms=now_ms,
+        )
         self._shown: list[Event] = []
         self._ended = False
 
@@ -283,18 +274,19 @@ class _LocalRun:
                     todo.append(child_finished(state, state.parent, self._now_ms()))
             case BroadcastCancel(_, attempts):
                 self._stop(state.run, attempts)
-            case PublishNode():
-                if command.status in NODE_ENDED:
-                    self._streams.end(state.run, command.node, broken=command.status != NodeStatus.SUCCEEDED)
-                if state.run == self._root:
-                    self._show_node(state, command)
-            case PublishRun() if state.run == self._root:
-                self._shown.append(
-                    RunChanged(cursor="", status=command.status, output=state.output, failure=state.failure)
-                )
-                self._ended = state.ended
-            case PublishRun() | RejectRun() | _:
-                pass
+            case _:
+                self._show(state, command)
+
+    def _show(self, state: RunState, command: object) -> None:
+        """Tell who reads a stream of its end, and who follows the run of all that it shows."""
+        if isinstance(command, PublishNode):
+            if command.status in NODE_ENDED:
+                self._streams.end(state.run, command.node, broken=command.status != NodeStatus.SUCCEEDED)
+            if state.run == self._root:
+                self._show_node(state, command)
+        elif isinstance(command, PublishRun) and state.run == self._root:
+            self._shown.append(RunChanged(cursor="", status=command.status, output=state.output, failure=state.failure))
+            self._ended = state.ended
 
     def _show_node(self, state: RunState, command: PublishNode) -> None:
         node = state.nodes[command.node]
@@ -321,104 +313,10 @@ class _LocalRun:
 
     async def _execute(self, work: NodeReady) -> None:
         try:
-            happened: Happened | Exception = await self._outcome(work)
+            happened: Happened | Exception = await self._attempts.outcome(work)
         except Exception as error:  # noqa: BLE001 - ours, as a handler's is a failure: whoever waits must hear of it
             happened = error
         await self._happened.put(happened)
-
-    async def _outcome(self, work: NodeReady) -> Happened:
-        program = self._programs[work.definition]
-        handler: Handler | None = program.handlers[work.name]
-        if work.role != "handler" and handler is not None:
-            handler = handler.fallback if work.role == "fallback" else handler.compensate
-        assert handler is not None, "a program has the code of its nodes"
-        incarnation = Incarnation(secrets.token_hex(6))
-        told: Payload | None = None
-
-        async def beat(details: object) -> None:
-            nonlocal told
-            if details is not None:
-                told = await self._payloads.store(work.root, details)
-
-        context = Context(
-            run_id=str(work.root),
-            graph=work.graph,
-            node=work.node,
-            attempt=work.attempt,
-            incarnation=incarnation,
-            idempotency_key=f"{work.root}/{work.node}",
-            heartbeat_details=None if work.details is None else await self._payloads.load(work.details),
-            _beat=beat,
-        )
-        values = {
-            argument.name or handler.parameters[-1].name: await self._payloads.load(argument.payload)
-            if argument.stream is None
-            else Live(partial(self._streams.read, work.run, argument.stream.node))
-            for argument in work.arguments
-        }
-        resumed: Incarnation | None = None
-        if work.emitted is not None:
-            context._emitted, resumed = self._streams.emitted(work.run, work.node)  # noqa: SLF001 - as made here
-        before = len(emitted_by(context))
-        numbers = itertools.count(before)
-
-        async def emit(chunk: Json) -> None:
-            self._streams.add(work.run, work.node, incarnation, chunk, resumed=resumed is not None)
-            number = next(numbers)
-            if number == before:
-                await self._happened.put(
-                    NodeStreaming(
-                        run=work.run,
-                        key=work.key,
-                        at_ms=self._now_ms(),
-                        node=work.node,
-                        attempt=work.attempt,
-                        incarnation=incarnation,
-                        partition=0,
-                        offset=next(self._numbers),
-                        resumed=resumed,
-                    )
-                )
-            if work.root == self._root:
-                await self._happened.put(
-                    Chunk(
-                        cursor="",
-                        node=work.node,
-                        attempt=work.attempt,
-                        incarnation=incarnation,
-                        seq=number,
-                        value=chunk,
-                    )
-                )
-
-        result = await self._executions.run(handler, values, context, timeout_ms=work.timeout_ms, emit=emit)
-        if isinstance(result, Completed):
-            outcome: Happened = NodeSucceeded(
-                run=work.run,
-                key=work.key,
-                at_ms=self._now_ms(),
-                node=work.node,
-                attempt=work.attempt,
-                incarnation=incarnation,
-                output=Inline(result.output),
-                branches=result.branches,
-                chunks=result.chunks,
-                done=result.done,
-                resumed=resumed,
-            )
-        else:
-            outcome = NodeFailed(
-                run=work.run,
-                key=work.key,
-                at_ms=self._now_ms(),
-                node=work.node,
-                attempt=work.attempt,
-                incarnation=incarnation,
-                failure=result.failure,
-                retryable=result.retryable,
-                details=told,
-            )
-        return outcome
 
 
 def _now_ms() -> int:

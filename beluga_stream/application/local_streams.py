@@ -11,8 +11,8 @@ from ..errors import StreamBroken
 class _Stream:
     """The chunks of one stream so far. They are in memory anyway: together they are its node's output."""
 
-    def __init__(self, incarnation: Incarnation) -> None:
-        self.incarnation = incarnation
+    def __init__(self) -> None:
+        self.incarnation: Incarnation | None = None
         self.chunks: list[Json] = []
         self.over = False
         self.broken = False
@@ -33,15 +33,17 @@ class LocalStreams:
     def __init__(self) -> None:
         self._streams: dict[tuple[RunId, NodeKey], _Stream] = {}
 
-    def add(self, run: RunId, node: NodeKey, incarnation: Incarnation, chunk: Json, *, resumed: bool) -> None:
-        """An execution has a chunk: a stream begins with it, or goes on."""
+    def add(self, run: RunId, node: NodeKey, incarnation: Incarnation, chunk: Json, *, resumed: bool) -> bool:
+        """An execution has a chunk: a stream begins with it, or goes on. Whether it is the first of this execution."""
         stream = self._streams.get((run, node))
         if stream is None or (stream.incarnation != incarnation and not resumed):
             self.end(run, node, broken=True)
-            stream = self._streams[run, node] = _Stream(incarnation)
+            stream = self._streams[run, node] = _Stream()
+        is_first = stream.incarnation != incarnation
         stream.incarnation = incarnation
         stream.chunks.append(chunk)
         stream.tell()
+        return is_first
 
     def end(self, run: RunId, node: NodeKey, *, broken: bool) -> None:
         """The node has ended: with all that it had to say, or without."""

@@ -33,7 +33,7 @@ class ChunkSequence:
         self.over = False
 
     def read(self, record: Result) -> Payload | None:
-        """The chunk that the record adds. Raises `StreamBroken` when what came before it is void, or no more can come."""
+        """The chunk that the record adds. Raises `StreamBroken` when what came before is void, or no more can come."""
         if record.run != self._run:
             return None
         if isinstance(record, ChunkEmitted):

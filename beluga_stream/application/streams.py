@@ -57,8 +57,8 @@ class ReadyStream:
 class LiveStream:
     """A stream that goes on. Each iteration reads it from its beginning.
 
-    Iterating raises `InvalidInput` for a chunk that does not fit its type, and `StreamBroken` when its writer has failed
-    or runs again; the engine then begins the reader again, or ends it.
+    Iterating raises `InvalidInput` for a chunk that does not fit its type, and `StreamBroken` when its writer has
+    failed or runs again; the engine then begins the reader again, or ends it.
     """
 
     def __init__(self, read: Read, adapter: TypeAdapter[Any], what: str) -> None:

@@ -55,8 +55,11 @@ class Slot:
         if self._of is not None and not self._held and not self._over:
             await self._of.acquire()
             self._held = True
-            if self._over:  # it was left meanwhile
-                self.give_back()
+            self._check_left()
+
+    def _check_left(self) -> None:
+        if self._over:  # it was left while it waited
+            self.give_back()
 
     def give_back(self) -> None:
         """Let another have it, while the handler does nothing but wait."""

@@ -1,4 +1,4 @@
-"""Streaming edges on an engine that fails as a seed decides, at every chunk. SEEDS=n plays more seeds, SEED=n only one."""
+"""Streaming edges on an engine that fails as a seed decides, at every chunk. SEEDS=n plays more, SEED=n only one."""
 
 import os
 

@@ -1,0 +1,163 @@
+"""One execution of a node in the local shell: from the work that was decided to the event that it ends with."""
+
+import itertools
+import secrets
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import partial
+
+from ..domain.events import Event as Happened
+from ..domain.events import NodeFailed, NodeStreaming, NodeSucceeded
+from ..domain.ids import GraphHash, Incarnation, NodeKey, RunId
+from ..domain.payload import Inline, Json, Payload
+from ..errors import InvalidState
+from ..ports.handlers import Handler, Program
+from .context import Context
+from .execution import Executions
+from .local_streams import LocalStreams
+from .messages import NodeReady
+from .payloads import Payloads
+from .results import Chunk, Event
+from .streams import Live
+from .verdict import Completed
+
+Tell = Callable[[Happened | Event], Awaitable[None]]
+
+
+class NoBlobs:
+    """Local values never leave the process, so none is too long to be inline."""
+
+    async def put(self, owner: str, data: bytes) -> str:
+        raise InvalidState("the local engine stores nothing")
+
+    async def get(self, ref: str) -> bytes:
+        raise InvalidState("the local engine stores nothing")
+
+
+class LocalAttempts:
+    """Runs the handlers of some programs, for the run `root` and its children. `tell` hears what comes meanwhile."""
+
+    def __init__(  # noqa: PLR0913 - it is wired in one place, by name
+        self,
+        root: RunId,
+        programs: Mapping[GraphHash, Program],
+        *,
+        payloads: Payloads,
+        executions: Executions,
+        streams: LocalStreams,
+        tell: Tell,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._root = root
+        self._programs = programs
+        self._payloads = payloads
+        self._executions = executions
+        self._streams = streams
+        self._tell = tell
+        self._now_ms = now_ms
+        self._places = itertools.count()
+
+    async def outcome(self, work: NodeReady) -> Happened:
+        """Run the work's handler once."""
+        handler = self._handler(work)
+        incarnation = Incarnation(secrets.token_hex(6))
+        told: Payload | None = None
+
+        async def beat(details: object) -> None:
+            nonlocal told
+            if details is not None:
+                told = await self._payloads.store(work.root, details)
+
+        emitted, resumed = ([], None) if work.emitted is None else self._streams.emitted(work.run, work.node)
+        context = Context(
+            run_id=str(work.root),
+            graph=work.graph,
+            node=work.node,
+            attempt=work.attempt,
+            incarnation=incarnation,
+            idempotency_key=f"{work.root}/{work.node}",
+            heartbeat_details=None if work.details is None else await self._payloads.load(work.details),
+            _beat=beat,
+            _emitted=emitted,
+        )
+        live = {one.name: self._live(work, one.stream.node) for one in work.arguments if one.stream is not None}
+        values = {
+            argument.name or handler.parameters[-1].name: live.get(argument.name)
+            or await self._payloads.load(argument.payload)
+            for argument in work.arguments
+        }
+        emit = partial(self._emit, work, incarnation, resumed, itertools.count(len(emitted)))
+        try:
+            result = await self._executions.run(handler, values, context, timeout_ms=work.timeout_ms, emit=emit)
+        finally:
+            for stream in live.values():
+                await stream.close()
+        if isinstance(result, Completed):
+            return NodeSucceeded(
+                run=work.run,
+                key=work.key,
+                at_ms=self._now_ms(),
+                node=work.node,
+                attempt=work.attempt,
+                incarnation=incarnation,
+                output=Inline(result.output),
+                branches=result.branches,
+                chunks=result.chunks,
+                done=result.done,
+                resumed=resumed,
+            )
+        return NodeFailed(
+            run=work.run,
+            key=work.key,
+            at_ms=self._now_ms(),
+            node=work.node,
+            attempt=work.attempt,
+            incarnation=incarnation,
+            failure=result.failure,
+            retryable=result.retryable,
+            details=told,
+        )
+
+    def _handler(self, work: NodeReady) -> Handler:
+        handler: Handler | None = self._programs[work.definition].handlers[work.name]
+        if work.role != "handler" and handler is not None:
+            handler = handler.fallback if work.role == "fallback" else handler.compensate
+        assert handler is not None, "a program has the code of its nodes"
+        return handler
+
+    def _live(self, work: NodeReady, node: NodeKey) -> Live:
+        return Live(partial(self._streams.read, work.run, node))
+
+    async def _emit(
+        self,
+        work: NodeReady,
+        incarnation: Incarnation,
+        resumed: Incarnation | None,
+        numbers: Iterator[int],
+        chunk: Json,
+    ) -> None:
+        is_first = self._streams.add(work.run, work.node, incarnation, chunk, resumed=resumed is not None)
+        if is_first:
+            await self._tell(
+                NodeStreaming(
+                    run=work.run,
+                    key=work.key,
+                    at_ms=self._now_ms(),
+                    node=work.node,
+                    attempt=work.attempt,
+                    incarnation=incarnation,
+                    partition=0,
+                    offset=next(self._places),
+                    resumed=resumed,
+                )
+            )
+        if work.root == self._root:
+            await self._tell(
+                Chunk(
+                    cursor="",
+                    node=work.node,
+                    attempt=work.attempt,
+                    incarnation=incarnation,
+                    seq=next(numbers),
+                    value=chunk,
+                )
+            )

@@ -1,0 +1,154 @@
+"""Streaming edges on real processes: read live, and right whoever is killed in the midst of a stream."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+
+from beluga_stream import Client, Run, connect
+from beluga_stream.application.results import Chunk as Shown
+from tests.chaos.cluster import Deployment, Process
+from tests.integration.stream_agents.graphs import LEDGER, Order, Report
+
+pytestmark = pytest.mark.timeout(300)
+
+_AGENTS = Path(__file__).parent / "stream_agents"
+_WAIT_SECONDS = 120
+_ROLES = {
+    "coordinator": ("coordinator", {}),
+    "writer": ("worker", {"BELUGA_QUEUES": "writers"}),
+    "reader": ("worker", {"BELUGA_QUEUES": "readers"}),
+    "both": ("worker", {"BELUGA_QUEUES": "writers,readers", "BELUGA_WORKER_SLOTS": "3"}),
+}
+
+
+class Field:
+    """The engine in several processes, each with a part of its own. Use it with `async with`."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self.deployment = deployment
+        self.processes: dict[str, Process] = {}
+        self._made = 0
+
+    async def __aenter__(self) -> "Field":
+        (self.deployment.folder / "topics").mkdir(parents=True)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for part in tuple(self.processes):
+            await self.kill(part)
+
+    async def start(self, *parts: str) -> None:
+        """Start processes with these parts, one after the other."""
+        for part in parts:
+            role, environ = _ROLES[part]
+            self._made += 1
+            own = replace(self.deployment, environ={**self.deployment.environ, **environ})
+            self.processes[part] = Process(own, role, f"{part}-{self._made}", part)
+            await self.processes[part].ready()
+
+    async def kill(self, part: str) -> None:
+        """`kill -9`."""
+        process = self.processes.pop(part)
+        process.send(signal.SIGKILL)
+        await process.ended(10)
+
+
+@pytest.fixture
+async def field(broker: str, topic_prefix: str, tmp_path: Path) -> AsyncIterator[Field]:
+    environ = {
+        "BELUGA_AGENTS": str(_AGENTS),
+        "BELUGA_LEASE_AFTER_SECONDS": "1",
+        "BELUGA_LEASE_SECONDS": "5",
+        "BELUGA_HEARTBEAT_SECONDS": "1",
+        LEDGER: str(tmp_path / "ledger"),
+    }
+    (tmp_path / "ledger").touch()
+    async with Field(Deployment(broker, f"{topic_prefix}edges", tmp_path, environ=environ)) as made:
+        yield made
+
+
+@pytest.fixture
+async def client(field: Field, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Client]:
+    for name in ("BELUGA_BROKER", "BELUGA_PREFIX", "BELUGA_PARTITIONS", "BELUGA_BLOBS"):
+        monkeypatch.setenv(name, field.deployment.settings()[name])
+    async with connect() as client:
+        yield client
+
+
+async def shown(run: Run[object], *, until: int) -> list[Shown]:
+    """The chunks of the run, until so many were given by the reading node."""
+    found: list[Shown] = []
+    async with asyncio.timeout(_WAIT_SECONDS), aclosing(run.stream()) as events:
+        async for event in events:
+            if isinstance(event, Shown):
+                found.append(event)
+                if sum(each.node == "reads" for each in found) == until:
+                    break
+    return found
+
+
+def executions(marks: list[str]) -> list[str]:
+    """Whose chunks follow on whose."""
+    return [by for by, _ in groupby(marks)]
+
+
+def ledger_of(field: Field, run: Run[object]) -> list[tuple[int, str]]:
+    """What readers have taken in this run: the number of each chunk, and the reading execution."""
+    lines = [line.split() for line in (field.deployment.folder / "ledger").read_text().splitlines()]
+    return [(int(number), reader) for of, number, _, reader in lines if of == run.id]
+
+
+async def test_a_reader_gives_its_first_output_while_its_writer_still_writes(field: Field, client: Client) -> None:
+    await field.start("coordinator", "writer", "reader")
+    run = await client.start("restarting", Order(chunks=30, pace=0.05))
+    chunks = await shown(run, until=30)
+    places = {
+        node: [int(each.cursor.partition("-")[2]) for each in chunks if each.node == node]
+        for node in ("writes", "reads")
+    }
+    assert places["reads"][0] < places["writes"][-1]
+    report = Report.model_validate(await run.result(timeout=_WAIT_SECONDS))
+    assert [seen.chunk for seen in report.seen] == report.written
+    assert [chunk.number for chunk in report.written] == list(range(30))
+
+
+@pytest.mark.parametrize("graph", ["restarting", "resuming"])
+@pytest.mark.parametrize("victim", ["writer", "reader", "coordinator"])
+async def test_no_stream_is_mixed_or_broken_by_a_kill_in_its_midst(
+    field: Field, client: Client, graph: str, victim: str
+) -> None:
+    await field.start("coordinator", "writer", "reader")
+    run = await client.start(graph, Order(chunks=40, pace=0.2))
+    await shown(run, until=12)  # more than two seconds: by now it is held by a lease
+    await field.kill(victim)
+    await field.start(victim)
+    report = Report.model_validate(await run.result(timeout=_WAIT_SECONDS))
+    assert [chunk.number for chunk in report.written] == list(range(40))
+    assert [seen.chunk for seen in report.seen] == report.written
+    writers = executions([chunk.by for chunk in report.written])
+    resumed = graph == "resuming" and victim == "writer"
+    assert len(writers) == (2 if resumed else 1)
+    assert len(executions([seen.by for seen in report.seen])) == 1
+    if graph == "resuming" and victim != "reader":
+        # Its reader was not begun again, and took every chunk once.
+        assert [number for number, _ in ledger_of(field, run)] == list(range(40))
+
+
+async def test_readers_that_hold_every_slot_let_go_of_them_for_their_writers(field: Field, client: Client) -> None:
+    await field.start("coordinator", "writer", "both")
+    runs = [
+        await client.start(graph, Order(chunks=40, pace=0.1))
+        for graph in ("restarting", "resuming", "restarting", "resuming", "restarting", "resuming")
+    ]
+    await asyncio.gather(*(shown(run, until=3) for run in runs))
+    await field.kill("writer")
+    for run in runs:
+        report = Report.model_validate(await run.result(timeout=_WAIT_SECONDS))
+        assert [chunk.number for chunk in report.written] == list(range(40))
+        assert [seen.chunk for seen in report.seen] == report.written
