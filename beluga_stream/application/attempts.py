@@ -6,10 +6,10 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Seque
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 
-from ..domain.events import Failure, NodeFailed, NodeParked, NodeStreaming, NodeSucceeded
+from ..domain.events import Failure, NodeFailed, NodeParked, NodeStreaming, NodeSucceeded, StreamVoid
 from ..domain.ids import Incarnation
 from ..domain.payload import Json, Payload
-from ..errors import BelugaError, CodeMissing, InvalidInput, LogUnavailable
+from ..errors import BelugaError, CodeMissing, InvalidInput, LogUnavailable, StreamBroken
 from ..ports.clock import Clock
 from ..ports.handlers import Deployment, Handler
 from ..ports.log import Outgoing, Position
@@ -53,14 +53,19 @@ class _Attempt:
     details: Payload | None = None
     under_way: list[asyncio.Future[Sequence[Position]]] = field(default_factory=list)
     lost: LogUnavailable | None = None
+    void: bool = False
+    """Whether a stream that it read was broken off: whatever its handler makes of that, it does not count."""
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Note when the log fails inside a handler: that is no failure of the handler, whatever it does about it."""
+        """Note when log or stream fail inside a handler: that is no failure of it, whatever it does about it."""
         try:
             yield
         except LogUnavailable as error:
             self.lost = error
+            raise
+        except StreamBroken:
+            self.void = True
             raise
 
 
@@ -127,6 +132,11 @@ class Attempts:
                 raise attempt.lost
         for future in attempt.under_way:
             await future
+        if attempt.void:
+            now = self._clock.now_ms()
+            return StreamVoid(
+                run=work.run, key=work.key, at_ms=now, node=work.node, attempt=work.attempt, incarnation=incarnation
+            )
         if isinstance(result, Completed):
             try:
                 return await self._succeeded(attempt, result)

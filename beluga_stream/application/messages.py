@@ -16,6 +16,7 @@ from ..domain.events import (
     NodeSucceeded,
     OfExecution,
     OfRun,
+    StreamVoid,
 )
 from ..domain.frozen import Frozen, field
 from ..domain.ids import GraphHash, Incarnation, NodeKey, NodeName, RunId
@@ -81,7 +82,7 @@ class Heartbeat(OfExecution, kw_only=True, tag="heartbeat"):
     details: Payload | None = None
 
 
-Outcome: TypeAlias = NodeSucceeded | NodeFailed | NodeParked
+Outcome: TypeAlias = NodeSucceeded | NodeFailed | NodeParked | StreamVoid
 
 
 class Segment(OfRun, kw_only=True, tag="segment"):
@@ -91,7 +92,11 @@ class Segment(OfRun, kw_only=True, tag="segment"):
 
 
 class NodeChange(Frozen):
-    """One status of one node; `counter` orders the statuses of a run and makes repeats harmless."""
+    """One status of one node; `counter` orders the statuses of a run and makes repeats harmless.
+
+    `stream` is the incarnation that wrote last what others read live of a node that has succeeded. It may have been
+    another than the one that succeeded, which went on after it and added nothing.
+    """
 
     node: NodeKey
     status: str
@@ -102,6 +107,7 @@ class NodeChange(Frozen):
     output: Payload | None = None
     failure: Failure | None = None
     due_ms: int | None = None
+    stream: Incarnation | None = None
 
 
 class RunChange(Frozen):

@@ -378,6 +378,7 @@ def _node_change(state: RunState, command: PublishNode) -> NodeChange:
         output=node.output if command.status == NodeStatus.SUCCEEDED else None,
         failure=node.failure,
         due_ms=node.due_ms,
+        stream=node.stream.incarnation if command.status == NodeStatus.SUCCEEDED and node.stream is not None else None,
     )
 
 

@@ -65,12 +65,9 @@ class ChunkSequence:
         self.shown = max(self.shown, change.attempt)
         node = self._source.node
         if change.status == NodeStatus.SUCCEEDED:
-            # Who resumed and added nothing has no chunk that says so; the coordinator knows whom it went on after.
-            known = change.incarnation == self.incarnation or self._source.resume
-            if not (known and change.chunks == self.count):
-                raise StreamBroken(
-                    f"{node} succeeded in another execution than this stream's: it begins again", node=node
-                )
+            last = change.stream or change.incarnation
+            if (last, change.chunks) != (self.incarnation, self.count):
+                raise StreamBroken(f"{node} succeeded in another execution: its stream begins again", node=node)
             self.over = True
         elif change.status in _OVER:
             why = "" if change.failure is None else f": {change.failure.message}"

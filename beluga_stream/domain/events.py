@@ -121,6 +121,10 @@ class NodeFailed(OfExecution, kw_only=True, tag="node_failed"):
     crashed_on: str | None = None
 
 
+class StreamVoid(OfExecution, kw_only=True, tag="stream_void"):
+    """A stream that the execution read proved void in its midst: whatever it came to, it is not what it should be."""
+
+
 class NodeParked(OfAttempt, kw_only=True, tag="node_parked"):
     """A worker took the node and its deployed code has no such node."""
 
@@ -249,7 +253,15 @@ class LimitDue(OfLimit, kw_only=True, tag="limit_due"):
 
 LimitEvent: TypeAlias = SlotWanted | SlotReturned | LimitDue
 NodeEvent: TypeAlias = (
-    NodeStarted | NodeStreaming | NodeSucceeded | NodeFailed | NodeParked | LeaseExpired | NodeReleased | DispatchLost
+    NodeStarted
+    | NodeStreaming
+    | NodeSucceeded
+    | NodeFailed
+    | StreamVoid
+    | NodeParked
+    | LeaseExpired
+    | NodeReleased
+    | DispatchLost
 )
 RunEvent: TypeAlias = (
     RunRequested

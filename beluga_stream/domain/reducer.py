@@ -29,6 +29,7 @@ from .events import (
     RunStalled,
     SignalReceived,
     SlotGranted,
+    StreamVoid,
     TimerFired,
 )
 from .frozen import replace
@@ -78,6 +79,7 @@ def reduce(plan: Plan | None, state: RunState | None, event: Event) -> Decision 
             | NodeStreaming()
             | NodeSucceeded()
             | NodeFailed()
+            | StreamVoid()
             | NodeParked()
             | LeaseExpired()
             | NodeReleased()

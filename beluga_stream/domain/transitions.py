@@ -16,7 +16,8 @@ Rules the table rests on:
 4. *A timer counts only on an exact match* of node, attempt and deadline.
 5. *What a pair does is asked only of events that are news*: `counts` refuses a lease when one is held,
    a stream that begins before the known one, an end of a child that was told already.
-6. *The loss of a worker costs no retry and convicts nobody*: see `crashes` for when it is the node's own fault.
+6. *Nodes that read a stream begin with it, and begin again when it proves void*: see `streams`.
+7. *The loss of a worker costs no retry and convicts nobody*: see `crashes` for when it is the node's own fault.
 
 The drawing in docs/state-machine.md is generated from this table.
 """
@@ -37,6 +38,7 @@ from .events import (
     NodeStreaming,
     NodeSucceeded,
     SlotGranted,
+    StreamVoid,
     TimerFired,
 )
 from .frozen import replace
@@ -52,6 +54,7 @@ Applied: TypeAlias = (
     | NodeStreaming
     | NodeSucceeded
     | NodeFailed
+    | StreamVoid
     | NodeParked
     | LeaseExpired
     | NodeReleased
@@ -159,7 +162,7 @@ def _released(draft: Draft, key: NodeKey, event: Applied) -> None:
     hand_over(draft, key)
 
 
-def _undelivered(draft: Draft, key: NodeKey, event: Applied) -> None:
+def _handed_over(draft: Draft, key: NodeKey, event: Applied) -> None:
     hand_over(draft, key)
 
 
@@ -203,12 +206,14 @@ TABLE: Mapping[tuple[NodeStatus, type[Applied]], Transition] = {
     (_S.READY, NodeSucceeded): Transition(_succeeded, (_S.SUCCEEDED,), _is_current),
     (_S.READY, NodeFailed): Transition(_failed, _AFTER_FAILURE, _is_current),
     (_S.READY, NodeParked): Transition(_parked, (_S.PARKED,), _is_current),
-    (_S.READY, DispatchLost): Transition(_undelivered, (_S.READY,), _is_current),
+    (_S.READY, DispatchLost): Transition(_handed_over, (_S.READY,), _is_current),
+    (_S.READY, StreamVoid): Transition(_handed_over, (_S.READY,), _is_current),
     (_S.RUNNING, NodeStarted): Transition(_started, (_S.RUNNING,), _is_first_lease),
     (_S.RUNNING, NodeStreaming): Transition(_streaming, (_S.RUNNING,), _is_later_stream),
     (_S.RUNNING, NodeSucceeded): Transition(_succeeded, (_S.SUCCEEDED,), _is_current),
     (_S.RUNNING, NodeFailed): Transition(_failed, _AFTER_FAILURE, _is_current),
     (_S.RUNNING, NodeParked): Transition(_parked, (_S.PARKED,), _is_current),
+    (_S.RUNNING, StreamVoid): Transition(_handed_over, (_S.READY,), _is_current),
     (_S.RUNNING, LeaseExpired): Transition(_lost, (_S.READY, _S.FAILED), _is_held),
     (_S.RUNNING, NodeReleased): Transition(_released, (_S.READY,), _is_held),
     (_S.BACKOFF, TimerFired): Transition(_again, (_S.READY,), _is_exact),

@@ -39,6 +39,7 @@ SINCE = {
     "slot_granted",
     "slot_returned",
     "slot_wanted",
+    "stream_void",
 }
 """Kinds of records that are newer than every recording. The next recording has them: then take them out."""
 
@@ -54,6 +55,7 @@ UNUSED = {
     ("Definition", "version"),
     ("Gathered", "names"),
     ("Node", "limits"),
+    ("NodeChange", "stream"),
     ("Node", "max_crashes"),
     ("Node", "resume"),
     ("NodeFailed", "crashed_on"),

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -35,7 +36,7 @@ class Field:
         self.processes: dict[str, Process] = {}
         self._made = 0
 
-    async def __aenter__(self) -> "Field":
+    async def __aenter__(self) -> Self:
         (self.deployment.folder / "topics").mkdir(parents=True)
         return self
 

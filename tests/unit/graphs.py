@@ -55,6 +55,7 @@ from beluga_stream.domain.events import (
     SlotGranted,
     SlotReturned,
     SlotWanted,
+    StreamVoid,
     TimerFired,
 )
 from beluga_stream.domain.ids import (
@@ -476,6 +477,8 @@ class Play:
                 return [*told, self.random.choice([LeaseExpired, NodeReleased])(**known)]
         if chance() < like.fails:
             retryable = chance() >= like.final
+            if chance() < 0.2 and any(wire.mode is EdgeMode.STREAM for wire in of.incoming[declared.name]):
+                return [*told, StreamVoid(**known)]
             return [*told, NodeFailed(**known, failure=Failure("boom", "bang"), retryable=retryable)]
         branches = {wire.branch for wire in of.outgoing[declared.name] if wire.branch is not None}
         taken = tuple(sorted(number for number in branches if chance() < like.branches))

@@ -54,9 +54,13 @@ async def writes(order: Order) -> AsyncIterator[Chunk]:
 async def reads(chunks: Stream[Chunk]) -> AsyncIterator[Seen]:
     own = context()
     async for chunk in chunks:
-        with Path(os.environ[LEDGER]).open("a") as ledger:
-            ledger.write(f"{own.run_id} {chunk.number} {chunk.by} {own.incarnation}\n")
+        _note(f"{own.run_id} {chunk.number} {chunk.by} {own.incarnation}")
         yield Seen(chunk=chunk, by=own.incarnation)
+
+
+def _note(line: str) -> None:
+    with Path(os.environ[LEDGER]).open("a") as ledger:
+        ledger.write(f"{line}\n")
 
 
 @node(queue="readers")
