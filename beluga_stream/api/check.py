@@ -153,6 +153,15 @@ def _check_mode(wiring: Wiring, one: Wire) -> None:
     source = wiring.steps.get(one.source)
     if one.mode is EdgeMode.STREAM and (source is None or source.kind is not NodeKind.STREAM):
         raise _unfit(wiring, one, f"reads a stream, and {one.source!r} does not stream: annotate it list[...]")
+    if one.mode is EdgeMode.STREAM and step.kind is NodeKind.MAP:
+        raise _unfit(
+            wiring,
+            one,
+            "is a map's, which begins when its list is complete, and is given a stream: pass the reference itself "
+            "(an execution for each chunk as it comes is not supported yet)",
+        )
+    if one.mode is wanted is EdgeMode.STREAM and not wiring.signatures[one.target].is_async:
+        raise _unfit(wiring, one, "is read with `async for`, and its handler is a plain function: make it `async def`")
     if one.mode is wanted or kind is Any or step.kind is NodeKind.SELECT:
         return
     if wanted is EdgeMode.STREAM:

@@ -145,6 +145,13 @@ def _resolve(blueprint: Blueprint, signatures: Mapping[str, Signature], link: Li
     if argument is None:
         return Wire(link.source, link.target, None, EdgeMode.ORDER, link.condition)
     mode = link.mode if link.mode is not None else argument.mode
+    if mode is EdgeMode.STREAM and link.condition is not None:
+        raise _invalid(
+            graph,
+            link.source,
+            f"a stream begins before its node's conditions are known: let {link.target!r} take the whole output, "
+            f"as list[...]",
+        )
     return Wire(link.source, link.target, argument.name, mode, link.condition)
 
 

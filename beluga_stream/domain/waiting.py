@@ -1,9 +1,10 @@
 """What a run that goes on waits for, since when, and when that should be over: told from its state alone.
 
-Pending nodes are not told: they wait for nodes that are.
+Pending nodes are not told, since they wait for nodes that are; but for those that wait only for the first chunk of
+another's stream: their waiting is no proof that the other has not ended.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple, TypeAlias
 
 from .definition import NodeKind
@@ -12,8 +13,11 @@ from .limiting import told as slot_of
 from .plan import Plan
 from .state import NODE_ENDED, NodeState, NodeStatus, RunState, RunStatus
 
-Reason: TypeAlias = Literal["worker", "lease", "timer", "signal", "child", "code", "limit", "parts", "nothing"]
-"""`worker`: one that takes it; `lease`: the one that has it; `parts`: the items, pages or passes of the node."""
+Reason: TypeAlias = Literal[
+    "worker", "lease", "timer", "signal", "child", "code", "limit", "parts", "stream", "nothing"
+]
+"""`worker`: one that takes it; `lease`: the one that has it; `parts`: the items, pages or passes of the node; `stream`:
+the next chunk of a node that has reasons of its own."""
 
 
 _NOTHING = "nothing: please report this run"
@@ -50,7 +54,22 @@ def waits(plan: Plan, state: RunState) -> list[Waiting]:
         if node.status is not NodeStatus.PENDING and node.status not in NODE_ENDED
     }
     found = [_of(plan, state, key, node, begun) for key, node in begun.items()]
+    found.extend(_first_chunks(plan, begun, state))
     return found or [Waiting(None, "nothing", _NOTHING, state.started_ms)]
+
+
+def _first_chunks(plan: Plan, begun: Mapping[NodeKey, NodeState], state: RunState) -> Iterator[Waiting]:
+    """The pending nodes that wait for nothing but streams which have not begun."""
+    for source in plan.readers:
+        node = begun.get(source)
+        if node is None or (node.stream is not None and node.stream.counter > 0):
+            continue
+        for way in plan.readers[source]:
+            target = state.nodes.get(way.edge.target)
+            waits_once = way.sources == 1 if target is None else target.open == 1
+            if waits_once and (target is None or target.status is NodeStatus.PENDING):
+                since = node.since_ms if target is None else max(node.since_ms, target.since_ms)
+                yield Waiting(way.edge.target, "stream", f"the stream of {source}", since)
 
 
 def _longest_wait_ms(plan: Plan) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pydantic import BaseModel
@@ -193,6 +193,25 @@ def stream_into_value(g: G) -> None:
     g.add_edge(words.stream, "count")
 
 
+def stream_into_map(g: G) -> None:
+    words = g.add_node(spell, g.add_node(split, g.input))
+    g.set_finish_point(g.add_map(count, cast("Any", words.stream), name="each"))
+
+
+def stream_into_plain_function(g: G) -> None:
+    def reads(words: Stream[str]) -> int:
+        return 0
+
+    g.set_finish_point(g.add_node(reads, g.add_node(spell, g.add_node(split, g.input)).stream))
+
+
+def condition_into_stream(g: G) -> None:
+    g.add_node("split", split)
+    g.add_node("spell", spell)
+    g.add_node("read", read)
+    g.set_entry_point("split").add_edge("split", "spell").add_edge("spell", "read", when=bool).set_finish_point("read")
+
+
 def stream_of_no_stream(g: G) -> None:
     g.add_node("split", split)
     g.add_node("read", read)
@@ -345,6 +364,9 @@ CASES: list[tuple[Callable[[G], None], str | None, str]] = [
     (not_exhaustive, "first_of_short", "may not be reached, when no condition of 'kind_of' holds"),
     (value_into_stream, "read", "pass ref.stream"),
     (stream_into_value, "count", "given a stream"),
+    (stream_into_map, "each", "an execution for each chunk as it comes is not supported yet"),
+    (stream_into_plain_function, "reads", "make it `async def`"),
+    (condition_into_stream, "spell", "before its node's conditions are known"),
     (stream_of_no_stream, "read", "'split' does not stream"),
     (value_into_outcome, "judge", "pass ref.outcome"),
     (foreign_ref, "input", "belongs to another graph"),

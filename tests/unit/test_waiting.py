@@ -9,13 +9,13 @@ from beluga_stream.adapters.memory.log import MemoryLog
 from beluga_stream.application import codec
 from beluga_stream.application.codec import Kept
 from beluga_stream.application.snapshot import unfinished
-from beluga_stream.domain.definition import Node, NodeKind
+from beluga_stream.domain.definition import EdgeMode, Node, NodeKind
 from beluga_stream.domain.events import Failure
-from beluga_stream.domain.ids import NodeKey, RunId, item_key
-from beluga_stream.domain.state import NodeState, NodeStatus, RunState, RunStatus
+from beluga_stream.domain.ids import Incarnation, NodeKey, RunId, item_key
+from beluga_stream.domain.state import NodeState, NodeStatus, RunState, RunStatus, StreamPosition
 from beluga_stream.domain.waiting import Waiting, waits
 from beluga_stream.ports.log import Outgoing, TopicSpec
-from tests.unit.graphs import child_of, edges, name, node, plan
+from tests.unit.graphs import child_of, edge, edges, name, node, plan
 
 RUN = RunId("r" * 32)
 IT = NodeKey("it")
@@ -113,3 +113,21 @@ async def test_the_changelog_tells_which_runs_go_on() -> None:
     assert [state.run for state in await unfinished(log, "changelog", [0], RunId("a"))] == [going, page]
     assert await unfinished(log, "changelog", [0], other) == []
     assert await unfinished(log, "changelog", [1]) == []
+
+
+def test_a_node_that_waits_for_a_first_chunk_says_whose() -> None:
+    of = plan(
+        [node("it", NodeKind.STREAM), node("reader"), node("also")],
+        [*edges("input > it", "input > also"), edge("it", "reader", EdgeMode.STREAM), edge("it", "also", EdgeMode.STREAM)],
+        ["reader", "also"],
+    )
+    state = run_with(NodeStatus.RUNNING)
+    pending = {name("also"): NodeState(NodeStatus.PENDING, since_ms=4, open=1, total=1)}
+    found = waits(of, replace(state, nodes={**state.nodes, **pending}))
+    assert [(each.node, each.on, each.what) for each in found[1:]] == [
+        ("reader", "stream", "the stream of it"),
+        ("also", "stream", "the stream of it"),
+    ]
+    assert not any(each.is_late(10**12, 1) for each in found[1:]), "who writes it has reasons of its own"
+    streaming = run_with(NodeStatus.RUNNING, stream=StreamPosition(Incarnation("i"), 0, 7, counter=3))
+    assert [each.on for each in waits(of, streaming)] == ["lease"]
