@@ -66,6 +66,37 @@ async def narrate(chunks: Stream[str]) -> AsyncIterator[str]:
         yield f"<{chunk}>"
 
 
+async def counts(most: int) -> AsyncIterator[int]:
+    """Fails in the midst of its first attempt, and goes on where it was if it may."""
+    for number in range(len(context().emitted(int)), most):
+        yield number * 10 + context().attempt
+        if number == most // 2 and context().attempt == 1:
+            raise RuntimeError("not yet")
+
+
+async def never_whole(most: int) -> AsyncIterator[int]:
+    for number in range(most):
+        yield number
+    raise RuntimeError("never")
+
+
+async def plus_one(numbers: Stream[int]) -> AsyncIterator[int]:
+    async for number in numbers:
+        yield number + 1
+
+
+async def listed(numbers: Stream[int]) -> list[int]:
+    return [number async for number in numbers]
+
+
+async def beside(first: list[int], second: list[int], third: list[int]) -> list[list[int]]:
+    return [first, second, third]
+
+
+async def whatever(numbers: list[int] | None, also: int) -> str:
+    return f"{numbers} {also}"
+
+
 async def triage(doc: Doc) -> Short | Long:
     lines = doc.text.splitlines()
     return Short(text=doc.text) if len(lines) < 2 else Long(lines=lines)
@@ -191,6 +222,34 @@ streams = Graph[Doc, list[str]]("streams")
 _letters = streams.add_node(letters, streams.add_node(split, streams.input))
 streams.set_finish_point(streams.add_node(narrate, _letters.stream))
 
+_AGAIN = Retry(3, first=0.01)
+
+
+def stages(name: str, *, resume: bool) -> Graph[int, list[list[int]]]:
+    """Three stages that read one another, and two more readers of the first."""
+    graph = Graph[int, list[list[int]]](name)
+    first = graph.add_node(counts, graph.input, retry=_AGAIN, resume=resume)
+    second = graph.add_node(plus_one, first.stream)
+    graph.set_finish_point(
+        graph.add_node(
+            beside, first, graph.add_node(listed, first.stream), graph.add_node(listed, second.stream, name="last")
+        )
+    )
+    return graph
+
+
+stages_again = stages("stages_again", resume=False)
+stages_resumed = stages("stages_resumed", resume=True)
+
+forgiven = Graph[int, str]("forgiven")
+_unreliable = forgiven.add_node(never_whole, forgiven.input, on_failure="continue", retry=Retry(2, first=0.01))
+_read = forgiven.add_node(listed, _unreliable.stream)
+forgiven.set_finish_point(forgiven.add_node(whatever, _read, forgiven.add_node(increment, forgiven.input)))
+
+broken_off = Graph[int, list[int]]("broken_off")
+_unread = broken_off.add_node(never_whole, broken_off.input, retry=Retry(1))
+broken_off.set_finish_point(broken_off.add_node(listed, _unread.stream))
+
 threads = Graph[int, int]("threads")
 threads.set_finish_point(threads.add_node(total, threads.add_node(numbers, threads.add_node(pause, threads.input))))
 
@@ -305,6 +364,11 @@ CASES = [
     Case(pages, 64, 64 * 63),
     Case(pages, 200, 200 * 199),
     Case(streams, Doc(text="to be or"), ["<t>", "<b>", "<o>"]),
+    Case(stages_again, 4, [[2, 12, 22, 32], [2, 12, 22, 32], [3, 13, 23, 33]]),
+    Case(stages_resumed, 4, [[1, 11, 21, 32], [1, 11, 21, 32], [2, 12, 22, 33]]),
+    Case(stages_again, 0, [[], [], []]),
+    Case(forgiven, 3, "None 4"),
+    Case(broken_off, 3, failure="execution_failed"),
     Case(threads, 5, 10),
     Case(desk, Doc(text="one"), "brief one"),
     Case(desk, Doc(text="one\ntwo\nthree"), "deep 3"),

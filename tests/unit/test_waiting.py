@@ -118,7 +118,11 @@ async def test_the_changelog_tells_which_runs_go_on() -> None:
 def test_a_node_that_waits_for_a_first_chunk_says_whose() -> None:
     of = plan(
         [node("it", NodeKind.STREAM), node("reader"), node("also")],
-        [*edges("input > it", "input > also"), edge("it", "reader", EdgeMode.STREAM), edge("it", "also", EdgeMode.STREAM)],
+        [
+            *edges("input > it", "input > also"),
+            edge("it", "reader", EdgeMode.STREAM),
+            edge("it", "also", EdgeMode.STREAM),
+        ],
         ["reader", "also"],
     )
     state = run_with(NodeStatus.RUNNING)
