@@ -1,7 +1,7 @@
 """The demo deployment: stories come in as events, reports come out, and finished reports are indexed.
 
-`stories` reads one document: its sections, their keywords, a digest that streams sentence by sentence, and who and
-what places are named. A document too short for that takes a way of its own. `index`, started by every run of
+`stories` reads one document: its sections, their keywords, a digest that streams sentence by sentence and is narrated
+while it is still being written, and who and what places are named. A document too short for that takes a way of its own. `index`, started by every run of
 `stories` that succeeds, keeps the reports in a file. Everything is written as any user of the engine would write it;
 how texts are taken apart is in `text`.
 """
@@ -17,7 +17,7 @@ from typing import BinaryIO, Literal
 
 from pydantic import BaseModel, Field
 
-from beluga_stream import Graph, Message, Retry, Topic, context, node, on_run
+from beluga_stream import Graph, Message, Retry, Stream, Topic, context, node, on_run
 
 from .names import people as people_of
 from .names import places as places_of
@@ -28,6 +28,7 @@ from .summary import keywords as keywords_of
 
 SHORT = 120  # words; below, a digest would be the document
 DIGEST = 12  # sentences
+SPOKEN = 2.5  # words a second
 
 
 # --- What the nodes hand to one another ---------------------------------------------------------------------
@@ -81,6 +82,13 @@ class Cast(BaseModel):
     places: list[str]
 
 
+class Line(BaseModel):
+    """A sentence to be spoken, and when: in seconds since the first."""
+
+    at: float
+    text: str
+
+
 class Report(BaseModel):
     """What one run of `stories` has to say about a document."""
 
@@ -88,6 +96,7 @@ class Report(BaseModel):
     words: int
     sections: list[Outline]
     digest: list[str]
+    narration: list[Line] = []
     people: list[str]
     places: list[str]
 
@@ -159,6 +168,14 @@ async def digest(sections: list[Section]) -> AsyncIterator[str]:
             yield sentence
 
 
+async def narrate(sentences: Stream[str]) -> AsyncIterator[Line]:
+    """Say when each sentence is to be spoken, as it comes: the first one while the digest is still being written."""
+    at = 0.0
+    async for sentence in sentences:
+        yield Line(at=at, text=sentence)
+        at = round(at + len(sentence.split()) / SPOKEN, 1)
+
+
 def people(manuscript: Manuscript) -> list[str]:
     return people_of(manuscript.text)
 
@@ -172,12 +189,13 @@ def cast(people: list[str], places: list[str]) -> Cast:
     return Cast(people=people, places=[place for place in places if place not in people])
 
 
-def report(outlines: list[Outline], sentences: list[str], cast: Cast) -> Report:
+def report(outlines: list[Outline], sentences: list[str], narration: list[Line], cast: Cast) -> Report:
     return Report(
         title=outlines[0].title,
         words=sum(outline.words for outline in outlines),
         sections=outlines,
         digest=sentences,
+        narration=narration,
         people=cast.people,
         places=cast.places,
     )
@@ -195,10 +213,11 @@ manuscript = loaded.case(Manuscript)
 sections = stories.add_node(split, manuscript)
 outlines = stories.add_map(outline, sections, max_parallel=8)
 sentences = stories.add_node(digest, sections, resume=True)
+narration = stories.add_node(narrate, sentences.stream)
 who = stories.add_node(people, manuscript)
 where = stories.add_node(places, manuscript)
 named = stories.add_node(cast, who, where)
-long_way = stories.add_node(report, outlines, sentences, named)
+long_way = stories.add_node(report, outlines, sentences, narration, named)
 short_way = stories.add_node(brief, loaded.case(Note))
 stories.set_finish_point(stories.first(short_way, long_way))
 stories.trigger(Topic("documents.submitted", Story), idempotency_key=identity)

@@ -1,4 +1,4 @@
-"""The demo: broker and engine as child processes, twelve stories in, their digests streaming out."""
+"""The demo: broker and engine as child processes, twelve stories in, their digests streaming out and narrated."""
 
 import asyncio
 import secrets
@@ -35,7 +35,7 @@ from ..errors import RunFailed, TimedOut
 from .declared import PATIENCE_SECONDS
 from .demoscreen import DemoScreen
 from .engine import check_running, engine
-from .stories import MAPPED_NODE, STREAMING_NODE, TOPIC, Told, read_stories, warm_up
+from .stories import MAPPED_NODE, READING_NODE, STREAMING_NODE, TOPIC, Told, read_stories, warm_up
 from .values import settings_with
 
 _WITHIN_SECONDS = 90.0
@@ -155,6 +155,15 @@ class _Play:
                 story.sentences.clear()
             case Refill(node=node, output=output) if node == STREAMING_NODE:
                 story.sentences = [str(value) for value in await self._payloads.load(output)]
+            case Chunk(node=node) if node == READING_NODE:
+                line = await self._payloads.load(event.value)
+                story.lines.append(f"{line['at']:>5.1f} s  {line['text']}")
+                story.early += not story.is_written
+            case Superseded(node=node) if node == READING_NODE:
+                story.lines.clear()
+                story.early = 0
+            case NodeChanged(status="succeeded", node=node) if node == STREAMING_NODE:
+                story.is_written = True
             case NodeChanged(status="succeeded", node=node) if node_of(NodeKey(node)) == MAPPED_NODE != node:
                 story.sections += 1
             case RunChanged(status=status) if event.ended:

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from ..application.results import Chunk, Event
 from .screen import console, duration, print_line, sign, table
-from .stories import STREAMING_NODE, Told
+from .stories import READING_NODE, STREAMING_NODE, Told
 
 _COLOURS = ("cyan", "green", "yellow", "magenta", "blue", "bright_red")
 _TITLE = 26
@@ -64,7 +64,9 @@ class DemoScreen:
         console.print()
         console.print(shown)
         succeeded = sum(story.status == "succeeded" for story in stories)
-        console.print(f"\n{succeeded} of {len(stories)} runs succeeded; {indexed} of their reports are in the index.")
+        early, lines = sum(story.early for story in stories), sum(len(story.lines) for story in stories)
+        console.print(f"\n{early} of {lines} sentences were narrated while their digest was still being written.")
+        console.print(f"{succeeded} of {len(stories)} runs succeeded; {indexed} of their reports are in the index.")
         if written:
             people = ", ".join(stories[0].report.get("people", []))
             console.print(f"{written!r} was written into {stories[0].title!r}, whose people are now: {people}")
@@ -72,13 +74,20 @@ class DemoScreen:
     def _print_json(self, story: Told, event: Event) -> None:
         if isinstance(event, Chunk) and event.node == STREAMING_NODE:
             print_line({"type": "chunk", "story": story.title, "run": story.run, "value": story.sentences[-1]})
+        elif isinstance(event, Chunk) and event.node == READING_NODE:
+            print_line({"type": "line", "story": story.title, "run": story.run, "value": story.lines[-1]})
 
     def _print_sentence(self, story: Told, event: Event) -> None:
-        if not (isinstance(event, Chunk) and event.node == STREAMING_NODE and story.sentences):
+        if not isinstance(event, Chunk):
+            return
+        said = {STREAMING_NODE: story.sentences, READING_NODE: story.lines}.get(event.node)
+        if not said:
             return
         colour = _COLOURS[sum(map(ord, story.id)) % len(_COLOURS)]
         title = story.title if len(story.title) <= _TITLE else f"{story.title[: _TITLE - 1]}…"
-        line = Text.assemble((f"{title:>{_TITLE}} ", colour), ("│ ", "dim"), story.sentences[-1])
+        # What is narrated stands beside what is written, and comes while more is written.
+        mark, style = ("│ ", "") if said is story.sentences else ("♪ ", "dim italic")
+        line = Text.assemble((f"{title:>{_TITLE}} ", colour), (mark, "dim"), (said[-1], style))
         if console.is_terminal:
             line.truncate(console.width, overflow="ellipsis")
         console.print(line, soft_wrap=not console.is_terminal)

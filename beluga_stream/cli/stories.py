@@ -15,6 +15,7 @@ from ..ports.log import Outgoing
 TOPIC = "documents.submitted"
 GRAPH = "stories"
 STREAMING_NODE = "digest"
+READING_NODE = "narrate"
 MAPPED_NODE = "outline"
 _WARM_UP = "warm-up"
 
@@ -34,6 +35,12 @@ class Told:
     failure: str = ""
     sections: int = 0
     sentences: list[str] = field(default_factory=list)
+    is_written: bool = False
+    """Whether the digest has ended."""
+    lines: list[str] = field(default_factory=list)
+    """What was narrated, each with the second at which it is spoken."""
+    early: int = 0
+    """How many of them while the digest was still being written."""
     report: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -58,6 +65,8 @@ class Told:
             "status": self.status,
             "sections": self.sections,
             "sentences": len(self.sentences),
+            "narrated": len(self.lines),
+            "narrated_early": self.early,
             "people": self.report.get("people", []),
             "first_chunk_ms": self.first_chunk_ms,
             "total_ms": self.total_ms,

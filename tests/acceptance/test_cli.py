@@ -314,8 +314,12 @@ def test_the_demo_runs_and_leaves_nothing(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    *chunks, summary = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(chunks) == 144
+    *shown, summary = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [each["type"] for each in shown].count("chunk") == 144
+    assert [each["type"] for each in shown].count("line") == 144
+    assert sum(story["narrated_early"] for story in summary["stories"]) > 0, (
+        "digests are narrated while they are written"
+    )
     assert len(summary["stories"]) == summary["indexed"] == 12
     assert "Zebulon Quimby" in summary["stories"][0]["people"]
     assert list(tmp_path.iterdir()) == []

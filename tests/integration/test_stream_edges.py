@@ -7,12 +7,14 @@ from contextlib import aclosing
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
 from beluga_stream import Client, Run, connect
+from beluga_stream.application.partitioner import partition_of
 from beluga_stream.application.results import Chunk as Shown
+from beluga_stream.domain.ids import run_id
 from tests.chaos.cluster import Deployment, Process
 from tests.integration.stream_agents.graphs import LEDGER, Order, Report
 
@@ -20,11 +22,13 @@ pytestmark = pytest.mark.timeout(300)
 
 _AGENTS = Path(__file__).parent / "stream_agents"
 _WAIT_SECONDS = 120
+_PARTITIONS = 4
 _ROLES = {
     "coordinator": ("coordinator", {}),
     "writer": ("worker", {"BELUGA_QUEUES": "writers"}),
     "reader": ("worker", {"BELUGA_QUEUES": "readers"}),
-    "both": ("worker", {"BELUGA_QUEUES": "writers,readers", "BELUGA_WORKER_SLOTS": "3"}),
+    "worker": ("worker", {}),
+    "narrow": ("worker", {"BELUGA_WORKER_SLOTS": "2"}),
 }
 
 
@@ -82,7 +86,7 @@ async def client(field: Field, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
         yield client
 
 
-async def shown(run: Run[object], *, until: int) -> list[Shown]:
+async def shown(run: Run[Any], *, until: int) -> list[Shown]:
     """The chunks of the run, until so many were given by the reading node."""
     found: list[Shown] = []
     async with asyncio.timeout(_WAIT_SECONDS), aclosing(run.stream()) as events:
@@ -99,10 +103,10 @@ def executions(marks: list[str]) -> list[str]:
     return [by for by, _ in groupby(marks)]
 
 
-def ledger_of(field: Field, run: Run[object]) -> list[tuple[int, str]]:
-    """What readers have taken in this run: the number of each chunk, and the reading execution."""
+def noted(field: Field) -> list[tuple[str, int, str, int]]:
+    """What readers have taken: the run, the number of the chunk, the reading execution, and its process."""
     lines = [line.split() for line in (field.deployment.folder / "ledger").read_text().splitlines()]
-    return [(int(number), reader) for of, number, _, reader in lines if of == run.id]
+    return [(run, int(number), reader, int(pid)) for run, number, reader, pid in lines]
 
 
 async def test_a_reader_gives_its_first_output_while_its_writer_still_writes(field: Field, client: Client) -> None:
@@ -138,18 +142,35 @@ async def test_no_stream_is_mixed_or_broken_by_a_kill_in_its_midst(
     assert len(executions([seen.by for seen in report.seen])) == 1
     if graph == "resuming" and victim != "reader":
         # Its reader was not begun again, and took every chunk once.
-        assert [number for number, _ in ledger_of(field, run)] == list(range(40))
+        assert [number for of, number, _, _ in noted(field) if of == run.id] == list(range(40))
 
 
 async def test_readers_that_hold_every_slot_let_go_of_them_for_their_writers(field: Field, client: Client) -> None:
-    await field.start("coordinator", "writer", "both")
-    runs = [
-        await client.start(graph, Order(chunks=40, pace=0.1))
-        for graph in ("restarting", "resuming", "restarting", "resuming", "restarting", "resuming")
-    ]
-    await asyncio.gather(*(shown(run, until=3) for run in runs))
-    await field.kill("writer")
+    await field.start("coordinator", "worker")
+    runs: list[Run[Any]] = []
+    for key, graph in zip(
+        one_for_each_partition("restarting", "resuming"), ("restarting", "resuming") * 4, strict=True
+    ):
+        order = Order(chunks=40, pace=0.1, delay=12)
+        runs.append(await client.start(graph, order, idempotency_key=key))
+    # Their writers go on where they are, and half of their readers begin here, two at a time.
+    await field.start("narrow")
+    narrow = field.processes["narrow"].pid
+    async with asyncio.timeout(_WAIT_SECONDS):
+        while len({run for run, _, _, pid in noted(field) if pid == narrow}) < 2:  # noqa: ASYNC110 - they tell by a file
+            await asyncio.sleep(0.1)
+    await field.kill("worker")
     for run in runs:
         report = Report.model_validate(await run.result(timeout=_WAIT_SECONDS))
         assert [chunk.number for chunk in report.written] == list(range(40))
         assert [seen.chunk for seen in report.seen] == report.written
+
+
+def one_for_each_partition(*graphs: str) -> list[str]:
+    """Keys of starts, of these graphs by turns, so that each has a run in every partition."""
+    found: dict[tuple[str, int], str] = {}
+    for number in range(200):
+        for graph in graphs:
+            partition = partition_of(run_id(graph, "api", str(number)).encode(), _PARTITIONS)
+            found.setdefault((graph, partition), str(number))
+    return [found[graph, partition] for partition in range(_PARTITIONS) for graph in graphs]

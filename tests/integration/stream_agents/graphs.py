@@ -16,10 +16,11 @@ _AGAIN = Retry(5, first=0.1, most=1)
 
 
 class Order(BaseModel):
-    """How many chunks, and the seconds between two."""
+    """How many chunks, the seconds between two, and those before the first one of the first attempt."""
 
     chunks: int
     pace: float
+    delay: float = 0
 
 
 class Chunk(BaseModel):
@@ -45,6 +46,8 @@ class Report(BaseModel):
 
 @node(queue="writers", retry=_AGAIN, timeout=300)
 async def writes(order: Order) -> AsyncIterator[Chunk]:
+    if context().attempt == 1:
+        await asyncio.sleep(order.delay)
     for number in range(len(context().emitted(Chunk)), order.chunks):
         await asyncio.sleep(order.pace)
         yield Chunk(number=number, by=context().incarnation)
@@ -54,7 +57,7 @@ async def writes(order: Order) -> AsyncIterator[Chunk]:
 async def reads(chunks: Stream[Chunk]) -> AsyncIterator[Seen]:
     own = context()
     async for chunk in chunks:
-        _note(f"{own.run_id} {chunk.number} {chunk.by} {own.incarnation}")
+        _note(f"{own.run_id} {chunk.number} {own.incarnation} {os.getpid()}")
         yield Seen(chunk=chunk, by=own.incarnation)
 
 
