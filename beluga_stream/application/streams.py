@@ -170,6 +170,18 @@ class Streams:
     async def _records(self, work: NodeReady, source: Source) -> AsyncGenerator[Result]:
         """Everything about the run from the stream's first chunk on."""
         key = work.key.encode()
+        follower = await self._tails.follow(source.partition, key, start=source.offset)
+        try:
+            if follower.since > source.offset:
+                await self._check_kept(work, source)
+            async with aclosing(self._tails.records(source.partition, follower, source.offset)) as records:
+                async for record in records:
+                    if record is not None:
+                        yield codec.results.decode(record.value)
+        finally:
+            self._tails.leave(source.partition, follower)
+
+    async def _check_kept(self, work: NodeReady, source: Source) -> None:
         begin = (await self._reader.beginning(self._topic))[source.partition]
         if source.offset < begin:
             raise NotFound(
@@ -178,11 +190,3 @@ class Streams:
                 run=work.run,
                 node=source.node,
             )
-        follower = await self._tails.follow(source.partition, key, start=source.offset)
-        try:
-            async with aclosing(self._tails.records(source.partition, follower, source.offset)) as records:
-                async for record in records:
-                    if record is not None:
-                        yield codec.results.decode(record.value)
-        finally:
-            self._tails.leave(source.partition, follower)
