@@ -260,6 +260,7 @@ class Attempts:
         attempt.chunks += 1
         record = Outgoing(self._names.run_results, work.key.encode(), codec.results.encode(emitted), trace_of(work))
         future = self._outbox.submit([record])
+        future.add_done_callback(_seen)
         if attempt.chunks == attempt.before + 1:
             position = (await future)[0]
             streaming = NodeStreaming(
@@ -278,6 +279,12 @@ class Attempts:
         attempt.under_way.append(future)
         if len(attempt.under_way) > _CHUNKS_UNDER_WAY:
             await attempt.under_way.pop(0)
+
+
+def _seen(sent: "asyncio.Future[Sequence[Position]]") -> None:
+    """What failed is told by the first chunk that is waited for; of the others nobody asks."""
+    if not sent.cancelled():
+        sent.exception()
 
 
 def done(topics: Topics, work: NodeReady, event: object) -> Outgoing:

@@ -14,15 +14,18 @@ from beluga_stream.application.codec import Kept
 from beluga_stream.application.coordinator import Coordinator
 from beluga_stream.application.deadlines import Deadlines, Due
 from beluga_stream.application.limits import Limits
-from beluga_stream.application.messages import Argument, NodeReady
+from beluga_stream.application.messages import Argument, ChunkEmitted, NodeReady
 from beluga_stream.application.partition import RunPartition
+from beluga_stream.application.sequence import ChunkSequence
 from beluga_stream.application.settlement import Settlement
+from beluga_stream.application.underway import Slot
 from beluga_stream.application.worker import Worker
-from beluga_stream.domain import transitions
+from beluga_stream.domain import streams, transitions
 from beluga_stream.domain.commands import DispatchNode
-from beluga_stream.domain.draft import Decision
+from beluga_stream.domain.draft import Decision, Draft
 from beluga_stream.domain.events import Event, NodeSucceeded
 from beluga_stream.domain.frozen import replace
+from beluga_stream.domain.ids import NodeKey
 from beluga_stream.domain.payload import NOTHING
 from beluga_stream.domain.plan import Plan
 from beluga_stream.domain.reducer import reduce
@@ -173,4 +176,46 @@ PLANTS: tuple[Plant, ...] = (
     control_not_read_back,
     duplicates_answered,
     deadlines_not_rebuilt,
+)
+
+
+def readers_not_begun_again(patch: pytest.MonkeyPatch) -> None:
+    """Who reads a stream that proves void is left to make of it what it can."""
+
+    def close(draft: Draft, key: NodeKey) -> None:
+        draft.keep(key, replace(draft.node(key), stream=None))
+
+    patch.setattr(streams, "close", close)
+
+
+def late_chunks_counted(patch: pytest.MonkeyPatch) -> None:
+    """What an attempt emits counts also when the next one has read what it goes on after."""
+    read = ChunkSequence.read
+
+    def read_all(self: ChunkSequence, record: Any) -> Any:
+        found = read(self, record)
+        if isinstance(record, ChunkEmitted) and record.seq == self.count:
+            self.count += 1
+            return record.value
+        return found
+
+    patch.setattr(ChunkSequence, "read", read_all)
+
+
+def slots_kept_while_waiting(patch: pytest.MonkeyPatch) -> None:
+    """A handler that waits for a chunk keeps its slot."""
+    patch.setattr(Slot, "give_back", lambda self: self._check_left())
+
+    def left(self: Slot) -> None:
+        if self._over and self._held and self._of is not None:
+            self._held = False
+            self._of.release()
+
+    patch.setattr(Slot, "_check_left", left)
+
+
+STREAM_PLANTS: tuple[Plant, ...] = (
+    readers_not_begun_again,
+    late_chunks_counted,
+    slots_kept_while_waiting,
 )

@@ -27,7 +27,7 @@ async def counts(most: int) -> AsyncIterator[Chunk]:
         _maybe_fail(number)
 
 
-@node(retry=OFTEN, timeout=600)
+@node(retry=OFTEN)
 async def tags(chunks: Stream[Chunk]) -> AsyncIterator[tuple[Chunk, str]]:
     """Streams what it reads, with its own mark."""
     emitted = len(context().emitted(tuple[Chunk, str]))
@@ -39,7 +39,7 @@ async def tags(chunks: Stream[Chunk]) -> AsyncIterator[tuple[Chunk, str]]:
         number += 1
 
 
-@node(retry=OFTEN, timeout=600)
+@node(retry=OFTEN)
 async def collects(chunks: Stream[Any]) -> list[Any]:
     """All that it reads; slowly now and then."""
     found: list[Any] = []

@@ -1,13 +1,28 @@
 """The simulation finds the bugs that it is there to find."""
 
+from dataclasses import replace
+
 import pytest
 
 from beluga_stream.testing.invariants import Broken
 from beluga_stream.testing.simulation import simulate
-from tests.simulation.mutants import PLANTS, Plant
+from tests.simulation.mutants import PLANTS, STREAM_PLANTS, Plant
 from tests.simulation.test_simulation import starts_of
+from tests.simulation.test_streams import HARSH, play_streams
 
 _WITHIN_SEEDS = 500
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("plant", STREAM_PLANTS, ids=lambda plant: plant.__name__)
+def test_a_planted_bug_of_streams_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch)
+    for seed in range(_WITHIN_SEEDS):
+        try:
+            play_streams(seed, replace(HARSH, slots=1) if seed % 2 else HARSH, tell=False)
+        except Broken:
+            return
+    pytest.fail(f"{_WITHIN_SEEDS} seeds did not find that {plant.__doc__}")
 
 
 @pytest.mark.timeout(600)

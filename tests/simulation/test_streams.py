@@ -19,11 +19,14 @@ PIPELINES = {
 }
 
 
-def play_streams(seed: int, options: ClusterOptions) -> None:
+HARSH = ClusterOptions(faults=20, crash=0.01)
+
+
+def play_streams(seed: int, options: ClusterOptions, *, tell: bool = True) -> None:
     first, second = POLICIES[seed % len(POLICIES)]
     program = PIPELINES[first, second]
     starts = [Start(program, CHUNKS, f"run-{number}") for number in range(1 + seed % 3)]
-    report = play(starts, seed, options)
+    report = play(starts, seed, options, tell=tell)
     for start in starts:
         ended = report.ended[start.key]
         if ended.status != "succeeded":
@@ -36,7 +39,7 @@ def play_streams(seed: int, options: ClusterOptions) -> None:
 @pytest.mark.parametrize("seeds", batches(_SEEDS), ids=str)
 def test_who_reads_a_stream_sees_what_its_writer_gave_whatever_fails(seeds: range) -> None:
     for seed in seeds:
-        play_streams(seed, ClusterOptions(faults=20, crash=0.01))
+        play_streams(seed, HARSH)
 
 
 @pytest.mark.parametrize("seeds", batches(_SEEDS // 2), ids=str)

@@ -156,6 +156,7 @@ async def test_a_stream_whose_beginning_is_gone_says_so(bench: Bench, monkeypatc
         return {0: 7}
 
     monkeypatch.setattr(bench.log, "beginning", beginning)
+    await bench.says(chunk(9))
     async with bench.read() as chunks:
         with pytest.raises(NotFound, match="kept no longer"):
             await anext(chunks)
