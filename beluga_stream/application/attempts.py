@@ -96,7 +96,8 @@ class Attempts:
     async def outcome(self, work: NodeReady, incarnation: Incarnation, beat: Beat, place: Place) -> Outcome:
         """Run the work's handler once. All its chunks are durable when this returns. Raises `LogUnavailable`.
 
-        While it waits for the chunks of another node, its `place` may be another's.
+        While it waits for the chunks of another node, its `place` may be another's. Raises `HeldElsewhere` when it
+        should go on with a stream, and another execution does.
         """
         handler = self._handler(work)
         if handler is None:
@@ -201,7 +202,7 @@ class Attempts:
         work = attempt.work
         if work.emitted is None:
             return
-        emitted, attempt.resumed = await self._streams.emitted(work, work.emitted)
+        emitted, attempt.resumed = await self._streams.emitted(work, work.emitted, attempt.incarnation)
         attempt.chunks = attempt.before = len(emitted)
         resume(context, emitted)
 

@@ -2,8 +2,9 @@
 
 Pure: whoever reads the log drives it. All who read the same log come to the same chunks, because what counts is told
 by the order of its records. The stream's first chunk names its first incarnation. Of a stream that is resumed, a chunk
-of an earlier attempt is void once the log shows the next attempt; the next one reads up to just there, goes on with
-the number after the last chunk that counts, and names whom it goes on after.
+of an earlier attempt is void once the log shows the next attempt. Of that one, only the execution that holds it by its
+lease goes on: it has read up to just there, goes on with the number after the last chunk that counts, and names whom it
+goes on after.
 """
 
 from ..domain.ids import Incarnation, RunId
@@ -19,7 +20,7 @@ class ChunkSequence:
     """Folds the records of a run, from a stream's first chunk on.
 
     `count` chunks have counted so far, the last of them by `incarnation`; `shown` is the latest attempt that the log
-    has told of, and `over` that there are no more.
+    has told of, `holder` the execution that holds it by a lease, and `over` that there are no more.
     """
 
     def __init__(self, run: RunId, source: Source) -> None:
@@ -30,6 +31,7 @@ class ChunkSequence:
         self.incarnation: Incarnation | None = None
         self.count = 0
         self.shown = 0
+        self.holder: Incarnation | None = None
         self.over = False
 
     def read(self, record: Result) -> Payload | None:
@@ -62,7 +64,10 @@ class ChunkSequence:
         return chunk.value
 
     def _change(self, change: NodeChange) -> None:
-        self.shown = max(self.shown, change.attempt)
+        if change.attempt > self.shown:
+            self.shown, self.holder = change.attempt, None
+        if change.status == NodeStatus.RUNNING and change.attempt == self.shown:
+            self.holder = change.incarnation or self.holder
         node = self._source.node
         if change.status == NodeStatus.SUCCEEDED:
             last = change.stream or change.incarnation

@@ -28,9 +28,14 @@ _BUFFERED = 512
 _IDLE_SECONDS = 1.0
 """How long a handler that waits for a chunk keeps its slot."""
 
-_TOLD_WITHIN_SECONDS = 60.0
+_TOLD_WITHIN_SECONDS = 300.0
+"""Longer than a coordinator takes to be replaced."""
 
 Read = Callable[[], AsyncGenerator[Json]]
+
+
+class HeldElsewhere(Exception):
+    """Another execution holds the attempt."""
 
 
 class Place(Protocol):
@@ -146,10 +151,13 @@ class Streams:
                     yield value
         await place.take_again()
 
-    async def emitted(self, work: NodeReady, source: Source) -> tuple[list[Json], Incarnation | None]:
+    async def emitted(
+        self, work: NodeReady, source: Source, incarnation: Incarnation
+    ) -> tuple[list[Json], Incarnation | None]:
         """What attempts before this one have emitted, and the last of them to do so; nothing, when it is gone.
 
-        Raises `TimedOut` when the log does not show this attempt, and `LogUnavailable`.
+        Waits until the log shows that this execution holds the attempt. Raises `HeldElsewhere` when another does,
+        `TimedOut` when the log does not tell, and `LogUnavailable`.
         """
         sequence = ChunkSequence(work.root, source)
         found: list[Json] = []
@@ -157,10 +165,13 @@ class Streams:
             async with asyncio.timeout(_TOLD_WITHIN_SECONDS), aclosing(self._records(work, source)) as records:
                 async for record in records:
                     chunk = sequence.read(record)
-                    if sequence.shown >= work.attempt:
-                        break
                     if chunk is not None:
                         found.append(await self._payloads.load(chunk))
+                    if sequence.shown < work.attempt or (sequence.shown == work.attempt and sequence.holder is None):
+                        continue
+                    if (sequence.shown, sequence.holder) != (work.attempt, incarnation):
+                        raise HeldElsewhere
+                    break
         except NotFound:
             return [], None
         except TimeoutError as error:

@@ -33,7 +33,7 @@ from .messages import NodeReady, Outcome
 from .notices import Notices
 from .outbox import Outbox
 from .payloads import Payloads
-from .streams import Streams
+from .streams import HeldElsewhere, Streams
 from .topics import Topics
 from .underway import Batch, Slot, Underway
 
@@ -269,6 +269,12 @@ class Worker:
         except asyncio.CancelledError:
             # Cancelled by a notice: the coordinator has already moved on, there is nothing to report.
             log.info("stopped %s/%s/%d", *key, extra={"action": "cancelled", "run": key[0], "node": key[1]})
+        except HeldElsewhere:
+            log.info(
+                "left %s/%s/%d to its lease: another worker goes on with it",
+                *key,
+                extra={"action": "begun_elsewhere", "run": key[0], "node": key[1]},
+            )
         except Exception as error:  # noqa: BLE001 - the log failed: the driver must end the process
             for batch in execution.batches:
                 batch.fail(error)

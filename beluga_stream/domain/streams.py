@@ -26,9 +26,8 @@ _AT_WORKERS = frozenset({NodeStatus.READY, NodeStatus.RUNNING})
 def streaming(draft: Draft, key: NodeKey, event: NodeStreaming) -> None:
     """The first chunk of an execution: a stream begins, or goes on, or begins anew."""
     before = draft.node(key)
-    goes_on = before.stream is not None and before.stream.incarnation == event.resumed
-    if goes_on:
-        assert before.stream is not None
+    goes_on = before.stream is not None and event.resumed is not None
+    if before.stream is not None and goes_on:
         stream = replace(before.stream, incarnation=event.incarnation)
     else:
         close(draft, key)
@@ -48,9 +47,20 @@ def interrupt(draft: Draft, key: NodeKey, *, resumes: bool) -> None:
 
 def overtaken(draft: Draft, key: NodeKey, event: NodeSucceeded) -> None:
     """The node has succeeded: close its stream if that is not the one of the execution that won."""
-    stream = draft.node(key).stream
-    if stream is not None and stream.incarnation not in (event.incarnation, event.resumed):
+    node = draft.node(key)
+    stream = node.stream
+    if stream is None or stream.incarnation == event.incarnation:
+        return
+    if event.resumed is None:
         close(draft, key)
+    else:  # it went on after what others had written, and added nothing
+        draft.keep(key, replace(node, stream=replace(stream, incarnation=event.resumed)))
+
+
+def misled(draft: Draft, key: NodeKey) -> None:
+    """What the execution has read is void, and so is what it has told and streamed."""
+    close(draft, key)
+    draft.keep(key, replace(draft.node(key), details=None))
 
 
 def close(draft: Draft, key: NodeKey) -> None:

@@ -47,7 +47,7 @@ from .limiting import granted
 from .payload import NOTHING
 from .state import NodeState, NodeStatus
 from .steps import again, crash, fail, hand_over, is_due, lose, no_slot, park, succeed
-from .streams import overtaken, streaming
+from .streams import misled, overtaken, streaming
 
 Applied: TypeAlias = (
     NodeStarted
@@ -85,13 +85,13 @@ def _is_first_lease(node: NodeState, event: Applied) -> bool:
 
 
 def _is_later_stream(node: NodeState, event: Applied) -> bool:
-    # A run's chunks lie in one partition, so that the later incarnation's begin further on. Who goes on with a stream
-    # that another went on with before is not followed: its readers could not tell where.
+    # A run's chunks lie in one partition, so that the later incarnation's begin further on. Only who holds the attempt
+    # by its lease goes on with a stream.
     assert isinstance(event, NodeStreaming)
     if not _is_current(node, event) or event.incarnation == (node.stream and node.stream.incarnation):
         return False
     if event.resumed is not None:
-        return node.stream is not None and event.resumed == node.stream.incarnation
+        return node.stream is not None and event.incarnation == node.incarnation
     return node.stream is None or event.offset > node.stream.offset
 
 
@@ -162,7 +162,12 @@ def _released(draft: Draft, key: NodeKey, event: Applied) -> None:
     hand_over(draft, key)
 
 
-def _handed_over(draft: Draft, key: NodeKey, event: Applied) -> None:
+def _misled(draft: Draft, key: NodeKey, event: Applied) -> None:
+    misled(draft, key)
+    hand_over(draft, key)
+
+
+def _undelivered(draft: Draft, key: NodeKey, event: Applied) -> None:
     hand_over(draft, key)
 
 
@@ -206,14 +211,14 @@ TABLE: Mapping[tuple[NodeStatus, type[Applied]], Transition] = {
     (_S.READY, NodeSucceeded): Transition(_succeeded, (_S.SUCCEEDED,), _is_current),
     (_S.READY, NodeFailed): Transition(_failed, _AFTER_FAILURE, _is_current),
     (_S.READY, NodeParked): Transition(_parked, (_S.PARKED,), _is_current),
-    (_S.READY, DispatchLost): Transition(_handed_over, (_S.READY,), _is_current),
-    (_S.READY, StreamVoid): Transition(_handed_over, (_S.READY,), _is_current),
+    (_S.READY, DispatchLost): Transition(_undelivered, (_S.READY,), _is_current),
+    (_S.READY, StreamVoid): Transition(_misled, (_S.READY,), _is_current),
     (_S.RUNNING, NodeStarted): Transition(_started, (_S.RUNNING,), _is_first_lease),
     (_S.RUNNING, NodeStreaming): Transition(_streaming, (_S.RUNNING,), _is_later_stream),
     (_S.RUNNING, NodeSucceeded): Transition(_succeeded, (_S.SUCCEEDED,), _is_current),
     (_S.RUNNING, NodeFailed): Transition(_failed, _AFTER_FAILURE, _is_current),
     (_S.RUNNING, NodeParked): Transition(_parked, (_S.PARKED,), _is_current),
-    (_S.RUNNING, StreamVoid): Transition(_handed_over, (_S.READY,), _is_current),
+    (_S.RUNNING, StreamVoid): Transition(_misled, (_S.READY,), _is_current),
     (_S.RUNNING, LeaseExpired): Transition(_lost, (_S.READY, _S.FAILED), _is_held),
     (_S.RUNNING, NodeReleased): Transition(_released, (_S.READY,), _is_held),
     (_S.BACKOFF, TimerFired): Transition(_again, (_S.READY,), _is_exact),

@@ -470,9 +470,14 @@ class Play:
             self.offset += 1
             before = state.nodes[key].stream if declared.resume else None
             resumed = None if before is None else before.incarnation
+            if resumed is not None:
+                if not incarnation.endswith("/0"):
+                    return []  # it hears that another holds the attempt
+                told.append(NodeStarted(**known, worker="w"))
             told.append(NodeStreaming(**known, partition=0, offset=self.offset, resumed=resumed))
         if chance() < like.starts:
-            told.insert(self.random.randint(0, len(told)), NodeStarted(**known, worker="w"))
+            if not any(isinstance(each, NodeStarted) for each in told):
+                told.insert(self.random.randint(0, len(told)), NodeStarted(**known, worker="w"))
             if chance() < like.dies:
                 return [*told, self.random.choice([LeaseExpired, NodeReleased])(**known)]
         if chance() < like.fails:

@@ -11,11 +11,11 @@ from pydantic import TypeAdapter
 from beluga_stream.adapters.memory.blobs import MemoryBlobs
 from beluga_stream.adapters.memory.log import MemoryLog
 from beluga_stream.application import codec, streams, tails
-from beluga_stream.application.messages import NodeReady, Result, Source
+from beluga_stream.application.messages import NodeReady, Progress, Result, Source
 from beluga_stream.application.payloads import Payloads
-from beluga_stream.application.streams import Live, LiveStream, ReadyStream, Streams
+from beluga_stream.application.streams import HeldElsewhere, Live, LiveStream, ReadyStream, Streams
 from beluga_stream.application.underway import Slot
-from beluga_stream.domain.ids import GraphHash, NodeKey, NodeName
+from beluga_stream.domain.ids import GraphHash, Incarnation, NodeKey, NodeName
 from beluga_stream.errors import InvalidInput, LogUnavailable, NotFound, StreamBroken, TimedOut
 from beluga_stream.ports.log import Outgoing
 from tests.unit.engines import TOPICS
@@ -160,13 +160,28 @@ async def test_a_stream_whose_beginning_is_gone_says_so(bench: Bench, monkeypatc
     async with bench.read() as chunks:
         with pytest.raises(NotFound, match="kept no longer"):
             await anext(chunks)
-    assert await bench.streams.emitted(bench.work, SOURCE) == ([], None), "then it begins anew"
+    assert await bench.streams.emitted(bench.work, SOURCE, B) == ([], None), "then it begins anew"
 
 
 async def test_what_was_emitted_ends_where_the_log_shows_the_next_attempt(bench: Bench) -> None:
     source = Source(NODE, A, 0, 0, counter=3, resume=True)
     await bench.says(chunk(0), chunk(1), told("backoff", 6), told("ready", 7, attempt=2), chunk(2))
-    assert await bench.streams.emitted(bench.work, source) == (["a0", "a1"], A)
+    reading = asyncio.ensure_future(bench.streams.emitted(bench.work, source, B))
+    await asyncio.sleep(0)
+    await bench.says(told("running", 8, attempt=2, incarnation=B))
+    assert await reading == (["a0", "a1"], A)
+
+
+@pytest.mark.parametrize(
+    "status", [told("running", 8, attempt=2, incarnation=Incarnation("c")), told("ready", 8, attempt=3)]
+)
+async def test_only_who_holds_the_attempt_goes_on_with_its_stream(bench: Bench, status: Result) -> None:
+    source = Source(NODE, A, 0, 0, counter=3, resume=True)
+    await bench.says(chunk(0), told("backoff", 6), told("ready", 7, attempt=2), status)
+    if isinstance(status, Progress) and status.nodes[0].attempt == 3:
+        await bench.says(told("running", 9, attempt=3, incarnation=B))
+    with pytest.raises(HeldElsewhere):
+        await bench.streams.emitted(bench.work, source, B)
 
 
 async def test_an_attempt_that_the_log_does_not_show_is_not_waited_for_for_ever(
@@ -175,7 +190,7 @@ async def test_an_attempt_that_the_log_does_not_show_is_not_waited_for_for_ever(
     monkeypatch.setattr(streams, "_TOLD_WITHIN_SECONDS", 0.01)
     await bench.says(chunk(0))
     with pytest.raises(TimedOut, match="reads/2"):
-        await bench.streams.emitted(bench.work, SOURCE)
+        await bench.streams.emitted(bench.work, SOURCE, B)
 
 
 async def test_a_reader_hears_that_the_log_is_gone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
