@@ -182,7 +182,7 @@ class RunReader:
 
     def _settle(self, change: NodeChange, cursor: str) -> Iterator[Event]:
         """The winner is known: unless it is what was shown, say so and show its chunks from its output."""
-        won = change.incarnation or ""
+        won = change.stream or change.incarnation or ""
         _, shown, seq = self._live.get(change.node, (0, won, 0))
         if (shown, seq) == (won, change.chunks) or change.output is None:
             return
