@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from .api.client import Client as Client
     from .api.client import Run as Run
     from .api.client import RunStatus as RunStatus
+    from .api.gathering import Join as Join
+    from .api.gathering import Together as Together
+    from .api.gathering import batch as batch
+    from .api.gathering import debounce as debounce
+    from .api.gathering import join as join
     from .api.graph import START as START
     from .api.graph import Graph as Graph
     from .api.limit import Limit as Limit
@@ -29,10 +34,8 @@ if TYPE_CHECKING:
     from .api.signal import Signal as Signal
     from .api.stream import Outcome as Outcome
     from .api.stream import Stream as Stream
-    from .api.topic import Join as Join
     from .api.topic import Keyed as Keyed
     from .api.topic import Topic as Topic
-    from .api.topic import join as join
     from .api.trigger import OnRun as OnRun
     from .api.trigger import on_run as on_run
     from .application.context import Context as Context
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "api.chain": ("Chain", "chain"),
     "api.client": ("Client", "Run", "RunStatus"),
+    "api.gathering": ("Join", "Together", "batch", "debounce", "join"),
     "api.graph": ("START", "Graph"),
     "api.limit": ("Limit",),
     "api.message": ("Message",),
@@ -60,7 +64,7 @@ _HOMES = {
     "api.retry": ("Retry", "Seconds"),
     "api.signal": ("Signal",),
     "api.stream": ("Outcome", "Stream"),
-    "api.topic": ("Join", "Keyed", "Topic", "join"),
+    "api.topic": ("Keyed", "Topic"),
     "api.trigger": ("OnRun", "on_run"),
     "application.context": ("Context", "context"),
     "application.results": ("Chunk", "Event", "NodeChanged", "RunChanged", "Superseded"),
@@ -97,10 +101,13 @@ __all__ = [
     "Stream",
     "StreamRef",
     "Superseded",
+    "Together",
     "Topic",
+    "batch",
     "chain",
     "connect",
     "context",
+    "debounce",
     "join",
     "node",
     "on_run",

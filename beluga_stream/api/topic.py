@@ -1,14 +1,10 @@
-"""Topics of events, typed; and windowed joins of several of them by key."""
+"""Topics of events, typed, and with a key for each event."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar, overload
+from typing import Generic, TypeVar
 
 from ..errors import InvalidConfig
-from .retry import Seconds, milliseconds
 
-A = TypeVar("A")
-B = TypeVar("B")
 E = TypeVar("E")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -28,7 +24,7 @@ class Topic(Generic[E]):
         self.kind = kind
 
     def by(self, key: Callable[[E], str]) -> "Keyed[E]":
-        """The topic with a key taken from each event, for `join`."""
+        """The topic with a key taken from each event, for `join`, `batch` and `debounce`."""
         return Keyed(self, key)
 
     def __repr__(self) -> str:
@@ -42,51 +38,7 @@ class Keyed(Generic[T_co]):
         self.topic = topic
         self._key = key
 
-
-@dataclass(frozen=True, slots=True)
-class Join(Generic[T_co]):
-    """Events of several topics with the same key, as one tuple. Made by `join`. Durations in milliseconds."""
-
-    sides: tuple[Keyed[Any], ...]
-    within_ms: int
-    lateness_ms: int
-    on_missing: Literal["start", "dead_letter"]
-
     @property
-    def name(self) -> str:
-        return "+".join(side.topic.name for side in self.sides)
-
-
-@overload
-def join(
-    a: Keyed[A], b: Keyed[B], /, *, within: Seconds, lateness: Seconds = 0, on_missing: Literal["start"]
-) -> Join[tuple[A | None, B | None]]: ...
-@overload
-def join(
-    a: Keyed[A],
-    b: Keyed[B],
-    /,
-    *,
-    within: Seconds,
-    lateness: Seconds = 0,
-    on_missing: Literal["dead_letter"] = "dead_letter",
-) -> Join[tuple[A, B]]: ...
-def join(
-    a: Keyed[Any],
-    b: Keyed[Any],
-    /,
-    *,
-    within: Seconds,
-    lateness: Seconds = 0,
-    on_missing: Literal["start", "dead_letter"] = "dead_letter",
-) -> Join[Any]:
-    """Join the events of two topics by key within a window (seconds or timedelta).
-
-    `lateness` is how long after its end a window still takes events. When a side is missing,
-    `on_missing` starts the run with None in its place, or sends the other event to dead letters.
-    Deploying a graph with such a trigger is not possible yet and says so. Raises `InvalidConfig` for a
-    window that is not positive.
-    """
-    if milliseconds(within) <= 0 or milliseconds(lateness) < 0:
-        raise InvalidConfig(f"join(within={within}, lateness={lateness}): a window is above 0 seconds long")
-    return Join((a, b), milliseconds(within), milliseconds(lateness), on_missing)
+    def key(self) -> Callable[..., str]:
+        """The function that takes the key from an event's data."""
+        return self._key

@@ -1,4 +1,4 @@
-"""What starts runs besides clients: events of topics, ends of other graphs' runs."""
+"""What starts runs besides clients: events of topics, alone or several together, and ends of other graphs' runs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,8 +9,9 @@ from pydantic import TypeAdapter
 from ..errors import InvalidGraph
 from ..ports.handlers import Trigger
 from .fit import fits, shown
+from .gathering import Together
 from .handler import adapter_of
-from .topic import Join, Topic
+from .topic import Topic
 
 if TYPE_CHECKING:
     from .work import Work
@@ -49,7 +50,7 @@ def on_run(work: "Work[Any, Any]", status: Ended = "succeeded", /) -> OnRun[Any]
 class Declared:
     """A trigger as its user wrote it."""
 
-    on: Topic[Any] | OnRun[Any] | Join[Any]
+    on: Topic[Any] | OnRun[Any] | Together[Any]
     map: Callable[[Any], Any] | None
     where: Callable[[Any], bool] | None
     idempotency_key: Callable[[Any], str] | None
@@ -61,16 +62,12 @@ class Declared:
 
 
 def compile_trigger(declared: Declared, work: "Work[Any, Any]") -> Trigger:
-    """Make a trigger ready for ingest. Raises `InvalidGraph` for joins, and data that is not the input."""
+    """Make a trigger ready for ingest. Raises `InvalidGraph` for data that is not the input."""
     graph = work.name
     on = declared.on
-    if isinstance(on, Join):
-        raise InvalidGraph(
-            f"graph {graph!r} is triggered by a join of {declared.name!r}: joins of several topics are not "
-            f"supported yet: trigger by one topic, or start the run from a client",
-            graph=graph,
-        )
     given: Any = Any
+    if isinstance(on, Together):
+        return _compile_together(declared, on, work)
     if isinstance(on, Topic):
         given = on.kind
         adapter = adapter_of(given, graph, "input", f"the event of topic {on.name!r}")
@@ -78,13 +75,7 @@ def compile_trigger(declared: Declared, work: "Work[Any, Any]") -> Trigger:
         given, adapter = on.work.output_kind, on.work.compile().output
     else:
         adapter = TypeAdapter(Any)
-    wanted = work.input_kind
-    if declared.map is None and not fits(given, wanted):
-        raise InvalidGraph(
-            f"graph {graph!r} takes {shown(wanted)}, and its trigger {declared.name!r} brings "
-            f"{shown(given)}: give trigger() a map that makes one of the other",
-            graph=graph,
-        )
+    _check_fit(declared, given, work)
     return Trigger(
         name=declared.name,
         kind="topic" if isinstance(on, Topic) else "run_finished",
@@ -96,3 +87,39 @@ def compile_trigger(declared: Declared, work: "Work[Any, Any]") -> Trigger:
         idempotency_key=declared.idempotency_key,
         status="succeeded" if isinstance(on, Topic) else on.status,
     )
+
+
+def _compile_together(declared: Declared, on: Together[Any], work: "Work[Any, Any]") -> Trigger:
+    if declared.where is not None or declared.idempotency_key is not None:
+        raise InvalidGraph(
+            f"graph {work.name!r}: its trigger {declared.name!r} starts runs by several events: where= and "
+            f"idempotency_key= are for triggers by one; their runs are told apart by key and window",
+            graph=work.name,
+        )
+    _check_fit(declared, on.value_kind, work)
+    other = on.on_missing
+    if not isinstance(other, str) and not fits(on.missing_kind, other.input_kind):
+        raise InvalidGraph(
+            f"graph {other.name!r} takes {shown(other.input_kind)}, and gets {shown(on.missing_kind)} of the "
+            f"incomplete windows of {declared.name!r}",
+            graph=other.name,
+        )
+    return Trigger(
+        name=declared.name,
+        kind="gathered",
+        topic=declared.name,
+        graph=work.name,
+        adapter=TypeAdapter(Any),
+        map=declared.map,
+        gathers=on.compiled(work.name),
+    )
+
+
+def _check_fit(declared: Declared, given: Any, work: "Work[Any, Any]") -> None:
+    wanted = work.input_kind
+    if declared.map is None and not fits(given, wanted):
+        raise InvalidGraph(
+            f"graph {work.name!r} takes {shown(wanted)}, and its trigger {declared.name!r} brings "
+            f"{shown(given)}: give trigger() a map that makes one of the other",
+            graph=work.name,
+        )

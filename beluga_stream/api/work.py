@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 from ..errors import InvalidGraph
 from ..ports.handlers import Program, Trigger
 from .compile import Compiled, with_fakes
+from .gathering import Together
 from .message import Message
 from .resource import open_resource
 from .signal import Signal
-from .topic import Join, Topic
+from .topic import Topic
 from .trigger import Declared, OnRun, compile_trigger
 
 if TYPE_CHECKING:
@@ -63,13 +64,13 @@ class Work(ABC, Generic[I, O]):
 
     @property
     def triggers(self) -> Sequence[Trigger]:
-        """What starts it, compiled. Raises `InvalidGraph` for types that do not fit, and for joins."""
+        """What starts it, compiled. Raises `InvalidGraph` for types that do not fit."""
         return [compile_trigger(declared, self) for declared in self._declared]
 
     def deploy(self) -> tuple[Program, Sequence[Trigger]]:
         """What a deployment takes: the program and its triggers.
 
-        Raises `InvalidGraph` also for what cannot be deployed yet: durable graphs and joins of topics.
+        Raises `InvalidGraph` also for what cannot be deployed yet: durable graphs.
         """
         if self.durable:
             raise InvalidGraph(
@@ -99,19 +100,22 @@ class Work(ABC, Generic[I, O]):
         idempotency_key: Callable[[Message[E]], str] | None = None,
     ) -> Self: ...
     @overload
-    def trigger(self, on: Join[E], map: Callable[[E], I], /) -> Self: ...
+    def trigger(self, on: Together[I], /) -> Self: ...
+    @overload
+    def trigger(self, on: Together[E], map: Callable[[E], I], /) -> Self: ...
     def trigger(
         self,
-        on: Topic[Any] | OnRun[Any] | Join[Any],
+        on: Topic[Any] | OnRun[Any] | Together[Any],
         map: Callable[[Any], Any] | None = None,  # noqa: A002 - what it is
         /,
         *,
         where: Callable[[Message[Any]], bool] | None = None,
         idempotency_key: Callable[[Message[Any]], str] | None = None,
     ) -> Self:
-        """Start a run for each event of a topic, each end of another graph's runs, or each pair of a join.
+        """Start a run for each event of a topic, each end of another graph's runs, or several events together.
 
-        `map` makes the input of a message (of a join: of its tuple); without it the data is the input.
+        `map` makes the input of a message (of a join: of its tuple; of a batch: of its list); without it the data is
+        the input.
         `where` picks messages. `idempotency_key` makes two events with one key one run; by default it is
         the CloudEvents source and id, else the record's position. All run at ingest; one that raises
         sends its event to dead letters. Raises `InvalidGraph` for the same source twice.

@@ -3,6 +3,7 @@
 The CloudEvents side is the official SDK's (CloudEvents 1.0, Kafka protocol binding).
 """
 
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -41,6 +42,27 @@ def message_of(record: Record, adapter: TypeAdapter[Any]) -> tuple[Message, str]
         raise InvalidInput(f"the type of an event of {record.topic} raised {why}") from error
     told = {name: (value or b"").decode("utf-8", "replace") for name, value in record.headers}
     return Message(event_id, source, told, checked), identity
+
+
+def time_of(record: Record) -> int | None:
+    """When a CloudEvent says that it happened, in epoch milliseconds; None for one that does not, and plain JSON.
+
+    Raises `InvalidInput` for what is no time.
+    """
+    headers = {name.lower(): value or b"" for name, value in record.headers}
+    if headers.get("content-type", b"").startswith(_STRUCTURED):
+        told = orjson.loads(record.value or b"{}").get("time")
+    elif "ce_specversion" in headers:
+        told = headers["ce_time"].decode("utf-8", "replace") if "ce_time" in headers else None
+    else:
+        return None
+    if told is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(str(told))
+    except ValueError as error:
+        raise InvalidInput(f"an event of {record.topic} has {told!r} as its time, which is none") from error
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def _json(record: Record) -> Any:

@@ -50,6 +50,10 @@ class Topics:
     def dead_letters(self) -> str:
         return f"{self.prefix}.dead-letters"
 
+    @cached_property
+    def trigger_events(self) -> str:
+        return f"{self.prefix}.trigger-events"
+
     def node_ready(self, queue: str) -> str:
         return f"{self.prefix}.node-ready.{queue}"
 
@@ -62,7 +66,7 @@ class Topics:
         """How every topic of the engine must look."""
         kept = {"cleanup.policy": "delete", "retention.ms": str(retention_ms)}
         compacted = {"cleanup.policy": "compact", "segment.ms": "600000", "min.cleanable.dirty.ratio": "0.1"}
-        keyed = [self.run_requests, self.run_events, self.node_done, self.run_results]
+        keyed = [self.run_requests, self.run_events, self.node_done, self.run_results, self.trigger_events]
         keyed += [self.node_ready(queue) for queue in queues]
         return [
             *(TopicSpec(name, self.partitions, kept, replication) for name in keyed),

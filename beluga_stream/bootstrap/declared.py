@@ -13,19 +13,22 @@ def engine_topics(settings: Settings, queues: Sequence[str]) -> list[TopicSpec]:
     names = topics(settings)
     retention_ms = int(settings.retention_hours * 3_600_000)
     own = names.specs(queues, replication=settings.replication, retention_ms=retention_ms)
-    changelog = TopicSpec(
-        changelog_topic(settings),
-        settings.partitions,
-        {
-            "cleanup.policy": "compact",
-            "segment.bytes": str(16 * 1024 * 1024),
-            "segment.ms": "600000",
-            "min.cleanable.dirty.ratio": "0.1",
-            "max.compaction.lag.ms": "600000",
-        },
-        settings.replication,
-    )
-    return [*own, changelog, *deployments.load_topics(settings.topics)]
+    changelogs = [
+        TopicSpec(
+            name,
+            settings.partitions,
+            {
+                "cleanup.policy": "compact",
+                "segment.bytes": str(16 * 1024 * 1024),
+                "segment.ms": "600000",
+                "min.cleanable.dirty.ratio": "0.1",
+                "max.compaction.lag.ms": "600000",
+            },
+            settings.replication,
+        )
+        for name in (changelog_topic(settings), triggers_changelog(settings))
+    ]
+    return [*own, *changelogs, *deployments.load_topics(settings.topics)]
 
 
 def group(settings: Settings, role: str) -> str:
@@ -42,3 +45,8 @@ def worker_group(settings: Settings) -> str:
 def changelog_topic(settings: Settings) -> str:
     """The changelog of the coordinators' table of runs."""
     return f"{group(settings, 'coordinator')}-runs-changelog"
+
+
+def triggers_changelog(settings: Settings) -> str:
+    """The changelog of the gatherers' table: the open windows and batches of triggers."""
+    return f"{group(settings, 'gatherer')}-triggers-changelog"

@@ -46,6 +46,14 @@ class LoadedDeployment:
             self._latest[work.name] = program
             self._triggers.extend(triggers)
             self._learn(program)
+        for trigger in self._triggers:
+            needed = None if trigger.gathers is None else trigger.gathers.graph
+            if needed is not None and needed not in self._latest:
+                raise InvalidDeployment(
+                    f"graph {trigger.graph!r}: on_missing of its trigger {trigger.name!r} names graph {needed!r}, "
+                    f"which is in no file of the deployment: let a variable of a module hold it",
+                    graph=trigger.graph,
+                )
 
     @property
     def programs(self) -> Mapping[GraphHash, Program]:

@@ -35,6 +35,7 @@ from ..api.resource import open_resource
 from ..application.catalog import Catalog, publish
 from ..application.coordinator import Coordinator, CoordinatorOptions
 from ..application.execution import Executions
+from ..application.gatherer import Gatherer, GathererOptions
 from ..application.ingest import Ingest
 from ..application.watchdog import Watchdog, WatchdogOptions
 from ..application.worker import Worker, WorkerOptions
@@ -43,7 +44,7 @@ from . import deployment as deployments
 from . import isolated
 from .child import prepare_child
 from .connection import kafka, topics
-from .declared import changelog_topic, group, worker_group
+from .declared import changelog_topic, group, triggers_changelog, worker_group
 from .encryption import payloads_of
 from .logs import configure_logs
 from .loop import suits_uvloop
@@ -136,7 +137,16 @@ async def _roles(
             definitions = [program.definition for program in deployed.programs.values()]
             await publish(await appender(), names, definitions)
         if "coordinator" in settings.role:
-            tables = await stack.enter_async_context(_tables(settings, connection, patience))
+            tables = await stack.enter_async_context(
+                _tables(
+                    settings,
+                    connection,
+                    patience,
+                    group(settings, "coordinator"),
+                    (names.run_requests, names.run_events, names.node_done),
+                    changelog_topic(settings),
+                )
+            )
             catalog, telemetry = Catalog(reader, names), OtelTelemetry()
             watchdog = Watchdog(
                 names,
@@ -197,6 +207,25 @@ async def _roles(
                 topics=names, deployment=deployed, appender=await appender(), payloads=payloads, clock=clock
             )
             apps.append(make(ingest, group=group(settings, "ingest")))
+            if any(trigger.gathers is not None for trigger in deployed.triggers):
+                own = group(settings, "gatherer")
+                kept = _tables(
+                    settings, connection, patience, own, (names.trigger_events,), triggers_changelog(settings)
+                )
+                gatherer = Gatherer(
+                    topics=names,
+                    deployment=deployed,
+                    tables=await stack.enter_async_context(kept),
+                    appender=await appender(),
+                    reader=reader,
+                    ingest=KafkaWorkers(connection, group(settings, "ingest")),
+                    payloads=payloads,
+                    clock=clock,
+                    options=GathererOptions(
+                        keep_ms=int(settings.dedup_window_hours * 3_600_000), keep_most=settings.dedup_most
+                    ),
+                )
+                apps.append(make(gatherer, group=own, tables=kept))
         _collect_seldom()
         yield apps
 
@@ -212,16 +241,22 @@ def _collect_seldom() -> None:
     gc.set_threshold(50_000, 10, 10)
 
 
-def _tables(settings: Settings, connection: KafkaConnection, patience: Patience) -> KafkaTables:
-    names = topics(settings)
+def _tables(
+    settings: Settings,
+    connection: KafkaConnection,
+    patience: Patience,
+    own: str,
+    consumed: Sequence[str],
+    changelog: str,
+) -> KafkaTables:
+    """The tables of the role whose group is `own` and which consumes these topics."""
+    folder = settings.data / str(os.getpid()) / own
     return KafkaTables(
         connection,
-        group=group(settings, "coordinator"),
-        topics=(names.run_requests, names.run_events, names.node_done),
+        group=own,
+        topics=consumed,
         owner=f"{socket.gethostname()}:{os.getpid()}",
-        changelog=changelog_topic(settings),
+        changelog=changelog,
         patience=patience,
-        options=TableOptions(
-            store=MemoryStore if settings.store == "memory" else RocksStore.factory(settings.data / str(os.getpid()))
-        ),
+        options=TableOptions(store=MemoryStore if settings.store == "memory" else RocksStore.factory(folder)),
     )

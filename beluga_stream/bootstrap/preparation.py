@@ -26,8 +26,9 @@ def uses_of(settings: Settings, deployed: deployments.LoadedDeployment | None) -
     triggers = () if deployed is None else deployed.triggers
     return Uses(
         queues=queues_of(settings, deployed),
-        sources=tuple(sorted({trigger.topic for trigger in triggers if trigger.kind == "topic"})),
+        sources=tuple(sorted({topic for trigger in triggers for topic in trigger.sources})),
         follows_runs=any(trigger.kind == "run_finished" for trigger in triggers),
+        gathers=any(trigger.gathers is not None for trigger in triggers),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, get_args
 
 from ..ports.rights import Right
 from .connection import topics
-from .declared import changelog_topic, group, worker_group
+from .declared import changelog_topic, group, triggers_changelog, worker_group
 from .settings import Settings
 
 Holder = Literal["coordinator", "worker", "ingest", "client", "gateway", "operator"]
@@ -26,6 +26,7 @@ class Uses(NamedTuple):
     queues: tuple[str, ...] = ("default",)
     sources: tuple[str, ...] = ()
     follows_runs: bool = False
+    gathers: bool = False
 
 
 def rights_of(holder: Holder, settings: Settings, uses: Uses) -> list[Right]:
@@ -89,9 +90,22 @@ def _ingest(settings: Settings, uses: Uses) -> list[Right]:
             else []
         ),
         Right("group", group(settings, "ingest"), ("Read",), "its consumer group"),
+        *(_gatherer(settings) if uses.gathers else []),
         Right("topic", names.run_requests, ("Write",), "starts runs"),
         Right("topic", names.graphs, ("Write",), "publishes its definitions"),
         Right("topic", names.dead_letters, ("Write",), "what it refuses"),
+    ]
+
+
+def _gatherer(settings: Settings) -> list[Right]:
+    """What ingest needs for triggers by several events."""
+    names = topics(settings)
+    own = group(settings, "gatherer")
+    return [
+        Right("topic", names.trigger_events, ("Read", "Write"), "brings events of one key together"),
+        Right("group", own, ("Read",), "the consumer group of who keeps windows and batches"),
+        Right("topic", triggers_changelog(settings), ("Read", "Write"), "the table of windows and batches"),
+        Right("transactional-id", f"{own}-", ("Write",), "keeps a former owner out", prefixed=True, sample="0"),
     ]
 
 

@@ -63,7 +63,7 @@ async def validate(*, agents: str | None, topics_folder: str | None, as_json: bo
     settings = settings_with(agents=agents, topics=topics_folder)
     loaded = deployment.load(settings.agents)
     declared = {spec.name for spec in deployment.load_topics(settings.topics)}
-    listened = {trigger.topic for trigger in loaded.triggers if trigger.kind == "topic"}
+    listened = {topic for trigger in loaded.triggers for topic in trigger.sources}
     undeclared = sorted(listened - declared)
     if as_json:
         print_json({"graphs": sorted(loaded.works), "topics": sorted(declared), "undeclared": undeclared})

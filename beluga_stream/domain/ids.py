@@ -22,6 +22,9 @@ Incarnation = NewType("Incarnation", str)
 LimitId = NewType("LimitId", str)
 """A limit for one value of its key: `~limit/` and 32 hex digits. No run's id begins so."""
 
+GatheringId = NewType("GatheringId", str)
+"""Events that start one run together: a window of a join for one key, or a batch's key. 32 hex digits."""
+
 INPUT = NodeName(NodeKey("input"))
 """The graph's input, as the source of edges."""
 
@@ -38,6 +41,11 @@ def run_id(graph: str, trigger: str, identity: str) -> RunId:
     `identity` is the idempotency key, else CloudEvents source and id, else topic, partition and offset.
     """
     return RunId(digest("run", graph, trigger, identity))
+
+
+def gathering_id(graph: str, trigger: str, of: str, window: str = "") -> GatheringId:
+    """The id of a trigger's gathering for one value of its key, and in a join for one window."""
+    return GatheringId(digest("gathering", graph, trigger, of, window))
 
 
 def child_run_id(parent: RunId, node: NodeKey) -> RunId:

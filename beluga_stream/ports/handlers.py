@@ -75,15 +75,47 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Side:
+    """One topic among those whose events start a run together. `key` takes the data, and gives what they share."""
+
+    topic: str
+    adapter: TypeAdapter[Any]
+    key: Callable[[Any], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Gathers:
+    """How events start a run together. Times in milliseconds.
+
+    A join has `within_ms` (its windows), `lateness_ms`, what to do when the time of a window is over and an event
+    is `missing` (`graph`: start that one), and what with an event that no window takes. A batch has `size` and
+    `wait_ms`; a burst `quiet_ms` and `most_ms`.
+    """
+
+    kind: Literal["join", "batch", "burst"]
+    sides: tuple[Side, ...]
+    within_ms: int = 0
+    lateness_ms: int = 0
+    missing: Literal["start", "graph", "dead_letter", "drop"] = "dead_letter"
+    graph: str | None = None
+    late: Literal["dead_letter", "drop"] = "dead_letter"
+    size: int = 0
+    wait_ms: int = 0
+    quiet_ms: int = 0
+    most_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Trigger:
-    """What starts a graph: the events of a topic, or the end of another graph's runs.
+    """What starts a graph: the events of a topic, several events together, or the end of another graph's runs.
 
     For `run_finished`, `topic` is the other graph's name, `status` how its run must have ended,
-    and a message's data is that run's result.
+    and a message's data is that run's result. For `gathered`, `gathers` tells which events, and `map` takes what they
+    are together.
     """
 
     name: str
-    kind: Literal["topic", "run_finished"]
+    kind: Literal["topic", "run_finished", "gathered"]
     topic: str
     graph: str
     adapter: TypeAdapter[Any]
@@ -91,6 +123,14 @@ class Trigger:
     map: Callable[[Any], Any] | None = None
     idempotency_key: Callable[[Any], str] | None = None
     status: str = "succeeded"
+    gathers: Gathers | None = None
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The users' topics that it listens to."""
+        if self.gathers is not None:
+            return tuple(dict.fromkeys(side.topic for side in self.gathers.sides))
+        return (self.topic,) if self.kind == "topic" else ()
 
 
 class Deployment(Protocol):

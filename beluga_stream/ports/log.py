@@ -125,10 +125,10 @@ class Reader(Protocol):
 
 
 class Workers(Protocol):
-    """What the workers' consumer groups have done with their topics."""
+    """What the consumer groups of a role (the workers', or ingest's) have done with their topics."""
 
     async def acknowledged(self, topic: str) -> Mapping[int, int]:
-        """For each partition, how far any group of workers has acknowledged it (0: not at all).
+        """For each partition, how far any group of the role has acknowledged it (0, or left out: not at all).
 
         Raises `LogUnavailable`.
         """

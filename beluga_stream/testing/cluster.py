@@ -14,6 +14,7 @@ from ..adapters.memory.log import MemoryLog
 from ..adapters.memory.tables import Changelog
 from ..application.catalog import Catalog, publish
 from ..application.coordinator import Coordinator, CoordinatorOptions
+from ..application.gatherer import Gatherer, GathererOptions
 from ..application.ingest import Ingest
 from ..application.partitioner import partition_of
 from ..application.payloads import Payloads
@@ -101,6 +102,7 @@ class ClusterOptions:
     retention_ms: int = 7 * 86_400_000
     sweep_ms: int = 86_400_000
     coordinator: CoordinatorOptions = field(default_factory=lambda: CoordinatorOptions(tick_ms=_TICK_MS))
+    gatherer: GathererOptions = field(default_factory=lambda: GathererOptions(tick_ms=_TICK_MS))
     skew_seconds: float = 5.0
     queues: tuple[str, ...] = ("default",)
     user_topics: Mapping[str, int] = field(default_factory=dict)
@@ -131,6 +133,8 @@ class Cluster:
         self.blobs = MemoryBlobs(self.clock)
         self._plans: dict[GraphHash, Plan] = {}
         self.changelogs: dict[int, Changelog] = {}
+        self.gatherings: dict[int, Changelog] = {}
+        """What is durable of the gatherers' tables."""
         self.changelog = f"{self.topics.prefix}.changelog"
         self.story = Story(self.log, self.topics, options.queues, self.changelog)
         self.witness = Witness(self.log, self.topics, options.queues, self.story)
@@ -146,13 +150,20 @@ class Cluster:
         self._calm = asyncio.Event()
         self.log.create([*self.topics.specs(options.queues), TopicSpec(self.changelog, options.partitions)])
         self.log.create(TopicSpec(name, partitions) for name, partitions in options.user_topics.items())
-        groups = {name: MemoryGroup(name) for name in ("coordinator", "worker", "ingest")}
-        self._coordinator_group, self._worker_group = groups["coordinator"], groups["worker"]
-        makes = {"coordinator": self._coordinator, "worker": self._worker, "ingest": self._ingest}
+        makes = {
+            "coordinator": self._coordinator,
+            "worker": self._worker,
+            "ingest": self._ingest,
+            "gatherer": self._gatherer,
+        }
+        self._groups = groups = {name: MemoryGroup(name) for name in makes}
+        unused = set() if deployment.triggers else {"ingest"}
+        if not any(trigger.gathers for trigger in deployment.triggers):
+            unused.add("gatherer")
         self.roles = {
             name: Members(groups[name], options.partitions, self.faults, partial(self._member, groups[name], make))
             for name, make in makes.items()
-            if name != "ingest" or deployment.triggers
+            if name not in unused
         }
         self.watch = Watch(self.roles["coordinator"])
 
@@ -163,17 +174,18 @@ class Cluster:
 
     @property
     def topics_used(self) -> Sequence[str]:
-        """The run-keyed topics, in which everything that happens is seen."""
+        """The topics in which everything that happens is seen."""
         names = self.topics
         ready = [names.node_ready(queue) for queue in self.options.queues]
-        return [names.run_requests, names.run_events, names.node_done, names.run_results, *ready]
+        keyed = [names.run_requests, names.run_events, names.node_done, names.run_results, names.trigger_events]
+        return [*keyed, *ready]
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[None, None]:
         """Publish the definitions, start everything, and stop it afterwards."""
         definitions = [program.definition for program in self.deployment.programs.values()]
         await publish(self.log, self.topics, definitions)
-        sizes = {"coordinator": self.options.coordinators, "worker": self.options.workers, "ingest": 1}
+        sizes = {"coordinator": self.options.coordinators, "worker": self.options.workers, "ingest": 1, "gatherer": 2}
         for name, members in self.roles.items():
             for _ in range(sizes[name]):
                 members.add()
@@ -282,7 +294,7 @@ class Cluster:
             self.topics,
             appender=FaultyAppender(self.log, process, self.witness),
             reader=reader,
-            workers=FaultyWorkers(self._worker_group, self.options.partitions, process),
+            workers=FaultyWorkers(self._groups["worker"], self.options.partitions, process),
             catalog=catalog,
             telemetry=NoTelemetry(),
             options=_WATCHFUL,
@@ -293,7 +305,7 @@ class Cluster:
         return Coordinator(
             topics=self.topics,
             tables=FaultyTables(
-                self._coordinator_group,
+                self._groups["coordinator"],
                 (self.topics.run_requests, self.topics.run_events, self.topics.node_done),
                 self.log,
                 self.changelogs,
@@ -332,6 +344,20 @@ class Cluster:
             options=WorkerOptions(fuse_ms=self.options.fuse_ms, slots=self.options.slots),
             name=process.name,
             new_incarnation=lambda: f"i{next(self._incarnations)}",
+        )
+
+    def _gatherer(self, process: Process) -> Role:
+        most = max([self.options.partitions, *self.options.user_topics.values()])
+        return Gatherer(
+            topics=self.topics,
+            deployment=self.deployment,
+            tables=FaultyTables(self._groups["gatherer"], (self.topics.trigger_events,), self.gatherings, process),
+            appender=FaultyAppender(self.log, process, self.witness),
+            reader=FaultyReader(self.log, process),
+            ingest=FaultyWorkers(self._groups["ingest"], most, process),
+            payloads=self._payloads(),
+            clock=process,
+            options=self.options.gatherer,
         )
 
     def _ingest(self, process: Process) -> Role:

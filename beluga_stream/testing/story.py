@@ -14,6 +14,7 @@ from ..application import codec
 from ..application.messages import BegunNotice, ChunkEmitted, Incoming, Progress, Result, Segment
 from ..application.topics import Topics
 from ..domain.events import LimitDue, OfAttempt, OfExecution, SignalReceived, TimerFired
+from ..domain.gathering import EventArrived
 from ..errors import BelugaError
 from ..ports.log import Position, Record
 from .virtual_time import EPOCH_MS
@@ -92,6 +93,7 @@ def _ways_to_say(topics: Topics, queues: Sequence[str], changelog: str) -> Mappi
         topics.run_results: lambda value: _result(codec.results.decode(value)),
         topics.control: _notice,
         topics.dead_letters: _letter,
+        topics.trigger_events: _gathering,
         changelog: _row,
     }
 
@@ -115,6 +117,13 @@ def _event(event: Incoming) -> str:
     if isinstance(event, SignalReceived):
         said += f" {event.signal}"
     return said
+
+
+def _gathering(value: bytes) -> str:
+    event = codec.gathering_events.decode(value)
+    if isinstance(event, EventArrived):
+        return f"{event.type} {event.place} for {event.key}, side {event.side}, key {event.of!r}"
+    return f"{event.type} of {event.key} at {(event.due_ms - EPOCH_MS) / 1000:g} s"
 
 
 def _work(value: bytes) -> str:

@@ -10,7 +10,7 @@ import beluga_stream
 PUBLIC = """
 INJECTED START BelugaError Chain Chunk Client Context Event Graph InvalidGraph Join Keyed Limit Message
 NodeChanged OnRun Outcome Ref Resource Retry Run RunChanged RunStatus Seconds Signal Stream StreamRef
-Superseded Topic chain connect context join node on_run resource
+Superseded Together Topic batch chain connect context debounce join node on_run resource
 """
 
 

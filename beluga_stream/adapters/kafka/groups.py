@@ -32,7 +32,7 @@ async def skip_to_end(connection: KafkaConnection, group: str, topic: str, parti
 
 
 class KafkaWorkers:
-    """Port `Workers` on Kafka: the group `name`, and those of single queues, `name.queue`."""
+    """Port `Workers` on Kafka: the group `name`, and of workers those of single queues, `name.queue`."""
 
     def __init__(self, connection: KafkaConnection, name: str) -> None:
         self._connection = connection
@@ -53,6 +53,7 @@ class KafkaWorkers:
                                 furthest[number] = max(furthest.get(number, 0), found.offset)
                 return furthest
         except (KafkaError, TimeoutError, OSError) as error:
-            raise LogUnavailable(f"cannot read what the workers have acknowledged of {topic}: {error!r}") from error
+            what = f"what {self._name} has acknowledged of {topic}"
+            raise LogUnavailable(f"cannot read {what}: {error!r}") from error
         finally:
             await admin.close()

@@ -1,0 +1,128 @@
+"""What follows when a gathering has ended: a start, the answer to one that lacks an event, or dead letters."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..domain.gathering import EventArrived, FiredRow, ItemRow, Refused, Window
+from ..domain.payload import NOTHING
+from ..errors import BelugaError, InvalidState, LogUnavailable, NotFound, TimedOut
+from ..ports.handlers import Deployment, Gathers, Trigger
+from ..ports.log import Outgoing, Record
+from .arriving import record_of
+from .deadletters import dead_letter
+from .gatherings import Firing
+from .inbound import message_of
+from .payloads import Payloads
+from .requesting import Requests, called
+from .topics import Topics
+
+log = logging.getLogger("beluga_stream.gatherer")
+
+
+class Gathered:
+    """Makes the records that a gathering's end leads to."""
+
+    def __init__(self, topics: Topics, deployment: Deployment, payloads: Payloads) -> None:
+        self._letters = topics.dead_letters
+        self._deployment = deployment
+        self._payloads = payloads
+        self._requests = Requests(topics, payloads)
+        self._triggers: Mapping[tuple[str, str], Trigger] = {
+            (trigger.graph, trigger.name): trigger for trigger in deployment.triggers if trigger.gathers is not None
+        }
+
+    async def start(self, firing: Firing, items: Sequence[ItemRow], now_ms: int) -> list[Outgoing]:
+        """What its trigger makes of it. Whatever is wrong with it sends its events to the dead letters."""
+        row = firing.row
+        trigger = self._triggers[row.graph, row.trigger]
+        assert trigger.gathers is not None, "only those are kept"
+        records = [await self._record(item) for item in items]
+        missing = trigger.gathers.missing
+        if not row.complete and missing == "drop":
+            return []
+        try:
+            if not row.complete and missing == "dead_letter":
+                raise _incomplete(trigger.gathers, row, items)
+            return [await self._request(trigger, row, items, records, now_ms)]
+        except LogUnavailable:
+            raise  # no fault of the events
+        except BelugaError as error:
+            return await self._letters_of(records, error, trigger.name)
+
+    async def refuse(self, event: EventArrived, why: Refused) -> list[Outgoing]:
+        """The declared answer to an event that its window does not take."""
+        trigger = self._triggers.get((event.graph, event.trigger))
+        if trigger is not None and trigger.gathers is not None and trigger.gathers.late == "drop":
+            return []
+        record = record_of(event.place, await self._payloads.load(event.record))
+        window = f"the window of {event.trigger} for key {event.of!r}"
+        if why == "late":
+            error: BelugaError = TimedOut(f"{window} was over when this event was logged", trigger=event.trigger)
+        else:
+            error = InvalidState(
+                f"{window} has an event of {record.topic} already, or has ended", trigger=event.trigger
+            )
+        return await self._letters_of([record], error, event.trigger)
+
+    async def _request(
+        self, trigger: Trigger, row: FiredRow, items: Sequence[ItemRow], records: Sequence[Record], now_ms: int
+    ) -> Outgoing:
+        gathers = trigger.gathers
+        assert gathers is not None, "only those are kept"
+        found = [
+            (item.side, message_of(record, gathers.sides[item.side].adapter)[0].data)
+            for item, record in zip(items, records, strict=True)
+        ]
+        value = _together(gathers, found)
+        graph = trigger.graph
+        if not row.complete and gathers.graph is not None:
+            graph = gathers.graph
+        elif trigger.map is not None:
+            value = called(trigger.name, "map", trigger.map, value)
+        program = self._deployment.latest(graph)
+        assert program is not None, "a trigger belongs to a deployed graph, and so does its other one"
+        trace = next((item.trace for item in items if item.trace is not None), None)
+        return await self._requests.start(program, trigger.name, identity_of(row), value, trace, now_ms)
+
+    async def _record(self, item: ItemRow) -> Record:
+        """The event as it came. Of one whose blob is gone only its place is left; what is wrong is said by reading it.
+
+        Raises `KeyMissing`: this process must not go on with what another can read.
+        """
+        try:
+            return record_of(item.place, await self._payloads.load(item.record or NOTHING))
+        except NotFound:
+            log.exception("the event %s is kept no longer", item.place, extra={"action": "blob_gone"})
+            return record_of(item.place, None)
+
+    async def _letters_of(self, records: Sequence[Record], error: BelugaError, trigger: str) -> list[Outgoing]:
+        log.warning("refused %d events: %s", len(records), error, extra={"action": "dead_letter", "trigger": trigger})
+        return [await dead_letter(self._letters, record, error, self._payloads) for record in records]
+
+
+def identity_of(row: FiredRow) -> str:
+    """What tells the run apart: key and window; of a batch its first event, which is in no other."""
+    if isinstance(row.rule, Window):
+        return f"{row.of}\x1f{row.rule.start_ms}+{row.rule.end_ms - row.rule.start_ms}"
+    return f"{row.of}\x1f{row.events[0]}"
+
+
+def _together(gathers: Gathers, found: Sequence[tuple[int, Any]]) -> Any:
+    """What the events are together: a join's tuple, a batch's list, the last of a burst."""
+    match gathers.kind:
+        case "join":
+            sides = dict(found)
+            return tuple(sides.get(side) for side in range(len(gathers.sides)))
+        case "batch":
+            return [data for _, data in found]
+        case "burst":
+            return found[-1][1]
+
+
+def _incomplete(gathers: Gathers, row: FiredRow, items: Sequence[ItemRow]) -> BelugaError:
+    there = {item.side for item in items}
+    lacking = ", ".join(side.topic for number, side in enumerate(gathers.sides) if number not in there)
+    return TimedOut(
+        f"the window of {row.trigger} for key {row.of!r} ended without an event of {lacking}", trigger=row.trigger
+    )

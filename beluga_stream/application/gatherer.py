@@ -1,0 +1,205 @@
+"""The gatherer: owns partitions of gatherings, takes events into them, and starts what they start together.
+
+For each batch: decide in memory, write what changed to the changelog and wait, send what follows from it and wait,
+and only then let the driver acknowledge, as the coordinator does. A start that may not have been sent is sent again by
+whoever takes over the partition; its run's id is made of trigger, key and window, so that it is one run.
+"""
+
+import logging
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ..domain.gathering import EventArrived
+from ..errors import BelugaError, InvalidInput, LogUnavailable
+from ..ports.clock import Clock
+from ..ports.handlers import Deployment
+from ..ports.log import Appender, Outgoing, Reader, Record, Tables, Workers
+from . import codec
+from .deadletters import dead_letter
+from .gathered import Gathered
+from .gatherings import Firing, Gatherings
+from .horizon import Horizon
+from .payloads import Payloads
+from .topics import Topics, check_not_recreated
+
+log = logging.getLogger("beluga_stream.gatherer")
+
+
+@dataclass(frozen=True, slots=True)
+class GathererOptions:
+    """Times in milliseconds. `keep_ms` and `keep_most` bound what is remembered of what is over, for a partition."""
+
+    tick_ms: int = 200
+    keep_ms: int = 86_400_000
+    keep_most: int = 25_000
+
+
+class Gatherer:
+    """A `Role` over `beluga.trigger-events`. It runs users' code: the mappings of its triggers."""
+
+    def __init__(  # noqa: PLR0913 - it is wired in one place, by name
+        self,
+        *,
+        topics: Topics,
+        deployment: Deployment,
+        tables: Tables,
+        appender: Appender,
+        reader: Reader,
+        ingest: Workers,
+        payloads: Payloads,
+        clock: Clock,
+        options: GathererOptions = GathererOptions(),
+    ) -> None:
+        self.topics: tuple[str, ...] = (topics.trigger_events,)
+        self._names = topics
+        self._tables = tables
+        self._appender = appender
+        self._reader = reader
+        self._payloads = payloads
+        self._clock = clock
+        self._options = options
+        self._gathered = Gathered(topics, deployment, payloads)
+        self._horizon = Horizon(topics, appender=appender, reader=reader, ingest=ingest)
+        self._owned: dict[int, Gatherings] = {}
+        self._sources = {
+            (trigger.graph, trigger.name): trigger.sources
+            for trigger in deployment.triggers
+            if trigger.gathers is not None
+        }
+
+    @property
+    def owned(self) -> Mapping[int, Gatherings]:
+        """The partitions that this process holds now."""
+        return self._owned
+
+    @property
+    def held_back(self) -> frozenset[str]:
+        """Nothing: what waits lies in the table."""
+        return frozenset()
+
+    yielding = held_back
+
+    async def acquire(self, partitions: frozenset[int]) -> None:
+        """Open each partition's table, and send again what may not have been sent."""
+        for number in sorted(partitions):
+            await self._acquire(number)
+
+    async def release(self, partitions: frozenset[int]) -> None:
+        """Drop the partitions: nothing is under way between two batches."""
+        self._horizon.forget(partitions)
+        for number in partitions:
+            owned = self._owned.pop(number, None)
+            if owned is not None:
+                await owned.table.close()
+
+    async def close(self) -> None:
+        await self.release(frozenset(self._owned))
+
+    async def tend(self) -> None:
+        """Look at the clock, for as long as the role lives."""
+        while True:
+            await self._clock.sleep(self._options.tick_ms / 1000)
+            await self._horizon.look(self._owned, self._sources, self._clock.now_ms())
+
+    async def handle(self, records: Sequence[Record]) -> Awaitable[None] | None:
+        """Take a batch: when this returns, all that it caused is durable."""
+        now = self._clock.now_ms()
+        fired: dict[int, list[Firing]] = {}
+        outputs: list[Outgoing] = []
+        for record in records:
+            owned = self._owned.get(record.partition)
+            if owned is None:
+                continue
+            try:
+                firing, refusal = await self._apply(owned, record, now)
+            except LogUnavailable:
+                raise  # no fault of the record: it comes again
+            except BelugaError as error:
+                log.warning(
+                    "refused a record: %s",
+                    error,
+                    extra={"action": "dead_letter", "topic": record.topic, "offset": record.offset},
+                )
+                outputs.append(await dead_letter(self._names.dead_letters, record, error, self._payloads))
+            else:
+                outputs.extend(refusal)
+                if firing is not None:
+                    fired.setdefault(owned.number, []).append(firing)
+            owned.read = record.offset + 1
+        for number in {record.partition for record in records} & self._owned.keys():
+            await self._write(self._owned[number], now)
+        for number, firings in fired.items():
+            outputs.extend(await self._starts(self._owned[number], firings, now))
+        if outputs:
+            await self._appender.append(outputs)
+        for number, firings in fired.items():
+            self._owned[number].sent([firing for firing in firings if not firing.row.parked], now)
+        return None
+
+    async def _apply(self, owned: Gatherings, record: Record, now: int) -> tuple[Firing | None, Sequence[Outgoing]]:
+        event = codec.gathering_events.decode(record.value)
+        if record.key != event.key.encode():
+            raise InvalidInput(f"a {event.type} of {event.key} has another record key than its member `key` says")
+        effect = owned.apply(event, record.offset, now)
+        if effect.refused is None:
+            return effect.fired, ()
+        assert isinstance(event, EventArrived), "nothing else is refused"
+        return None, await self._gathered.refuse(event, effect.refused)
+
+    async def _write(self, owned: Gatherings, now: int) -> None:
+        changes = owned.changes(now)
+        if changes:
+            await owned.table.commit(changes)
+        owned.written()
+
+    async def _starts(self, owned: Gatherings, firings: Sequence[Firing], now: int) -> list[Outgoing]:
+        """The records that gatherings which have ended lead to."""
+        outputs: list[Outgoing] = []
+        for firing in firings:
+            if firing.row.parked:
+                log.error(
+                    "trigger %s of graph %s is not deployed here: its events wait until it is",
+                    firing.row.trigger,
+                    firing.row.graph,
+                    extra={"action": "trigger_missing", "trigger": firing.row.trigger, "graph": firing.row.graph},
+                )
+            else:
+                outputs.extend(await self._gathered.start(firing, owned.items(firing), now))
+        return outputs
+
+    async def _acquire(self, number: int) -> None:
+        table = await self._tables.open(number)
+        try:
+            topic, now = self._names.trigger_events, self._clock.now_ms()
+            committed = (await self._tables.committed(number)).get(topic, 0)
+            await check_not_recreated(self._reader, topic, number, committed)
+            options = self._options
+            owned = Gatherings(
+                number,
+                table,
+                keep_ms=options.keep_ms,
+                most=options.keep_most,
+                deployed=lambda graph, trigger: (graph, trigger) in self._sources,
+            )
+            again = list(owned.recover(committed, now))
+            # What retention has removed counts as read, or no time would ever be over.
+            owned.read = max((await self._reader.beginning(topic))[number], committed)
+            outputs = [
+                each for firing in again for each in await self._gathered.start(firing, owned.items(firing), now)
+            ]
+            if outputs:
+                await self._appender.append(outputs)
+            owned.sent(again, now)
+            await self._write(owned, now)
+        except BaseException:
+            # A release that comes meanwhile cancels this, and finds only what is owned.
+            await table.close()
+            raise
+        self._owned[number] = owned
+        log.info(
+            "acquired partition %d: %d gatherings wait, %d starts sent again",
+            number,
+            len(owned.open),
+            len(again),
+            extra={"action": "acquire", "partition": number, "active": len(owned.open), "resent": len(again)},
+        )
