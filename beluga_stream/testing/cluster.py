@@ -285,7 +285,10 @@ class Cluster:
     def _member(self, group: MemoryGroup, make: Callable[[Process], Role], name: str) -> Member:
         process = Process(name, self.faults, self.options.skew_seconds, partial(self.story.tell, name))
         role = make(process)
-        return Member(process, role, FaultyDriver(role, self.log, group, process, self.witness))
+        # The gatherers go by what ingest has committed.
+        watched = group.name == "ingest" and "gatherer" in self.roles
+        driver = FaultyDriver(role, self.log, group, process, self.witness, commits_at_rest=watched)
+        return Member(process, role, driver)
 
     def _coordinator(self, process: Process) -> Role:
         reader = FaultyReader(self.log, process)

@@ -240,13 +240,34 @@ class FaultyWorkers(MemoryWorkers):
 
 
 class FaultyDriver(MemoryDriver):
-    """A driver that takes random batches, and commits when it pleases: what is not committed comes again."""
+    """A driver that takes random batches, and commits when it pleases: what is not committed comes again.
 
-    def __init__(self, role: Role, log: MemoryLog, group: MemoryGroup, process: Process, witness: Witness) -> None:
+    With `commits_at_rest` it commits in the end though nothing more comes, as Faust does: others go by that.
+    """
+
+    def __init__(
+        self,
+        role: Role,
+        log: MemoryLog,
+        group: MemoryGroup,
+        process: Process,
+        witness: Witness,
+        *,
+        commits_at_rest: bool = False,
+    ) -> None:
         super().__init__(role, log, group, pick=lambda found: _some(found, process.faults), drain_seconds=5.0)
         self._process = process
         self._witness = witness
+        self._commits_at_rest = commits_at_rest
         witness.drives(process, role, self._reads)
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(super().run())
+            while self._commits_at_rest:
+                await asyncio.sleep(self._process.faults.random.uniform(0, _COMMITTED_WITHIN_SECONDS))
+                await self._process.effect()
+                self.commit()
 
     async def assign(self, partitions: frozenset[int], generation: int) -> None:
         acquired = self._witness.acquires(self._process)
@@ -278,6 +299,7 @@ class FaultyDriver(MemoryDriver):
 
 
 _COMMITS = 0.2
+_COMMITTED_WITHIN_SECONDS = 10.0
 _UNCOMMITTED_AT_MOST = 32
 
 
