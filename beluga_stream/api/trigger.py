@@ -11,6 +11,7 @@ from ..ports.handlers import Trigger
 from .fit import fits, shown
 from .gathering import Together
 from .handler import adapter_of
+from .schedule import Cron
 from .topic import Topic
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def on_run(work: "Work[Any, Any]", status: Ended = "succeeded", /) -> OnRun[Any]
 class Declared:
     """A trigger as its user wrote it."""
 
-    on: Topic[Any] | OnRun[Any] | Together[Any]
+    on: Topic[Any] | OnRun[Any] | Together[Any] | Cron
     map: Callable[[Any], Any] | None
     where: Callable[[Any], bool] | None
     idempotency_key: Callable[[Any], str] | None
@@ -68,6 +69,10 @@ def compile_trigger(declared: Declared, work: "Work[Any, Any]") -> Trigger:
     given: Any = Any
     if isinstance(on, Together):
         return _compile_together(declared, on, work)
+    if isinstance(on, Cron):
+        return Trigger(
+            name=on.name, kind="schedule", topic="", graph=graph, adapter=TypeAdapter(Any), schedule=on.compiled()
+        )
     if isinstance(on, Topic):
         given = on.kind
         adapter = adapter_of(given, graph, "input", f"the event of topic {on.name!r}")

@@ -4,6 +4,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
 from ..errors import InvalidGraph
@@ -12,6 +13,8 @@ from .compile import Compiled, with_fakes
 from .gathering import Together
 from .message import Message
 from .resource import open_resource
+from .retry import Seconds, milliseconds
+from .schedule import CatchUp, Cron
 from .signal import Signal
 from .topic import Topic
 from .trigger import Declared, OnRun, compile_trigger
@@ -120,14 +123,42 @@ class Work(ABC, Generic[I, O]):
         the CloudEvents source and id, else the record's position. All run at ingest; one that raises
         sends its event to dead letters. Raises `InvalidGraph` for the same source twice.
         """
-        declared = Declared(on, map, where, idempotency_key)
+        self._declare(Declared(on, map, where, idempotency_key))
+        return self
+
+    def schedule(
+        self,
+        cron: str,
+        /,
+        *,
+        input: I | Callable[[datetime], I],  # noqa: A002 - the field's name
+        tz: str = "UTC",
+        jitter: Seconds = 0,
+        catch_up: CatchUp = "last",
+        name: str | None = None,
+    ) -> Self:
+        """Start a run at each time of a cron expression (five fields), in a time zone of the IANA database.
+
+        `input` is the run's input, or makes it of the time. Runs start up to `jitter` later (seconds or timedelta),
+        each by an amount of its own that never changes. What was missed by more than a minute, since nothing ran then,
+        is caught up with: `all` of it, the `last` time alone, or none (`skip`). A schedule goes on from its last time
+        under its `name` (default: the expression and zone), and begins when it is first deployed.
+
+        When clocks change it does as cron does: a time that is skipped runs right after, one that comes twice runs
+        once; with `*` for the hour it goes by real time. Raises `InvalidConfig` for an expression that is none or never
+        comes, and an unknown zone, and `InvalidGraph` for the same name twice.
+        """
+        made = input if callable(input) else _always(input)
+        self._declare(Declared(Cron(cron, tz, made, milliseconds(jitter), catch_up, name), None, None, None))
+        return self
+
+    def _declare(self, declared: Declared) -> None:
         if any(other.name == declared.name for other in self._declared):
             raise InvalidGraph(
                 f"graph {self._name!r} is triggered by {declared.name!r} twice: put both into one where= or map",
                 graph=self._name,
             )
         self._declared.append(declared)
-        return self
 
     async def invoke(
         self,
@@ -213,3 +244,8 @@ class Work(ABC, Generic[I, O]):
 
     @abstractmethod
     def _compile(self) -> Compiled: ...
+
+
+def _always(value: Any) -> Callable[[datetime], Any]:
+    """The same input at each time."""
+    return lambda _: value

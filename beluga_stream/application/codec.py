@@ -11,13 +11,14 @@ from msgspec.json import Decoder, Encoder
 from ..domain.commands import Command
 from ..domain.definition import Definition
 from ..domain.frozen import Frozen, field
-from ..domain.gathering import EventArrived, FiredRow, GatheringDue, GatheringRow, ItemRow
+from ..domain.gathering import FiredRow, GatheringRow, ItemRow
 from ..domain.payload import Payload
 from ..domain.slots import LimitRow, SlotRow
 from ..domain.state import RunState
+from ..domain.ticks import ScheduleRow
 from ..errors import InvalidInput
 from .depth import nests_deeper
-from .messages import Incoming, NodeReady, Notice, Result, Summary
+from .messages import Incoming, NodeReady, Notice, Result, Summary, TriggerEvent
 
 VERSION = 1
 _PREFIX = b'{"v":1,'
@@ -92,7 +93,8 @@ payloads: Codec[Payload] = Codec(Payload, "payloads", _DEPTH_KEPT)
 definitions: Codec[Definition] = Codec(Definition, "graphs")
 limits: Codec[LimitRow] = Codec(LimitRow, "the limits of the run table")
 slots: Codec[SlotRow] = Codec(SlotRow, "the slots of the run table")
-gathering_events: Codec[EventArrived | GatheringDue] = Codec(EventArrived | GatheringDue, "trigger-events")
+gathering_events: Codec[TriggerEvent] = Codec(TriggerEvent, "trigger-events")
+schedules: Codec[ScheduleRow] = Codec(ScheduleRow, "the schedules of the table of triggers")
 gatherings: Codec[GatheringRow] = Codec(GatheringRow, "the gatherings of the table of triggers")
 items: Codec[ItemRow] = Codec(ItemRow, "the events of the table of triggers", _DEPTH_KEPT)
 fired: Codec[FiredRow] = Codec(FiredRow, "the starts of the table of triggers")

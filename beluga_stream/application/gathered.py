@@ -6,6 +6,7 @@ from typing import Any
 
 from ..domain.gathering import EventArrived, FiredRow, ItemRow, Refused, Window
 from ..domain.payload import NOTHING
+from ..domain.ticks import ScheduleRow
 from ..errors import BelugaError, InvalidState, LogUnavailable, NotFound, TimedOut
 from ..ports.handlers import Deployment, Gathers, Trigger
 from ..ports.log import Outgoing, Record
@@ -15,6 +16,7 @@ from .gatherings import Firing
 from .inbound import message_of
 from .payloads import Payloads
 from .requesting import Requests, called
+from .schedules import moment_of
 from .topics import Topics
 
 log = logging.getLogger("beluga_stream.gatherer")
@@ -29,7 +31,7 @@ class Gathered:
         self._payloads = payloads
         self._requests = Requests(topics, payloads)
         self._triggers: Mapping[tuple[str, str], Trigger] = {
-            (trigger.graph, trigger.name): trigger for trigger in deployment.triggers if trigger.gathers is not None
+            (trigger.graph, trigger.name): trigger for trigger in deployment.triggers if trigger.is_kept
         }
 
     async def start(self, firing: Firing, items: Sequence[ItemRow], now_ms: int) -> list[Outgoing]:
@@ -49,6 +51,30 @@ class Gathered:
             raise  # no fault of the events
         except BelugaError as error:
             return await self._letters_of(records, error, trigger.name)
+
+    async def ticked(self, row: ScheduleRow, now_ms: int) -> list[Outgoing]:
+        """The starts of a schedule's times. When no input can be made of one, that is logged as an error."""
+        trigger = self._triggers[row.graph, row.trigger]
+        program, schedule = self._deployment.latest(row.graph), trigger.schedule
+        assert program is not None, "a trigger belongs to a deployed graph"
+        assert schedule is not None, "nothing else has ticks"
+        starts: list[Outgoing] = []
+        for tick_ms in row.ticks:
+            try:
+                value = called(trigger.name, "input", schedule.input, moment_of(schedule, tick_ms))
+                starts.append(await self._requests.start(program, trigger.name, str(tick_ms), value, None, now_ms))
+            except LogUnavailable:
+                raise  # no fault of the schedule
+            except BelugaError as error:
+                # There is no event that could be a dead letter: `beluga backfill` starts what was left out.
+                log.error(  # noqa: TRY400 - the user's error is told, and our own traceback is of no use
+                    "graph %s does not start for %s: %s",
+                    row.graph,
+                    moment_of(schedule, tick_ms).isoformat(),
+                    error,
+                    extra={"action": "schedule_failed", "trigger": trigger.name, "graph": row.graph, "tick": tick_ms},
+                )
+        return starts
 
     async def refuse(self, event: EventArrived, why: Refused) -> list[Outgoing]:
         """The declared answer to an event that its window does not take."""

@@ -1,18 +1,20 @@
-"""The gatherer: owns partitions of gatherings, takes events into them, and starts what they start together.
+"""The gatherer: owns partitions of gatherings and schedules, and starts what events start together, or a clock.
 
 For each batch: decide in memory, write what changed to the changelog and wait, send what follows from it and wait,
 and only then let the driver acknowledge, as the coordinator does. A start that may not have been sent is sent again by
-whoever takes over the partition; its run's id is made of trigger, key and window, so that it is one run.
+whoever takes over the partition; its run's id is made of trigger, key and window (or time), so that it is one run.
 """
 
 import logging
+from collections import defaultdict
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..domain.gathering import EventArrived
+from ..domain.ticks import TicksDue
 from ..errors import BelugaError, InvalidInput, LogUnavailable
 from ..ports.clock import Clock
-from ..ports.handlers import Deployment
+from ..ports.handlers import Deployment, Schedule
 from ..ports.log import Appender, Outgoing, Reader, Record, Tables, Workers
 from . import codec
 from .deadletters import dead_letter
@@ -20,6 +22,7 @@ from .gathered import Gathered
 from .gatherings import Firing, Gatherings
 from .horizon import Horizon
 from .payloads import Payloads
+from .schedules import schedule_id
 from .topics import Topics, check_not_recreated
 
 log = logging.getLogger("beluga_stream.gatherer")
@@ -61,11 +64,12 @@ class Gatherer:
         self._gathered = Gathered(topics, deployment, payloads)
         self._horizon = Horizon(topics, appender=appender, reader=reader, ingest=ingest)
         self._owned: dict[int, Gatherings] = {}
-        self._sources = {
-            (trigger.graph, trigger.name): trigger.sources
-            for trigger in deployment.triggers
-            if trigger.gathers is not None
-        }
+        kept = {(trigger.graph, trigger.name): trigger for trigger in deployment.triggers if trigger.is_kept}
+        self._sources = {name: trigger.sources for name, trigger in kept.items()}
+        self._schedules: dict[int, dict[tuple[str, str], Schedule]] = defaultdict(dict)
+        for name, trigger in kept.items():
+            if trigger.schedule is not None:
+                self._schedules[topics.place(schedule_id(*name))[1]][name] = trigger.schedule
 
     @property
     def owned(self) -> Mapping[int, Gatherings]:
@@ -99,7 +103,19 @@ class Gatherer:
         """Look at the clock, for as long as the role lives."""
         while True:
             await self._clock.sleep(self._options.tick_ms / 1000)
-            await self._horizon.look(self._owned, self._sources, self._clock.now_ms())
+            now = self._clock.now_ms()
+            await self._tick(now)
+            await self._horizon.look(self._owned, self._sources, now)
+
+    async def _tick(self, now: int) -> None:
+        """Say which schedules are due."""
+        events = [
+            Outgoing(self._names.trigger_events, due.key.encode(), codec.gathering_events.encode(due), partition=number)
+            for number, owned in self._owned.items()
+            for due in owned.schedules.due(self._schedules[number], now)
+        ]
+        if events:
+            await self._appender.append(events)
 
     async def handle(self, records: Sequence[Record]) -> Awaitable[None] | None:
         """Take a batch: when this returns, all that it caused is durable."""
@@ -140,6 +156,11 @@ class Gatherer:
         event = codec.gathering_events.decode(record.value)
         if record.key != event.key.encode():
             raise InvalidInput(f"a {event.type} of {event.key} has another record key than its member `key` says")
+        if isinstance(event, TicksDue):
+            # By code that does not know it nothing is done: its next owner says again what is due.
+            known = (event.graph, event.trigger) in self._sources
+            row = owned.schedules.apply(event, record.offset) if known else None
+            return None, () if row is None else await self._gathered.ticked(row, now)
         effect = owned.apply(event, record.offset, now)
         if effect.refused is None:
             return effect.fired, ()
@@ -187,6 +208,9 @@ class Gatherer:
             outputs = [
                 each for firing in again for each in await self._gathered.start(firing, owned.items(firing), now)
             ]
+            for row in owned.schedules.unconfirmed(committed):
+                if (row.graph, row.trigger) in self._sources:
+                    outputs.extend(await self._gathered.ticked(row, now))
             if outputs:
                 await self._appender.append(outputs)
             owned.sent(again, now)

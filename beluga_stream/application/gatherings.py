@@ -1,4 +1,4 @@
-"""The gatherings of one owned partition: what is kept of them, and what time does to them.
+"""The gatherings of one owned partition, with its schedules: what is kept of them, and what time does to them.
 
 Three kinds of rows: a gathering under its id, each of its events under the id, `/e/` and the event, and each start
 that is decided and not known to be sent under the id, `/f/` and the offset of the event that led to it. Events that
@@ -15,7 +15,8 @@ from ..domain.gathering import Burst, EventArrived, FiredRow, Gathering, Gatheri
 from ..domain.ids import GatheringId
 from ..errors import ResourceExhausted
 from ..ports.log import PartitionTable
-from . import codec
+from . import codec, schedules
+from .schedules import Schedules
 
 _EVENT = "/e/"
 _FIRED = "/f/"
@@ -54,6 +55,7 @@ class Gatherings:
         self.number = number
         self.table = table
         self.read = 0
+        self.schedules = Schedules()
         self._keep_ms = keep_ms
         self._most = most
         self._deployed = deployed
@@ -78,6 +80,9 @@ class Gatherings:
         events: dict[GatheringId, dict[str, ItemRow]] = defaultdict(dict)
         fired: dict[GatheringId, list[Firing]] = defaultdict(list)
         for key, value in self.table.items():
+            if key.startswith(schedules.PREFIX):
+                self.schedules.recover(key, value)
+                continue
             gathering, kind, name = _parts(key)
             if kind == _EVENT:
                 events[gathering][name] = codec.items.decode(value)
@@ -152,10 +157,11 @@ class Gatherings:
         self._expire(now_ms)
         ended = {key: value for key, value in self._last.items() if value is not None}
         gone: dict[str, bytes | None] = {key: None for key, value in self._last.items() if value is None}
-        return [*self._first.items(), *self._then.items(), *ended.items(), *gone.items()]
+        return [*self.schedules.rows.items(), *self._first.items(), *self._then.items(), *ended.items(), *gone.items()]
 
     def written(self) -> None:
         """The table has got it."""
+        self.schedules.rows.clear()
         self._first.clear()
         self._then.clear()
         self._last.clear()

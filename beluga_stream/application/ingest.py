@@ -150,7 +150,7 @@ def _listens(trigger: Trigger, topics: Topics) -> Iterator[tuple[str, int]]:
     """The topics whose records a trigger takes, each with the side of the trigger that it is."""
     if trigger.kind == "run_finished":
         yield topics.runs, 0
-    elif trigger.gathers is None:
+    elif trigger.kind == "topic":
         yield trigger.topic, 0
-    else:
+    elif trigger.gathers is not None:
         yield from ((side.topic, number) for number, side in enumerate(trigger.gathers.sides))

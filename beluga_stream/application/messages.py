@@ -19,8 +19,10 @@ from ..domain.events import (
     StreamVoid,
 )
 from ..domain.frozen import Frozen, field
+from ..domain.gathering import EventArrived, GatheringDue
 from ..domain.ids import GraphHash, Incarnation, NodeKey, NodeName, RunId
 from ..domain.payload import Payload
+from ..domain.ticks import TicksDue
 
 
 class Source(Frozen):
@@ -192,3 +194,4 @@ class Summary(Frozen, kw_only=True, tag_field="type", tag="summary"):
 Result: TypeAlias = Progress | ChunkEmitted | Rejected
 Incoming: TypeAlias = Event | Heartbeat | Segment | LimitEvent
 Notice: TypeAlias = CancelNotice | BegunNotice
+TriggerEvent: TypeAlias = EventArrived | GatheringDue | TicksDue

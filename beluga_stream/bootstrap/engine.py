@@ -206,8 +206,9 @@ async def _roles(
             ingest = Ingest(
                 topics=names, deployment=deployed, appender=await appender(), payloads=payloads, clock=clock
             )
-            apps.append(make(ingest, group=group(settings, "ingest")))
-            if any(trigger.gathers is not None for trigger in deployed.triggers):
+            if ingest.topics:
+                apps.append(make(ingest, group=group(settings, "ingest")))
+            if any(trigger.is_kept for trigger in deployed.triggers):
                 own = group(settings, "gatherer")
                 kept = _tables(
                     settings, connection, patience, own, (names.trigger_events,), triggers_changelog(settings)

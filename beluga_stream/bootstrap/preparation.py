@@ -28,7 +28,7 @@ def uses_of(settings: Settings, deployed: deployments.LoadedDeployment | None) -
         queues=queues_of(settings, deployed),
         sources=tuple(sorted({topic for trigger in triggers for topic in trigger.sources})),
         follows_runs=any(trigger.kind == "run_finished" for trigger in triggers),
-        gathers=any(trigger.gathers is not None for trigger in triggers),
+        gathers=any(trigger.is_kept for trigger in triggers),
     )
 
 
@@ -57,7 +57,7 @@ async def prepare(
 
 async def _check_rights(settings: Settings, connection: KafkaConnection, uses: Uses) -> None:
     for role in settings.role:
-        if role == "ingest" and not (uses.sources or uses.follows_runs):
+        if role == "ingest" and not (uses.sources or uses.follows_runs or uses.gathers):
             continue  # it does not start
         lacking: Sequence[Right] = await missing(connection, rights_of(role, settings, uses))
         if lacking:

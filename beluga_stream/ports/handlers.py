@@ -5,6 +5,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from pydantic import TypeAdapter
@@ -106,8 +107,22 @@ class Gathers:
 
 
 @dataclass(frozen=True, slots=True)
+class Schedule:
+    """When a schedule starts runs: a cron expression in a time zone, up to `jitter_ms` later.
+
+    `catch_up` says what becomes of times that were missed. `input` makes the run's input of its time.
+    """
+
+    cron: str
+    tz: str
+    input: Callable[[datetime], Any]
+    jitter_ms: int = 0
+    catch_up: Literal["all", "last", "skip"] = "last"
+
+
+@dataclass(frozen=True, slots=True)
 class Trigger:
-    """What starts a graph: the events of a topic, several events together, or the end of another graph's runs.
+    """What starts a graph: events of a topic, several events together, a clock, or the end of another graph's runs.
 
     For `run_finished`, `topic` is the other graph's name, `status` how its run must have ended,
     and a message's data is that run's result. For `gathered`, `gathers` tells which events, and `map` takes what they
@@ -115,7 +130,7 @@ class Trigger:
     """
 
     name: str
-    kind: Literal["topic", "run_finished", "gathered"]
+    kind: Literal["topic", "run_finished", "gathered", "schedule"]
     topic: str
     graph: str
     adapter: TypeAdapter[Any]
@@ -124,6 +139,12 @@ class Trigger:
     idempotency_key: Callable[[Any], str] | None = None
     status: str = "succeeded"
     gathers: Gathers | None = None
+    schedule: Schedule | None = None
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it has a state, which the gatherer keeps."""
+        return self.gathers is not None or self.schedule is not None
 
     @property
     def sources(self) -> tuple[str, ...]:

@@ -157,8 +157,8 @@ class Cluster:
             "gatherer": self._gatherer,
         }
         self._groups = groups = {name: MemoryGroup(name) for name in makes}
-        unused = set() if deployment.triggers else {"ingest"}
-        if not any(trigger.gathers for trigger in deployment.triggers):
+        unused = set() if any(trigger.schedule is None for trigger in deployment.triggers) else {"ingest"}
+        if not any(trigger.is_kept for trigger in deployment.triggers):
             unused.add("gatherer")
         self.roles = {
             name: Members(groups[name], options.partitions, self.faults, partial(self._member, groups[name], make))

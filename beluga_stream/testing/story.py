@@ -15,6 +15,7 @@ from ..application.messages import BegunNotice, ChunkEmitted, Incoming, Progress
 from ..application.topics import Topics
 from ..domain.events import LimitDue, OfAttempt, OfExecution, SignalReceived, TimerFired
 from ..domain.gathering import EventArrived
+from ..domain.ticks import TicksDue
 from ..errors import BelugaError
 from ..ports.log import Position, Record
 from .virtual_time import EPOCH_MS
@@ -123,6 +124,8 @@ def _gathering(value: bytes) -> str:
     event = codec.gathering_events.decode(value)
     if isinstance(event, EventArrived):
         return f"{event.type} {event.place} for {event.key}, side {event.side}, key {event.of!r}"
+    if isinstance(event, TicksDue):
+        return f"{event.type} of {event.key}: {[(each - EPOCH_MS) / 1000 for each in event.ticks]}"
     return f"{event.type} of {event.key} at {(event.due_ms - EPOCH_MS) / 1000:g} s"
 
 

@@ -84,8 +84,8 @@ async def _events(cluster: Cluster, random: Random) -> _Told:
                 name = f"{window}/{key}/{topic}"
                 told.sets.setdefault((key, start), {})[topic] = number
                 data = {"key": key, "n": number}
-                for _ in range(random.choice((1, 1, 2))):
-                    planned.append((random.randrange(at, last - _SKEW_MS), topic, name, at, data))
+                times = [random.randrange(at, last - _SKEW_MS) for _ in range(random.choice((1, 1, 2)))]
+                planned.extend((when, topic, name, at, data) for when in times)
             for topic in sorted(_TOPICS.keys() - set(there)):
                 if random.random() < 0.5:
                     name = f"{window}/{key}/{topic}"

@@ -1,9 +1,12 @@
 """Triggers, compiled."""
 
+from datetime import timedelta
+
 import pytest
 from pydantic import BaseModel
 
-from beluga_stream import Graph, Message, Topic, chain, join, on_run
+from beluga_stream import Graph, Message, Topic, batch, chain, debounce, join, on_run
+from beluga_stream.api.trigger import Declared
 from beluga_stream.errors import InvalidConfig, InvalidGraph
 
 
@@ -67,18 +70,78 @@ def test_the_same_source_twice_is_refused() -> None:
         graph.trigger(Topic("orders", Order))
 
 
-def test_a_join_builds_and_runs_but_does_not_deploy_yet() -> None:
-    pair = join(
-        Topic("orders", Order).by(lambda order: order.id),
-        Topic("payments", Payment).by(lambda payment: payment.order_id),
-        within=600,
+ORDERS = Topic("orders", Order).by(lambda order: order.id)
+PAYMENTS = Topic("payments", Payment).by(lambda payment: payment.order_id)
+
+
+def test_a_join_of_two_topics() -> None:
+    pair = join(ORDERS, PAYMENTS, within=600, lateness=60)
+    _, (trigger,) = graph_of("settle").trigger(pair, lambda both: both[0]).deploy()
+    assert (trigger.name, trigger.kind, trigger.sources) == ("orders+payments", "gathered", ("orders", "payments"))
+    gathers = trigger.gathers
+    assert gathers is not None
+    assert (gathers.within_ms, gathers.lateness_ms, gathers.missing, gathers.late) == (
+        600_000,
+        60_000,
+        "dead_letter",
+        "dead_letter",
     )
-    graph = graph_of("settle").trigger(pair, lambda both: both[0])
-    graph.compile()
-    with pytest.raises(InvalidGraph, match="joins of several topics are not supported yet"):
-        graph.deploy()
-    with pytest.raises(InvalidConfig, match="above 0"):
-        join(pair.sides[0], pair.sides[1], within=0)
+    assert [side.key(side.adapter.validate_python({"id": "7", "order_id": "8"})) for side in gathers.sides] == [
+        "7",
+        "8",
+    ]
+
+
+def test_a_join_without_a_map_must_bring_what_the_graph_takes() -> None:
+    graph = Graph[tuple[Order, Payment], str]("pairs")
+    graph.set_finish_point(graph.add_node(lambda both: both[0].id, graph.input, name="first"))
+    assert graph.trigger(join(ORDERS, PAYMENTS, within=1)).triggers[0].map is None
+    other = graph_of("sale").trigger(join(ORDERS, PAYMENTS, within=1))  # type: ignore[arg-type]  # the point
+    with pytest.raises(InvalidGraph, match=r"takes Order, and its trigger 'orders\+payments' brings tuple"):
+        _ = other.triggers
+
+
+def test_an_incomplete_window_may_be_another_graphs() -> None:
+    alone = Graph[tuple[Order | None, Payment | None], str]("alone")
+    alone.set_finish_point(alone.add_node(str, alone.input))
+    graph = graph_of("settle").trigger(join(ORDERS, PAYMENTS, within=1, on_missing=alone), lambda both: both[0])
+    (trigger,) = graph.triggers
+    assert trigger.gathers is not None
+    assert (trigger.gathers.missing, trigger.gathers.graph) == ("graph", "alone")
+    wrong = join(ORDERS, PAYMENTS, within=1, on_missing=graph_of("x"))  # type: ignore[arg-type]  # the point
+    with pytest.raises(InvalidGraph, match="graph 'x' takes Order, and gets tuple"):
+        _ = graph_of("other").trigger(wrong, lambda both: both[0]).triggers
+
+
+def test_batches_and_bursts() -> None:
+    listed = Graph[list[Order], str]("listed")
+    listed.set_finish_point(listed.add_node(str, listed.input))
+    (trigger,) = listed.trigger(batch(ORDERS, size=100, within=5)).triggers
+    assert (trigger.name, trigger.sources) == ("orders:batch", ("orders",))
+    assert trigger.gathers is not None
+    assert (trigger.gathers.kind, trigger.gathers.size, trigger.gathers.wait_ms) == ("batch", 100, 5_000)
+    (trigger,) = graph_of("last").trigger(debounce(Topic("orders", Order), quiet=5, most=60)).triggers
+    assert trigger.gathers is not None
+    assert (trigger.gathers.kind, trigger.gathers.quiet_ms, trigger.gathers.most_ms) == ("burst", 5_000, 60_000)
+    assert trigger.gathers.sides[0].key(Order(id="7")) == ""
+
+
+def test_what_no_events_fit_is_refused() -> None:
+    for within in (0, -1, timedelta(days=31)):
+        with pytest.raises(InvalidConfig, match="above 0 and at most 30 days"):
+            join(ORDERS, PAYMENTS, within=within)
+    with pytest.raises(InvalidConfig, match="0 to 30 days"):
+        join(ORDERS, PAYMENTS, within=1, lateness=-1)
+    with pytest.raises(InvalidConfig, match="two to four"):
+        join(ORDERS, within=1)  # type: ignore[call-overload]  # the point
+    with pytest.raises(InvalidConfig, match="size=0"):
+        batch(ORDERS, size=0, within=1)
+    with pytest.raises(InvalidConfig, match="most=0"):
+        debounce(ORDERS, quiet=1, most=0)
+    graph = graph_of("sale")
+    graph._declare(Declared(debounce(ORDERS, quiet=1), None, lambda message: True, None))
+    with pytest.raises(InvalidGraph, match="where= and idempotency_key= are for triggers by one"):
+        _ = graph.triggers
 
 
 def test_deploying_gives_program_and_triggers() -> None:

@@ -1,0 +1,126 @@
+"""The schedules of one owned partition: when each is due, and what is kept of it.
+
+Times are cron's, by CronSim, which does as Debian's cron does when clocks change: a job at a time that is skipped runs
+right after, one at a time that comes twice runs once, and what runs each hour or minute goes by real time.
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from itertools import islice
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim
+
+from ..domain.ids import GatheringId, digest
+from ..domain.ticks import ScheduleRow, TicksDue, tick
+from ..ports.handlers import Schedule
+from . import codec
+
+PREFIX = "~schedule/"
+"""Begins the keys of their rows; no gathering's id does."""
+
+ON_TIME_MS = 60_000
+"""A tick that is missed by more than this is one for the catch-up policy."""
+
+_AT_A_TIME = 100
+"""Most runs that one event starts; what is left follows with the next look."""
+
+
+def schedule_id(graph: str, trigger: str) -> GatheringId:
+    """The key of a schedule's events, and with the prefix of its row."""
+    return GatheringId(digest("schedule", graph, trigger))
+
+
+def due_ticks(schedule: Schedule, name: str, after_ms: int, now_ms: int) -> tuple[int, ...]:
+    """The ticks to start runs for now, by the catch-up policy: in order, some at a time."""
+    begin_ms = after_ms
+    if schedule.catch_up == "skip":
+        begin_ms = max(after_ms, now_ms - ON_TIME_MS - schedule.jitter_ms - 1)
+    elif schedule.catch_up == "last":
+        begin_ms = max(after_ms, _before_last(schedule, name, now_ms))
+    found: list[int] = []
+    for at_ms in _ticks(schedule, begin_ms):
+        if _fires_ms(schedule, name, at_ms) > now_ms:
+            break
+        found.append(at_ms)
+        if schedule.catch_up == "all" and len(found) == _AT_A_TIME:
+            break
+    if schedule.catch_up == "last":
+        return tuple(found[-1:])
+    if schedule.catch_up == "skip":
+        return tuple(at_ms for at_ms in found if _fires_ms(schedule, name, at_ms) >= now_ms - ON_TIME_MS)
+    return tuple(found)
+
+
+class Schedules:
+    """The schedules of one partition. `rows` are the changes that the table has not yet got."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, bytes] = {}
+        self._of: dict[GatheringId, ScheduleRow] = {}
+        self._asked: dict[GatheringId, int | None] = {}
+
+    def recover(self, key: str, value: bytes) -> None:
+        """Take in a row of the table."""
+        self._of[GatheringId(key.removeprefix(PREFIX))] = codec.schedules.decode(value)
+
+    def unconfirmed(self, committed: int) -> Iterator[ScheduleRow]:
+        """Those whose last runs were started by an event that nobody has acknowledged."""
+        return (row for row in self._of.values() if row.ticks and row.offset >= committed)
+
+    def apply(self, event: TicksDue, offset: int) -> ScheduleRow | None:
+        """Take an event; the row when it starts runs."""
+        row = tick(self._of.get(event.key), event, offset)
+        if row is None:
+            return None
+        self._of[event.key] = row
+        self.rows[f"{PREFIX}{event.key}"] = codec.schedules.encode(row)
+        return row if row.ticks else None
+
+    def due(self, schedules: Mapping[tuple[str, str], Schedule], now_ms: int) -> Iterator[TicksDue]:
+        """What is to be said of the schedules that are this partition's: once, until it is heard."""
+        for (graph, trigger), schedule in schedules.items():
+            name = schedule_id(graph, trigger)
+            row = self._of.get(name)
+            after_ms = None if row is None else row.until_ms
+            if name in self._asked and self._asked[name] == after_ms:
+                continue
+            ticks = () if after_ms is None else due_ticks(schedule, name, after_ms, now_ms)
+            if ticks or row is None:
+                self._asked[name] = after_ms
+                until_ms = ticks[-1] if ticks else now_ms
+                yield TicksDue(
+                    key=name,
+                    at_ms=now_ms,
+                    graph=graph,
+                    trigger=trigger,
+                    after_ms=after_ms,
+                    ticks=ticks,
+                    until_ms=until_ms,
+                )
+
+
+def moment_of(schedule: Schedule, tick_ms: int) -> datetime:
+    """A tick in the schedule's time zone."""
+    return datetime.fromtimestamp(tick_ms / 1000, UTC).astimezone(ZoneInfo(schedule.tz))
+
+
+def _ticks(schedule: Schedule, after_ms: int, *, reverse: bool = False) -> Iterator[int]:
+    begin = moment_of(schedule, after_ms)
+    return (int(at.timestamp() * 1000) for at in CronSim(schedule.cron, begin, reverse=reverse))
+
+
+def _before_last(schedule: Schedule, name: str, now_ms: int) -> int:
+    """A time before the last tick that is due: a minute's schedule may have missed a year of them."""
+    for at_ms in islice(_ticks(schedule, now_ms, reverse=True), _AT_A_TIME):
+        if _fires_ms(schedule, name, at_ms) <= now_ms:
+            # Clocks that change make backwards another list than forwards, by hours at most.
+            return at_ms - 7_200_000
+    return 0
+
+
+def _fires_ms(schedule: Schedule, name: str, tick_ms: int) -> int:
+    """When a tick's run starts: up to the jitter later, always by the same time."""
+    if schedule.jitter_ms == 0:
+        return tick_ms
+    return tick_ms + int(digest("jitter", name, str(tick_ms)), 16) % (schedule.jitter_ms + 1)
