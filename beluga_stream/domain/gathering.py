@@ -222,10 +222,12 @@ class Gathering:
         return Outcome(kept=True, fired=self._fire() if self.is_full else None)
 
     def _take(self, event: EventArrived, now_ms: int, batch: Batch) -> Outcome:
+        # A crash may have come between its last event and its end.
+        before = self._fire() if self.is_full else None
         if not self.members:
             self.row = replace(self.row, rule=event.rule, begun_ms=now_ms, due_ms=now_ms + batch.wait_ms)
         self._add(event)
-        return Outcome(kept=True, fired=self._fire() if self.is_full else None)
+        return Outcome(kept=True, fired=before or (self._fire() if self.is_full else None))
 
     def _stand_for(self, event: EventArrived, now_ms: int, burst: Burst) -> Outcome:
         before = next(iter(self.members), None)

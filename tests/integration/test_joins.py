@@ -190,8 +190,7 @@ async def test_batches_and_bursts(engines: Engines, client: Client, producer: AI
         await Sent("many", "k", number, now).by(producer, prefix)
         await Sent("edits", "k", number, now).by(producer, prefix)
     async with asyncio.timeout(_WAIT_SECONDS):
-        # noqa on the next line: another process's doing is looked for, and it sets no event here.
-        while sum(each.status == "succeeded" for each in await client._desk.summaries()) < 3:  # noqa: ASYNC110
+        while sum(each.status == "succeeded" for each in await client._desk.summaries()) < 3:  # noqa: ASYNC110 - other processes' doing
             await asyncio.sleep(0.2)
     found = [(each.graph, await _result(client, each.run)) for each in await client._desk.summaries()]
     assert sorted(found, key=str) == [("many", [0, 1, 2]), ("many", [3, 4]), ("settled", 4)]
