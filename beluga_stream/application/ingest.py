@@ -82,7 +82,7 @@ class Ingest:
         for record in records:
             for trigger, side in self._by_topic[record.topic]:
                 try:
-                    output = await self._output(trigger, side, record)
+                    output = await self.answer(trigger, side, record)
                 except LogUnavailable:
                     raise  # no fault of the event: it comes again
                 except BelugaError as error:
@@ -104,7 +104,11 @@ class Ingest:
             await self._appender.append(outputs)
         return None
 
-    async def _output(self, trigger: Trigger, side: int, record: Record) -> Outgoing | None:
+    async def answer(self, trigger: Trigger, side: int, record: Record) -> Outgoing | None:
+        """What a record leads to by one trigger: a start, an event on its way to others, or nothing.
+
+        `side` is which of the trigger's topics it is from. Raises `BelugaError` for an event that must be refused.
+        """
         now = self._clock.now_ms()
         if trigger.kind == "gathered":
             return await arrival(trigger, side, record, self._names, self._payloads, now)

@@ -111,18 +111,6 @@ class Runs:
     ) -> Started:
         """As `start`, with what tells a refusal of this start from that of another one."""
         run = run_id(graph, "api", idempotency_key if idempotency_key is not None else secrets.token_hex(16))
-        digest = self.payloads.digest(value)
-        partition = self._partition(run)
-        known = self._mine.pop(run, None)
-        if known is not None:
-            self._tails.leave(partition, known.follower)
-        follower = await self._tails.follow(partition, run.encode())
-        self._mine[run] = _Mine(follower, digest, fresh=idempotency_key is None)
-        if len(self._mine) > self._follows_starts:
-            oldest = next(iter(self._mine))
-            self._tails.leave(self._partition(oldest), self._mine.pop(oldest).follower)
-        retried = self.asked(run).retried
-        self._ask(run, Asked(digest, follower.since, retried))
         request = RunRequested(
             run=run,
             key=str(run),
@@ -130,11 +118,27 @@ class Runs:
             graph=graph,
             definition=definition,
             input=await self.payloads.store(str(run), value),
-            digest=digest,
+            digest=self.payloads.digest(value),
             tags=dict(tags or {}),
             trace=trace,
         )
-        await self._send(self._names.run_requests, run, codec.incoming.encode(request), trace)
+        return await self.submit(request, fresh=idempotency_key is None)
+
+    async def submit(self, request: RunRequested, *, fresh: bool = False) -> Started:
+        """Send a request; its run is followed from here on. `fresh`: nobody can have started it before."""
+        run, digest = request.run, request.digest
+        partition = self._partition(run)
+        known = self._mine.pop(run, None)
+        if known is not None:
+            self._tails.leave(partition, known.follower)
+        follower = await self._tails.follow(partition, run.encode())
+        self._mine[run] = _Mine(follower, digest, fresh=fresh)
+        if len(self._mine) > self._follows_starts:
+            oldest = next(iter(self._mine))
+            self._tails.leave(self._partition(oldest), self._mine.pop(oldest).follower)
+        retried = self.asked(run).retried
+        self._ask(run, Asked(digest, follower.since, retried))
+        await self._send(self._names.run_requests, run, codec.incoming.encode(request), request.trace)
         return Started(run, digest, follower.since)
 
     async def cancel(self, run: RunId, reason: str = "") -> None:
@@ -312,10 +316,11 @@ class Runs:
 
     async def summaries(self) -> list[Summary]:
         """The newest summary of every run that `beluga.runs` still has, oldest start first."""
-        newest = {summary.run: summary async for summary in self._summaries()}
+        newest = {summary.run: summary async for summary in self.each_summary()}
         return sorted(newest.values(), key=lambda summary: summary.started_ms)
 
-    async def _summaries(self) -> AsyncIterator[Summary]:
+    async def each_summary(self) -> AsyncIterator[Summary]:
+        """Every summary that `beluga.runs` still has, older ones of a run among them."""
         topic = self._names.runs
         end = await self._reader.end(topic)
         begin = {p: at for p, at in (await self._reader.beginning(topic)).items() if at < end[p]}

@@ -6,7 +6,7 @@ right after, one at a time that comes twice runs once, and what runs each hour o
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import islice, takewhile
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
@@ -98,6 +98,11 @@ class Schedules:
                     ticks=ticks,
                     until_ms=until_ms,
                 )
+
+
+def ticks_between(schedule: Schedule, begin_ms: int, end_ms: int) -> Iterator[int]:
+    """Every tick from a time up to, and without, another."""
+    return takewhile(lambda at_ms: at_ms < end_ms, _ticks(schedule, begin_ms - 1))
 
 
 def moment_of(schedule: Schedule, tick_ms: int) -> datetime:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from .commands import acls, blobs, deadletters, doctor, graph, keys, look, runs, serve, topics
+from .commands import acls, blobs, deadletters, doctor, graph, keys, look, runs, serve, topics, triggers
 from .commands import run as running
 from .exits import configure_noise
 from .versions import version_of
@@ -31,6 +31,8 @@ app.command("watch", rich_help_panel=_RUNS)(running.watch)
 app.command("publish", rich_help_panel=_RUNS)(running.publish)
 app.add_typer(runs.app, name="runs", rich_help_panel=_RUNS)
 app.command("serve", rich_help_panel=_RUNS)(serve.serve)
+app.add_typer(triggers.app, name="triggers", rich_help_panel=_RUNS)
+app.command("backfill", rich_help_panel=_RUNS)(triggers.backfill)
 app.command("doctor", rich_help_panel=_LOOK)(doctor.doctor)
 app.add_typer(graph.app, name="graph", rich_help_panel=_OPERATE)
 app.add_typer(topics.app, name="topics", rich_help_panel=_OPERATE)

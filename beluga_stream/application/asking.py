@@ -1,0 +1,22 @@
+"""An ingest that is asked what it would do, and does nothing: for trials, and for what came before."""
+
+from collections.abc import Sequence
+
+from ..ports.clock import Clock
+from ..ports.handlers import Deployment
+from ..ports.log import Outgoing, Position
+from .ingest import Ingest
+from .payloads import Payloads
+from .topics import Topics
+
+
+class _Nowhere:
+    """The port `Appender` of who sends nothing."""
+
+    async def append(self, records: Sequence[Outgoing]) -> Sequence[Position]:
+        raise AssertionError("it is asked, and sends nothing")
+
+
+def asked(deployment: Deployment, *, topics: Topics, payloads: Payloads, clock: Clock) -> Ingest:
+    """An ingest for its `answer` alone."""
+    return Ingest(topics=topics, deployment=deployment, appender=_Nowhere(), payloads=payloads, clock=clock)
