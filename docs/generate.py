@@ -129,7 +129,7 @@ def security() -> str:
     before, begin, rest = text.partition(_RIGHTS_BEGIN)
     _, end, after = rest.partition(_RIGHTS_END)
     settings = Settings.model_construct()
-    uses = Uses(sources=("documents.submitted",), follows_runs=True)
+    uses = Uses(sources=("documents.submitted",), follows_runs=True, gathers=True)
     rows = ["| role | resource | name | operations | what for |", "|---|---|---|---|---|"]
     for holder in HOLDERS:
         for right in rights_of(holder, settings, uses):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ..adapters.kafka.admin import KafkaTopics
 from ..adapters.kafka.connection import KafkaConnection
 from ..adapters.kafka.rights import hidden, missing
-from ..errors import AccessDenied
+from ..errors import AccessDenied, InvalidConfig
 from ..ports.log import TopicSpec
 from ..ports.rights import Right, told
 from . import deployment as deployments
@@ -41,6 +41,7 @@ async def prepare(
     `TopicMismatch`.
     """
     uses = uses_of(settings, deployed)
+    _check_spans(settings, deployed)
     async with KafkaTopics(connection, patience=settings.broker_patience_seconds) as admin:
         await _check_rights(settings, connection, uses)
         declared = engine_topics(settings, uses.queues)
@@ -53,6 +54,19 @@ async def prepare(
         created = [*created, *await admin.ensure(more)]
     if created:
         log.info("created topics: %s", ", ".join(created), extra={"action": "topics_created"})
+
+
+def _check_spans(settings: Settings, deployed: deployments.LoadedDeployment | None) -> None:
+    """Raises `InvalidConfig` for a window that lasts longer than the blobs of its events are kept."""
+    most_ms = int(settings.retention_hours * 3_600_000)
+    for trigger in () if deployed is None else deployed.triggers:
+        gathers = trigger.gathers
+        if gathers is not None and max(gathers.within_ms + gathers.lateness_ms, gathers.wait_ms) > most_ms:
+            raise InvalidConfig(
+                f"trigger {trigger.name!r} of graph {trigger.graph!r} waits longer for its events than the engine "
+                f"keeps them: raise BELUGA_RETENTION_HOURS ({settings.retention_hours:g}), or choose shorter windows",
+                graph=trigger.graph,
+            )
 
 
 async def _check_rights(settings: Settings, connection: KafkaConnection, uses: Uses) -> None:

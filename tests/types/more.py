@@ -11,6 +11,7 @@ from beluga_stream import (
     START,
     Chain,
     Graph,
+    Join,
     Message,
     Outcome,
     Ref,
@@ -18,8 +19,12 @@ from beluga_stream import (
     Signal,
     Stream,
     StreamRef,
+    Together,
     Topic,
+    batch,
     chain,
+    debounce,
+    join,
     node,
     on_run,
     resource,
@@ -132,3 +137,22 @@ async def running() -> None:
     assert_type(await g.batch(["", ""], max_concurrency=2), list[int])
     async for event in g.stream(""):
         print(event.cursor)
+
+# several events together, and clocks
+words = Topic("words", str)
+numbers = Topic("numbers", int)
+flags = Topic("flags", bool)
+assert_type(join(words.by(str), numbers.by(str), within=5), Join[tuple[str, int]])
+assert_type(join(words.by(str), numbers.by(str), within=5, on_missing="drop", late="drop"), Join[tuple[str, int]])
+assert_type(join(words.by(str), numbers.by(str), within=5, on_missing="start"), Join[tuple[str | None, int | None]])
+assert_type(join(words.by(str), numbers.by(str), flags.by(str), within=5), Join[tuple[str, int, bool]])
+assert_type(batch(words, size=5, within=1), Together[list[str]])
+assert_type(debounce(numbers.by(str), quiet=5), Together[int])
+alone = Graph[tuple[str | None, int | None], str]("alone")
+paired = Graph[tuple[str, int], str]("paired")
+paired.trigger(join(words.by(str), numbers.by(str), within=5, on_missing=alone))
+Graph[list[str], str]("listed").trigger(batch(words, size=5, within=1)).schedule("0 9 * * *", input=["x"])
+Graph[int, str]("quiet").trigger(debounce(numbers.by(str), quiet=5)).trigger(
+    debounce(words, quiet=5), lambda word: len(word)
+)
+Graph[str, str]("daily").schedule("0 9 * * *", tz="Europe/Berlin", input=lambda at: at.isoformat(), catch_up="all")

@@ -14,16 +14,19 @@ import pytest
 TYPES = Path(__file__).parent.parent / "types"
 ROOT = TYPES.parent.parent
 GOOD = ("programs.py", "more.py")
-BAD = "bad.py"
+BAD = ("bad.py", "bad_triggers.py")
 
 Found = Mapping[str, Mapping[int, str]]
 """The first error of each line, by file."""
 
 
-def _mistakes() -> Mapping[int, str]:
-    """The lines of bad.py that must be rejected: those with a number."""
-    lines = (TYPES / BAD).read_text().splitlines()
+def _mistakes(bad: str) -> Mapping[int, str]:
+    """The lines of a bad program that must be rejected: those with a number."""
+    lines = (TYPES / bad).read_text().splitlines()
     return {at: match[1] for at, line in enumerate(lines, 1) if (match := re.search(r"# (\d+)\b.*$", line))}
+
+
+_MISTAKES = [(bad, line, number) for bad in BAD for line, number in _mistakes(bad).items()]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +40,7 @@ def mypy(tmp_path_factory: pytest.TempPathFactory) -> Found:
         str(tmp_path_factory.mktemp("mypy")),
     ]
     done = subprocess.run(
-        [*command, *GOOD, BAD],
+        [*command, *GOOD, *BAD],
         cwd=TYPES,
         env={**os.environ, "MYPYPATH": str(ROOT)},
         capture_output=True,
@@ -91,17 +94,18 @@ def test_programs_type_check(checker: Found, program: str) -> None:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(("line", "number"), _mistakes().items(), ids=str)
-def test_each_mistake_is_rejected(checker: Found, line: int, number: str) -> None:
-    assert line in checker[BAD], f"mistake {number} passes"
+@pytest.mark.parametrize(("bad", "line", "number"), _MISTAKES, ids=str)
+def test_each_mistake_is_rejected(checker: Found, bad: str, line: int, number: str) -> None:
+    assert line in checker[bad], f"mistake {number} passes"
 
 
 @pytest.mark.timeout(300)
-def test_nothing_but_the_mistakes_is_rejected(checker: Found) -> None:
+@pytest.mark.parametrize("bad", BAD)
+def test_nothing_but_the_mistakes_is_rejected(checker: Found, bad: str) -> None:
     style = ("Import", "Wildcard", "Expression value", "Type of")
-    others = {at: told for at, told in checker[BAD].items() if at not in _mistakes() and not told.startswith(style)}
+    others = {at: told for at, told in checker[bad].items() if at not in _mistakes(bad) and not told.startswith(style)}
     assert others == {}
 
 
-def test_there_are_twelve_mistakes() -> None:
-    assert len(_mistakes()) == 12
+def test_there_are_twelve_mistakes_of_graphs_and_twelve_of_triggers() -> None:
+    assert [len(_mistakes(bad)) for bad in BAD] == [12, 12]

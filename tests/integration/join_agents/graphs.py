@@ -1,6 +1,8 @@
 """Graphs that several events start together."""
 
 import os
+from datetime import datetime
+from pathlib import Path
 
 from pydantic import BaseModel
 
@@ -64,3 +66,27 @@ many.trigger(batch(topic("many").by(key), size=3, within=2))
 settled = Graph[Event, int]("settled")
 settled.set_finish_point(settled.add_node(number, settled.input))
 settled.trigger(debounce(topic("edits").by(key), quiet=2))
+
+
+def note(event: Event) -> int:
+    """Leaves a line behind for each execution."""
+    with Path(os.environ["JOIN_LEDGER"]).open("a") as ledger:
+        ledger.write(f"{event.n}\n")
+    return event.n
+
+
+async def same(text: str) -> str:
+    return text
+
+
+noted = Graph[Event, int]("noted")
+noted.set_finish_point(noted.add_node(note, noted.input))
+noted.trigger(topic("docs"), where=lambda message: message.data.n >= 0)
+
+yearly = Graph[str, str]("yearly")
+yearly.set_finish_point(yearly.add_node(same, yearly.input))
+yearly.schedule("0 0 1 1 *", tz="Europe/Berlin", input=datetime.isoformat)
+
+minutely = Graph[str, str]("minutely")
+minutely.set_finish_point(minutely.add_node(same, minutely.input))
+minutely.schedule("* * * * *", input="now", name="minutely")
