@@ -1,0 +1,343 @@
+"""The gatherer over a log in memory, stepped by hand: what becomes of events that start a run together."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import orjson
+import pytest
+
+from beluga_stream.adapters.memory.blobs import MemoryBlobs
+from beluga_stream.adapters.memory.groups import MemoryGroup, MemoryWorkers
+from beluga_stream.adapters.memory.log import MemoryLog
+from beluga_stream.adapters.memory.tables import MemoryTables
+from beluga_stream.application import codec, gatherings
+from beluga_stream.application.gatherer import Gatherer, GathererOptions
+from beluga_stream.application.ingest import Ingest
+from beluga_stream.application.payloads import Payloads
+from beluga_stream.domain.events import RunRequested
+from beluga_stream.domain.ids import run_id
+from beluga_stream.ports.handlers import Gathers, Program, Side, Trigger
+from beluga_stream.ports.log import Outgoing, Record, TopicSpec
+from tests.unit.engines import ANY, TOPICS, Deployed, HandClock, handler, program
+from tests.unit.graphs import edges, node, plan
+
+_MINUTE = 60_000
+
+
+async def _same(value: Any) -> Any:
+    return value
+
+
+def _program(name: str) -> Program:
+    return program(plan([node("n0")], edges("input > n0"), ["n0"], name), {"n0": handler(_same)})
+
+
+def _join(**how: Any) -> Trigger:
+    sides = tuple(Side(topic, ANY, lambda data: data["key"]) for topic in "ab")
+    gathers = replace(Gathers("join", sides, within_ms=_MINUTE, lateness_ms=1_000), **how)
+    return Trigger("a+b", "gathered", "a+b", "pairs", ANY, gathers=gathers)
+
+
+@dataclass
+class Bench:
+    """Ingest and a gatherer; the test moves the clock, and says when each reads."""
+
+    trigger: Trigger = field(default_factory=_join)
+    keep_ms: int = 5 * _MINUTE
+    deployed: bool = True
+
+    def __post_init__(self) -> None:
+        self.clock = HandClock()
+        self.clock.now = 100 * _MINUTE
+        self.log = MemoryLog(clock=self.clock)
+        self.log.create([*TOPICS.specs(["default"]), TopicSpec("a", 2), TopicSpec("b", 1)])
+        self.blobs = MemoryBlobs()
+        self.payloads = Payloads(self.blobs)
+        self.groups = {name: MemoryGroup(name) for name in ("ingest", "gatherer")}
+        self.tables = MemoryTables(self.groups["gatherer"], [TOPICS.trigger_events])
+        programs = [_program("pairs"), _program("other")]
+        self.programs = {each.definition.hash: each for each in programs}
+        self.ingest = Ingest(
+            topics=TOPICS,
+            deployment=Deployed(self.programs, [self.trigger]),
+            appender=self.log,
+            payloads=self.payloads,
+            clock=self.clock,
+        )
+        self.gatherer = self.another()
+        self._read: dict[str, dict[int, int]] = {}
+
+    def another(self, *, deployed: bool = True) -> Gatherer:
+        return Gatherer(
+            topics=TOPICS,
+            deployment=Deployed(self.programs, [self.trigger] if deployed else []),
+            tables=self.tables,
+            appender=self.log,
+            reader=self.log,
+            ingest=MemoryWorkers(self.groups["ingest"], 2),
+            payloads=self.payloads,
+            clock=self.clock,
+            options=GathererOptions(keep_ms=self.keep_ms),
+        )
+
+    async def publish(self, topic: str, key: str = "k", n: int = 1, headers: Any = ()) -> None:
+        value = orjson.dumps({"key": key, "n": n})
+        await self.log.append([Outgoing(topic, key.encode(), value, headers)])
+
+    async def ingested(self) -> None:
+        """Ingest reads all there is, and commits."""
+        group = self.groups["ingest"]
+        for topic, partitions in (("a", 2), ("b", 1)):
+            for number in range(partitions):
+                records = self.log.records(topic, number, group.committed(topic, number) or 0)
+                if records:
+                    await self.ingest.handle(records)
+                    group.commit(group.generation, {(topic, number): records[-1].offset + 1})
+
+    async def gathered(self, *, commits: bool = True) -> None:
+        """The gatherer reads all there is."""
+        for record in self._unread():
+            await self.gatherer.handle([record])
+        if commits:
+            self.commit()
+
+    def _unread(self) -> list[Record]:
+        owned = self.gatherer.owned[0]
+        return list(self.log.records(TOPICS.trigger_events, 0, owned.read))
+
+    def commit(self) -> None:
+        group = self.groups["gatherer"]
+        group.commit(group.generation, {(TOPICS.trigger_events, 0): self.gatherer.owned[0].read})
+
+    async def look(self) -> None:
+        await self.gatherer._tick(self.clock.now)
+        await self.gatherer._horizon.look(self.gatherer.owned, self.gatherer._sources, self.clock.now)
+
+    async def taken_over(self, *, deployed: bool = True) -> None:
+        """Another gatherer has the partition now."""
+        self.gatherer = self.another(deployed=deployed)
+        await self.gatherer.acquire(frozenset({0}))
+
+    def starts(self) -> list[RunRequested]:
+        return [codec.incoming.decode(record.value) for record in self.log.records(TOPICS.run_requests, 0)]
+
+    def letters(self) -> list[tuple[Any, str]]:
+        records = self.log.records(TOPICS.dead_letters, 0)
+        return [(orjson.loads(r.value or b"null"), dict(r.headers)["beluga-message"].decode()) for r in records]
+
+    def window(self) -> str:
+        return f"k\x1f{100 * _MINUTE}+{_MINUTE}"
+
+
+async def _opened(trigger: Trigger | None = None) -> Bench:
+    bench = Bench(trigger or _join())
+    await bench.gatherer.acquire(frozenset({0}))
+    return bench
+
+
+async def test_a_complete_window_starts_one_run_with_its_own_id() -> None:
+    bench = await _opened()
+    await bench.publish("b", n=2)
+    await bench.publish("a", n=1)
+    await bench.ingested()
+    await bench.gathered()
+    (start,) = bench.starts()
+    assert start.run == run_id("pairs", "a+b", bench.window())
+    assert await bench.payloads.load(start.input) == [{"key": "k", "n": 1}, {"key": "k", "n": 2}]
+    assert start.trigger == "a+b"
+
+
+async def test_a_trace_is_carried_on() -> None:
+    bench = await _opened()
+    trace = b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01"
+    await bench.publish("a", headers=(("traceparent", trace),))
+    await bench.publish("b")
+    await bench.ingested()
+    await bench.gathered()
+    assert bench.starts()[0].trace == trace.decode()
+
+
+async def test_a_window_does_not_end_while_its_events_wait_unread() -> None:
+    bench = await _opened()
+    await bench.publish("a")
+    await bench.ingested()
+    await bench.gathered()
+    await bench.publish("b")  # in time, and ingest is away
+    bench.clock.now += 10 * _MINUTE
+    for _ in range(3):
+        await bench.look()
+        await bench.gathered()
+    assert bench.starts() == []
+    assert bench.letters() == []
+    await bench.ingested()
+    await bench.look()  # ingest is through, and what it wrote is unread here
+    assert len(bench._unread()) == 1
+    await bench.gathered()
+    assert len(bench.starts()) == 1
+    await bench.look()
+    await bench.gathered()
+    assert len(bench.starts()) == 1
+
+
+async def test_a_silent_topic_stops_no_time() -> None:
+    bench = await _opened()
+    await bench.publish("a")
+    await bench.ingested()
+    await bench.gathered()
+    bench.clock.now += _MINUTE + 999
+    await bench.look()
+    await bench.gathered()
+    assert bench.letters() == []
+    bench.clock.now += 1
+    await bench.look()
+    await bench.gathered()
+    assert bench.letters() == [({"key": "k", "n": 1}, "the window of a+b for key 'k' ended without an event of b")]
+
+
+@pytest.mark.parametrize("missing", ["start", "graph", "drop"])
+async def test_what_is_missing_has_its_answer(missing: Any) -> None:
+    bench = await _opened(_join(missing=missing, graph="other" if missing == "graph" else None))
+    await bench.publish("b")
+    await bench.ingested()
+    await bench.gathered()
+    bench.clock.now += 2 * _MINUTE
+    await bench.look()
+    await bench.gathered()
+    found = [(start.graph, await bench.payloads.load(start.input)) for start in bench.starts()]
+    value = [None, {"key": "k", "n": 1}]
+    assert found == {"start": [("pairs", value)], "graph": [("other", value)], "drop": []}[missing]
+    assert bench.letters() == []
+
+
+async def test_a_start_that_may_not_have_been_sent_is_sent_again_and_no_other() -> None:
+    bench = await _opened()
+    await bench.publish("a")
+    await bench.publish("b")
+    await bench.ingested()
+    await bench.gathered(commits=False)
+    await bench.taken_over()
+    first, again = bench.starts()
+    assert (first.run, first.digest) == (again.run, again.digest)
+    await bench.gathered()
+    await bench.taken_over()
+    assert len(bench.starts()) == 2
+
+
+async def test_events_of_a_trigger_that_is_not_deployed_wait_until_it_is() -> None:
+    bench = Bench()
+    await bench.taken_over(deployed=False)
+    await bench.publish("a")
+    await bench.publish("b")
+    await bench.ingested()
+    await bench.gathered()
+    await bench.taken_over(deployed=False)
+    assert bench.starts() == []
+    await bench.taken_over()
+    assert len(bench.starts()) == 1
+    await bench.taken_over()
+    assert len(bench.starts()) == 1
+
+
+async def test_a_map_that_raises_sends_each_event_to_the_dead_letters_as_it_came() -> None:
+    def no(both: Any) -> Any:
+        raise ValueError("not these")
+
+    bench = await _opened(replace(_join(), map=no))
+    await bench.publish("a", n=1, headers=(("h", b"1"),))
+    await bench.publish("b", n=2)
+    await bench.ingested()
+    await bench.gathered()
+    assert [value["n"] for value, _ in bench.letters()] == [1, 2]
+    assert all("map of trigger a+b raised ValueError: not these" in told for _, told in bench.letters())
+    letter = bench.log.records(TOPICS.dead_letters, 0)[0]
+    assert letter.headers[0] == ("h", b"1")
+    assert letter.key == b"k"
+    assert dict(letter.headers)["beluga-source"].startswith(b"a/")
+
+
+async def test_what_is_over_is_remembered_and_then_forgotten() -> None:
+    bench = await _opened()
+    await bench.publish("a")
+    await bench.publish("b")
+    await bench.ingested()
+    await bench.gathered()
+    changelog = bench.tables.changelogs[0]
+    bench.clock.now += _MINUTE
+    await bench.publish("a", key="other")
+    await bench.ingested()
+    await bench.gathered()
+    assert len([key for key in changelog.rows if "/f/" in key]) == 0, "it is known to be sent"
+    # The records are kept no longer, only who they were.
+    marks = [codec.items.decode(value) for key, value in changelog.rows.items() if "/e/" in key]
+    assert sorted(mark.record is None for mark in marks) == [False, True, True]
+    bench.clock.now += 20 * _MINUTE
+    await bench.look()
+    await bench.gathered()
+    bench.clock.now += 20 * _MINUTE
+    await bench.publish("a", key="last")
+    await bench.ingested()
+    await bench.gathered()
+    assert len(changelog.rows) == 2, changelog.rows.keys()
+    assert len(bench.gatherer.owned[0]._of) == 1
+
+
+async def test_too_many_keys_are_dead_letters_that_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gatherings, "MOST", 2)
+    bench = await _opened()
+    for key in ("k1", "k2", "k3"):
+        await bench.publish("a", key=key)
+    await bench.publish("b", key="k1")
+    await bench.ingested()
+    await bench.gathered()
+    assert len(bench.starts()) == 1
+    ((_, told),) = bench.letters()
+    assert "has too many keys for its windows" in told
+
+
+@pytest.mark.parametrize(
+    ("headers", "told"),
+    [
+        ((("ce_time", b"2999-01-01T00:00:00Z"),), "its producer's clock, or its unit of time, is wrong"),
+        ((("ce_time", b"yesterday"),), "is no valid CloudEvent"),
+    ],
+)
+async def test_an_event_of_an_impossible_time_is_a_dead_letter(headers: Any, told: str) -> None:
+    bench = await _opened()
+    event = (("ce_specversion", b"1.0"), ("ce_type", b"t"), ("ce_source", b"s"), ("ce_id", b"1"))
+    await bench.publish("a", headers=(*event, *headers))
+    await bench.ingested()
+    ((value, said),) = bench.letters()
+    assert value == {"key": "k", "n": 1}
+    assert told in said
+
+
+async def test_a_record_without_its_key_is_a_dead_letter() -> None:
+    bench = await _opened()
+    await bench.log.append([Outgoing("a", None, b'{"n": 1}')])
+    await bench.ingested()
+    ((_, told),) = bench.letters()
+    assert "the key of trigger a+b raised KeyError" in told
+
+
+async def test_a_garbled_record_of_its_own_topic_harms_nobody() -> None:
+    bench = await _opened()
+    await bench.log.append([Outgoing(TOPICS.trigger_events, b"x", b'{"v": 1, "type": "no_such"}', partition=0)])
+    await bench.publish("a")
+    await bench.publish("b")
+    await bench.ingested()
+    await bench.gathered()
+    assert len(bench.starts()) == 1
+    assert len(bench.letters()) == 1
+
+
+async def test_an_event_whose_blob_is_gone_is_told_by_its_place() -> None:
+    bench = await _opened()
+    await bench.log.append([Outgoing("a", b"k", orjson.dumps({"key": "k", "n": "x" * 100_000}))])
+    await bench.publish("b")
+    await bench.ingested()
+    bench.blobs.stored.clear()
+    await bench.gathered()
+    assert bench.starts() == []
+    assert len(bench.letters()) == 2
+    sources = {dict(record.headers)["beluga-source"] for record in bench.log.records(TOPICS.dead_letters, 0)}
+    assert b"b/0/0" in sources
