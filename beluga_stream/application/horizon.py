@@ -5,16 +5,23 @@ acknowledged each topic up to the end that was there when the time was over; wha
 gatherer's own topic, which must have been read up to the end that is there now.
 """
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..domain.gathering import GatheringDue
 from ..domain.ids import GatheringId
+from ..errors import LogUnavailable
 from ..ports.log import Appender, Outgoing, Reader, Workers
 from . import codec
 from .gatherings import Gatherings
 from .topics import Topics
+
+log = logging.getLogger("beluga_stream.gatherer")
+
+_EVERY_MS = 500
+"""Time between two questions of how far ingest is, at least: each is a connection."""
 
 _TAIL_MOST = 1_000
 """Offsets without a record that a topic may end with: marks of its producers' transactions."""
@@ -46,6 +53,7 @@ class Horizon:
         self._reader = reader
         self._ingest = ingest
         self._cohorts: list[_Cohort] = []
+        self._next_ms = 0
 
     def forget(self, partitions: Iterable[int]) -> None:
         """These are another's now, who finds what is due in their tables."""
@@ -65,7 +73,7 @@ class Horizon:
                 topics.update(sources.get((gathering.row.graph, gathering.row.trigger), ()))
         if found:
             self._cohorts.append(_Cohort(found, await self._bounds(topics)))
-        await self._approach()
+        await self._approach(now_ms)
         ripe = self._ripe(owned)
         if ripe:
             await self._appender.append([self._event(each, now_ms) for each in ripe])
@@ -78,21 +86,28 @@ class Horizon:
             bounds.update({(topic, number): end for number, end in ends.items() if begins[number] < end})
         return bounds
 
-    async def _approach(self) -> None:
+    async def _approach(self, now_ms: int) -> None:
         """See how far ingest has come."""
         self._cohorts = [cohort for cohort in self._cohorts if cohort.over]
         topics = {topic for cohort in self._cohorts for topic, _ in cohort.bounds}
-        for topic in sorted(topics):
-            acknowledged = await self._ingest.acknowledged(topic)
-            for cohort in self._cohorts:
-                for place in [place for place in cohort.bounds if place[0] == topic]:
-                    if await self._is_past(place, acknowledged.get(place[1], 0), cohort.bounds[place]):
-                        del cohort.bounds[place]
+        if topics and now_ms >= self._next_ms:
+            self._next_ms = now_ms + _EVERY_MS
+            try:
+                for topic in sorted(topics):
+                    await self._compare(topic, await self._ingest.acknowledged(topic))
+            except LogUnavailable as error:
+                log.warning("nobody can say what ingest has acknowledged: %s", error, extra={"action": "horizon"})
         waiting = [cohort for cohort in self._cohorts if cohort.own is None and not cohort.bounds]
         if waiting:
             own = await self._reader.end(self._names.trigger_events)
             for cohort in waiting:
                 cohort.own = own
+
+    async def _compare(self, topic: str, acknowledged: Mapping[int, int]) -> None:
+        for cohort in self._cohorts:
+            for place in [place for place in cohort.bounds if place[0] == topic]:
+                if await self._is_past(place, acknowledged.get(place[1], 0), cohort.bounds[place]):
+                    del cohort.bounds[place]
 
     async def _is_past(self, place: tuple[str, int], acknowledged: int, end: int) -> bool:
         if acknowledged >= end:

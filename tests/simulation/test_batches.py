@@ -17,7 +17,7 @@ from tests.unit.engines import handler, program
 from tests.unit.graphs import chain_of
 
 _EVENTS = 40
-_OPTIONS = ClusterOptions(user_topics={"many": 3}, faults=20, crash=0.01)
+_OPTIONS = ClusterOptions(user_topics={"many": 3}, faults=60)
 
 
 async def _same(value: Any) -> Any:

@@ -18,6 +18,9 @@ from tests.unit.graphs import chain_of
 _FIRST_MS = int(datetime(2023, 11, 14, 22, 17, tzinfo=UTC).timestamp() * 1000)
 """Some minutes after the simulation begins, by when somebody has seen the schedule."""
 
+_OPTIONS = ClusterOptions(faults=250)
+"""Enough that something goes wrong now and then until the last of its times."""
+
 _LASTS_SECONDS = (_FIRST_MS - EPOCH_MS) / 1000 + 9 * 60
 
 
@@ -44,4 +47,4 @@ def test_every_minute_is_one_run(seed: int, jitter_ms: int) -> None:
         found = {summary.run: summary.status for summary in await runs.summaries()}
         assert found == dict.fromkeys(ids, "succeeded")
 
-    used(seed, [telling], use, triggers=[trigger], options=ClusterOptions(faults=20, crash=0.01))
+    used(seed, [telling], use, triggers=[trigger], options=_OPTIONS)
