@@ -183,3 +183,55 @@ async def test_a_letter_goes_back_as_it_came() -> None:
 def test_a_letter_without_a_source_cannot_go_back() -> None:
     with pytest.raises(InvalidState, match="where it came from"):
         _ = Letter(Record("beluga.dead-letters", 1, 5, b"k", b"{}"), None).topic
+
+
+# ---------------------------------------------------------------------------------------- triggers
+JOINS = str(ROOT / "tests" / "integration" / "join_agents")
+
+
+def _triggers(*arguments: str) -> object:
+    done = runner.invoke(app, ["triggers", *arguments, "--agents", JOINS, "--json"])
+    assert done.exit_code == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_triggers_are_listed_with_what_they_wait_for() -> None:
+    listed = _triggers("list")
+    assert isinstance(listed, list)
+    found = {each["graph"]: each for each in listed}
+    assert found["whole"]["kind"] == "join"
+    assert found["whole"]["by"].endswith("within 20.0 s, lateness 5.0 s; missing: graph part")
+    assert found["many"]["by"].startswith("3 events of beluga.many")
+    assert found["settled"]["kind"] == "burst"
+    assert found["yearly"]["next"].endswith("-01-01T00:00:00+01:00")
+    assert found["noted"]["by"] == "each event of beluga.docs"
+
+
+def test_a_trial_event_shows_what_it_would_start() -> None:
+    (told,) = _triggers("test", "beluga.docs", '{"key": "k", "n": 3}')  # type: ignore[misc]
+    assert told["does"] == "starts a run"
+    assert told["input"] == {"key": "k", "n": 3}
+    (told,) = _triggers("test", "beluga.docs", '{"key": "k", "n": -3}')  # type: ignore[misc]
+    assert told["why"] == "where= does not pick it"
+    (told,) = _triggers("test", "beluga.docs", '{"key": "k"}')  # type: ignore[misc]
+    assert told["does"] == "goes to the dead letters"
+    assert "n: Field required" in told["why"]
+    header = [
+        "--header",
+        "ce_specversion=1.0",
+        "--header",
+        "ce_id=7",
+        "--header",
+        "ce_source=s",
+        "--header",
+        "ce_type=t",
+    ]
+    (told,) = _triggers("test", "beluga.a", '{"key": "k", "n": 3}', *header, "--header", "ce_time=2026-01-01T00:00:05Z")  # type: ignore[misc]
+    assert (told["does"], told["key"]) == ("waits for others", "k")
+    assert "open until" in told["window"]
+
+
+def test_a_trial_event_of_a_topic_that_starts_nothing_says_what_would() -> None:
+    done = runner.invoke(app, ["triggers", "test", "beluga.x", "1", "--agents", JOINS])
+    assert done.exit_code == 3
+    assert "topics that trigger: beluga.a, beluga.b" in done.stderr

@@ -1,6 +1,7 @@
 """The gatherer over a log in memory, stepped by hand: what becomes of events that start a run together."""
 
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -16,7 +17,7 @@ from beluga_stream.application.ingest import Ingest
 from beluga_stream.application.payloads import Payloads
 from beluga_stream.domain.events import RunRequested
 from beluga_stream.domain.ids import run_id
-from beluga_stream.ports.handlers import Gathers, Program, Side, Trigger
+from beluga_stream.ports.handlers import Gathers, Program, Schedule, Side, Trigger
 from beluga_stream.ports.log import Outgoing, Record, TopicSpec
 from tests.unit.engines import ANY, TOPICS, Deployed, HandClock, handler, program
 from tests.unit.graphs import edges, node, plan
@@ -279,6 +280,36 @@ async def test_what_is_over_is_remembered_and_then_forgotten() -> None:
     await bench.gathered()
     assert len(changelog.rows) == 2, changelog.rows.keys()
     assert len(bench.gatherer.owned[0]._of) == 1
+
+
+@pytest.mark.parametrize(
+    ("catch_up", "expected"),
+    [
+        ("all", ["28T02:30:00+01:00", "29T03:00:00+02:00", "30T02:30:00+02:00", "31T02:30:00+02:00"]),
+        ("last", ["28T02:30:00+01:00", "30T02:30:00+02:00", "31T02:30:00+02:00"]),
+        ("skip", ["28T02:30:00+01:00", "31T02:30:00+02:00"]),
+    ],
+)
+async def test_a_schedule_across_a_change_of_the_clock_and_across_downtime(catch_up: Any, expected: list[str]) -> None:
+    """Nobody runs from the evening before clocks go forward until noon two days later."""
+    schedule = Schedule("30 2 * * *", "Europe/Berlin", lambda at: at.isoformat(), catch_up=catch_up)
+    bench = Bench(Trigger("nightly", "schedule", "", "pairs", ANY, schedule=schedule))
+    begin = datetime(2026, 3, 27, 12, tzinfo=UTC)
+    bench.clock.now = int(begin.timestamp() * 1000)
+    await bench.gatherer.acquire(frozenset({0}))
+    for hour in range(4 * 24):
+        bench.clock.now = int((begin + timedelta(hours=hour)).timestamp() * 1000) + 1
+        if 30 <= hour < 72:
+            continue
+        if hour == 72:
+            await bench.taken_over()
+        for _ in range(61 * 2):
+            await bench.look()
+            await bench.gathered()
+            bench.clock.now += 30_000
+    found = [await bench.payloads.load(start.input) for start in bench.starts()]
+    assert [at.removeprefix("2026-03-") for at in found] == expected
+    assert len({start.run for start in bench.starts()}) == len(found)
 
 
 async def test_too_many_keys_are_dead_letters_that_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
