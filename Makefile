@@ -43,7 +43,7 @@ check: $(VENV)/.test ## Style, types and layers: ruff, mypy, pyright, import-lin
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
-	$(BIN)/pyright --warnings
+	$(BIN)/pyright --pythonpath $(BIN)/python --warnings
 	$(BIN)/lint-imports
 	@if command -v shellcheck >/dev/null; then \
 		shellcheck -x .ci/run .ci/*.sh deploy/*.sh deploy/*/*.sh; else echo 'shellcheck is not installed: skipped'; fi
