@@ -354,7 +354,9 @@ class Cluster:
         return Gatherer(
             topics=self.topics,
             deployment=self.deployment,
-            tables=FaultyTables(self._groups["gatherer"], (self.topics.trigger_events,), self.gatherings, process),
+            tables=FaultyTables(
+                self._groups["gatherer"], (self.topics.trigger_events,), self.log, self.gatherings, process
+            ),
             appender=FaultyAppender(self.log, process, self.witness),
             reader=FaultyReader(self.log, process),
             ingest=FaultyWorkers(self._groups["ingest"], most, process),

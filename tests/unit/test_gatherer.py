@@ -55,7 +55,7 @@ class Bench:
         self.blobs = MemoryBlobs()
         self.payloads = Payloads(self.blobs)
         self.groups = {name: MemoryGroup(name) for name in ("ingest", "gatherer")}
-        self.tables = MemoryTables(self.groups["gatherer"], [TOPICS.trigger_events])
+        self.tables = MemoryTables(self.groups["gatherer"], [TOPICS.trigger_events], self.log)
         programs = [_program("pairs"), _program("other")]
         self.programs = {each.definition.hash: each for each in programs}
         self.ingest = Ingest(
