@@ -74,8 +74,8 @@ def test_what_is_missing_is_started_once(seed: int, ingesting: bool) -> None:  #
         assert told["filtered"] >= 10
         assert told["refused"] >= 2
         assert told["failed"] == told["rejected"] == told["still running"] == 0
-        if not ingesting:
-            assert told["succeeded"] == len(ids)
+        # One whose summary is not yet there when it is looked for is asked for again, and is the same run.
+        assert told["succeeded"] >= (0 if ingesting else len(ids))
 
     used(seed, [telling], use, triggers=[trigger] if ingesting else [], options=_OPTIONS, refused=True)
 
