@@ -132,7 +132,7 @@ def _operator(settings: Settings, uses: Uses) -> list[Right]:
             ("Create", "Read"),
             "`topics apply`, `runs show`, `runs stuck`, `blobs sweep`",
         ),
-        Right("topic", triggers_changelog(settings), ("Create",), "`topics apply`"),
+        Right("topic", triggers_changelog(settings), ("Create", "Describe"), "`topics apply`"),
         *(Right("topic", source, ("Create", "Read"), "`topics apply`, `backfill`") for source in uses.sources),
         Right("topic", names.graphs, ("Read",), "`graph list`, `runs stuck`"),
         Right("topic", names.dead_letters, ("Read", "Write"), "`dead-letters`"),

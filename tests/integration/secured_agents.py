@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from beluga_stream import Graph, Signal, Topic, context
+from beluga_stream import Graph, Signal, Topic, context, debounce
 
 
 async def words(text: str) -> AsyncIterator[str]:
@@ -46,6 +46,10 @@ async def forever(number: int) -> int:
 talk = Graph[str, int]("talk")
 talk.set_finish_point(talk.add_node(count, talk.add_node(words, talk.input)))
 talk.trigger(Topic("secured.events", str))
+
+settled = Graph[str, int]("settled")
+settled.set_finish_point(settled.add_node(length, settled.input))
+settled.trigger(debounce(Topic("secured.events", str), quiet=0.5))
 
 leased = Graph[int, int]("leased")
 leased.set_finish_point(leased.add_node(length, leased.add_node(large, leased.add_node(long, leased.input))))

@@ -28,7 +28,7 @@ from beluga_stream.bootstrap.declared import engine_topics
 from beluga_stream.bootstrap.preparation import uses_of
 from beluga_stream.bootstrap.rights import HOLDERS, Holder, rights_of
 from beluga_stream.bootstrap.settings import Settings
-from beluga_stream.domain.ids import run_id
+from beluga_stream.domain.ids import digest, run_id
 from beluga_stream.errors import AccessDenied, TaskCanceled
 from beluga_stream.ports.rights import Right
 from tests.brokers import BrokerUnavailable
@@ -143,6 +143,8 @@ async def test_every_role_works_with_its_least_rights(
         async with connect() as client:
             triggered = client.run(graphs.talk, run_id("talk", "secured.events", position))
             assert await triggered.result(timeout=60) == 2
+            burst = run_id("settled", "secured.events:burst", "\x1f" + digest("event", "0", position))
+            assert await client.run(graphs.settled, burst).result(timeout=60) == len("one two")
 
             number = await client.start(graphs.leased, 1)
             pages = await client.start(graphs.paged, list(range(200)))
@@ -158,7 +160,7 @@ async def test_every_role_works_with_its_least_rights(
             waits = await client.start(graphs.asks, 2)
 
         listed = json.loads(await deployed.beluga("client", "runs", "list", "--json"))
-        assert {run["graph"] for run in listed} == {"talk", "leased", "paged", "asks", "stuck"}
+        assert {run["graph"] for run in listed} == {"talk", "settled", "leased", "paged", "asks", "stuck"}
         assert "signal" in await deployed.beluga("operator", "runs", "show", waits.id)
         assert "all " in await deployed.beluga("operator", "doctor")
         assert "fencing" in await deployed.beluga("client", "doctor")
