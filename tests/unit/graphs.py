@@ -183,6 +183,7 @@ class Behaviour:
     signals: float = 1.0
     lengths: tuple[int, ...] = (0, 1, 3)
     repeats: float = 0.0  # an earlier event given again, after each event
+    hurries: float = 0.05  # that a deadline passes before what is on its way comes
 
 
 CALM = Behaviour(branches=1.0, loops=0.0, starts=0.0)
@@ -269,7 +270,7 @@ class Play:
     def step(self) -> bool:
         """Deliver one event. False when there is none."""
         short = [timer for timer in self.timers if timer.node is not None]
-        if short and self.random.random() < 0.05:
+        if short and self.random.random() < self.behaviour.hurries:
             self._fire(self.timers.index(min(short, key=lambda timer: timer.due_ms)))
         open_channels = [channel for channel, waiting in self.channels.items() if waiting]
         if open_channels:

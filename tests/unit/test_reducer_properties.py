@@ -118,7 +118,7 @@ def test_a_failed_run_can_be_retried_until_it_succeeds(plan: Plan, seed: int, be
         if state.status is not RunStatus.FAILED:
             break
         if number > 0:
-            play.behaviour = replace(CALM, repeats=1.0)
+            play.behaviour = replace(CALM, repeats=1.0, hurries=0.0)
         done = {key for key, node in state.nodes.items() if node.status is NodeStatus.SUCCEEDED}
         begun = len(play.dispatched)
         play.ask(RetryRequested(run=ROOT, key=ROOT, at_ms=0, id=f"again-{number}"))
