@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from .api.client import Client as Client
     from .api.client import Run as Run
     from .api.client import RunStatus as RunStatus
+    from .api.features import Defaults as Defaults
+    from .api.features import Features as Features
     from .api.gathering import Join as Join
     from .api.gathering import Together as Together
     from .api.gathering import batch as batch
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from .api.limit import Limit as Limit
     from .api.message import Message as Message
     from .api.node import node as node
+    from .api.provider import Provider as Provider
+    from .api.provider import Runner as Runner
     from .api.ref import Ref as Ref
     from .api.ref import StreamRef as StreamRef
     from .api.resource import INJECTED as INJECTED
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
     from .api.resource import resource as resource
     from .api.retry import Retry as Retry
     from .api.retry import Seconds as Seconds
+    from .api.runnable import Runnable as Runnable
     from .api.signal import Signal as Signal
     from .api.stream import Outcome as Outcome
     from .api.stream import Stream as Stream
@@ -40,11 +45,16 @@ if TYPE_CHECKING:
     from .api.trigger import on_run as on_run
     from .application.context import Context as Context
     from .application.context import context as context
+    from .application.middleware import Execution as Execution
+    from .application.middleware import Middleware as Middleware
+    from .application.middleware import Proceed as Proceed
     from .application.results import Chunk as Chunk
     from .application.results import Event as Event
     from .application.results import NodeChanged as NodeChanged
     from .application.results import RunChanged as RunChanged
     from .application.results import Superseded as Superseded
+    from .application.tally import Metrics as Metrics
+    from .bootstrap.orchestrator import Orchestrator as Orchestrator
     from .errors import BelugaError as BelugaError
     from .errors import InvalidGraph as InvalidGraph
 
@@ -54,20 +64,26 @@ if TYPE_CHECKING:
 _HOMES = {
     "api.chain": ("Chain", "chain"),
     "api.client": ("Client", "Run", "RunStatus"),
+    "api.features": ("Defaults", "Features"),
     "api.gathering": ("Join", "Together", "batch", "debounce", "join"),
     "api.graph": ("START", "Graph"),
     "api.limit": ("Limit",),
     "api.message": ("Message",),
     "api.node": ("node",),
+    "api.provider": ("Provider", "Runner"),
     "api.ref": ("Ref", "StreamRef"),
     "api.resource": ("INJECTED", "Resource", "resource"),
     "api.retry": ("Retry", "Seconds"),
+    "api.runnable": ("Runnable",),
     "api.signal": ("Signal",),
     "api.stream": ("Outcome", "Stream"),
     "api.topic": ("Keyed", "Topic"),
     "api.trigger": ("OnRun", "on_run"),
     "application.context": ("Context", "context"),
+    "application.middleware": ("Execution", "Middleware", "Proceed"),
     "application.results": ("Chunk", "Event", "NodeChanged", "RunChanged", "Superseded"),
+    "application.tally": ("Metrics",),
+    "bootstrap.orchestrator": ("Orchestrator",),
     "errors": ("BelugaError", "InvalidGraph"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -80,22 +96,32 @@ __all__ = [
     "Chunk",
     "Client",
     "Context",
+    "Defaults",
     "Event",
+    "Execution",
+    "Features",
     "Graph",
     "InvalidGraph",
     "Join",
     "Keyed",
     "Limit",
     "Message",
+    "Metrics",
+    "Middleware",
     "NodeChanged",
     "OnRun",
+    "Orchestrator",
     "Outcome",
+    "Proceed",
+    "Provider",
     "Ref",
     "Resource",
     "Retry",
     "Run",
     "RunChanged",
     "RunStatus",
+    "Runnable",
+    "Runner",
     "Seconds",
     "Signal",
     "Stream",

@@ -35,6 +35,9 @@ BelugaError
 
 from collections.abc import Mapping
 
+RETRYABLE_CODES = frozenset({"timeout", "resource_exhausted", "dependency_failed", "key_missing"})
+"""Codes of what may succeed later, for errors that tell of another one by its code."""
+
 
 class BelugaError(Exception):
     """Base of all. `code` is stable and goes over the wire; `retryable` says whether trying again can help."""
@@ -125,11 +128,12 @@ class InvalidState(BelugaError):
 
 
 class RunRejected(InvalidState):
-    """The engine refused to start the run; `reason` is a code of this tree."""
+    """The engine refused to start the run; `reason` is a code of this tree, and `retryable` is by that code."""
 
     def __init__(self, message: str, /, *, reason: str = "invalid_state", **ids: object) -> None:
         super().__init__(message, **ids)
         self.reason = reason
+        self.retryable = reason in RETRYABLE_CODES
 
 
 class IdempotencyConflict(InvalidState):
@@ -151,11 +155,15 @@ class ExecutionFailed(BelugaError):
 
 
 class RunFailed(ExecutionFailed):
-    """A run ended as failed. `ids` name run, node and attempt; `reason` is the failure's code."""
+    """A run ended as failed. `ids` name run, node and attempt; `reason` is the failure's code.
+
+    `retryable` is by that code: a run that failed of a timeout may succeed when it is started again.
+    """
 
     def __init__(self, message: str, /, *, reason: str = "execution_failed", **ids: object) -> None:
         super().__init__(message, **ids)
         self.reason = reason
+        self.retryable = reason in RETRYABLE_CODES
 
 
 class ProcessLost(ExecutionFailed):

@@ -19,7 +19,7 @@ from typing import Any
 from beluga_stream.application.topics import Topics
 from beluga_stream.bootstrap.declared import changelog_topic
 from beluga_stream.bootstrap.settings import Settings
-from benchmarks import coordinator, reducer, scenarios
+from benchmarks import coordinator, local_chain, reducer, scenarios
 from benchmarks.engine import BrokerProcess, EngineProcess, Process
 from benchmarks.figures import Figure, as_json, as_table, median_of
 from benchmarks.starting import import_time, time_to_ready
@@ -44,6 +44,7 @@ PARTS = (
     "fused",
     "reducer",
     "coordinator",
+    "local-chain",
 )
 
 
@@ -92,7 +93,7 @@ def measure(broker: Broker, folder: Path, only: Sequence[str], *, quick: bool) -
     if "start" in only:
         figures += import_time(3 if quick else 7) + time_to_ready(broker.address, folder)
     settings = Settings.load(broker=broker.address)
-    parts = [part for part in only if part not in {"start", "reducer", "coordinator", "fused"}]
+    parts = [part for part in only if part not in {"start", "reducer", "coordinator", "fused", "local-chain"}]
     if parts:
         figures += on_an_engine(settings, folder, parts, quick=quick)
     if "fused" in only:
@@ -105,6 +106,9 @@ def measure(broker: Broker, folder: Path, only: Sequence[str], *, quick: bool) -
     if "coordinator" in only:
         say("coordinator")
         figures.append(Figure("coordinator without a broker", asyncio.run(coordinator.microseconds()), "us/event"))
+    if "local-chain" in only:
+        say("chains here")
+        figures += asyncio.run(local_chain.costs())
     return figures, conditions_of(broker, settings)
 
 

@@ -52,12 +52,16 @@ class Step:
 
 @dataclass(slots=True)
 class Blueprint:
-    """The steps by name, the links in their order, the finish points. `version` counts changes."""
+    """The steps by name, the links in their order, the finish points. `version` counts changes.
+
+    `options` are those of every step with a handler that has none of its own.
+    """
 
     graph: str
     timeout_ms: int = 600_000
     durable: bool = False
     limits: Limits = ()
+    options: NodeOptions = field(default_factory=NodeOptions)
     steps: dict[str, Step] = field(default_factory=dict[str, Step])
     links: list[Link] = field(default_factory=list[Link])
     finish: list[str] = field(default_factory=list[str])

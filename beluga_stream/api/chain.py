@@ -1,6 +1,6 @@
 """`chain(a, b, c)`: handlers one after another, each on the output of the one before."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar, overload
 
 from ..domain.definition import NodeKind
@@ -261,13 +261,19 @@ def chain(*steps: object, name: str | None = None, timeout: Seconds = 600, limit
     timedelta; `limit` says how many go on at a time, or begin in a period: see `Limit`. Raises `InvalidGraph` for no
     steps and for handlers that cannot be called.
     """
+    blueprint = line_of(steps, name, timeout, limit)
+    return Chain(blueprint.graph, blueprint)
+
+
+def line_of(steps: Sequence[object], name: str | None, timeout: Seconds, limit: Limits = ()) -> Blueprint:
+    """The blueprint of a chain of these steps. Raises `InvalidGraph` as `chain` does."""
     names = [
         step.name if isinstance(step, Work) else options_of(step).get("name") or name_of(step) or f"step_{i}"
         for i, step in enumerate(steps, 1)
     ]
     called = name or "-".join(names)
     if not steps:
-        raise InvalidGraph("chain() needs at least one step")
+        raise InvalidGraph("a chain needs at least one step")
     check_name(called, called, "the chain")
     blueprint = Blueprint(called, milliseconds(timeout), limits=limit)
     builder = Builder(blueprint)
@@ -279,4 +285,4 @@ def chain(*steps: object, name: str | None = None, timeout: Seconds = 600, limit
         builder.feed(made, [before])
         before = Ref(Origin(blueprint, made.name))
     blueprint.finish.append(before.node)
-    return Chain(called, blueprint)
+    return blueprint

@@ -177,13 +177,14 @@ def _in_order(wiring: Wiring) -> Sequence[Wire]:
     return sorted(wiring.wires, key=place)
 
 
-def _options(step: Step) -> NodeOptions:
-    return {**options_of(step.handler), **step.options}
+def _options(wiring: Wiring, step: Step) -> NodeOptions:
+    defaults = wiring.options if step.handler is not None else NodeOptions()
+    return {**defaults, **options_of(step.handler), **step.options}
 
 
 def _node(wiring: Wiring, name: str, children: Mapping[str, Program]) -> Node:
     step, graph = wiring.steps[name], wiring.graph
-    options = _options(step)
+    options = _options(wiring, step)
     child = children.get(name)
     signature = wiring.signatures.get(name)
     timeout_ms = step.timeout_ms
@@ -252,7 +253,7 @@ def _required(wiring: Wiring) -> dict[NodeName, frozenset[str]]:
 
 def _handler(wiring: Wiring, name: str, conditions: Sequence[Condition], kinds: Mapping[str, Any]) -> Handler:
     step, signature, graph = wiring.steps[name], wiring.signatures[name], wiring.graph
-    options = _options(step)
+    options = _options(wiring, step)
     fed = fed_arguments(wiring, name)
     if name in wiring.gates:
         kind = wire_kind(wiring.into(name)[0], kinds)

@@ -15,6 +15,7 @@ from ..domain.ids import INPUT
 from ..errors import InvalidGraph
 from .blueprint import Blueprint, Link, Step
 from .condition import Condition
+from .node import NodeOptions
 from .signature import Argument, Signature, signature_of
 
 WORK_INPUT = "input"
@@ -37,13 +38,14 @@ class Wire:
 
 @dataclass(frozen=True)
 class Wiring:
-    """A graph with every wire drawn. `gates` names the steps that were put in between."""
+    """A graph with every wire drawn. `gates` names the steps put in between, `options` are every handler's defaults."""
 
     graph: str
     steps: Mapping[str, Step]
     signatures: Mapping[str, Signature]
     wires: Sequence[Wire]
     gates: frozenset[str]
+    options: NodeOptions
 
     def into(self, name: str) -> Sequence[Wire]:
         return self._incoming[name]
@@ -74,7 +76,7 @@ def wire(blueprint: Blueprint) -> Wiring:
     wires, gates = _gated(steps, signatures, wires)
     for name in gates:
         signatures[name] = signature_of(steps[name].handler, blueprint.graph, name)
-    return Wiring(blueprint.graph, steps, signatures, wires, gates)
+    return Wiring(blueprint.graph, steps, signatures, wires, gates, blueprint.options)
 
 
 def fed_arguments(wiring: Wiring, name: str) -> list[Argument]:

@@ -3,12 +3,14 @@
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
 X = TypeVar("X")
+
+_log = logging.getLogger("beluga_stream.node")
 
 
 @dataclass(slots=True)
@@ -32,9 +34,7 @@ class Context:
     trace: str | None = None
     heartbeat_details: Any = None
     cancelled: bool = False
-    logger: logging.Logger | logging.LoggerAdapter[Any] = field(
-        default_factory=lambda: logging.getLogger("beluga_stream.node")
-    )
+    logger: logging.Logger | logging.LoggerAdapter[Any] = _log
     _beat: Callable[[object], Awaitable[None]] | None = None
     _emitted: Sequence[Any] = ()
 

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -20,13 +20,15 @@ from ..domain.definition import EdgeMode
 from ..domain.payload import Json
 from ..errors import ExecutionFailed, InvalidInput, NotSerializable, ProcessLost, TimedOut
 from ..ports.calls import Calls, Isolation
-from ..ports.handlers import Handler
+from ..ports.handlers import Handler, Parameter
 from .apart import Address, Emit, run_apart
 from .context import Context, current, emitted_by
 from .judging import first_of, judged, said
 from .streams import Live, ReadyStream
 from .threads import Threads
 from .verdict import Completed, Failed
+
+R = TypeVar("R")
 
 ResourceFactory = Callable[[type], AbstractAsyncContextManager[Any]]
 
@@ -98,6 +100,28 @@ class Executions:
         finally:
             current.reset(token)
 
+    async def in_thread(self, function: Callable[[], R]) -> R:
+        """Call it in a thread, in the context of the caller. Cancelling gives the call up, and does not end it."""
+        return await self._threads.call(functools.partial(contextvars.copy_context().run, function))
+
+    def attempt(self, handler: Handler, value: Json, context: Context) -> Completed | Failed:
+        """Call a sync handler of one parameter here, in the thread of the caller: as `run` does, and without limit."""
+        token = current.set(context)
+        try:
+            return completed(handler, handler.call(_argument(handler.parameters[0], value, context)))
+        except SystemExit as error:
+            return _failed(handler, ExecutionFailed(f"it called sys.exit({error.code!r})"), context)
+        except StopIteration:
+            return _failed(handler, RuntimeError("the handler raised StopIteration"), context)
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except asyncio.CancelledError as error:
+            return _failed(handler, RuntimeError(f"what it waited for was cancelled {said(error)}".rstrip()), context)
+        except BaseException as error:  # noqa: BLE001 - user code may raise anything; it becomes the node's failure
+            return _failed(handler, error, context)
+        finally:
+            current.reset(token)
+
     async def _bounded(
         self,
         handler: Handler,
@@ -152,7 +176,7 @@ class Executions:
             arguments = await self._arguments(handler, values, context)
             if handler.streams:
                 return await self._stream(handler, arguments, emit, emitted_by(context))
-            return _completed(handler, await self._call(handler, arguments, context))
+            return completed(handler, await self._call(handler, arguments, context))
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is None or task.cancelling():
@@ -196,10 +220,7 @@ class Executions:
         if handler.executor == "process" and self._processes is not None:
             facts = replace(context, _beat=None)
             return await self._processes.call(functools.partial(_in_context, facts, handler.call, tuple(arguments)))
-        inside = contextvars.copy_context()
-        return await self._threads.call(
-            functools.partial(inside.run, functools.partial(handler.call, *arguments, **injected))
-        )
+        return await self.in_thread(functools.partial(handler.call, *arguments, **injected))
 
     async def _stream(self, handler: Handler, arguments: list[Any], emit: Emit, emitted: Sequence[Json]) -> Completed:
         injected = {name: await self._resource(kind) for name, kind in handler.resources.items()}
@@ -272,13 +293,23 @@ async def _whole(values: Mapping[str, Json]) -> dict[str, Json]:
     return {name: await value.whole() if isinstance(value, Live) else value for name, value in values.items()}
 
 
+def _argument(parameter: Parameter, value: Json, context: Context) -> Any:
+    try:
+        return parameter.adapter.validate_python(value)
+    except ValidationError as error:
+        raise InvalidInput(
+            f"{context.node}: the value for {parameter.name!r} does not fit its type: {first_of(error)}"
+        ) from error
+
+
 def _in_context(context: Context, call: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     """What another process calls: there, too, `context()` tells whose call it is."""
     current.set(context)
     return call(*arguments)
 
 
-def _completed(handler: Handler, value: Any) -> Completed:
+def completed(handler: Handler, value: Any) -> Completed:
+    """The outcome of a handler that gave this. Raises `InvalidInput` and `NotSerializable` for a wrong value."""
     json = _dumped(handler.output, value, "returned")
     done = True
     if handler.until is not None:

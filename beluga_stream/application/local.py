@@ -42,6 +42,7 @@ from ..domain.reducer import reduce
 from ..domain.state import NODE_ENDED, NodeStatus, RunState, Timer
 from ..errors import InvalidInput, RunFailed, TaskCanceled
 from ..ports.handlers import Program
+from .executing import Executing
 from .execution import Executions, ResourceFactory
 from .local_attempts import LocalAttempts, NoBlobs
 from .local_limits import LocalLimits, with_keys
@@ -60,9 +61,14 @@ class LocalEngine:
     """Runs programs here."""
 
     def __init__(
-        self, *, open_resource: ResourceFactory | None = None, now_ms: Callable[[], int] | None = None
+        self,
+        *,
+        open_resource: ResourceFactory | None = None,
+        now_ms: Callable[[], int] | None = None,
+        executions: Callable[[], Executing] | None = None,
     ) -> None:
-        self._open_resource = open_resource
+        """`executions` makes what runs the handlers of one run, and is closed with it."""
+        self._executions = executions or (lambda: Executions(open_resource=open_resource))
         self._now_ms = now_ms or _now_ms
 
     async def invoke(
@@ -109,7 +115,7 @@ class LocalEngine:
         value: Any,
         signals: Mapping[str, Json],
     ) -> AsyncGenerator[Event, None]:
-        run = _LocalRun(program, Executions(open_resource=self._open_resource), self._now_ms)
+        run = _LocalRun(program, self._executions(), self._now_ms)
         try:
             run.begin(value, signals)
             while (event := await run.next_event()) is not None:
@@ -121,7 +127,7 @@ class LocalEngine:
 class _LocalRun:
     """One run with all its children: a queue of events, a heap of timers, a task for each execution."""
 
-    def __init__(self, program: Program, executions: Executions, now_ms: Callable[[], int]) -> None:
+    def __init__(self, program: Program, executions: Executing, now_ms: Callable[[], int]) -> None:
         self._now_ms = now_ms
         self._programs: dict[GraphHash, Program] = {}
         self._plans: dict[GraphHash, Plan] = {}

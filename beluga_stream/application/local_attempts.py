@@ -12,7 +12,7 @@ from ..domain.payload import Inline, Json, Payload
 from ..errors import InvalidState
 from ..ports.handlers import Handler, Program
 from .context import Context
-from .execution import Executions
+from .executing import Executing
 from .local_streams import LocalStreams
 from .messages import NodeReady
 from .payloads import Payloads
@@ -42,7 +42,7 @@ class LocalAttempts:
         programs: Mapping[GraphHash, Program],
         *,
         payloads: Payloads,
-        executions: Executions,
+        executions: Executing,
         streams: LocalStreams,
         tell: Tell,
         now_ms: Callable[[], int],

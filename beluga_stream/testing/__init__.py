@@ -10,8 +10,15 @@
 
 Coordinators and workers are the real ones. Their log delays, their processes die between any two effects, are
 stopped and taken for dead, and are replaced; time is virtual. A failing seed fails again.
+
+`ProviderContract` is for tests of an orchestrator's providers: see docs/orchestrator.md.
 """
 
-from .fixture import Outcome, Simulate, simulate
+import pytest
 
-__all__ = ["Outcome", "Simulate", "simulate"]
+pytest.register_assert_rewrite(f"{__name__}.provider_contract")
+
+from .fixture import Outcome, Simulate, simulate  # noqa: E402 - asserts are rewritten when a module is imported
+from .provider_contract import ProviderContract  # noqa: E402
+
+__all__ = ["Outcome", "ProviderContract", "Simulate", "simulate"]

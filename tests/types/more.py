@@ -10,12 +10,16 @@ from beluga_stream import (
     INJECTED,
     START,
     Chain,
+    Defaults,
     Graph,
     Join,
     Message,
+    Metrics,
+    Orchestrator,
     Outcome,
     Ref,
     Retry,
+    Runnable,
     Signal,
     Stream,
     StreamRef,
@@ -29,6 +33,7 @@ from beluga_stream import (
     on_run,
     resource,
 )
+from beluga_stream.api.managed import ManagedChain, ManagedGraph
 
 
 class Pool: ...
@@ -156,3 +161,37 @@ Graph[int, str]("quiet").trigger(debounce(numbers.by(str), quiet=5)).trigger(
     debounce(words, quiet=5), lambda word: len(word)
 )
 Graph[str, str]("daily").schedule("0 9 * * *", tz="Europe/Berlin", input=lambda at: at.isoformat(), catch_up="all")
+
+# an orchestrator's chains and graphs
+class Embeds:
+    def invoke(self, text: str, config: object = None) -> list[float]:
+        return []
+
+
+class Ranks:
+    async def invoke(self, vector: list[float]) -> int:
+        return 0
+
+
+orch = Orchestrator(chains=Defaults(retries=1))
+assert_type(orch.create_chain(clean), ManagedChain[str, str])
+assert_type(orch.create_chain(clean, count, name="words", timeout=5), ManagedChain[str, int])
+assert_type(orch.create_chain(split, words_of), ManagedChain[Doc, list[str]])
+assert_type(orch.create_chain(clean, lines), ManagedChain[str, list[bytes]])
+assert_type(orch.create_chain(clean, Embeds(), Ranks()), ManagedChain[str, int])
+assert_type(orch.create_chain(inner, words_of), ManagedChain[str, list[str]])
+assert_type(orch.create_chain(orch.create_chain(clean), chain(clean, count)), ManagedChain[str, int])
+assert_type(orch.create_chain(clean, clean, clean, clean, clean, count), ManagedChain[str, int])
+assert_type(orch.create_chain(clean, clean, clean, clean, clean, clean, count), ManagedChain[Any, Any])
+made = orch.create_graph("made", str, int, max_workers=2)
+assert_type(made, ManagedGraph[str, int])
+made.set_finish_point(made.add_node(orch.create_chain(clean, count), made.input))
+runnable: Runnable[str, int] = made
+maybe: Graph[str, str | None] = orch.create_graph("maybe", input=str, output=str | None)
+
+
+async def orchestrated() -> None:
+    assert_type(await made.invoke(""), int)
+    assert_type(await orch.create_chain(clean, count).batch([""]), list[int])
+    async with orch:
+        assert_type(orch.metrics(), Metrics)

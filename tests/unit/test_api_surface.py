@@ -8,9 +8,10 @@ import pytest
 import beluga_stream
 
 PUBLIC = """
-INJECTED START BelugaError Chain Chunk Client Context Event Graph InvalidGraph Join Keyed Limit Message
-NodeChanged OnRun Outcome Ref Resource Retry Run RunChanged RunStatus Seconds Signal Stream StreamRef
-Superseded Together Topic batch chain connect context debounce join node on_run resource
+INJECTED START BelugaError Chain Chunk Client Context Defaults Event Execution Features Graph InvalidGraph Join
+Keyed Limit Message Metrics Middleware NodeChanged OnRun Orchestrator Outcome Proceed Provider Ref Resource Retry
+Run RunChanged RunStatus Runnable Runner Seconds Signal Stream StreamRef Superseded Together Topic batch chain
+connect context debounce join node on_run resource
 """
 
 

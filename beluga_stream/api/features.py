@@ -1,0 +1,157 @@
+"""What an orchestrator may be asked for, and what it gives to what it makes unless told otherwise."""
+
+from dataclasses import KW_ONLY, dataclass, replace
+from datetime import timedelta
+from typing import Any, TypedDict, cast
+
+from ..errors import InvalidConfig
+from .retry import Retry, Seconds, seconds
+
+MOST_SECONDS = 24 * 3600
+MOST_RETRIES = 20
+MOST_WORKERS = 1_000
+MOST_QUEUED = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What an orchestrator makes; what is off is refused with `InvalidState`."""
+
+    _: KW_ONLY
+    chains: bool = True
+    graphs: bool = True
+    workflows: bool = True
+    scheduler: bool = True
+    message_bus: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """Options of all chains, graphs or workflows of an orchestrator. None: the orchestrator's own default.
+
+    `timeout` bounds a run (seconds or timedelta, up to 24 hours). `retries` is how often a failed step is tried
+    again (0 to 20), where it has no `Retry` of its own. Of graphs only: `max_workers` executions go on at a time
+    (1 to 1,000), and while `queue_size` wait (0 to 100,000) no more runs are taken. `provider` names the
+    engine. Raises `InvalidConfig` when a value is out of range.
+    """
+
+    _: KW_ONLY
+    timeout: Seconds | None = None
+    retries: int | None = None
+    max_workers: int | None = None
+    queue_size: int | None = None
+    provider: str | None = None
+
+    def __post_init__(self) -> None:
+        given = {name: getattr(self, name) for name in ("timeout", "retries", "max_workers", "queue_size")}
+        check_ranges("Defaults", **{name: value for name, value in given.items() if value is not None})
+
+
+class ChainOptions(TypedDict, total=False):
+    """What `create_chain` takes besides its steps. See `Options`; what is left out is the `Defaults`'."""
+
+    name: str
+    description: str
+    timeout: Seconds
+    retries: int
+    input_keys: tuple[str, ...]
+    output_keys: tuple[str, ...]
+    provider: str
+
+
+class GraphOptions(TypedDict, total=False):
+    """What `create_graph` takes besides name and types. See `Options`; what is left out is the `Defaults`'."""
+
+    description: str
+    timeout: Seconds
+    retries: int
+    max_workers: int
+    queue_size: int
+    parallel: bool
+    provider: str
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a chain or graph runs: what it was given, and the defaults for the rest.
+
+    `timeout` is in seconds or a timedelta, for a whole run. `retries`: how often a failed step is tried again.
+    `input_keys` and `output_keys` are what input and result must have at least, as mappings. `parallel` says
+    whether a graph's nodes may run beside each other in one run. For workers and queue see `Defaults`.
+    """
+
+    _: KW_ONLY
+    description: str = ""
+    timeout: Seconds = timedelta(minutes=5)
+    retries: int = 3
+    input_keys: tuple[str, ...] = ()
+    output_keys: tuple[str, ...] = ()
+    max_workers: int = 5
+    queue_size: int = 100
+    parallel: bool = True
+    provider: str = "local"
+
+    def __post_init__(self) -> None:
+        check_ranges(
+            "options",
+            timeout=self.timeout,
+            retries=self.retries,
+            max_workers=self.max_workers,
+            queue_size=self.queue_size,
+        )
+        for name, keys in (("input_keys", self.input_keys), ("output_keys", self.output_keys)):
+            _check_keys(name, keys)
+
+    @property
+    def retry(self) -> Retry:
+        """The engine's own: pauses that double, and no retry of errors that another attempt cannot mend."""
+        return Retry(self.retries + 1)
+
+
+def merged(own: Options, defaults: Defaults, given: ChainOptions | GraphOptions) -> Options:
+    """Options: what is given, else the defaults, else the orchestrator's own. Raises `InvalidConfig`."""
+    chosen: dict[str, Any] = {
+        name: value
+        for name in ("timeout", "retries", "max_workers", "queue_size", "provider")
+        if (value := getattr(defaults, name)) is not None
+    }
+    chosen |= {name: value for name, value in given.items() if name != "name"}
+    for keys in ("input_keys", "output_keys"):
+        if isinstance(chosen.get(keys), list):
+            chosen[keys] = tuple(chosen[keys])
+    return replace(own, **chosen)
+
+
+_RANGES: dict[str, tuple[int, int]] = {
+    "retries": (0, MOST_RETRIES),
+    "max_workers": (1, MOST_WORKERS),
+    "queue_size": (0, MOST_QUEUED),
+}
+
+
+def check_ranges(what: str, *, timeout: Seconds | None = None, **counts: int) -> None:
+    """Raises `InvalidConfig` for what is out of range, naming it and the range."""
+    if timeout is not None:
+        if isinstance(cast("object", timeout), bool) or not isinstance(
+            cast("object", timeout), int | float | timedelta
+        ):
+            raise InvalidConfig(f"{what}: timeout={timeout!r} is no duration: give seconds or a timedelta")
+        if not 0 < seconds(timeout) <= MOST_SECONDS:
+            raise InvalidConfig(f"{what}: timeout={timeout} is out of range: give more than 0 and at most 24 hours")
+    for name, value in counts.items():
+        least, most = _RANGES[name]
+        if isinstance(cast("object", value), bool) or not isinstance(cast("object", value), int):
+            raise InvalidConfig(f"{what}: {name}={value!r} is no whole number: give {least} to {most:,}")
+        if not least <= value <= most:
+            raise InvalidConfig(f"{what}: {name}={value} is out of range: give {least} to {most:,}")
+
+
+def _check_keys(what: str, keys: object) -> None:
+    if not isinstance(keys, tuple) or not all(isinstance(key, str) and key for key in keys):
+        raise InvalidConfig(f"{what}={keys!r}: give the names of keys, as ('text', 'language')")
+    if len(set(keys)) < len(keys):
+        raise InvalidConfig(f"{what}={keys!r} names a key twice")
+
+
+CHAIN = Options()
+GRAPH = Options(timeout=timedelta(minutes=10))

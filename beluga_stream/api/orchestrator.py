@@ -1,0 +1,272 @@
+"""`Orchestrator`: makes chains and graphs that share engines, defaults, bounds and metrics."""
+
+from types import TracebackType
+from typing import Any, NoReturn, Self, TypeVar, Unpack, overload
+
+from ..application.tally import Metrics
+from ..errors import InvalidConfig, InvalidState
+from .chain import line_of
+from .features import CHAIN, GRAPH, ChainOptions, Defaults, Features, GraphOptions, Options, merged
+from .managed import ManagedChain, ManagedGraph
+from .runnable import LastAsync, LastStreams, LastSync, Step
+from .running import Running
+
+I = TypeVar("I")  # noqa: E741 - I and O, as everywhere for input and output
+O = TypeVar("O")  # noqa: E741
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+D = TypeVar("D")
+E = TypeVar("E")
+F = TypeVar("F")
+G = TypeVar("G")
+
+
+class Orchestration:
+    """All of an orchestrator but how it is wired, which `bootstrap` knows. Use it with `async with`."""
+
+    def __init__(
+        self, running: Running, features: Features, chains: Defaults, graphs: Defaults, *, surrounds: bool = False
+    ) -> None:
+        for name in ("max_workers", "queue_size"):
+            if getattr(chains, name) is not None:
+                raise InvalidConfig(f"chains=Defaults({name}=...): chains have no workers of their own; graphs do")
+        self._running = running
+        self._features = features
+        self._chains = chains
+        self._graphs = graphs
+        self._surrounds = surrounds
+
+    async def __aenter__(self) -> Self:
+        self._running.refuse_if_closed()
+        return self
+
+    async def __aexit__(self, a: type[BaseException] | None, b: BaseException | None, c: TracebackType | None) -> None:
+        await self.aclose()
+
+    @overload
+    def create_chain(self, a: LastStreams[A, B], /, **options: Unpack[ChainOptions]) -> ManagedChain[A, list[B]]: ...
+    @overload
+    def create_chain(self, a: LastAsync[A, B], /, **options: Unpack[ChainOptions]) -> ManagedChain[A, B]: ...
+    @overload
+    def create_chain(self, a: LastSync[A, B], /, **options: Unpack[ChainOptions]) -> ManagedChain[A, B]: ...
+    @overload
+    def create_chain(
+        self, a: Step[A, B], b: LastStreams[B, C], /, **options: Unpack[ChainOptions]
+    ) -> ManagedChain[A, list[C]]: ...
+    @overload
+    def create_chain(
+        self, a: Step[A, B], b: LastAsync[B, C], /, **options: Unpack[ChainOptions]
+    ) -> ManagedChain[A, C]: ...
+    @overload
+    def create_chain(
+        self, a: Step[A, B], b: LastSync[B, C], /, **options: Unpack[ChainOptions]
+    ) -> ManagedChain[A, C]: ...
+    @overload
+    def create_chain(
+        self, a: Step[A, B], b: Step[B, C], c: LastStreams[C, D], /, **options: Unpack[ChainOptions]
+    ) -> ManagedChain[A, list[D]]: ...
+    @overload
+    def create_chain(
+        self, a: Step[A, B], b: Step[B, C], c: LastAsync[C, D], /, **options: Unpack[ChainOptions]
+    ) -> ManagedChain[A, D]: ...
+    @overload
+    def create_chain(
+        self, a: Step[A, B], b: Step[B, C], c: LastSync[C, D], /, **options: Unpack[ChainOptions]
+    ) -> ManagedChain[A, D]: ...
+    @overload
+    def create_chain(
+        self, a: Step[A, B], b: Step[B, C], c: Step[C, D], d: LastStreams[D, E], /, **options: Unpack[ChainOptions]
+    ) -> ManagedChain[A, list[E]]: ...
+    @overload
+    def create_chain(
+        self, a: Step[A, B], b: Step[B, C], c: Step[C, D], d: LastAsync[D, E], /, **options: Unpack[ChainOptions]
+    ) -> ManagedChain[A, E]: ...
+    @overload
+    def create_chain(
+        self, a: Step[A, B], b: Step[B, C], c: Step[C, D], d: LastSync[D, E], /, **options: Unpack[ChainOptions]
+    ) -> ManagedChain[A, E]: ...
+    @overload
+    def create_chain(
+        self,
+        a: Step[A, B],
+        b: Step[B, C],
+        c: Step[C, D],
+        d: Step[D, E],
+        e: LastStreams[E, F],
+        /,
+        **options: Unpack[ChainOptions],
+    ) -> ManagedChain[A, list[F]]: ...
+    @overload
+    def create_chain(
+        self,
+        a: Step[A, B],
+        b: Step[B, C],
+        c: Step[C, D],
+        d: Step[D, E],
+        e: LastAsync[E, F],
+        /,
+        **options: Unpack[ChainOptions],
+    ) -> ManagedChain[A, F]: ...
+    @overload
+    def create_chain(
+        self,
+        a: Step[A, B],
+        b: Step[B, C],
+        c: Step[C, D],
+        d: Step[D, E],
+        e: LastSync[E, F],
+        /,
+        **options: Unpack[ChainOptions],
+    ) -> ManagedChain[A, F]: ...
+    @overload
+    def create_chain(
+        self,
+        a: Step[A, B],
+        b: Step[B, C],
+        c: Step[C, D],
+        d: Step[D, E],
+        e: Step[E, F],
+        f: LastStreams[F, G],
+        /,
+        **options: Unpack[ChainOptions],
+    ) -> ManagedChain[A, list[G]]: ...
+    @overload
+    def create_chain(
+        self,
+        a: Step[A, B],
+        b: Step[B, C],
+        c: Step[C, D],
+        d: Step[D, E],
+        e: Step[E, F],
+        f: LastAsync[F, G],
+        /,
+        **options: Unpack[ChainOptions],
+    ) -> ManagedChain[A, G]: ...
+    @overload
+    def create_chain(
+        self,
+        a: Step[A, B],
+        b: Step[B, C],
+        c: Step[C, D],
+        d: Step[D, E],
+        e: Step[E, F],
+        f: LastSync[F, G],
+        /,
+        **options: Unpack[ChainOptions],
+    ) -> ManagedChain[A, G]: ...
+    @overload
+    def create_chain(
+        self,
+        a: Step[Any, Any],
+        b: Step[Any, Any],
+        c: Step[Any, Any],
+        d: Step[Any, Any],
+        e: Step[Any, Any],
+        f: Step[Any, Any],
+        g: Step[Any, Any],
+        /,
+        *more: Step[Any, Any],
+        **options: Unpack[ChainOptions],
+    ) -> ManagedChain[Any, Any]: ...
+    def create_chain(self, *steps: Any, **options: Unpack[ChainOptions]) -> ManagedChain[Any, Any]:
+        """Join steps to a chain, each on the output of the one before, and check it.
+
+        A step is a function of any kind, or something with `invoke`: a chain, a graph, a LangChain runnable. The
+        last may stream. For the options see `Options` and `Defaults`. Raises `InvalidGraph` for steps that do not fit
+        each other, `InvalidConfig` for options out of range, `InvalidState` when chains are switched off.
+        """
+        self._ask("chains")
+        chosen = merged(CHAIN, self._chains, options)
+        blueprint = line_of(steps, options.get("name"), chosen.timeout)
+        made: ManagedChain[Any, Any] = ManagedChain(blueprint, self._running, chosen)
+        made.compile()
+        self._offer(chosen, "chain")
+        return made
+
+    @overload
+    def create_graph(
+        self,
+        name: str,
+        /,
+        input: type[I],
+        output: type[O],
+        **options: Unpack[GraphOptions],
+    ) -> ManagedGraph[I, O]: ...
+    @overload
+    def create_graph(
+        self,
+        name: str,
+        /,
+        input: object,
+        output: object,
+        **options: Unpack[GraphOptions],
+    ) -> ManagedGraph[Any, Any]: ...
+    @overload
+    def create_graph(self, name: str, /, **options: Unpack[GraphOptions]) -> ManagedGraph[Any, Any]: ...
+    def create_graph(
+        self,
+        name: str,
+        /,
+        input: Any = Any,  # noqa: A002 - the field's name for it
+        output: Any = Any,
+        **options: Unpack[GraphOptions],
+    ) -> ManagedGraph[Any, Any]:
+        """A graph to add nodes to, from an input type to a result type; without them, what its handlers say.
+
+        Type checkers know the types of classes; for others, as `str | None`, annotate: `graph: Graph[str, str | None]`.
+
+        For the options see `Options` and `Defaults`. Raises `InvalidGraph` for a bad name, `InvalidConfig` for
+        options out of range, `InvalidState` when graphs are switched off.
+        """
+        self._ask("graphs")
+        chosen = merged(GRAPH, self._graphs, options)
+        self._offer(chosen, "graph")
+        return ManagedGraph(name, (input, output), self._running, chosen)
+
+    def create_workflow(self, *given: object, **options: object) -> NoReturn:
+        """Not there yet. Raises `InvalidState`, saying what is missing."""
+        self._ask("workflows")
+        raise InvalidState(
+            "there are no workflows yet: this version has no Temporal engine to run them on. Make a graph with "
+            "create_graph(), deployed on Kafka it outlives its processes; or switch them off: Features(workflows=False)"
+        )
+
+    @property
+    def scheduler(self) -> NoReturn:
+        """Not there yet. Raises `InvalidState`, saying what is missing."""
+        self._ask("scheduler")
+        raise InvalidState("there is no scheduler yet: order tasks with a graph, bound them with Limit and max_workers")
+
+    @property
+    def message_bus(self) -> NoReturn:
+        """Not there yet. Raises `InvalidState`, saying what is missing."""
+        self._ask("message_bus")
+        raise InvalidState("there is no message bus yet: publish to a Topic, and let Graph.trigger() subscribe to it")
+
+    def metrics(self) -> Metrics:
+        """What goes on and what has been, since this orchestrator was made."""
+        return self._running.metrics()
+
+    async def check(self) -> None:
+        """Whether it can work. Raises `InvalidState` when it is closed, and what is wrong with an engine in use."""
+        await self._running.check_all()
+
+    async def aclose(self) -> None:
+        """Take no more runs, stop those that go on (they raise `TaskCanceled`), and close the engines."""
+        await self._running.aclose()
+
+    def _ask(self, feature: str) -> None:
+        """Raises `InvalidState` for a feature that is off, or when closed."""
+        self._running.refuse_if_closed()
+        if not getattr(self._features, feature):
+            raise InvalidState(f"{feature} is switched off: this orchestrator was made with Features({feature}=False)")
+
+    def _offer(self, options: Options, kind: str) -> None:
+        """Raises `NotFound` and `InvalidConfig` for an engine that cannot run this."""
+        if self._surrounds and options.provider != "local":
+            raise InvalidConfig(
+                f"provider {options.provider!r} runs handlers out of reach of this orchestrator's middleware: "
+                f"use provider='local', or an orchestrator without middleware"
+            )
+        self._running.offered(options.provider, kind)

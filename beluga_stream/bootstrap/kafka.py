@@ -1,0 +1,112 @@
+"""The provider `kafka`: runs what is deployed on the engine, through a client."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+from ..api.client import Client, Run
+from ..api.features import Options
+from ..api.provider import Signals
+from ..api.work import Work
+from ..application.results import Event
+from ..errors import BelugaError
+from .client import open_runs
+from .settings import Settings
+
+_CANCEL_SECONDS = 5.0
+
+log = logging.getLogger("beluga_stream.orchestrator")
+
+
+class KafkaProvider:
+    """One client, connected at the first run or check."""
+
+    kinds = ("chain", "graph")
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._client: Client | None = None
+        self._connecting = asyncio.Lock()
+
+    def runner(self, work: Work[Any, Any], options: Options, /) -> "KafkaRunner":
+        return KafkaRunner(work, self)
+
+    async def client(self) -> Client:
+        """The client. Raises `LogUnavailable` without a broker."""
+        async with self._connecting:
+            if self._client is None:
+                client = Client(lambda: open_runs(self._settings))
+                await client.__aenter__()
+                self._client = client
+            return self._client
+
+    async def check(self) -> None:
+        """Raises `LogUnavailable` when the broker does not answer."""
+        await (await self.client()).list()
+
+    async def aclose(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.__aexit__(None, None, None)
+
+
+class KafkaRunner:
+    """Runs one chain or graph, by its name, as it is deployed: it must be in the engine's agents folder too."""
+
+    def __init__(self, work: Work[Any, Any], provider: KafkaProvider) -> None:
+        self._work = work
+        self._provider = provider
+
+    async def invoke(self, value: Any, /, *, signals: Signals) -> Any:
+        run = await self._started(value, signals)
+        try:
+            return await run.result()
+        except asyncio.CancelledError:
+            await _cancel(run)
+            raise
+
+    async def stream(self, value: Any, /, *, signals: Signals) -> AsyncGenerator[Event, None]:
+        run = await self._started(value, signals)
+        ended = False
+        try:
+            async with aclosing(run.stream()) as events:
+                async for event in events:
+                    yield event
+            ended = True
+        finally:
+            if not ended:
+                await _cancel(run)
+
+    async def check(self) -> None:
+        self._work.compile()
+        await self._provider.check()
+
+    async def _started(self, value: Any, signals: Signals) -> Run[Any]:
+        """A run that is on its way. Who leaves before it is known leaves none behind."""
+        starting = asyncio.ensure_future(self._start(value, signals))
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await asyncio.wait({starting}, timeout=_CANCEL_SECONDS)
+            if not starting.done():
+                starting.cancel()
+            elif starting.exception() is None:
+                await _cancel(starting.result())
+            raise
+
+    async def _start(self, value: Any, signals: Signals) -> Run[Any]:
+        run = await (await self._provider.client()).start(self._work, value)
+        for signal, content in signals.items():
+            await run.signal(signal, content)
+        return run
+
+
+async def _cancel(run: Run[Any]) -> None:
+    """Nobody waits for it any more. Whoever left is not kept for long, nor told of a broker that is away."""
+    try:
+        async with asyncio.timeout(_CANCEL_SECONDS):
+            await run.cancel("whoever started it has left")
+    except (TimeoutError, BelugaError) as error:
+        log.warning("run %s goes on though nobody waits for it: %s", run.id, error, extra={"run": run.id})

@@ -1,0 +1,64 @@
+"""`Orchestrator`, wired: engines, metrics and spans by what it is given."""
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from opentelemetry import metrics, trace
+
+from ..adapters.otel.spans import OtelSpans
+from ..adapters.otel.telemetry import OtelTelemetry
+from ..api.features import Defaults, Features
+from ..api.here import LocalProvider
+from ..api.orchestrator import Orchestration
+from ..api.provider import Provider, ProviderFactory, Providers
+from ..api.running import Running
+from ..application.middleware import Middleware
+from ..errors import InvalidConfig
+from ..ports.spans import NoSpans, Spans
+from .settings import Settings
+
+_FEATURES = Features()
+_DEFAULTS = Defaults()
+
+
+class Orchestrator(Orchestration):
+    """Makes chains and graphs that share engines, defaults, bounds and metrics. Use it with `async with`.
+
+    `settings` are those of the engine `kafka` (default: the environment's). `chains` and `graphs` are defaults of what
+    it makes. `meter` and `tracer` are OpenTelemetry's: without a meter the global one counts, without a tracer
+    nothing is traced. Metrics are named `{metrics_prefix}_chain_executions_total` and so on. `providers` adds
+    engines by name, beside `local`, `kafka` and those of the entry point group `beluga_stream.providers`.
+    `middleware` stands around each execution of a step or node here, the first outermost: see `Middleware`.
+    Belongs to one event loop. Raises `InvalidConfig` for options out of range.
+    """
+
+    def __init__(  # noqa: PLR0913 - options, each given by its name
+        self,
+        settings: Settings | None = None,
+        *,
+        features: Features = _FEATURES,
+        chains: Defaults = _DEFAULTS,
+        graphs: Defaults = _DEFAULTS,
+        logger: logging.Logger | None = None,
+        meter: metrics.Meter | None = None,
+        tracer: trace.Tracer | None = None,
+        metrics_prefix: str = "beluga_orchestration",
+        providers: Mapping[str, ProviderFactory] | None = None,
+        middleware: Sequence[Middleware] = (),
+    ) -> None:
+        if not metrics_prefix or not metrics_prefix[0].isalpha():
+            raise InvalidConfig(f"metrics_prefix={metrics_prefix!r}: OpenTelemetry's names begin with a letter")
+        spans: Spans = NoSpans() if tracer is None else OtelSpans(tracer)
+
+        def kafka() -> Provider:
+            from .kafka import KafkaProvider  # noqa: PLC0415 - only who asks for it loads the broker's client
+
+            return KafkaProvider(settings or Settings.load())
+
+        running = Running(
+            Providers(providers or {}, {"local": lambda: LocalProvider(spans, tuple(middleware)), "kafka": kafka}),
+            OtelTelemetry(meter, prefix=metrics_prefix),
+            spans,
+            logger or logging.getLogger("beluga_stream.orchestrator"),
+        )
+        super().__init__(running, features, chains, graphs, surrounds=bool(middleware))

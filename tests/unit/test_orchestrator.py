@@ -1,0 +1,438 @@
+"""An orchestrator: what it makes, what it refuses, how it counts, how it closes."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from beluga_stream import Defaults, Features, Orchestrator, Retry, Runnable, node
+from beluga_stream.application.results import RunChanged
+from beluga_stream.errors import InvalidConfig, InvalidGraph, InvalidState, NotFound, RunFailed, TaskCanceled, TimedOut
+
+
+def clean(text: str) -> str:
+    return text.strip()
+
+
+async def count(text: str) -> int:
+    return len(text.split())
+
+
+@node(retry=Retry(1))
+async def fails(text: str) -> str:
+    raise ConnectionError("gone")
+
+
+@pytest.fixture
+async def orch() -> AsyncIterator[Orchestrator]:
+    async with Orchestrator() as made:
+        yield made
+
+
+async def test_a_chain_runs_its_steps(orch: Orchestrator) -> None:
+    words = orch.create_chain(clean, count, name="words", description="counts words")
+    assert (words.name, words.description) == ("words", "counts words")
+    assert await words.invoke(" to be ") == 2
+    assert await words.batch(["a", "a b"]) == [1, 2]
+    assert isinstance(words, Runnable)
+
+
+async def test_a_graph_runs_its_nodes(orch: Orchestrator) -> None:
+    graph = orch.create_graph("words", str, int, description="counts words")
+    graph.set_finish_point(graph.add_node(count, graph.add_node(clean, graph.input)))
+    assert await graph.invoke(" to be ") == 2
+    assert graph.description == "counts words"
+    assert (graph.input_kind, graph.output_kind) == (str, int)
+
+
+async def test_a_graph_without_types_takes_those_of_its_handlers(orch: Orchestrator) -> None:
+    graph = orch.create_graph("words")
+    graph.add_node("count", count)
+    graph.set_entry_point("count").set_finish_point("count")
+    assert await graph.invoke("to be") == 2
+    assert graph.input_kind is str
+
+
+async def test_the_types_of_a_graph_are_checked(orch: Orchestrator) -> None:
+    graph = orch.create_graph("words", str, str)
+    graph.add_node("count", count)
+    graph.set_entry_point("count").set_finish_point("count")
+    with pytest.raises(InvalidGraph):
+        await graph.invoke("to be")
+
+
+@pytest.mark.parametrize(
+    ("feature", "ask"),
+    [
+        ("chains", lambda orch: orch.create_chain(clean)),
+        ("graphs", lambda orch: orch.create_graph("g")),
+        ("workflows", lambda orch: orch.create_workflow(clean)),
+        ("scheduler", lambda orch: orch.scheduler),
+        ("message_bus", lambda orch: orch.message_bus),
+    ],
+)
+async def test_what_is_switched_off_is_refused_and_says_so(feature: str, ask: Callable[[Orchestrator], Any]) -> None:
+    async with Orchestrator(features=Features(**{feature: False})) as orch:
+        with pytest.raises(InvalidState, match=rf"{feature} .* switched off.*Features\({feature}=False\)") as refused:
+            ask(orch)
+    assert refused.value.code == "invalid_state"
+
+
+@pytest.mark.parametrize(
+    ("ask", "missing"),
+    [
+        (lambda orch: orch.create_workflow(clean, task_queue="q"), "Temporal"),
+        (lambda orch: orch.scheduler, "no scheduler yet"),
+        (lambda orch: orch.message_bus, "no message bus yet"),
+    ],
+)
+async def test_what_is_not_there_yet_says_what_is_missing(
+    orch: Orchestrator, ask: Callable[[Orchestrator], Any], missing: str
+) -> None:
+    with pytest.raises(InvalidState, match=missing):
+        ask(orch)
+
+
+async def test_defaults_are_those_of_the_field(orch: Orchestrator) -> None:
+    chain, graph = orch.create_chain(clean).options, orch.create_graph("g").options
+    assert (chain.timeout, chain.retries) == (timedelta(minutes=5), 3)
+    assert (graph.timeout, graph.retries) == (timedelta(minutes=10), 3)
+    assert (graph.max_workers, graph.queue_size, graph.parallel) == (5, 100, True)
+
+
+async def test_what_is_given_wins_over_defaults_and_those_over_the_fields() -> None:
+    async with Orchestrator(chains=Defaults(timeout=30, retries=1), graphs=Defaults(max_workers=10)) as orch:
+        assert orch.create_chain(clean).options.timeout == 30
+        assert orch.create_chain(clean, timeout=7).options.timeout == 7
+        assert orch.create_chain(clean, retries=0).options.retries == 0
+        assert orch.create_chain(clean).compile().definition.timeout_ms == 30_000
+        assert orch.create_graph("g").options.max_workers == 10
+        assert orch.create_graph("g", queue_size=0).options.queue_size == 0
+
+
+async def test_retries_are_the_steps_where_they_have_none_of_their_own(orch: Orchestrator) -> None:
+    made = orch.create_chain(clean, fails, retries=7).compile().definition.nodes
+    assert [one.retry.attempts for one in made] == [8, 1]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"timeout": 0}, "timeout=0 is out of range"),
+        ({"timeout": timedelta(hours=25)}, "at most 24 hours"),
+        ({"timeout": float("nan")}, "out of range"),
+        ({"timeout": "5"}, "no duration"),
+        ({"retries": -1}, "retries=-1 is out of range: give 0 to 20"),
+        ({"retries": 21}, "retries=21"),
+        ({"retries": 1.5}, "no whole number"),
+        ({"retries": True}, "no whole number"),
+        ({"max_workers": 0}, "give 1 to 1,000"),
+        ({"max_workers": 1_001}, "max_workers=1001"),
+        ({"queue_size": -1}, "queue_size=-1"),
+        ({"queue_size": 100_001}, "give 0 to 100,000"),
+    ],
+    ids=str,
+)
+async def test_what_is_out_of_range_is_refused(orch: Orchestrator, given: Any, told: str) -> None:
+    with pytest.raises(InvalidConfig, match=told):
+        Defaults(**given)
+    with pytest.raises(InvalidConfig, match=told):
+        orch.create_graph("g", **given)
+
+
+async def test_the_ends_of_the_ranges_are_taken(orch: Orchestrator) -> None:
+    orch.create_graph("g", timeout=timedelta(hours=24), retries=20, max_workers=1_000, queue_size=100_000)
+    orch.create_graph("g", timeout=0.001, retries=0, max_workers=1, queue_size=0)
+
+
+def test_chains_have_no_workers() -> None:
+    with pytest.raises(InvalidConfig, match="chains have no workers"):
+        Orchestrator(chains=Defaults(max_workers=2))
+
+
+@pytest.mark.parametrize("prefix", ["", "1st"])
+def test_a_prefix_that_no_metric_can_have_is_refused(prefix: str) -> None:
+    with pytest.raises(InvalidConfig, match="begin with a letter"):
+        Orchestrator(metrics_prefix=prefix)
+
+
+async def test_an_option_that_does_not_exist_is_refused(orch: Orchestrator) -> None:
+    wrong: Any = orch.create_chain
+    with pytest.raises(TypeError, match="memory"):
+        wrong(clean, memory=object())
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [(), (count, count), ("no step",), (clean, 7)],
+    ids=["none", "int into str", "a text", "a number"],
+)
+async def test_steps_that_cannot_be_joined_are_refused_at_once(orch: Orchestrator, steps: Any) -> None:
+    with pytest.raises(InvalidGraph):
+        orch.create_chain(*steps)
+
+
+async def test_metrics_tell_of_what_goes_on_and_what_has_been(orch: Orchestrator) -> None:
+    began, go_on = asyncio.Event(), asyncio.Event()
+
+    async def long(text: str) -> str:
+        began.set()
+        await go_on.wait()
+        return text
+
+    running = asyncio.create_task(orch.create_chain(long).invoke("a"))
+    await began.wait()
+    assert (orch.metrics().active_chains, orch.metrics().active_graphs) == (1, 0)
+    go_on.set()
+    await running
+    with pytest.raises(RunFailed):
+        await orch.create_chain(fails).invoke("a")
+    graph = orch.create_graph("g")
+    graph.set_finish_point(graph.add_node(count, graph.input))
+    await graph.invoke("a")
+    metrics = orch.metrics()
+    assert (metrics.active_chains, metrics.active_graphs, metrics.active_workflows) == (0, 0, 0)
+    assert (metrics.chains.executions, metrics.chains.errors) == (2, 1)
+    assert (metrics.graphs.executions, metrics.graphs.errors) == (1, 0)
+    assert (metrics.executions, metrics.errors) == (3, 1)
+    assert 0 < metrics.chains.p50_seconds <= metrics.chains.p95_seconds
+    assert metrics.graphs.mean_seconds > 0
+
+
+async def test_streams_are_counted_too(orch: Orchestrator) -> None:
+    async for _ in orch.create_chain(clean).stream(" a "):
+        assert orch.metrics().active_chains == 1
+    events = [event async for event in orch.create_chain(fails).stream("a")]
+    assert isinstance(events[-1], RunChanged)
+    assert events[-1].status == "failed"
+    metrics = orch.metrics().chains
+    assert (metrics.active, metrics.executions, metrics.errors) == (0, 2, 1)
+
+
+async def test_instruments_have_their_names_under_the_prefix() -> None:
+    reader = InMemoryMetricReader()
+    provider = MeterProvider(metric_readers=[reader])
+    async with Orchestrator(meter=provider.get_meter("test"), metrics_prefix="mine") as orch:
+        await orch.create_chain(clean, name="words").invoke("a")
+        with pytest.raises(RunFailed):
+            await orch.create_chain(fails, name="sad").invoke("a")
+        graph = orch.create_graph("g")
+        graph.set_finish_point(graph.add_node(count, graph.input))
+        await graph.invoke("a")
+    data = reader.get_metrics_data()
+    provider.shutdown()
+    assert data is not None
+    found = {one.name: one.data for r in data.resource_metrics for scope in r.scope_metrics for one in scope.metrics}
+    names = {"executions_total", "errors_total", "graph_nodes", "active_chains", "active_graphs"}
+    names |= {f"{kind}_{what}" for kind in ("chain", "graph") for what in ("executions_total", "duration_seconds")}
+    assert found.keys() == {f"mine_{name}" for name in names | {"chain_errors_total"}}
+    points = found["mine_chain_executions_total"].data_points
+    assert sorted((p.attributes["chain_name"], p.attributes["success"], p.value) for p in points) == [
+        ("sad", False, 1),
+        ("words", True, 1),
+    ]
+    assert [p.value for p in found["mine_active_chains"].data_points] == [0, 0]
+
+
+async def test_spans_have_their_names_and_are_nested() -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    async with Orchestrator(tracer=provider.get_tracer("test")) as orch:
+        await orch.create_chain(clean, count).invoke("a")
+        graph = orch.create_graph("g")
+        graph.set_finish_point(graph.add_node(fails, graph.input))
+        with pytest.raises(RunFailed):
+            await graph.invoke("a")
+    spans = exporter.get_finished_spans()
+    provider.shutdown()
+    assert [span.name for span in spans] == [
+        *("chain.step", "chain.step", "chain.invoke"),
+        *("graph.node.execute", "graph.invoke"),
+    ]
+    for child, parent in ((0, 2), (1, 2), (3, 4)):
+        above = spans[child].parent
+        assert above is not None
+        assert above.span_id == spans[parent].context.span_id
+    assert [span.status.is_ok for span in spans] == [True, True, True, False, False]
+    assert (spans[0].attributes or {})["node"] == "clean"
+
+
+async def test_a_stream_is_one_span_with_its_steps_and_none_of_its_readers() -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    tracer = provider.get_tracer("test")
+    async with Orchestrator(tracer=tracer) as orch:
+        async for _ in orch.create_chain(clean).stream("a"):
+            with tracer.start_as_current_span("reader"):
+                pass
+        spans = {span.name: span for span in exporter.get_finished_spans()}
+        exporter.clear()
+        events = orch.create_chain(clean).stream("a")
+        await anext(events)
+        await events.aclose()
+        left = exporter.get_finished_spans()[-1]
+    provider.shutdown()
+    assert spans["reader"].parent is None
+    above = spans["chain.step"].parent
+    assert above is not None
+    assert above.span_id == spans["chain.invoke"].context.span_id
+    assert (left.name, left.status.is_ok) == ("chain.invoke", False)
+
+
+async def test_runs_are_logged_with_what_they_are(caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("test.orchestrator")
+    provider = TracerProvider()
+    async with Orchestrator(logger=logger, tracer=provider.get_tracer("test")) as orch:
+        with caplog.at_level(logging.DEBUG, logger.name):
+            await orch.create_chain(clean).invoke("a")
+            with pytest.raises(RunFailed):
+                await orch.create_chain(fails).invoke("a")
+    provider.shutdown()
+    ended, failed = caplog.records
+    assert (ended.levelname, ended.action, ended.chain_name) == ("DEBUG", "chain.invoke", "clean")
+    assert len(ended.trace) == 32
+    assert failed.levelname == "INFO"
+    assert "gone" in failed.getMessage()
+
+
+async def test_closing_stops_what_goes_on_and_refuses_what_comes() -> None:
+    began = asyncio.Event()
+    stopped: list[str] = []
+
+    async def long(text: str) -> str:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.append(text)
+        return text
+
+    orch = Orchestrator()
+    chain = orch.create_chain(long)
+    running = asyncio.create_task(chain.invoke("a"))
+    await began.wait()
+    await orch.aclose()
+    with pytest.raises(TaskCanceled, match="its orchestrator is closed"):
+        await running
+    assert stopped == ["a"]
+    assert orch.metrics().active_chains == 0
+    with pytest.raises(InvalidState, match="closed"):
+        await chain.invoke("a")
+    with pytest.raises(InvalidState, match="closed"):
+        orch.create_chain(clean)
+    with pytest.raises(InvalidState, match="closed"):
+        await orch.check()
+    with pytest.raises(InvalidState, match="closed"):
+        await chain.check()
+    await orch.aclose()
+
+
+@pytest.mark.parametrize("reader", ["waits for an event", "is busy with one"])
+async def test_closing_ends_streams(reader: str) -> None:
+    stopped = asyncio.Event()
+
+    async def long(text: str) -> str:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+        return text
+
+    orch = Orchestrator()
+    events = orch.create_chain(long).stream("a")
+    first = await anext(events)
+    assert isinstance(first, RunChanged)
+    if reader == "waits for an event":
+        reading = asyncio.create_task(_rest(events))
+        while not orch._running._bounds:  # noqa: ASYNC110 - until it waits for the next event
+            await asyncio.sleep(0)
+        await orch.aclose()
+        with pytest.raises(TaskCanceled):
+            await reading
+    else:
+        await anext(events)  # the step has begun
+        async with asyncio.timeout(5):  # at once: nobody is there who could be waited for
+            await orch.aclose()
+        with pytest.raises(TaskCanceled):
+            await anext(events)
+    async with asyncio.timeout(10):
+        await stopped.wait()
+    await events.aclose()
+
+
+async def _rest(events: AsyncIterator[Any]) -> list[Any]:
+    return [event async for event in events]
+
+
+async def test_a_check_that_is_well_says_nothing_and_leaves_nothing(orch: Orchestrator) -> None:
+    chain, before = orch.create_chain(clean), asyncio.all_tasks()
+    await orch.check()
+    await chain.check()
+    assert asyncio.all_tasks() == before
+
+
+async def test_a_check_of_a_graph_tells_what_is_wrong_with_it(orch: Orchestrator) -> None:
+    graph = orch.create_graph("unfinished")
+    graph.add_node(count, graph.input)
+    with pytest.raises(InvalidGraph, match="no finish"):
+        await graph.check()
+
+
+async def test_an_unknown_provider_is_refused_with_those_there_are(orch: Orchestrator) -> None:
+    with pytest.raises(NotFound, match="no provider 'temporal': there are kafka, local"):
+        orch.create_chain(clean, provider="temporal")
+
+
+async def test_what_it_makes_can_be_deployed_and_faked_like_any_other(orch: Orchestrator) -> None:
+    chain = orch.create_chain(clean, count, name="words", retries=1)
+    program, triggers = chain.deploy()
+    assert (program.definition.name, list(triggers)) == ("words", [])
+    assert [one.retry.attempts for one in program.definition.nodes] == [2, 2]
+    assert await chain.invoke("to be", fakes={count: len}) == 5
+    statuses = [event.status async for event in chain.stream("a", fakes={count: len}) if isinstance(event, RunChanged)]
+    assert statuses[-1] == "succeeded"
+    assert orch.metrics().executions == 0
+
+
+async def test_a_graph_may_grow_between_its_runs(orch: Orchestrator) -> None:
+    graph = orch.create_graph("growing")
+    graph.add_node("clean", clean)
+    graph.set_entry_point("clean").set_finish_point("clean")
+    assert await graph.invoke(" a ") == "a"
+    graph.add_node("count", count)
+    graph.add_edge("clean", "count").set_finish_point("count")
+    assert await graph.invoke(" a b ") == {"clean": "a b", "count": 2}
+
+
+async def test_a_step_with_a_timeout_that_ignores_its_cancellation_is_left_behind(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("beluga_stream.application.execution._STOP_SECONDS", 0.01)
+    go_on, ended = asyncio.Event(), asyncio.Event()
+
+    @node(timeout=60)
+    async def stubborn(text: str) -> str:
+        while not go_on.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await go_on.wait()
+        ended.set()
+        return text
+
+    async with Orchestrator() as orch:
+        with pytest.raises(TimedOut):
+            await orch.create_chain(stubborn, timeout=0.02).invoke("a")
+        assert [record.action for record in caplog.records if record.levelname == "ERROR"] == ["handler_lost"]
+        go_on.set()
+        async with asyncio.timeout(10):
+            await ended.wait()
