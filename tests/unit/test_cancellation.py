@@ -73,7 +73,7 @@ async def test_a_cancel_stops_it_and_reports_nothing(bench: WorkerBench, tmp_pat
 
 async def test_a_timeout_stops_it_and_fails_the_attempt(bench: WorkerBench, tmp_path: Path) -> None:
     # A process takes its time to start, and the handler must have begun.
-    timeout_ms = 8_000 if next(iter(bench.program.handlers.values())).executor == "process" else 300
+    timeout_ms = 15_000 if next(iter(bench.program.handlers.values())).executor == "process" else 300
     await (await _begin(bench, tmp_path / "place", timeout_ms=timeout_ms))
     await _is_told(tmp_path / "place")
     failed = bench.done()[-1]

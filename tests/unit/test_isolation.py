@@ -131,7 +131,7 @@ async def test_what_does_not_stop_is_killed_and_its_timeout_is_no_crash(
 ) -> None:
     monkeypatch.setattr("beluga_stream.adapters.processes.isolation._STOP_SECONDS", 0.1)
     place = tmp_path / "place"
-    running = asyncio.create_task(bench.run("blocks", str(place), timeout_ms=5_000))
+    running = asyncio.create_task(bench.run("blocks", str(place), timeout_ms=15_000))
     child = psutil.Process(await _pid(place))
     failed = await running
     assert isinstance(failed, Failed)
