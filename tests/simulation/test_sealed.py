@@ -10,7 +10,7 @@ from beluga_stream.testing.cluster import ClusterOptions
 from beluga_stream.testing.simulation import simulate
 from tests.simulation.test_simulation import starts_of
 
-_SEEDS = min(max(int(os.environ.get("SEEDS", "80")) // 8, 1), 200)
+_SEEDS = min(max(int(os.environ.get("SEEDS", "80")) // 8, 1), 40)
 
 
 class ToyCipher:

@@ -24,7 +24,7 @@ from tests.simulation.test_simulation import starts_of
 from tests.unit.engines import handler, program
 from tests.unit.graphs import chain_of, child_of, edges, node, plan
 
-_SEEDS = min(int(os.environ.get("SEEDS", "80")) // 4, 200)
+_SEEDS = min(int(os.environ.get("SEEDS", "80")) // 4, 30)
 _OPTIONS = ClusterOptions(
     inline_limit_bytes=8, coordinator=CoordinatorOptions(dedup_window_ms=400_000), retention_ms=40_000, sweep_ms=10_000
 )

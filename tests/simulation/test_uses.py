@@ -28,7 +28,7 @@ from beluga_stream.testing.faulty_ports import FaultyReader
 from beluga_stream.testing.process import Faults, Process
 from tests.simulation.uses import GO, RESULT_OF_3, every_kind, used
 
-_SEEDS = range(min(25, max(4, int(os.environ.get("SEEDS", "80")) // 20)))
+_SEEDS = range(min(10, max(4, int(os.environ.get("SEEDS", "80")) // 20)))
 every_seed = pytest.mark.parametrize("seed", _SEEDS)
 
 
