@@ -1,4 +1,4 @@
-"""How a parallel session shares its tests out: whatever starts an engine goes on in one process, the rest beside it."""
+"""How a parallel session shares its tests out: what starts engines goes on in two processes, the rest beside them."""
 
 import os
 
@@ -13,10 +13,12 @@ _MODEST = 10
 
 
 class Sharing(LoadScopeScheduling):
-    """Engines on two cores disturb one another, and share a broker: their tests come one after the other."""
+    """Tests with engines mostly wait, but not too many may at once; those of one process share its broker."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return nodeid if nodeid.startswith(_ALONE) else "engines"
+        if nodeid.startswith(_ALONE):
+            return nodeid
+        return "integration" if nodeid.startswith("tests/integration/") else "others with engines"
 
 
 def give_way(nodeid: str) -> None:

@@ -13,7 +13,7 @@ from ..ports.handlers import Schedule
 
 CatchUp: TypeAlias = Literal["all", "last", "skip"]
 
-_FIELDS = 5
+_FIELDS = (5, 6)
 _JITTER_MOST_MS = 24 * 3_600_000
 
 
@@ -29,8 +29,10 @@ class Cron:
     given_name: str | None
 
     def __post_init__(self) -> None:
-        if len(self.expression.split()) != _FIELDS:
-            raise self._wrong("a cron expression has five fields: minute, hour, day of month, month, day of week")
+        if len(self.expression.split()) not in _FIELDS:
+            raise self._wrong(
+                "a cron expression has five fields: minute, hour, day of month, month, day of week (seconds may precede)"
+            )
         try:
             zone = ZoneInfo(self.tz)
         except (ValueError, OSError, KeyError) as error:  # ZoneInfoNotFoundError is a KeyError

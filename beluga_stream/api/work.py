@@ -137,12 +137,13 @@ class Work(ABC, Generic[I, O]):
         catch_up: CatchUp = "last",
         name: str | None = None,
     ) -> Self:
-        """Start a run at each time of a cron expression (five fields), in a time zone of the IANA database.
+        """Start a run at each time of a cron expression, in a time zone of the IANA database.
 
-        `input` is the run's input, or makes it of the time. Runs start up to `jitter` later (seconds or timedelta),
-        each by an amount of its own that never changes. What was missed by more than a minute, since nothing ran then,
-        is caught up with: `all` of it, the `last` time alone, or none (`skip`). A schedule goes on from its last time
-        under its `name` (default: the expression and zone), and begins when it is first deployed.
+        The expression has five fields, or six with the second first. `input` is the run's input, or makes it of the
+        time. Runs start up to `jitter` later (seconds or timedelta), each by an amount of its own that never changes.
+        What was missed by more than a minute, since nothing ran then, is caught up with: `all` of it, the `last` time
+        alone, or none (`skip`). A schedule goes on from its last time under its `name` (default: the expression and
+        zone), and begins when it is first deployed.
 
         When clocks change it does as cron does: a time that is skipped runs right after, one that comes twice runs
         once; with `*` for the hour it goes by real time. Raises `InvalidConfig` for an expression that is none or never
