@@ -31,7 +31,7 @@ class Cron:
     def __post_init__(self) -> None:
         if len(self.expression.split()) not in _FIELDS:
             raise self._wrong(
-                "a cron expression has five fields: minute, hour, day of month, month, day of week (seconds may precede)"
+                "a cron expression has five fields: minute, hour, day of month, month, day of week; or six with seconds"
             )
         try:
             zone = ZoneInfo(self.tz)
