@@ -20,7 +20,7 @@ from ..domain.definition import EdgeMode
 from ..domain.payload import Json
 from ..errors import ExecutionFailed, InvalidInput, NotSerializable, ProcessLost, TimedOut
 from ..ports.calls import Calls, Isolation
-from ..ports.handlers import Handler, Parameter
+from ..ports.handlers import Handler
 from .apart import Address, Emit, run_apart
 from .context import Context, current, emitted_by
 from .judging import first_of, judged, said
@@ -104,24 +104,6 @@ class Executions:
         """Call it in a thread, in the context of the caller. Cancelling gives the call up, and does not end it."""
         return await self._threads.call(functools.partial(contextvars.copy_context().run, function))
 
-    def attempt(self, handler: Handler, value: Json, context: Context) -> Completed | Failed:
-        """Call a sync handler of one parameter here, in the thread of the caller: as `run` does, and without limit."""
-        token = current.set(context)
-        try:
-            return completed(handler, handler.call(_argument(handler.parameters[0], value, context)))
-        except SystemExit as error:
-            return _failed(handler, ExecutionFailed(f"it called sys.exit({error.code!r})"), context)
-        except StopIteration:
-            return _failed(handler, RuntimeError("the handler raised StopIteration"), context)
-        except (KeyboardInterrupt, GeneratorExit):
-            raise
-        except asyncio.CancelledError as error:
-            return _failed(handler, RuntimeError(f"what it waited for was cancelled {said(error)}".rstrip()), context)
-        except BaseException as error:  # noqa: BLE001 - user code may raise anything; it becomes the node's failure
-            return _failed(handler, error, context)
-        finally:
-            current.reset(token)
-
     async def _bounded(
         self,
         handler: Handler,
@@ -149,7 +131,7 @@ class Executions:
             if not task.done():
                 await self._stop(task, context)
         late = TimedOut(f"{context.node} did not end within {timeout_ms / 1000:g} s")
-        return _failed(handler, late, context)
+        return failed(handler, late, context)
 
     async def _stop(self, task: "asyncio.Task[Any]", context: Context) -> None:
         context.cancelled = True
@@ -182,13 +164,13 @@ class Executions:
             if task is None or task.cancelling():
                 raise
             # Nobody cancelled this execution: the handler awaited something that was cancelled.
-            return _failed(handler, RuntimeError(f"what it waited for was cancelled {said(error)}".rstrip()), context)
+            return failed(handler, RuntimeError(f"what it waited for was cancelled {said(error)}".rstrip()), context)
         except SystemExit as error:
-            return _failed(handler, ExecutionFailed(f"it called sys.exit({error.code!r})"), context)
+            return failed(handler, ExecutionFailed(f"it called sys.exit({error.code!r})"), context)
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:  # noqa: BLE001 - user code may raise anything; it becomes the node's failure
-            return _failed(handler, error, context)
+            return failed(handler, error, context)
 
     async def _arguments(self, handler: Handler, values: Mapping[str, Json], context: Context) -> list[Any]:
         arguments: list[Any] = []
@@ -293,15 +275,6 @@ async def _whole(values: Mapping[str, Json]) -> dict[str, Json]:
     return {name: await value.whole() if isinstance(value, Live) else value for name, value in values.items()}
 
 
-def _argument(parameter: Parameter, value: Json, context: Context) -> Any:
-    try:
-        return parameter.adapter.validate_python(value)
-    except ValidationError as error:
-        raise InvalidInput(
-            f"{context.node}: the value for {parameter.name!r} does not fit its type: {first_of(error)}"
-        ) from error
-
-
 def _in_context(context: Context, call: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     """What another process calls: there, too, `context()` tells whose call it is."""
     current.set(context)
@@ -332,6 +305,6 @@ def _dumped(adapter: TypeAdapter[Any], value: Any, verb: str) -> Json:
         raise NotSerializable(f"it {verb} what cannot become JSON: {said(error)}") from error
 
 
-def _failed(handler: Handler, error: BaseException, context: Context) -> Failed:
+def failed(handler: Handler, error: BaseException, context: Context) -> Failed:
     failure, retryable = judged(handler, error, context.node, context.attempt)
     return Failed(failure, retryable, crashed=isinstance(error, ProcessLost))

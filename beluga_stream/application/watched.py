@@ -11,6 +11,7 @@ from ..ports.handlers import Handler
 from ..ports.spans import Spans
 from .apart import Emit
 from .context import Context
+from .directly import attempted
 from .execution import Executions
 from .middleware import Middleware, surrounded
 from .verdict import Completed, Failed
@@ -93,7 +94,7 @@ class WatchedExecutions:
             if context.cancelled:
                 break
             with self._spans.span(self._span, _facts(context)) as span:
-                result = self._shared.attempt(handler, value, context)
+                result = attempted(handler, value, context)
                 outcomes.append(result)
                 if isinstance(result, Failed):
                     span.fail(result.failure.message)

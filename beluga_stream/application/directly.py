@@ -1,0 +1,42 @@
+"""A sync handler called at once, in the thread of whoever asks: for chains that run in this process."""
+
+import asyncio
+from typing import Any
+
+from pydantic import ValidationError
+
+from ..domain.payload import Json
+from ..errors import ExecutionFailed, InvalidInput
+from ..ports.handlers import Handler, Parameter
+from .context import Context, current
+from .execution import completed, failed
+from .judging import first_of, said
+from .verdict import Completed, Failed
+
+
+def attempted(handler: Handler, value: Json, context: Context) -> Completed | Failed:
+    """What comes of a sync handler of one parameter: as `Executions.run` has it, and without limit."""
+    token = current.set(context)
+    try:
+        return completed(handler, handler.call(_argument(handler.parameters[0], value, context)))
+    except SystemExit as error:
+        return failed(handler, ExecutionFailed(f"it called sys.exit({error.code!r})"), context)
+    except StopIteration:
+        return failed(handler, RuntimeError("the handler raised StopIteration"), context)
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except asyncio.CancelledError as error:
+        return failed(handler, RuntimeError(f"what it waited for was cancelled {said(error)}".rstrip()), context)
+    except BaseException as error:  # noqa: BLE001 - user code may raise anything; it becomes the node's failure
+        return failed(handler, error, context)
+    finally:
+        current.reset(token)
+
+
+def _argument(parameter: Parameter, value: Json, context: Context) -> Any:
+    try:
+        return parameter.adapter.validate_python(value)
+    except ValidationError as error:
+        raise InvalidInput(
+            f"{context.node}: the value for {parameter.name!r} does not fit its type: {first_of(error)}"
+        ) from error
