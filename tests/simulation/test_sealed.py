@@ -1,16 +1,16 @@
 """The simulation again, with values that the coordinators cannot read: whatever they decide, they decide unread."""
 
 import hashlib
-import os
 
 import pytest
 
 from beluga_stream.errors import Tampered
 from beluga_stream.testing.cluster import ClusterOptions
 from beluga_stream.testing.simulation import simulate
+from tests.simulation.seeds import SIDE_SEEDS
 from tests.simulation.test_simulation import starts_of
 
-_SEEDS = min(max(int(os.environ.get("SEEDS", "80")) // 8, 1), 40)
+_SEEDS = min(max(SIDE_SEEDS // 8, 1), 200)
 
 
 class ToyCipher:

@@ -8,8 +8,8 @@ import pytest
 from beluga_stream.testing.cluster import ClusterOptions
 from beluga_stream.testing.simulation import Start, simulate
 from tests.simulation.programs import random_program, signals_of
+from tests.simulation.seeds import SEEDS
 
-_SEEDS = int(os.environ.get("SEEDS", "80"))
 _ONLY = os.environ.get("SEED")
 _BATCH = 10
 """Seeds of one test: a test costs as much as a short simulation. What fails tells its seed."""
@@ -39,13 +39,13 @@ def starts_of(seed: int) -> list[Start]:
     ]
 
 
-@pytest.mark.parametrize("seeds", batches(_SEEDS), ids=str)
+@pytest.mark.parametrize("seeds", batches(SEEDS), ids=str)
 def test_every_run_ends_as_it_does_here_whatever_fails(seeds: range) -> None:
     for seed in seeds:
         simulate(starts_of(seed), seed)
 
 
-@pytest.mark.parametrize("seeds", batches(_SEEDS // 8), ids=str)
+@pytest.mark.parametrize("seeds", batches(SEEDS // 8), ids=str)
 def test_so_it_does_when_workers_go_on_with_the_next_node(seeds: range) -> None:
     for seed in seeds:
         simulate(starts_of(seed), seed, ClusterOptions(fuse_ms=10_000))

@@ -1,16 +1,13 @@
 """Streaming edges on an engine that fails as a seed decides, at every chunk. SEEDS=n plays more, SEED=n only one."""
 
-import os
-
 import pytest
 
 from beluga_stream.testing.cluster import ClusterOptions
 from beluga_stream.testing.invariants import Broken
 from beluga_stream.testing.simulation import Start, play
+from tests.simulation.seeds import SIDE_SEEDS
 from tests.simulation.streams import CHUNKS, pipeline, wrong_with
 from tests.simulation.test_simulation import batches
-
-_SEEDS = min(int(os.environ.get("SEEDS", "80")), 400)
 
 POLICIES = [(first, second) for first in (False, True) for second in (False, True)]
 PIPELINES = {
@@ -36,13 +33,13 @@ def play_streams(seed: int, options: ClusterOptions, *, tell: bool = True) -> No
             raise Broken(f"seed {seed}: {wrong}")
 
 
-@pytest.mark.parametrize("seeds", batches(_SEEDS // 2), ids=str)
+@pytest.mark.parametrize("seeds", batches(SIDE_SEEDS // 2), ids=str)
 def test_who_reads_a_stream_sees_what_its_writer_gave_whatever_fails(seeds: range) -> None:
     for seed in seeds:
         play_streams(seed, HARSH)
 
 
-@pytest.mark.parametrize("seeds", batches(_SEEDS // 4), ids=str)
+@pytest.mark.parametrize("seeds", batches(SIDE_SEEDS // 4), ids=str)
 def test_so_it_does_when_readers_could_hold_every_slot(seeds: range) -> None:
     for seed in seeds:
         play_streams(seed, ClusterOptions(faults=12, crash=0.01, slots=1))

@@ -1,7 +1,6 @@
 """Blobs go when nobody can want them, and never sooner: all values are stored, all are swept, and no run misses one."""
 
 import asyncio
-import os
 from typing import Any
 
 import pytest
@@ -20,11 +19,12 @@ from beluga_stream.testing.process import tasks_of_processes
 from beluga_stream.testing.simulation import Ended, Start, here
 from beluga_stream.testing.virtual_time import run_virtually
 from tests.simulation.programs import program_of, signals_of
+from tests.simulation.seeds import SIDE_SEEDS
 from tests.simulation.test_simulation import starts_of
 from tests.unit.engines import handler, program
 from tests.unit.graphs import chain_of, child_of, edges, node, plan
 
-_SEEDS = min(int(os.environ.get("SEEDS", "80")) // 4, 30)
+_SEEDS = min(SIDE_SEEDS // 4, 200)
 _OPTIONS = ClusterOptions(
     inline_limit_bytes=8, coordinator=CoordinatorOptions(dedup_window_ms=400_000), retention_ms=40_000, sweep_ms=10_000
 )

@@ -1,7 +1,6 @@
 """All that users do beside starting runs, and all that may come in, on an engine that fails as a seed decides."""
 
 import asyncio
-import os
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -26,9 +25,10 @@ from beluga_stream.ports.log import Outgoing, Record
 from beluga_stream.testing.cluster import Cluster, ClusterOptions
 from beluga_stream.testing.faulty_ports import FaultyReader
 from beluga_stream.testing.process import Faults, Process
+from tests.simulation.seeds import SIDE_SEEDS
 from tests.simulation.uses import GO, RESULT_OF_3, every_kind, used
 
-_SEEDS = range(min(10, max(4, int(os.environ.get("SEEDS", "80")) // 20)))
+_SEEDS = range(min(25, max(4, SIDE_SEEDS // 20)))
 every_seed = pytest.mark.parametrize("seed", _SEEDS)
 
 
