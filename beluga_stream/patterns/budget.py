@@ -1,0 +1,29 @@
+"""How much a run may take."""
+
+from dataclasses import dataclass
+
+from ..errors import InvalidConfig
+from .transcript import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Tokens and money that one run may take; None: no bound. Raises `InvalidConfig` for a bound that is not above 0.
+
+    It is looked at between turns: the turn that goes beyond it is the last one, and the run succeeds with what it has,
+    `stopped="budget"`.
+    """
+
+    tokens: int | None = None
+    cost: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, most in (("tokens", self.tokens), ("cost", self.cost)):
+            if most is not None and most <= 0:
+                raise InvalidConfig(f"Budget({name}={most}): give more than 0, or leave it out")
+
+    def is_spent(self, usage: Usage) -> bool:
+        """Whether nothing is left."""
+        return (self.tokens is not None and usage.tokens >= self.tokens) or (
+            self.cost is not None and usage.cost >= self.cost
+        )

@@ -1,0 +1,22 @@
+"""Who takes part in a pattern, by name."""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from ..errors import InvalidGraph, InvalidInput
+
+T = TypeVar("T")
+
+
+def members(graph: str, what: str, given: Mapping[str, T]) -> Mapping[str, T]:
+    """A copy of what is given. Raises `InvalidGraph` for none, and for one without a name."""
+    if not given or not all(given):
+        raise InvalidGraph(f"graph {graph!r}: {what}= wants one at least, each with a name", graph=graph)
+    return dict(given)
+
+
+def chosen(graph: str, known: Mapping[str, object], name: str) -> str:
+    """The name, if it is one of those known. Raises `InvalidInput`: another attempt would not find it either."""
+    if name not in known:
+        raise InvalidInput(f"graph {graph!r} has no {name!r}: there are {', '.join(map(repr, known))}", graph=graph)
+    return name

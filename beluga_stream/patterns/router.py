@@ -1,0 +1,77 @@
+"""Router: one agent looks at the input and says which of the others takes it."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar, Unpack
+
+from pydantic import create_model
+
+from ..api.graph import Graph
+from ..api.ref import Ref
+from ..api.retry import Seconds
+from ..api.signature import signature_of
+from ..api.work import Work
+from .calling import call
+from .members import chosen, members
+from .options import TurnOptions
+from .transcript import Value
+
+A = TypeVar("A")
+
+
+class Routed(Value):
+    """An input and where it goes."""
+
+    route: str
+
+
+def router(
+    name: str,
+    choose: Callable[[A], Awaitable[str] | str],
+    routes: Mapping[str, Callable[[A], Any] | Work[A, Any]],
+    *,
+    otherwise: str | None = None,
+    run_timeout: Seconds = 600,
+    **options: Unpack[TurnOptions],
+) -> Graph[A, Any]:
+    """A graph from an input to what the route chosen for it gives.
+
+    `choose` names one of the `routes`, which are handlers, graphs or chains; a name that is none of them means
+    `otherwise`, or without it fails the run, without a retry. Nothing else runs. `options` say how each is run.
+    Raises `InvalidGraph` without routes, `InvalidInput` when `otherwise` is none of them.
+    """
+    known = members(name, "routes", routes)
+    if otherwise is not None:
+        chosen(name, known, otherwise)
+    kind = signature_of(choose, name, "route").arguments[0].kind
+    routed: Any = create_model("Routed", __base__=Routed, value=(kind, ...))
+
+    async def route(value: Any) -> Any:
+        found = await call(choose, value)
+        if found not in known and otherwise is not None:
+            found = otherwise
+        return routed(route=chosen(name, known, found), value=value)
+
+    def take(routed: Any) -> Any:
+        return routed.value
+
+    route.__annotations__ = {"value": kind, "return": routed}
+    take.__annotations__ = {"routed": routed, "return": kind}
+    graph: Graph[Any, Any] = Graph(name, timeout=run_timeout)  # its types are its handlers'
+    way = graph.add_node(route, graph.input, **options)
+    ends: list[Ref[Any]] = []
+    *asked, last = known
+    for one, handler in known.items():
+        # Whoever stands last needs no condition of its own: `route` names no other than those known.
+        taken = way.when(_is(one)) if one != last else way.otherwise() if asked else way
+        mine = graph.add_node(take, taken, name=f"to_{one}", **options)
+        if isinstance(handler, Work):
+            ends.append(graph.add_node(handler, mine, name=one))
+        else:
+            ends.append(graph.add_node(one, handler, **options))
+            graph.add_edge(mine, one)
+    graph.set_finish_point(graph.first(*ends, name="result"))
+    return graph
+
+
+def _is(name: str) -> Callable[[Any], bool]:
+    return lambda routed: routed.route == name

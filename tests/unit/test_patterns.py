@@ -1,0 +1,367 @@
+"""Ready graphs of agents: who speaks when, what ends them, and what is wrong input."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from beluga_stream import NodeChanged, Retry, chain
+from beluga_stream.errors import InvalidConfig, InvalidGraph, InvalidInput, RunFailed
+from beluga_stream.patterns import (
+    Assign,
+    Board,
+    Budget,
+    Finish,
+    Handoff,
+    Progress,
+    Reply,
+    Source,
+    Transcript,
+    Usage,
+    Verdict,
+    blackboard,
+    debate,
+    evaluator,
+    handoff,
+    plan_execute,
+    router,
+    scatter_gather,
+    supervisor,
+)
+
+SOON = Retry(3, first=0.001, most=0.001)
+ONCE = Retry(1)
+
+
+def speakers(transcript: Transcript) -> list[str]:
+    return [turn.speaker for turn in transcript.turns]
+
+
+# ------------------------------------------------------------------------------------------- router
+
+
+def language(text: str) -> str:
+    return "french" if "bonjour" in text else "english" if "hello" in text else "klingon"
+
+
+async def french(text: str) -> str:
+    return f"fr {text}"
+
+
+def english(text: str) -> str:
+    return f"en {text}"
+
+
+async def test_a_router_lets_the_chosen_route_run_and_no_other() -> None:
+    desk = router("desk", language, {"french": french, "english": english})
+    assert await desk.invoke("hello you") == "en hello you"
+    ran = {e.node async for e in desk.stream("bonjour") if isinstance(e, NodeChanged) and e.status == "succeeded"}
+    assert ran == {"route", "to_french", "french", "result"}
+
+
+async def test_a_route_may_be_a_chain() -> None:
+    desk = router("desk", language, {"french": chain(french, english, name="both"), "english": english})
+    assert await desk.invoke("bonjour") == "en fr bonjour"
+
+
+async def test_a_choice_that_is_no_route_means_otherwise_or_fails_without_a_retry() -> None:
+    routes = {"french": french, "english": english}
+    assert await router("desk", language, routes, otherwise="english").invoke("nuqneH") == "en nuqneH"
+    with pytest.raises(RunFailed, match="no 'klingon': there are 'french', 'english'") as failed:
+        await router("desk", language, routes, retry=SOON).invoke("nuqneH")
+    assert failed.value.ids["attempt"] == "1"
+
+
+def test_a_router_without_routes_is_refused() -> None:
+    with pytest.raises(InvalidGraph, match="routes="):
+        router("desk", language, {})
+    with pytest.raises(InvalidInput, match="no 'latin'"):
+        router("desk", language, {"french": french}, otherwise="latin")
+
+
+async def test_a_router_checks_the_input_by_the_type_of_who_chooses() -> None:
+    with pytest.raises(InvalidInput):
+        await router("desk", language, {"english": english}).invoke(7)  # type: ignore[arg-type]
+
+
+# ------------------------------------------------------------------------------- scatter and gather
+
+
+async def length(text: str) -> int:
+    return len(text)
+
+
+def words(text: str) -> int:
+    return len(text.split())
+
+
+async def broken(text: str) -> int:
+    raise ConnectionError("no answer")
+
+
+def total(found: dict[str, int]) -> int:
+    return sum(found.values())
+
+
+async def test_agents_are_asked_at_once_and_their_answers_gathered_by_name() -> None:
+    both = asyncio.Barrier(2)
+
+    async def one(text: str) -> str:
+        await both.wait()
+        return f"1 {text}"
+
+    async def two(text: str) -> str:
+        await both.wait()
+        return f"2 {text}"
+
+    def gather(found: dict[str, str]) -> dict[str, str]:
+        return found
+
+    asked = scatter_gather("asked", {"one": one, "two": two}, gather, run_timeout=10)
+    assert await asked.invoke("x") == {"one": "1 x", "two": "2 x"}
+
+
+async def test_some_answers_may_be_enough() -> None:
+    agents = {"length": length, "broken": broken, "words": words}
+    assert await scatter_gather("some", agents, total, at_least=2, retry=ONCE).invoke("a b") == 5
+    with pytest.raises(RunFailed, match=r"2 of 3 agents answered, 3 are needed .*broken.*no answer"):
+        await scatter_gather("all", agents, total, retry=ONCE).invoke("a b")
+
+
+@pytest.mark.parametrize("at_least", [0, 3])
+def test_more_answers_than_agents_are_refused(at_least: int) -> None:
+    with pytest.raises(InvalidGraph, match="give 1 to 2"):
+        scatter_gather("some", {"length": length, "words": words}, total, at_least=at_least)
+
+
+# --------------------------------------------------------------------------------------- supervisor
+
+
+def decide(transcript: Transcript) -> Assign | Finish:
+    done = speakers(transcript)
+    if "writer" in done:
+        return Finish(answer=transcript.turns[-1].text)
+    return Assign(to="writer" if "researcher" in done else "researcher", task=f"step {len(done)}")
+
+
+async def researcher(transcript: Transcript) -> Reply:
+    return Reply(text=f"facts on {transcript.task}", usage=Usage(tokens=40, cost=0.5))
+
+
+def writer(transcript: Transcript) -> str:
+    return f"text of {len(transcript.turns)} turns"
+
+
+async def test_a_supervisor_gives_out_the_work_until_it_is_done() -> None:
+    team = supervisor("team", decide, {"researcher": researcher, "writer": writer})
+    ended = await team.invoke("tea")
+    assert (ended.stopped, ended.answer) == ("answered", "text of 3 turns")
+    assert speakers(ended) == ["supervisor", "researcher", "supervisor", "writer"]
+    assert ended.usage == Usage(tokens=40, cost=0.5)
+
+
+async def test_each_turn_is_an_execution_of_its_own_with_its_own_retries() -> None:
+    failures = iter([ConnectionError("away"), None, None])
+
+    async def flaky(transcript: Transcript) -> str:
+        if error := next(failures):
+            raise error
+        return "facts"
+
+    team = supervisor("team", decide, {"researcher": flaky, "writer": writer}, retry=SOON)
+    ended = await team.invoke("tea")
+    assert speakers(ended) == ["supervisor", "researcher", "supervisor", "writer"]
+
+
+async def test_a_worker_that_is_not_there_fails_the_turn_without_a_retry() -> None:
+    def wrong(transcript: Transcript) -> Assign | Finish:
+        return Assign(to="nobody", task="x")
+
+    with pytest.raises(RunFailed, match="no 'nobody': there are 'writer'") as failed:
+        await supervisor("team", wrong, {"writer": writer}, retry=SOON).invoke("tea")
+    assert failed.value.ids["attempt"] == "1"
+
+
+async def test_turns_are_bounded() -> None:
+    def never(transcript: Transcript) -> Assign | Finish:
+        return Assign(to="writer", task="again")
+
+    ended = await supervisor("team", never, {"writer": writer}, max_turns=5).invoke("tea")
+    assert (ended.stopped, len(ended.turns), ended.answer) == ("turns", 5, None)
+    with pytest.raises(InvalidGraph, match="max_turns=0"):
+        supervisor("team", never, {"writer": writer}, max_turns=0)
+
+
+@pytest.mark.parametrize("budget", [Budget(tokens=100), Budget(cost=1.5)])
+async def test_a_budget_ends_the_talk_with_what_there_is(budget: Budget) -> None:
+    def again(transcript: Transcript) -> Assign | Finish:
+        return Assign(to="researcher", task="more")
+
+    ended = await supervisor("team", again, {"researcher": researcher}, budget=budget).invoke("tea")
+    assert (ended.stopped, ended.usage) == ("budget", Usage(tokens=120, cost=1.5))
+    assert speakers(ended)[-1] == "researcher"
+
+
+def test_a_budget_of_nothing_is_refused() -> None:
+    with pytest.raises(InvalidConfig, match="more than 0"):
+        Budget(tokens=0)
+
+
+# ------------------------------------------------------------------------------------------ handoff
+
+
+async def test_a_task_is_handed_on_until_somebody_answers() -> None:
+    def reception(transcript: Transcript) -> Handoff | str:
+        return Handoff(to="billing", text="about money", usage=Usage(tokens=1))
+
+    async def billing(transcript: Transcript) -> Reply:
+        return Reply(text=f"answer to {transcript.turns[-1].text}", usage=Usage(tokens=2))
+
+    desk = handoff("desk", {"reception": reception, "billing": billing}, start="reception")
+    ended = await desk.invoke("refund")
+    assert (ended.answer, ended.stopped) == ("answer to about money", "answered")
+    assert (speakers(ended), ended.usage.tokens) == (["reception", "billing"], 3)
+
+
+async def test_a_handoff_in_circles_ends() -> None:
+    def back(transcript: Transcript) -> Handoff:
+        return Handoff(to="b" if transcript.next in (None, "a") else "a", text="yours")
+
+    ended = await handoff("circle", {"a": back, "b": back}, start="a", max_turns=4).invoke("x")
+    assert (speakers(ended), ended.stopped) == (["a", "b", "a", "b"], "turns")
+
+
+async def test_a_handoff_to_nobody_fails() -> None:
+    def lost(transcript: Transcript) -> Handoff:
+        return Handoff(to="nobody", text="")
+
+    with pytest.raises(RunFailed, match="no 'nobody'"):
+        await handoff("desk", {"a": lost}, start="a").invoke("x")
+    with pytest.raises(InvalidInput, match="no 'b'"):
+        handoff("desk", {"a": lost}, start="b")
+
+
+# ------------------------------------------------------------------------------------------- debate
+
+
+async def test_debaters_speak_in_turns_and_the_judge_concludes() -> None:
+    def yes(transcript: Transcript) -> str:
+        return f"yes {len(transcript.turns)}"
+
+    def no(transcript: Transcript) -> Reply:
+        return Reply(text=f"no {len(transcript.turns)}", usage=Usage(tokens=10))
+
+    async def judge(transcript: Transcript) -> str:
+        return f"{transcript.turns[-1].text} wins"
+
+    ended = await debate("debate", {"yes": yes, "no": no}, judge, rounds=2).invoke("tea?")
+    assert speakers(ended) == ["yes", "no", "yes", "no", "judge"]
+    assert (ended.answer, ended.stopped) == ("no 3 wins", "answered")
+    short = await debate("debate", {"yes": yes, "no": no}, judge, rounds=9, budget=Budget(tokens=5)).invoke("tea?")
+    assert (speakers(short), short.stopped, short.answer) == (["yes", "no", "judge"], "budget", "no 1 wins")
+
+
+# ---------------------------------------------------------------------------------------- evaluator
+
+
+def draft(transcript: Transcript) -> str:
+    return (
+        f"draft {len(transcript.turns) // 2 + 1} after {transcript.turns[-1].text if transcript.turns else 'nothing'}"
+    )
+
+
+async def test_drafts_are_mended_until_one_is_accepted() -> None:
+    async def strict(transcript: Transcript) -> Verdict:
+        accepted = len(transcript.turns) >= 3
+        return Verdict(accepted=accepted, feedback="" if accepted else "shorter", usage=Usage(tokens=3))
+
+    ended = await evaluator("essay", draft, strict).invoke("tea")
+    assert (ended.answer, ended.stopped, ended.usage.tokens) == ("draft 2 after shorter", "answered", 6)
+
+
+async def test_the_last_draft_is_the_answer_when_none_is_accepted() -> None:
+    def never(transcript: Transcript) -> Verdict:
+        return Verdict(accepted=False, feedback="no")
+
+    ended = await evaluator("essay", draft, never, max_drafts=2).invoke("tea")
+    assert (ended.answer, ended.stopped) == ("draft 2 after no", "turns")
+
+
+# --------------------------------------------------------------------------------------- blackboard
+
+
+def add(key: str, value: Any) -> Any:
+    def contribute(board: Board) -> dict[str, Any]:
+        return {key: value}
+
+    return contribute
+
+
+async def test_sources_contribute_when_they_can_until_it_is_solved() -> None:
+    sources = {
+        "last": Source(add("c", 3), when=lambda board: "b" in board.facts),
+        "second": Source(add("b", 2), when=lambda board: "a" in board.facts),
+    }
+    solve = blackboard("solve", sources, solved=lambda board: "c" in board.facts)
+    ended = await solve.invoke({"a": 1})
+    assert (ended.facts, ended.history, ended.stopped) == ({"a": 1, "b": 2, "c": 3}, ("second", "last"), "solved")
+
+
+async def test_a_board_on_which_nobody_can_go_on_is_stuck() -> None:
+    same = blackboard("solve", {"same": Source(add("a", 1)), "other": Source(add("b", 1))}, solved=lambda board: False)
+    ended = await same.invoke({"a": 1})
+    assert (ended.stopped, ended.history) == ("stuck", ("same", "other", "same", "other"))
+
+
+async def test_contributions_are_bounded() -> None:
+    def count(board: Board) -> dict[str, Any]:
+        return {"n": len(board.history)}
+
+    ended = await blackboard("n", {"count": Source(count)}, solved=lambda board: False, max_turns=3).invoke({})
+    assert (ended.stopped, ended.facts) == ("turns", {"n": 2})
+
+
+# ----------------------------------------------------------------------------------- plan and execute
+
+
+async def plan(task: str) -> list[str]:
+    return [] if task == "nothing" else ["find", "write"]
+
+
+def execute(progress: Progress) -> Reply:
+    return Reply(text=f"{progress.todo[0]} after {len(progress.done)}", usage=Usage(tokens=5))
+
+
+async def conclude(progress: Progress) -> str:
+    return ", ".join(done.result for done in progress.done) or "nothing to do"
+
+
+async def test_a_plan_is_done_step_by_step_and_concluded() -> None:
+    ended = await plan_execute("work", plan, execute, conclude).invoke("tea")
+    assert (ended.answer, ended.stopped, ended.usage.tokens) == ("find after 0, write after 1", "done", 10)
+    assert [done.step for done in ended.done] == ["find", "write"]
+
+
+async def test_a_plan_without_steps_is_concluded_at_once() -> None:
+    ended = await plan_execute("work", plan, execute, conclude).invoke("nothing")
+    assert (ended.answer, ended.done, ended.stopped) == ("nothing to do", (), "done")
+
+
+async def test_a_plan_may_change_after_each_step() -> None:
+    def replan(progress: Progress) -> list[str]:
+        return ["check"] if len(progress.done) == 1 else []
+
+    ended = await plan_execute("work", plan, execute, conclude, replan=replan).invoke("tea")
+    assert [done.step for done in ended.done] == ["find", "check"]
+
+
+async def test_steps_and_their_budget_are_bounded() -> None:
+    def more(progress: Progress) -> list[str]:
+        return ["again"]
+
+    ended = await plan_execute("work", plan, execute, conclude, replan=more, max_steps=4).invoke("tea")
+    assert (len(ended.done), ended.stopped) == (4, "steps")
+    spent = await plan_execute("work", plan, execute, conclude, replan=more, budget=Budget(tokens=10)).invoke("tea")
+    assert (len(spent.done), spent.stopped) == (2, "budget")
+    with pytest.raises(InvalidGraph, match="max_steps=0"):
+        plan_execute("work", plan, execute, conclude, max_steps=0)
