@@ -57,18 +57,18 @@ def router(
     route.__annotations__ = {"value": kind, "return": routed}
     take.__annotations__ = {"routed": routed, "return": kind}
     graph: Graph[Any, Any] = Graph(name, timeout=run_timeout)  # its types are its handlers'
-    way = graph.add_node(route, graph.input, **options)
+    way: Ref[Any] = graph.add_node(route, graph.input, **options)
     ends: list[Ref[Any]] = []
     *asked, last = known
     for one, handler in known.items():
         # Whoever stands last needs no condition of its own: `route` names no other than those known.
         taken = way.when(_is(one)) if one != last else way.otherwise() if asked else way
-        mine = graph.add_node(take, taken, name=f"to_{one}", **options)
-        if isinstance(handler, Work):
-            ends.append(graph.add_node(handler, mine, name=one))
-        else:
-            ends.append(graph.add_node(one, handler, **options))
-            graph.add_edge(mine, one)
+        graph.add_node(f"to_{one}", take, **options)
+        graph.add_edge(taken, f"to_{one}")
+        ends.append(
+            graph.add_node(one, handler) if isinstance(handler, Work) else graph.add_node(one, handler, **options)
+        )
+        graph.add_edge(f"to_{one}", one)
     graph.set_finish_point(graph.first(*ends, name="result"))
     return graph
 

@@ -34,6 +34,7 @@ from beluga_stream import (
     resource,
 )
 from beluga_stream.api.managed import ManagedChain, ManagedGraph
+from beluga_stream.patterns import Assign, Finish, Transcript, debate, router, scatter_gather, supervisor
 
 
 class Pool: ...
@@ -195,3 +196,25 @@ async def orchestrated() -> None:
     assert_type(await orch.create_chain(clean, count).batch([""]), list[int])
     async with orch:
         assert_type(orch.metrics(), Metrics)
+
+
+def lead(transcript: Transcript) -> Assign | Finish:
+    return Finish(answer=transcript.task)
+
+
+async def worker(transcript: Transcript) -> str:
+    return transcript.task
+
+
+def counted(said: str) -> int:
+    return len(said)
+
+
+async def spelled(said: str) -> int:
+    return len(said)
+
+
+assert_type(supervisor("team", lead, {"worker": worker}, retry=Retry(3)), Graph[str, Transcript])
+assert_type(debate("debate", {"one": worker}, worker, rounds=1), Graph[str, Transcript])
+assert_type(router("desk", clean, {"a": counted, "b": spelled}, otherwise="a"), Graph[str, Any])
+assert_type(scatter_gather("asked", {"a": counted, "b": spelled}, len), Graph[str, int])
