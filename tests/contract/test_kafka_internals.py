@@ -5,6 +5,7 @@ import inspect
 import itertools
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient
 from aiokafka.partitioner import DefaultPartitioner, murmur2
 from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulator
 from aiokafka.producer.sender import Sender
@@ -72,3 +73,41 @@ async def test_metadata_is_asked_for_at_a_pace() -> None:
         assert await producer.client.force_metadata_update()
     assert [after - before >= 0.19 for before, after in itertools.pairwise(asked)] == [True, True]
     await producer.stop()
+
+
+async def test_a_topic_that_is_written_to_for_the_first_time_is_asked_for_at_once() -> None:
+    """The pace would cost each of a process's first writes 0.2 s."""
+    source = inspect.getsource(AIOKafkaClient._wait_on_metadata)
+    assert source.index("self.add_topic(topic)") < source.index("await self.force_metadata_update()")
+    producer = PatientProducer(KafkaConnection.parse("127.0.0.1:1"), "test", patience=1.0, max_record_bytes=1000)
+    asked = _listening_to(producer)
+    await producer.client.force_metadata_update()
+    for topic in ("one", "two"):
+        producer.client.add_topic(topic)
+        producer.client.add_topic(topic)
+    assert len(asked) == 3
+    await producer.stop()
+
+
+async def test_a_question_that_is_under_way_is_joined() -> None:
+    producer = PatientProducer(KafkaConnection.parse("127.0.0.1:1"), "test", patience=1.0, max_record_bytes=1000)
+    first = producer.client.force_metadata_update()
+    second = producer.client.force_metadata_update()
+    under_way = producer.client._md_update_fut
+    under_way.set_result(True)
+    assert await asyncio.gather(first, second) == [True, True]
+    assert producer.client._md_update_fut is under_way
+    await producer.stop()
+
+
+def _listening_to(producer: PatientProducer) -> list[float]:
+    asked: list[float] = []
+
+    def update() -> "asyncio.Future[bool]":
+        asked.append(asyncio.get_running_loop().time())
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        answer.set_result(True)
+        return answer
+
+    producer._update = update
+    return asked

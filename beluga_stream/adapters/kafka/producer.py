@@ -1,6 +1,6 @@
 """The producer that everything of the engine is written by: idempotent, without linger, and patient."""
 
-# ruff: noqa: SLF001 - two of aiokafka's habits can be changed only inside it (contract test: test_kafka_internals)
+# ruff: noqa: SLF001 - three of aiokafka's habits can be changed only inside it (contract test: test_kafka_internals)
 
 import asyncio
 from typing import Any
@@ -16,7 +16,8 @@ class PatientProducer(AIOKafkaProducer):  # type: ignore[misc]  # it ships no ty
     """Keeps a batch for `patience` (seconds) until its partition has a leader, and asks for one at a pace.
 
     aiokafka gives such a batch up after the request timeout, which must stay short to notice a dead connection; and
-    while there is no leader it asks for one without a pause, hundreds of times a second.
+    while there is no leader it asks for one without a pause, hundreds of times a second. For a topic that is written to
+    for the first time it asks twice: once at once, and once more to hear the answer.
     """
 
     def __init__(
@@ -34,13 +35,22 @@ class PatientProducer(AIOKafkaProducer):  # type: ignore[misc]  # it ships no ty
         self._message_accumulator._batch_ttl = patience
         self._update = self.client.force_metadata_update
         self._updated = float("-inf")
+        self._add_topic = self.client.add_topic
         self.client.force_metadata_update = self._update_at_a_pace
+        self.client.add_topic = self._add_at_once
 
     def _update_at_a_pace(self) -> "asyncio.Future[bool]":
+        if self.client._md_update_fut is not None:
+            return self._update()  # it joins the one that is under way
         now = asyncio.get_running_loop().time()
         pause = max(0.0, self._updated + _METADATA_SECONDS - now)
         self._updated = now + pause
         return self._update() if pause == 0 else asyncio.ensure_future(self._update_later(pause))
+
+    def _add_at_once(self, topic: str) -> "asyncio.Future[bool]":
+        if topic not in self.client._topics:
+            self._updated = float("-inf")
+        return self._add_topic(topic)
 
     async def _update_later(self, pause: float) -> bool:
         await asyncio.sleep(pause)
