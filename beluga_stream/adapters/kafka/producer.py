@@ -3,6 +3,7 @@
 # ruff: noqa: SLF001 - three of aiokafka's habits can be changed only inside it (contract test: test_kafka_internals)
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
@@ -33,9 +34,9 @@ class PatientProducer(AIOKafkaProducer):  # type: ignore[misc]  # it ships no ty
             **options,
         )
         self._message_accumulator._batch_ttl = patience
-        self._update = self.client.force_metadata_update
+        self._update: Callable[[], asyncio.Future[bool]] = self.client.force_metadata_update
         self._updated = float("-inf")
-        self._add_topic = self.client.add_topic
+        self._add_topic: Callable[[str], asyncio.Future[bool]] = self.client.add_topic
         self.client.force_metadata_update = self._update_at_a_pace
         self.client.add_topic = self._add_at_once
 
@@ -54,4 +55,4 @@ class PatientProducer(AIOKafkaProducer):  # type: ignore[misc]  # it ships no ty
 
     async def _update_later(self, pause: float) -> bool:
         await asyncio.sleep(pause)
-        return bool(await self._update())
+        return await self._update()

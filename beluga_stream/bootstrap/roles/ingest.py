@@ -1,0 +1,24 @@
+"""Ingest, and the gatherer of what several events start."""
+
+from ...adapters.faust.app import RoleApp
+from ...application.ingest import Ingest
+from ..declared import group
+from ..deployment import LoadedDeployment
+from .site import Site
+
+
+async def ingest(site: Site, deployed: LoadedDeployment) -> list[RoleApp]:
+    """Their apps, not yet started: those that have something to do."""
+    role = Ingest(
+        topics=site.topics,
+        deployment=deployed,
+        appender=await site.appender(),
+        payloads=site.payloads,
+        clock=site.clock,
+    )
+    apps = [site.app(role, group(site.settings, "ingest"))] if role.topics else []
+    if any(trigger.is_kept for trigger in deployed.triggers):
+        from .gatherer import gatherer  # noqa: PLC0415 - few deployments have one
+
+        apps.append(await gatherer(site, deployed))
+    return apps

@@ -1,0 +1,71 @@
+"""What the roles of one process are made with: its settings, its connections, and what closes them."""
+
+import os
+import socket
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ...adapters.faust.app import OpenTables, RoleApp, RoleOptions, role_app
+from ...adapters.kafka.appender import KafkaAppender
+from ...adapters.kafka.connection import KafkaConnection
+from ...adapters.kafka.patience import Patience
+from ...adapters.kafka.reader import KafkaReader
+from ...application.payloads import Payloads
+from ...application.topics import Topics
+from ...ports.clock import Clock
+from ...ports.log import Role
+from ..settings import Settings
+
+if TYPE_CHECKING:
+    from ...adapters.kafka.table import KafkaTables
+
+
+@dataclass(frozen=True)
+class Site:
+    """See the module. `stack` closes what the roles open."""
+
+    settings: Settings
+    connection: KafkaConnection
+    patience: Patience
+    topics: Topics
+    reader: KafkaReader
+    payloads: Payloads
+    clock: Clock
+    stack: AsyncExitStack
+
+    async def appender(self) -> KafkaAppender:
+        """One more connection to write by."""
+        return await self.stack.enter_async_context(KafkaAppender(self.connection, patience=self.patience))
+
+    async def tables(self, own: str, consumed: Sequence[str], changelog: str) -> "KafkaTables":
+        """The tables of the role whose group is `own` and which consumes these topics."""
+        from ...adapters.kafka.store import MemoryStore, RocksStore  # noqa: PLC0415 - most roles have none
+        from ...adapters.kafka.table import KafkaTables, TableOptions  # noqa: PLC0415 - see above
+
+        folder = self.settings.data / str(os.getpid()) / own
+        tables = KafkaTables(
+            self.connection,
+            group=own,
+            topics=consumed,
+            owner=f"{socket.gethostname()}:{os.getpid()}",
+            changelog=changelog,
+            patience=self.patience,
+            options=TableOptions(store=MemoryStore if self.settings.store == "memory" else RocksStore.factory(folder)),
+        )
+        return await self.stack.enter_async_context(tables)
+
+    def app(self, role: Role, group: str, tables: OpenTables | None = None) -> RoleApp:
+        """The role, driven by Faust."""
+        return role_app(
+            role,
+            group=group,
+            broker=self.connection.faust_settings(),
+            instance=self.settings.instance,
+            tables=tables,
+            options=RoleOptions(
+                drain_timeout=self.settings.shutdown_grace_seconds + 10,
+                session_timeout=self.settings.session_timeout_seconds,
+            ),
+        )
