@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..domain.events import Failure, NodeFailed, NodeParked, NodeStreaming, NodeSucceeded, StreamVoid
 from ..domain.ids import Incarnation
@@ -36,6 +37,9 @@ DETAILS_LIMIT_BYTES = 2 * 1024
 
 Beat = Callable[[Payload | None], Awaitable[None]]
 
+Report = Callable[[NodeReady, NodeStreaming], "asyncio.Future[Any]"]
+"""Tells whoever decides that a stream has begun; the future ends when that cannot be lost."""
+
 
 @dataclass(slots=True)
 class _Attempt:
@@ -51,7 +55,7 @@ class _Attempt:
     before: int = 0
     resumed: Incarnation | None = None
     details: Payload | None = None
-    under_way: list[asyncio.Future[Sequence[Position]]] = field(default_factory=list)
+    under_way: list[asyncio.Future[Any]] = field(default_factory=list)
     lost: LogUnavailable | None = None
     void: bool = False
     """Whether a stream that it read was broken off: whatever its handler makes of that, it does not count."""
@@ -70,7 +74,7 @@ class _Attempt:
 
 
 class Attempts:
-    """Runs the handlers of a deployment, for the worker of this name."""
+    """Runs the handlers of a deployment, for the worker of this name. `report` is by `beluga.node-done` by default."""
 
     def __init__(  # noqa: PLR0913 - it is wired in one place, by name
         self,
@@ -83,8 +87,10 @@ class Attempts:
         streams: Streams,
         clock: Clock,
         worker: str,
+        report: Report | None = None,
     ) -> None:
         self._worker = worker
+        self._report = report or self._report_by_log
         self._streams = streams
         self._names = topics
         self._deployment = deployment
@@ -275,11 +281,14 @@ class Attempts:
                 offset=position.offset,
                 resumed=attempt.resumed,
             )
-            attempt.under_way.append(self._outbox.submit([done(self._names, work, streaming)]))
+            attempt.under_way.append(self._report(work, streaming))
             return
         attempt.under_way.append(future)
         if len(attempt.under_way) > _CHUNKS_UNDER_WAY:
             await attempt.under_way.pop(0)
+
+    def _report_by_log(self, work: NodeReady, streaming: NodeStreaming) -> "asyncio.Future[Sequence[Position]]":
+        return self._outbox.submit([done(self._names, work, streaming)])
 
 
 def _seen(sent: "asyncio.Future[Sequence[Position]]") -> None:

@@ -6,8 +6,6 @@ awaited: no task is left.
 """
 
 import asyncio
-import heapq
-import itertools
 import logging
 import secrets
 import time
@@ -16,40 +14,22 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ..domain.commands import (
-    AskSlot,
-    BroadcastCancel,
-    CancelChild,
-    DispatchNode,
-    NotifyParent,
-    PublishNode,
-    PublishRun,
-    RetryChild,
-    ReturnSlot,
-    StartChild,
-)
-from ..domain.events import (
-    CancelRequested,
-    RunRequested,
-    SignalReceived,
-    TimerFired,
-)
+from ..domain.commands import PublishNode, PublishRun
 from ..domain.events import Event as Happened
+from ..domain.events import RunRequested, SignalReceived
 from ..domain.ids import GraphHash, RunId
 from ..domain.payload import NOTHING, Inline, Json
 from ..domain.plan import Plan
-from ..domain.reducer import reduce
-from ..domain.state import NODE_ENDED, NodeStatus, RunState, Timer
+from ..domain.state import NODE_ENDED, NodeStatus, RunState
 from ..errors import InvalidInput, RunFailed, TaskCanceled
 from ..ports.handlers import Program
 from .executing import Executing
 from .execution import Executions, ResourceFactory
+from .family import Effect, Family, Stop
 from .local_attempts import LocalAttempts, NoBlobs
-from .local_limits import LocalLimits, with_keys
 from .local_streams import LocalStreams
 from .messages import NodeReady
 from .payloads import Payloads
-from .rendering import child_finished, node_ready, retry_child, start_child
 from .results import Event, NodeChanged, RunChanged
 
 log = logging.getLogger("beluga_stream.local")
@@ -125,22 +105,19 @@ class LocalEngine:
 
 
 class _LocalRun:
-    """One run with all its children: a queue of events, a heap of timers, a task for each execution."""
+    """One run with all its children: a queue of events, and a task for each execution."""
 
     def __init__(self, program: Program, executions: Executing, now_ms: Callable[[], int]) -> None:
         self._now_ms = now_ms
         self._programs: dict[GraphHash, Program] = {}
-        self._plans: dict[GraphHash, Plan] = {}
-        self._learn(program)
+        plans: dict[GraphHash, Plan] = {}
+        self._learn(program, plans)
         self._program = program
         self._executions = executions
-        self._states: dict[RunId, RunState] = {}
         self._root = RunId(secrets.token_hex(16))
+        self._family = Family(self._root, plans)
         self._tasks: dict[tuple[RunId, str], asyncio.Task[None]] = {}
-        self._timers: list[tuple[int, int, Timer]] = []
-        self._limits = LocalLimits()
         self._streams = LocalStreams()
-        self._numbers = itertools.count()
         self._happened: asyncio.Queue[Happened | Event | Exception] = asyncio.Queue(_CHUNKS_WAITING)
         self._attempts = LocalAttempts(
             self._root,
@@ -206,82 +183,35 @@ class _LocalRun:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._executions.close()
 
-    def _learn(self, program: Program) -> None:
+    def _learn(self, program: Program, plans: dict[GraphHash, Plan]) -> None:
         found = program.definition.hash
         self._programs[found] = program
-        self._plans[found] = Plan(program.definition)
+        plans[found] = Plan(program.definition)
         for child in program.children.values():
-            self._learn(child)
+            self._learn(child, plans)
 
     async def _wait(self) -> Happened | Event | Exception | None:
         """The next event, or None when a timer was due instead."""
-        due = [at for at in (self._limits.next_due_ms(), *(timer[0] for timer in self._timers[:1])) if at is not None]
-        timeout = max(0.0, (min(due) - self._now_ms()) / 1000) if due else None
+        due = self._family.next_due_ms()
+        timeout = None if due is None else max(0.0, (due - self._now_ms()) / 1000)
         try:
             async with asyncio.timeout(timeout):
                 return await self._happened.get()
         except TimeoutError:
-            self._fire()
+            self._do(self._family.fire(self._now_ms()))
             return None
 
-    def _fire(self) -> None:
-        for granted in self._limits.due(self._now_ms()):
-            self._apply(granted)
-        while self._timers and self._timers[0][0] <= self._now_ms():
-            _, _, timer = heapq.heappop(self._timers)
-            self._apply(
-                TimerFired(
-                    run=timer.run,
-                    key=str(timer.run),
-                    at_ms=self._now_ms(),
-                    node=timer.node,
-                    attempt=timer.attempt,
-                    due_ms=timer.due_ms,
-                )
-            )
-
     def _apply(self, event: Happened) -> None:
-        """Reduce, then do what was decided; child runs are reduced in the same turn."""
-        todo: list[Happened] = [event]
-        while todo:
-            event = todo.pop(0)
-            state = self._states.get(event.run)
-            if isinstance(event, RunRequested):
-                requested = self._plans[event.definition or self._program.definition.hash]
-                plan: Plan | None = requested
-                event = with_keys(requested, event)
-            else:
-                plan = None if state is None or state.definition is None else self._plans[state.definition]
-            decision = reduce(plan, state, event)
-            if decision is None:
-                continue
-            self._states[event.run] = decision.state
-            for timer in decision.timers:
-                heapq.heappush(self._timers, (timer.due_ms, next(self._numbers), timer))
-            for command in decision.commands:
-                self._do(plan, decision.state, command, todo)
+        self._do(self._family.apply(event, self._now_ms()))
 
-    def _do(self, plan: Plan | None, state: RunState, command: object, todo: list[Happened]) -> None:
-        match command:
-            case DispatchNode() if plan is not None:
-                work = node_ready(plan, state, command, self._now_ms())
-                if work is not None:
-                    self._dispatch(work)
-            case StartChild() if plan is not None:
-                todo.append(start_child(plan, state, command, self._now_ms()))
-            case CancelChild(_, child):
-                todo.append(CancelRequested(run=child, key=str(child), at_ms=self._now_ms()))
-            case RetryChild():
-                todo.append(retry_child(state, command, self._now_ms()))
-            case AskSlot() | ReturnSlot() if plan is not None:
-                todo.extend(self._limits.told(plan, state, command, self._now_ms()))
-            case NotifyParent():
-                if state.parent is not None:
-                    todo.append(child_finished(state, state.parent, self._now_ms()))
-            case BroadcastCancel(_, attempts):
-                self._stop(state.run, attempts)
-            case _:
-                self._show(state, command)
+    def _do(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, NodeReady):
+                self._dispatch(effect)
+            elif isinstance(effect, Stop):
+                self._stop(effect.run, effect.attempts)
+            else:
+                self._show(effect.state, effect.command)
 
     def _show(self, state: RunState, command: object) -> None:
         """Tell who reads a stream of its end, and who follows the run of all that it shows."""
