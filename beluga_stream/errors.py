@@ -28,7 +28,8 @@ BelugaError
 ├── TaskCanceled             task_canceled            a run or node was cancelled
 ├── ResourceExhausted        resource_exhausted*      a limit is reached; try later
 └── LogUnavailable           dependency_failed*       the broker does not answer
-    └── Fenced               fenced                   another process owns the partition now
+    ├── Fenced               fenced                   another process owns the partition now
+    └── TemporalUnavailable                           Temporal does not answer
 
 (*) retryable: the same call may succeed later.
 """
@@ -227,3 +228,7 @@ class Fenced(LogUnavailable):
 
     code = "fenced"
     retryable = False
+
+
+class TemporalUnavailable(LogUnavailable):
+    """Temporal does not answer, or did not in time. Names the address."""

@@ -1,0 +1,1 @@
+"""Durable graphs as Temporal workflows: the interpreter that drives the reducer, its activities, worker and client."""

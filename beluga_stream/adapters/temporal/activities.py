@@ -1,0 +1,194 @@
+"""What the interpreter has done outside of it: nodes executed, statuses appended to the log, values kept."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+from temporalio import activity
+from temporalio.client import Client
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
+
+from ...application.attempts import Attempts
+from ...application.execution import Executions
+from ...application.messages import NodeReady
+from ...application.outbox import Outbox
+from ...application.payloads import Payloads
+from ...application.streams import HeldElsewhere, Streams
+from ...application.topics import Topics
+from ...application.underway import Slot
+from ...domain.events import NodeStarted, NodeStreaming
+from ...domain.payload import Payload
+from ...errors import LogUnavailable
+from ...ports.blobs import SweptBlobs
+from ...ports.clock import Clock
+from ...ports.handlers import Deployment
+from ...ports.log import Appender, Reader
+from . import envelopes
+from .envelopes import Beaten, Carried, Given, Records, Told
+
+_BEAT_SECONDS = 2.5
+_LEASE_SECONDS = 2.0
+"""An execution that takes longer than this is shown as running."""
+
+
+class Activities:
+    """Runs the handlers of a deployment, at most `slots` at a time, and tells the log. Close it after its worker."""
+
+    def __init__(  # noqa: PLR0913 - it is wired in one place, by name
+        self,
+        *,
+        client: Client,
+        topics: Topics,
+        deployment: Deployment,
+        appender: Appender,
+        reader: Reader,
+        payloads: Payloads,
+        blobs: SweptBlobs,
+        executions: Executions,
+        clock: Clock,
+        name: str,
+        slots: int = 256,
+    ) -> None:
+        self._client = client
+        self._topics = topics
+        self._appender = appender
+        self._payloads = payloads
+        self._blobs = blobs
+        self._clock = clock
+        self._name = name
+        self._executions = executions
+        self._isolates = executions.isolates
+        self._slots = asyncio.Semaphore(slots)
+        self._outbox = Outbox(appender, goes_on=True)
+        self._streams = Streams(reader, topics.run_results, payloads)
+        self._telling: set[asyncio.Task[None]] = set()
+        self._attempts = Attempts(
+            topics=topics,
+            deployment=deployment,
+            outbox=self._outbox,
+            payloads=payloads,
+            executions=executions,
+            streams=self._streams,
+            clock=clock,
+            worker=name,
+            report=self._report,
+        )
+
+    @property
+    def of_nodes(self) -> Sequence[Callable[..., Any]]:
+        """What the worker of any queue does."""
+        return [self.execute]
+
+    @property
+    def of_runs(self) -> Sequence[Callable[..., Any]]:
+        """What the worker that runs workflows does beside them."""
+        return [self.show, self.put_away, self.take_out, self.renew]
+
+    async def close(self) -> None:
+        """Wait for what is on its way, then release the resources."""
+        if self._telling:
+            await asyncio.wait(self._telling, timeout=_BEAT_SECONDS)
+        await self._outbox.close()
+        await self._streams.close()
+        await self._executions.close()
+
+    @activity.defn(name=envelopes.EXECUTE)
+    async def execute(self, given: Given) -> Told:
+        """One execution of a node. It keeps its hold on the attempt by heartbeats, and ends when it is told to."""
+        work, incarnation = given.work, given.incarnation
+        details: Payload | None = work.details
+
+        async def beat(told: Payload | None) -> None:
+            nonlocal details
+            details = told
+            activity.heartbeat(Beaten(details))
+
+        slot = Slot(None if work.apart and self._isolates else self._slots)
+        beating = asyncio.create_task(self._beat(given, lambda: details), name="beluga-beat")
+        try:
+            async with slot:
+                return Told(await self._attempts.outcome(work, incarnation, beat, slot))
+        except asyncio.CancelledError:
+            if activity.is_worker_shutdown():
+                raise ApplicationError(
+                    f"{self._name} stops: another worker has to begin anew", type=envelopes.HANDED_BACK
+                ) from None
+            raise
+        except HeldElsewhere:
+            raise ApplicationError("another execution holds the attempt", type=envelopes.HANDED_BACK) from None
+        finally:
+            beating.cancel()
+
+    @activity.defn(name=envelopes.SHOW)
+    async def show(self, records: Records) -> None:
+        """Append what was decided. Repeated, it is dropped by whoever reads: statuses are numbered."""
+        if records.first:
+            await self._appender.append(records.first)
+        if records.then:
+            await self._appender.append(records.then)
+
+    @activity.defn(name=envelopes.PUT_AWAY)
+    async def put_away(self, owner: str, carried: Carried) -> str:
+        """Keep what is too long to be an input; returns its reference."""
+        return await self._payloads.keep(owner, msgspec.json.encode(carried))
+
+    @activity.defn(name=envelopes.TAKE_OUT)
+    async def take_out(self, ref: str) -> Carried:
+        """What was put away. Raises `NotFound`."""
+        return msgspec.json.decode(await self._payloads.kept(ref), type=Carried)
+
+    @activity.defn(name=envelopes.RENEW)
+    async def renew(self, refs: list[str]) -> None:
+        """Let these blobs count as new: a run that goes on names them."""
+        await self._blobs.touch(refs)
+
+    async def _beat(self, given: Given, details: Callable[[], Payload | None]) -> None:
+        """Heartbeats until it is cancelled; a long execution is shown as running by the first that is late enough."""
+        activity.heartbeat(Beaten(details()))
+        if not given.work.resume:  # one that resumes has been shown as soon as it was given out
+            await asyncio.sleep(_LEASE_SECONDS)
+            await self._started(given, details())
+        while True:
+            activity.heartbeat(Beaten(details()))
+            await asyncio.sleep(_BEAT_SECONDS)
+
+    async def _started(self, given: Given, details: Payload | None) -> None:
+        work = given.work
+        started = NodeStarted(
+            run=work.run,
+            key=work.key,
+            at_ms=self._clock.now_ms(),
+            node=work.node,
+            attempt=work.attempt,
+            incarnation=given.incarnation,
+            worker=self._name,
+            details=details,
+        )
+        try:
+            await self._signal(Told(started))
+        except LogUnavailable:
+            activity.logger.warning("%s/%d could not be shown as running", work.node, work.attempt)
+
+    def _report(self, work: NodeReady, streaming: NodeStreaming) -> "asyncio.Future[Any]":
+        task = asyncio.create_task(self._signal(Told(streaming)), name="beluga-report")
+        self._telling.add(task)
+        task.add_done_callback(self._reported)
+        return task
+
+    def _reported(self, task: "asyncio.Task[None]") -> None:
+        self._telling.discard(task)
+        if not task.cancelled():
+            task.exception()  # its attempt raises it
+
+    async def _signal(self, told: Told) -> None:
+        """Tell the workflow that asked for this execution. Raises `LogUnavailable`; one that is over need not know."""
+        info = activity.info()
+        assert info.workflow_id is not None, "the interpreter asks for it"
+        handle = self._client.get_workflow_handle(info.workflow_id, first_execution_run_id=None)
+        try:
+            await handle.signal(envelopes.TELL, told)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise LogUnavailable(f"Temporal does not take what {info.activity_id} tells: {error}") from error

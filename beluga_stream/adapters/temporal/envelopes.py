@@ -1,0 +1,106 @@
+"""What travels between client, interpreter and activities, as Temporal's server keeps it: the engine's own wire forms.
+
+Members that later versions add need defaults: a workflow may have been started by an earlier one.
+"""
+
+from ...application.messages import NodeReady
+from ...domain.definition import Definition
+from ...domain.events import Event, Failure
+from ...domain.frozen import Frozen
+from ...domain.ids import Incarnation
+from ...domain.payload import Payload
+from ...domain.state import RunState
+from ...ports.log import Outgoing
+
+INTERPRETER = "beluga.graph"
+EXECUTE = "beluga.execute"
+SHOW = "beluga.show"
+PUT_AWAY = "beluga.put_away"
+TAKE_OUT = "beluga.take_out"
+RENEW = "beluga.renew"
+"""Names of the workflow and its activities: they outlive every version of the code."""
+
+SIGNAL, RETRY, TELL = "signal", "retry", "tell"
+"""The interpreter's signals: a user's, a retry that somebody asks for, and what an activity tells meanwhile."""
+
+STATE = "state"
+"""The interpreter's query."""
+
+HANDED_BACK = "handed_back"
+"""The type of the error by which a worker that stops gives an execution back."""
+
+
+class Carried(Frozen):
+    """A run that goes on in a new execution of its workflow: its states, and work that was held back."""
+
+    states: tuple[RunState, ...]
+    held: tuple[NodeReady, ...] = ()
+
+
+class Start(Frozen, kw_only=True):
+    """The interpreter's input: the definitions that the run is pinned to, the topics, and what happens first.
+
+    With `stored`, what is carried is in the blob store, since it is too long to be here.
+    """
+
+    definitions: tuple[Definition, ...]
+    prefix: str
+    partitions: int
+    event: Event | None = None
+    carried: Carried | None = None
+    stored: str | None = None
+
+
+class Told(Frozen):
+    """One thing that has happened."""
+
+    event: Event
+
+
+class Given(Frozen):
+    """One execution that an activity is to do."""
+
+    work: NodeReady
+    incarnation: Incarnation
+
+
+class Beaten(Frozen):
+    """What a heartbeat carries: the last that the handler has told."""
+
+    details: Payload | None = None
+
+
+class Records(Frozen):
+    """What is appended to the log: first the first, then the others, which may only be seen after them."""
+
+    first: tuple[Outgoing, ...]
+    then: tuple[Outgoing, ...] = ()
+
+
+class Ended(Frozen):
+    """How the run ended. `carried` and `stored` are what a retry goes on from."""
+
+    status: str
+    output: Payload | None = None
+    failure: Failure | None = None
+    carried: Carried | None = None
+    stored: str | None = None
+
+
+class Waits(Frozen):
+    """One reason why the run goes on, for people. Times in epoch milliseconds."""
+
+    run: str
+    node: str | None
+    on: str
+    what: str
+    since_ms: int
+    due_ms: int | None = None
+
+
+class Standing(Frozen):
+    """How the run stands."""
+
+    status: str
+    nodes: dict[str, str]
+    waits: tuple[Waits, ...] = ()

@@ -1,0 +1,404 @@
+"""The workflow that runs a graph: it drives the reducer, and nodes are its activities.
+
+Deterministic: what happens comes by activities, signals and timers, time is the workflow's, and the definitions are
+part of its input, so that it stays with them whatever is deployed meanwhile. Retries, timeouts and joins are the
+reducer's; Temporal only says when an execution is lost.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError, ApplicationError, TimeoutType
+from temporalio.exceptions import TimeoutError as ActivityTimeout
+
+with workflow.unsafe.imports_passed_through():
+    import msgspec
+
+    from ...application.family import Effect, Family, Shown, Stop
+    from ...application.messages import NodeReady
+    from ...application.rendering import Renderer, Step
+    from ...application.topics import Topics
+    from ...domain.commands import NotifyParent
+    from ...domain.events import (
+        CancelRequested,
+        DispatchLost,
+        Event,
+        Failure,
+        LeaseExpired,
+        NodeReleased,
+        NodeStarted,
+    )
+    from ...domain.frozen import replace
+    from ...domain.ids import Incarnation, RunId
+    from ...domain.plan import Plan
+    from ...domain.references import references
+    from ...domain.retention import FINAL, marker
+    from ...domain.state import NodeStatus, RunStatus
+    from ...domain.waiting import waits
+    from . import envelopes
+    from .envelopes import Beaten, Carried, Ended, Given, Records, Standing, Start, Told, Waits
+    from .queues import queue_for
+
+_HEARTBEAT = timedelta(seconds=10)
+"""A worker that is silent for so long is lost, as with a lease."""
+
+_LONGEST = timedelta(days=3650)
+_MARGIN = timedelta(hours=1)
+"""The handler's own timeout is its worker's to keep; this is for a worker that does not."""
+
+_SHOW_WITHIN = timedelta(minutes=2)
+_PATIENT = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30))
+_PAUSE_SECONDS = 5.0
+"""Before work whose worker could not do it, since its log or store was away, is given to another."""
+
+_HOLD_MS = 10_000
+_HOLD_AGAIN = 500
+"""How long new work is held back for a new execution to begin between two, and after how much history again."""
+
+_INLINE_BYTES = 256 * 1024
+_RENEW_MS = 24 * 3_600_000
+"""How often the blobs that a run has are told to be new: no table names them."""
+
+_WORKER = "temporal"
+
+
+@workflow.defn(name=envelopes.INTERPRETER)
+class Interpreter:
+    """One durable run with all its children."""
+
+    @workflow.init
+    def __init__(self, start: Start) -> None:
+        self._start = start
+        self._plans = {definition.hash: Plan(definition) for definition in start.definitions}
+        self._topics = Topics(start.prefix, start.partitions)
+        self._renderer = Renderer(self._topics)
+        self._root = RunId(workflow.info().workflow_id)
+        self._family = Family(self._root, self._plans)
+        self._held: list[NodeReady] = []
+        self._hold_until_ms: int | None = None
+        self._hold_after = 0
+        self._inbox: list[Event] = []
+        self._tasks: dict[tuple[RunId, str], asyncio.Task[None]] = {}
+        self._steps: dict[RunId, list[Step]] = {}
+        self._unshown: list[Records] = []
+        self._showing: asyncio.Task[None] | None = None
+        self._alarms: list[int] = []
+        self._woken = False
+        self._renew_ms: int | None = None
+        self._cancelled = False
+
+    @workflow.run
+    async def run(self, start: Start) -> Ended:
+        """The run, to its end. One that failed raises, so that Temporal shows it as failed."""
+        await self._begin()
+        while True:
+            self._take()
+            if self._family.ended:
+                break
+            if self._may_begin_anew():
+                await self._begin_anew()
+            await self._wait(lambda: bool(self._inbox) or self._woken)
+        while self._showing is not None:
+            await self._wait(lambda: self._showing is None)
+        return await self._end()
+
+    @workflow.signal(name=envelopes.SIGNAL)
+    def signal(self, told: Told) -> None:
+        """A user's signal."""
+        self._inbox.append(told.event)
+
+    @workflow.signal(name=envelopes.TELL)
+    def tell(self, told: Told) -> None:
+        """What an execution has to say before its end."""
+        self._inbox.append(told.event)
+
+    @workflow.query(name=envelopes.STATE)
+    def state(self) -> Standing:
+        """How the run stands, and what it waits for."""
+        root = self._family.root
+        if root is None:
+            return Standing("running", {})
+        waiting = [
+            Waits(str(state.run), each.node, each.on, each.what, each.since_ms, each.due_ms)
+            for state in self._family.states.values()
+            if state.definition is not None
+            for each in waits(self._plans[state.definition], state)
+        ]
+        return Standing(root.status, {str(key): str(node.status) for key, node in root.nodes.items()}, tuple(waiting))
+
+    async def _begin(self) -> None:
+        """Take over what an execution before this one has carried here."""
+        start = self._start
+        carried = start.carried
+        if start.stored is not None:
+            carried = await workflow.execute_local_activity(
+                envelopes.TAKE_OUT,
+                start.stored,
+                result_type=Carried,
+                schedule_to_close_timeout=_LONGEST,
+                start_to_close_timeout=_SHOW_WITHIN,
+                retry_policy=_PATIENT,
+            )
+        if carried is not None:
+            self._family = Family(self._root, self._plans, carried.states)
+        if start.event is not None:
+            self._inbox.insert(0, start.event)
+        if carried is not None:
+            for work in carried.held:
+                self._dispatch(work)
+
+    def _take(self) -> None:
+        """Apply all that has happened, and let the log tell of it."""
+        self._woken = False
+        now = self._now()
+        self._alarms = [at for at in self._alarms if at > now]
+        inbox, self._inbox = self._inbox, []
+        for event in inbox:
+            self._do(self._family.apply(event, now))
+        self._do(self._family.fire(now))
+        if self._hold_until_ms is not None and now >= self._hold_until_ms:
+            self._let_go()
+        self._tell(now)
+        self._renew(now)
+        due = [at for at in (self._family.next_due_ms(), self._hold_until_ms, self._renew_ms) if at is not None]
+        if due and not self._family.ended:
+            self._set_alarm(min(due), now)
+
+    def _do(self, effects: Sequence[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, NodeReady):
+                if self._hold_until_ms is None:
+                    self._dispatch(effect)
+                else:
+                    self._held.append(effect)
+            elif isinstance(effect, Stop):
+                self._stop(effect)
+            else:
+                self._note(effect)
+
+    def _note(self, shown: Shown) -> None:
+        self._steps.setdefault(shown.state.run, []).append(Step(shown.state, (shown.command,)))
+
+    def _dispatch(self, work: NodeReady) -> None:
+        incarnation = Incarnation(workflow.uuid4().hex[:12])
+        if work.resume:
+            # What resumes waits until the log says that it, and no other, holds the attempt.
+            self._do(self._family.apply(self._started(work, incarnation), self._now()))
+        key = (work.run, f"{work.node}/{work.attempt}")
+        task = asyncio.create_task(self._execute(work, incarnation))
+        self._tasks[key] = task
+
+    async def _execute(self, work: NodeReady, incarnation: Incarnation) -> None:
+        key = (work.run, f"{work.node}/{work.attempt}")
+        timeout = _LONGEST if work.timeout_ms is None else timedelta(milliseconds=work.timeout_ms) + _MARGIN
+        queue = self._plans[work.definition].nodes[work.name].queue
+        events: Sequence[Event]
+        try:
+            told: Told = await workflow.execute_activity(
+                envelopes.EXECUTE,
+                Given(work, incarnation),
+                result_type=Told,
+                task_queue=queue_for(workflow.info().task_queue, queue),
+                start_to_close_timeout=timeout,
+                heartbeat_timeout=_HEARTBEAT,
+                retry_policy=RetryPolicy(maximum_attempts=1),
+                summary=f"{work.graph} {key[1]}",
+            )
+            events = [told.event]
+        except ActivityError as error:
+            if key not in self._tasks:
+                return  # it was told to stop
+            events = await self._lost(work, incarnation, error)
+        if self._tasks.pop(key, None) is not None:
+            self._inbox.extend(events)
+
+    async def _lost(self, work: NodeReady, incarnation: Incarnation, error: ActivityError) -> Sequence[Event]:
+        """What it means that an execution has no outcome: its worker died, or could not do it."""
+        cause = error.cause
+        state = self._family.states[work.run].nodes.get(work.node)
+        holds = state is not None and state.status is NodeStatus.RUNNING and state.incarnation == incarnation
+        about: dict[str, Any] = {"run": work.run, "key": work.key, "node": work.node, "attempt": work.attempt}
+        if isinstance(cause, ActivityTimeout) and cause.type is not TimeoutType.SCHEDULE_TO_START:
+            beaten = [msgspec.convert(each, Beaten) for each in cause.last_heartbeat_details[:1]]
+            expired = LeaseExpired(
+                **about, at_ms=self._now(), incarnation=incarnation, details=beaten[0].details if beaten else None
+            )
+            return [expired] if holds else [self._started(work, incarnation), expired]
+        if not (isinstance(cause, ApplicationError) and cause.type == envelopes.HANDED_BACK):
+            workflow.logger.warning("%s could not be executed: %s", work.node, cause or error)
+            await workflow.sleep(_PAUSE_SECONDS)
+        if holds:
+            return [NodeReleased(**about, at_ms=self._now(), incarnation=incarnation)]
+        return [DispatchLost(**about, at_ms=self._now())]
+
+    def _started(self, work: NodeReady, incarnation: Incarnation) -> NodeStarted:
+        return NodeStarted(
+            run=work.run,
+            key=work.key,
+            at_ms=self._now(),
+            node=work.node,
+            attempt=work.attempt,
+            incarnation=incarnation,
+            worker=_WORKER,
+        )
+
+    def _stop(self, stop: Stop) -> None:
+        def is_meant(run: RunId, attempt: str) -> bool:
+            return run == stop.run and (not stop.attempts or attempt in stop.attempts)
+
+        self._held = [work for work in self._held if not is_meant(work.run, f"{work.node}/{work.attempt}")]
+        for key in [key for key in self._tasks if is_meant(*key)]:
+            self._tasks.pop(key).cancel()
+
+    def _tell(self, now: int) -> None:
+        """Render what was decided, and append it to the log after what came before."""
+        steps, self._steps = self._steps, {}
+        first, then = [], []
+        for run, shown in steps.items():
+            state = shown[-1].state
+            plan = None if state.definition is None else self._plans[state.definition]
+            _, partition = self._topics.place(state.key)
+            ends = [step for step in shown if isinstance(step.commands[0], NotifyParent)]
+            told = [step for step in shown if step not in ends]
+            if told:
+                first.extend(self._renderer.render(plan, told, now, partition))
+            if ends and run == self._root:
+                then.extend(self._renderer.render(plan, ends, now, partition))
+        if first or then:
+            self._unshown.append(Records(tuple(first), tuple(then)))
+            if self._showing is None:
+                self._showing = asyncio.create_task(self._show())
+
+    async def _show(self) -> None:
+        while self._unshown:
+            records, self._unshown = self._unshown, []
+            await workflow.execute_local_activity(
+                envelopes.SHOW,
+                Records(
+                    tuple(record for each in records for record in each.first),
+                    tuple(record for each in records for record in each.then),
+                ),
+                schedule_to_close_timeout=_LONGEST,
+                start_to_close_timeout=_SHOW_WITHIN,
+                retry_policy=_PATIENT,
+            )
+        self._showing = None
+        self._woken = self._hold_until_ms is not None
+
+    def _set_alarm(self, at: int, now: int) -> None:
+        """Wake at this time, unless something does before: a timer that is cancelled would cost two more events."""
+        if any(other <= at for other in self._alarms):
+            return
+        self._alarms.append(at)
+        asyncio.create_task(self._ring(max(1, at - now) / 1000))  # noqa: RUF006 - the workflow keeps its tasks
+
+    async def _ring(self, seconds: float) -> None:
+        await workflow.sleep(seconds)
+        self._woken = True
+
+    async def _wait(self, condition: Callable[[], bool]) -> None:
+        """Wait for it. A cancel meanwhile is one more thing that has happened."""
+        try:
+            await workflow.wait_condition(condition)
+        except asyncio.CancelledError:
+            if workflow.cancellation_reason() is None:
+                raise  # it is put away, and nobody wants the run to end
+            self._cancelled = True
+            self._inbox.append(
+                CancelRequested(
+                    run=self._root,
+                    key=str(self._root),
+                    at_ms=self._now(),
+                    reason=workflow.cancellation_reason() or "",
+                )
+            )
+
+    def _may_begin_anew(self) -> bool:
+        """Whether another execution can take over now: the history is long, and nothing is on its way.
+
+        New work is held back for a while so that this comes to pass; not for long, since what runs may wait for it.
+        """
+        info = workflow.info()
+        if not info.is_continue_as_new_suggested() or info.get_current_history_length() < self._hold_after:
+            return False
+        if self._inbox or self._showing is not None or self._tasks:
+            if self._hold_until_ms is None:
+                self._hold_until_ms = self._now() + _HOLD_MS
+                self._set_alarm(self._hold_until_ms, self._now())
+            return False
+        return True
+
+    def _let_go(self) -> None:
+        held, self._held, self._hold_until_ms = self._held, [], None
+        self._hold_after = workflow.info().get_current_history_length() + _HOLD_AGAIN
+        for work in held:
+            self._dispatch(work)
+
+    async def _begin_anew(self) -> None:
+        carried, stored = await self._packed()
+        if self._inbox:
+            return  # a signal came meanwhile: it is applied first
+        workflow.continue_as_new(replace(self._start, event=None, carried=carried, stored=stored))
+
+    async def _packed(self) -> tuple[Carried | None, str | None]:
+        """What another execution needs; in the blob store, when it is long."""
+        states = tuple(
+            marker(state) if state.status in FINAL and state.run != self._root else state
+            for state in self._family.states.values()
+        )
+        carried = Carried(states, tuple(self._held))
+        if len(msgspec.json.encode(carried)) <= _INLINE_BYTES:
+            return carried, None
+        stored: str = await workflow.execute_local_activity(
+            envelopes.PUT_AWAY,
+            args=[str(self._root), carried],
+            result_type=str,
+            schedule_to_close_timeout=_LONGEST,
+            start_to_close_timeout=_SHOW_WITHIN,
+            retry_policy=_PATIENT,
+        )
+        return None, stored
+
+    def _renew(self, now: int) -> None:
+        if self._renew_ms is None or now < self._renew_ms:
+            self._renew_ms = self._renew_ms or now + _RENEW_MS
+            return
+        self._renew_ms = now + _RENEW_MS
+        named = [each.ref for each in references([*self._family.states.values(), *self._held])]
+        if self._start.stored is not None:
+            named.append(self._start.stored)
+        if named:
+            asyncio.create_task(self._renew_blobs(named))  # noqa: RUF006 - the workflow keeps its tasks
+
+    async def _renew_blobs(self, named: list[str]) -> None:
+        await workflow.execute_local_activity(
+            envelopes.RENEW,
+            named,
+            schedule_to_close_timeout=timedelta(milliseconds=_RENEW_MS),
+            start_to_close_timeout=_SHOW_WITHIN,
+            retry_policy=_PATIENT,
+        )
+
+    async def _end(self) -> Ended:
+        root = self._family.root
+        assert root is not None, "a run that has ended has begun"
+        if root.status is RunStatus.SUCCEEDED:
+            return Ended(root.status, output=root.output)
+        if root.status is RunStatus.CANCELLED and self._cancelled:
+            raise asyncio.CancelledError
+        failure = root.failure or Failure("execution_failed", f"the run has {root.status}")
+        carried, stored = (None, None) if root.compensated else await self._packed()
+        raise ApplicationError(
+            failure.message,
+            Ended(root.status, failure=failure, carried=carried, stored=stored),
+            type=failure.code,
+            non_retryable=True,
+        )
+
+    @staticmethod
+    def _now() -> int:
+        return workflow.time_ns() // 1_000_000

@@ -1,0 +1,86 @@
+"""A worker of Temporal: the interpreter with its activities, and a user's own workflows beside them."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Self
+
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from .activities import Activities
+from .interpreter import Interpreter
+from .queues import queue_for
+
+_THROTTLE = timedelta(seconds=2)
+"""Cancels come with the answers to heartbeats: no rarer than this."""
+
+_MORE = 4
+"""Executions that wait for a chunk give their slot back, so that more may be open than run."""
+
+
+class TemporalWorker:
+    """Serves one task queue, and those of the node queues named, while its context is entered.
+
+    `grace_seconds` is how long executions may finish when it stops; then they are given back. `threads` run the
+    workflows' code (default: the SDK's own).
+    """
+
+    def __init__(  # noqa: PLR0913 - it is wired in one place, by name
+        self,
+        client: Client,
+        activities: Activities,
+        *,
+        task_queue: str,
+        queues: Sequence[str] = ("default",),
+        workflows: Sequence[type] = (),
+        more_activities: Sequence[Callable[..., Any]] = (),
+        slots: int = 256,
+        grace_seconds: float = 10.0,
+        identity: str | None = None,
+        threads: ThreadPoolExecutor | None = None,
+    ) -> None:
+        self._activities = activities
+        make: dict[str, Any] = {
+            "identity": identity,
+            "graceful_shutdown_timeout": timedelta(seconds=grace_seconds),
+            "max_heartbeat_throttle_interval": _THROTTLE,
+            "default_heartbeat_throttle_interval": _THROTTLE,
+            "max_concurrent_activities": slots * _MORE,
+        }
+        of_nodes = activities.of_nodes if "default" in queues else ()
+        self._workers = [
+            Worker(
+                client,
+                task_queue=task_queue,
+                workflows=[Interpreter, *workflows],
+                activities=[*of_nodes, *activities.of_runs, *more_activities],
+                workflow_task_executor=threads,
+                **make,
+            ),
+            *(
+                Worker(client, task_queue=queue_for(task_queue, queue), activities=activities.of_nodes, **make)
+                for queue in queues
+                if queue != "default"
+            ),
+        ]
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._activities.close)
+            for worker in self._workers:
+                await stack.enter_async_context(worker)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, a: type[BaseException] | None, b: BaseException | None, c: TracebackType | None) -> None:
+        await self._stack.aclose()
+
+    async def run(self) -> None:
+        """Serve until it is cancelled, or a worker fails."""
+        async with self:
+            await asyncio.Future()

@@ -1,0 +1,170 @@
+"""The port `Workflows` over Temporal: a durable run is a workflow of the interpreter whose id is the run's."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
+
+import msgspec
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
+
+from ...application.topics import Topics
+from ...domain.definition import Definition
+from ...domain.events import CancelRequested, RetryRequested, RunRequested, SignalReceived
+from ...domain.ids import GraphHash, RunId
+from ...errors import CodeMissing, InvalidGraph, InvalidState, NotFound
+from ...ports.workflows import WorkflowState
+from . import envelopes
+from .calls import called, translated
+from .connection import CALL_SECONDS
+from .envelopes import Ended, Start, Told
+
+Find = Callable[[GraphHash], Definition | None]
+"""The definition of this hash, from the deployment or the catalog."""
+
+_WITHIN = timedelta(seconds=CALL_SECONDS)
+
+STATES: Mapping[WorkflowExecutionStatus, WorkflowState] = {
+    WorkflowExecutionStatus.RUNNING: "running",
+    WorkflowExecutionStatus.CONTINUED_AS_NEW: "running",
+    WorkflowExecutionStatus.COMPLETED: "succeeded",
+    WorkflowExecutionStatus.FAILED: "failed",
+    WorkflowExecutionStatus.CANCELED: "cancelled",
+    WorkflowExecutionStatus.TERMINATED: "terminated",
+    WorkflowExecutionStatus.TIMED_OUT: "timed_out",
+}
+
+
+class TemporalWorkflows:
+    """See the port. `find` knows the definitions; the topics are those that the runs tell of themselves in.
+
+    `connect` gives the client when it is first needed, and raises `TemporalUnavailable` while there is none.
+    """
+
+    def __init__(
+        self, connect: Callable[[], Awaitable[Client]], topics: Topics, find: Find, *, task_queue: str
+    ) -> None:
+        self._connect = connect
+        self._topics = topics
+        self._find = find
+        self._task_queue = task_queue
+        self._connected: Client | None = None
+
+    async def start(self, request: RunRequested) -> None:
+        definitions = _closure(request, self._find)
+        start = Start(
+            definitions=definitions, prefix=self._topics.prefix, partitions=self._topics.partitions, event=request
+        )
+        try:
+            await self._start(request.run, start, request.graph, WorkflowIDReusePolicy.REJECT_DUPLICATE)
+        except WorkflowAlreadyStartedError:
+            return
+
+    async def signal(self, event: SignalReceived) -> None:
+        handle = (await self._client()).get_workflow_handle(str(event.run))
+        await called(
+            handle.signal(envelopes.SIGNAL, Told(event), rpc_timeout=_WITHIN), f"{event.signal!r} for", event.run
+        )
+
+    async def cancel(self, event: CancelRequested) -> None:
+        handle = (await self._client()).get_workflow_handle(str(event.run))
+        try:
+            await called(handle.cancel(reason=event.reason, rpc_timeout=_WITHIN), "cancel", event.run)
+        except NotFound:
+            return
+
+    async def retry(self, event: RetryRequested) -> None:
+        """See the port. Raises `InvalidState` for a run that cannot go on: it was undone, or has not failed."""
+        ended = await self._failed(event.run)
+        if ended is None:
+            return
+        if ended.carried is None and ended.stored is None:
+            raise InvalidState(f"run {event.run} was undone and cannot go on: start another", run=event.run)
+        handle = (await self._client()).get_workflow_handle(str(event.run))
+        with translated("retry", event.run):
+            first = await handle.fetch_history_events(page_size=1).__anext__()
+            given = first.workflow_execution_started_event_attributes.input.payloads
+            [before] = await (await self._client()).data_converter.decode(given, [Start])
+        start = msgspec.structs.replace(before, event=event, carried=ended.carried, stored=ended.stored)
+        try:
+            await self._start(event.run, start, "", WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY)
+        except WorkflowAlreadyStartedError:
+            return
+
+    async def describe(self, run: RunId) -> WorkflowState:
+        handle = (await self._client()).get_workflow_handle(str(run))
+        try:
+            described = await called(handle.describe(rpc_timeout=_WITHIN), "describe", run)
+        except NotFound:
+            return "unknown"
+        return "unknown" if described.status is None else STATES.get(described.status, "unknown")
+
+    async def close(self) -> None:
+        self._connected = None  # the SDK closes its connection with the client
+
+    async def _client(self) -> Client:
+        if self._connected is None:
+            self._connected = await self._connect()
+        return self._connected
+
+    async def _start(self, run: RunId, start: Start, graph: str, reuse: WorkflowIDReusePolicy) -> None:
+        client = await self._client()
+        with translated("start", run):
+            await client.start_workflow(
+                envelopes.INTERPRETER,
+                start,
+                id=str(run),
+                task_queue=self._task_queue,
+                id_reuse_policy=reuse,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                static_summary=graph or None,
+                rpc_timeout=_WITHIN,
+            )
+
+    async def _failed(self, run: RunId) -> Ended | None:
+        """How the run has failed; None while it goes on. Raises `NotFound` and `InvalidState`."""
+        state = await self.describe(run)
+        if state == "unknown":
+            raise NotFound(f"there is no durable run {run}", run=run)
+        if state == "running":
+            return None
+        if state != "failed":
+            raise InvalidState(f"run {run} has {state}: only one that has failed can go on", run=run)
+        handle = (await self._client()).get_workflow_handle(str(run), result_type=Ended)
+        try:
+            with translated("retry", run):
+                await handle.result()
+        except WorkflowFailureError as error:
+            return ended_of(error)
+        return None
+
+
+def ended_of(error: WorkflowFailureError) -> Ended | None:
+    """What the interpreter says of a run that has failed; None for another workflow's error."""
+    cause = error.cause
+    if isinstance(cause, ApplicationError) and cause.details:
+        return msgspec.convert(cause.details[0], Ended)
+    return None
+
+
+def _closure(request: RunRequested, find: Find) -> tuple[Definition, ...]:
+    """The definition that the run is pinned to, and those of its subgraphs. Raises `CodeMissing`."""
+    found: dict[GraphHash, Definition] = {}
+    wanted = [request.definition]
+    while wanted:
+        pinned = wanted.pop()
+        if pinned is None or pinned in found:
+            continue
+        definition = find(pinned)
+        if definition is None:
+            raise CodeMissing(f"no deployment here has {request.graph}@{pinned}: deploy it", run=request.run)
+        if definition.limits or any(node.limits for node in definition.nodes):
+            raise InvalidGraph(
+                f"graph {definition.name!r} has limits, which durable runs do not keep: they are the coordinator's",
+                graph=definition.name,
+            )
+        found[pinned] = definition
+        wanted.extend(node.child for node in definition.nodes if node.child is not None)
+    if not found:
+        raise CodeMissing(f"the start of {request.graph} names no definition", run=request.run)
+    return tuple(found.values())

@@ -1,0 +1,50 @@
+"""The conformance suite on the Temporal shell: one real server and one worker, every case a workflow of its own."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+
+from beluga_stream.adapters.temporal.connection import TemporalConnection
+from beluga_stream.errors import InvalidGraph, RunFailed
+from tests.conformance.graphs import CASES, Case, each_limited, limited
+from tests.durable import Bench, bench
+from tests.temporal_server import temporal_server
+
+pytestmark = [pytest.mark.temporal, pytest.mark.asyncio(loop_scope="module")]
+
+_LIMITED = (limited, each_limited)
+_CASES = [case for case in CASES if case.graph not in _LIMITED]
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with temporal_server(tmp_path_factory.mktemp("temporal")) as address:
+        yield address
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def durable(address: str) -> AsyncIterator[Bench]:
+    client = await TemporalConnection(address).client()
+    async with bench(client, {case.graph.name: case.graph for case in CASES}.values()) as made:
+        yield made
+
+
+@pytest.mark.parametrize("case", _CASES, ids=str)
+async def test_the_temporal_shell_agrees(durable: Bench, case: Case) -> None:
+    run = await durable.start(case.graph, case.input)
+    for signal, value in case.signals:
+        await durable.signal(run, signal.name, signal.dump(value))
+    if case.failure is not None:
+        with pytest.raises(RunFailed) as failed:
+            await durable.runs.result(run, timeout_seconds=30)
+        assert failed.value.reason == case.failure
+        return
+    result = await durable.runs.result(run, timeout_seconds=30)
+    assert case.graph.compile().output.validate_python(result) == case.result
+
+
+@pytest.mark.parametrize("graph", _LIMITED, ids=lambda graph: graph.name)
+async def test_limits_are_refused(durable: Bench, graph: object) -> None:
+    with pytest.raises(InvalidGraph, match="limits"):
+        await durable.start(graph, 3)
