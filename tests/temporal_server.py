@@ -20,11 +20,12 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def temporal_server(folder: Path) -> Iterator[str]:
-    """The address of a server, which keeps its file in `folder` and ends with the context."""
+def temporal_server(folder: Path, *, keeps: bool = False) -> Iterator[str]:
+    """The address of a server, which writes into `folder` and ends with the context. One that `keeps` has a file."""
     port = free_port()
     command = [str(Path(sys.executable).with_name("temporal")), "server", "start-dev", "--headless"]
-    command += ["--ip", "127.0.0.1", "--port", str(port), "--db-filename", str(folder / "temporal.db")]
+    command += ["--ip", "127.0.0.1", "--port", str(port)]
+    command += ["--db-filename", str(folder / "temporal.db")] if keeps else []
     command += ["--http-port", str(free_port()), "--metrics-port", str(free_port()), "--log-level", "error"]
     command += ["--dynamic-config-value", "limit.historyCount.suggestContinueAsNew=200"]
     with (folder / "temporal.log").open("wb") as output:
