@@ -102,6 +102,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(config.stash[_BROKER])
 
 
+@pytest.fixture(scope="session")
+def temporal_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Temporal server, which all tests share: their workflows have ids and task queues of their own."""
+    from tests.temporal_server import temporal_server  # noqa: PLC0415 - most sessions need none
+
+    with temporal_server(tmp_path_factory.mktemp("temporal")) as address:
+        yield address
+
+
 # ------------------------------------------------------------------------------------ what each test gets
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that use a broker; async tests also get the check for tasks, in their own event loop."""
@@ -110,6 +119,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             continue
         if "started_broker" in item.fixturenames:
             item.add_marker(pytest.mark.kafka)
+        if "temporal_address" in item.fixturenames:
+            item.add_marker(pytest.mark.temporal)
         if _is_async(item):
             # First in, last out: it looks when the fixtures of the test are closed.
             item.fixturenames.insert(0, "no_leaked_tasks")

@@ -30,7 +30,6 @@ from beluga_stream.ports.cipher import Cipher
 from beluga_stream.ports.handlers import Program, Trigger
 
 TOPICS = Topics(partitions=2)
-TASK_QUEUE = "beluga-workflows"
 
 
 class Deployed:
@@ -64,11 +63,13 @@ class Bench:
     cipher: Cipher | None = None
     log: MemoryLog = field(default_factory=MemoryLog)
     blobs: MemoryBlobs = field(default_factory=MemoryBlobs)
+    task_queue: str = field(default_factory=lambda: secrets.token_hex(8))
 
     def __post_init__(self) -> None:
         self.log.create(TOPICS.specs(["default"]))
         self.payloads = Payloads(self.blobs, cipher=self.cipher)
-        self.workflows = TemporalWorkflows(self._connected, TOPICS, self.deployed.definition, task_queue=TASK_QUEUE)
+        self.known: dict[GraphHash, Definition] = {}
+        self.workflows = TemporalWorkflows(self._connected, TOPICS, self._definition, task_queue=self.task_queue)
         self.runs = Runs(
             topics=TOPICS,
             appender=self.log,
@@ -77,6 +78,9 @@ class Bench:
             clock=SystemClock(),
             partition=lambda run: partition_of(run.encode(), TOPICS.partitions),
         )
+
+    def _definition(self, found: GraphHash) -> Definition | None:
+        return self.known.get(found) or self.deployed.definition(found)
 
     async def _connected(self) -> Client:
         return self.client
@@ -95,12 +99,14 @@ class Bench:
             clock=SystemClock(),
             name="test",
         )
-        return TemporalWorker(self.client, activities, task_queue=TASK_QUEUE, grace_seconds=0.5, **options)
+        return TemporalWorker(self.client, activities, task_queue=self.task_queue, grace_seconds=0.5, **options)
 
-    async def start(self, work: Any, value: Any, *, parent: Parent | None = None) -> RunId:
+    async def start(
+        self, work: Any, value: Any, *, parent: Parent | None = None, run: RunId | None = None
+    ) -> RunId:
         """Begin a run of this graph."""
         program: Program = work.compile()
-        run = RunId(secrets.token_hex(16))
+        run = run or RunId(secrets.token_hex(16))
         json = program.input.dump_python(program.input.validate_python(value), mode="json")
         await self.workflows.start(
             RunRequested(

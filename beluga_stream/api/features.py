@@ -1,6 +1,7 @@
 """What an orchestrator may be asked for, and what it gives to what it makes unless told otherwise."""
 
-from dataclasses import KW_ONLY, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import timedelta
 from typing import Any, TypedDict, cast
 
@@ -8,6 +9,8 @@ from ..errors import InvalidConfig
 from .retry import Retry, Seconds, seconds
 
 MOST_SECONDS = 24 * 3600
+MOST_WORKFLOW_SECONDS = 366 * 24 * 3600
+MOST_QUEUE_LETTERS = 255
 MOST_RETRIES = 20
 MOST_WORKERS = 1_000
 MOST_QUEUED = 100_000
@@ -108,6 +111,57 @@ class Options:
         return Retry(self.retries + 1)
 
 
+class WorkflowTerms(TypedDict, total=False):
+    """What `create_workflow` takes besides the workflow. See `WorkflowOptions`; what is left out is the `Defaults`'."""
+
+    name: str
+    description: str
+    timeout: Seconds
+    retries: int
+    task_queue: str
+    metadata: Mapping[str, Any]
+    provider: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowOptions:
+    """How a workflow runs: what it was given, and the defaults for the rest.
+
+    `timeout` bounds a whole workflow (seconds or timedelta, up to a year). `retries`: how often a class that failed
+    begins again (0 to 20); a graph's nodes have retries of their own. `task_queue` (1 to 255 letters; None: the
+    settings', `beluga-workflows`) is where its workers listen. `metadata` is kept with each workflow, and told by
+    `describe`.
+    """
+
+    _: KW_ONLY
+    description: str = ""
+    timeout: Seconds | None = timedelta(minutes=30)
+    retries: int = 5
+    task_queue: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    provider: str = "temporal"
+
+    def __post_init__(self) -> None:
+        check_ranges("options", timeout=self.timeout, most_seconds=MOST_WORKFLOW_SECONDS, retries=self.retries)
+        if self.task_queue is not None and not 1 <= len(self.task_queue) <= MOST_QUEUE_LETTERS:
+            raise InvalidConfig(f"options: task_queue={self.task_queue!r}: give 1 to {MOST_QUEUE_LETTERS} letters")
+
+
+def workflow_options(defaults: Defaults, given: WorkflowTerms, *, is_graph: bool) -> WorkflowOptions:
+    """Options: what is given, else the defaults, else the orchestrator's own. Raises `InvalidConfig`.
+
+    A graph says itself how long it may run and how often its nodes are tried.
+    """
+    if is_graph and "retries" in given:
+        raise InvalidConfig("retries= is for workflow classes: a graph's nodes have their own, add_node(..., retry=)")
+    chosen: dict[str, Any] = {"timeout": None, "retries": 0} if is_graph else {}
+    for default in ("provider",) if is_graph else ("timeout", "retries", "provider"):
+        if (value := getattr(defaults, default)) is not None:
+            chosen[default] = value
+    chosen |= {name: value for name, value in given.items() if name != "name"}
+    return WorkflowOptions(**chosen)
+
+
 def merged(own: Options, defaults: Defaults, given: ChainOptions | GraphOptions) -> Options:
     """Options: what is given, else the defaults, else the orchestrator's own. Raises `InvalidConfig`."""
     chosen: dict[str, Any] = {
@@ -129,15 +183,18 @@ _RANGES: dict[str, tuple[int, int]] = {
 }
 
 
-def check_ranges(what: str, *, timeout: Seconds | None = None, **counts: int) -> None:
+def check_ranges(
+    what: str, *, timeout: Seconds | None = None, most_seconds: float = MOST_SECONDS, **counts: int
+) -> None:
     """Raises `InvalidConfig` for what is out of range, naming it and the range."""
     if timeout is not None:
         if isinstance(cast("object", timeout), bool) or not isinstance(
             cast("object", timeout), int | float | timedelta
         ):
             raise InvalidConfig(f"{what}: timeout={timeout!r} is no duration: give seconds or a timedelta")
-        if not 0 < seconds(timeout) <= MOST_SECONDS:
-            raise InvalidConfig(f"{what}: timeout={timeout} is out of range: give more than 0 and at most 24 hours")
+        if not 0 < seconds(timeout) <= most_seconds:
+            longest = f"{most_seconds / 3600:g} hours"
+            raise InvalidConfig(f"{what}: timeout={timeout} is out of range: give more than 0 and at most {longest}")
     for name, value in counts.items():
         least, most = _RANGES[name]
         if isinstance(cast("object", value), bool) or not isinstance(cast("object", value), int):

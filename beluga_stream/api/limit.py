@@ -84,6 +84,8 @@ def declared(limits: Limits, graph: str, node: str | None = None) -> tuple[domai
 def check_limits(definition: Definition, children: Sequence[Definition]) -> None:
     """Raises `InvalidGraph` for a key that the input cannot have, and for a run that would wait for itself."""
     graph = definition.name
+    if definition.durable:
+        _check_durable(definition, children)
     for node, limits in ((None, definition.limits), *((str(node.name), node.limits) for node in definition.nodes)):
         for limit in limits:
             if limit.key is not None and not _has(
@@ -105,6 +107,19 @@ def check_limits(definition: Definition, children: Sequence[Definition]) -> None
                 node,
                 f"is limited by {name!r}, which each run of the graph holds already: it would wait for itself; "
                 f"give one of them another name=",
+            )
+
+
+def _check_durable(definition: Definition, children: Sequence[Definition]) -> None:
+    """Raises `InvalidGraph` for limits in a durable graph: within one workflow they would not hold over all runs."""
+    for each in (definition, *children):
+        limited = next((node.name for node in each.nodes if node.limits), None)
+        if each.limits or limited is not None:
+            raise _invalid(
+                definition.name,
+                limited,
+                f"is durable, and {each.name!r} in it has limits: the coordinator keeps those, over all runs, and durable "
+                f"runs are Temporal's; limit the graph that starts it, or its workers (BELUGA_WORKER_SLOTS)",
             )
 
 

@@ -1,4 +1,4 @@
-"""`Orchestrator`: makes chains and graphs that share engines, defaults, bounds and metrics."""
+"""`Orchestrator`: makes chains, graphs and workflows that share engines, defaults, bounds and metrics."""
 
 from types import TracebackType
 from typing import Any, NoReturn, Self, TypeVar, Unpack, overload
@@ -6,10 +6,24 @@ from typing import Any, NoReturn, Self, TypeVar, Unpack, overload
 from ..application.tally import Metrics
 from ..errors import InvalidConfig, InvalidState
 from .chain import line_of
-from .features import CHAIN, GRAPH, ChainOptions, Defaults, Features, GraphOptions, Options, merged
+from .features import (
+    CHAIN,
+    GRAPH,
+    ChainOptions,
+    Defaults,
+    Features,
+    GraphOptions,
+    Options,
+    WorkflowOptions,
+    WorkflowTerms,
+    merged,
+    workflow_options,
+)
 from .managed import ManagedChain, ManagedGraph
 from .runnable import LastAsync, LastStreams, LastSync, Step
 from .running import Running
+from .work import Work
+from .workflow import Workflow
 
 I = TypeVar("I")  # noqa: E741 - I and O, as everywhere for input and output
 O = TypeVar("O")  # noqa: E741
@@ -26,15 +40,24 @@ class Orchestration:
     """All of an orchestrator but how it is wired, which `bootstrap` knows. Use it with `async with`."""
 
     def __init__(
-        self, running: Running, features: Features, chains: Defaults, graphs: Defaults, *, surrounds: bool = False
+        self,
+        running: Running,
+        features: Features,
+        chains: Defaults,
+        graphs: Defaults,
+        workflows: Defaults,
+        *,
+        surrounds: bool = False,
     ) -> None:
-        for name in ("max_workers", "queue_size"):
-            if getattr(chains, name) is not None:
-                raise InvalidConfig(f"chains=Defaults({name}=...): chains have no workers of their own; graphs do")
+        for kind, defaults in (("chains", chains), ("workflows", workflows)):
+            for name in ("max_workers", "queue_size"):
+                if getattr(defaults, name) is not None:
+                    raise InvalidConfig(f"{kind}=Defaults({name}=...): {kind} have no workers of their own; graphs do")
         self._running = running
         self._features = features
         self._chains = chains
         self._graphs = graphs
+        self._workflows = workflows
         self._surrounds = surrounds
 
     async def __aenter__(self) -> Self:
@@ -224,13 +247,29 @@ class Orchestration:
         self._offer(chosen, "graph")
         return ManagedGraph(name, (input, output), self._running, chosen)
 
-    def create_workflow(self, *given: object, **options: object) -> NoReturn:
-        """Not there yet. Raises `InvalidState`, saying what is missing."""
+    @overload
+    def create_workflow(self, made: Work[I, O], /, **options: Unpack[WorkflowTerms]) -> Workflow[I, O]: ...
+    @overload
+    def create_workflow(self, made: type[Any], /, **options: Unpack[WorkflowTerms]) -> Workflow[Any, Any]: ...
+    def create_workflow(
+        self, made: Work[Any, Any] | type[Any], /, **options: Unpack[WorkflowTerms]
+    ) -> Workflow[Any, Any]:
+        """A `Graph(durable=True)`, or a class with `@workflow.defn`, to be executed on a durable engine.
+
+        For the options see `WorkflowOptions`; a graph has its own timeout and retries. Raises `InvalidGraph`,
+        `InvalidConfig` for options out of range or what is no workflow, and `InvalidState` when workflows are off.
+        """
         self._ask("workflows")
-        raise InvalidState(
-            "there are no workflows yet: this version has no Temporal engine to run them on. Make a graph with "
-            "create_graph(), deployed on Kafka it outlives its processes; or switch them off: Features(workflows=False)"
-        )
+        is_graph = isinstance(made, Work)
+        chosen = workflow_options(self._workflows, options, is_graph=is_graph)
+        if isinstance(made, Work) and not made.durable:
+            raise InvalidConfig(
+                f"graph {made.name!r} is not durable: make it Graph({made.name!r}, durable=True), or invoke() it"
+            )
+        self._offer(chosen, "workflow")
+        name = options.get("name") or (made.name if isinstance(made, Work) else made.__name__)
+        runner = self._running.providers.workflow(made, chosen)
+        return Workflow(name, made, runner, self._running.following, chosen)
 
     @property
     def scheduler(self) -> NoReturn:
@@ -262,7 +301,7 @@ class Orchestration:
         if not getattr(self._features, feature):
             raise InvalidState(f"{feature} is switched off: this orchestrator was made with Features({feature}=False)")
 
-    def _offer(self, options: Options, kind: str) -> None:
+    def _offer(self, options: Options | WorkflowOptions, kind: str) -> None:
         """Raises `NotFound` and `InvalidConfig` for an engine that cannot run this."""
         if self._surrounds and options.provider != "local":
             raise InvalidConfig(

@@ -8,7 +8,8 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from ..application.results import Event
 from ..errors import InvalidConfig, NotFound
-from .features import Options
+from ..ports.workflow_runner import WorkflowRunner
+from .features import Options, WorkflowOptions
 from .signal import Signal
 from .work import Work
 
@@ -44,7 +45,7 @@ class Provider(Protocol):
 
     @property
     def kinds(self) -> Collection[str]:
-        """What it runs: `chain`, `graph`, or both."""
+        """What it runs: some of `chain`, `graph` and `workflow`."""
         raise NotImplementedError
 
     def runner(self, work: Work[Any, Any], options: Options, /) -> Runner:
@@ -57,6 +58,15 @@ class Provider(Protocol):
 
     async def aclose(self) -> None:
         """Let go of everything. Called once, and nothing after it."""
+        raise NotImplementedError
+
+
+@runtime_checkable
+class WorkflowProvider(Provider, Protocol):
+    """An engine that runs durable workflows too: `workflow` is among its kinds."""
+
+    def workflow(self, made: Work[Any, Any] | type[Any], options: WorkflowOptions, /) -> WorkflowRunner:
+        """What runs this durable graph or workflow class. Raises `BelugaError` for what this engine cannot do."""
         raise NotImplementedError
 
 
@@ -109,6 +119,16 @@ class Providers:
                 f"{', '.join(_missing(runner, 'invoke', 'stream', 'check'))}: see the protocol Runner"
             )
         return runner
+
+    def workflow(self, made: Work[Any, Any] | type[Any], options: WorkflowOptions) -> WorkflowRunner:
+        """What runs this durably, by the engine that its options name. Raises as `get` does."""
+        provider = self.get(options.provider, "workflow")
+        if not isinstance(provider, WorkflowProvider):
+            raise InvalidConfig(
+                f"provider {options.provider!r} is a {type(provider).__name__}, which lacks workflow: see the protocol "
+                f"WorkflowProvider"
+            )
+        return provider.workflow(made, options)
 
     async def aclose(self) -> None:
         """Close what is open; the first that raises is raised when all are closed."""

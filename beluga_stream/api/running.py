@@ -17,6 +17,7 @@ from ..ports.telemetry import Telemetry
 from .features import Options
 from .provider import Providers, Runner, Signals
 from .work import Work
+from .workflows import Following
 
 _NO_SIGNALS: Signals = {}
 
@@ -38,6 +39,7 @@ class Running:
         self._spans = spans
         self._logger = logger
         self._tallies = {"chain": Tally(), "graph": Tally()}
+        self.following = Following(telemetry, spans)
         self._bounds: set[asyncio.Timeout] = set()
         self._idle: set[AsyncGenerator[Event, None]] = set()  # streams whose readers are busy elsewhere
         self._still = asyncio.Event()
@@ -98,7 +100,11 @@ class Running:
 
     def metrics(self) -> Metrics:
         """What goes on and what has been."""
-        return Metrics(chains=self._tallies["chain"].snapshot(), graphs=self._tallies["graph"].snapshot())
+        return Metrics(
+            chains=self._tallies["chain"].snapshot(),
+            graphs=self._tallies["graph"].snapshot(),
+            workflows=self.following.tally.snapshot(),
+        )
 
     def refuse_if_closed(self) -> None:
         """Raises `InvalidState` after `aclose`."""
@@ -120,6 +126,7 @@ class Running:
                 await self._still.wait()
         if self._bounds:
             self._logger.error("%d runs go on though their orchestrator is closed", len(self._bounds))
+        await self.following.aclose()
         await self.providers.aclose()
 
     async def _next(

@@ -77,6 +77,10 @@ class Tally:
         self._seconds += seconds
         self._last.append(seconds)
 
+    def left(self) -> None:
+        """A run that had begun goes on, and is counted here no more."""
+        self._active -= 1
+
     def snapshot(self) -> KindMetrics:
         """How it stands."""
         last = sorted(self._last)

@@ -22,12 +22,13 @@ _DEFAULTS = Defaults()
 
 
 class Orchestrator(Orchestration):
-    """Makes chains and graphs that share engines, defaults, bounds and metrics. Use it with `async with`.
+    """Makes chains, graphs and workflows that share engines, defaults, bounds and metrics. Use it with `async with`.
 
-    `settings` are those of the engine `kafka` (default: the environment's). `chains` and `graphs` are defaults of what
-    it makes. `meter` and `tracer` are OpenTelemetry's: without a meter the global one counts, without a tracer
-    nothing is traced. Metrics are named `{metrics_prefix}_chain_executions_total` and so on. `providers` adds
-    engines by name, beside `local`, `kafka` and those of the entry point group `beluga_stream.providers`.
+    `settings` are those of the engines `kafka` and `temporal` (default: the environment's). `chains`, `graphs` and
+    `workflows` are defaults of what it makes. `meter` and `tracer` are OpenTelemetry's: without a meter the global one
+    counts, without a tracer nothing is traced. Metrics are named `{metrics_prefix}_chain_executions_total` and so on.
+    `providers` adds engines by name, beside `local`, `kafka`, `temporal` and those of the entry point group
+    `beluga_stream.providers`.
     `middleware` stands around each execution of a step or node here, the first outermost: see `Middleware`.
     Belongs to one event loop. Raises `InvalidConfig` for options out of range.
     """
@@ -39,6 +40,7 @@ class Orchestrator(Orchestration):
         features: Features = _FEATURES,
         chains: Defaults = _DEFAULTS,
         graphs: Defaults = _DEFAULTS,
+        workflows: Defaults = _DEFAULTS,
         logger: logging.Logger | None = None,
         meter: metrics.Meter | None = None,
         tracer: trace.Tracer | None = None,
@@ -55,10 +57,20 @@ class Orchestrator(Orchestration):
 
             return KafkaProvider(settings or Settings.load())
 
+        def temporal() -> Provider:
+            from .temporal_provider import TemporalProvider  # noqa: PLC0415 - its package is an optional extra
+
+            return TemporalProvider(settings or Settings.load())
+
+        built_in: Mapping[str, ProviderFactory] = {
+            "local": lambda: LocalProvider(spans, tuple(middleware)),
+            "kafka": kafka,
+            "temporal": temporal,
+        }
         running = Running(
-            Providers(providers or {}, {"local": lambda: LocalProvider(spans, tuple(middleware)), "kafka": kafka}),
+            Providers(providers or {}, built_in),
             OtelTelemetry(meter, prefix=metrics_prefix),
             spans,
             logger or logging.getLogger("beluga_stream.orchestrator"),
         )
-        super().__init__(running, features, chains, graphs, surrounds=bool(middleware))
+        super().__init__(running, features, chains, graphs, workflows, surrounds=bool(middleware))

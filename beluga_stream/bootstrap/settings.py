@@ -195,6 +195,32 @@ class Settings(BaseSettings):
         60.0, ge=1, description="A reader of a stream that takes nothing for this long is cut off (seconds)."
     )
 
+    temporal_address: str = Field(
+        "127.0.0.1:7233",
+        pattern=r"^(\[[0-9A-Fa-f:]+\]|[^:\s]+):\d{1,5}$",
+        description="Temporal's frontend, `host:port`: where durable graphs and workflows run.",
+    )
+    temporal_namespace: str = Field("default", min_length=1, description="The namespace of Temporal.")
+    temporal_task_queue: str = Field(
+        "beluga-workflows",
+        min_length=1,
+        max_length=255,
+        description="The task queue of durable graphs. Nodes of another queue than `default` have one of their own, "
+        "`name.queue`.",
+    )
+    temporal_tls: bool = Field(
+        default=False, description="Talk to Temporal by TLS; any of these files means that, too."
+    )
+    temporal_tls_ca: Path | None = Field(
+        None, description="CA certificates (PEM) to trust with Temporal; by default the system's."
+    )
+    temporal_tls_cert: Path | None = Field(None, description="Client certificate (PEM) for mutual TLS with Temporal.")
+    temporal_tls_key: Path | None = Field(None, description="Key (PEM) of that certificate.")
+    temporal_tls_server_name: str | None = Field(
+        None, description="The name that Temporal's certificate is for, when it is not that of the address."
+    )
+    temporal_api_key: SecretStr | None = Field(None, description="API key for Temporal Cloud; wants TLS. Never shown.")
+
     log_format: Literal["text", "json"] = Field("text", description="How log lines look.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="The least level that is logged."

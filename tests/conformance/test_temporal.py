@@ -1,6 +1,6 @@
 """The conformance suite on the Temporal shell: one real server and one worker, every case a workflow of its own."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
@@ -9,23 +9,16 @@ from beluga_stream.adapters.temporal.connection import TemporalConnection
 from beluga_stream.errors import InvalidGraph, RunFailed
 from tests.conformance.graphs import CASES, Case, each_limited, limited
 from tests.durable import Bench, bench
-from tests.temporal_server import temporal_server
 
-pytestmark = [pytest.mark.temporal, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 _LIMITED = (limited, each_limited)
 _CASES = [case for case in CASES if case.graph not in _LIMITED]
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with temporal_server(tmp_path_factory.mktemp("temporal")) as address:
-        yield address
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def durable(address: str) -> AsyncIterator[Bench]:
-    client = await TemporalConnection(address).client()
+async def durable(temporal_address: str) -> AsyncIterator[Bench]:
+    client = await TemporalConnection(temporal_address).client()
     async with bench(client, {case.graph.name: case.graph for case in CASES}.values()) as made:
         yield made
 

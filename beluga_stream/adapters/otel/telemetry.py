@@ -2,7 +2,7 @@
 
 from opentelemetry import metrics
 
-_KINDS = ("chain", "graph")
+_KINDS = ("chain", "graph", "workflow")
 
 
 class OtelTelemetry:

@@ -2,24 +2,62 @@
 
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TypeVar
 
+from temporalio.client import (
+    Client,
+    WorkflowContinuedAsNewError,
+    WorkflowFailureError,
+    WorkflowQueryFailedError,
+    WorkflowQueryRejectedError,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
+from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, ChildWorkflowError, TerminatedError
+from temporalio.exceptions import TimeoutError as WorkflowTimeout
 from temporalio.service import RPCError, RPCStatusCode
 
-from ...errors import AccessDenied, BelugaError, InvalidInput, NotFound, TemporalUnavailable
+from ...errors import (
+    AccessDenied,
+    BelugaError,
+    ExecutionFailed,
+    InvalidInput,
+    NotFound,
+    RunFailed,
+    TaskCanceled,
+    TemporalUnavailable,
+    TimedOut,
+)
 
 T = TypeVar("T")
 
+CALL = timedelta(seconds=10)
+"""How long a call to the server may take, its retries among them."""
+
 _REFUSED = frozenset({RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED})
+_LATE = frozenset({RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED})
+
+
+async def called(call: Awaitable[T], what: str, workflow: str) -> T:
+    """The answer to a call. Raises as `translated`."""
+    with translated(what, workflow):
+        return await call
 
 
 @contextmanager
 def translated(what: str, workflow: str) -> Iterator[None]:
-    """Raise for a failed call: `NotFound`, `AccessDenied`, `InvalidInput` or `TemporalUnavailable`."""
+    """Raise `NotFound`, `AccessDenied`, `InvalidInput`, `ExecutionFailed` or `TemporalUnavailable`."""
     try:
         yield
     except RPCError as error:
         raise told(error, what, workflow) from error
+    except (WorkflowQueryFailedError, WorkflowQueryRejectedError) as error:
+        raise _answered(str(error), what, workflow) from error
+    except WorkflowUpdateFailedError as error:
+        raise _answered(str(error.cause), what, workflow) from error
+    except WorkflowUpdateRPCTimeoutOrCancelledError as error:
+        raise _late(what, workflow) from error
 
 
 def told(error: RPCError, what: str, workflow: str) -> BelugaError:
@@ -31,10 +69,40 @@ def told(error: RPCError, what: str, workflow: str) -> BelugaError:
         return AccessDenied(f"{message}: BELUGA_TEMPORAL_API_KEY, or the client's certificate, lacks the right")
     if error.status is RPCStatusCode.INVALID_ARGUMENT:
         return InvalidInput(message, workflow=workflow)
-    return TemporalUnavailable(message, workflow=workflow)
+    return _late(what, workflow) if error.status in _LATE else TemporalUnavailable(message, workflow=workflow)
 
 
-async def called(call: Awaitable[T], what: str, workflow: str) -> T:
-    """The answer to a call. Raises as `translated`."""
-    with translated(what, workflow):
-        return await call
+def failed(error: WorkflowFailureError | WorkflowContinuedAsNewError, workflow: str) -> BelugaError:
+    """How a workflow has ended that has no result."""
+    cause = error.cause
+    if isinstance(cause, TerminatedError):
+        return TaskCanceled(f"workflow {workflow} was terminated: {cause.message}", workflow=workflow)
+    if isinstance(cause, CancelledError):
+        return TaskCanceled(f"workflow {workflow} was cancelled", workflow=workflow)
+    if isinstance(cause, WorkflowTimeout):
+        return TimedOut(f"workflow {workflow} did not end in time: {cause.message}", workflow=workflow)
+    deepest: BaseException | None = cause
+    while isinstance(deepest, ActivityError | ChildWorkflowError) and deepest.cause is not None:
+        deepest = deepest.cause
+    kind = deepest.type if isinstance(deepest, ApplicationError) else None
+    said = f"{kind}: {deepest}" if kind else str(deepest or error)
+    return RunFailed(f"workflow {workflow} failed: {said}", workflow=workflow)
+
+
+def _late(what: str, workflow: str) -> TemporalUnavailable:
+    return TemporalUnavailable(
+        f"{what} workflow {workflow}: there was no answer in time: is Temporal there, and a worker of its task queue?",
+        workflow=workflow,
+    )
+
+
+def _answered(message: str, what: str, workflow: str) -> BelugaError:
+    """A handler that is not there, or that raised. The SDK tells them apart by its words alone."""
+    kind = NotFound if "expected but not found" in message else ExecutionFailed
+    return kind(f"{what} workflow {workflow}: {message}", workflow=workflow)
+
+
+async def check_health(client: Client) -> None:
+    """Raises `TemporalUnavailable` when the server does not answer, or is not well."""
+    if not await called(client.service_client.check_health(timeout=CALL), "check", "service"):
+        raise TemporalUnavailable("Temporal answers, and says that it does not serve: see its own log")

@@ -12,8 +12,6 @@ from ...ports.cipher import Cipher
 from .converter import converter
 
 CONNECT_SECONDS = 10.0
-CALL_SECONDS = 10.0
-"""How long a call to the server may take, its retries among them."""
 
 
 @dataclass(frozen=True)

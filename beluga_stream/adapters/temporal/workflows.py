@@ -1,7 +1,6 @@
 """The port `Workflows` over Temporal: a durable run is a workflow of the interpreter whose id is the run's."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import timedelta
 
 import msgspec
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
@@ -15,14 +14,12 @@ from ...domain.ids import GraphHash, RunId
 from ...errors import CodeMissing, InvalidGraph, InvalidState, NotFound
 from ...ports.workflows import WorkflowState
 from . import envelopes
-from .calls import called, translated
-from .connection import CALL_SECONDS
+from .calls import CALL, called, translated
 from .envelopes import Ended, Start, Told
 
 Find = Callable[[GraphHash], Definition | None]
 """The definition of this hash, from the deployment or the catalog."""
 
-_WITHIN = timedelta(seconds=CALL_SECONDS)
 
 STATES: Mapping[WorkflowExecutionStatus, WorkflowState] = {
     WorkflowExecutionStatus.RUNNING: "running",
@@ -51,7 +48,7 @@ class TemporalWorkflows:
         self._connected: Client | None = None
 
     async def start(self, request: RunRequested) -> None:
-        definitions = _closure(request, self._find)
+        definitions = closure(request, self._find)
         start = Start(
             definitions=definitions, prefix=self._topics.prefix, partitions=self._topics.partitions, event=request
         )
@@ -62,14 +59,12 @@ class TemporalWorkflows:
 
     async def signal(self, event: SignalReceived) -> None:
         handle = (await self._client()).get_workflow_handle(str(event.run))
-        await called(
-            handle.signal(envelopes.SIGNAL, Told(event), rpc_timeout=_WITHIN), f"{event.signal!r} for", event.run
-        )
+        await called(handle.signal(envelopes.SIGNAL, Told(event), rpc_timeout=CALL), f"{event.signal!r} for", event.run)
 
     async def cancel(self, event: CancelRequested) -> None:
         handle = (await self._client()).get_workflow_handle(str(event.run))
         try:
-            await called(handle.cancel(reason=event.reason, rpc_timeout=_WITHIN), "cancel", event.run)
+            await called(handle.cancel(reason=event.reason, rpc_timeout=CALL), "cancel", event.run)
         except NotFound:
             return
 
@@ -94,7 +89,7 @@ class TemporalWorkflows:
     async def describe(self, run: RunId) -> WorkflowState:
         handle = (await self._client()).get_workflow_handle(str(run))
         try:
-            described = await called(handle.describe(rpc_timeout=_WITHIN), "describe", run)
+            described = await called(handle.describe(rpc_timeout=CALL), "describe", run)
         except NotFound:
             return "unknown"
         return "unknown" if described.status is None else STATES.get(described.status, "unknown")
@@ -118,7 +113,7 @@ class TemporalWorkflows:
                 id_reuse_policy=reuse,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 static_summary=graph or None,
-                rpc_timeout=_WITHIN,
+                rpc_timeout=CALL,
             )
 
     async def _failed(self, run: RunId) -> Ended | None:
@@ -147,7 +142,7 @@ def ended_of(error: WorkflowFailureError) -> Ended | None:
     return None
 
 
-def _closure(request: RunRequested, find: Find) -> tuple[Definition, ...]:
+def closure(request: RunRequested, find: Find) -> tuple[Definition, ...]:
     """The definition that the run is pinned to, and those of its subgraphs. Raises `CodeMissing`."""
     found: dict[GraphHash, Definition] = {}
     wanted = [request.definition]

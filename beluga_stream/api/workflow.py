@@ -1,0 +1,132 @@
+"""`Workflow`: a durable graph, or a workflow class of a user's, as something to execute, ask, change and end."""
+
+import secrets
+from collections.abc import Mapping
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from ..errors import TimedOut
+from ..ports.workflow_runner import Description, Started, WorkflowRunner
+from .features import WorkflowOptions
+from .retry import Seconds, seconds
+from .signal import Signal
+from .work import Work
+from .workflows import Following
+
+I = TypeVar("I")  # noqa: E741 - I and O, as everywhere for input and output
+O = TypeVar("O")  # noqa: E741
+S = TypeVar("S")
+
+Which: TypeAlias = Started | str
+"""A workflow: what `execute` returned, or its id alone (the latest execution of that)."""
+
+
+class Workflow(Generic[I, O]):
+    """Made by `Orchestrator.create_workflow`. Its methods raise `TemporalUnavailable` when nobody answers in time.
+
+    A worker has to serve its task queue: see `temporal_worker`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        of: Work[I, O] | type[Any],
+        runner: WorkflowRunner,
+        following: Following,
+        options: WorkflowOptions,
+    ) -> None:
+        self._name = name
+        self._of = of
+        self._runner = runner
+        self._following = following
+        self._options = options
+
+    @property
+    def name(self) -> str:
+        """What metrics and spans call it."""
+        return self._name
+
+    @property
+    def options(self) -> WorkflowOptions:
+        """How it runs."""
+        return self._options
+
+    @property
+    def description(self) -> str:
+        """What it is for, in its maker's words."""
+        return self._options.description
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What is kept with each of its workflows."""
+        return self._options.metadata
+
+    async def execute(self, input: I, /, *, id: str | None = None) -> Started:  # noqa: A002 - the field's names
+        """Begin one, and return its ids at once. `id` (default: a random one) can be used once.
+
+        Raises `InvalidInput` for an input that fails its type, and `InvalidState` for an id that is taken.
+        """
+        chosen = id or secrets.token_hex(16)
+        return await self._following.executed(self._name, self._runner, lambda: self._runner.start(input, chosen))
+
+    async def get_result(self, which: Which, /, *, timeout: Seconds | None = None) -> O:  # noqa: ASYNC109 - the field's name for it
+        """Wait for its end, at most so long (seconds or timedelta), and return its result.
+
+        Raises `RunFailed`, `TaskCanceled` (also for one that was terminated), `TimedOut` when it took too long or does
+        not end within `timeout` (then it goes on), and `NotFound`.
+        """
+        limit = None if timeout is None else seconds(timeout)
+        with self._following.span("get_result", self._name):
+            try:
+                result: O = await self._following.bounded(self._runner.result(_started(which)), limit)
+            except TimeoutError as error:
+                if isinstance(error, TimedOut):
+                    raise
+                told = f"workflow {_started(which).workflow_id} did not end within {limit:g} s; it goes on"
+                raise TimedOut(told, workflow=_started(which).workflow_id) from error
+            return result
+
+    async def signal(self, which: Which, signal: Signal[S] | str, value: S | None = None, /) -> None:
+        """Send a signal. Raises `NotFound` for a workflow that has ended or is unknown."""
+        name, content = (signal, value) if isinstance(signal, str) else (signal.name, signal.dump(value))
+        with self._following.span("signal", self._name):
+            await self._following.bounded(self._runner.signal(_started(which), name, content))
+
+    async def query(self, which: Which, query: str = "state", /, *arguments: Any) -> Any:
+        """Ask it something. A graph answers `state`: how its nodes stand, and what each waits for.
+
+        Raises `NotFound` for an unknown workflow or query, and `ExecutionFailed` for a query that raises.
+        """
+        with self._following.span("query", self._name):
+            return await self._following.bounded(self._runner.query(_started(which), query, arguments))
+
+    async def update(self, which: Which, update: str, /, *arguments: Any) -> Any:
+        """Change it, and return what its update handler answers; graphs have none. Raises as `query`."""
+        with self._following.span("update", self._name):
+            return await self._following.bounded(self._runner.update(_started(which), update, arguments))
+
+    async def cancel(self, which: Which, /, reason: str = "") -> None:
+        """Ask it to end; a graph stops its nodes, a class may clean up. Raises `NotFound` for one that has ended."""
+        with self._following.span("cancel", self._name):
+            await self._following.bounded(self._runner.cancel(_started(which), reason))
+
+    async def terminate(self, which: Which, /, reason: str = "") -> None:
+        """End it at once: nothing of it runs any more. Raises `NotFound` for one that has ended."""
+        with self._following.span("terminate", self._name):
+            await self._following.bounded(self._runner.terminate(_started(which), reason))
+
+    async def describe(self, which: Which, /) -> Description:
+        """How it stands. Raises `NotFound`."""
+        return await self._following.bounded(self._runner.describe(_started(which)))
+
+    async def check(self) -> None:
+        """Whether it could run now. Raises `InvalidGraph`, or what is wrong with its engine."""
+        if isinstance(self._of, Work):
+            self._of.compile()
+        await self._following.bounded(self._runner.check())
+
+    def __repr__(self) -> str:
+        return f"<workflow {self._name!r}>"
+
+
+def _started(which: Which) -> Started:
+    return Started(which) if isinstance(which, str) else which

@@ -1,0 +1,202 @@
+"""Temporal, wired by settings: connections, the port `Workflows`, workers, and the provider `temporal`."""
+
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..adapters.files.blobs import FileBlobs
+from ..adapters.memory.clock import SystemClock
+from ..adapters.memory.log import MemoryLog
+from ..adapters.processes.isolation import Isolated
+from ..adapters.processes.pool import Processes
+from ..api.resource import open_resource
+from ..api.work import Work
+from ..application.execution import Executions
+from ..domain.definition import Definition
+from ..domain.ids import GraphHash
+from ..errors import InvalidConfig
+from ..ports.handlers import Deployment, Program, Trigger
+from ..ports.log import Appender, Reader
+from ..ports.workflows import Workflows
+from . import isolated
+from .child import prepare_child
+from .connection import kafka, topics
+from .encryption import cipher_of, payloads_of
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from temporalio.client import Client
+
+    from ..adapters.temporal.connection import TemporalConnection
+    from ..adapters.temporal.worker import TemporalWorker
+
+
+def temporal(settings: Settings) -> "TemporalConnection":
+    """How this process reaches Temporal. Raises `InvalidConfig` without its package."""
+    check_installed()
+    from ..adapters.temporal.connection import TemporalConnection  # noqa: PLC0415 - its package is an optional extra
+
+    key = settings.temporal_api_key
+    return TemporalConnection(
+        settings.temporal_address,
+        namespace=settings.temporal_namespace,
+        tls=settings.temporal_tls or key is not None,
+        authority=settings.temporal_tls_ca,
+        certificate=settings.temporal_tls_cert,
+        key=settings.temporal_tls_key,
+        server_name=settings.temporal_tls_server_name,
+        api_key=None if key is None else key.get_secret_value(),
+    )
+
+
+def check_installed() -> None:
+    """Raises `InvalidConfig` when the package is not there."""
+    if find_spec("temporalio") is None:
+        raise InvalidConfig("durable workflows need the package temporalio: pip install 'beluga-stream[temporal]'")
+
+
+def workflows_of(settings: Settings, find: Callable[[GraphHash], Definition | None]) -> Workflows:
+    """The port over Temporal, connected at the first call. `find` knows the definitions that are started."""
+    connection = temporal(settings)
+    from ..adapters.temporal.workflows import TemporalWorkflows  # noqa: PLC0415 - see temporal()
+
+    return TemporalWorkflows(
+        partial(connection.client, cipher_of(settings)),
+        topics(settings),
+        find,
+        task_queue=settings.temporal_task_queue,
+    )
+
+
+def worker_of(  # noqa: PLR0913 - it is wired in one place, by name
+    settings: Settings,
+    client: "Client",
+    *,
+    deployment: Deployment,
+    appender: Appender,
+    reader: Reader,
+    queues: Sequence[str] = ("default",),
+    workflows: Sequence[type] = (),
+    activities: Sequence[Callable[..., Any]] = (),
+) -> "TemporalWorker":
+    """A worker of durable graphs over a log. Entered it serves; left it lets executions finish, then gives them back."""
+    from ..adapters.temporal.activities import Activities  # noqa: PLC0415 - see temporal()
+    from ..adapters.temporal.worker import TemporalWorker  # noqa: PLC0415
+
+    name = f"{socket.gethostname()}:{os.getpid()}"
+    made = Activities(
+        client=client,
+        topics=topics(settings),
+        deployment=deployment,
+        appender=appender,
+        reader=reader,
+        payloads=payloads_of(settings),
+        blobs=FileBlobs(settings.blobs),
+        executions=Executions(
+            threads=settings.worker_threads,
+            processes=Processes(settings.worker_processes, partial(prepare_child, settings.agents)),
+            isolation=Isolated(settings.worker_processes, isolated.command(settings.agents)),
+            open_resource=open_resource,
+        ),
+        clock=SystemClock(),
+        name=name,
+        slots=settings.worker_slots,
+    )
+    return TemporalWorker(
+        client,
+        made,
+        task_queue=settings.temporal_task_queue,
+        queues=queues,
+        workflows=workflows,
+        more_activities=activities,
+        slots=settings.worker_slots,
+        grace_seconds=settings.shutdown_grace_seconds,
+        identity=name,
+    )
+
+
+@asynccontextmanager
+async def temporal_worker(
+    *graphs: Work[Any, Any],
+    workflows: Sequence[type] = (),
+    activities: Sequence[Callable[..., Any]] = (),
+    settings: Settings | None = None,
+    log: Literal["kafka", "memory"] = "kafka",
+) -> AsyncIterator[None]:
+    """Run durable graphs, and workflows and activities of your own, in this process, for as long as it is entered.
+
+    What runs tell (statuses, chunks) goes to the engine's topics; with `log="memory"` it stays in this process, so
+    that no broker is needed: for tests, for trying out, and where nobody reads streams. Raises `TemporalUnavailable`,
+    and `LogUnavailable` without a broker.
+    """
+    given = settings or Settings.load()
+    async with AsyncExitStack() as stack:
+        client = await temporal(given).client(cipher_of(given))
+        deployment = Programs(graphs)
+        appender, reader = await _log(given, log, deployment.queues, stack)
+        await stack.enter_async_context(
+            worker_of(
+                given,
+                client,
+                deployment=deployment,
+                appender=appender,
+                reader=reader,
+                queues=given.queues or deployment.queues,
+                workflows=workflows,
+                activities=activities,
+            )
+        )
+        yield
+
+
+async def _log(settings: Settings, log: str, queues: Sequence[str], stack: AsyncExitStack) -> tuple[Appender, Reader]:
+    if log == "memory":
+        memory = MemoryLog()
+        memory.create(topics(settings).specs(queues))
+        return memory, memory
+    from ..adapters.kafka.appender import KafkaAppender  # noqa: PLC0415 - without a broker nobody needs its client
+    from ..adapters.kafka.reader import KafkaReader  # noqa: PLC0415
+
+    connection = kafka(settings)
+    return (
+        await stack.enter_async_context(KafkaAppender(connection)),
+        await stack.enter_async_context(KafkaReader(connection)),
+    )
+
+
+class Programs:
+    """The port `Deployment` over graphs that are given, and no triggers."""
+
+    def __init__(self, works: Iterable[Work[Any, Any]]) -> None:
+        self._programs: dict[GraphHash, Program] = {}
+        self._latest: dict[str, Program] = {}
+        for work in works:
+            program = work.compile()
+            self._latest[work.name] = program
+            self._learn(program)
+
+    @property
+    def programs(self) -> Mapping[GraphHash, Program]:
+        return self._programs
+
+    @property
+    def triggers(self) -> Sequence[Trigger]:
+        return ()
+
+    def latest(self, graph: str) -> Program | None:
+        return self._latest.get(graph)
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """The queues of all nodes."""
+        named = {node.queue for program in self._programs.values() for node in program.definition.nodes}
+        return tuple(sorted(named | {"default"}))
+
+    def _learn(self, program: Program) -> None:
+        self._programs[program.definition.hash] = program
+        for child in program.children.values():
+            self._learn(child)

@@ -1,0 +1,162 @@
+"""The provider `temporal`: durable graphs and workflow classes, run by Temporal's workers elsewhere."""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from ..adapters.memory.clock import SystemClock
+from ..api.features import Options, WorkflowOptions
+from ..api.provider import Signals
+from ..api.retry import seconds
+from ..api.work import Work
+from ..application.results import Event
+from ..application.runs import Runs
+from ..domain.ids import RunId
+from ..errors import BelugaError
+from ..ports.workflow_runner import Started, WorkflowRunner
+from .client import open_runs
+from .connection import topics
+from .encryption import cipher_of, payloads_of
+from .settings import Settings
+from .temporal import temporal
+
+if TYPE_CHECKING:
+    from temporalio.client import Client
+
+_CANCEL_SECONDS = 5.0
+
+log = logging.getLogger("beluga_stream.orchestrator")
+
+OpenRuns = Callable[[], AbstractAsyncContextManager[Runs]]
+
+
+class TemporalProvider:
+    """One client, connected at the first run or check. `open_runs` reads streams (default: those on Kafka)."""
+
+    kinds = ("chain", "graph", "workflow")
+
+    def __init__(self, settings: Settings, open_runs: OpenRuns | None = None) -> None:
+        self._settings = settings
+        self._connection = temporal(settings)
+        self._open_runs = open_runs or (lambda: _kafka_runs(settings))
+        self._client: Client | None = None
+        self._runs: Runs | None = None
+        self._opening = asyncio.Lock()
+        self._stack = AsyncExitStack()
+
+    def runner(self, work: Work[Any, Any], options: Options, /) -> "TemporalWork":
+        """What runs a chain or graph, as deployed to the workers."""
+        return TemporalWork(self, self.workflow(work, WorkflowOptions(timeout=options.timeout, retries=0)))
+
+    def workflow(self, made: Work[Any, Any] | type[Any], options: WorkflowOptions, /) -> WorkflowRunner:
+        """What runs a durable graph, or a workflow class. Raises `InvalidConfig`."""
+        from ..adapters.temporal.running import ClassRunner, GraphRunner, Terms  # noqa: PLC0415 - an optional extra
+
+        terms = Terms(
+            options.task_queue or self._settings.temporal_task_queue,
+            None if options.timeout is None else timedelta(seconds=seconds(options.timeout)),
+            options.retries,
+            options.description,
+            options.metadata,
+        )
+        if not isinstance(made, Work):
+            return ClassRunner(self.client, terms, made)
+        return GraphRunner(
+            self.client,
+            terms,
+            made.compile(),
+            topics=topics(self._settings),
+            payloads=payloads_of(self._settings),
+            clock=SystemClock(),
+        )
+
+    async def client(self) -> "Client":
+        """The client. Raises `TemporalUnavailable`."""
+        async with self._opening:
+            if self._client is None:
+                self._client = await self._connection.client(cipher_of(self._settings))
+            return self._client
+
+    async def runs(self) -> Runs:
+        """What reads streams. Raises `LogUnavailable`."""
+        async with self._opening:
+            if self._runs is None:
+                self._runs = await self._stack.enter_async_context(self._open_runs())
+            return self._runs
+
+    async def check(self) -> None:
+        """Raises `TemporalUnavailable` when the server does not answer."""
+        from ..adapters.temporal.calls import check_health  # noqa: PLC0415 - an optional extra
+
+        await check_health(await self.client())
+
+    async def aclose(self) -> None:
+        self._client = self._runs = None
+        await self._stack.aclose()
+
+
+class TemporalWork:
+    """Runs one chain or graph: a workflow for each call."""
+
+    def __init__(self, provider: TemporalProvider, workflow: WorkflowRunner) -> None:
+        self._provider = provider
+        self._workflow = workflow
+
+    async def invoke(self, value: Any, /, *, signals: Signals) -> Any:
+        started = await self._started(value, signals)
+        try:
+            return await self._workflow.result(started)
+        except asyncio.CancelledError:
+            await self._cancel(started)
+            raise
+
+    async def stream(self, value: Any, /, *, signals: Signals) -> AsyncGenerator[Event, None]:
+        runs = await self._provider.runs()
+        started = await self._started(value, signals)
+        ended = False
+        try:
+            async with aclosing(runs.follow(RunId(started.workflow_id))) as events:
+                async for event in events:
+                    yield event
+            ended = True
+        finally:
+            if not ended:
+                await self._cancel(started)
+
+    async def check(self) -> None:
+        await self._workflow.check()
+
+    async def _started(self, value: Any, signals: Signals) -> Started:
+        """A workflow that has begun. Who leaves before that is known leaves none behind."""
+        starting = asyncio.ensure_future(self._start(value, signals))
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await asyncio.wait({starting}, timeout=_CANCEL_SECONDS)
+            if not starting.done():
+                starting.cancel()
+            elif starting.exception() is None:
+                await self._cancel(starting.result())
+            raise
+
+    async def _start(self, value: Any, signals: Signals) -> Started:
+        started = await self._workflow.start(value, secrets.token_hex(16))
+        for signal, content in signals.items():
+            await self._workflow.signal(started, signal.name, signal.dump(content))
+        return started
+
+    async def _cancel(self, started: Started) -> None:
+        """Nobody waits for it any more. Whoever left is not kept for long."""
+        try:
+            async with asyncio.timeout(_CANCEL_SECONDS):
+                await self._workflow.cancel(started, "whoever started it has left")
+        except (TimeoutError, BelugaError) as error:
+            log.warning("workflow %s may go on though nobody waits for it: %s", started.workflow_id, error)
+
+
+def _kafka_runs(settings: Settings) -> AbstractAsyncContextManager[Runs]:
+    return open_runs(settings)

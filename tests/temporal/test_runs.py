@@ -1,0 +1,268 @@
+"""Durable runs on a real server: signals, cancels, ends by hand, long histories, replays and sealed values."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+from temporalio.client import Client
+
+from beluga_stream import Graph, Retry, Signal, node
+from beluga_stream.adapters.crypto.aesgcm import AesGcm
+from beluga_stream.adapters.temporal.connection import TemporalConnection
+from beluga_stream.adapters.temporal.envelopes import STATE, Standing
+from beluga_stream.application import codec
+from beluga_stream.application.results import Chunk, NodeChanged, RunChanged
+from beluga_stream.domain.events import CancelRequested, ChildFinished, Parent, RetryRequested
+from beluga_stream.domain.ids import NodeKey, RunId
+from beluga_stream.errors import InvalidState, NotFound, RunFailed, TaskCanceled
+from tests.conformance.graphs import nested, stages_again
+from tests.durable import TOPICS, bench
+
+approval = Signal("approval", bool)
+
+
+def say(number: int, ok: bool) -> str:
+    return f"{number} {ok}"
+
+
+async def increment(number: int) -> int:
+    return number + 1
+
+
+asked = Graph[int, str]("durable-asked", durable=True)
+asked.set_finish_point(
+    asked.add_node(say, asked.input, asked.wait(approval, after=asked.add_node(increment, asked.input), timeout=600))
+)
+
+counting = Graph[int, int]("durable-counting", durable=True)
+counting.set_finish_point(
+    counting.add_loop(increment, counting.input, until=lambda number: number >= 90, max_passes=100)
+)
+
+
+class Held:
+    """A handler that is in the midst of its work, and what becomes of it."""
+
+    def __init__(self) -> None:
+        self.entered = asyncio.Event()
+        self.stopped = asyncio.Event()
+
+    async def __call__(self, number: int) -> int:
+        self.entered.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.stopped.set()
+        return number
+
+
+def holding(held: Held) -> Graph[int, int]:
+    async def hold(number: int) -> int:
+        return await held(number)
+
+    graph = Graph[int, int]("durable-holding", durable=True)
+    graph.set_finish_point(graph.add_node(hold, graph.input, retry=Retry(1)))
+    return graph
+
+
+async def test_a_wait_is_told_by_the_query_and_ended_by_its_signal(temporal: Client) -> None:
+    async with bench(temporal, [asked]) as durable:
+        run = await durable.start(asked, 3)
+        async with aclosing(durable.runs.follow(run)) as events:
+            async for event in events:
+                if isinstance(event, NodeChanged) and (event.node, event.status) == ("increment", "succeeded"):
+                    break
+        handle = temporal.get_workflow_handle(run, result_type=Standing)
+        standing = await handle.query(STATE, result_type=Standing)
+        assert standing.status == "running"
+        assert [(each.on, each.node) for each in standing.waits] == [("signal", "approval")]
+        await durable.signal(run, "approval", value=True)
+        assert await durable.runs.result(run, timeout_seconds=30) == "3 True"
+        assert await handle.result() is not None
+        assert await durable.workflows.describe(run) == "succeeded"
+        with pytest.raises(NotFound):
+            await durable.signal(run, "approval", value=True, number="2")
+
+
+async def test_a_run_is_started_once_and_one_that_nobody_started_is_unknown(temporal: Client) -> None:
+    async with bench(temporal, [counting]) as durable:
+        run = await durable.start(counting, 89)
+        assert await durable.runs.result(run, timeout_seconds=30) == 90
+        await temporal.get_workflow_handle(run).result()
+        again = await durable.start(counting, 89, run=run)
+        assert again == run
+        assert await durable.workflows.describe(run) == "succeeded"
+        assert await durable.workflows.describe(RunId("0" * 32)) == "unknown"
+        with pytest.raises(NotFound):
+            await durable.signal(RunId("0" * 32), "approval", value=True)
+        await durable.workflows.cancel(CancelRequested(run=RunId("0" * 32), key="", at_ms=0))
+
+
+async def test_a_cancel_reaches_the_handler_and_the_parent(temporal: Client) -> None:
+    held = Held()
+    parent = Parent(RunId("f" * 32), "f" * 32, NodeKey("child"))
+    async with bench(temporal, [graph := holding(held)]) as durable:
+        run = await durable.start(graph, 1, parent=parent)
+        async with asyncio.timeout(30):
+            await held.entered.wait()
+            await durable.workflows.cancel(CancelRequested(run=run, key=run, at_ms=0, reason="not wanted"))
+            with pytest.raises(TaskCanceled, match="not wanted"):
+                await durable.runs.result(run)
+            await held.stopped.wait()
+            with pytest.raises(Exception, match="cancelled"):
+                await temporal.get_workflow_handle(run).result()
+        assert await durable.workflows.describe(run) == "cancelled"
+        [told] = [
+            codec.incoming.decode(record.value)
+            for partition in range(TOPICS.partitions)
+            for record in durable.log.records(TOPICS.run_events, partition)
+        ]
+        assert isinstance(told, ChildFinished)
+        assert (told.run, told.node, told.child, told.status) == (parent.run, "child", run, "cancelled")
+
+
+async def test_one_that_is_terminated_by_hand_is_told_by_describe(temporal: Client) -> None:
+    held = Held()
+    async with bench(temporal, [graph := holding(held)]) as durable:
+        run = await durable.start(graph, 1)
+        async with asyncio.timeout(30):
+            await held.entered.wait()
+            assert await durable.workflows.describe(run) == "running"
+            await temporal.get_workflow_handle(run).terminate("by hand")
+            assert await durable.workflows.describe(run) == "terminated"
+            await held.stopped.wait()
+        with pytest.raises(InvalidState, match="terminated"):
+            await durable.workflows.retry(RetryRequested(run=run, key=run, at_ms=0))
+
+
+async def test_a_long_history_goes_on_in_another_execution(temporal: Client) -> None:
+    async with bench(temporal, [counting]) as durable:
+        run = await durable.start(counting, 0)
+        first = await temporal.get_workflow_handle(run).describe()
+        assert await durable.runs.result(run, timeout_seconds=60) == 90
+        last = await temporal.get_workflow_handle(run).describe()
+        assert last.run_id != first.run_id
+
+
+async def test_a_run_that_failed_goes_on_when_it_is_retried(temporal: Client) -> None:
+    calls: list[int] = []
+
+    async def once(number: int) -> int:
+        calls.append(number)
+        if len(calls) == 1:
+            raise ConnectionError("not yet")
+        return number * 2
+
+    graph = Graph[int, int]("durable-mended", durable=True)
+    graph.set_finish_point(graph.add_node(once, graph.add_node(increment, graph.input), retry=Retry(1)))
+    async with bench(temporal, [graph]) as durable:
+        run = await durable.start(graph, 1)
+        with pytest.raises(RunFailed, match="not yet"):
+            await durable.runs.result(run, timeout_seconds=30)
+        with pytest.raises(Exception, match="failed"):
+            await temporal.get_workflow_handle(run).result()
+        await durable.workflows.retry(RetryRequested(run=run, key=run, at_ms=1, id="again"))
+        await temporal.get_workflow_handle(run).result()
+        assert calls == [2, 2]
+        async with aclosing(durable.runs.follow(run)) as events:
+            ends = [event.status async for event in events if isinstance(event, RunChanged)]
+        assert ends == ["running", "failed", "running", "succeeded"]
+        with pytest.raises(NotFound):
+            await durable.workflows.retry(RetryRequested(run=RunId("0" * 32), key="", at_ms=0))
+
+
+async def test_chunks_and_statuses_are_told_as_any_runs_are(temporal: Client) -> None:
+    async def letters(text: str) -> AsyncIterator[str]:
+        for letter in text:
+            yield letter
+
+    graph = Graph[str, list[str]]("durable-letters", durable=True)
+    graph.set_finish_point(graph.add_node(letters, graph.input))
+    async with bench(temporal, [graph]) as durable:
+        run = await durable.start(graph, "abc")
+        async with aclosing(durable.runs.follow(run)) as events:
+            told = [event async for event in events]
+        assert [event.value for event in told if isinstance(event, Chunk)] == ["a", "b", "c"]
+        assert isinstance(told[-1], RunChanged)
+        assert told[-1].status == "succeeded"
+        summary = await durable.runs.summary(run)
+        assert summary is not None
+        assert (summary.graph, summary.status) == ("durable-letters", "succeeded")
+
+
+async def test_code_that_no_worker_has_parks_the_node_until_one_brings_it(temporal: Client) -> None:
+    @node(name="late")
+    async def late(number: int) -> int:
+        return number + 5
+
+    graph = Graph[int, int]("durable-late", durable=True)
+    graph.set_finish_point(graph.add_node(late, graph.input))
+    async with bench(temporal, [graph]) as durable:
+        program = durable.deployed.programs.pop(graph.compile().definition.hash)
+        definition = program.definition
+        durable.known[definition.hash] = definition
+        run = await durable.start(graph, 1)
+        async with aclosing(durable.runs.follow(run)) as events:
+            async for event in events:
+                if isinstance(event, NodeChanged) and event.status == "parked":
+                    assert event.failure is not None
+                    assert event.failure.code == "code_missing"
+                    break
+        durable.deployed.programs[definition.hash] = program
+        assert await durable.runs.result(run, timeout_seconds=60) == 6
+
+
+async def test_the_server_sees_sealed_values_only(temporal_address: str) -> None:
+    cipher = AesGcm({"k": bytes(32)})
+    client = await TemporalConnection(temporal_address).client(cipher)
+    secret = "a secret that nobody may see"
+
+    async def keep(text: str) -> str:
+        return text
+
+    async def lose(text: str) -> str:
+        raise ValueError(text)
+
+    graph = Graph[str, str]("durable-sealed", durable=True)
+    graph.set_finish_point(graph.add_node(keep, graph.input))
+    failing = Graph[str, str]("durable-sealed-failing", durable=True)
+    failing.set_finish_point(failing.add_node(lose, failing.input, retry=Retry(1)))
+    async with bench(client, [graph, failing], cipher=cipher) as durable:
+        run = await durable.start(graph, secret)
+        assert await durable.runs.result(run, timeout_seconds=30) == secret
+        broken = await durable.start(failing, secret)
+        with pytest.raises(RunFailed, match=secret):
+            await durable.runs.result(broken, timeout_seconds=30)
+        for each in (run, broken):
+            await asyncio.wait({asyncio.ensure_future(client.get_workflow_handle(each).result())})
+            history = await client.get_workflow_handle(each).fetch_history()
+            assert secret not in history.to_json()
+            assert secret.encode() not in b"".join(event.SerializeToString() for event in history.events)
+
+
+async def test_a_replay_is_the_same_whatever_order_sets_have(
+    temporal: Client, tmp_path: Path
+) -> None:
+    async with bench(temporal, [nested, stages_again, asked]) as durable:
+        runs = [await durable.start(nested, 4), await durable.start(stages_again, 4), await durable.start(asked, 1)]
+        await durable.signal(runs[2], "approval", value=False)
+        for number, run in enumerate(runs):
+            await temporal.get_workflow_handle(run).result()
+            history = await temporal.get_workflow_handle(run).fetch_history()
+            (tmp_path / f"{number}.json").write_text(history.to_json())
+            (tmp_path / f"{number}.id").write_text(run)
+    for seed in ("1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.temporal.replaying", str(tmp_path)],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (0, "3 replayed\n"), done.stderr
