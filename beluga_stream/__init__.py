@@ -54,7 +54,9 @@ if TYPE_CHECKING:
     from .application.results import RunChanged as RunChanged
     from .application.results import Superseded as Superseded
     from .application.tally import Metrics as Metrics
+    from .api.workflow import Workflow as Workflow
     from .bootstrap.orchestrator import Orchestrator as Orchestrator
+    from .bootstrap.temporal import temporal_worker as temporal_worker
     from .errors import BelugaError as BelugaError
     from .errors import InvalidGraph as InvalidGraph
 
@@ -83,7 +85,9 @@ _HOMES = {
     "application.middleware": ("Execution", "Middleware", "Proceed"),
     "application.results": ("Chunk", "Event", "NodeChanged", "RunChanged", "Superseded"),
     "application.tally": ("Metrics",),
+    "api.workflow": ("Workflow",),
     "bootstrap.orchestrator": ("Orchestrator",),
+    "bootstrap.temporal": ("temporal_worker",),
     "errors": ("BelugaError", "InvalidGraph"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -129,6 +133,7 @@ __all__ = [
     "Superseded",
     "Together",
     "Topic",
+    "Workflow",
     "batch",
     "chain",
     "connect",
@@ -138,6 +143,7 @@ __all__ = [
     "node",
     "on_run",
     "resource",
+    "temporal_worker",
 ]
 
 

@@ -85,7 +85,7 @@ class Workflow(Generic[I, O]):
                 raise TimedOut(told, workflow=_started(which).workflow_id) from error
             return result
 
-    async def signal(self, which: Which, signal: Signal[S] | str, value: S | None = None, /) -> None:
+    async def signal(self, which: Which, signal: Signal[S] | str, /, value: S | None = None) -> None:
         """Send a signal. Raises `NotFound` for a workflow that has ended or is unknown."""
         name, content = (signal, value) if isinstance(signal, str) else (signal.name, signal.dump(value))
         with self._following.span("signal", self._name):

@@ -10,8 +10,8 @@ import beluga_stream
 PUBLIC = """
 INJECTED START BelugaError Chain Chunk Client Context Defaults Event Execution Features Graph InvalidGraph Join
 Keyed Limit Message Metrics Middleware NodeChanged OnRun Orchestrator Outcome Proceed Provider Ref Resource Retry
-Run RunChanged RunStatus Runnable Runner Seconds Signal Stream StreamRef Superseded Together Topic batch chain
-connect context debounce join node on_run resource
+Run RunChanged RunStatus Runnable Runner Seconds Signal Stream StreamRef Superseded Together Topic Workflow batch
+chain connect context debounce join node on_run resource temporal_worker
 """
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from temporalio import activity
 from temporalio.client import Client
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.service import RPCError, RPCStatusCode
 
 from ...application.attempts import Attempts
@@ -112,12 +112,13 @@ class Activities:
                 return Told(await self._attempts.outcome(work, incarnation, beat, slot))
         except asyncio.CancelledError:
             if activity.is_worker_shutdown():
-                raise ApplicationError(
-                    f"{self._name} stops: another worker has to begin anew", type=envelopes.HANDED_BACK
-                ) from None
+                raise _handed_back(f"{self._name} stops: another worker has to begin anew") from None
+            told = activity.cancellation_details()
+            if told is not None and told.not_found:
+                raise _handed_back("its run has ended: nobody wants to know") from None
             raise
         except HeldElsewhere:
-            raise ApplicationError("another execution holds the attempt", type=envelopes.HANDED_BACK) from None
+            raise _handed_back("another execution holds the attempt") from None
         finally:
             beating.cancel()
 
@@ -192,3 +193,8 @@ class Activities:
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise LogUnavailable(f"Temporal does not take what {info.activity_id} tells: {error}") from error
+
+
+def _handed_back(why: str) -> ApplicationError:
+    """Nobody's fault, and nothing to log."""
+    return ApplicationError(why, type=envelopes.HANDED_BACK, category=ApplicationErrorCategory.BENIGN)

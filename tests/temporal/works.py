@@ -1,0 +1,94 @@
+"""Graphs and a workflow class that worker processes of tests serve."""
+
+import asyncio
+from datetime import timedelta
+
+from temporalio import activity, workflow
+from temporalio.exceptions import ApplicationError
+
+from beluga_stream import Graph, Retry, Signal, context
+
+approval = Signal("approval", bool)
+
+
+async def increment(number: int) -> int:
+    return number + 1
+
+
+async def dangerous(number: int) -> int:
+    """Its first worker is killed in its midst."""
+    if context().attempt == 1:
+        print("entered", flush=True)
+        await asyncio.Event().wait()
+    return number * 10 + context().attempt
+
+
+def decided(number: int, ok: bool) -> str:
+    return f"{number} {ok}"
+
+
+async def broken(number: int) -> int:
+    raise ValueError(f"never {number}")
+
+
+survivor = Graph[int, int]("durable-survivor", durable=True)
+survivor.set_finish_point(survivor.add_node(dangerous, survivor.add_node(increment, survivor.input)))
+
+asking = Graph[int, str]("durable-asking", durable=True, timeout=timedelta(days=7))
+asking.set_finish_point(
+    asking.add_node(
+        decided,
+        asking.input,
+        asking.wait(
+            approval,
+            after=asking.add_node(increment, asking.input),
+            timeout=timedelta(days=2),
+            remind=timedelta(days=1),
+        ),
+    )
+)
+
+failing = Graph[int, int]("durable-failing", durable=True)
+failing.set_finish_point(failing.add_node(broken, failing.input, retry=Retry(2, first=0.01)))
+
+
+@activity.defn
+async def greet(name: str) -> str:
+    return f"hello {name}"
+
+
+@workflow.defn
+class Greeting:
+    """A workflow of a user's own."""
+
+    @workflow.init
+    def __init__(self, name: str) -> None:
+        self._names = [name]
+        self._done = False
+
+    @workflow.run
+    async def run(self, name: str) -> list[str]:
+        if not name:
+            raise ApplicationError("a name is needed", type="NoName", non_retryable=True)
+        await workflow.wait_condition(lambda: self._done)
+        return [
+            await workflow.execute_activity(greet, each, start_to_close_timeout=timedelta(seconds=10))
+            for each in self._names
+        ]
+
+    @workflow.signal
+    def finish(self) -> None:
+        self._done = True
+
+    @workflow.query
+    def names(self) -> list[str]:
+        return self._names
+
+    @workflow.query
+    def breaks(self) -> str:
+        raise ValueError("this query is broken")
+
+    @workflow.update
+    async def add(self, name: str) -> int:
+        self._names.append(name)
+        return len(self._names)
