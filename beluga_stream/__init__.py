@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from .api.topic import Topic as Topic
     from .api.trigger import OnRun as OnRun
     from .api.trigger import on_run as on_run
+    from .api.workflow import Workflow as Workflow
     from .application.context import Context as Context
     from .application.context import context as context
     from .application.middleware import Execution as Execution
@@ -54,7 +55,6 @@ if TYPE_CHECKING:
     from .application.results import RunChanged as RunChanged
     from .application.results import Superseded as Superseded
     from .application.tally import Metrics as Metrics
-    from .api.workflow import Workflow as Workflow
     from .bootstrap.orchestrator import Orchestrator as Orchestrator
     from .bootstrap.temporal import temporal_worker as temporal_worker
     from .errors import BelugaError as BelugaError

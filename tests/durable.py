@@ -101,9 +101,7 @@ class Bench:
         )
         return TemporalWorker(self.client, activities, task_queue=self.task_queue, grace_seconds=0.5, **options)
 
-    async def start(
-        self, work: Any, value: Any, *, parent: Parent | None = None, run: RunId | None = None
-    ) -> RunId:
+    async def start(self, work: Any, value: Any, *, parent: Parent | None = None, run: RunId | None = None) -> RunId:
         """Begin a run of this graph."""
         program: Program = work.compile()
         run = run or RunId(secrets.token_hex(16))

@@ -118,8 +118,8 @@ def _check_durable(definition: Definition, children: Sequence[Definition]) -> No
             raise _invalid(
                 definition.name,
                 limited,
-                f"is durable, and {each.name!r} in it has limits: the coordinator keeps those, over all runs, and durable "
-                f"runs are Temporal's; limit the graph that starts it, or its workers (BELUGA_WORKER_SLOTS)",
+                f"is durable, and {each.name!r} in it has limits: the coordinator keeps those, over all runs, and "
+                f"durable runs are Temporal's; limit the graph that starts it, or its workers (BELUGA_WORKER_SLOTS)",
             )
 
 

@@ -83,7 +83,7 @@ def worker_of(  # noqa: PLR0913 - it is wired in one place, by name
     workflows: Sequence[type] = (),
     activities: Sequence[Callable[..., Any]] = (),
 ) -> "TemporalWorker":
-    """A worker of durable graphs over a log. Entered it serves; left it lets executions finish, then gives them back."""
+    """A worker of durable graphs over a log. Left, it lets executions finish, then gives them back."""
     from ..adapters.temporal.activities import Activities  # noqa: PLC0415 - see temporal()
     from ..adapters.temporal.worker import TemporalWorker  # noqa: PLC0415
 

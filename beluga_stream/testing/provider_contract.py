@@ -27,7 +27,7 @@ from . import contract_works as works
 
 T = TypeVar("T")
 
-_KINDS = {"chain", "graph"}
+_KINDS = {"chain", "graph", "workflow"}
 
 
 class ProviderContract:
@@ -62,7 +62,7 @@ class ProviderContract:
         async def test(provider: Provider) -> None:
             assert isinstance(provider, Provider)
             assert set(provider.kinds) <= _KINDS
-            assert provider.kinds, "it runs chains, graphs or both"
+            assert {"chain", "graph"} & set(provider.kinds), "it runs chains, graphs or both"
             work = works.counted if "chain" in provider.kinds else works.diamond
             assert isinstance(runner(provider, work), Runner)
 

@@ -11,14 +11,12 @@ from beluga_stream.adapters.temporal.converter import converter
 from beluga_stream.adapters.temporal.interpreter import Interpreter
 
 
-async def main(folder: Path) -> None:
+async def replay(histories: dict[str, str]) -> None:
     replayer = Replayer(workflows=[Interpreter], data_converter=converter(None))
-    histories = sorted(folder.glob("*.json"))
-    for history in histories:
-        run = history.with_suffix(".id").read_text()
-        await replayer.replay_workflow(WorkflowHistory.from_json(run, history.read_text()))
+    for run, history in histories.items():
+        await replayer.replay_workflow(WorkflowHistory.from_json(run, history))
     print(f"{len(histories)} replayed")
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    asyncio.run(replay({path.stem: path.read_text() for path in Path(sys.argv[1]).glob("*.json")}))

@@ -66,7 +66,7 @@ async def test_a_wait_survives_every_worker(temporal_address: str, tmp_path: Pat
         asking = orch.create_workflow(works.asking)
         with serving(settings):
             run = await asking.execute(3)
-            while not (await asking.query(run))["waits"]:  # noqa: ASYNC110 - it tells no event
+            while not (await asking.query(run))["waits"]:
                 pass
         await asking.signal(run, works.approval, value=True)
         with serving(settings):

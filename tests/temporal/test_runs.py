@@ -27,7 +27,7 @@ from tests.durable import TOPICS, bench
 approval = Signal("approval", bool)
 
 
-def say(number: int, ok: bool) -> str:
+def say(number: int, ok: bool) -> str:  # noqa: FBT001 - handlers are called by position
     return f"{number} {ok}"
 
 
@@ -246,19 +246,16 @@ async def test_the_server_sees_sealed_values_only(temporal_address: str) -> None
             assert secret.encode() not in b"".join(event.SerializeToString() for event in history.events)
 
 
-async def test_a_replay_is_the_same_whatever_order_sets_have(
-    temporal: Client, tmp_path: Path
-) -> None:
+async def test_a_replay_is_the_same_whatever_order_sets_have(temporal: Client, tmp_path: Path) -> None:
     async with bench(temporal, [nested, stages_again, asked]) as durable:
         runs = [await durable.start(nested, 4), await durable.start(stages_again, 4), await durable.start(asked, 1)]
         await durable.signal(runs[2], "approval", value=False)
-        for number, run in enumerate(runs):
+        for run in runs:
             await temporal.get_workflow_handle(run).result()
             history = await temporal.get_workflow_handle(run).fetch_history()
-            (tmp_path / f"{number}.json").write_text(history.to_json())
-            (tmp_path / f"{number}.id").write_text(run)
+            (tmp_path / f"{run}.json").write_text(history.to_json())
     for seed in ("1", "2"):
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: ASYNC221 - nothing else goes on here
             [sys.executable, "-m", "tests.temporal.replaying", str(tmp_path)],
             env={**os.environ, "PYTHONHASHSEED": seed},
             capture_output=True,

@@ -23,7 +23,7 @@ async def dangerous(number: int) -> int:
     return number * 10 + context().attempt
 
 
-def decided(number: int, ok: bool) -> str:
+def decided(number: int, ok: bool) -> str:  # noqa: FBT001 - handlers are called by position
     return f"{number} {ok}"
 
 
