@@ -6,7 +6,7 @@ shell drives it with tasks, the Temporal shell from a workflow.
 
 import heapq
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, TypeAlias
 
 from ..domain.commands import (
@@ -21,7 +21,9 @@ from ..domain.commands import (
     StartChild,
 )
 from ..domain.events import CancelRequested, Event, RunRequested, TimerFired
+from ..domain.frozen import replace
 from ..domain.ids import GraphHash, RunId
+from ..domain.payload import Payload
 from ..domain.plan import Plan
 from ..domain.reducer import reduce
 from ..domain.state import RunState, Timer, timers
@@ -44,14 +46,32 @@ class Shown(NamedTuple):
     command: Command
 
 
-Effect: TypeAlias = NodeReady | Stop | Shown
-"""What a shell does: run a handler, stop some, tell."""
+class TooLong(NamedTuple):
+    """This run has ended with an output that is too long to be handed on: put it away, then call `shorten`."""
+
+    run: RunId
+    output: Payload
+
+
+Effect: TypeAlias = NodeReady | Stop | Shown | TooLong
+"""What a shell does: run a handler, stop some, tell, put away."""
 
 
 class Family:
-    """The states of the run `root` and of all that it starts. `plans` are those of its graph and every subgraph."""
+    """The states of the run `root` and of all that it starts. `plans` are those of its graph and every subgraph.
 
-    def __init__(self, root: RunId, plans: Mapping[GraphHash, Plan], states: Iterable[RunState] = ()) -> None:
+    `is_long` says which outputs of children are put away first; by default none.
+    """
+
+    def __init__(
+        self,
+        root: RunId,
+        plans: Mapping[GraphHash, Plan],
+        states: Iterable[RunState] = (),
+        *,
+        is_long: Callable[[RunState, Payload], bool] | None = None,
+    ) -> None:
+        self._is_long = is_long
         self._root = root
         self._plans = plans
         self._limits = LocalLimits()
@@ -118,6 +138,12 @@ class Family:
                 self._do(plan, decision.state, command, now_ms, todo, effects)
         return effects
 
+    def shorten(self, run: RunId, output: Payload, now_ms: int) -> list[Effect]:
+        """The output of a child that has ended is put away: its parent is told."""
+        state = self.states[run] = replace(self.states[run], output=output)
+        assert state.parent is not None, "only children are handed on"
+        return self.apply(child_finished(state, state.parent, now_ms), now_ms)
+
     def _watch(self, deadlines: Iterable[Timer]) -> None:
         for timer in deadlines:
             heapq.heappush(self._timers, (timer.due_ms, next(self._numbers), timer))
@@ -143,6 +169,9 @@ class Family:
             case AskSlot() | ReturnSlot() if plan is not None:
                 todo.extend(self._limits.told(plan, state, command, now_ms))
             case NotifyParent() if state.parent is not None and state.run != self._root:
+                if state.output is not None and self._is_long is not None and self._is_long(state, state.output):
+                    effects.append(TooLong(state.run, state.output))
+                    return
                 todo.append(child_finished(state, state.parent, now_ms))
             case BroadcastCancel(_, attempts):
                 effects.append(Stop(state.run, attempts))

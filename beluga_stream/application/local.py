@@ -25,7 +25,7 @@ from ..errors import InvalidInput, RunFailed, TaskCanceled
 from ..ports.handlers import Program
 from .executing import Executing
 from .execution import Executions, ResourceFactory
-from .family import Effect, Family, Stop
+from .family import Effect, Family, Shown, Stop
 from .local_attempts import LocalAttempts, NoBlobs
 from .local_streams import LocalStreams
 from .messages import NodeReady
@@ -210,7 +210,7 @@ class _LocalRun:
                 self._dispatch(effect)
             elif isinstance(effect, Stop):
                 self._stop(effect.run, effect.attempts)
-            else:
+            elif isinstance(effect, Shown):
                 self._show(effect.state, effect.command)
 
     def _show(self, state: RunState, command: object) -> None:

@@ -1,18 +1,25 @@
 """Workers that die: what they held goes on elsewhere."""
 
+import asyncio
 import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import IO
 
 import pytest
+from temporalio.client import Client
 
-from beluga_stream import Orchestrator
+from beluga_stream import Graph, Orchestrator, Retry, context
+from beluga_stream.adapters.memory.log import MemoryLog
+from beluga_stream.application.results import RunChanged
 from beluga_stream.bootstrap.settings import Settings
+from beluga_stream.errors import LogUnavailable
+from beluga_stream.ports.log import Outgoing, Position
+from tests.durable import Bench, Deployed
 from tests.temporal import works
 
 
@@ -71,3 +78,61 @@ async def test_a_wait_survives_every_worker(temporal_address: str, tmp_path: Pat
         await asking.signal(run, works.approval, value=True)
         with serving(settings):
             assert await asking.get_result(run, timeout=60) == "3 True"
+
+
+async def test_a_worker_that_stops_gives_its_work_back(temporal: Client) -> None:
+    attempts: list[int] = []
+    entered = asyncio.Event()
+
+    async def twice(number: int) -> int:
+        attempts.append(context().attempt)
+        if context().attempt == 1:
+            entered.set()
+            await asyncio.Event().wait()
+        return number * 2
+
+    graph = Graph[int, int]("durable-twice", durable=True)
+    graph.set_finish_point(graph.add_node(twice, graph.input, retry=Retry(1)))
+    durable = Bench(temporal, Deployed([graph.compile()]))
+    async with asyncio.timeout(60):
+        async with durable.worker():
+            run = await durable.start(graph, 21)
+            await entered.wait()
+        async with durable.worker():
+            assert await durable.runs.result(run) == 42
+    await durable.close()
+    assert attempts == [1, 2]
+
+
+class AwayLog(MemoryLog):
+    """A log that is not there, for so many appends."""
+
+    away = 0
+
+    async def append(self, records: Sequence[Outgoing]) -> Sequence[Position]:
+        if self.away > 0:
+            self.away -= 1
+            raise LogUnavailable("the log is away")
+        return await super().append(records)
+
+
+async def test_a_log_that_is_away_delays_a_run_and_loses_nothing(temporal: Client) -> None:
+    log = AwayLog()
+    log.away = 2
+
+    async def letters(text: str) -> AsyncIterator[str]:
+        if context().attempt == 1:
+            log.away = 2
+        for letter in text:
+            yield letter
+
+    graph = Graph[str, list[str]]("durable-away", durable=True)
+    graph.set_finish_point(graph.add_node(letters, graph.input, retry=Retry(1)))
+    durable = Bench(temporal, Deployed([graph.compile()]), log=log)
+    async with durable.worker():
+        run = await durable.start(graph, "ab")
+        assert await durable.runs.result(run, timeout_seconds=60) == ["a", "b"]
+        async with aclosing(durable.runs.follow(run)) as events:
+            told = [event.status async for event in events if isinstance(event, RunChanged)]
+        assert told == ["running", "succeeded"]
+    await durable.close()

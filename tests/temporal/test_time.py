@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from temporalio.testing import WorkflowEnvironment
 
+from beluga_stream import Graph
 from beluga_stream.adapters.temporal.converter import converter
 from beluga_stream.application.results import NodeChanged
 from beluga_stream.domain.ids import RunId
@@ -54,3 +55,26 @@ async def test_an_approval_that_does_not_come_in_two_days_is_a_timeout(fast: Wor
             await durable.runs.result(run, timeout_seconds=30)
         assert late.value.reason == "timeout"
         assert await reminded(durable, run) == 2
+
+
+async def test_what_a_run_keeps_is_made_new_each_day(fast: WorkflowEnvironment) -> None:
+    async def large(number: int) -> str:
+        return "x" * number
+
+    def with_size(text: str, ok: bool) -> str:  # noqa: FBT001 - handlers are called by position
+        return f"{len(text)} {ok}"
+
+    graph = Graph[int, str]("durable-large", durable=True, timeout=timedelta(days=7))
+    text = graph.add_node(large, graph.input)
+    graph.set_finish_point(
+        graph.add_node(with_size, text, graph.wait(works.approval, after=text, timeout=timedelta(days=5)))
+    )
+    async with bench(fast.client, [graph]) as durable:
+        run = await durable.start(graph, 200_000)
+        await fast.sleep(timedelta(hours=1))
+        [ref] = durable.blobs.stored
+        durable.blobs._new_ms[ref] = 0
+        await fast.sleep(timedelta(days=1))
+        assert durable.blobs._new_ms[ref] > 0
+        await durable.signal(run, "approval", value=True)
+        assert await durable.runs.result(run, timeout_seconds=30) == "200000 True"

@@ -26,7 +26,7 @@ from ...ports.clock import Clock
 from ...ports.handlers import Deployment
 from ...ports.log import Appender, Reader
 from . import envelopes
-from .envelopes import Beaten, Carried, Given, Records, Told
+from .envelopes import Beaten, Carried, Given, Long, Records, Shortened, Told
 
 _BEAT_SECONDS = 2.5
 _LEASE_SECONDS = 2.0
@@ -84,7 +84,7 @@ class Activities:
     @property
     def of_runs(self) -> Sequence[Callable[..., Any]]:
         """What the worker that runs workflows does beside them."""
-        return [self.show, self.put_away, self.take_out, self.renew]
+        return [self.show, self.put_away, self.take_out, self.shorten, self.renew]
 
     async def close(self) -> None:
         """Wait for what is on its way, then release the resources."""
@@ -139,6 +139,11 @@ class Activities:
     async def take_out(self, ref: str) -> Carried:
         """What was put away. Raises `NotFound`."""
         return msgspec.json.decode(await self._payloads.kept(ref), type=Carried)
+
+    @activity.defn(name=envelopes.SHORTEN)
+    async def shorten(self, long: Long) -> Shortened:
+        """Put an output away that is too long to be handed on."""
+        return Shortened(await self._payloads.shortened(long.owner, long.payload, limit_bytes=0))
 
     @activity.defn(name=envelopes.RENEW)
     async def renew(self, refs: list[str]) -> None:

@@ -18,6 +18,7 @@ SHOW = "beluga.show"
 PUT_AWAY = "beluga.put_away"
 TAKE_OUT = "beluga.take_out"
 RENEW = "beluga.renew"
+SHORTEN = "beluga.shorten"
 """Names of the workflow and its activities: they outlive every version of the code."""
 
 SIGNAL, RETRY, TELL = "signal", "retry", "tell"
@@ -75,6 +76,19 @@ class Records(Frozen):
 
     first: tuple[Outgoing, ...]
     then: tuple[Outgoing, ...] = ()
+
+
+class Long(Frozen):
+    """An output that is to be put away, for this owner."""
+
+    owner: str
+    payload: Payload
+
+
+class Shortened(Frozen):
+    """Where it is."""
+
+    payload: Payload
 
 
 class Ended(Frozen):

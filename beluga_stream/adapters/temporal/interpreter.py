@@ -6,41 +6,38 @@ reducer's; Temporal only says when an execution is lost.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError, TimeoutType
-from temporalio.exceptions import TimeoutError as ActivityTimeout
+from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     import msgspec
 
-    from ...application.family import Effect, Family, Shown, Stop
+    from ...application.family import Effect, Family, Shown, Stop, TooLong
     from ...application.messages import NodeReady
     from ...application.rendering import Renderer, Step
     from ...application.topics import Topics
     from ...domain.commands import NotifyParent
     from ...domain.events import (
         CancelRequested,
-        DispatchLost,
         Event,
         Failure,
-        LeaseExpired,
-        NodeReleased,
-        NodeStarted,
     )
     from ...domain.frozen import replace
     from ...domain.ids import Incarnation, RunId
+    from ...domain.payload import Payload
     from ...domain.plan import Plan
     from ...domain.references import references
     from ...domain.retention import FINAL, marker
-    from ...domain.state import NodeStatus, RunStatus
+    from ...domain.state import RunState, RunStatus
     from ...domain.waiting import waits
     from . import envelopes
-    from .envelopes import Beaten, Carried, Ended, Given, Records, Standing, Start, Told, Waits
+    from .envelopes import Carried, Ended, Given, Long, Records, Shortened, Standing, Start, Told, Waits
+    from .lost import events_of, needs_pause, started
     from .queues import queue_for
 
 _HEARTBEAT = timedelta(seconds=10)
@@ -60,10 +57,11 @@ _HOLD_AGAIN = 500
 """How long new work is held back for a new execution to begin between two, and after how much history again."""
 
 _INLINE_BYTES = 256 * 1024
+_PAGE_BYTES = 1024
 _RENEW_MS = 24 * 3_600_000
 """How often the blobs that a run has are told to be new: no table names them."""
 
-_WORKER = "temporal"
+T = TypeVar("T")
 
 
 @workflow.defn(name=envelopes.INTERPRETER)
@@ -77,12 +75,13 @@ class Interpreter:
         self._topics = Topics(start.prefix, start.partitions)
         self._renderer = Renderer(self._topics)
         self._root = RunId(workflow.info().workflow_id)
-        self._family = Family(self._root, self._plans)
+        self._family = Family(self._root, self._plans, is_long=_is_long)
         self._held: list[NodeReady] = []
         self._hold_until_ms: int | None = None
         self._hold_after = 0
         self._inbox: list[Event] = []
         self._tasks: dict[tuple[RunId, str], asyncio.Task[None]] = {}
+        self._long: set[RunId] = set()
         self._steps: dict[RunId, list[Step]] = {}
         self._unshown: list[Records] = []
         self._showing: asyncio.Task[None] | None = None
@@ -97,14 +96,11 @@ class Interpreter:
         await self._begin()
         while True:
             self._take()
-            if self._family.ended:
-                break
+            if self._is_over():
+                return await self._end()
             if self._may_begin_anew():
                 await self._begin_anew()
-            await self._wait(lambda: bool(self._inbox) or self._woken)
-        while self._showing is not None:
-            await self._wait(lambda: self._showing is None)
-        return await self._end()
+            await self._wait(lambda: bool(self._inbox) or self._woken or self._is_over())
 
     @workflow.signal(name=envelopes.SIGNAL)
     def signal(self, told: Told) -> None:
@@ -130,21 +126,18 @@ class Interpreter:
         ]
         return Standing(root.status, {str(key): str(node.status) for key, node in root.nodes.items()}, tuple(waiting))
 
+    def _is_over(self) -> bool:
+        """Whether the run has ended, and the log has been told all of it."""
+        return self._family.ended and self._showing is None and not self._inbox
+
     async def _begin(self) -> None:
         """Take over what an execution before this one has carried here."""
         start = self._start
         carried = start.carried
         if start.stored is not None:
-            carried = await workflow.execute_local_activity(
-                envelopes.TAKE_OUT,
-                start.stored,
-                result_type=Carried,
-                schedule_to_close_timeout=_LONGEST,
-                start_to_close_timeout=_SHOW_WITHIN,
-                retry_policy=_PATIENT,
-            )
+            carried = await self._uncancelled(_locally(envelopes.TAKE_OUT, start.stored, result_type=Carried))
         if carried is not None:
-            self._family = Family(self._root, self._plans, carried.states)
+            self._family = Family(self._root, self._plans, carried.states, is_long=_is_long)
         if start.event is not None:
             self._inbox.insert(0, start.event)
         if carried is not None:
@@ -177,17 +170,27 @@ class Interpreter:
                     self._held.append(effect)
             elif isinstance(effect, Stop):
                 self._stop(effect)
-            else:
+            elif isinstance(effect, Shown):
                 self._note(effect)
+            else:
+                self._long.add(effect.run)
+                asyncio.create_task(self._shorten(effect))  # noqa: RUF006 - the workflow keeps its tasks
 
     def _note(self, shown: Shown) -> None:
         self._steps.setdefault(shown.state.run, []).append(Step(shown.state, (shown.command,)))
+
+    async def _shorten(self, long: TooLong) -> None:
+        """Put the output of a child away, then let its parent have it."""
+        told: Shortened = await _locally(envelopes.SHORTEN, Long(str(self._root), long.output), result_type=Shortened)
+        self._long.discard(long.run)
+        self._do(self._family.shorten(long.run, told.payload, self._now()))
+        self._woken = True
 
     def _dispatch(self, work: NodeReady) -> None:
         incarnation = Incarnation(workflow.uuid4().hex[:12])
         if work.resume:
             # What resumes waits until the log says that it, and no other, holds the attempt.
-            self._do(self._family.apply(self._started(work, incarnation), self._now()))
+            self._do(self._family.apply(started(work, incarnation, self._now()), self._now()))
         key = (work.run, f"{work.node}/{work.attempt}")
         task = asyncio.create_task(self._execute(work, incarnation))
         self._tasks[key] = task
@@ -212,39 +215,13 @@ class Interpreter:
         except ActivityError as error:
             if key not in self._tasks:
                 return  # it was told to stop
-            events = await self._lost(work, incarnation, error)
+            if needs_pause(error):
+                workflow.logger.warning("%s could not be executed: %s", work.node, error.cause)
+                await workflow.sleep(_PAUSE_SECONDS)
+            node = self._family.states[work.run].nodes.get(work.node)
+            events = events_of(work, incarnation, error, node, self._now())
         if self._tasks.pop(key, None) is not None:
             self._inbox.extend(events)
-
-    async def _lost(self, work: NodeReady, incarnation: Incarnation, error: ActivityError) -> Sequence[Event]:
-        """What it means that an execution has no outcome: its worker died, or could not do it."""
-        cause = error.cause
-        state = self._family.states[work.run].nodes.get(work.node)
-        holds = state is not None and state.status is NodeStatus.RUNNING and state.incarnation == incarnation
-        about: dict[str, Any] = {"run": work.run, "key": work.key, "node": work.node, "attempt": work.attempt}
-        if isinstance(cause, ActivityTimeout) and cause.type is not TimeoutType.SCHEDULE_TO_START:
-            beaten = [msgspec.convert(each, Beaten) for each in cause.last_heartbeat_details[:1]]
-            expired = LeaseExpired(
-                **about, at_ms=self._now(), incarnation=incarnation, details=beaten[0].details if beaten else None
-            )
-            return [expired] if holds else [self._started(work, incarnation), expired]
-        if not (isinstance(cause, ApplicationError) and cause.type == envelopes.HANDED_BACK):
-            workflow.logger.warning("%s could not be executed: %s", work.node, cause or error)
-            await workflow.sleep(_PAUSE_SECONDS)
-        if holds:
-            return [NodeReleased(**about, at_ms=self._now(), incarnation=incarnation)]
-        return [DispatchLost(**about, at_ms=self._now())]
-
-    def _started(self, work: NodeReady, incarnation: Incarnation) -> NodeStarted:
-        return NodeStarted(
-            run=work.run,
-            key=work.key,
-            at_ms=self._now(),
-            node=work.node,
-            attempt=work.attempt,
-            incarnation=incarnation,
-            worker=_WORKER,
-        )
 
     def _stop(self, stop: Stop) -> None:
         def is_meant(run: RunId, attempt: str) -> bool:
@@ -276,16 +253,9 @@ class Interpreter:
     async def _show(self) -> None:
         while self._unshown:
             records, self._unshown = self._unshown, []
-            await workflow.execute_local_activity(
-                envelopes.SHOW,
-                Records(
-                    tuple(record for each in records for record in each.first),
-                    tuple(record for each in records for record in each.then),
-                ),
-                schedule_to_close_timeout=_LONGEST,
-                start_to_close_timeout=_SHOW_WITHIN,
-                retry_policy=_PATIENT,
-            )
+            first = tuple(record for each in records for record in each.first)
+            then = tuple(record for each in records for record in each.then)
+            await _locally(envelopes.SHOW, Records(first, then))
         self._showing = None
         self._woken = self._hold_until_ms is not None
 
@@ -325,7 +295,7 @@ class Interpreter:
         info = workflow.info()
         if not info.is_continue_as_new_suggested() or info.get_current_history_length() < self._hold_after:
             return False
-        if self._inbox or self._showing is not None or self._tasks:
+        if self._inbox or self._showing is not None or self._tasks or self._long:
             if self._hold_until_ms is None:
                 self._hold_until_ms = self._now() + _HOLD_MS
                 self._set_alarm(self._hold_until_ms, self._now())
@@ -353,15 +323,7 @@ class Interpreter:
         carried = Carried(states, tuple(self._held))
         if len(msgspec.json.encode(carried)) <= _INLINE_BYTES:
             return carried, None
-        stored: str = await workflow.execute_local_activity(
-            envelopes.PUT_AWAY,
-            args=[str(self._root), carried],
-            result_type=str,
-            schedule_to_close_timeout=_LONGEST,
-            start_to_close_timeout=_SHOW_WITHIN,
-            retry_policy=_PATIENT,
-        )
-        return None, stored
+        return None, await self._uncancelled(_locally(envelopes.PUT_AWAY, str(self._root), carried, result_type=str))
 
     def _renew(self, now: int) -> None:
         if self._renew_ms is None or now < self._renew_ms:
@@ -372,16 +334,14 @@ class Interpreter:
         if self._start.stored is not None:
             named.append(self._start.stored)
         if named:
-            asyncio.create_task(self._renew_blobs(named))  # noqa: RUF006 - the workflow keeps its tasks
+            asyncio.create_task(_locally(envelopes.RENEW, named))  # noqa: RUF006 - the workflow keeps its tasks
 
-    async def _renew_blobs(self, named: list[str]) -> None:
-        await workflow.execute_local_activity(
-            envelopes.RENEW,
-            named,
-            schedule_to_close_timeout=timedelta(milliseconds=_RENEW_MS),
-            start_to_close_timeout=_SHOW_WITHIN,
-            retry_policy=_PATIENT,
-        )
+    async def _uncancelled(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do it to its end: a cancel meanwhile is told afterwards."""
+        task = asyncio.create_task(work)
+        while not task.done():
+            await self._wait(task.done)
+        return task.result()
 
     async def _end(self) -> Ended:
         root = self._family.root
@@ -402,3 +362,20 @@ class Interpreter:
     @staticmethod
     def _now() -> int:
         return workflow.time_ns() // 1_000_000
+
+
+def _is_long(state: RunState, output: Payload) -> bool:
+    """Whether a page's output goes to the blob store, as a coordinator's would: its map is made of references then."""
+    return state.page is not None and len(msgspec.json.encode(output)) > _PAGE_BYTES
+
+
+async def _locally(activity: str, *arguments: Any, result_type: Any = None) -> Any:
+    """What the log or the blob store does; while they are away, it is tried again and again."""
+    return await workflow.execute_local_activity(
+        activity,
+        args=arguments,
+        result_type=result_type,
+        schedule_to_close_timeout=_LONGEST,
+        start_to_close_timeout=_SHOW_WITHIN,
+        retry_policy=_PATIENT,
+    )

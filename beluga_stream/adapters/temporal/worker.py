@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from temporalio.client import Client
 from temporalio.worker import Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from .activities import Activities
 from .interpreter import Interpreter
@@ -17,6 +18,9 @@ from .queues import queue_for
 
 _THROTTLE = timedelta(seconds=2)
 """Cancels come with the answers to heartbeats: no rarer than this."""
+
+_DETERMINISTIC = ("beluga_stream", "msgspec", "networkx", "orjson")
+"""What the sandbox need not load for each workflow anew. Users' own modules it does."""
 
 _MORE = 4
 """Executions that wait for a chunk give their slot back, so that more may be open than run."""
@@ -59,6 +63,9 @@ class TemporalWorker:
                 workflows=[Interpreter, *workflows],
                 activities=[*of_nodes, *activities.of_runs, *more_activities],
                 workflow_task_executor=threads,
+                workflow_runner=SandboxedWorkflowRunner(
+                    restrictions=SandboxRestrictions.default.with_passthrough_modules(*_DETERMINISTIC)
+                ),
                 **make,
             ),
             *(

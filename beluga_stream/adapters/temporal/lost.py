@@ -1,0 +1,66 @@
+"""What it means for a run that an execution has no outcome. Pure: the interpreter asks."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from temporalio.exceptions import ActivityError, ApplicationError, TimeoutType
+from temporalio.exceptions import TimeoutError as ActivityTimeout
+
+from ...application.messages import NodeReady
+from ...domain.events import DispatchLost, Event, LeaseExpired, NodeReleased, NodeStarted
+from ...domain.ids import Incarnation
+from ...domain.state import NodeState, NodeStatus
+from .envelopes import HANDED_BACK, Beaten
+
+_WORKER = "temporal"
+
+
+def needs_pause(error: ActivityError) -> bool:
+    """Whether its worker could not do it, since its log or store was away: the next one should not try at once."""
+    cause = error.cause
+    return not (_worker_died(cause) or (isinstance(cause, ApplicationError) and cause.type == HANDED_BACK))
+
+
+def events_of(
+    work: NodeReady, incarnation: Incarnation, error: ActivityError, node: NodeState | None, at_ms: int
+) -> Sequence[Event]:
+    """A lost lease when its worker died (which may be the node's fault); else work that another is given.
+
+    `node` is how the run has it now.
+    """
+    cause = error.cause
+    holds = node is not None and node.status is NodeStatus.RUNNING and node.incarnation == incarnation
+    about: dict[str, Any] = {
+        "run": work.run,
+        "key": work.key,
+        "node": work.node,
+        "attempt": work.attempt,
+        "at_ms": at_ms,
+    }
+    if _worker_died(cause):
+        assert isinstance(cause, ActivityTimeout)
+        beaten = [msgspec.convert(each, Beaten) for each in cause.last_heartbeat_details[:1]]
+        details = beaten[0].details if beaten else None
+        expired = LeaseExpired(**about, incarnation=incarnation, details=details)
+        return [expired] if holds else [started(work, incarnation, at_ms), expired]
+    if holds:
+        return [NodeReleased(**about, incarnation=incarnation)]
+    return [DispatchLost(**about)]
+
+
+def started(work: NodeReady, incarnation: Incarnation, at_ms: int) -> NodeStarted:
+    """The execution holds its attempt from now on."""
+    return NodeStarted(
+        run=work.run,
+        key=work.key,
+        at_ms=at_ms,
+        node=work.node,
+        attempt=work.attempt,
+        incarnation=incarnation,
+        worker=_WORKER,
+    )
+
+
+def _worker_died(cause: BaseException | None) -> bool:
+    return isinstance(cause, ActivityTimeout) and cause.type is not TimeoutType.SCHEDULE_TO_START
