@@ -14,8 +14,8 @@ import pytest
 from tests.engine import client_environ, running
 
 _REPO = Path(__file__).resolve().parents[2]
-_OF_OTHERS = ("testing.md", "http.md")
-"""tests/simulation/test_documented.py runs the files of the one, tests/acceptance/test_http_document.py the other."""
+_OF_OTHERS = ("testing.md", "http.md", "workflows.md")
+"""Run by tests/simulation/test_documented.py, tests/acceptance/test_http_document.py, tests/temporal/test_document.py."""
 _DOCUMENTS = [
     path
     for path in sorted((_REPO / "docs").rglob("*.md"))
