@@ -15,7 +15,7 @@ from tests.engine import client_environ, running
 
 _REPO = Path(__file__).resolve().parents[2]
 _OF_OTHERS = ("testing.md", "http.md", "workflows.md")
-"""Run by tests/simulation/test_documented.py, tests/acceptance/test_http_document.py, tests/temporal/test_document.py."""
+"""Run by simulation/test_documented.py, acceptance/test_http_document.py and temporal/test_document.py in tests/."""
 _DOCUMENTS = [
     path
     for path in sorted((_REPO / "docs").rglob("*.md"))

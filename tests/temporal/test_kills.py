@@ -13,7 +13,7 @@ from typing import IO
 import pytest
 from temporalio.client import Client
 
-from beluga_stream import Graph, Orchestrator, Retry, context
+from beluga_stream import Graph, Orchestrator, Retry, Stream, context
 from beluga_stream.adapters.memory.log import MemoryLog
 from beluga_stream.application.results import RunChanged
 from beluga_stream.bootstrap.settings import Settings
@@ -135,4 +135,29 @@ async def test_a_log_that_is_away_delays_a_run_and_loses_nothing(temporal: Clien
         async with aclosing(durable.runs.follow(run)) as events:
             told = [event.status async for event in events if isinstance(event, RunChanged)]
         assert told == ["running", "succeeded"]
+    await durable.close()
+
+
+async def test_a_node_that_resumes_goes_on_where_the_log_says(temporal: Client) -> None:
+    entered = asyncio.Event()
+
+    async def counts(most: int) -> AsyncIterator[int]:
+        for number in range(len(context().emitted(int)), most):
+            if number == 2 and context().attempt == 1:
+                entered.set()
+                await asyncio.Event().wait()
+            yield number * 10 + context().attempt
+
+    async def listed(numbers: Stream[int]) -> list[int]:
+        return [number async for number in numbers]
+
+    graph = Graph[int, list[int]]("durable-resumed", durable=True)
+    graph.set_finish_point(graph.add_node(listed, graph.add_node(counts, graph.input, resume=True).stream))
+    durable = Bench(temporal, Deployed([graph.compile()]))
+    async with asyncio.timeout(60):
+        async with durable.worker():
+            run = await durable.start(graph, 4)
+            await entered.wait()
+        async with durable.worker():
+            assert await durable.runs.result(run) == [1, 11, 22, 32]
     await durable.close()
