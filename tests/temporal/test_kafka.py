@@ -54,13 +54,10 @@ async def test_two_workers_and_a_reader_share_the_log(
         workflow = orch.create_workflow(spelled)
         run = await workflow.execute("abc")
         assert await workflow.get_result(run, timeout=60) == ["A", "B", "C"]
-        async with aclosing(client.get(run.workflow_id).stream()) as events:
+        async with aclosing(client.run(spelled, run.workflow_id).stream()) as events:
             told = [event async for event in events]
-        assert [event.value for event in told if isinstance(event, Chunk) and event.node == "shouted"] == [
-            "A",
-            "B",
-            "C",
-        ]
+        shown = [event.value for event in told if isinstance(event, Chunk) and event.node == "shouted"]
+        assert shown == ["A", "B", "C"]
         assert isinstance(told[-1], RunChanged)
         assert told[-1].status == "succeeded"
         [summary] = await client.list(graph="durable-spelled")
