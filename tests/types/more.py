@@ -25,6 +25,7 @@ from beluga_stream import (
     StreamRef,
     Together,
     Topic,
+    Workflow,
     batch,
     chain,
     debounce,
@@ -32,6 +33,7 @@ from beluga_stream import (
     node,
     on_run,
     resource,
+    temporal_worker,
 )
 from beluga_stream.api.managed import ManagedChain, ManagedGraph
 from beluga_stream.patterns import Assign, Finish, Transcript, debate, router, scatter_gather, supervisor
@@ -189,6 +191,20 @@ assert_type(made, ManagedGraph[str, int])
 made.set_finish_point(made.add_node(orch.create_chain(clean, count), made.input))
 runnable: Runnable[str, int] = made
 maybe: Graph[str, str | None] = orch.create_graph("maybe", input=str, output=str | None)
+
+
+durable: Graph[str, int] = Graph("durable", durable=True)
+workflow = orch.create_workflow(durable, task_queue="q", metadata={"owner": "me"})
+assert_type(workflow, Workflow[str, int])
+assert_type(orch.create_workflow(Embeds, retries=2), Workflow[Any, Any])
+
+
+async def executed() -> None:
+    run = await workflow.execute("text", id="one")
+    assert_type(run.workflow_id, str)
+    assert_type(await workflow.get_result(run, timeout=5), int)
+    async with temporal_worker(durable, log="memory"):
+        await workflow.signal("one", Signal("approval", bool), True)
 
 
 async def orchestrated() -> None:
