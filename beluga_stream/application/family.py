@@ -20,12 +20,13 @@ from ..domain.commands import (
     ReturnSlot,
     StartChild,
 )
+from ..domain.draft import Decision
 from ..domain.events import CancelRequested, Event, RunRequested, TimerFired
 from ..domain.frozen import replace
 from ..domain.ids import GraphHash, RunId
 from ..domain.payload import Payload
 from ..domain.plan import Plan
-from ..domain.reducer import reduce
+from ..domain.reducer import overflow, reduce
 from ..domain.state import RunState, Timer, timers
 from .local_limits import LocalLimits, with_keys
 from .messages import NodeReady
@@ -132,10 +133,19 @@ class Family:
             decision = reduce(plan, state, event)
             if decision is None:
                 continue
-            self.states[event.run] = decision.state
-            self._watch(decision.timers)
-            for command in decision.commands:
-                self._do(plan, decision.state, command, now_ms, todo, effects)
+            self._decided(plan, decision, now_ms, todo, effects)
+        return effects
+
+    def give_up(self, run: RunId, size_bytes: int, limit_bytes: int, now_ms: int) -> list[Effect]:
+        """The state of this run has outgrown its bound: it fails, and keeps no values."""
+        state = self.states[run]
+        assert state.definition is not None, "a run that goes on has a definition"
+        plan = self._plans[state.definition]
+        effects: list[Effect] = []
+        todo: list[Event] = []
+        self._decided(plan, overflow(plan, state, size_bytes, limit_bytes, now_ms), now_ms, todo, effects)
+        for event in todo:
+            effects.extend(self.apply(event, now_ms))
         return effects
 
     def shorten(self, run: RunId, output: Payload, now_ms: int) -> list[Effect]:
@@ -143,6 +153,14 @@ class Family:
         state = self.states[run] = replace(self.states[run], output=output)
         assert state.parent is not None, "only children are handed on"
         return self.apply(child_finished(state, state.parent, now_ms), now_ms)
+
+    def _decided(
+        self, plan: Plan | None, decision: Decision, now_ms: int, todo: list[Event], effects: list[Effect]
+    ) -> None:
+        self.states[decision.state.run] = decision.state
+        self._watch(decision.timers)
+        for command in decision.commands:
+            self._do(plan, decision.state, command, now_ms, todo, effects)
 
     def _watch(self, deadlines: Iterable[Timer]) -> None:
         for timer in deadlines:

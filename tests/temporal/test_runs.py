@@ -199,6 +199,28 @@ async def test_chunks_and_statuses_are_told_as_any_runs_are(temporal: Client) ->
         assert (summary.graph, summary.status) == ("durable-letters", "succeeded")
 
 
+async def test_results_that_are_long_go_to_the_blobs_and_a_run_that_outgrows_its_bound_fails(temporal: Client) -> None:
+    async def text(number: int) -> str:
+        return "x" * 60_000
+
+    async def lengths(given: list[str]) -> int:
+        return sum(map(len, given))
+
+    wide = Graph[int, dict[str, str]]("durable-wide", durable=True)
+    wide.set_finish_point(*(wide.add_node(text, wide.input, name=f"text{number}") for number in range(5)))
+    wider = Graph[int, int]("durable-wider", durable=True)
+    texts = [wider.add_node(text, wider.input, name=f"text{number}") for number in range(40)]
+    wider.set_finish_point(wider.add_node(lengths, wider.n_of(40, *texts)))
+    async with bench(temporal, [wide, wider]) as durable:
+        run = await durable.start(wide, 1)
+        assert len(await durable.runs.result(run, timeout_seconds=60)) == 5
+        assert len(durable.blobs.stored) == 1
+        failed = await durable.start(wider, 1)
+        with pytest.raises(RunFailed, match="state has grown") as told:
+            await durable.runs.result(failed, timeout_seconds=60)
+        assert told.value.reason == "resource_exhausted"
+
+
 async def test_code_that_no_worker_has_parks_the_node_until_one_brings_it(temporal: Client) -> None:
     @node(name="late")
     async def late(number: int) -> int:

@@ -21,24 +21,20 @@ with workflow.unsafe.imports_passed_through():
     from ...application.messages import NodeReady
     from ...application.rendering import Renderer, Step
     from ...application.topics import Topics
-    from ...domain.commands import NotifyParent
-    from ...domain.events import (
-        CancelRequested,
-        Event,
-        Failure,
-    )
+    from ...domain.commands import NotifyParent, PublishNode
+    from ...domain.events import CancelRequested, Event, Failure
     from ...domain.frozen import replace
     from ...domain.ids import Incarnation, RunId
-    from ...domain.payload import Payload
+    from ...domain.payload import INLINE_LIMIT_BYTES, Payload
     from ...domain.plan import Plan
     from ...domain.references import references
     from ...domain.retention import FINAL, marker
     from ...domain.state import RunState, RunStatus
-    from ...domain.waiting import waits
     from . import envelopes
-    from .envelopes import Carried, Ended, Given, Long, Records, Shortened, Standing, Start, Told, Waits
+    from .envelopes import Carried, Ended, Given, Long, Records, Shortened, Standing, Start, Told
     from .lost import events_of, needs_pause, started
     from .queues import queue_for
+    from .standing import standing_of
 
 _HEARTBEAT = timedelta(seconds=10)
 """A worker that is silent for so long is lost, as with a lease."""
@@ -58,6 +54,9 @@ _HOLD_AGAIN = 500
 
 _INLINE_BYTES = 256 * 1024
 _PAGE_BYTES = 1024
+_STATE_BYTES = 900_000
+"""A run whose state is longer fails, as on Kafka: neither a record nor Temporal would take it."""
+
 _RENEW_MS = 24 * 3_600_000
 """How often the blobs that a run has are told to be new: no table names them."""
 
@@ -82,6 +81,7 @@ class Interpreter:
         self._inbox: list[Event] = []
         self._tasks: dict[tuple[RunId, str], asyncio.Task[None]] = {}
         self._long: set[RunId] = set()
+        self._is_short = False
         self._steps: dict[RunId, list[Step]] = {}
         self._unshown: list[Records] = []
         self._showing: asyncio.Task[None] | None = None
@@ -115,20 +115,11 @@ class Interpreter:
     @workflow.query(name=envelopes.STATE)
     def state(self) -> Standing:
         """How the run stands, and what it waits for."""
-        root = self._family.root
-        if root is None:
-            return Standing("running", {})
-        waiting = [
-            Waits(str(state.run), each.node, each.on, each.what, each.since_ms, each.due_ms)
-            for state in self._family.states.values()
-            if state.definition is not None
-            for each in waits(self._plans[state.definition], state)
-        ]
-        return Standing(root.status, {str(key): str(node.status) for key, node in root.nodes.items()}, tuple(waiting))
+        return standing_of(self._family.root, self._family.states.values(), self._plans)
 
     def _is_over(self) -> bool:
         """Whether the run has ended, and the log has been told all of it."""
-        return self._family.ended and self._showing is None and not self._inbox
+        return self._family.ended and self._showing is None and not (self._inbox or self._steps)
 
     async def _begin(self) -> None:
         """Take over what an execution before this one has carried here."""
@@ -155,6 +146,7 @@ class Interpreter:
         self._do(self._family.fire(now))
         if self._hold_until_ms is not None and now >= self._hold_until_ms:
             self._let_go()
+        self._bound(now)
         self._tell(now)
         self._renew(now)
         due = [at for at in (self._family.next_due_ms(), self._hold_until_ms, self._renew_ms) if at is not None]
@@ -176,14 +168,37 @@ class Interpreter:
                 self._long.add(effect.run)
                 asyncio.create_task(self._shorten(effect))  # noqa: RUF006 - the workflow keeps its tasks
 
+    def _bound(self, now: int) -> None:
+        """Give up the runs that have outgrown their bound. What is told of them has no values then."""
+        for run in tuple(self._steps):
+            state = self._family.states[run]
+            if state.ended or (size := len(msgspec.json.encode(state))) <= _STATE_BYTES:
+                continue
+            effects = self._family.give_up(run, size, _STATE_BYTES, now)
+            given_up = self._family.states[run]
+            self._steps[run] = [
+                step._replace(state=given_up) if isinstance(step.commands[0], PublishNode) else step
+                for step in self._steps[run]
+            ]
+            self._do(effects)
+
     def _note(self, shown: Shown) -> None:
         self._steps.setdefault(shown.state.run, []).append(Step(shown.state, (shown.command,)))
 
     async def _shorten(self, long: TooLong) -> None:
-        """Put the output of a child away, then let its parent have it."""
+        """Put an output away, then let the run's parent have it, or the readers of the root."""
         told: Shortened = await _locally(envelopes.SHORTEN, Long(str(self._root), long.output), result_type=Shortened)
         self._long.discard(long.run)
-        self._do(self._family.shorten(long.run, told.payload, self._now()))
+        if long.run != self._root:
+            self._do(self._family.shorten(long.run, told.payload, self._now()))
+        else:
+            root = self._family.states[long.run]
+            self._family.states[long.run] = replace(root, output=told.payload)
+            self._steps[long.run] = [
+                step if step.state.output is None else step._replace(state=replace(step.state, output=told.payload))
+                for step in self._steps[long.run]
+            ]
+            self._is_short = True
         self._woken = True
 
     def _dispatch(self, work: NodeReady) -> None:
@@ -192,8 +207,7 @@ class Interpreter:
             # What resumes waits until the log says that it, and no other, holds the attempt.
             self._do(self._family.apply(started(work, incarnation, self._now()), self._now()))
         key = (work.run, f"{work.node}/{work.attempt}")
-        task = asyncio.create_task(self._execute(work, incarnation))
-        self._tasks[key] = task
+        self._tasks[key] = asyncio.create_task(self._execute(work, incarnation))
 
     async def _execute(self, work: NodeReady, incarnation: Incarnation) -> None:
         key = (work.run, f"{work.node}/{work.attempt}")
@@ -233,6 +247,11 @@ class Interpreter:
 
     def _tell(self, now: int) -> None:
         """Render what was decided, and append it to the log after what came before."""
+        root = self._family.root
+        if root is not None and root.output is not None and not self._is_short and _is_long(root, root.output):
+            if root.run not in self._long:
+                self._do([TooLong(root.run, root.output)])
+            return
         steps, self._steps = self._steps, {}
         first, then = [], []
         for run, shown in steps.items():
@@ -365,8 +384,8 @@ class Interpreter:
 
 
 def _is_long(state: RunState, output: Payload) -> bool:
-    """Whether a page's output goes to the blob store, as a coordinator's would: its map is made of references then."""
-    return state.page is not None and len(msgspec.json.encode(output)) > _PAGE_BYTES
+    """Whether an output goes to the blob store when its run has ended, as a coordinator's would."""
+    return len(msgspec.json.encode(output)) > (INLINE_LIMIT_BYTES if state.page is None else _PAGE_BYTES)
 
 
 async def _locally(activity: str, *arguments: Any, result_type: Any = None) -> Any:
