@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import pytest
@@ -10,15 +10,16 @@ import pytest
 from beluga_stream import Chain, chain
 from beluga_stream.adapters.http.desk import HttpDesk
 from beluga_stream.api.client import Client
-from beluga_stream.application.results import Event
+from beluga_stream.application.results import Event, StartRejected
 from beluga_stream.application.runs import Runs
 from beluga_stream.domain.ids import RunId
-from beluga_stream.errors import InvalidInput, NotFound, RunFailed, TaskCanceled
+from beluga_stream.errors import InvalidInput, NotFound, RunFailed, RunRejected, TaskCanceled
 from beluga_stream.testing.cluster import Cluster, ClusterOptions
 from beluga_stream.testing.simulation import Ended, Start, here
 from beluga_stream.testing.virtual_time import run_virtually
 from tests.simulation.gateways import desk_of
 from tests.simulation.seeds import SIDE_SEEDS
+from tests.simulation.streams import CHUNKS, pipeline
 from tests.simulation.test_simulation import batches, starts_of
 from tests.simulation.uses import used
 
@@ -110,5 +111,27 @@ def test_a_typed_client_starts_by_the_gateway_and_hears_what_is_wrong(seed: int)
             with pytest.raises(InvalidInput):
                 await desk.start(work.name, "no number", idempotency_key="n")
             assert await desk.summary(RunId("0" * 32)) is None
+            # The key is another run's: the run that it stands for is told, or that this start is refused.
+            again = await desk.start(work.name, 5, idempotency_key="four")
+            assert again == run.id
+            with suppress(RunRejected):
+                assert await desk.result(again) == 8
+            rejected = [event async for event in desk.follow(again) if isinstance(event, StartRejected)]
+            assert {event.code for event in rejected} <= {"idempotency_conflict"}
 
-    used(seed, [work.compile()], use, options=_OPTIONS)
+    used(seed, [work.compile()], use, options=_OPTIONS, refused=True)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_streams_that_begin_again_do_so_over_http(seed: int) -> None:
+    work = pipeline("piped", first_resumes=seed % 2 == 0, second_resumes=seed % 3 == 0)
+
+    async def use(cluster: Cluster, runs: Runs) -> None:
+        async with desk_of(cluster) as (desk, _):
+            run = await desk.start(work.name, CHUNKS, idempotency_key="piped")
+            events = [event async for event in desk.follow(run)]
+            assert _without_outputs(events) == _without_outputs([event async for event in runs.follow(run)])
+            assert await desk.result(run) == await runs.result(run)
+            assert await desk.outputs(run, "read") == await runs.outputs(run, "read")
+
+    used(seed, [work.compile()], use, options=ClusterOptions(faults=80, crash=0.01))
