@@ -6,7 +6,7 @@ import sys
 import pytest
 
 HEAVY = {
-    "networkx", "starlette", "typer", "beluga_stream.application.coordinator", "beluga_stream.application.gatherer",
+    "starlette", "typer", "beluga_stream.application.coordinator", "beluga_stream.application.gatherer",
     "beluga_stream.application.ingest", "beluga_stream.application.worker", "beluga_stream.adapters.kafka.table",
 }  # fmt: skip
 
