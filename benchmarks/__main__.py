@@ -19,7 +19,7 @@ from typing import Any
 from beluga_stream.application.topics import Topics
 from beluga_stream.bootstrap.declared import changelog_topic
 from beluga_stream.bootstrap.settings import Settings
-from benchmarks import coordinator, local_chain, reducer, scenarios
+from benchmarks import coordinator, edge, local_chain, reducer, scenarios
 from benchmarks.engine import BrokerProcess, EngineProcess, Process
 from benchmarks.figures import Figure, as_json, as_table, median_of
 from benchmarks.starting import import_time, time_to_ready
@@ -36,6 +36,7 @@ PARTS = (
     "burst",
     "closed",
     "client",
+    "edge",
     "map",
     "soak",
     "memory",
@@ -143,6 +144,7 @@ async def drive(settings: Settings, engine: list[EngineProcess], parts: Sequence
             "burst": (rounds + 1, lambda: scenarios.burst(traffic, processes, 2_000)),
             "closed": (rounds, lambda: scenarios.closed(traffic, processes, 32, 3 if quick else 8)),
             "client": (1, lambda: scenarios.by_the_client(settings, 20 if quick else 100)),
+            "edge": (1, lambda: edge_costs(traffic, processes, quick=quick)),
             "map": (
                 1,
                 lambda: scenarios.large_map(traffic, changelog_topic(settings), 1_000 if quick else 10_000),
@@ -165,6 +167,15 @@ async def drive(settings: Settings, engine: list[EngineProcess], parts: Sequence
                 say(name)
                 figures += median_of([await measure_once() for _ in range(times)])
     return figures
+
+
+async def edge_costs(traffic: Traffic, processes: list[Process], *, quick: bool) -> list[Figure]:
+    """The pipeline comes first: its first run opens what later ones find open."""
+    return [
+        *await edge.pipeline(traffic, 5 if quick else 30),
+        *await edge.latency(traffic, 200 if quick else 2_000),
+        *await edge.throughput(traffic, processes, 10_000 if quick else 100_000),
+    ]
 
 
 def reducer_costs() -> list[Figure]:
