@@ -1,4 +1,4 @@
-"""What a streaming edge costs: one node's chunks until another has them, beside the same chunks through raw aiokafka."""
+"""What a streaming edge costs: one node's chunks until another has them, beside the same records through aiokafka."""
 
 import asyncio
 import secrets
@@ -78,7 +78,8 @@ async def _output(traffic: Traffic, graph: str, value: Json) -> list[float]:
         async for record in _records(consumer, request.key):
             if ends_run(record):
                 decoded = codec.results.decode(record.value)
-                assert isinstance(decoded, Progress) and decoded.status is not None
+                assert isinstance(decoded, Progress)
+                assert decoded.status is not None
                 assert isinstance(decoded.status.output, Inline)
                 return list(decoded.status.output.value)
     raise AssertionError("a consumer without an end ended")

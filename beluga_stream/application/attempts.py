@@ -1,6 +1,5 @@
 """One execution of one attempt of a node: from the work a worker took to the event that it reports."""
 
-import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
@@ -12,7 +11,7 @@ from ..domain.payload import Json, Payload
 from ..errors import BelugaError, CodeMissing, InvalidInput, LogUnavailable, StreamBroken
 from ..ports.clock import Clock
 from ..ports.handlers import Deployment, Handler
-from ..ports.log import Outgoing, Position
+from ..ports.log import Outgoing
 from . import codec
 from .apart import Address
 from .context import Context, resume
@@ -20,6 +19,7 @@ from .execution import Executions
 from .messages import ChunkEmitted, NodeReady, Outcome, Source
 from .outbox import Outbox
 from .payloads import Payloads
+from .sending import Sending
 from .streams import Live, Place, Streams
 from .topics import Topics
 from .verdict import Completed, Failed
@@ -28,8 +28,6 @@ log = logging.getLogger("beluga_stream.worker")
 
 MAP_ITEM_LIMIT_BYTES = 2 * 1024
 """A map item's result above this goes to the blob store, so that a page of 64 stays small."""
-
-_CHUNKS_UNDER_WAY = 256
 
 DETAILS_LIMIT_BYTES = 2 * 1024
 """What a heartbeat tells goes to the blob store above this: it is in the run's state, and in every heartbeat."""
@@ -51,7 +49,7 @@ class _Attempt:
     before: int = 0
     resumed: Incarnation | None = None
     details: Payload | None = None
-    under_way: list[asyncio.Future[Sequence[Position]]] = field(default_factory=list)
+    sending: Sending = field(default_factory=Sending)
     lost: LogUnavailable | None = None
     void: bool = False
     """Whether a stream that it read was broken off: whatever its handler makes of that, it does not count."""
@@ -118,8 +116,11 @@ class Attempts:
         else:
 
             async def emit(chunk: Json) -> None:
-                with attempt.watched():
+                try:
                     await self._emit(attempt, chunk)
+                except LogUnavailable as error:
+                    attempt.lost = error
+                    raise
 
             apart = Address(work.definition, work.name, work.role) if work.apart else None
             try:
@@ -131,8 +132,7 @@ class Attempts:
                     await stream.close()
             if attempt.lost is not None:
                 raise attempt.lost
-        for future in attempt.under_way:
-            await future
+        await attempt.sending.settle(all_of_it=True)
         if attempt.void:
             now = self._clock.now_ms()
             return StreamVoid(
@@ -183,11 +183,11 @@ class Attempts:
         """What reads the streams among the work's arguments, by their names."""
 
         def reading(source: Source) -> Live:
-            async def read() -> AsyncGenerator[Json]:
+            async def read() -> AsyncGenerator[Sequence[Json]]:
                 with attempt.watched():
-                    async with aclosing(self._streams.chunks(attempt.work, source, place)) as chunks:
-                        async for chunk in chunks:
-                            yield chunk
+                    async with aclosing(self._streams.chunks(attempt.work, source, place)) as batches:
+                        async for chunks in batches:
+                            yield chunks
 
             return Live(read)
 
@@ -259,11 +259,10 @@ class Attempts:
             resumes=attempt.resumed if attempt.chunks == attempt.before else None,
         )
         attempt.chunks += 1
-        record = Outgoing(self._names.run_results, work.key.encode(), codec.results.encode(emitted), trace_of(work))
-        future = self._outbox.submit([record])
-        future.add_done_callback(_seen)
+        key, partition = self._names.place(work.key)
+        record = Outgoing(self._names.run_results, key, codec.results.encode(emitted), trace_of(work), partition)
         if attempt.chunks == attempt.before + 1:
-            position = (await future)[0]
+            position = (await self._outbox.append([record]))[0]
             streaming = NodeStreaming(
                 run=work.run,
                 key=work.key,
@@ -275,17 +274,10 @@ class Attempts:
                 offset=position.offset,
                 resumed=attempt.resumed,
             )
-            attempt.under_way.append(self._outbox.submit([done(self._names, work, streaming)]))
-            return
-        attempt.under_way.append(future)
-        if len(attempt.under_way) > _CHUNKS_UNDER_WAY:
-            await attempt.under_way.pop(0)
-
-
-def _seen(sent: "asyncio.Future[Sequence[Position]]") -> None:
-    """What failed is told by the first chunk that is waited for; of the others nobody asks."""
-    if not sent.cancelled():
-        sent.exception()
+            record = done(self._names, work, streaming)
+        attempt.sending.note(self._outbox.add(record), len(record.value or b""))
+        if attempt.sending.is_full:
+            await attempt.sending.settle()
 
 
 def done(topics: Topics, work: NodeReady, event: object) -> Outgoing:

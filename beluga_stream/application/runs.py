@@ -21,10 +21,11 @@ from . import codec
 from .answer import Answer, Asked, check_ended
 from .catchup import CatchUp
 from .cursor import LIVE, Cursor
+from .follower import Follower
 from .messages import Progress, Rejected, Summary
 from .payloads import Payloads
 from .results import Chunk, Event, NodeChanged, Refill, RunChanged, RunReader
-from .tails import Follower, Tails
+from .tails import Tails
 from .topics import Topics
 
 _STARTED_EARLIER_MS = 60_000
@@ -227,30 +228,31 @@ class Runs:
         ended_at = -1
         try:
             async with contextlib.aclosing(self._tails.records(partition, follower, start)) as records:
-                async for record in records:
-                    if record is None:
-                        if gone and ended_at < 0:
-                            raise Expired(f"run {run} has ended, and its stream is kept no longer", run=run)
-                        past = False
-                        yield None
-                    else:
-                        decoded = codec.results.decode(record.value)
-                        if decoded.run != run:
-                            continue
-                        events = [
-                            whole
-                            for event in reader.read(decoded, str(Cursor(partition, record.offset)))
-                            async for whole in self._whole(event, decoded.at_ms)
-                        ]
-                        seen = 0 if cursor is None else cursor.seen(record.offset)
-                        for number, event in enumerate(events, start=1):
-                            if seen is not None and number > seen and not (live and past):
-                                last = number == len(events)
-                                part = Cursor(partition, record.offset, number)
-                                yield event if last else replace(event, cursor=str(part))
-                        ended_at = record.offset
-                    if reader.ended and (reader.final or not (past or ended_at < retried)):
-                        return
+                async for batch in records:
+                    for record in (None,) if batch is None else batch:
+                        if record is None:
+                            if gone and ended_at < 0:
+                                raise Expired(f"run {run} has ended, and its stream is kept no longer", run=run)
+                            past = False
+                            yield None
+                        else:
+                            decoded = codec.results.decode(record.value)
+                            if decoded.run != run:
+                                continue
+                            events = [
+                                whole
+                                for event in reader.read(decoded, str(Cursor(partition, record.offset)))
+                                async for whole in self._whole(event, decoded.at_ms)
+                            ]
+                            seen = 0 if cursor is None else cursor.seen(record.offset)
+                            for number, event in enumerate(events, start=1):
+                                if seen is not None and number > seen and not (live and past):
+                                    last = number == len(events)
+                                    part = Cursor(partition, record.offset, number)
+                                    yield event if last else replace(event, cursor=str(part))
+                            ended_at = record.offset
+                        if reader.ended and (reader.final or not (past or ended_at < retried)):
+                            return
         finally:
             self._tails.leave(partition, follower)
 
@@ -278,6 +280,8 @@ class Runs:
             async with asyncio.timeout(_BEGINS_WITHIN_SECONDS):
                 first = await mine.follower.first()
         except TimeoutError:
+            return False
+        if first is None:
             return False
         decoded = codec.results.decode(first.value)
         if isinstance(decoded, Rejected):
@@ -309,9 +313,9 @@ class Runs:
         end = (await self._reader.end(topic))[partition]
         begin = (await self._reader.beginning(topic))[partition]
         newest: Record | None = None
-        async with contextlib.aclosing(self._told.records(partition, run.encode(), begin, end)) as records:
-            async for record in records:
-                newest = record
+        async with contextlib.aclosing(self._told.records(partition, run.encode(), begin, end)) as batches:
+            async for records in batches:
+                newest = records[-1]
         return None if newest is None or newest.value is None else codec.summaries.decode(newest.value)
 
     async def summaries(self) -> list[Summary]:

@@ -57,6 +57,12 @@ class Program:
     output: TypeAdapter[Any]
     children: Mapping[GraphHash, "Program"] = field(default_factory=dict)
 
+    @property
+    def reads_streams(self) -> bool:
+        """Whether one of its nodes reads what another still writes."""
+        found = (handler.parameters for handler in self.handlers.values())
+        return any(parameter.mode is EdgeMode.STREAM for parameters in found for parameter in parameters)
+
     def handler(self, name: NodeName, role: Literal["handler", "fallback", "compensate"]) -> Handler | None:
         """The function of a node that is meant by this role."""
         found = self.handlers.get(name)

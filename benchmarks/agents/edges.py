@@ -1,4 +1,4 @@
-"""Graphs whose nodes read one another while they write: what a streaming edge costs is told by the chunks themselves."""
+"""Graphs whose nodes read one another while they write; the chunks themselves tell how long they took."""
 
 import asyncio
 import time
