@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import secrets
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -239,17 +239,16 @@ class Runs:
                             decoded = codec.results.decode(record.value)
                             if decoded.run != run:
                                 continue
-                            events = [
-                                whole
-                                for event in reader.read(decoded, str(Cursor(partition, record.offset)))
-                                async for whole in self._whole(event, decoded.at_ms)
-                            ]
+                            heard = reader.read(decoded, str(Cursor(partition, record.offset)))
+                            events = await self._whole(heard, decoded.at_ms)
                             seen = 0 if cursor is None else cursor.seen(record.offset)
                             for number, event in enumerate(events, start=1):
                                 if seen is not None and number > seen and not (live and past):
-                                    last = number == len(events)
-                                    part = Cursor(partition, record.offset, number)
-                                    yield event if last else replace(event, cursor=str(part))
+                                    if number < len(events):
+                                        part = Cursor(partition, record.offset, number)
+                                        yield replace(event, cursor=str(part))
+                                    else:
+                                        yield event
                             ended_at = record.offset
                         if reader.ended and (reader.final or not (past or ended_at < retried)):
                             return
@@ -343,24 +342,20 @@ class Runs:
         except NotFound as error:
             raise NotFound(f"the result of run {run} is kept no longer: {error}", run=run) from error
 
-    async def _whole(self, event: Event, at_ms: int) -> AsyncIterator[Event]:
-        if isinstance(event, Chunk):
-            payload = event.value
-            value = payload.value if isinstance(payload, Inline) else await self.payloads.load(payload)
-            yield replace(event, at_ms=at_ms, value=value)
-        elif isinstance(event, Refill):
-            for seq, value in enumerate(await self.payloads.load(event.output)):
-                yield Chunk(
-                    cursor=event.cursor,
-                    at_ms=at_ms,
-                    node=event.node,
-                    attempt=event.attempt,
-                    incarnation=event.incarnation,
-                    seq=seq,
-                    value=value,
-                )
-        else:
-            yield replace(event, at_ms=at_ms)
+    async def _whole(self, heard: Iterable[Event], at_ms: int) -> list[Event]:
+        """These events with their values, and the time of their record."""
+        events: list[Event] = []
+        for event in heard:
+            if isinstance(event, Chunk):
+                payload = event.value
+                value = payload.value if isinstance(payload, Inline) else await self.payloads.load(payload)
+                events.append(_chunk(event, at_ms, event.seq, value))
+            elif isinstance(event, Refill):
+                values = await self.payloads.load(event.output)
+                events += [_chunk(event, at_ms, seq, value) for seq, value in enumerate(values)]
+            else:
+                events.append(replace(event, at_ms=at_ms))
+        return events
 
     async def _first_offset(self, run: RunId, partition: int, after: str | None) -> tuple[int, bool]:
         """Where the run's first record may lie, and whether retention has removed its end.
@@ -384,3 +379,15 @@ class Runs:
     async def _send(self, topic: str, run: RunId, value: bytes, trace: str | None = None) -> None:
         headers = () if trace is None else (("traceparent", trace.encode()),)
         await self._appender.append([Outgoing(topic, str(run).encode(), value, headers)])
+
+
+def _chunk(of: Chunk | Refill, at_ms: int, seq: int, value: Json) -> Chunk:
+    return Chunk(
+        cursor=of.cursor,
+        at_ms=at_ms,
+        node=of.node,
+        attempt=of.attempt,
+        incarnation=of.incarnation,
+        seq=seq,
+        value=value,
+    )
