@@ -12,10 +12,13 @@ from ..adapters.kafka.appender import KafkaAppender
 from ..adapters.kafka.reader import KafkaReader
 from ..adapters.memory.clock import SystemClock
 from ..application.catalog import Catalog
+from ..application.runlist import RunList
 from ..errors import InvalidConfig
 from . import deployment as deployments
 from .client import open_runs
 from .connection import kafka, topics
+from .preparation import check_rights
+from .rights import Uses
 from .settings import Settings
 
 if find_spec("starlette") is None or find_spec("uvicorn") is None:
@@ -43,13 +46,16 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
     tokens = tokens_of(settings)
     declared = [spec.name for spec in deployments.load_topics(settings.topics)]
     connection = kafka(settings)
+    await check_rights("gateway", settings, connection, Uses())
     async with AsyncExitStack() as stack:
         runs = await stack.enter_async_context(open_runs(settings, follows_starts=1_000))
         reader = await stack.enter_async_context(KafkaReader(connection))
         appender = await stack.enter_async_context(KafkaAppender(connection))
         catalog = Catalog(reader, topics(settings))
         await catalog.refresh()
-        engine = Engine(runs, catalog, appender, reader, publishable(declared, settings.prefix))
+        listing = RunList(reader, topics(settings).runs)
+        stack.push_async_callback(listing.close)
+        engine = Engine(runs, catalog, appender, reader, listing, publishable(declared, settings.prefix))
         yield Gateway(engine, tokens, options_of(settings))
 
 
