@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ..domain.events import CancelRequested, NodeOverridden, RetryRequested, RunRequested, SignalReceived
 from ..domain.ids import GraphHash, NodeKey, NodeName, RunId, run_id
-from ..domain.payload import NOTHING, Inline, Json
+from ..domain.payload import NOTHING, Inline, Json, Payload
 from ..errors import Expired, NotFound, TimedOut
 from ..ports.clock import Clock
 from ..ports.log import Appender, Outgoing, Reader, Record
@@ -196,6 +196,10 @@ class Runs:
             async for event in events:
                 if event is not None:
                     yield event
+
+    async def load(self, payload: Payload) -> Json:
+        """The value of an output that an event carries."""
+        return await self.payloads.load(payload)
 
     async def result(self, run: RunId, *, timeout_seconds: float | None = None) -> Json:
         """Wait for the run's end. Raises `RunFailed`, `TaskCanceled`, `RunRejected` or `TimedOut`."""

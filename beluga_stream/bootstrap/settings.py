@@ -19,7 +19,11 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="BELUGA_", extra="ignore", frozen=True)
 
-    broker: str = Field("127.0.0.1:9092", description="Kafka bootstrap servers, `host:port`, comma-separated.")
+    broker: str = Field(
+        "127.0.0.1:9092",
+        description="Kafka bootstrap servers, `host:port`, comma-separated; for clients and the commands on runs also "
+        "the http:// address of a gateway.",
+    )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="How to talk to Kafka."
     )
