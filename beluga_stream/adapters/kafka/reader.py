@@ -19,7 +19,7 @@ _START_SECONDS = 5.0
 """How long a consumer that nobody wants any more may take to come to the end of its start."""
 
 
-_SHORT_WAIT_MS, _LONG_WAIT_MS = 50, 500
+_SHORT_WAIT_MS, _LONG_WAIT_MS = 50, 200
 """How long the broker may hold a fetch back while there is nothing: it answers at once when there is."""
 
 
