@@ -12,7 +12,9 @@ from ..errors import BelugaError, CodeMissing, InvalidInput, LogUnavailable, Str
 from ..ports.clock import Clock
 from ..ports.handlers import Deployment, Handler
 from ..ports.log import Outgoing
-from . import codec
+from ..ports.spans import Of, Spans
+from ..ports.telemetry import Telemetry
+from . import codec, tracing
 from .apart import Address
 from .context import Context, resume
 from .execution import Executions
@@ -81,8 +83,12 @@ class Attempts:
         streams: Streams,
         clock: Clock,
         worker: str,
+        telemetry: Telemetry,
+        spans: Spans,
     ) -> None:
         self._worker = worker
+        self._telemetry = telemetry
+        self._spans = spans
         self._streams = streams
         self._names = topics
         self._deployment = deployment
@@ -91,7 +97,48 @@ class Attempts:
         self._executions = executions
         self._clock = clock
 
-    async def outcome(self, work: NodeReady, incarnation: Incarnation, beat: Beat, place: Place) -> Outcome:
+    async def outcome(
+        self, work: NodeReady, incarnation: Incarnation, beat: Beat, place: Place, topic: str | None = None
+    ) -> Outcome:
+        """As `_outcome`, counted and traced. `topic` is the one that it came from; None: it never was in the log."""
+        began = self._clock.now_ms()
+        if work.trace is None or not self._spans.on:
+            outcome = await self._outcome(work, incarnation, beat, place)
+        else:
+            outcome = await self._traced(work, incarnation, beat, place, topic)
+        took = (self._clock.now_ms() - began) / 1000
+        success = isinstance(outcome, NodeSucceeded)
+        self._telemetry.node_ended(work.graph, work.name, success=success, seconds=took)
+        return outcome
+
+    async def _traced(
+        self, work: NodeReady, incarnation: Incarnation, beat: Beat, place: Place, topic: str | None
+    ) -> Outcome:
+        """The node's span is the parent of whatever its handler traces."""
+        program = self._deployment.programs.get(work.definition)
+        is_chain = program is not None and program.definition.kind == "chain"
+        span_id = tracing.node_span(work.run, work.node, work.attempt, incarnation)
+        of = Of(work.trace, "internal" if topic is None else "consumer", work.links, span_id)
+        facts: dict[str, str | int] = {
+            "beluga.run": work.root,
+            "beluga.graph": work.graph,
+            "beluga.node": work.node,
+            "beluga.attempt": work.attempt,
+            "beluga.incarnation": incarnation,
+            "beluga.worker": self._worker,
+        }
+        if topic is not None:
+            facts |= tracing.messaging("process", topic, work.key)
+        with self._spans.span("chain.step" if is_chain else "graph.node.execute", facts, of=of) as span:
+            outcome = await self._outcome(work, incarnation, beat, place)
+            if isinstance(outcome, NodeFailed):
+                span.tell({"error.type": outcome.failure.code})
+                span.fail(outcome.failure.message)
+            elif not isinstance(outcome, NodeSucceeded):
+                span.fail(outcome.type)
+            return outcome
+
+    async def _outcome(self, work: NodeReady, incarnation: Incarnation, beat: Beat, place: Place) -> Outcome:
         """Run the work's handler once. All its chunks are durable when this returns. Raises `LogUnavailable`.
 
         While it waits for the chunks of another node, its `place` may be another's. Raises `HeldElsewhere` when it

@@ -17,7 +17,8 @@ from ..domain.payload import NOTHING, Inline, Json, Payload
 from ..errors import Expired, NotFound, TimedOut
 from ..ports.clock import Clock
 from ..ports.log import Appender, Outgoing, Reader, Record
-from . import codec
+from ..ports.spans import NO_SPANS, Of, Spans
+from . import codec, tracing
 from .answer import Answer, Asked, check_ended
 from .catchup import CatchUp
 from .cursor import LIVE, Cursor
@@ -67,6 +68,7 @@ class Runs:
         clock: Clock,
         partition: Callable[[str], int],
         follows_starts: int = FOLLOWED_FROM_START,
+        spans: Spans = NO_SPANS,
     ) -> None:
         self._names = topics
         self._appender = appender
@@ -75,6 +77,7 @@ class Runs:
         self._clock = clock
         self._partition = partition
         self._follows_starts = follows_starts
+        self._spans = spans
         self._tails = Tails(reader, topics.run_results)
         self._told = CatchUp(reader, topics.runs)
         self._mine: dict[RunId, _Mine] = {}
@@ -112,18 +115,21 @@ class Runs:
     ) -> Started:
         """As `start`, with what tells a refusal of this start from that of another one."""
         run = run_id(graph, "api", idempotency_key if idempotency_key is not None else secrets.token_hex(16))
-        request = RunRequested(
-            run=run,
-            key=str(run),
-            at_ms=self._clock.now_ms(),
-            graph=graph,
-            definition=definition,
-            input=await self.payloads.store(str(run), value),
-            digest=self.payloads.digest(value),
-            tags=dict(tags or {}),
-            trace=trace,
-        )
-        return await self.submit(request, fresh=idempotency_key is None)
+        topic = self._names.run_requests
+        facts = tracing.messaging("send", topic, run) | {"beluga.run": run, "beluga.graph": graph}
+        with self._spans.span(f"send {topic}", facts, of=Of(trace, "producer")) as span:
+            request = RunRequested(
+                run=run,
+                key=str(run),
+                at_ms=self._clock.now_ms(),
+                graph=graph,
+                definition=definition,
+                input=await self.payloads.store(str(run), value),
+                digest=self.payloads.digest(value),
+                tags=dict(tags or {}),
+                trace=span.trace or trace,
+            )
+            return await self.submit(request, fresh=idempotency_key is None)
 
     async def submit(self, request: RunRequested, *, fresh: bool = False) -> Started:
         """Send a request; its run is followed from here on. `fresh`: nobody can have started it before."""

@@ -7,12 +7,14 @@ from urllib.parse import urlsplit
 from ..adapters.kafka.appender import KafkaAppender
 from ..adapters.kafka.reader import KafkaReader
 from ..adapters.memory.clock import SystemClock
+from ..adapters.otel.spans import OtelSpans
 from ..api.client import Client
 from ..application.desk import Desk
 from ..application.outbox import Outbox
 from ..application.partitioner import partition_of
 from ..application.runs import FOLLOWED_FROM_START, Runs
 from ..errors import InvalidConfig
+from ..ports.spans import Spans
 from .connection import is_gateway, kafka, topics
 from .encryption import payloads_of
 from .settings import Settings
@@ -20,9 +22,15 @@ from .settings import Settings
 
 @asynccontextmanager
 async def open_runs(
-    settings: Settings, *, shows_sealed: bool = False, follows_starts: int = FOLLOWED_FROM_START
+    settings: Settings,
+    *,
+    shows_sealed: bool = False,
+    follows_starts: int = FOLLOWED_FROM_START,
+    spans: Spans | None = None,
 ) -> AsyncIterator[Runs]:
     """The front desk over Kafka, closed after use. `shows_sealed`: see `Payloads`, `follows_starts`: see `Runs`.
+
+    `spans` is by default what the caller's process has set for OpenTelemetry, which is mostly nothing.
 
     Raises `LogUnavailable` without a broker.
     """
@@ -42,6 +50,7 @@ async def open_runs(
             clock=SystemClock(),
             partition=lambda run: partition_of(run.encode(), names.partitions),
             follows_starts=follows_starts,
+            spans=OtelSpans() if spans is None else spans,
         )
         stack.push_async_callback(runs.close)
         yield runs

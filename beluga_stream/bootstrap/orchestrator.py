@@ -53,7 +53,7 @@ class Orchestrator(Orchestration):
         def kafka() -> Provider:
             from .kafka import KafkaProvider  # noqa: PLC0415 - only who asks for it loads the broker's client
 
-            return KafkaProvider(settings or Settings.load())
+            return KafkaProvider(settings or Settings.load(), spans)
 
         running = Running(
             Providers(providers or {}, {"local": lambda: LocalProvider(spans, tuple(middleware)), "kafka": kafka}),

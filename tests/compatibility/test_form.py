@@ -48,6 +48,7 @@ UNUSED = {
     ("Node", "max_crashes"),
     ("NodeFailed", "crashed_on"),
     ("NodeReady", "apart"),
+    ("NodeReady", "links"),
     ("RunRequested", "keys"),
     ("RunState", "keys"),
     ("SlotWanted", "value"),

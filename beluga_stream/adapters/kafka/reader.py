@@ -80,6 +80,10 @@ class KafkaReader:
             known = self._counts[topic] = found[topic]
         return known
 
+    async def check(self) -> None:
+        """Ask the broker for what it knows of no topic in particular. Raises what its client does."""
+        await self._topics.describe([])
+
     async def end(self, topic: str) -> Mapping[int, int]:
         """See the port."""
         targets = await self._targets(topic)
