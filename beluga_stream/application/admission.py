@@ -9,7 +9,7 @@ from ..domain.payload import Inline, Picked, seals_of
 from ..domain.plan import Plan
 from ..errors import BelugaError, InvalidInput, KeyMissing, LogUnavailable, NotFound
 from ..ports.log import Outgoing
-from ..ports.spans import Spans
+from ..ports.spans import NO_SPANS, Spans
 from . import codec, tracing
 from .catalog import Catalog
 from .messages import Rejected
@@ -22,7 +22,7 @@ log = logging.getLogger("beluga_stream.coordinator")
 class Admission:
     """Finds the definition of a requested run and checks its input."""
 
-    def __init__(self, topics: Topics, catalog: Catalog, payloads: Payloads, spans: Spans) -> None:
+    def __init__(self, topics: Topics, catalog: Catalog, payloads: Payloads, spans: Spans = NO_SPANS) -> None:
         self._names = topics
         self._catalog = catalog
         self._payloads = payloads

@@ -1,0 +1,215 @@
+"""One trace, metrics, logs and probes of an engine whose every role is a process of its own."""
+
+import asyncio
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from tests.engine import Engine
+from tests.gateway import GatewayProcess
+from tests.otlp import ReceivedSpan, Receiver, receiving
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+AGENTS = Path(__file__).parent / "observed_agents"
+ROLES = {"coordinator": 1, "worker": 1, "ingest": 2}
+TRACE = "1" * 32
+CALLER = f"00-{TRACE}-{'2' * 16}-01"
+
+
+class Deployed:
+    """The processes, and the receiver of what they export."""
+
+    def __init__(self, broker: str, folder: Path, receiver: Receiver) -> None:
+        self.broker = broker
+        self.receiver = receiver
+        self.roles: dict[str, Engine] = {}
+        prefix = Engine(broker, folder).prefix
+        for role in ROLES:
+            own = folder / role
+            own.mkdir()
+            engine = self.roles[role] = Engine(
+                broker,
+                own,
+                role=role,
+                prefix=prefix,
+                agents=str(AGENTS),
+                blobs=str(folder / "blobs"),
+                topics=str(folder / "topics"),
+                telemetry="otlp,prometheus",
+                probe_address="0",
+            )
+            engine.prefix = prefix
+            engine.environ |= {
+                "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
+                "OTEL_BSP_SCHEDULE_DELAY": "200",
+                "OTEL_METRIC_EXPORT_INTERVAL": "500",
+            }
+        self.prefix = prefix
+        (folder / "topics").mkdir()
+        topics = "".join(f"  - name: {prefix}-in.{name}\n    partitions: 1\n" for name in ("a", "b", "orders"))
+        (folder / "topics" / "in.yaml").write_text(f"topics:\n{topics}")
+        self.gateway = GatewayProcess(self.roles["ingest"])
+        self.gateway._environ |= {
+            "BELUGA_TELEMETRY": "otlp",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
+            "OTEL_BSP_SCHEDULE_DELAY": "200",
+        }
+
+    def ask(self, role: str, path: str) -> tuple[int, bytes]:
+        """What a role's process answers."""
+        port = self.roles[role].said("probe.listening")[-1]["port"]
+        return _ask(f"http://127.0.0.1:{port}{path}")
+
+    def run(self, graph: str, value: object, trace: str | None = None) -> str:
+        """Run a graph through the gateway; its id once it has ended."""
+        headers = {"Content-Type": "application/json"} | ({} if trace is None else {"traceparent": trace})
+        body = json.dumps({"input": value}).encode()
+        request = urllib.request.Request(f"{self.gateway.url}/v1/graphs/{graph}/runs", body, headers)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            run: str = json.load(answer)["run"]
+        _ask(f"{self.gateway.url}/v1/runs/{run}/result?timeout=30")
+        return run
+
+    def publish(self, topic: str, value: object, trace: str | None = None) -> None:
+        """Send an event."""
+
+        async def send() -> None:
+            async with AIOKafkaProducer(bootstrap_servers=self.broker) as producer:
+                headers = [] if trace is None else [("traceparent", trace.encode())]
+                await producer.send_and_wait(f"{self.prefix}-in.{topic}", json.dumps(value).encode(), headers=headers)
+
+        asyncio.run(send())
+
+
+def _ask(url: str) -> tuple[int, bytes]:
+    try:
+        with urllib.request.urlopen(url, timeout=40) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
+
+
+@pytest.fixture(scope="module")
+def deployed(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    with receiving() as receiver, ExitStack() as stack:
+        deployed = Deployed(broker, tmp_path_factory.mktemp("observed"), receiver)
+        for role, engine in deployed.roles.items():
+            engine.start(groups=ROLES[role])
+            stack.callback(engine.stop)
+        deployed.gateway.start()
+        stack.callback(deployed.gateway.stop)
+        yield deployed
+
+
+def _of_trace(spans: Any, trace: str) -> list[ReceivedSpan]:
+    return [span for span in spans if span.trace == trace]
+
+
+def _ended(run: str) -> Any:
+    return lambda spans: any(
+        span.name.endswith(".invoke") and span.attributes.get("beluga.run") == run for span in spans
+    )
+
+
+def test_a_run_is_one_trace_of_gateway_coordinator_and_workers(deployed: Deployed) -> None:
+    run = deployed.run("diamond", 1, CALLER)
+    spans = deployed.receiver.wait(
+        lambda spans: _ended(run)(spans) and sum(span.attributes.get("beluga.run") == run for span in spans) >= 6
+    )
+    found = {str(span.attributes.get("beluga.node", span.name)): span for span in _of_trace(spans, TRACE)}
+    prefix = deployed.prefix
+    request = found["POST /v1/graphs/{graph}/runs"]
+    sent, whole = found[f"send {prefix}.run-requests"], found["graph.invoke"]
+    assert request.parent == "2" * 16
+    assert (sent.parent, whole.parent) == (request.id, sent.id)
+    assert {found[node].parent for node in ("first", "left", "right", "both")} == {whole.id}
+    assert set(found["both"].links) == {(TRACE, found["left"].id), (TRACE, found["right"].id)}
+    assert not found["left"].links, "what follows on one node is no joining"
+    assert [found[node].service for node in ("graph.invoke", "first")] == [f"{prefix}-coordinator", f"{prefix}-worker"]
+    assert request.service == sent.service == f"{prefix}-gateway"
+    assert found["first"].name == "graph.node.execute"
+    assert found["first"].attributes["messaging.system"] == "kafka"
+    assert found["first"].attributes["messaging.destination.name"] == f"{prefix}.node-ready.default"
+    assert whole.attributes["beluga.status"] == "succeeded"
+    assert whole.began <= found["first"].began + 1_000_000_000
+    assert not any(span.failed for span in found.values())
+
+
+def test_a_run_that_nobody_traces_has_its_own_span_as_the_root(deployed: Deployed) -> None:
+    deployed.publish("orders", {"key": "k", "n": 5})
+    spans = deployed.receiver.wait(
+        lambda spans: any(span.attributes.get("beluga.graph") == "orders" and "invoke" in span.name for span in spans)
+    )
+    whole = next(s for s in spans if s.attributes.get("beluga.graph") == "orders" and "invoke" in s.name)
+    of_trace = {span.name: span for span in _of_trace(spans, whole.trace)}
+    event = of_trace[f"process {deployed.prefix}-in.orders"]
+    assert (event.parent, whole.parent) == ("", event.id)
+    assert event.attributes["messaging.kafka.offset"] == 0
+
+
+def test_a_subgraphs_run_is_inside_its_parents(deployed: Deployed) -> None:
+    run = deployed.run("outer", 1)
+    spans = deployed.receiver.wait(_ended(run))
+    whole = next(s for s in spans if s.attributes.get("beluga.run") == run and s.name == "graph.invoke")
+    part = next(s for s in _of_trace(spans, whole.trace) if s.name == "graph.invoke" and s is not whole)
+    assert (part.parent, part.attributes["beluga.graph"]) == (whole.id, "diamond")
+
+
+def test_each_attempt_that_fails_is_a_failed_span_with_its_code(deployed: Deployed) -> None:
+    run = deployed.run("broken", 7)
+    spans = deployed.receiver.wait(_ended(run))
+    whole = next(s for s in spans if s.attributes.get("beluga.run") == run and s.name == "graph.invoke")
+    attempts = [s for s in _of_trace(spans, whole.trace) if s.name == "graph.node.execute"]
+    assert whole.failed
+    assert sorted((s.attributes["beluga.attempt"], s.failed, s.attributes["error.type"]) for s in attempts) == [
+        (1, True, "execution_failed"),
+        (2, True, "execution_failed"),
+    ]
+
+
+def test_what_events_start_together_is_linked_to_each(deployed: Deployed) -> None:
+    deployed.publish("a", {"key": "k", "n": 1}, f"00-{'a' * 32}-{'b' * 16}-01")
+    deployed.publish("b", {"key": "k", "n": 2}, f"00-{'c' * 32}-{'d' * 16}-01")
+    spans = deployed.receiver.wait(lambda spans: any(span.name == "trigger.gather" for span in spans))
+    gathered = next(span for span in spans if span.name == "trigger.gather")
+    (link,) = gathered.links
+    assert {(gathered.trace, gathered.parent), link} == {("a" * 32, "b" * 16), ("c" * 32, "d" * 16)}
+
+
+def test_log_lines_carry_the_ids_of_the_trace(deployed: Deployed) -> None:
+    run = deployed.run("diamond", 3)
+    spans = deployed.receiver.wait(_ended(run))
+    node = next(
+        s for s in spans if s.attributes.get("beluga.run") == run and s.attributes.get("beluga.node") == "first"
+    )
+    (line,) = [line for line in deployed.roles["worker"].said("counting") if line["run"] == run]
+    assert (line["node"], line["attempt"], line["trace_id"], line["span_id"]) == ("first", 1, node.trace, node.id)
+
+
+def test_every_role_answers_probes_and_shows_metrics(deployed: Deployed) -> None:
+    for role in ROLES:
+        assert deployed.ask(role, "/live")[0] == 200
+        assert deployed.ask(role, "/ready") == (200, b'{"status":"ready","waiting":[]}')
+        status, body = deployed.ask(role, "/health")
+        told = json.loads(body)
+        assert (status, told["status"]) == (200, "ok")
+        assert {name: each["ok"] for name, each in told["dependencies"].items()} == {"broker": True, "blobs": True}
+        assert all(one["partitions"] for one in told["roles"].values())
+        assert f'orchestration_recovery_seconds_count{{role="{role}"}} 1.0' in deployed.ask(role, "/metrics")[1].decode()
+    assert _ask(f"{deployed.gateway.url}/ready")[0] == 200
+    assert json.loads(_ask(f"{deployed.gateway.url}/health")[1])["dependencies"]["broker"]["ok"]
+
+
+def test_metrics_are_exported_over_otlp_too(deployed: Deployed) -> None:
+    deployed.run("diamond", 1)
+    wanted = {"orchestration_active_graphs", "orchestration_queue_wait_seconds", "orchestration_consumer_lag_records"}
+    deployed.receiver.wait(lambda _: wanted <= deployed.receiver.metrics)
