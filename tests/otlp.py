@@ -46,7 +46,10 @@ class Receiver:
         elif path == "/v1/metrics":
             measured = ExportMetricsServiceRequest.FromString(body)
             self.metrics.update(
-                metric.name for each in measured.resource_metrics for scope in each.scope_metrics for metric in scope.metrics
+                metric.name
+                for each in measured.resource_metrics
+                for scope in each.scope_metrics
+                for metric in scope.metrics
             )
 
     def wait(self, until: Callable[[Sequence[ReceivedSpan]], bool]) -> list[ReceivedSpan]:

@@ -16,7 +16,7 @@ from ..ports.spans import Of, Spans
 from ..ports.telemetry import Telemetry
 from . import codec, tracing
 from .apart import Address
-from .context import Context, resume
+from .context import Context, RunLogger, resume
 from .execution import Executions
 from .messages import ChunkEmitted, NodeReady, Outcome, Source
 from .outbox import Outbox
@@ -288,7 +288,7 @@ class Attempts:
             idempotency_key=f"{work.root}/{work.node}",
             deadline_ms=None if work.timeout_ms is None else self._clock.now_ms() + work.timeout_ms,
             trace=work.trace,
-            logger=logging.LoggerAdapter(logging.getLogger("beluga_stream.node"), fields),
+            logger=RunLogger(logging.getLogger("beluga_stream.node"), fields),
             _beat=watched_beat,
         )
 

@@ -30,30 +30,26 @@ class Health:
 
     def __init__(self, dependencies: Mapping[str, Check] | None = None) -> None:
         self.dependencies: dict[str, Check] = dict(dependencies or {})
-        self.roles: Callable[[], Mapping[str, RoleHealth]] = dict
-        self.closing = False
+        self.roles: Callable[[], Mapping[str, RoleHealth]] | None = None
         self._asking = asyncio.Lock()
         self._asked_at = 0.0
         self._told: Mapping[str, Any] = {}
 
     def ready(self) -> Answer:
         """Whether every role is: it has its partitions, and takes records. While it rebalances it is not."""
-        roles = self.roles()
-        waiting = sorted(name for name, role in roles.items() if not role.ready)
-        is_ready = bool(roles) and not waiting and not self.closing
-        return is_ready, {"status": "ready" if is_ready else self._why_not(), "waiting": waiting}
+        if self.roles is None:
+            return False, {"status": "starting", "waiting": []}
+        waiting = sorted(name for name, role in self.roles().items() if not role.ready)
+        return not waiting, {"status": "waiting" if waiting else "ready", "waiting": waiting}
 
     async def report(self) -> Answer:
         """Each role and each dependency."""
         dependencies = await self._dependencies()
-        roles = {name: role._asdict() for name, role in self.roles().items()}
+        roles = {} if self.roles is None else {name: role._asdict() for name, role in self.roles().items()}
         is_ready, told = self.ready()
         is_well = is_ready and all(each["ok"] for each in dependencies.values())
         status = "ok" if is_well else "degraded" if is_ready else told["status"]
         return is_well, {"status": status, "roles": roles, "dependencies": dependencies}
-
-    def _why_not(self) -> str:
-        return "closing" if self.closing else "starting"
 
     async def _dependencies(self) -> Mapping[str, Any]:
         async with self._asking:

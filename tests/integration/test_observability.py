@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from tests.engine import Engine
+from beluga_stream import connect
+from tests.brokers import free_port
+from tests.engine import Engine, client_environ
 from tests.gateway import GatewayProcess
 from tests.otlp import ReceivedSpan, Receiver, receiving
 
@@ -44,7 +46,7 @@ class Deployed:
                 blobs=str(folder / "blobs"),
                 topics=str(folder / "topics"),
                 telemetry="otlp,prometheus",
-                probe_address="0",
+                probe_address=str(free_port()),
             )
             engine.prefix = prefix
             engine.environ |= {
@@ -65,7 +67,7 @@ class Deployed:
 
     def ask(self, role: str, path: str) -> tuple[int, bytes]:
         """What a role's process answers."""
-        port = self.roles[role].said("probe.listening")[-1]["port"]
+        port = self.roles[role].environ["BELUGA_PROBE_ADDRESS"]
         return _ask(f"http://127.0.0.1:{port}{path}")
 
     def run(self, graph: str, value: object, trace: str | None = None) -> str:
@@ -120,11 +122,14 @@ def _ended(run: str) -> Any:
     )
 
 
+def _count(spans: Any, run: str) -> int:
+    """How many executions of a run there are."""
+    return sum(span.name == "graph.node.execute" and span.attributes["beluga.run"] == run for span in spans)
+
+
 def test_a_run_is_one_trace_of_gateway_coordinator_and_workers(deployed: Deployed) -> None:
     run = deployed.run("diamond", 1, CALLER)
-    spans = deployed.receiver.wait(
-        lambda spans: _ended(run)(spans) and sum(span.attributes.get("beluga.run") == run for span in spans) >= 6
-    )
+    spans = deployed.receiver.wait(lambda spans: _ended(run)(spans) and _count(spans, run) >= 4)
     found = {str(span.attributes.get("beluga.node", span.name)): span for span in _of_trace(spans, TRACE)}
     prefix = deployed.prefix
     request = found["POST /v1/graphs/{graph}/runs"]
@@ -144,16 +149,35 @@ def test_a_run_is_one_trace_of_gateway_coordinator_and_workers(deployed: Deploye
     assert not any(span.failed for span in found.values())
 
 
-def test_a_run_that_nobody_traces_has_its_own_span_as_the_root(deployed: Deployed) -> None:
+def test_an_event_begins_a_trace_unless_it_is_in_one(deployed: Deployed) -> None:
     deployed.publish("orders", {"key": "k", "n": 5})
+    taken = f"process {deployed.prefix}-in.orders"
     spans = deployed.receiver.wait(
-        lambda spans: any(span.attributes.get("beluga.graph") == "orders" and "invoke" in span.name for span in spans)
+        lambda spans: {taken, "graph.invoke"} <= {s.name for s in spans if s.attributes.get("beluga.graph") == "orders"}
     )
-    whole = next(s for s in spans if s.attributes.get("beluga.graph") == "orders" and "invoke" in s.name)
-    of_trace = {span.name: span for span in _of_trace(spans, whole.trace)}
-    event = of_trace[f"process {deployed.prefix}-in.orders"]
+    event = next(span for span in spans if span.name == taken)
+    whole = next(span for span in _of_trace(spans, event.trace) if span.name == "graph.invoke")
     assert (event.parent, whole.parent) == ("", event.id)
     assert event.attributes["messaging.kafka.offset"] == 0
+
+
+def test_a_run_that_nobody_traces_has_its_own_span_as_the_root(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in client_environ(deployed.roles["worker"]).items():
+        monkeypatch.setenv(name, value)
+
+    async def start() -> str:
+        async with connect() as client:
+            run = await client.start("diamond", 2)
+            await run.result()
+            return run.id
+
+    run = asyncio.run(start())
+    spans = deployed.receiver.wait(lambda spans: _ended(run)(spans) and _count(spans, run) >= 4)
+    whole = next(s for s in spans if s.attributes.get("beluga.run") == run and s.name == "graph.invoke")
+    assert whole.parent == ""
+    assert {span.parent for span in _of_trace(spans, whole.trace)} == {"", whole.id}
 
 
 def test_a_subgraphs_run_is_inside_its_parents(deployed: Deployed) -> None:
@@ -166,7 +190,7 @@ def test_a_subgraphs_run_is_inside_its_parents(deployed: Deployed) -> None:
 
 def test_each_attempt_that_fails_is_a_failed_span_with_its_code(deployed: Deployed) -> None:
     run = deployed.run("broken", 7)
-    spans = deployed.receiver.wait(_ended(run))
+    spans = deployed.receiver.wait(lambda spans: _count(spans, run) >= 2 and _ended(run)(spans))
     whole = next(s for s in spans if s.attributes.get("beluga.run") == run and s.name == "graph.invoke")
     attempts = [s for s in _of_trace(spans, whole.trace) if s.name == "graph.node.execute"]
     assert whole.failed
@@ -187,7 +211,7 @@ def test_what_events_start_together_is_linked_to_each(deployed: Deployed) -> Non
 
 def test_log_lines_carry_the_ids_of_the_trace(deployed: Deployed) -> None:
     run = deployed.run("diamond", 3)
-    spans = deployed.receiver.wait(_ended(run))
+    spans = deployed.receiver.wait(lambda spans: _count(spans, run) >= 1)
     node = next(
         s for s in spans if s.attributes.get("beluga.run") == run and s.attributes.get("beluga.node") == "first"
     )
@@ -204,7 +228,9 @@ def test_every_role_answers_probes_and_shows_metrics(deployed: Deployed) -> None
         assert (status, told["status"]) == (200, "ok")
         assert {name: each["ok"] for name, each in told["dependencies"].items()} == {"broker": True, "blobs": True}
         assert all(one["partitions"] for one in told["roles"].values())
-        assert f'orchestration_recovery_seconds_count{{role="{role}"}} 1.0' in deployed.ask(role, "/metrics")[1].decode()
+        assert (
+            f'orchestration_recovery_seconds_count{{role="{role}"}} 1.0' in deployed.ask(role, "/metrics")[1].decode()
+        )
     assert _ask(f"{deployed.gateway.url}/ready")[0] == 200
     assert json.loads(_ask(f"{deployed.gateway.url}/health")[1])["dependencies"]["broker"]["ok"]
 

@@ -58,9 +58,7 @@ async def total(numbers: list[int]) -> int:
 joined = Graph[list[int], int]("joined")
 joined.set_finish_point(joined.add_node(total, joined.input))
 joined.trigger(
-    join(
-        Topic(f"{PREFIX}-in.a", Event).by(key), Topic(f"{PREFIX}-in.b", Event).by(key), within=60, lateness=1
-    ),
+    join(Topic(f"{PREFIX}-in.a", Event).by(key), Topic(f"{PREFIX}-in.b", Event).by(key), within=60, lateness=1),
     lambda events: [event.n for event in events if event is not None],
 )
 
