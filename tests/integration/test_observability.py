@@ -2,114 +2,28 @@
 
 import asyncio
 import json
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer
 
 from beluga_stream import connect
-from tests.brokers import free_port
-from tests.engine import Engine, client_environ
-from tests.gateway import GatewayProcess
-from tests.otlp import ReceivedSpan, Receiver, receiving
+from tests.engine import client_environ
+from tests.observed import ROLES, Deployed, ask, started
+from tests.otlp import ReceivedSpan, receiving
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-AGENTS = Path(__file__).parent / "observed_agents"
-ROLES = {"coordinator": 1, "worker": 1, "ingest": 2}
 TRACE = "1" * 32
 CALLER = f"00-{TRACE}-{'2' * 16}-01"
 
 
-class Deployed:
-    """The processes, and the receiver of what they export."""
-
-    def __init__(self, broker: str, folder: Path, receiver: Receiver) -> None:
-        self.broker = broker
-        self.receiver = receiver
-        self.roles: dict[str, Engine] = {}
-        prefix = Engine(broker, folder).prefix
-        for role in ROLES:
-            own = folder / role
-            own.mkdir()
-            engine = self.roles[role] = Engine(
-                broker,
-                own,
-                role=role,
-                prefix=prefix,
-                agents=str(AGENTS),
-                blobs=str(folder / "blobs"),
-                topics=str(folder / "topics"),
-                telemetry="otlp,prometheus",
-                probe_address=str(free_port()),
-            )
-            engine.prefix = prefix
-            engine.environ |= {
-                "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
-                "OTEL_BSP_SCHEDULE_DELAY": "200",
-                "OTEL_METRIC_EXPORT_INTERVAL": "500",
-            }
-        self.prefix = prefix
-        (folder / "topics").mkdir()
-        topics = "".join(f"  - name: {prefix}-in.{name}\n    partitions: 1\n" for name in ("a", "b", "orders"))
-        (folder / "topics" / "in.yaml").write_text(f"topics:\n{topics}")
-        self.gateway = GatewayProcess(self.roles["ingest"])
-        self.gateway._environ |= {
-            "BELUGA_TELEMETRY": "otlp",
-            "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
-            "OTEL_BSP_SCHEDULE_DELAY": "200",
-        }
-
-    def ask(self, role: str, path: str) -> tuple[int, bytes]:
-        """What a role's process answers."""
-        port = self.roles[role].environ["BELUGA_PROBE_ADDRESS"]
-        return _ask(f"http://127.0.0.1:{port}{path}")
-
-    def run(self, graph: str, value: object, trace: str | None = None) -> str:
-        """Run a graph through the gateway; its id once it has ended."""
-        headers = {"Content-Type": "application/json"} | ({} if trace is None else {"traceparent": trace})
-        body = json.dumps({"input": value}).encode()
-        request = urllib.request.Request(f"{self.gateway.url}/v1/graphs/{graph}/runs", body, headers)
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            run: str = json.load(answer)["run"]
-        _ask(f"{self.gateway.url}/v1/runs/{run}/result?timeout=30")
-        return run
-
-    def publish(self, topic: str, value: object, trace: str | None = None) -> None:
-        """Send an event."""
-
-        async def send() -> None:
-            async with AIOKafkaProducer(bootstrap_servers=self.broker) as producer:
-                headers = [] if trace is None else [("traceparent", trace.encode())]
-                await producer.send_and_wait(f"{self.prefix}-in.{topic}", json.dumps(value).encode(), headers=headers)
-
-        asyncio.run(send())
-
-
-def _ask(url: str) -> tuple[int, bytes]:
-    try:
-        with urllib.request.urlopen(url, timeout=40) as answer:
-            return answer.status, answer.read()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read()
-
-
 @pytest.fixture(scope="module")
 def deployed(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    with receiving() as receiver, ExitStack() as stack:
-        deployed = Deployed(broker, tmp_path_factory.mktemp("observed"), receiver)
-        for role, engine in deployed.roles.items():
-            engine.start(groups=ROLES[role])
-            stack.callback(engine.stop)
-        deployed.gateway.start()
-        stack.callback(deployed.gateway.stop)
-        yield deployed
+    with receiving() as receiver:
+        folder = tmp_path_factory.mktemp("observed")
+        with started(Deployed(broker, folder, receiver)) as deployed:
+            yield deployed
 
 
 def _of_trace(spans: Any, trace: str) -> list[ReceivedSpan]:
@@ -231,8 +145,8 @@ def test_every_role_answers_probes_and_shows_metrics(deployed: Deployed) -> None
         assert (
             f'orchestration_recovery_seconds_count{{role="{role}"}} 1.0' in deployed.ask(role, "/metrics")[1].decode()
         )
-    assert _ask(f"{deployed.gateway.url}/ready")[0] == 200
-    assert json.loads(_ask(f"{deployed.gateway.url}/health")[1])["dependencies"]["broker"]["ok"]
+    assert ask(f"{deployed.gateway.url}/ready")[0] == 200
+    assert json.loads(ask(f"{deployed.gateway.url}/health")[1])["dependencies"]["broker"]["ok"]
 
 
 def test_metrics_are_exported_over_otlp_too(deployed: Deployed) -> None:

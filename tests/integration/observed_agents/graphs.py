@@ -1,10 +1,11 @@
 """Graphs whose traces, metrics and logs are looked at."""
 
+import asyncio
 import os
 
 from pydantic import BaseModel
 
-from beluga_stream import Graph, Retry, Topic, context, join
+from beluga_stream import Graph, Retry, Topic, chain, context, join
 
 PREFIX = os.environ.get("BELUGA_PREFIX", "beluga")
 
@@ -71,3 +72,14 @@ async def number(event: Event) -> int:
 
 orders.set_finish_point(orders.add_node(number, orders.input))
 orders.trigger(Topic(f"{PREFIX}-in.orders", Event))
+
+
+async def slow(n: int) -> int:
+    await asyncio.sleep(n)
+    return n
+
+
+sleeper = Graph[int, int]("sleeper")
+sleeper.set_finish_point(sleeper.add_node(slow, sleeper.input, timeout=60))
+
+words = chain(first, left, name="words")
