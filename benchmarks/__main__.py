@@ -19,7 +19,7 @@ from typing import Any
 from beluga_stream.application.topics import Topics
 from beluga_stream.bootstrap.declared import changelog_topic
 from beluga_stream.bootstrap.settings import Settings
-from benchmarks import coordinator, edge, local_chain, reducer, scenarios
+from benchmarks import coordinator, edge, local_chain, observed, reducer, scenarios
 from benchmarks.engine import BrokerProcess, EngineProcess, Process
 from benchmarks.figures import Figure, as_json, as_table, median_of
 from benchmarks.starting import import_time, time_to_ready
@@ -46,6 +46,7 @@ PARTS = (
     "reducer",
     "coordinator",
     "local-chain",
+    "observed",
 )
 
 
@@ -94,7 +95,9 @@ def measure(broker: Broker, folder: Path, only: Sequence[str], *, quick: bool) -
     if "start" in only:
         figures += import_time(3 if quick else 7) + time_to_ready(broker.address, folder)
     settings = Settings.load(broker=broker.address)
-    parts = [part for part in only if part not in {"start", "reducer", "coordinator", "fused", "local-chain"}]
+    parts = [
+        part for part in only if part not in {"start", "reducer", "coordinator", "fused", "local-chain", "observed"}
+    ]
     if parts:
         figures += on_an_engine(settings, folder, parts, quick=quick)
     if "fused" in only:
@@ -110,6 +113,10 @@ def measure(broker: Broker, folder: Path, only: Sequence[str], *, quick: bool) -
     if "local-chain" in only:
         say("chains here")
         figures += asyncio.run(local_chain.costs())
+    if "observed" in only:
+        say("traces and metrics, on and off:")
+        rounds, warm = (1, 1) if quick else (8, 4)
+        figures += asyncio.run(observed.cost(settings, folder, rounds=rounds, warm=warm))
     return figures, conditions_of(broker, settings)
 
 

@@ -142,6 +142,7 @@ def security() -> str:
 _RIGHTS_BEGIN = "<!-- rights: written by docs/generate.py from beluga_stream/bootstrap/rights.py -->"
 _RIGHTS_END = "<!-- /rights -->"
 
+
 def observability() -> str:
     """docs/observability.md: written by hand, but for the list of metrics."""
     text = (DOCS / "observability.md").read_text(encoding="utf-8")
@@ -161,7 +162,12 @@ _TYPES = {"counter": "counter", "updown": "up-down counter", "histogram": "histo
 _METRICS_BEGIN = "<!-- metrics: written by docs/generate.py from beluga_stream/adapters/otel/catalog.py -->"
 _METRICS_END = "<!-- /metrics -->"
 
-PAGES = {"configuration.md": configuration, "observability.md": observability, "security.md": security, "state-machine.md": state_machine}
+PAGES = {
+    "configuration.md": configuration,
+    "observability.md": observability,
+    "security.md": security,
+    "state-machine.md": state_machine,
+}
 
 
 def main() -> None:

@@ -120,6 +120,7 @@ def test_every_panel_shows_a_run_and_a_stopped_worker_raises_an_alert(broker: st
             deployed.start("sleeper", 15)
             _until(lambda: prometheus.series("min_over_time(orchestration_nodes_in_flight[4s]) > 0"))
             os.kill(worker.pid, signal.SIGKILL)
+            worker.stop()
             _until(lambda: prometheus.series("orchestration_lease_expiries_total > 0"))
             _until(lambda: prometheus.series("orchestration_stuck_runs > 0"))
             _until(lambda: {"BelugaNoWorker", "BelugaProcessDown"} <= prometheus.firing())

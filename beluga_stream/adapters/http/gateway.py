@@ -67,10 +67,10 @@ class Gateway:
         self.tokens = tokens
         self.options = options
         self.spans = spans
-        self.health = Health() if health is None else health
-        self.health.roles = lambda: {"gateway": RoleHealth(ready=not self.closing.is_set())}
         self.allowance = Allowance(options.limits)
         self.closing = asyncio.Event()
+        self.health = Health() if health is None else health
+        self.health.roles = lambda: {"gateway": RoleHealth(ready=not self.closing.is_set())}
         self.operations = Operations(
             engine,
             tokens,
