@@ -116,6 +116,7 @@ def test_every_panel_shows_a_run_and_a_stopped_worker_raises_an_alert(broker: st
         with prometheus.running():
             _until(prometheus.is_ready)
             load()
+            deployed.start("words", -1)
             # A worker dies with a node that it holds by a lease, and comes again.
             deployed.start("sleeper", 15)
             _until(lambda: prometheus.series("min_over_time(orchestration_nodes_in_flight[4s]) > 0"))
@@ -126,6 +127,8 @@ def test_every_panel_shows_a_run_and_a_stopped_worker_raises_an_alert(broker: st
             _until(lambda: {"BelugaNoWorker", "BelugaProcessDown"} <= prometheus.firing())
             worker.start(groups=2)
             missing: list[tuple[str, str]] = []
+
+            deployed.start("words", -2)
 
             def all_there() -> bool:
                 missing[:] = [(title, each) for title, each in expressions() if not prometheus.series(each)]

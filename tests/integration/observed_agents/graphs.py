@@ -16,6 +16,8 @@ class Event(BaseModel):
 
 
 def first(n: int) -> int:
+    if n < 0:
+        raise ValueError(f"{n} cannot be counted from")
     context().logger.info("counting from %d", n, extra={"action": "counting"})
     return n + 1
 
