@@ -1,32 +1,28 @@
 """Traces and metrics of a process, by its settings: exporters and what shows metrics to Prometheus.
 
-Off by default: then nothing of OpenTelemetry's SDK runs, and nothing waits in memory.
+Off by default: then nothing of OpenTelemetry's SDK is loaded, and nothing waits in memory.
 """
+
+# ruff: noqa: PLC0415 - most processes load neither the SDK nor exporters, which takes a while
 
 import os
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import entry_points
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opentelemetry import metrics, trace
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import MetricExporter
-from opentelemetry.sdk.trace import Tracer, TracerProvider
-from opentelemetry.sdk.trace.export import SpanExporter
 
-from ..adapters.files.blobs import FileBlobs
-from ..adapters.kafka.reader import KafkaReader
-from ..adapters.otel.exporting import Exports
-from ..adapters.otel.ids import AgreedIds
 from ..adapters.otel.spans import OtelSpans
 from ..adapters.otel.telemetry import OtelTelemetry
-from ..adapters.probing.server import probe
-from ..application.health import Health, RoleHealth
+from ..application.health import Check, Health, RoleHealth
 from ..errors import InvalidConfig
 from ..ports.spans import NO_SPANS, Spans
 from ..ports.telemetry import NO_TELEMETRY, Telemetry
 from .settings import Settings
+
+if TYPE_CHECKING:
+    from ..adapters.otel.exporting import Exports
 
 _SCOPE = "beluga_stream"
 _PROTOCOLS = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
@@ -53,6 +49,8 @@ def observing(settings: Settings, service: str) -> Iterator[Observed]:
     if not wanted or os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         yield Observed(OtelTelemetry(), global_spans())
         return
+    from ..adapters.otel.exporting import Exports
+
     reader, exposition = _prometheus() if "prometheus" in wanted else (None, None)
     spans, measured = _otlp() if "otlp" in wanted else (None, None)
     exports = Exports(service, spans=spans, metrics=measured, readers=[] if reader is None else [reader])
@@ -68,7 +66,10 @@ def observing(settings: Settings, service: str) -> Iterator[Observed]:
         exports.close()
 
 
-def _set_global(exports: Exports) -> None:
+def _set_global(exports: "Exports") -> None:
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.trace import TracerProvider
+
     if not isinstance(metrics.get_meter_provider(), MeterProvider):
         metrics.set_meter_provider(exports.meters)
     if exports.tracers is not None and not isinstance(trace.get_tracer_provider(), TracerProvider):
@@ -77,7 +78,14 @@ def _set_global(exports: Exports) -> None:
 
 def global_spans() -> Spans:
     """Those of the provider that somebody else has set for this process, if anybody has."""
-    tracer = trace.get_tracer_provider().get_tracer(_SCOPE)
+    provider = trace.get_tracer_provider()
+    if isinstance(provider, trace.ProxyTracerProvider):
+        return NO_SPANS
+    from opentelemetry.sdk.trace import Tracer
+
+    from ..adapters.otel.ids import AgreedIds
+
+    tracer = provider.get_tracer(_SCOPE)
     if isinstance(tracer, Tracer) and not isinstance(tracer.id_generator, AgreedIds):
         tracer.id_generator = AgreedIds(tracer.id_generator)
     return OtelSpans(tracer)
@@ -85,8 +93,8 @@ def global_spans() -> Spans:
 
 def _prometheus() -> tuple[Any, Callable[[], bytes]]:
     try:
-        from opentelemetry.exporter.prometheus import PrometheusMetricReader  # noqa: PLC0415 - an extra
-        from prometheus_client import CollectorRegistry, generate_latest  # noqa: PLC0415 - an extra
+        from opentelemetry.exporter.prometheus import PrometheusMetricReader
+        from prometheus_client import CollectorRegistry, generate_latest
     except ImportError as error:
         raise InvalidConfig(f"BELUGA_TELEMETRY=prometheus needs its exporter: {_NEEDS}") from error
     registry = CollectorRegistry()
@@ -94,7 +102,7 @@ def _prometheus() -> tuple[Any, Callable[[], bytes]]:
     return reader, lambda: generate_latest(registry)
 
 
-def _otlp() -> tuple[SpanExporter, MetricExporter]:
+def _otlp() -> tuple[Any, Any]:
     protocol = os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
     if protocol not in _PROTOCOLS:
         raise InvalidConfig(f"OTEL_EXPORTER_OTLP_PROTOCOL={protocol}: it must be {' or '.join(_PROTOCOLS)}")
@@ -133,11 +141,13 @@ class Standing:
             if address is None:
                 yield
                 return
+            from ..adapters.probing.server import probe
+
             async with probe(address, health, self.observed.exposition) as self.port:
                 yield
 
-    def watch(self, roles: Callable[[], Mapping[str, RoleHealth]], reader: KafkaReader, blobs: FileBlobs) -> None:
+    def watch(self, roles: Callable[[], Mapping[str, RoleHealth]], dependencies: Mapping[str, Check]) -> None:
         """These are the roles that run here, and what they depend on."""
         if self.health is not None:
             self.health.roles = roles
-            self.health.dependencies = {"broker": reader.check, "blobs": blobs.check}
+            self.health.dependencies = dict(dependencies)
