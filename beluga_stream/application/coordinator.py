@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from ..domain.draft import Decision
 from ..domain.events import Event, LeaseExpired, LimitEvent, OwnerEvent, RunRequested, SignalReceived, SlotGranted
@@ -205,20 +204,13 @@ class Coordinator:
             self._telemetry.dead_letter("coordinator", NotFound.code)
         batch.answers.extend([await early.letter(each, owned.number, self._names, self._payloads) for each in overdue])
         writing = owned.write(await self._changes(batch))
-        if writing is not None and batch.ended:
-            writing.add_done_callback(partial(self._tell_ended, batch.ended))
+        tracing.tell_when_durable(self._spans, batch.ended, writing)
         sealed = owned.seal()
         outputs = batch.answers
         # While the changelog is written: most of the time that a decision takes is waiting for it.
         for plan, steps in batch.decided.values():
             outputs.extend(self._renderer.render(plan, steps, batch.now_ms, owned.number))
         return Decided(owned, writing, sealed, *self._parted(outputs))
-
-    def _tell_ended(self, ended: Sequence[Ended], writing: "asyncio.Task[None]") -> None:
-        """Tell the spans of runs, once their ends are durable: whoever decides the same again finds them ended."""
-        if not writing.cancelled() and writing.exception() is None:
-            for span in ended:
-                self._spans.ended(span)
 
     def _parted(self, outputs: Sequence[Outgoing]) -> tuple[Sequence[Outgoing], Sequence[Outgoing]]:
         """The records whose readers know repeats by their counters; and the summaries, of which the last one counts."""
@@ -354,8 +346,7 @@ class Coordinator:
         if state.ended:
             seconds = ((state.ended_ms or state.started_ms) - state.started_ms) / 1000
             self._telemetry.run_ended(kind, name, success=state.status is RunStatus.SUCCEEDED, seconds=seconds)
-            if self._spans.on and state.trace is not None:
-                batch.ended.append(tracing.run_ended(kind, state))
+            batch.ended.extend(tracing.run_ended(self._spans, kind, state))
 
     async def _plan(self, state: RunState) -> Plan:
         plan = self._catalog.plan(state.definition)

@@ -4,6 +4,7 @@ The span of a run is told when the run has ended, by whoever owns it then; the s
 id, and that of a node's attempt, follow from what they are about. What is told twice after a crash has one id.
 """
 
+import asyncio
 import re
 from collections.abc import Sequence
 from hashlib import blake2b
@@ -62,15 +63,31 @@ def within(spans: Spans, state: RunState) -> Trace | None:
     return inside(state.trace, span_of(state)) if spans.on else Trace(state.trace)
 
 
-def run_ended(kind: str, state: RunState) -> Ended:
-    """The span of a run that has just ended."""
+def run_ended(spans: Spans, kind: str, state: RunState) -> list[Ended]:
+    """The span of a run that has just ended, if anybody wants it."""
+    if not spans.on or state.trace is None:
+        return []
     told: dict[str, str | int] = {"beluga.run": state.run, f"beluga.{kind}": state.graph, "beluga.status": state.status}
     failure = None
     if state.status is not RunStatus.SUCCEEDED:
         failure = state.status if state.failure is None else state.failure.message
         told["error.type"] = state.status if state.failure is None else state.failure.code
     ended_ms = state.started_ms if state.ended_ms is None else state.ended_ms
-    return Ended(f"{kind}.invoke", told, Of(state.trace, id=span_of(state)), state.started_ms, ended_ms, failure)
+    of = Of(state.trace, id=span_of(state))
+    return [Ended(f"{kind}.invoke", told, of, state.started_ms, ended_ms, failure)]
+
+
+def tell_when_durable(spans: Spans, ended: Sequence[Ended], writing: "asyncio.Task[None] | None") -> None:
+    """Tell the spans of runs once their ends are written: whoever decides the same again finds them ended."""
+    if writing is None or not ended:
+        return
+
+    def written(task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and task.exception() is None:
+            for span in ended:
+                spans.ended(span)
+
+    writing.add_done_callback(written)
 
 
 def messaging(operation: Literal["send", "process"], topic: str, key: str | None = None) -> dict[str, str | int]:

@@ -266,10 +266,7 @@ class Worker:
     async def _run(self, key: tuple[RunId, str, int], execution: Underway) -> None:
         try:
             async with execution.slot:
-                execution.begun = True
-                execution.began_ms = self._clock.now_ms()
-                work = execution.work
-                self._telemetry.node_began(work.graph, (execution.began_ms - work.at_ms) / 1000)
+                execution.begin(self._clock.now_ms(), self._telemetry)
                 if execution.careful:
                     await self._hold(execution)
                 outcome = await self._outcome(execution)
