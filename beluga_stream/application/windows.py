@@ -14,6 +14,8 @@ from ..errors import BelugaError, LogUnavailable, ResourceExhausted
 from ..ports.clock import Clock
 from ..ports.handlers import Deployment, Trigger
 from ..ports.log import Outgoing, Reader, Record
+from ..ports.spans import NO_SPANS
+from ..ports.telemetry import NO_TELEMETRY
 from . import codec
 from .arriving import arrival
 from .gathered import Gathered
@@ -52,7 +54,7 @@ class Windows:
         self._reader = reader
         self._payloads = payloads
         self._clock = clock
-        self._gathered = Gathered(topics, deployment, payloads)
+        self._gathered = Gathered(topics, deployment, payloads, NO_TELEMETRY, NO_SPANS)
 
     async def between(self, begin_ms: int, end_ms: int) -> AsyncIterator[Ended]:
         """Those that begin at or after the one time and end at or before the other.
