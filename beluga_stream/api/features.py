@@ -1,16 +1,21 @@
 """What an orchestrator may be asked for, and what it gives to what it makes unless told otherwise."""
 
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, replace
 from datetime import timedelta
 from typing import Any, TypedDict, cast
 
 from ..errors import InvalidConfig
+from .memory import Memory
 from .retry import Retry, Seconds, seconds
 
 MOST_SECONDS = 24 * 3600
 MOST_RETRIES = 20
 MOST_WORKERS = 1_000
 MOST_QUEUED = 100_000
+
+_NOT_OF_RUNNING = ("name", "memory", "conversation")
+"""Options that say what is made, and not how it runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,8 @@ class ChainOptions(TypedDict, total=False):
     input_keys: tuple[str, ...]
     output_keys: tuple[str, ...]
     provider: str
+    memory: Memory
+    conversation: Callable[[Any], str]
 
 
 class GraphOptions(TypedDict, total=False):
@@ -69,6 +76,8 @@ class GraphOptions(TypedDict, total=False):
     queue_size: int
     parallel: bool
     provider: str
+    memory: Memory
+    conversation: Callable[[Any], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +124,7 @@ def merged(own: Options, defaults: Defaults, given: ChainOptions | GraphOptions)
         for name in ("timeout", "retries", "max_workers", "queue_size", "provider")
         if (value := getattr(defaults, name)) is not None
     }
-    chosen |= {name: value for name, value in given.items() if name != "name"}
+    chosen |= {name: value for name, value in given.items() if name not in _NOT_OF_RUNNING}
     for keys in ("input_keys", "output_keys"):
         if isinstance(chosen.get(keys), list):
             chosen[keys] = tuple(chosen[keys])

@@ -8,6 +8,7 @@ from ..errors import InvalidConfig, InvalidState
 from .chain import line_of
 from .features import CHAIN, GRAPH, ChainOptions, Defaults, Features, GraphOptions, Options, merged
 from .managed import ManagedChain, ManagedGraph
+from .remembering import remembered
 from .runnable import LastAsync, LastStreams, LastSync, Step
 from .running import Running
 
@@ -179,6 +180,7 @@ class Orchestration:
         self._ask("chains")
         chosen = merged(CHAIN, self._chains, options)
         blueprint = line_of(steps, options.get("name"), chosen.timeout)
+        blueprint.memory = remembered(options.get("memory"), options.get("conversation"))
         made: ManagedChain[Any, Any] = ManagedChain(blueprint, self._running, chosen)
         made.compile()
         self._offer(chosen, "chain")
@@ -222,7 +224,14 @@ class Orchestration:
         self._ask("graphs")
         chosen = merged(GRAPH, self._graphs, options)
         self._offer(chosen, "graph")
-        return ManagedGraph(name, (input, output), self._running, chosen)
+        return ManagedGraph(
+            name,
+            (input, output),
+            self._running,
+            chosen,
+            memory=options.get("memory"),
+            conversation=options.get("conversation"),
+        )
 
     def create_workflow(self, *given: object, **options: object) -> NoReturn:
         """Not there yet. Raises `InvalidState`, saying what is missing."""
