@@ -245,7 +245,7 @@ async def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
     await later.clear("a")
     await later._do(lambda database: database.execute("UPDATE beluga_schema SET version = 7"))
     with pytest.raises(InvalidConfig, match="of version 7, and this engine knows version 1"):
-        await later.get("a")
+        await SQLiteStore(tmp_path / "later.db").get("a")
 
 
 async def test_turns_and_vectors_share_a_file(tmp_path: Path) -> None:

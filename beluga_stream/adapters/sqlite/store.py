@@ -1,19 +1,20 @@
 """Conversations and results in one file of SQLite, which any number of processes of a machine may share.
 
-Each call has a connection of its own, in a thread: nothing is left open, and no loop or process owns the store. That
-costs some hundred microseconds, which what is saved once a run can bear.
+Each process has one connection, used in threads, one at a time: no loop owns the store, and nobody has to close it.
 """
 
 import asyncio
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from ...domain.conversation import MOST_TURNS, Entry, check_name, check_size
 from ...errors import InvalidConfig, StoreUnavailable
+from .held import Held
 from .schema import BUSY_SECONDS, ensure
 
 T = TypeVar("T")
@@ -58,6 +59,7 @@ class SQLiteStore:
         if str(path) in ("", ":memory:"):
             raise InvalidConfig(f"SQLiteStore({str(path)!r}): give a file's path; InProcessStore() keeps nothing")
         self._path, self._keep, self._results = str(path), keep, results
+        self._held = Held(partial(_opened, self._path))
 
     def __repr__(self) -> str:
         return f"SQLiteStore({self._path!r})"
@@ -151,26 +153,8 @@ class SQLiteStore:
         return await asyncio.to_thread(self._in_transaction, work)
 
     def _in_transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        with self._telling(), closing(self._opened()) as database:
-            database.execute("BEGIN IMMEDIATE")
-            try:
-                done = work(database)
-            except BaseException:
-                database.execute("ROLLBACK")
-                raise
-            database.execute("COMMIT")
-            return done
-
-    def _opened(self) -> sqlite3.Connection:
-        database = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
-        try:
-            database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA synchronous = FULL")  # what is saved outlives the machine's power
-            ensure(database.execute, self._path, "conversations", _VERSION, _TABLES)
-        except BaseException:
-            database.close()
-            raise
-        return database
+        with self._telling(), self._held.transaction(sqlite3.Connection.execute) as database:
+            return work(database)
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
@@ -183,3 +167,15 @@ class SQLiteStore:
             ) from error
         except sqlite3.DatabaseError as error:
             raise InvalidConfig(f"the store {self!r} is no database of SQLite: {error}", store=self) from error
+
+
+def _opened(path: str) -> sqlite3.Connection:
+    database = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    try:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = FULL")  # what is saved outlives the machine's power
+        ensure(database.execute, path, "conversations", _VERSION, _TABLES)
+    except BaseException:
+        database.close()
+        raise
+    return database

@@ -6,12 +6,14 @@ By way of apsw, which has a SQLite of its own: Python's is often built without e
 import asyncio
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ...domain.conversation import MOST_TURNS, check_name, check_size, check_vector
 from ...errors import InvalidConfig, StoreUnavailable
+from .held import Held
 from .schema import BUSY_SECONDS, ensure
 
 if TYPE_CHECKING:
@@ -45,8 +47,8 @@ class SQLiteVectors:
             import sqlite_vec  # noqa: PLC0415
         except ImportError as error:
             raise InvalidConfig("SQLiteVectors needs sqlite-vec: pip install 'beluga-stream[vectors]'") from error
-        self._apsw, self._extension = apsw, sqlite_vec.loadable_path()
-        self._path, self._keep = str(path), keep
+        self._apsw, self._path, self._keep = apsw, str(path), keep
+        self._held = Held(partial(_opened, self._path, sqlite_vec.loadable_path()))
 
     def __repr__(self) -> str:
         return f"SQLiteVectors({self._path!r})"
@@ -99,20 +101,8 @@ class SQLiteVectors:
         return await asyncio.to_thread(self._in_transaction, work)
 
     def _in_transaction(self, work: "Callable[[apsw.Connection], T]") -> T:
-        with self._telling(), closing(self._apsw.Connection(self._path)) as database:
-            database.set_busy_timeout(round(BUSY_SECONDS * 1000))
-            database.enable_load_extension(enable=True)
-            database.load_extension(self._extension)
-            database.execute("PRAGMA journal_mode = WAL")
-            ensure(database.execute, self._path, "vectors", _VERSION, _TABLES)
-            database.execute("BEGIN IMMEDIATE")
-            try:
-                done = work(database)
-            except BaseException:
-                database.execute("ROLLBACK")
-                raise
-            database.execute("COMMIT")
-            return done
+        with self._telling(), self._held.transaction(self._apsw.Connection.execute) as database:
+            return work(database)
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
@@ -125,6 +115,22 @@ class SQLiteVectors:
                 f"the store {self!r} does not answer ({error}): is its folder there, writable, and its disk not full?",
                 store=self,
             ) from error
+
+
+def _opened(path: str, extension: str) -> "apsw.Connection":
+    import apsw  # noqa: PLC0415 - see SQLiteVectors
+
+    database = apsw.Connection(path)
+    try:
+        database.set_busy_timeout(round(BUSY_SECONDS * 1000))
+        database.enable_load_extension(True)  # noqa: FBT003 - it takes no names
+        database.load_extension(extension)
+        database.execute("PRAGMA journal_mode = WAL")
+        ensure(database.execute, path, "vectors", _VERSION, _TABLES)
+    except BaseException:
+        database.close()
+        raise
+    return database
 
 
 def _size(database: "apsw.Connection", conversation: str) -> int | None:
