@@ -90,6 +90,7 @@ def _ask(text: str, **more: str) -> dict[str, Any]:
     return {"who": "anna", "text": text, **more}
 
 
+@pytest.mark.usefixtures("real_broker")  # the embedded one keeps the partitions of the dead for minutes
 async def test_three_turns_are_recalled_right_though_the_coordinator_is_killed(field: Field, client: Client) -> None:
     first = await client.start("talk", _ask("one"))
     assert await first.result(timeout=_WAIT_SECONDS) == ["one "]

@@ -5,7 +5,17 @@ from typing import Any
 
 import pytest
 
-from beluga_stream import INJECTED, BufferMemory, History, InProcessStore, KeyValueMemory, chain
+from beluga_stream import (
+    INJECTED,
+    BufferMemory,
+    Cache,
+    History,
+    InProcessStore,
+    KeyValueMemory,
+    VectorMemory,
+    chain,
+    node,
+)
 from beluga_stream.api.chain import Chain
 from beluga_stream.application.runs import Runs
 from beluga_stream.domain.conversation import Entry
@@ -47,6 +57,21 @@ class _MortalStore(InProcessStore):
         await _moment()
         return first
 
+    async def add(self, conversation: str, turn: str, vector: Sequence[float], value: bytes, /) -> bool:
+        await _moment()
+        self.tried.append(await super().add(conversation, turn, vector, value))
+        await _moment()
+        return self.tried[-1]
+
+    async def fetch(self, key: str, /) -> bytes | None:
+        await _moment()
+        return await super().fetch(key)
+
+    async def keep(self, key: str, value: bytes, seconds: float, /) -> None:
+        await _moment()
+        await super().keep(key, value, seconds)
+        await _moment()
+
 
 async def _moment() -> None:
     process = current_process()
@@ -74,10 +99,21 @@ def _count(store: InProcessStore) -> Chain[Any, Any]:
     return chain(counted, memory=memory, conversation=lambda asked: asked["who"], name="count")
 
 
+def _like(store: InProcessStore) -> Chain[Any, Any]:
+    """What was asked before and is most like this, each by its length, which is looked up."""
+
+    @node(cache=Cache(3_600, store=store))
+    async def alike(asked: dict[str, str], history: History = INJECTED) -> list[str]:
+        return [turn.input for turn in history.turns]
+
+    memory = VectorMemory(lambda text: [len(text.split()[0]), 1], k=2, store=store, input_key="text")
+    return chain(alike, memory=memory, conversation=lambda asked: asked["who"], name="like")
+
+
 def _converse(seed: int) -> int:
-    """Two conversations in turns, and their facts. Gives how many saves were repeated."""
+    """Two conversations in turns, their facts, and what was like it. Gives how many saves were repeated."""
     store = _MortalStore()
-    talk, count = _talk(store), _count(store)
+    talk, count, like = _talk(store), _count(store), _like(store)
 
     async def use(cluster: Cluster, runs: Runs) -> None:
         for place, text in enumerate(_TURNS, 1):
@@ -85,11 +121,17 @@ def _converse(seed: int) -> int:
                 given = {"who": who, "text": text}
                 talked = await runs.start(talk.name, given, idempotency_key=f"{who}-{text}")
                 counts = await runs.start(count.name, given, idempotency_key=f"{who}-{text}")
+                liked = await runs.start(like.name, given, idempotency_key=f"{who}-{text}")
                 assert await runs.result(talked, timeout_seconds=4_000) == list(_TURNS[:place])
                 assert await runs.result(counts, timeout_seconds=4_000) == f"{place - 1} before {text}"
+                # In the order of likeness: "three" is nearer to "two" and "one" alike, which were saved in this order.
+                assert await runs.result(liked, timeout_seconds=4_000) == list(_TURNS[: place - 1])
+        await cluster.rest()
+        again = await runs.start(like.name, {"who": "anna", "text": "one"}, idempotency_key="again")
+        assert await runs.result(again, timeout_seconds=4_000) == ["one", "two"]
 
-    used(seed, [talk.compile(), count.compile()], use, options=_HARSH)
-    assert sum(store.tried) == 2 * len(_TURNS)
+    used(seed, [talk.compile(), count.compile(), like.compile()], use, options=_HARSH)
+    assert sum(store.tried) == 4 * len(_TURNS) + 1
     return len(store.tried) - sum(store.tried)
 
 
