@@ -144,8 +144,9 @@ async def called(function: Callable[..., Awaitable[T] | T], *given: Any) -> T:
     """What a function of the user gives: an async one is awaited, a sync one called in a thread."""
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004 - its kind is wanted
         return await cast("Callable[..., Awaitable[T]]", function)(*given)
-    found = await asyncio.to_thread(function, *given)
-    return await found if inspect.isawaitable(found) else found
+    found: Any = await asyncio.to_thread(function, *given)
+    result: T = await found if inspect.isawaitable(found) else found
+    return result
 
 
 async def loaded(memory: Memory, inputs: dict[str, Any]) -> Mapping[str, Any]:
