@@ -5,7 +5,7 @@ ARG BASE_IMAGE=python:3.12-slim
 
 FROM ${BASE_IMAGE} AS build
 # What the deployment's agents/ need on top; `demo` is for those of this repository (scipy, 110 MB).
-ARG EXTRAS=demo,encryption,http,rocksdb
+ARG EXTRAS=demo,encryption,http,observability,rocksdb
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONDONTWRITEBYTECODE=1
 RUN python -m venv /opt/beluga
 ENV PATH=/opt/beluga/bin:$PATH

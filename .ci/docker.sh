@@ -12,10 +12,12 @@ docker_answers() {
   docker info >/dev/null 2>&1
 }
 
-# Docker, debootstrap for base images that cannot be pulled, and shellcheck for make check.
+# Docker, debootstrap for base images that cannot be pulled, redis-server for the stores of memories, and shellcheck
+# for make check.
 install_packages() {
   local package missing=() root=()
-  local -A program=([docker.io]=dockerd [iptables]=iptables [debootstrap]=debootstrap [shellcheck]=shellcheck)
+  local -A program=([docker.io]=dockerd [iptables]=iptables [debootstrap]=debootstrap [redis-server]=redis-server
+    [shellcheck]=shellcheck)
   for package in "${!program[@]}"; do
     # Where Docker runs already, however it came here, it is not replaced.
     if [[ $package == docker.io || $package == iptables ]] && docker_answers; then

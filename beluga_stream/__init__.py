@@ -9,6 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .adapters.redis.store import RedisStore as RedisStore
+    from .adapters.sqlite.store import SQLiteStore as SQLiteStore
+    from .adapters.sqlite.vectors import SQLiteVectors as SQLiteVectors
+    from .api.buffer_memory import BufferMemory as BufferMemory
+    from .api.buffer_memory import TokenBufferMemory as TokenBufferMemory
+    from .api.buffer_memory import WindowMemory as WindowMemory
+    from .api.cache import Cache as Cache
     from .api.chain import Chain as Chain
     from .api.chain import chain as chain
     from .api.client import Client as Client
@@ -23,7 +30,11 @@ if TYPE_CHECKING:
     from .api.gathering import join as join
     from .api.graph import START as START
     from .api.graph import Graph as Graph
+    from .api.history import History as History
+    from .api.history import Turn as Turn
+    from .api.key_value_memory import KeyValueMemory as KeyValueMemory
     from .api.limit import Limit as Limit
+    from .api.memory import Memory as Memory
     from .api.message import Message as Message
     from .api.node import node as node
     from .api.provider import Provider as Provider
@@ -39,13 +50,16 @@ if TYPE_CHECKING:
     from .api.signal import Signal as Signal
     from .api.stream import Outcome as Outcome
     from .api.stream import Stream as Stream
+    from .api.summary_memory import SummaryMemory as SummaryMemory
     from .api.topic import Keyed as Keyed
     from .api.topic import Topic as Topic
     from .api.trigger import OnRun as OnRun
     from .api.trigger import on_run as on_run
+    from .api.vector_memory import VectorMemory as VectorMemory
     from .api.workflow import Workflow as Workflow
     from .application.context import Context as Context
     from .application.context import context as context
+    from .application.in_process import InProcessStore as InProcessStore
     from .application.middleware import Execution as Execution
     from .application.middleware import Middleware as Middleware
     from .application.middleware import Proceed as Proceed
@@ -64,12 +78,20 @@ if TYPE_CHECKING:
     """The Faust app of this deployment: `faust -A beluga_stream worker`."""
 
 _HOMES = {
+    "adapters.redis.store": ("RedisStore",),
+    "adapters.sqlite.store": ("SQLiteStore",),
+    "adapters.sqlite.vectors": ("SQLiteVectors",),
+    "api.buffer_memory": ("BufferMemory", "TokenBufferMemory", "WindowMemory"),
+    "api.cache": ("Cache",),
     "api.chain": ("Chain", "chain"),
     "api.client": ("Client", "Run", "RunStatus"),
     "api.features": ("Defaults", "Features"),
     "api.gathering": ("Join", "Together", "batch", "debounce", "join"),
     "api.graph": ("START", "Graph"),
+    "api.history": ("History", "Turn"),
+    "api.key_value_memory": ("KeyValueMemory",),
     "api.limit": ("Limit",),
+    "api.memory": ("Memory",),
     "api.message": ("Message",),
     "api.node": ("node",),
     "api.provider": ("Provider", "Runner"),
@@ -79,9 +101,12 @@ _HOMES = {
     "api.runnable": ("Runnable",),
     "api.signal": ("Signal",),
     "api.stream": ("Outcome", "Stream"),
+    "api.summary_memory": ("SummaryMemory",),
     "api.topic": ("Keyed", "Topic"),
     "api.trigger": ("OnRun", "on_run"),
+    "api.vector_memory": ("VectorMemory",),
     "application.context": ("Context", "context"),
+    "application.in_process": ("InProcessStore",),
     "application.middleware": ("Execution", "Middleware", "Proceed"),
     "application.results": ("Chunk", "Event", "NodeChanged", "RunChanged", "Superseded"),
     "application.tally": ("Metrics",),
@@ -96,6 +121,8 @@ __all__ = [
     "INJECTED",
     "START",
     "BelugaError",
+    "BufferMemory",
+    "Cache",
     "Chain",
     "Chunk",
     "Client",
@@ -105,10 +132,14 @@ __all__ = [
     "Execution",
     "Features",
     "Graph",
+    "History",
+    "InProcessStore",
     "InvalidGraph",
     "Join",
+    "KeyValueMemory",
     "Keyed",
     "Limit",
+    "Memory",
     "Message",
     "Metrics",
     "Middleware",
@@ -118,6 +149,7 @@ __all__ = [
     "Outcome",
     "Proceed",
     "Provider",
+    "RedisStore",
     "Ref",
     "Resource",
     "Retry",
@@ -126,13 +158,20 @@ __all__ = [
     "RunStatus",
     "Runnable",
     "Runner",
+    "SQLiteStore",
+    "SQLiteVectors",
     "Seconds",
     "Signal",
     "Stream",
     "StreamRef",
+    "SummaryMemory",
     "Superseded",
     "Together",
+    "TokenBufferMemory",
     "Topic",
+    "Turn",
+    "VectorMemory",
+    "WindowMemory",
     "Workflow",
     "batch",
     "chain",

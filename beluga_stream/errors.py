@@ -27,6 +27,7 @@ BelugaError
 ├── TimedOut                 timeout*                 a deadline passed
 ├── TaskCanceled             task_canceled            a run or node was cancelled
 ├── ResourceExhausted        resource_exhausted*      a limit is reached; try later
+├── StoreUnavailable         dependency_failed*       a store of memories or results does not answer; names it
 └── LogUnavailable           dependency_failed*       the broker does not answer
     ├── Fenced               fenced                   another process owns the partition now
     └── TemporalUnavailable                           Temporal does not answer
@@ -213,6 +214,13 @@ class ResourceExhausted(BelugaError):
     """A limit is reached; try later."""
 
     code = "resource_exhausted"
+    retryable = True
+
+
+class StoreUnavailable(BelugaError):
+    """A store of conversations or results does not answer. Names it; `ids` has it as `store`."""
+
+    code = "dependency_failed"
     retryable = True
 
 

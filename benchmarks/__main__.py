@@ -19,7 +19,7 @@ from typing import Any
 from beluga_stream.application.topics import Topics
 from beluga_stream.bootstrap.declared import changelog_topic
 from beluga_stream.bootstrap.settings import Settings
-from benchmarks import coordinator, local_chain, reducer, scenarios
+from benchmarks import coordinator, edge, local_chain, observed, reducer, scenarios
 from benchmarks.engine import BrokerProcess, EngineProcess, Process
 from benchmarks.figures import Figure, as_json, as_table, median_of
 from benchmarks.starting import import_time, time_to_ready
@@ -36,6 +36,7 @@ PARTS = (
     "burst",
     "closed",
     "client",
+    "edge",
     "map",
     "soak",
     "memory",
@@ -45,6 +46,7 @@ PARTS = (
     "reducer",
     "coordinator",
     "local-chain",
+    "observed",
 )
 
 
@@ -93,7 +95,9 @@ def measure(broker: Broker, folder: Path, only: Sequence[str], *, quick: bool) -
     if "start" in only:
         figures += import_time(3 if quick else 7) + time_to_ready(broker.address, folder)
     settings = Settings.load(broker=broker.address)
-    parts = [part for part in only if part not in {"start", "reducer", "coordinator", "fused", "local-chain"}]
+    parts = [
+        part for part in only if part not in {"start", "reducer", "coordinator", "fused", "local-chain", "observed"}
+    ]
     if parts:
         figures += on_an_engine(settings, folder, parts, quick=quick)
     if "fused" in only:
@@ -109,6 +113,10 @@ def measure(broker: Broker, folder: Path, only: Sequence[str], *, quick: bool) -
     if "local-chain" in only:
         say("chains here")
         figures += asyncio.run(local_chain.costs())
+    if "observed" in only:
+        say("traces and metrics, on and off:")
+        rounds, warm = (1, 1) if quick else (8, 4)
+        figures += asyncio.run(observed.cost(settings, folder, rounds=rounds, warm=warm))
     return figures, conditions_of(broker, settings)
 
 
@@ -143,6 +151,7 @@ async def drive(settings: Settings, engine: list[EngineProcess], parts: Sequence
             "burst": (rounds + 1, lambda: scenarios.burst(traffic, processes, 2_000)),
             "closed": (rounds, lambda: scenarios.closed(traffic, processes, 32, 3 if quick else 8)),
             "client": (1, lambda: scenarios.by_the_client(settings, 20 if quick else 100)),
+            "edge": (1, lambda: edge_costs(traffic, processes, quick=quick)),
             "map": (
                 1,
                 lambda: scenarios.large_map(traffic, changelog_topic(settings), 1_000 if quick else 10_000),
@@ -165,6 +174,16 @@ async def drive(settings: Settings, engine: list[EngineProcess], parts: Sequence
                 say(name)
                 figures += median_of([await measure_once() for _ in range(times)])
     return figures
+
+
+async def edge_costs(traffic: Traffic, processes: list[Process], *, quick: bool) -> list[Figure]:
+    """The pipeline comes first: its first run of all tells what is open before it is needed."""
+    rounds, chunks = (1, 10_000) if quick else (3, 100_000)
+    pipeline = await edge.pipeline(traffic, 5 if quick else 30)
+    latency = await edge.latency(traffic, 200 if quick else 2_000)
+    await edge.throughput(traffic, processes, chunks)  # the broker compiles what it has not done before
+    throughput = [await edge.throughput(traffic, processes, chunks) for _ in range(rounds)]
+    return [*pipeline, *latency, *median_of(throughput)]
 
 
 def reducer_costs() -> list[Figure]:

@@ -5,8 +5,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import psutil
@@ -59,7 +60,16 @@ class BrokerProcess:
 class EngineProcess:
     """One process with some of the roles, on a deployment of the benchmark's graphs."""
 
-    def __init__(self, roles: Sequence[str], broker: str, prefix: str, folder: Path, **settings: str) -> None:
+    def __init__(
+        self,
+        roles: Sequence[str],
+        broker: str,
+        prefix: str,
+        folder: Path,
+        *,
+        variables: Mapping[str, str] = MappingProxyType({}),
+        **settings: str,
+    ) -> None:
         self.name = "+".join(roles)
         self._roles = roles
         self._log = folder / f"{prefix}-{self.name}.log"
@@ -74,6 +84,7 @@ class EngineProcess:
             "BELUGA_TOPICS": str(_HERE / "topics"),
             "PYTHONPATH": str(_HERE.parent),
             **{f"BELUGA_{name.upper()}": value for name, value in settings.items()},
+            **variables,
         }
         command = [sys.executable, "-m", "faust", "-A", "beluga_stream", "worker", "-l", "warn"]
         self._began = time.perf_counter()

@@ -11,6 +11,7 @@ from pathlib import Path
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent))
 
+from beluga_stream.adapters.otel.catalog import METRICS  # noqa: E402
 from beluga_stream.bootstrap.rights import HOLDERS, Uses, rights_of  # noqa: E402
 from beluga_stream.bootstrap.settings import Settings  # noqa: E402
 from beluga_stream.domain import transitions  # noqa: E402
@@ -141,7 +142,32 @@ def security() -> str:
 _RIGHTS_BEGIN = "<!-- rights: written by docs/generate.py from beluga_stream/bootstrap/rights.py -->"
 _RIGHTS_END = "<!-- /rights -->"
 
-PAGES = {"configuration.md": configuration, "security.md": security, "state-machine.md": state_machine}
+
+def observability() -> str:
+    """docs/observability.md: written by hand, but for the list of metrics."""
+    text = (DOCS / "observability.md").read_text(encoding="utf-8")
+    before, begin, rest = text.partition(_METRICS_BEGIN)
+    _, end, after = rest.partition(_METRICS_END)
+    rows = ["| metric | type | unit | attributes | what it is | told by |", "|---|---|---|---|---|---|"]
+    for metric in METRICS:
+        attributes = ", ".join(f"`{name}`" for name in metric.attributes)
+        rows.append(
+            f"| `orchestration_{metric.name}` | {_TYPES[metric.type]} | `{metric.unit}` | {attributes} "
+            f"| {metric.meaning} | {metric.told_by} |"
+        )
+    return "\n".join([before + begin, *rows, end]) + after
+
+
+_TYPES = {"counter": "counter", "updown": "up-down counter", "histogram": "histogram", "gauge": "gauge"}
+_METRICS_BEGIN = "<!-- metrics: written by docs/generate.py from beluga_stream/adapters/otel/catalog.py -->"
+_METRICS_END = "<!-- /metrics -->"
+
+PAGES = {
+    "configuration.md": configuration,
+    "observability.md": observability,
+    "security.md": security,
+    "state-machine.md": state_machine,
+}
 
 
 def main() -> None:

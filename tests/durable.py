@@ -28,6 +28,8 @@ from beluga_stream.domain.ids import GraphHash, RunId
 from beluga_stream.domain.payload import Json
 from beluga_stream.ports.cipher import Cipher
 from beluga_stream.ports.handlers import Program, Trigger
+from beluga_stream.ports.spans import NoSpans
+from beluga_stream.ports.telemetry import NoTelemetry
 
 TOPICS = Topics(partitions=2)
 
@@ -98,6 +100,8 @@ class Bench:
             executions=Executions(open_resource=open_resource),
             clock=SystemClock(),
             name="test",
+            telemetry=NoTelemetry(),
+            spans=NoSpans(),
         )
         return TemporalWorker(self.client, activities, task_queue=self.task_queue, grace_seconds=0.5, **options)
 

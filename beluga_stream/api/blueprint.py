@@ -10,6 +10,7 @@ from .limit import Limits
 from .node import NodeOptions
 
 if TYPE_CHECKING:
+    from .remembering import Remembered
     from .signal import Signal
     from .work import Work
 
@@ -62,6 +63,7 @@ class Blueprint:
     durable: bool = False
     limits: Limits = ()
     options: NodeOptions = field(default_factory=NodeOptions)
+    memory: "Remembered | None" = None
     steps: dict[str, Step] = field(default_factory=dict[str, Step])
     links: list[Link] = field(default_factory=list[Link])
     finish: list[str] = field(default_factory=list[str])

@@ -10,8 +10,10 @@ from .blueprint import Blueprint
 from .building import Builder, check_name
 from .compile import Compiled, compile_blueprint
 from .limit import Limits
+from .memory import Memory
 from .node import NodeOptions, options_of
 from .ref import Origin, Ref
+from .remembering import remembered
 from .retry import Seconds, milliseconds
 from .signature import name_of
 from .work import Work
@@ -53,6 +55,8 @@ def chain(
     name: str | None = None,
     timeout: Seconds = 600,
     limit: Limits = (),
+    memory: Memory | None = None,
+    conversation: Callable[[A], str] | None = None,
 ) -> Chain[A, list[B]]: ...
 @overload
 def chain(
@@ -62,6 +66,8 @@ def chain(
     name: str | None = None,
     timeout: Seconds = 600,
     limit: Limits = (),
+    memory: Memory | None = None,
+    conversation: Callable[[A], str] | None = None,
 ) -> Chain[A, B]: ...
 @overload
 def chain(
@@ -71,6 +77,8 @@ def chain(
     name: str | None = None,
     timeout: Seconds = 600,
     limit: Limits = (),
+    memory: Memory | None = None,
+    conversation: Callable[[A], str] | None = None,
 ) -> Chain[A, B]: ...
 @overload
 def chain(
@@ -81,6 +89,8 @@ def chain(
     name: str | None = None,
     timeout: Seconds = 600,
     limit: Limits = (),
+    memory: Memory | None = None,
+    conversation: Callable[[A], str] | None = None,
 ) -> Chain[A, list[C]]: ...
 @overload
 def chain(
@@ -91,6 +101,8 @@ def chain(
     name: str | None = None,
     timeout: Seconds = 600,
     limit: Limits = (),
+    memory: Memory | None = None,
+    conversation: Callable[[A], str] | None = None,
 ) -> Chain[A, C]: ...
 @overload
 def chain(
@@ -101,6 +113,8 @@ def chain(
     name: str | None = None,
     timeout: Seconds = 600,
     limit: Limits = (),
+    memory: Memory | None = None,
+    conversation: Callable[[A], str] | None = None,
 ) -> Chain[A, C]: ...
 @overload
 def chain(
@@ -112,6 +126,8 @@ def chain(
     name: str | None = None,
     timeout: Seconds = 600,
     limit: Limits = (),
+    memory: Memory | None = None,
+    conversation: Callable[[A], str] | None = None,
 ) -> Chain[A, list[D]]: ...
 @overload
 def chain(
@@ -123,6 +139,8 @@ def chain(
     name: str | None = None,
     timeout: Seconds = 600,
     limit: Limits = (),
+    memory: Memory | None = None,
+    conversation: Callable[[A], str] | None = None,
 ) -> Chain[A, D]: ...
 @overload
 def chain(
@@ -134,6 +152,8 @@ def chain(
     name: str | None = None,
     timeout: Seconds = 600,
     limit: Limits = (),
+    memory: Memory | None = None,
+    conversation: Callable[[A], str] | None = None,
 ) -> Chain[A, D]: ...
 @overload
 def chain(
@@ -146,6 +166,8 @@ def chain(
     name: str | None = None,
     timeout: Seconds = 600,
     limit: Limits = (),
+    memory: Memory | None = None,
+    conversation: Callable[[A], str] | None = None,
 ) -> Chain[A, list[E]]: ...
 @overload
 def chain(
@@ -158,6 +180,8 @@ def chain(
     name: str | None = None,
     timeout: Seconds = 600,
     limit: Limits = (),
+    memory: Memory | None = None,
+    conversation: Callable[[A], str] | None = None,
 ) -> Chain[A, E]: ...
 @overload
 def chain(
@@ -170,6 +194,8 @@ def chain(
     name: str | None = None,
     timeout: Seconds = 600,
     limit: Limits = (),
+    memory: Memory | None = None,
+    conversation: Callable[[A], str] | None = None,
 ) -> Chain[A, E]: ...
 @overload
 def chain(
@@ -183,6 +209,8 @@ def chain(
     name: str | None = None,
     timeout: Seconds = 600,
     limit: Limits = (),
+    memory: Memory | None = None,
+    conversation: Callable[[A], str] | None = None,
 ) -> Chain[A, list[F]]: ...
 @overload
 def chain(
@@ -196,6 +224,8 @@ def chain(
     name: str | None = None,
     timeout: Seconds = 600,
     limit: Limits = (),
+    memory: Memory | None = None,
+    conversation: Callable[[A], str] | None = None,
 ) -> Chain[A, F]: ...
 @overload
 def chain(
@@ -209,6 +239,8 @@ def chain(
     name: str | None = None,
     timeout: Seconds = 600,
     limit: Limits = (),
+    memory: Memory | None = None,
+    conversation: Callable[[A], str] | None = None,
 ) -> Chain[A, F]: ...
 @overload
 def chain(
@@ -223,6 +255,8 @@ def chain(
     name: str | None = None,
     timeout: Seconds = 600,
     limit: Limits = (),
+    memory: Memory | None = None,
+    conversation: Callable[[A], str] | None = None,
 ) -> Chain[A, list[G]]: ...
 @overload
 def chain(
@@ -237,6 +271,8 @@ def chain(
     name: str | None = None,
     timeout: Seconds = 600,
     limit: Limits = (),
+    memory: Memory | None = None,
+    conversation: Callable[[A], str] | None = None,
 ) -> Chain[A, G]: ...
 @overload
 def chain(
@@ -251,17 +287,28 @@ def chain(
     name: str | None = None,
     timeout: Seconds = 600,
     limit: Limits = (),
+    memory: Memory | None = None,
+    conversation: Callable[[A], str] | None = None,
 ) -> Chain[A, G]: ...
-def chain(*steps: object, name: str | None = None, timeout: Seconds = 600, limit: Limits = ()) -> Chain[Any, Any]:
+def chain(
+    *steps: object,
+    name: str | None = None,
+    timeout: Seconds = 600,
+    limit: Limits = (),
+    memory: Memory | None = None,
+    conversation: Callable[[Any], str] | None = None,
+) -> Chain[Any, Any]:
     """Join one to six handlers: `chain(clean, count)` is a `Chain[str, int]`.
 
     Types are those of the annotations (none means Any). A step is what `Graph.add_node` takes, with
     one parameter; options come from `@node`; the last may stream. The name is `a-b-c` of the
     steps' unless given; a handler that occurs again gets `_2`. `timeout` bounds a run, in seconds or as a
-    timedelta; `limit` says how many go on at a time, or begin in a period: see `Limit`. Raises `InvalidGraph` for no
-    steps and for handlers that cannot be called.
+    timedelta; `limit` says how many go on at a time, or begin in a period: see `Limit`. `memory` is loaded before
+    and saved after each run, in the conversation that `conversation` gives for its input (docs/memory.md). Raises
+    `InvalidGraph` for no steps and for handlers that cannot be called, `InvalidConfig` for what is no memory.
     """
     blueprint = line_of(steps, name, timeout, limit)
+    blueprint.memory = remembered(memory, conversation)
     return Chain(blueprint.graph, blueprint)
 
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..domain import frozen
-from ..domain.definition import MAX_CRASHES, Definition, Edge, Node, NodeKind, OnFailure
+from ..domain.definition import MAX_CRASHES, Definition, Edge, EdgeMode, Node, NodeKind, OnFailure
 from ..domain.ids import INPUT, NodeKey, NodeName
 from ..domain.plan import Plan
 from ..domain.retry import RetryPolicy
 from ..errors import InvalidGraph, InvalidInput
+from ..ports.cache import Caching
 from ..ports.handlers import Handler, Program
 from .blueprint import Blueprint, Step
 from .check import check_input, check_output, check_wires, output_kinds, wire_kind
@@ -21,6 +22,7 @@ from .handler import adapter_of, build_compensation, build_fake, build_fallback,
 from .limit import check_limits, declared
 from .liveness import check_liveness, worlds_of
 from .node import NodeOptions, options_of
+from .remembering import check_unremembered, with_memory
 from .retry import milliseconds
 from .signature import called
 from .wiring import WORK_INPUT, Wire, Wiring, fed_arguments, wire
@@ -49,6 +51,16 @@ class _Branches:
 
 def compile_blueprint(blueprint: Blueprint, input_kind: Any, output_kind: Any, *, kind: str = "graph") -> Compiled:
     """Check and compile. A kind of None is taken from the handlers' annotations. Raises `InvalidGraph`."""
+    if blueprint.memory is not None:
+        bare = _compile(blueprint, input_kind, output_kind, kind)
+        blueprint = with_memory(blueprint, blueprint.memory, bare.input_kind)
+        return _compile(blueprint, bare.input_kind, bare.output_kind, kind)
+    compiled = _compile(blueprint, input_kind, output_kind, kind)
+    check_unremembered(blueprint)
+    return compiled
+
+
+def _compile(blueprint: Blueprint, input_kind: Any, output_kind: Any, kind: str) -> Compiled:
     if not blueprint.finish:
         raise InvalidGraph(
             f"graph {blueprint.graph!r} has no finish: call set_finish_point() with its last node",
@@ -275,9 +287,24 @@ def _handler(wiring: Wiring, name: str, conditions: Sequence[Condition], kinds: 
         branches=branches,
         until=step.until,
         retry_on=retry_on,
+        cache=_cache(wiring, step, handler, options),
         fallback=None if fallback is None else replace(fallback, branches=branches, retry_on=retry_on),
         compensate=None if compensate is None else replace(compensate, retry_on=retry_on),
     )
+
+
+def _cache(wiring: Wiring, step: Step, handler: Handler, options: NodeOptions) -> Caching | None:
+    if "cache" not in options:
+        return None
+    reads = any(parameter.mode is EdgeMode.STREAM for parameter in handler.parameters)
+    if handler.streams or reads:
+        raise InvalidGraph(
+            f"graph {wiring.graph!r}, node {step.name!r}: cache= is for handlers that take values and return one, and "
+            f"this one {'reads a stream' if reads else 'streams'}: take and return lists, or leave it out",
+            graph=wiring.graph,
+            node=step.name,
+        )
+    return options["cache"].of(wiring.graph, step.name, origin_of(handler.call))
 
 
 def _named(name: str) -> NodeName:

@@ -1,11 +1,12 @@
 """What an orchestrator may be asked for, and what it gives to what it makes unless told otherwise."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import timedelta
 from typing import Any, TypedDict, cast
 
 from ..errors import InvalidConfig
+from .memory import Memory
 from .retry import Retry, Seconds, seconds
 
 MOST_SECONDS = 24 * 3600
@@ -14,6 +15,9 @@ MOST_QUEUE_LETTERS = 255
 MOST_RETRIES = 20
 MOST_WORKERS = 1_000
 MOST_QUEUED = 100_000
+
+_NOT_OF_RUNNING = ("name", "memory", "conversation")
+"""Options that say what is made, and not how it runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,8 @@ class ChainOptions(TypedDict, total=False):
     input_keys: tuple[str, ...]
     output_keys: tuple[str, ...]
     provider: str
+    memory: Memory
+    conversation: Callable[[Any], str]
 
 
 class GraphOptions(TypedDict, total=False):
@@ -72,6 +78,8 @@ class GraphOptions(TypedDict, total=False):
     queue_size: int
     parallel: bool
     provider: str
+    memory: Memory
+    conversation: Callable[[Any], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +177,7 @@ def merged(own: Options, defaults: Defaults, given: ChainOptions | GraphOptions)
         for name in ("timeout", "retries", "max_workers", "queue_size", "provider")
         if (value := getattr(defaults, name)) is not None
     }
-    chosen |= {name: value for name, value in given.items() if name != "name"}
+    chosen |= {name: value for name, value in given.items() if name not in _NOT_OF_RUNNING}
     for keys in ("input_keys", "output_keys"):
         if isinstance(chosen.get(keys), list):
             chosen[keys] = tuple(chosen[keys])

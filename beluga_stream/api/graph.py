@@ -10,8 +10,10 @@ from .blueprint import Blueprint, Step
 from .building import After, Builder, check_name
 from .compile import Compiled, compile_blueprint
 from .limit import Limits
+from .memory import Memory
 from .node import NodeOptions
 from .ref import Origin, Ref, StreamRef
+from .remembering import remembered
 from .retry import Seconds, milliseconds
 from .signal import Signal
 from .stream import Outcome
@@ -43,16 +45,28 @@ class Graph(Work[I, O], Generic[I, O]):
 
     `timeout` bounds a whole run (seconds or timedelta). `durable=True` runs it on Temporal. `limit`
     says how many of its runs go on at a time, or begin in a period: see `Limit`. Without type
-    arguments the types are those of its handlers' annotations. Built graphs are checked at the first
-    `compile`, which `invoke` and every deployment call. Raises `InvalidGraph` for a bad name or timeout.
+    arguments the types are those of its handlers' annotations. `memory` is loaded before and saved after each run, in
+    the conversation that `conversation` gives for its input (docs/memory.md). Built graphs are checked at the first
+    `compile`, which `invoke` and every deployment call. Raises `InvalidGraph` for a bad name or timeout,
+    `InvalidConfig` for what is no memory.
     """
 
-    def __init__(self, name: str, *, durable: bool = False, timeout: Seconds = 600, limit: Limits = ()) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        durable: bool = False,
+        timeout: Seconds = 600,
+        limit: Limits = (),
+        memory: Memory | None = None,
+        conversation: Callable[[I], str] | None = None,
+    ) -> None:
         super().__init__(name)
         check_name(name, name, "the graph")
         if milliseconds(timeout) <= 0:
             raise InvalidGraph(f"graph {name!r}: timeout={timeout} must be above 0 seconds", graph=name)
         self._blueprint = Blueprint(name, milliseconds(timeout), durable, limit)
+        self._blueprint.memory = remembered(memory, conversation)
         self._builder = Builder(self._blueprint)
 
     @property

@@ -151,6 +151,7 @@ def build_fake(handler: Handler, fake: Callable[..., Any], graph: str, node: str
         call=_callable(signature, signature.arguments[: len(handler.parameters)]),
         executor="async" if signature.is_async else "thread",
         resources=signature.resources,
+        cache=None,  # what it gives is nobody else's result
     )
 
 

@@ -28,9 +28,11 @@ class LocalProvider:
 
     kinds = ("chain", "graph")
 
-    def __init__(self, spans: Spans, middleware: Sequence[Middleware] = ()) -> None:
+    def __init__(
+        self, spans: Spans, middleware: Sequence[Middleware] = (), *, executions: Executions | None = None
+    ) -> None:
         # Threads are made as they are needed; how many at once is for each graph's max_workers to say.
-        self._executions = Executions(threads=MOST_WORKERS, open_resource=open_resource)
+        self._executions = executions or Executions(threads=MOST_WORKERS, open_resource=open_resource)
         self._spans = spans
         self._middleware = middleware
 

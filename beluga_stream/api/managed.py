@@ -1,6 +1,6 @@
 """Chains and graphs of an orchestrator: as any other, but run by its engines, within its bounds, and counted."""
 
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -11,8 +11,10 @@ from .compile import Compiled
 from .features import Options
 from .graph import Graph
 from .keys import with_keys
+from .memory import Memory
 from .node import NodeOptions
 from .provider import Runner
+from .remembering import merges
 from .retry import seconds
 from .running import Running
 from .signal import Signal
@@ -123,14 +125,27 @@ class ManagedChain(_Managed[I, O], Chain[I, O], Generic[I, O]):
         return self._options.output_keys
 
     def _compile(self) -> Compiled:
-        return with_keys(super()._compile(), self.input_keys, self.output_keys)
+        memory = self._blueprint.memory
+        merged = memory is not None and merges(self._blueprint)
+        loaded = memory.memory.memory_variables if memory is not None and merged else ()
+        needed = tuple(key for key in self.input_keys if key not in loaded)
+        return with_keys(super()._compile(), needed, self.output_keys)
 
 
 class ManagedGraph(_Managed[I, O], Graph[I, O], Generic[I, O]):
     """A graph that an orchestrator has made: add nodes to it."""
 
-    def __init__(self, name: str, kinds: tuple[Any, Any], running: Running, options: Options) -> None:
-        super().__init__(name, timeout=options.timeout)
+    def __init__(
+        self,
+        name: str,
+        kinds: tuple[Any, Any],
+        running: Running,
+        options: Options,
+        *,
+        memory: Memory | None = None,
+        conversation: Callable[[I], str] | None = None,
+    ) -> None:
+        super().__init__(name, timeout=options.timeout, memory=memory, conversation=conversation)
         self._blueprint.options = NodeOptions(retry=options.retry)
         self._kinds = kinds
         self._running, self._options = running, options

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, TypedDict, TypeVar, cast
 
+from .cache import Cache
 from .limit import Limits
 from .retry import Retry, Seconds
 
@@ -22,7 +23,7 @@ class NodeOptions(TypedDict, total=False):
     functions that hold the interpreter. `on_failure="continue"` lets the run go on without the node.
     `resume` lets a streaming node's retry go on from `context().emitted(...)`. `max_crashes` is how often in a row
     its process may die with it before it fails as `poisoned` (3; 0: without limit). `limit` is for each execution: an
-    item of a map, a pass of a loop; see `Limit`.
+    item of a map, a pass of a loop; see `Limit`. `cache` keeps results for a while; see `Cache`.
     """
 
     name: str
@@ -34,6 +35,7 @@ class NodeOptions(TypedDict, total=False):
     resume: bool
     max_crashes: int
     limit: Limits
+    cache: Cache
 
 
 def node(  # noqa: PLR0913 - options, each given by its name
@@ -45,6 +47,7 @@ def node(  # noqa: PLR0913 - options, each given by its name
     executor: Executor | None = None,
     max_crashes: int | None = None,
     limit: Limits | None = None,
+    cache: Cache | None = None,
 ) -> Callable[[F], F]:
     """Attach options to a handler. It stays the plain function it was: call and test it as such.
 
@@ -59,6 +62,7 @@ def node(  # noqa: PLR0913 - options, each given by its name
         "executor": executor,
         "max_crashes": max_crashes,
         "limit": limit,
+        "cache": cache,
     }
 
     def attach(handler: F) -> F:

@@ -20,6 +20,7 @@ from .features import (
     workflow_options,
 )
 from .managed import ManagedChain, ManagedGraph
+from .remembering import remembered
 from .runnable import LastAsync, LastStreams, LastSync, Step
 from .running import Running
 from .work import Work
@@ -202,6 +203,7 @@ class Orchestration:
         self._ask("chains")
         chosen = merged(CHAIN, self._chains, options)
         blueprint = line_of(steps, options.get("name"), chosen.timeout)
+        blueprint.memory = remembered(options.get("memory"), options.get("conversation"))
         made: ManagedChain[Any, Any] = ManagedChain(blueprint, self._running, chosen)
         made.compile()
         self._offer(chosen, "chain")
@@ -245,7 +247,14 @@ class Orchestration:
         self._ask("graphs")
         chosen = merged(GRAPH, self._graphs, options)
         self._offer(chosen, "graph")
-        return ManagedGraph(name, (input, output), self._running, chosen)
+        return ManagedGraph(
+            name,
+            (input, output),
+            self._running,
+            chosen,
+            memory=options.get("memory"),
+            conversation=options.get("conversation"),
+        )
 
     @overload
     def create_workflow(self, made: Work[I, O], /, **options: Unpack[WorkflowTerms]) -> Workflow[I, O]: ...

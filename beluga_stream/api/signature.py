@@ -25,6 +25,7 @@ from typing import Annotated, Any, TypeVar, cast, get_args, get_origin, get_type
 
 from ..domain.definition import EdgeMode
 from ..errors import InvalidGraph
+from .history import History
 from .resource import is_resource
 from .stream import Outcome, Stream
 
@@ -203,7 +204,7 @@ def _argument(parameter: inspect.Parameter, kind: Any) -> Argument:
         parameter.name,
         kind,
         mode,
-        has_default=parameter.default is not parameter.empty,
+        has_default=parameter.default is not parameter.empty or kind is History,  # the memory feeds it
         by_position=parameter.kind is parameter.POSITIONAL_ONLY,
     )
 

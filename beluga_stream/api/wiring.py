@@ -15,6 +15,7 @@ from ..domain.ids import INPUT
 from ..errors import InvalidGraph
 from .blueprint import Blueprint, Link, Step
 from .condition import Condition
+from .history import History
 from .node import NodeOptions
 from .signature import Argument, Signature, signature_of
 
@@ -143,6 +144,8 @@ def _resolve(blueprint: Blueprint, signatures: Mapping[str, Signature], link: Li
     arguments = signatures[link.target].arguments
     if target.kind in (NodeKind.MAP, NodeKind.LOOP):
         arguments = arguments[:1]
+    if not isinstance(link.into, str):
+        arguments = tuple(one for one in arguments if one.kind is not History)  # the memory feeds it, by name
     argument = _choose(graph, link, arguments)
     if argument is None:
         return Wire(link.source, link.target, None, EdgeMode.ORDER, link.condition)

@@ -21,6 +21,8 @@ from .trigger import Declared, OnRun, compile_trigger
 
 if TYPE_CHECKING:
     from ..application.results import Event
+    from .blueprint import Blueprint
+    from .memory import Memory
 
 I = TypeVar("I")  # noqa: E741 - I and O, as everywhere for input and output
 O = TypeVar("O")  # noqa: E741
@@ -31,6 +33,8 @@ Fakes = Mapping[Callable[..., Any], Callable[..., Any]]
 
 class Work(ABC, Generic[I, O]):
     """Something that runs: a `Graph` or a `Chain`, from an input `I` to a result `O`."""
+
+    _blueprint: "Blueprint"
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -58,6 +62,11 @@ class Work(ABC, Generic[I, O]):
         """The type of its result. Raises `InvalidGraph` as `compile` does."""
         return self._current().output_kind
 
+    @property
+    def memory(self) -> "Memory | None":
+        """What it remembers by."""
+        return None if self._blueprint.memory is None else self._blueprint.memory.memory
+
     def compile(self) -> Program:
         """Check it and make it ready to run; kept until it changes.
 
@@ -73,7 +82,7 @@ class Work(ABC, Generic[I, O]):
     def deploy(self) -> tuple[Program, Sequence[Trigger]]:
         """What a deployment takes: the program and its triggers.
 
-        Raises `InvalidGraph` also for what cannot be deployed yet: durable graphs.
+        Raises `InvalidGraph` also for what cannot be deployed yet, durable graphs, and for a memory in one process.
         """
         if self.durable:
             raise InvalidGraph(
@@ -81,6 +90,7 @@ class Work(ABC, Generic[I, O]):
                 f"deploy to yet: leave durable=True out to run it on Kafka, or invoke() it here",
                 graph=self._name,
             )
+        self._check_shared()
         return self.compile(), self.triggers
 
     @overload
@@ -238,6 +248,19 @@ class Work(ABC, Generic[I, O]):
             return self._compiled[1]
         finally:
             self._is_compiling = False
+
+    def _check_shared(self) -> None:
+        """Raises `InvalidGraph` for a memory that only one process would have."""
+        memory = self._blueprint.memory
+        if memory is not None and not memory.is_shared:
+            raise InvalidGraph(
+                f"graph {self._name!r} remembers in its process alone, and workers are many and come and go: give its "
+                f"memory a store that they share, as SQLiteStore(path) or RedisStore(url)",
+                graph=self._name,
+            )
+        for step in self._blueprint.steps.values():
+            if step.work is not None:
+                step.work._check_shared()  # noqa: SLF001 - of its own kind
 
     @abstractmethod
     def _stamp(self) -> object:

@@ -9,7 +9,8 @@ from ..domain.payload import Inline, Picked, seals_of
 from ..domain.plan import Plan
 from ..errors import BelugaError, InvalidInput, KeyMissing, LogUnavailable, NotFound
 from ..ports.log import Outgoing
-from . import codec
+from ..ports.spans import NO_SPANS, Spans
+from . import codec, tracing
 from .catalog import Catalog
 from .messages import Rejected
 from .payloads import Payloads
@@ -21,10 +22,11 @@ log = logging.getLogger("beluga_stream.coordinator")
 class Admission:
     """Finds the definition of a requested run and checks its input."""
 
-    def __init__(self, topics: Topics, catalog: Catalog, payloads: Payloads) -> None:
+    def __init__(self, topics: Topics, catalog: Catalog, payloads: Payloads, spans: Spans = NO_SPANS) -> None:
         self._names = topics
         self._catalog = catalog
         self._payloads = payloads
+        self._spans = spans
 
     async def admit(self, event: RunRequested, now: int) -> tuple[RunRequested, Plan | None, list[Outgoing] | None]:
         """The request as it is taken, with the definition of the new run, or the answer that refuses it.
@@ -49,6 +51,8 @@ class Admission:
                 self._catalog.check_input(plan, event.input.value)
             except InvalidInput as error:
                 return event, None, self._refusal(event, error, now)
+        if self._spans.on and not tracing.is_trace(event.trace):
+            event = replace(event, trace=tracing.new_trace(self._spans, event.run))
         try:
             return await self._with_keys(plan, event), plan, None
         except LogUnavailable:

@@ -1,11 +1,9 @@
 """One execution of one attempt of a node: from the work a worker took to the event that it reports."""
 
-import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 from ..domain.events import Failure, NodeFailed, NodeParked, NodeStreaming, NodeSucceeded, StreamVoid
 from ..domain.ids import Incarnation
@@ -13,14 +11,17 @@ from ..domain.payload import Json, Payload
 from ..errors import BelugaError, CodeMissing, InvalidInput, LogUnavailable, StreamBroken
 from ..ports.clock import Clock
 from ..ports.handlers import Deployment, Handler
-from ..ports.log import Outgoing, Position
-from . import codec
+from ..ports.log import Outgoing
+from ..ports.spans import Of, Spans
+from ..ports.telemetry import Telemetry
+from . import codec, tracing
 from .apart import Address
-from .context import Context, resume
+from .context import Context, RunLogger, resume
 from .execution import Executions
 from .messages import ChunkEmitted, NodeReady, Outcome, Source
 from .outbox import Outbox
 from .payloads import Payloads
+from .sending import Sending, Sent
 from .streams import Live, Place, Streams
 from .topics import Topics
 from .verdict import Completed, Failed
@@ -30,14 +31,12 @@ log = logging.getLogger("beluga_stream.worker")
 MAP_ITEM_LIMIT_BYTES = 2 * 1024
 """A map item's result above this goes to the blob store, so that a page of 64 stays small."""
 
-_CHUNKS_UNDER_WAY = 256
-
 DETAILS_LIMIT_BYTES = 2 * 1024
 """What a heartbeat tells goes to the blob store above this: it is in the run's state, and in every heartbeat."""
 
 Beat = Callable[[Payload | None], Awaitable[None]]
 
-Report = Callable[[NodeReady, NodeStreaming], "asyncio.Future[Any]"]
+Report = Callable[[NodeReady, NodeStreaming], Sent]
 """Tells whoever decides that a stream has begun; the future ends when that cannot be lost."""
 
 
@@ -55,7 +54,7 @@ class _Attempt:
     before: int = 0
     resumed: Incarnation | None = None
     details: Payload | None = None
-    under_way: list[asyncio.Future[Any]] = field(default_factory=list)
+    sending: Sending = field(default_factory=Sending)
     lost: LogUnavailable | None = None
     void: bool = False
     """Whether a stream that it read was broken off: whatever its handler makes of that, it does not count."""
@@ -87,10 +86,14 @@ class Attempts:
         streams: Streams,
         clock: Clock,
         worker: str,
+        telemetry: Telemetry,
+        spans: Spans,
         report: Report | None = None,
     ) -> None:
         self._worker = worker
-        self._report = report or self._report_by_log
+        self._report = report
+        self._telemetry = telemetry
+        self._spans = spans
         self._streams = streams
         self._names = topics
         self._deployment = deployment
@@ -99,7 +102,48 @@ class Attempts:
         self._executions = executions
         self._clock = clock
 
-    async def outcome(self, work: NodeReady, incarnation: Incarnation, beat: Beat, place: Place) -> Outcome:
+    async def outcome(
+        self, work: NodeReady, incarnation: Incarnation, beat: Beat, place: Place, topic: str | None = None
+    ) -> Outcome:
+        """As `_outcome`, counted and traced. `topic` is the one that it came from; None: it never was in the log."""
+        began = self._clock.now_ms()
+        if work.trace is None or not self._spans.on:
+            outcome = await self._outcome(work, incarnation, beat, place)
+        else:
+            outcome = await self._traced(work, incarnation, beat, place, topic)
+        took = (self._clock.now_ms() - began) / 1000
+        success = isinstance(outcome, NodeSucceeded)
+        self._telemetry.node_ended(work.graph, work.name, success=success, seconds=took)
+        return outcome
+
+    async def _traced(
+        self, work: NodeReady, incarnation: Incarnation, beat: Beat, place: Place, topic: str | None
+    ) -> Outcome:
+        """The node's span is the parent of whatever its handler traces."""
+        program = self._deployment.programs.get(work.definition)
+        is_chain = program is not None and program.definition.kind == "chain"
+        span_id = tracing.node_span(work.run, work.node, work.attempt, incarnation)
+        of = Of(work.trace, "internal" if topic is None else "consumer", work.links, span_id)
+        facts: dict[str, str | int] = {
+            "beluga.run": work.root,
+            "beluga.graph": work.graph,
+            "beluga.node": work.node,
+            "beluga.attempt": work.attempt,
+            "beluga.incarnation": incarnation,
+            "beluga.worker": self._worker,
+        }
+        if topic is not None:
+            facts |= tracing.messaging("process", topic, work.key)
+        with self._spans.span("chain.step" if is_chain else "graph.node.execute", facts, of=of) as span:
+            outcome = await self._outcome(work, incarnation, beat, place)
+            if isinstance(outcome, NodeFailed):
+                span.tell({"error.type": outcome.failure.code})
+                span.fail(outcome.failure.message)
+            elif not isinstance(outcome, NodeSucceeded):
+                span.fail(outcome.type)
+            return outcome
+
+    async def _outcome(self, work: NodeReady, incarnation: Incarnation, beat: Beat, place: Place) -> Outcome:
         """Run the work's handler once. All its chunks are durable when this returns. Raises `LogUnavailable`.
 
         While it waits for the chunks of another node, its `place` may be another's. Raises `HeldElsewhere` when it
@@ -124,8 +168,11 @@ class Attempts:
         else:
 
             async def emit(chunk: Json) -> None:
-                with attempt.watched():
+                try:
                     await self._emit(attempt, chunk)
+                except LogUnavailable as error:
+                    attempt.lost = error
+                    raise
 
             apart = Address(work.definition, work.name, work.role) if work.apart else None
             try:
@@ -137,8 +184,7 @@ class Attempts:
                     await stream.close()
             if attempt.lost is not None:
                 raise attempt.lost
-        for future in attempt.under_way:
-            await future
+        await attempt.sending.settle(all_of_it=True)
         if attempt.void:
             now = self._clock.now_ms()
             return StreamVoid(
@@ -189,11 +235,11 @@ class Attempts:
         """What reads the streams among the work's arguments, by their names."""
 
         def reading(source: Source) -> Live:
-            async def read() -> AsyncGenerator[Json]:
+            async def read() -> AsyncGenerator[Sequence[Json]]:
                 with attempt.watched():
-                    async with aclosing(self._streams.chunks(attempt.work, source, place)) as chunks:
-                        async for chunk in chunks:
-                            yield chunk
+                    async with aclosing(self._streams.chunks(attempt.work, source, place)) as batches:
+                        async for chunks in batches:
+                            yield chunks
 
             return Live(read)
 
@@ -247,7 +293,7 @@ class Attempts:
             idempotency_key=f"{work.root}/{work.node}",
             deadline_ms=None if work.timeout_ms is None else self._clock.now_ms() + work.timeout_ms,
             trace=work.trace,
-            logger=logging.LoggerAdapter(logging.getLogger("beluga_stream.node"), fields),
+            logger=RunLogger(logging.getLogger("beluga_stream.node"), fields),
             _beat=watched_beat,
         )
 
@@ -265,11 +311,10 @@ class Attempts:
             resumes=attempt.resumed if attempt.chunks == attempt.before else None,
         )
         attempt.chunks += 1
-        record = Outgoing(self._names.run_results, work.key.encode(), codec.results.encode(emitted), trace_of(work))
-        future = self._outbox.submit([record])
-        future.add_done_callback(_seen)
+        key, partition = self._names.place(work.key)
+        record = Outgoing(self._names.run_results, key, codec.results.encode(emitted), trace_of(work), partition)
         if attempt.chunks == attempt.before + 1:
-            position = (await future)[0]
+            position = (await self._outbox.append([record]))[0]
             streaming = NodeStreaming(
                 run=work.run,
                 key=work.key,
@@ -281,20 +326,13 @@ class Attempts:
                 offset=position.offset,
                 resumed=attempt.resumed,
             )
-            attempt.under_way.append(self._report(work, streaming))
-            return
-        attempt.under_way.append(future)
-        if len(attempt.under_way) > _CHUNKS_UNDER_WAY:
-            await attempt.under_way.pop(0)
-
-    def _report_by_log(self, work: NodeReady, streaming: NodeStreaming) -> "asyncio.Future[Sequence[Position]]":
-        return self._outbox.submit([done(self._names, work, streaming)])
-
-
-def _seen(sent: "asyncio.Future[Sequence[Position]]") -> None:
-    """What failed is told by the first chunk that is waited for; of the others nobody asks."""
-    if not sent.cancelled():
-        sent.exception()
+            if self._report is not None:
+                attempt.sending.note(self._report(work, streaming), 0)
+                return
+            record = done(self._names, work, streaming)
+        attempt.sending.note(self._outbox.add(record), len(record.value or b""))
+        if attempt.sending.is_full:
+            await attempt.sending.settle()
 
 
 def done(topics: Topics, work: NodeReady, event: object) -> Outgoing:

@@ -24,12 +24,13 @@ from .requesting import Requests, called
 from .runs import Runs
 from .schedules import moment_of, ticks_between
 from .topics import Topics
+from .windows import Windows
 
 log = logging.getLogger("beluga_stream.backfill")
 
 
 class Span(NamedTuple):
-    """A part of a topic: offsets by partition. For a schedule, the times from `begin_ms` up to `end_ms`."""
+    """A part of a topic: offsets by partition. For a schedule or a join, the times from `begin_ms` up to `end_ms`."""
 
     begin: Mapping[int, int]
     end: Mapping[int, int]
@@ -58,10 +59,12 @@ class Backfill:
         payloads: Payloads,
         clock: Clock,
     ) -> None:
-        if trigger.kind not in ("topic", "schedule"):
+        gathers = trigger.gathers
+        if trigger.kind == "run_finished" or (gathers is not None and gathers.kind != "join"):
             raise InvalidInput(
                 f"trigger {trigger.name!r} of graph {trigger.graph!r} cannot be backfilled: that is possible for "
-                f"triggers by one event of a topic, and for schedules",
+                f"triggers by one event of a topic, for joins, and for schedules. Which events a batch or a burst has "
+                f"depends on when they came, so nobody could tell what ran",
                 trigger=trigger.name,
             )
         self.trigger = trigger
@@ -70,16 +73,24 @@ class Backfill:
         self._clock = clock
         self._ingest = asked(deployment, topics=topics, payloads=payloads, clock=clock)
         self._requests = Requests(topics, payloads)
+        self._windows = None
+        self._graphs = {trigger.graph}
+        if gathers is not None:
+            self._windows = Windows(
+                trigger, deployment=deployment, topics=topics, reader=reader, payloads=payloads, clock=clock
+            )
+            self._graphs |= {gathers.graph or trigger.graph}
 
     async def known(self, runs: Runs) -> frozenset[RunId]:
         """Every run that this trigger has started and `beluga.runs` still has."""
-        mine = (self.trigger.graph, self.trigger.name)
-        return frozenset([each.run async for each in runs.each_summary() if (each.graph, each.trigger) == mine])
+        name = self.trigger.name
+        summaries = runs.each_summary()
+        return frozenset([each.run async for each in summaries if each.trigger == name and each.graph in self._graphs])
 
     async def missing(self, span: Span, known: frozenset[RunId]) -> AsyncIterator[Found]:
         """What the span holds: with a request where a run is missing, else why there is none."""
-        candidates = self._of_schedule(span) if self.trigger.schedule is not None else self._of_topic(span)
-        async with aclosing(candidates):  # type: ignore[type-var]  # both are generators
+        candidates = self._candidates(span)
+        async with aclosing(candidates):  # type: ignore[type-var]  # all are generators
             seen: set[RunId] = set()
             async for found in candidates:
                 request = found.request
@@ -120,6 +131,16 @@ class Backfill:
             ) from failed
         return told
 
+    def _candidates(self, span: Span) -> AsyncIterator[Found]:
+        if self._windows is not None:
+            return self._of_join(self._windows, span)
+        return self._of_schedule(span) if self.trigger.schedule is not None else self._of_topic(span)
+
+    async def _of_join(self, windows: Windows, span: Span) -> AsyncIterator[Found]:
+        async with aclosing(windows.between(span.begin_ms, span.end_ms)) as found:  # type: ignore[type-var]
+            async for ended in found:
+                yield Found(ended.place, None, ended.why) if ended.start is None else _found(ended.place, ended.start)
+
     async def _of_topic(self, span: Span) -> AsyncIterator[Found]:
         async for records in self._reader.read(self.trigger.topic, span.begin, until=span.end):
             for record in records:
@@ -150,7 +171,7 @@ class Backfill:
 
 def _found(place: str, answer: Outgoing) -> Found:
     request = codec.incoming.decode(answer.value)
-    assert isinstance(request, RunRequested), "triggers by one event lead to nothing else"
+    assert isinstance(request, RunRequested), "triggers lead to nothing else"
     return Found(place, request)
 
 

@@ -59,8 +59,8 @@ class CatchUp:
         for partition in list(self._wishes):
             self._drop(partition)
 
-    async def records(self, partition: int, key: bytes, start: int, end: int) -> AsyncGenerator[Record, None]:
-        """The key's records from `start` to before `end`, in order."""
+    async def records(self, partition: int, key: bytes, start: int, end: int) -> AsyncGenerator[Sequence[Record], None]:
+        """The key's records from `start` to before `end`, in order and in batches, none of them empty."""
         if start >= end:
             return
         wish = _Wish(key, start, end, asyncio.get_running_loop().create_future())
@@ -71,13 +71,12 @@ class CatchUp:
             await wish.done
         finally:
             wish.done.cancel()
-        for record in wish.records:
-            yield record
+        if wish.records:
+            yield wish.records
         if wish.position < end:
             async for records in self._reader.read(self._topic, {partition: wish.position}, until={partition: end}):
-                for record in records:
-                    if record.key == key:
-                        yield record
+                if found := [record for record in records if record.key == key]:
+                    yield found
 
     async def _run(self, partition: int) -> None:
         """Read as long as somebody waits. Who comes in the midst of a reading waits for the next one."""

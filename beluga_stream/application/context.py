@@ -1,7 +1,7 @@
 """What a running handler may know of its run: `context()`. Outside a run it is inert."""
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -11,6 +11,14 @@ from pydantic import TypeAdapter
 X = TypeVar("X")
 
 _log = logging.getLogger("beluga_stream.node")
+
+
+class RunLogger(logging.LoggerAdapter[logging.Logger]):
+    """Adds the ids of an execution to each line, beside what the line says in `extra`."""
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        kwargs["extra"] = {**(kwargs.get("extra") or {}), **(self.extra or {})}
+        return msg, kwargs
 
 
 @dataclass(slots=True)

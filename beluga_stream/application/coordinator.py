@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..domain.draft import Decision
-from ..domain.events import Event, LimitEvent, OwnerEvent, RunRequested, SignalReceived, SlotGranted
+from ..domain.events import Event, LeaseExpired, LimitEvent, OwnerEvent, RunRequested, SignalReceived, SlotGranted
 from ..domain.frozen import replace
 from ..domain.ids import RunId
 from ..domain.plan import Plan
@@ -21,8 +21,9 @@ from ..domain.state import RunState, RunStatus
 from ..errors import BelugaError, InvalidInput, LogUnavailable, NotFound
 from ..ports.clock import Clock
 from ..ports.log import Appender, Outgoing, PartitionTable, Reader, Record, Tables
-from ..ports.telemetry import NoTelemetry, Telemetry
-from . import codec, early
+from ..ports.spans import NO_SPANS, Ended, Spans
+from ..ports.telemetry import NO_TELEMETRY, Telemetry
+from . import codec, early, tracing
 from .admission import Admission
 from .catalog import Catalog
 from .deadletters import dead_letter
@@ -50,8 +51,6 @@ _FEW = 100
 
 log = logging.getLogger("beluga_stream.coordinator")
 
-_NO_TELEMETRY = NoTelemetry()
-
 
 @dataclass(frozen=True, slots=True)
 class CoordinatorOptions:
@@ -75,6 +74,7 @@ class _Batch:
         self.now_ms = now_ms
         self.decided: dict[RunId, tuple[Plan | None, list[Step]]] = {}
         self.answers: list[Outgoing] = []
+        self.ended: list[Ended] = []
 
     def decide(self, plan: Plan | None, decision: Decision) -> None:
         if decision.commands:
@@ -95,7 +95,8 @@ class Coordinator:
         catalog: Catalog,
         payloads: Payloads,
         clock: Clock,
-        telemetry: Telemetry = _NO_TELEMETRY,
+        telemetry: Telemetry = NO_TELEMETRY,
+        spans: Spans = NO_SPANS,
         watches: Sequence[Watch] = (),
         options: CoordinatorOptions = CoordinatorOptions(),
     ) -> None:
@@ -110,10 +111,11 @@ class Coordinator:
         self._clock = clock
         self._telemetry = telemetry
         self._options = options
-        self._renderer = Renderer(topics)
+        self._spans = spans
+        self._renderer = Renderer(topics, spans)
         self._intake = Intake(options.capacity, options.unanswered_most)
         self._owned: dict[int, RunPartition] = {}
-        self._admission = Admission(topics, catalog, payloads)
+        self._admission = Admission(topics, catalog, payloads, spans)
         # Starts may wait for long, and tell nothing of a run that goes on.
         telling = (topics.run_events, topics.node_done)
         deadlines = Deadlines(
@@ -184,6 +186,7 @@ class Coordinator:
                     extra={"action": "dead_letter", "topic": record.topic, "offset": record.offset},
                 )
                 owned.answer(record)
+                self._telemetry.dead_letter("coordinator", error.code)
                 letter = await dead_letter(self._names.dead_letters, record, error, self._payloads)
                 batch.answers.append(letter)
             owned.read[record.topic] = record.offset + 1
@@ -197,8 +200,11 @@ class Coordinator:
         """End the batch, and begin to write it."""
         owned = batch.owned
         overdue = owned.early.overdue(batch.now_ms - self._options.dedup_window_ms)
+        for _ in overdue:
+            self._telemetry.dead_letter("coordinator", NotFound.code)
         batch.answers.extend([await early.letter(each, owned.number, self._names, self._payloads) for each in overdue])
         writing = owned.write(await self._changes(batch))
+        tracing.tell_when_durable(self._spans, batch.ended, writing)
         sealed = owned.seal()
         outputs = batch.answers
         # While the changelog is written: most of the time that a decision takes is waiting for it.
@@ -325,11 +331,13 @@ class Coordinator:
         if decision.state.ended and (state is None or not state.ended):
             decision = await self._with_stored_output(decision)
         owned.apply(record, plan, state, decision, batch.now_ms)
-        self._count(plan, state, decision.state)
+        if isinstance(event, LeaseExpired):
+            self._telemetry.lease_expired(decision.state.graph)
+        self._count(batch, plan, state, decision.state)
         batch.decide(plan, decision)
         return True
 
-    def _count(self, plan: Plan | None, before: RunState | None, state: RunState) -> None:
+    def _count(self, batch: _Batch, plan: Plan | None, before: RunState | None, state: RunState) -> None:
         if plan is None or state.page is not None or (before is not None and before.ended == state.ended):
             return
         kind, name = plan.definition.kind, state.graph
@@ -338,6 +346,7 @@ class Coordinator:
         if state.ended:
             seconds = ((state.ended_ms or state.started_ms) - state.started_ms) / 1000
             self._telemetry.run_ended(kind, name, success=state.status is RunStatus.SUCCEEDED, seconds=seconds)
+            batch.ended.extend(tracing.run_ended(self._spans, kind, state))
 
     async def _plan(self, state: RunState) -> Plan:
         plan = self._catalog.plan(state.definition)
@@ -387,5 +396,5 @@ class Coordinator:
             size,
             extra={"action": "state_overflow", "run": run, "graph": state.graph, "bytes": size},
         )
-        self._count(plan, state, decision.state)
+        self._count(batch, plan, state, decision.state)
         batch.decided[run] = (plan, [Step(decision.state, decision.commands)])

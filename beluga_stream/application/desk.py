@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Protocol
 
 from ..domain.ids import RunId
-from ..domain.payload import Json
+from ..domain.payload import Json, Payload
 from .messages import Summary
 from .results import Event
 
@@ -33,6 +33,12 @@ class Desk(Protocol):
 
     def follow(self, run: RunId, *, after: str | None = None) -> AsyncGenerator[Event, None]:
         """The run's events from its beginning, after a cursor or from now on (`live`), up to its end."""
+
+    def listen(self, run: RunId, *, after: str | None = None) -> AsyncGenerator[Event | None, None]:
+        """As `follow`; None says that all which was there at the call has been given."""
+
+    async def load(self, payload: Payload) -> Json:
+        """The value of an output that one of its events carries. Raises `NotFound` for one that is kept no longer."""
 
     async def result(self, run: RunId, *, timeout_seconds: float | None = None) -> Json:
         """Wait for the run's end. Raises `RunFailed`, `TaskCanceled`, `RunRejected` or `TimedOut`."""

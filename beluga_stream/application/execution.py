@@ -19,9 +19,11 @@ from pydantic import TypeAdapter, ValidationError
 from ..domain.definition import EdgeMode
 from ..domain.payload import Json
 from ..errors import ExecutionFailed, InvalidInput, NotSerializable, ProcessLost, TimedOut
+from ..ports.cache import Caching
 from ..ports.calls import Calls, Isolation
 from ..ports.handlers import Handler
 from .apart import Address, Emit, run_apart
+from .caching import cached
 from .context import Context, current, emitted_by
 from .judging import first_of, judged, said
 from .streams import Live, ReadyStream
@@ -158,6 +160,8 @@ class Executions:
             arguments = await self._arguments(handler, values, context)
             if handler.streams:
                 return await self._stream(handler, arguments, emit, emitted_by(context))
+            if handler.cache is not None:
+                return await self._cached(handler, handler.cache, values, arguments, context)
             return completed(handler, await self._call(handler, arguments, context))
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
@@ -203,6 +207,23 @@ class Executions:
             facts = replace(context, _beat=None)
             return await self._processes.call(functools.partial(_in_context, facts, handler.call, tuple(arguments)))
         return await self.in_thread(functools.partial(handler.call, *arguments, **injected))
+
+    async def _cached(
+        self,
+        handler: Handler,
+        caching: Caching,
+        values: Mapping[str, Json],
+        arguments: list[Any],
+        context: Context,
+    ) -> Completed:
+        async def compute() -> Completed:
+            return completed(handler, await self._call(handler, arguments, context))
+
+        def again(output: Json) -> Completed:
+            return completed(handler, handler.output.validate_python(output))
+
+        store = await self._resource(caching.store) if isinstance(caching.store, type) else caching.store
+        return await cached(caching, store, await _whole(values), compute, again)
 
     async def _stream(self, handler: Handler, arguments: list[Any], emit: Emit, emitted: Sequence[Json]) -> Completed:
         injected = {name: await self._resource(kind) for name, kind in handler.resources.items()}

@@ -10,6 +10,8 @@ from ..domain.ticks import ScheduleRow
 from ..errors import BelugaError, InvalidState, LogUnavailable, NotFound, TimedOut
 from ..ports.handlers import Deployment, Gathers, Trigger
 from ..ports.log import Outgoing, Record
+from ..ports.spans import Of, Spans
+from ..ports.telemetry import Telemetry
 from .arriving import record_of
 from .deadletters import dead_letter
 from .gatherings import Firing
@@ -18,6 +20,7 @@ from .payloads import Payloads
 from .requesting import Requests, called
 from .schedules import moment_of
 from .topics import Topics
+from .tracing import links_of
 
 log = logging.getLogger("beluga_stream.gatherer")
 
@@ -25,10 +28,14 @@ log = logging.getLogger("beluga_stream.gatherer")
 class Gathered:
     """Makes the records that a gathering's end leads to."""
 
-    def __init__(self, topics: Topics, deployment: Deployment, payloads: Payloads) -> None:
+    def __init__(
+        self, topics: Topics, deployment: Deployment, payloads: Payloads, telemetry: Telemetry, spans: Spans
+    ) -> None:
         self._letters = topics.dead_letters
         self._deployment = deployment
         self._payloads = payloads
+        self._telemetry = telemetry
+        self._spans = spans
         self._requests = Requests(topics, payloads)
         self._triggers: Mapping[tuple[str, str], Trigger] = {
             (trigger.graph, trigger.name): trigger for trigger in deployment.triggers if trigger.is_kept
@@ -41,16 +48,20 @@ class Gathered:
         assert trigger.gathers is not None, "only those are kept"
         records = [await self._record(item) for item in items]
         missing = trigger.gathers.missing
+        if not row.complete:
+            self._telemetry.triggered(row.graph, row.trigger, "missing")
         if not row.complete and missing == "drop":
             return []
         try:
             if not row.complete and missing == "dead_letter":
                 raise _incomplete(trigger.gathers, row, items)
-            return [await self._request(trigger, row, items, records, now_ms)]
+            started = [await self._request(trigger, row, items, records, now_ms)]
         except LogUnavailable:
             raise  # no fault of the events
         except BelugaError as error:
             return await self._letters_of(records, error, trigger.name)
+        self._telemetry.triggered(row.graph, row.trigger, "started")
+        return started
 
     async def ticked(self, row: ScheduleRow, now_ms: int) -> list[Outgoing]:
         """The starts of a schedule's times. When no input can be made of one, that is logged as an error."""
@@ -63,6 +74,7 @@ class Gathered:
             try:
                 value = called(trigger.name, "input", schedule.input, moment_of(schedule, tick_ms))
                 starts.append(await self._requests.start(program, trigger.name, str(tick_ms), value, None, now_ms))
+                self._telemetry.triggered(row.graph, row.trigger, "started")
             except LogUnavailable:
                 raise  # no fault of the schedule
             except BelugaError as error:
@@ -79,6 +91,7 @@ class Gathered:
     async def refuse(self, event: EventArrived, why: Refused) -> list[Outgoing]:
         """The declared answer to an event that its window does not take."""
         trigger = self._triggers.get((event.graph, event.trigger))
+        self._telemetry.triggered(event.graph, event.trigger, "late")
         if trigger is not None and trigger.gathers is not None and trigger.gathers.late == "drop":
             return []
         record = record_of(event.place, await self._payloads.load(event.record))
@@ -108,8 +121,13 @@ class Gathered:
             value = called(trigger.name, "map", trigger.map, value)
         program = self._deployment.latest(graph)
         assert program is not None, "a trigger belongs to a deployed graph, and so does its other one"
-        trace = next((item.trace for item in items if item.trace is not None), None)
-        return await self._requests.start(program, trigger.name, identity_of(row), value, trace, now_ms)
+        traces = links_of([item.trace for item in items])
+        trace, others = (traces[0], traces[1:]) if traces else (None, ())
+        facts: dict[str, str | int] = {"beluga.graph": graph, "beluga.trigger": trigger.name}
+        of = Of(trace, "consumer", others)
+        with self._spans.span("trigger.gather", facts, of=of) as span:
+            told = span.trace if self._spans.on else trace
+            return await self._requests.start(program, trigger.name, identity_of(row), value, told, now_ms)
 
     async def _record(self, item: ItemRow) -> Record:
         """The event as it came. Of one whose blob is gone only its place is left; what is wrong is said by reading it.
@@ -124,6 +142,8 @@ class Gathered:
 
     async def _letters_of(self, records: Sequence[Record], error: BelugaError, trigger: str) -> list[Outgoing]:
         log.warning("refused %d events: %s", len(records), error, extra={"action": "dead_letter", "trigger": trigger})
+        for _ in records:
+            self._telemetry.dead_letter("gatherer", error.code)
         return [await dead_letter(self._letters, record, error, self._payloads) for record in records]
 
 

@@ -16,6 +16,8 @@ from ..errors import BelugaError, InvalidInput, LogUnavailable
 from ..ports.clock import Clock
 from ..ports.handlers import Deployment, Schedule
 from ..ports.log import Appender, Outgoing, Reader, Record, Tables, Workers
+from ..ports.spans import NO_SPANS, Spans
+from ..ports.telemetry import NO_TELEMETRY, Telemetry
 from . import codec
 from .deadletters import dead_letter
 from .gathered import Gathered
@@ -51,6 +53,8 @@ class Gatherer:
         ingest: Workers,
         payloads: Payloads,
         clock: Clock,
+        telemetry: Telemetry = NO_TELEMETRY,
+        spans: Spans = NO_SPANS,
         options: GathererOptions = GathererOptions(),
     ) -> None:
         self.topics: tuple[str, ...] = (topics.trigger_events,)
@@ -61,7 +65,8 @@ class Gatherer:
         self._payloads = payloads
         self._clock = clock
         self._options = options
-        self._gathered = Gathered(topics, deployment, payloads)
+        self._telemetry = telemetry
+        self._gathered = Gathered(topics, deployment, payloads, telemetry, spans)
         self._horizon = Horizon(topics, appender=appender, reader=reader, ingest=ingest)
         self._owned: dict[int, Gatherings] = {}
         kept = {(trigger.graph, trigger.name): trigger for trigger in deployment.triggers if trigger.is_kept}
@@ -136,6 +141,7 @@ class Gatherer:
                     error,
                     extra={"action": "dead_letter", "topic": record.topic, "offset": record.offset},
                 )
+                self._telemetry.dead_letter("gatherer", error.code)
                 outputs.append(await dead_letter(self._names.dead_letters, record, error, self._payloads))
             else:
                 outputs.extend(refusal)

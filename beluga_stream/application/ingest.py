@@ -19,7 +19,9 @@ from ..errors import BelugaError, LogUnavailable
 from ..ports.clock import Clock
 from ..ports.handlers import Deployment, Message, Trigger
 from ..ports.log import Appender, Outgoing, Record
-from . import codec
+from ..ports.spans import NO_SPANS, Of, Spans
+from ..ports.telemetry import NO_TELEMETRY, Telemetry
+from . import codec, tracing
 from .arriving import arrival
 from .deadletters import dead_letter
 from .inbound import message_of
@@ -35,7 +37,7 @@ log = logging.getLogger("beluga_stream.ingest")
 class Ingest:
     """A `Role` over every topic that triggers something, and over `beluga.runs` when a run's end does."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - it is wired in one place, by name
         self,
         *,
         topics: Topics,
@@ -43,12 +45,16 @@ class Ingest:
         appender: Appender,
         payloads: Payloads,
         clock: Clock,
+        telemetry: Telemetry = NO_TELEMETRY,
+        spans: Spans = NO_SPANS,
     ) -> None:
         self._names = topics
         self._deployment = deployment
         self._appender = appender
         self._payloads = payloads
         self._clock = clock
+        self._telemetry = telemetry
+        self._spans = spans
         self._requests = Requests(topics, payloads)
         self._by_topic: dict[str, list[tuple[Trigger, int]]] = defaultdict(list)
         for trigger in deployment.triggers:
@@ -96,10 +102,14 @@ class Ingest:
                             "offset": record.offset,
                         },
                     )
+                    self._telemetry.dead_letter("ingest", error.code)
+                    self._telemetry.triggered(trigger.graph, trigger.name, "refused")
                     outputs.append(await dead_letter(self._names.dead_letters, record, error, self._payloads))
                 else:
                     if output is not None:
                         outputs.append(output)
+                    if output is not None and trigger.kind != "gathered":
+                        self._telemetry.triggered(trigger.graph, trigger.name, "started")
         if outputs:
             await self._appender.append(outputs)
         return None
@@ -129,8 +139,16 @@ class Ingest:
         value = message.data if trigger.map is None else called(name, "map", trigger.map, message)
         program = self._deployment.latest(trigger.graph)
         assert program is not None, "a trigger belongs to a deployed graph"
-        told = None if trace is None else trace.decode("ascii", "replace")
-        return await self._requests.start(program, name, identity, value, told, now)
+        parent = None if trace is None else trace.decode("ascii", "replace")
+        facts = tracing.messaging("process", record.topic) | {
+            "messaging.destination.partition.id": str(record.partition),
+            "messaging.kafka.offset": record.offset,
+            "beluga.graph": trigger.graph,
+            "beluga.trigger": name,
+        }
+        with self._spans.span(f"process {record.topic}", facts, of=Of(parent, "consumer")) as span:
+            told = span.trace if self._spans.on else parent
+            return await self._requests.start(program, name, identity, value, told, now)
 
     async def _finished(self, trigger: Trigger, record: Record) -> tuple[Message, str, bytes | None] | None:
         """The end of a run as a message, when it is one that the trigger waits for."""
@@ -146,7 +164,7 @@ class Ingest:
         else:
             data = None
         message = Message(str(summary.run), f"beluga/{summary.graph}", dict(summary.tags), data)
-        trace = None if summary.trace is None else summary.trace.encode()
+        trace = tracing.of_summary(self._spans, summary)
         return message, digest("finished", str(summary.run), str(summary.ended_ms)), trace
 
 

@@ -133,7 +133,8 @@ class _Tries:
 
 def _blocks(node: Node, handler: Handler) -> bool:
     """Whether it may share a thread with its neighbours: nothing has to end it, or be opened for it."""
-    return handler.executor == "thread" and not handler.streams and not handler.resources and node.timeout_ms is None
+    plain = not handler.streams and not handler.resources and handler.cache is None
+    return handler.executor == "thread" and plain and node.timeout_ms is None
 
 
 def _is_plain(node: Node, handler: Handler | None) -> bool:

@@ -1,7 +1,7 @@
 """Streams of the local shell: the chunks of one run that goes on, for those who read them here."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 
 from ..domain.ids import Incarnation, NodeKey, RunId
 from ..domain.payload import Json
@@ -57,16 +57,16 @@ class LocalStreams:
         stream = self._streams.get((run, node))
         return ([], None) if stream is None else (list(stream.chunks), stream.incarnation)
 
-    async def read(self, run: RunId, node: NodeKey) -> AsyncGenerator[Json]:
-        """The chunks of the stream that goes on now, to its end. Raises `StreamBroken` when it proves void."""
+    async def read(self, run: RunId, node: NodeKey) -> AsyncGenerator[Sequence[Json]]:
+        """The chunks of the stream that goes on now, in batches, to its end. Raises `StreamBroken` when it is void."""
         stream = self._streams.get((run, node))
         if stream is None:
             raise StreamBroken(f"{node} runs again: its stream begins again", node=node)
         number = 0
         while not stream.broken:
-            while number < len(stream.chunks):
-                yield stream.chunks[number]
-                number += 1
+            while chunks := stream.chunks[number:]:
+                yield chunks
+                number += len(chunks)
             if stream.over:
                 return
             await stream.wait()

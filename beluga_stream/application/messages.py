@@ -54,7 +54,8 @@ class NodeReady(Frozen, kw_only=True, tag_field="type", tag="node_ready"):
     `root` is the run that a user knows (a page's parent); `role` says which of the node's
     functions is meant; `details` are what an attempt before told by its heartbeats. `losses` attempts in a row before
     this one lost their worker or process; `apart` asks for a process of its own. `resume`: what an attempt has emitted
-    is gone on with by the next, which finds it at `emitted`. Times in epoch milliseconds.
+    is gone on with by the next, which finds it at `emitted`. `trace` is the W3C traceparent of its run's span, `links`
+    are those of the executions whose outputs come together in it. Times in epoch milliseconds.
     """
 
     run: RunId
@@ -76,6 +77,7 @@ class NodeReady(Frozen, kw_only=True, tag_field="type", tag="node_ready"):
     trace: str | None = None
     resume: bool = False
     emitted: Source | None = None
+    links: tuple[str, ...] = ()
 
 
 class Heartbeat(OfExecution, kw_only=True, tag="heartbeat"):

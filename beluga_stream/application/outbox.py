@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from ..ports.log import Appender, Outgoing, Position
 
-_Entry: TypeAlias = tuple[Sequence[Outgoing], "asyncio.Future[Sequence[Position]]"]
+_Entry: TypeAlias = tuple[list[Outgoing], "asyncio.Future[Sequence[Position]]"]
 
 
 class Outbox:
@@ -22,19 +22,34 @@ class Outbox:
         self._goes_on = goes_on
         self._failure: Exception | None = None
         self._queue: list[_Entry] = []
+        self._joint: _Entry | None = None
+        """The entry that `add` adds to, while it is the last of the queue."""
         self._flushing: asyncio.Task[None] | None = None
 
     def submit(self, records: Sequence[Outgoing]) -> asyncio.Future[Sequence[Position]]:
         """Append soon, in the order of the calls; the future holds the positions once they are durable."""
-        future: asyncio.Future[Sequence[Position]] = asyncio.get_running_loop().create_future()
-        self._queue.append((records, future))
-        if self._flushing is None or self._flushing.done():
-            self._flushing = asyncio.create_task(self._flush(), name="beluga-outbox")
-        return future
+        return self._enter(list(records))[1]
+
+    def add(self, record: Outgoing) -> asyncio.Future[Sequence[Position]]:
+        """Append soon, in the order of the calls, with whatever else is added meanwhile.
+
+        The future is that of all of them, and done once they are durable: shield it.
+        """
+        if self._joint is None or not self._queue or self._queue[-1] is not self._joint:
+            self._joint = self._enter([])
+        self._joint[0].append(record)
+        return self._joint[1]
 
     async def append(self, records: Sequence[Outgoing]) -> Sequence[Position]:
         """Append and wait until durable."""
         return await self.submit(records)
+
+    def _enter(self, records: list[Outgoing]) -> _Entry:
+        entry: _Entry = (records, asyncio.get_running_loop().create_future())
+        self._queue.append(entry)
+        if self._flushing is None or self._flushing.done():
+            self._flushing = asyncio.create_task(self._flush(), name="beluga-outbox")
+        return entry
 
     async def close(self) -> None:
         """Wait until everything handed in is durable."""

@@ -9,7 +9,7 @@ from ..domain.payload import Json
 from ..errors import CodeMissing
 from ..ports.handlers import Program
 from .apart import Answer, Beaten, Yielded, encoded, task_of
-from .context import Context
+from .context import Context, RunLogger
 from .execution import Executions
 from .verdict import Completed, Failed
 
@@ -33,7 +33,7 @@ async def perform(data: bytes, programs: Mapping[GraphHash, Program], executions
         await tell(encoded(Yielded(chunk)))
 
     fields = {"run": facts["run_id"], "graph": facts["graph"], "node": facts["node"], "attempt": facts["attempt"]}
-    logger = logging.LoggerAdapter(logging.getLogger("beluga_stream.node"), fields)
+    logger = RunLogger(logging.getLogger("beluga_stream.node"), fields)
     context = Context(**facts, logger=logger, _beat=beat)
     result = await executions.run(handler, task.values, context, timeout_ms=None, emit=emit)
     return encoded(Answer(completed=result) if isinstance(result, Completed) else Answer(failed=result))

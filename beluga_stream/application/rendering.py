@@ -36,7 +36,8 @@ from ..domain.payload import NOTHING, Gathered, Inline, Payload, Picked
 from ..domain.plan import Plan
 from ..domain.state import NODE_ENDED, NodeState, NodeStatus, RunState, RunStatus
 from ..ports.log import Headers, Outgoing
-from . import codec
+from ..ports.spans import NO_SPANS, Spans
+from . import codec, tracing
 from .messages import (
     Argument,
     CancelNotice,
@@ -74,8 +75,9 @@ class _Envelope(NamedTuple):
 class Renderer:
     """Renders the commands of one run, each from the state that it was decided in."""
 
-    def __init__(self, topics: Topics) -> None:
+    def __init__(self, topics: Topics, spans: Spans = NO_SPANS) -> None:
         self._topics = topics
+        self._spans = spans
 
     def render(self, plan: Plan | None, steps: Sequence[Step], at_ms: int, partition: int) -> list[Outgoing]:
         """The records of some steps of a run, what readers see first. `partition` is the run's.
@@ -85,7 +87,7 @@ class Renderer:
         be forgotten by then, and with a node that was reported together with the one before it.
         """
         last = steps[-1].state
-        envelope = _Envelope(last.key.encode(), partition, _trace(last))
+        envelope = _Envelope(last.key.encode(), partition, self._headers(last))
         telling = Telling(last, at_ms)
         records: list[Outgoing] = []
         for state, commands in steps:
@@ -97,12 +99,12 @@ class Renderer:
                         telling.run(RunChange(status, counter, state.output, state.failure))
                     case DispatchNode():
                         if plan is not None and _is_at_workers(last, command):
-                            work = node_ready(plan, state, command, at_ms)
+                            work = node_ready(plan, state, command, at_ms, self._spans)
                             topic = self._topics.node_ready(plan.nodes[work.name].queue)
                             records.append(envelope.around(topic, codec.node_ready.encode(work)))
                     case StartChild():
                         if plan is not None and _is_awaited(last, command):
-                            request = start_child(plan, state, command, at_ms)
+                            request = start_child(plan, state, command, at_ms, self._spans)
                             records.append(self._event(request.key, codec.incoming.encode(request), state))
                     case AskSlot():
                         if plan is not None and _is_asking(last, command):
@@ -151,7 +153,11 @@ class Renderer:
 
     def _event(self, key: str, value: bytes, state: RunState) -> Outgoing:
         encoded, partition = self._topics.place(key)
-        return Outgoing(self._topics.run_events, encoded, value, _trace(state), partition)
+        return Outgoing(self._topics.run_events, encoded, value, self._headers(state), partition)
+
+    def _headers(self, state: RunState) -> Headers:
+        trace = tracing.within(self._spans, state)
+        return () if trace is None else (("traceparent", trace.encode()),)
 
 
 def _summary(state: RunState) -> Summary:
@@ -171,7 +177,7 @@ def _summary(state: RunState) -> Summary:
     )
 
 
-def node_ready(plan: Plan, state: RunState, command: DispatchNode, at_ms: int) -> NodeReady:
+def node_ready(plan: Plan, state: RunState, command: DispatchNode, at_ms: int, spans: Spans = NO_SPANS) -> NodeReady:
     """The work that a dispatch means."""
     node = state.nodes[command.node]
     name = node_of(command.node)
@@ -194,9 +200,10 @@ def node_ready(plan: Plan, state: RunState, command: DispatchNode, at_ms: int) -
         details=node.details,
         losses=node.losses,
         apart=runs_apart(plan.nodes[name], node.losses),
-        trace=state.trace,
+        trace=tracing.within(spans, state),
         resume=resume,
         emitted=source_of(plan, name, node) if resume else None,
+        links=tracing.came_from(plan, state, command.node) if spans.on else (),
     )
 
 
@@ -252,7 +259,7 @@ def _timeout_ms(plan: Plan, state: RunState, name: NodeName) -> int | None:
     return declared if override is None else override.timeout_ms or declared
 
 
-def start_child(plan: Plan, state: RunState, command: StartChild, at_ms: int) -> RunRequested:
+def start_child(plan: Plan, state: RunState, command: StartChild, at_ms: int, spans: Spans = NO_SPANS) -> RunRequested:
     """The request for a subgraph, a map item's graph or a page."""
     node = plan.nodes[node_of(command.node)]
     is_page = node.kind is NodeKind.MAP and ":" in command.node
@@ -267,7 +274,7 @@ def start_child(plan: Plan, state: RunState, command: StartChild, at_ms: int) ->
         digest=digest(str(command.child)),
         trigger="parent",
         tags=state.tags,
-        trace=state.trace,
+        trace=tracing.within(spans, state),
         parent=Parent(state.run, state.key, command.node),
         page=_page(command.node) if is_page else None,
         keys=state.keys if is_page else {},
@@ -380,7 +387,3 @@ def _node_change(state: RunState, command: PublishNode) -> NodeChange:
         due_ms=node.due_ms,
         stream=node.stream.incarnation if command.status == NodeStatus.SUCCEEDED and node.stream is not None else None,
     )
-
-
-def _trace(state: RunState) -> tuple[tuple[str, bytes], ...]:
-    return () if state.trace is None else (("traceparent", state.trace.encode()),)

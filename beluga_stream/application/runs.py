@@ -7,24 +7,26 @@ import asyncio
 import contextlib
 import secrets
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from ..domain.events import CancelRequested, NodeOverridden, RetryRequested, RunRequested, SignalReceived
 from ..domain.ids import GraphHash, NodeKey, NodeName, RunId, run_id
-from ..domain.payload import NOTHING, Inline, Json
+from ..domain.payload import NOTHING, Inline, Json, Payload
 from ..errors import Expired, NotFound, TimedOut
 from ..ports.clock import Clock
 from ..ports.log import Appender, Outgoing, Reader, Record
-from . import codec
+from ..ports.spans import NO_SPANS, Of, Spans
+from . import codec, tracing
 from .answer import Answer, Asked, check_ended
 from .catchup import CatchUp
 from .cursor import LIVE, Cursor
+from .follower import Follower
 from .messages import Progress, Rejected, Summary
 from .payloads import Payloads
 from .results import Chunk, Event, NodeChanged, Refill, RunChanged, RunReader
-from .tails import Follower, Tails
+from .tails import Tails
 from .topics import Topics
 
 _STARTED_EARLIER_MS = 60_000
@@ -66,6 +68,7 @@ class Runs:
         clock: Clock,
         partition: Callable[[str], int],
         follows_starts: int = FOLLOWED_FROM_START,
+        spans: Spans = NO_SPANS,
     ) -> None:
         self._names = topics
         self._appender = appender
@@ -74,6 +77,7 @@ class Runs:
         self._clock = clock
         self._partition = partition
         self._follows_starts = follows_starts
+        self._spans = spans
         self._tails = Tails(reader, topics.run_results)
         self._told = CatchUp(reader, topics.runs)
         self._mine: dict[RunId, _Mine] = {}
@@ -111,18 +115,21 @@ class Runs:
     ) -> Started:
         """As `start`, with what tells a refusal of this start from that of another one."""
         run = run_id(graph, "api", idempotency_key if idempotency_key is not None else secrets.token_hex(16))
-        request = RunRequested(
-            run=run,
-            key=str(run),
-            at_ms=self._clock.now_ms(),
-            graph=graph,
-            definition=definition,
-            input=await self.payloads.store(str(run), value),
-            digest=self.payloads.digest(value),
-            tags=dict(tags or {}),
-            trace=trace,
-        )
-        return await self.submit(request, fresh=idempotency_key is None)
+        topic = self._names.run_requests
+        facts = tracing.messaging("send", topic, run) | {"beluga.run": run, "beluga.graph": graph}
+        with self._spans.span(f"send {topic}", facts, of=Of(trace, "producer")) as span:
+            request = RunRequested(
+                run=run,
+                key=str(run),
+                at_ms=self._clock.now_ms(),
+                graph=graph,
+                definition=definition,
+                input=await self.payloads.store(str(run), value),
+                digest=self.payloads.digest(value),
+                tags=dict(tags or {}),
+                trace=span.trace or trace,
+            )
+            return await self.submit(request, fresh=idempotency_key is None)
 
     async def submit(self, request: RunRequested, *, fresh: bool = False) -> Started:
         """Send a request; its run is followed from here on. `fresh`: nobody can have started it before."""
@@ -196,6 +203,10 @@ class Runs:
                 if event is not None:
                     yield event
 
+    async def load(self, payload: Payload) -> Json:
+        """The value of an output that an event carries."""
+        return await self.payloads.load(payload)
+
     async def result(self, run: RunId, *, timeout_seconds: float | None = None) -> Json:
         """Wait for the run's end. Raises `RunFailed`, `TaskCanceled`, `RunRejected` or `TimedOut`."""
         answer = Answer(run, self.asked(run))
@@ -227,30 +238,30 @@ class Runs:
         ended_at = -1
         try:
             async with contextlib.aclosing(self._tails.records(partition, follower, start)) as records:
-                async for record in records:
-                    if record is None:
-                        if gone and ended_at < 0:
-                            raise Expired(f"run {run} has ended, and its stream is kept no longer", run=run)
-                        past = False
-                        yield None
-                    else:
-                        decoded = codec.results.decode(record.value)
-                        if decoded.run != run:
-                            continue
-                        events = [
-                            whole
-                            for event in reader.read(decoded, str(Cursor(partition, record.offset)))
-                            async for whole in self._whole(event, decoded.at_ms)
-                        ]
-                        seen = 0 if cursor is None else cursor.seen(record.offset)
-                        for number, event in enumerate(events, start=1):
-                            if seen is not None and number > seen and not (live and past):
-                                last = number == len(events)
-                                part = Cursor(partition, record.offset, number)
-                                yield event if last else replace(event, cursor=str(part))
-                        ended_at = record.offset
-                    if reader.ended and (reader.final or not (past or ended_at < retried)):
-                        return
+                async for batch in records:
+                    for record in (None,) if batch is None else batch:
+                        if record is None:
+                            if gone and ended_at < 0:
+                                raise Expired(f"run {run} has ended, and its stream is kept no longer", run=run)
+                            past = False
+                            yield None
+                        else:
+                            decoded = codec.results.decode(record.value)
+                            if decoded.run != run:
+                                continue
+                            heard = reader.read(decoded, str(Cursor(partition, record.offset)))
+                            events = await self._whole(heard, decoded.at_ms)
+                            seen = 0 if cursor is None else cursor.seen(record.offset)
+                            for number, event in enumerate(events, start=1):
+                                if seen is not None and number > seen and not (live and past):
+                                    if number < len(events):
+                                        part = Cursor(partition, record.offset, number)
+                                        yield replace(event, cursor=str(part))
+                                    else:
+                                        yield event
+                            ended_at = record.offset
+                        if reader.ended and (reader.final or not (past or ended_at < retried)):
+                            return
         finally:
             self._tails.leave(partition, follower)
 
@@ -278,6 +289,8 @@ class Runs:
             async with asyncio.timeout(_BEGINS_WITHIN_SECONDS):
                 first = await mine.follower.first()
         except TimeoutError:
+            return False
+        if first is None:
             return False
         decoded = codec.results.decode(first.value)
         if isinstance(decoded, Rejected):
@@ -309,9 +322,9 @@ class Runs:
         end = (await self._reader.end(topic))[partition]
         begin = (await self._reader.beginning(topic))[partition]
         newest: Record | None = None
-        async with contextlib.aclosing(self._told.records(partition, run.encode(), begin, end)) as records:
-            async for record in records:
-                newest = record
+        async with contextlib.aclosing(self._told.records(partition, run.encode(), begin, end)) as batches:
+            async for records in batches:
+                newest = records[-1]
         return None if newest is None or newest.value is None else codec.summaries.decode(newest.value)
 
     async def summaries(self) -> list[Summary]:
@@ -339,24 +352,20 @@ class Runs:
         except NotFound as error:
             raise NotFound(f"the result of run {run} is kept no longer: {error}", run=run) from error
 
-    async def _whole(self, event: Event, at_ms: int) -> AsyncIterator[Event]:
-        if isinstance(event, Chunk):
-            payload = event.value
-            value = payload.value if isinstance(payload, Inline) else await self.payloads.load(payload)
-            yield replace(event, at_ms=at_ms, value=value)
-        elif isinstance(event, Refill):
-            for seq, value in enumerate(await self.payloads.load(event.output)):
-                yield Chunk(
-                    cursor=event.cursor,
-                    at_ms=at_ms,
-                    node=event.node,
-                    attempt=event.attempt,
-                    incarnation=event.incarnation,
-                    seq=seq,
-                    value=value,
-                )
-        else:
-            yield replace(event, at_ms=at_ms)
+    async def _whole(self, heard: Iterable[Event], at_ms: int) -> list[Event]:
+        """These events with their values, and the time of their record."""
+        events: list[Event] = []
+        for event in heard:
+            if isinstance(event, Chunk):
+                payload = event.value
+                value = payload.value if isinstance(payload, Inline) else await self.payloads.load(payload)
+                events.append(_chunk(event, at_ms, event.seq, value))
+            elif isinstance(event, Refill):
+                values = await self.payloads.load(event.output)
+                events += [_chunk(event, at_ms, seq, value) for seq, value in enumerate(values)]
+            else:
+                events.append(replace(event, at_ms=at_ms))
+        return events
 
     async def _first_offset(self, run: RunId, partition: int, after: str | None) -> tuple[int, bool]:
         """Where the run's first record may lie, and whether retention has removed its end.
@@ -380,3 +389,15 @@ class Runs:
     async def _send(self, topic: str, run: RunId, value: bytes, trace: str | None = None) -> None:
         headers = () if trace is None else (("traceparent", trace.encode()),)
         await self._appender.append([Outgoing(topic, str(run).encode(), value, headers)])
+
+
+def _chunk(of: Chunk | Refill, at_ms: int, seq: int, value: Json) -> Chunk:
+    return Chunk(
+        cursor=of.cursor,
+        at_ms=at_ms,
+        node=of.node,
+        attempt=of.attempt,
+        incarnation=of.incarnation,
+        seq=seq,
+        value=value,
+    )

@@ -5,25 +5,26 @@ partition. A reader keeps a bounded number of records: one that is slow or late 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing, suppress
 from typing import Any, Protocol
 
 from pydantic import TypeAdapter, ValidationError
 
 from ..domain.ids import Incarnation
-from ..domain.payload import Json
-from ..errors import InvalidInput, NotFound, TimedOut
-from ..ports.log import Reader
+from ..domain.payload import Inline, Json
+from ..errors import InvalidInput, NotFound, StreamBroken, TimedOut
+from ..ports.log import Reader, Record
 from . import codec
 from .judging import first_of
-from .messages import NodeReady, Result, Source
+from .messages import NodeReady, Source
 from .payloads import Payloads
 from .sequence import ChunkSequence
 from .tails import Tails
 
-_BUFFERED = 512
-"""Records of one reader that are kept for it."""
+_BUFFERED = 2_048
+_BUFFERED_BYTES = 1 << 20
+"""Records of one reader that are kept for it, and bytes of them: more than one fetch brings."""
 
 _IDLE_SECONDS = 1.0
 """How long a handler that waits for a chunk keeps its slot."""
@@ -31,7 +32,8 @@ _IDLE_SECONDS = 1.0
 _TOLD_WITHIN_SECONDS = 300.0
 """Longer than a coordinator takes to be replaced."""
 
-Read = Callable[[], AsyncGenerator[Json]]
+Read = Callable[[], AsyncGenerator[Sequence[Json]]]
+"""Reads chunks, as many at a time as are there."""
 
 
 class HeldElsewhere(Exception):
@@ -73,16 +75,18 @@ class LiveStream:
 
     async def __aiter__(self) -> AsyncIterator[Any]:
         number = 0
-        async with aclosing(self._read()) as chunks:
-            async for chunk in chunks:
-                try:
-                    value = self._adapter.validate_python(chunk)
-                except ValidationError as error:
-                    raise InvalidInput(
-                        f"chunk {number} of {self._what} does not fit its type: {first_of(error)}"
-                    ) from error
-                yield value
-                number += 1
+        validate = self._adapter.validate_python
+        async with aclosing(self._read()) as batches:
+            async for chunks in batches:
+                for chunk in chunks:
+                    try:
+                        value = validate(chunk)
+                    except ValidationError as error:
+                        raise InvalidInput(
+                            f"chunk {number} of {self._what} does not fit its type: {first_of(error)}"
+                        ) from error
+                    yield value
+                    number += 1
 
 
 class Live:
@@ -93,22 +97,22 @@ class Live:
 
     def __init__(self, read: Read) -> None:
         self._read = read
-        self._open: list[AsyncGenerator[Json]] = []
+        self._open: list[AsyncGenerator[Sequence[Json]]] = []
 
     def typed(self, adapter: TypeAdapter[Any], what: str) -> LiveStream:
         """It as a handler's parameter."""
         return LiveStream(self.read, adapter, what)
 
-    def read(self) -> AsyncGenerator[Json]:
-        """The chunks from the first on."""
+    def read(self) -> AsyncGenerator[Sequence[Json]]:
+        """The chunks from the first on, in batches."""
         reading = self._read()
         self._open.append(reading)
         return reading
 
     async def whole(self) -> list[Json]:
         """All chunks, when there are no more to come."""
-        async with aclosing(self.read()) as chunks:
-            return [chunk async for chunk in chunks]
+        async with aclosing(self.read()) as batches:
+            return [chunk async for chunks in batches for chunk in chunks]
 
     async def close(self) -> None:
         """See the class."""
@@ -124,32 +128,53 @@ class Streams:
         self._reader = reader
         self._topic = topic
         self._payloads = payloads
-        self._tails = Tails(reader, topic, buffered=_BUFFERED)
+        self._tails = Tails(reader, topic, buffered=_BUFFERED, buffered_bytes=_BUFFERED_BYTES)
+
+    def open(self, partitions: Iterable[int]) -> None:
+        """Be ready to read streams of runs in these, which takes a moment."""
+        self._tails.open(partitions)
 
     async def close(self) -> None:
         """Read no more."""
         await self._tails.close()
 
-    async def chunks(self, work: NodeReady, source: Source, place: Place) -> AsyncGenerator[Json]:
-        """The stream's chunks as they come, to its end.
+    async def chunks(self, work: NodeReady, source: Source, place: Place) -> AsyncGenerator[Sequence[Json]]:
+        """The stream's chunks as they come, to its end: each time all that are there.
 
         Raises `StreamBroken`, `NotFound` when retention has removed its beginning, and `LogUnavailable`.
         """
         sequence = ChunkSequence(work.root, source)
         loop = asyncio.get_running_loop()
-        async with aclosing(self._records(work, source)) as records:
+        async with aclosing(self._records(work, source)) as batches:
             while not sequence.over:
                 idle = loop.call_later(_IDLE_SECONDS, place.give_back)
                 try:
-                    record = await anext(records)
+                    records = await anext(batches)
                 finally:
                     idle.cancel()
-                chunk = sequence.read(record)
-                if chunk is not None:
-                    value = await self._payloads.load(chunk)
+                found, broken = await self._chunks_of(sequence, records)
+                if found:
                     await place.take_again()
-                    yield value
+                    yield found
+                if broken is not None:
+                    raise broken
         await place.take_again()
+
+    async def _chunks_of(
+        self, sequence: ChunkSequence, records: Sequence[Record]
+    ) -> tuple[list[Json], StreamBroken | None]:
+        """What these add to the stream, and how it broke off after that."""
+        found: list[Json] = []
+        for record in records:
+            try:
+                chunk = sequence.read(codec.results.decode(record.value))
+            except StreamBroken as broken:
+                return found, broken
+            if chunk is not None:
+                found.append(chunk.value if isinstance(chunk, Inline) else await self._payloads.load(chunk))
+            if sequence.over:
+                break
+        return found, None
 
     async def emitted(
         self, work: NodeReady, source: Source, incarnation: Incarnation
@@ -162,33 +187,36 @@ class Streams:
         sequence = ChunkSequence(work.root, source)
         found: list[Json] = []
         try:
-            async with asyncio.timeout(_TOLD_WITHIN_SECONDS), aclosing(self._records(work, source)) as records:
-                async for record in records:
-                    chunk = sequence.read(record)
-                    if chunk is not None:
-                        found.append(await self._payloads.load(chunk))
-                    if sequence.shown < work.attempt or (sequence.shown == work.attempt and sequence.holder is None):
-                        continue
-                    if (sequence.shown, sequence.holder) != (work.attempt, incarnation):
-                        raise HeldElsewhere
-                    break
+            async with asyncio.timeout(_TOLD_WITHIN_SECONDS), aclosing(self._records(work, source)) as batches:
+                async for records in batches:
+                    for record in records:
+                        chunk = sequence.read(codec.results.decode(record.value))
+                        if chunk is not None:
+                            found.append(await self._payloads.load(chunk))
+                        if sequence.shown < work.attempt or (
+                            sequence.shown == work.attempt and sequence.holder is None
+                        ):
+                            continue
+                        if (sequence.shown, sequence.holder) != (work.attempt, incarnation):
+                            raise HeldElsewhere
+                        return found, sequence.incarnation
         except NotFound:
             return [], None
         except TimeoutError as error:
             raise TimedOut(f"{self._topic} does not tell of {work.node}/{work.attempt}", run=work.run) from error
-        return found, sequence.incarnation
+        raise AssertionError("a reading without an end ended")
 
-    async def _records(self, work: NodeReady, source: Source) -> AsyncGenerator[Result]:
+    async def _records(self, work: NodeReady, source: Source) -> AsyncGenerator[Sequence[Record]]:
         """Everything about the run from the stream's first chunk on."""
         key = work.key.encode()
         follower = await self._tails.follow(source.partition, key, start=source.offset)
         try:
             if follower.since > source.offset:
                 await self._check_kept(work, source)
-            async with aclosing(self._tails.records(source.partition, follower, source.offset)) as records:
-                async for record in records:
-                    if record is not None:
-                        yield codec.results.decode(record.value)
+            async with aclosing(self._tails.records(source.partition, follower, source.offset)) as batches:
+                async for records in batches:
+                    if records is not None:
+                        yield records
         finally:
             self._tails.leave(source.partition, follower)
 

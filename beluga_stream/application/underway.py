@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from ..domain.ids import Incarnation
 from ..domain.payload import Payload
+from ..ports.telemetry import Telemetry
 from .messages import NodeReady
 
 
@@ -91,6 +92,11 @@ class Underway:
     stopped_ms: int | None = None
     """When it was told to stop; it may take a while, or not listen."""
     left: bool = False
+
+    def begin(self, now_ms: int, telemetry: Telemetry) -> None:
+        """It has its slot."""
+        self.begun, self.began_ms = True, now_ms
+        telemetry.node_began(self.work.graph, (now_ms - self.work.at_ms) / 1000)
 
     def release(self) -> None:
         """Let its deliveries be acknowledged."""

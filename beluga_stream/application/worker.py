@@ -23,6 +23,8 @@ from ..errors import BelugaError, LogUnavailable
 from ..ports.clock import Clock
 from ..ports.handlers import Deployment
 from ..ports.log import Appender, Outgoing, Position, Reader, Record
+from ..ports.spans import NO_SPANS, Spans
+from ..ports.telemetry import NO_TELEMETRY, Telemetry
 from . import codec
 from .attempts import Attempts, done
 from .deadletters import dead_letter
@@ -74,6 +76,8 @@ class Worker:
         payloads: Payloads,
         executions: Executions,
         clock: Clock,
+        telemetry: Telemetry = NO_TELEMETRY,
+        spans: Spans = NO_SPANS,
         options: WorkerOptions = WorkerOptions(),
         name: str | None = None,
         new_incarnation: Callable[[], str] = lambda: secrets.token_hex(6),
@@ -88,6 +92,7 @@ class Worker:
         self._payloads = payloads
         self._executions = executions
         self._streams = Streams(reader, topics.run_results, payloads)
+        self._reads_streams = any(program.reads_streams for program in deployment.programs.values())
         self._attempts = Attempts(
             topics=topics,
             streams=self._streams,
@@ -97,12 +102,15 @@ class Worker:
             executions=executions,
             clock=clock,
             worker=self.name,
+            telemetry=telemetry,
+            spans=spans,
         )
         self._notices = Notices(topics.control, reader, self._cancelled)
         self._maybe_begun: dict[tuple[str, int], int] = {}
         """For each partition, the offset before which records may have been begun by who had it before."""
         self._fusion = Fusion(deployment, most_ms=options.fuse_ms)
         self._clock = clock
+        self._telemetry = telemetry
         self._options = options
         self._slots = asyncio.Semaphore(options.slots)
         self._running: dict[tuple[RunId, str, int], Underway] = {}
@@ -125,6 +133,8 @@ class Worker:
 
     async def acquire(self, partitions: frozenset[int]) -> None:
         """Know the cancels before taking work, and which records another may have begun before."""
+        if self._reads_streams:
+            self._streams.open(partitions)
         await self._notices.catch_up()
         for topic in self.topics:
             ends = await self._reader.end(topic)
@@ -167,6 +177,7 @@ class Worker:
                 work = codec.node_ready.decode(record.value)
             except BelugaError as error:
                 log.warning("refused a record: %s", error, extra={"action": "dead_letter", "topic": record.topic})
+                self._telemetry.dead_letter("worker", error.code)
                 letter = await dead_letter(self._names.dead_letters, record, error, self._payloads)
                 self._send_later(letter, batch)
                 continue
@@ -255,8 +266,7 @@ class Worker:
     async def _run(self, key: tuple[RunId, str, int], execution: Underway) -> None:
         try:
             async with execution.slot:
-                execution.begun = True
-                execution.began_ms = self._clock.now_ms()
+                execution.begin(self._clock.now_ms(), self._telemetry)
                 if execution.careful:
                     await self._hold(execution)
                 outcome = await self._outcome(execution)
@@ -283,6 +293,8 @@ class Worker:
 
     def _over(self, key: tuple[RunId, str, int], execution: Underway) -> None:
         execution.release()
+        if execution.begun:
+            self._telemetry.node_left()
         self._running.pop(key, None)
         of_run = self._by_run.get(key[0])
         if of_run is not None:
@@ -303,7 +315,8 @@ class Worker:
         outcomes: list[Outcome] = []
         while work is not None:
             began = self._clock.now_ms()
-            outcome = await self._attempts.outcome(work, incarnation, beat, execution.slot)
+            topic = None if outcomes else execution.topic
+            outcome = await self._attempts.outcome(work, incarnation, beat, execution.slot, topic)
             outcomes.append(outcome)
             if len(outcomes) == FUSED_MOST:
                 break

@@ -1,4 +1,4 @@
-"""`connect()`: a client over Kafka."""
+"""`connect()`: a client over Kafka, or over a gateway."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -7,22 +7,30 @@ from urllib.parse import urlsplit
 from ..adapters.kafka.appender import KafkaAppender
 from ..adapters.kafka.reader import KafkaReader
 from ..adapters.memory.clock import SystemClock
+from ..adapters.otel.spans import OtelSpans
 from ..api.client import Client
 from ..application.desk import Desk
 from ..application.outbox import Outbox
 from ..application.partitioner import partition_of
 from ..application.runs import FOLLOWED_FROM_START, Runs
 from ..errors import InvalidConfig
-from .connection import kafka, topics
+from ..ports.spans import Spans
+from .connection import is_gateway, kafka, topics
 from .encryption import payloads_of
 from .settings import Settings
 
 
 @asynccontextmanager
 async def open_runs(
-    settings: Settings, *, shows_sealed: bool = False, follows_starts: int = FOLLOWED_FROM_START
+    settings: Settings,
+    *,
+    shows_sealed: bool = False,
+    follows_starts: int = FOLLOWED_FROM_START,
+    spans: Spans | None = None,
 ) -> AsyncIterator[Runs]:
     """The front desk over Kafka, closed after use. `shows_sealed`: see `Payloads`, `follows_starts`: see `Runs`.
+
+    `spans` is by default what the caller's process has set for OpenTelemetry, which is mostly nothing.
 
     Raises `LogUnavailable` without a broker.
     """
@@ -42,18 +50,30 @@ async def open_runs(
             clock=SystemClock(),
             partition=lambda run: partition_of(run.encode(), names.partitions),
             follows_starts=follows_starts,
+            spans=OtelSpans() if spans is None else spans,
         )
         stack.push_async_callback(runs.close)
         yield runs
 
 
 @asynccontextmanager
-async def open_desk(address: str, token: str | None) -> AsyncIterator[Desk]:
-    """The front desk through a gateway, closed after use."""
+async def open_desk(settings: Settings, *, token: str | None = None, shows_sealed: bool = False) -> AsyncIterator[Desk]:
+    """The front desk at BELUGA_BROKER, closed after use: through the log, or the gateway whose address that is.
+
+    `token` opens the gateway (default: BELUGA_HTTP_TOKEN). Raises `InvalidConfig`, and `LogUnavailable` when nobody
+    answers.
+    """
+    if not is_gateway(settings.broker):
+        async with open_runs(settings, shows_sealed=shows_sealed) as runs:
+            yield runs
+        return
+    _check_gateway(settings.broker)
     from ..adapters.http.desk import HttpDesk  # noqa: PLC0415 - a client of a broker has no use for aiohttp
     from ..adapters.http.wire import Wire  # noqa: PLC0415
 
-    async with Wire(address, token=token) as wire:
+    known = settings.http_token
+    used = token if token is not None or known is None else known.get_secret_value()
+    async with Wire(settings.broker, token=used) as wire:
         yield HttpDesk(wire)
 
 
@@ -64,14 +84,14 @@ def connect(address: str | None = None, *, token: str | None = None) -> Client:
     BELUGA_HTTP_TOKEN); any other is that of a broker. Raises `InvalidConfig` for wrong settings at once, and
     `LogUnavailable` on entry without a broker.
     """
-    if address is None or not address.startswith(("http://", "https://")):
-        if token is not None:
-            raise InvalidConfig("a token is for a gateway, whose address begins with http:// or https://")
-        settings = Settings.load(**({} if address is None else {"broker": address}))
-        return Client(lambda: open_runs(settings))
-    gateway = address
-    known = Settings.load().http_token
-    used = token if token is not None or known is None else known.get_secret_value()
-    if urlsplit(gateway).hostname is None:
-        raise InvalidConfig(f"{gateway!r} is no address of a gateway: it must be http://host:port or https://host")
-    return Client(lambda: open_desk(gateway, used))
+    settings = Settings.load(**({} if address is None else {"broker": address}))
+    if is_gateway(settings.broker):
+        _check_gateway(settings.broker)
+    elif token is not None:
+        raise InvalidConfig("a token is for a gateway, whose address begins with http:// or https://")
+    return Client(lambda: open_desk(settings, token=token))
+
+
+def _check_gateway(address: str) -> None:
+    if urlsplit(address).hostname is None:
+        raise InvalidConfig(f"{address!r} is no address of a gateway: it must be http://host:port or https://host")

@@ -2,11 +2,22 @@
 
 from ..adapters.kafka.connection import KafkaConnection
 from ..application.topics import Topics
+from ..errors import InvalidConfig
 from .settings import Settings
+
+
+def is_gateway(address: str) -> bool:
+    """Whether it is the address of a gateway, and not of a broker."""
+    return address.startswith(("http://", "https://"))
 
 
 def kafka(settings: Settings) -> KafkaConnection:
     """How this process reaches the brokers. Raises `InvalidConfig`."""
+    if is_gateway(settings.broker):
+        raise InvalidConfig(
+            f"{settings.broker} is the address of a gateway, and this needs the broker itself: "
+            f"give Kafka's bootstrap servers, host:port"
+        )
     password = settings.sasl_password
     return KafkaConnection.parse(
         settings.broker,

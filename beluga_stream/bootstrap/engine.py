@@ -16,17 +16,21 @@ import faust
 from ..adapters.faust.app import RoleApp
 from ..adapters.faust.command import PromptWorker
 from ..adapters.faust.host import host
+from ..adapters.faust.standing import health_of, lags_of
+from ..adapters.files.blobs import FileBlobs
 from ..adapters.kafka.connection import KafkaConnection
 from ..adapters.kafka.patience import Patience
 from ..adapters.kafka.reader import KafkaReader
 from ..adapters.memory.clock import SystemClock
 from ..application.catalog import publish
+from ..application.health import RoleHealth
 from ..errors import BelugaError
 from . import deployment as deployments
 from .connection import kafka, topics
 from .encryption import payloads_of
 from .logs import configure_logs
 from .loop import suits_uvloop
+from .observing import Standing
 from .preparation import prepare
 from .roles.site import Site
 from .settings import Settings
@@ -58,11 +62,13 @@ def faust_app() -> faust.App:
         Worker=PromptWorker,
     )
     _app = app
+    standing = Standing(settings, f"{settings.prefix}-{'-'.join(settings.role)}")
     deployed = deployments.load(settings.agents) if {"worker", "ingest"} & set(settings.role) else None
     return host(
         app,
-        partial(_roles, settings, connection, deployed),
+        partial(_roles, settings, connection, deployed, standing),
         prepare=partial(prepare, settings, connection, deployed),
+        surround=standing.open,
     )
 
 
@@ -87,7 +93,10 @@ def _use_uvloop(settings: Settings) -> None:
 
 @asynccontextmanager
 async def _roles(
-    settings: Settings, connection: KafkaConnection, deployed: deployments.LoadedDeployment | None
+    settings: Settings,
+    connection: KafkaConnection,
+    deployed: deployments.LoadedDeployment | None,
+    standing: Standing,
 ) -> AsyncIterator[Sequence[RoleApp]]:
     """Open what the roles need, yield their apps, close everything after them."""
     async with AsyncExitStack() as stack:
@@ -100,12 +109,24 @@ async def _roles(
             reader=await stack.enter_async_context(KafkaReader(connection, patience=patience)),
             payloads=payloads_of(settings),
             clock=SystemClock(),
+            observed=standing.observed,
             stack=stack,
         )
         if deployed is not None:
             definitions = [program.definition for program in deployed.programs.values()]
             await publish(await site.appender(), site.topics, definitions)
-        yield await _apps(site, deployed)
+        apps = await _apps(site, deployed)
+        telemetry = site.observed.telemetry
+        for app in apps:
+            app.driver.on_acquired = partial(telemetry.recovered, app.driver.group.removeprefix(f"{settings.prefix}-"))
+            telemetry.watch_lag(partial(lags_of, app))
+        roles = partial(_standing_of, apps)
+        standing.watch(roles, {"broker": site.reader.check, "blobs": FileBlobs(settings.blobs).check})
+        yield apps
+
+
+def _standing_of(apps: Sequence[RoleApp]) -> dict[str, RoleHealth]:
+    return {app.driver.group: health_of(app) for app in apps}
 
 
 async def _apps(site: Site, deployed: deployments.LoadedDeployment | None) -> Sequence[RoleApp]:

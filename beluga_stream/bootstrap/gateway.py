@@ -12,10 +12,16 @@ from ..adapters.kafka.appender import KafkaAppender
 from ..adapters.kafka.reader import KafkaReader
 from ..adapters.memory.clock import SystemClock
 from ..application.catalog import Catalog
+from ..application.health import Health
+from ..application.runlist import RunList
 from ..errors import InvalidConfig
+from ..ports.spans import NO_SPANS
 from . import deployment as deployments
 from .client import open_runs
 from .connection import kafka, topics
+from .observing import Standing
+from .preparation import check_rights
+from .rights import Uses
 from .settings import Settings
 
 if find_spec("starlette") is None or find_spec("uvicorn") is None:
@@ -38,19 +44,25 @@ _SECRET_LETTERS = 32
 
 
 @asynccontextmanager
-async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
+async def open_gateway(settings: Settings, standing: Standing | None = None) -> AsyncIterator[Gateway]:
     """A gateway to the engine of these settings. Raises `InvalidConfig`, `LogUnavailable` and `AccessDenied`."""
     tokens = tokens_of(settings)
     declared = [spec.name for spec in deployments.load_topics(settings.topics)]
     connection = kafka(settings)
+    await check_rights("gateway", settings, connection, Uses())
     async with AsyncExitStack() as stack:
-        runs = await stack.enter_async_context(open_runs(settings, follows_starts=1_000))
+        spans = NO_SPANS if standing is None else standing.observed.spans
+        runs = await stack.enter_async_context(open_runs(settings, follows_starts=1_000, spans=spans))
         reader = await stack.enter_async_context(KafkaReader(connection))
         appender = await stack.enter_async_context(KafkaAppender(connection))
         catalog = Catalog(reader, topics(settings))
         await catalog.refresh()
-        engine = Engine(runs, catalog, appender, reader, publishable(declared, settings.prefix))
-        yield Gateway(engine, tokens, options_of(settings))
+        listing = RunList(reader, topics(settings).runs)
+        stack.push_async_callback(listing.close)
+        engine = Engine(runs, catalog, appender, reader, listing, publishable(declared, settings.prefix))
+        health = Health() if standing is None or standing.health is None else standing.health
+        health.dependencies = {"broker": reader.check}
+        yield Gateway(engine, tokens, options_of(settings), spans=spans, health=health)
 
 
 async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
@@ -59,7 +71,12 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
     `ready` is called with the address once it listens. Raises `InvalidConfig` for an address that cannot be had.
     """
     with listener(settings) as listening:
-        async with open_gateway(settings) as gateway, served(gateway, listening) as (url, serving):
+        standing = Standing(settings, f"{settings.prefix}-gateway")
+        async with (
+            standing.open(),
+            open_gateway(settings, standing) as gateway,
+            served(gateway, listening) as (url, serving),
+        ):
             ready(url)
             await asyncio.shield(serving)
 

@@ -12,6 +12,7 @@ from ..api.provider import Signals
 from ..api.work import Work
 from ..application.results import Event
 from ..errors import BelugaError
+from ..ports.spans import Spans
 from .client import open_runs
 from .settings import Settings
 
@@ -25,7 +26,8 @@ class KafkaProvider:
 
     kinds = ("chain", "graph")
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, spans: Spans | None = None) -> None:
+        self._spans = spans
         self._settings = settings
         self._client: Client | None = None
         self._connecting = asyncio.Lock()
@@ -37,7 +39,7 @@ class KafkaProvider:
         """The client. Raises `LogUnavailable` without a broker."""
         async with self._connecting:
             if self._client is None:
-                client = Client(lambda: open_runs(self._settings))
+                client = Client(lambda: open_runs(self._settings, spans=self._spans))
                 await client.__aenter__()
                 self._client = client
             return self._client

@@ -6,6 +6,7 @@ from collections import Counter
 from datetime import UTC, datetime
 
 import orjson
+from opentelemetry import trace
 
 from .settings import Settings
 
@@ -29,10 +30,19 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        line.update(trace_ids())
         line.update({name: value for name, value in vars(record).items() if name not in _STANDARD})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return orjson.dumps(line, default=str).decode()
+
+
+def trace_ids() -> dict[str, str]:
+    """The trace and the span that a line is written in, by OpenTelemetry's names for them in logs."""
+    context = trace.get_current_span().get_span_context()
+    if not context.is_valid:
+        return {}
+    return {"trace_id": trace.format_trace_id(context.trace_id), "span_id": trace.format_span_id(context.span_id)}
 
 
 class _EngineLines(logging.Filter):

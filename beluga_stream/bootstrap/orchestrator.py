@@ -55,7 +55,7 @@ class Orchestrator(Orchestration):
         def kafka() -> Provider:
             from .kafka import KafkaProvider  # noqa: PLC0415 - only who asks for it loads the broker's client
 
-            return KafkaProvider(settings or Settings.load())
+            return KafkaProvider(settings or Settings.load(), spans)
 
         def temporal() -> Provider:
             from .temporal_provider import TemporalProvider  # noqa: PLC0415 - its package is an optional extra

@@ -11,7 +11,7 @@ from ..ports.log import TopicSpec
 from ..ports.rights import Right, told
 from . import deployment as deployments
 from .declared import engine_topics
-from .rights import Uses, rights_of
+from .rights import Holder, Uses, rights_of
 from .settings import Settings
 
 log = logging.getLogger("beluga_stream")
@@ -43,7 +43,9 @@ async def prepare(
     uses = uses_of(settings, deployed)
     _check_spans(settings, deployed)
     async with KafkaTopics(connection, patience=settings.broker_patience_seconds) as admin:
-        await _check_rights(settings, connection, uses)
+        for role in settings.role:
+            if role != "ingest" or uses.sources or uses.follows_runs or uses.gathers:  # else it does not start
+                await check_rights(role, settings, connection, uses)
         declared = engine_topics(settings, uses.queues)
         wanted = [*declared, *_undeclared(settings, declared, uses)]
         # A process without rights to see another role's topics leaves them to that role, or to an operator.
@@ -69,19 +71,17 @@ def _check_spans(settings: Settings, deployed: deployments.LoadedDeployment | No
             )
 
 
-async def _check_rights(settings: Settings, connection: KafkaConnection, uses: Uses) -> None:
-    for role in settings.role:
-        if role == "ingest" and not (uses.sources or uses.follows_runs or uses.gathers):
-            continue  # it does not start
-        lacking: Sequence[Right] = await missing(connection, rights_of(role, settings, uses))
-        if lacking:
-            user = connection.username or "ANONYMOUS"
-            raise AccessDenied(
-                f"Kafka does not grant {connection.user} what the role {role} needs: {told(lacking)}. "
-                f"`beluga acls {role} --user {user}` prints the commands that do; see docs/security.md",
-                role=role,
-                user=user,
-            )
+async def check_rights(holder: Holder, settings: Settings, connection: KafkaConnection, uses: Uses) -> None:
+    """Raises `AccessDenied` that names every right of the holder which Kafka does not grant us."""
+    lacking: Sequence[Right] = await missing(connection, rights_of(holder, settings, uses))
+    if lacking:
+        user = connection.username or "ANONYMOUS"
+        raise AccessDenied(
+            f"Kafka does not grant {connection.user} what the role {holder} needs: {told(lacking)}. "
+            f"`beluga acls {holder} --user {user}` prints the commands that do; see docs/security.md",
+            role=holder,
+            user=user,
+        )
 
 
 def _undeclared(settings: Settings, declared: Sequence[TopicSpec], uses: Uses) -> list[TopicSpec]:

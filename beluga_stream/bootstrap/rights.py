@@ -74,7 +74,7 @@ def _worker(settings: Settings, uses: Uses) -> list[Right]:
         Right("group", worker_group(settings), ("Read",), "its consumer group"),
         Right("topic", names.control, ("Read",), "hears of cancels"),
         Right("topic", names.node_done, ("Write",), "says what nodes did"),
-        Right("topic", names.run_results, ("Write",), "chunks"),
+        Right("topic", names.run_results, ("Read", "Write"), "chunks, and what its nodes read of those of others"),
         Right("topic", names.graphs, ("Write",), "publishes its definitions"),
         Right("topic", names.dead_letters, ("Write",), "what it refuses"),
     ]

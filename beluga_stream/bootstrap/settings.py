@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from ..errors import InvalidConfig
 
 RoleName = Literal["coordinator", "worker", "ingest"]
+ExporterName = Literal["otlp", "prometheus"]
 
 
 class Settings(BaseSettings):
@@ -19,7 +20,11 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="BELUGA_", extra="ignore", frozen=True)
 
-    broker: str = Field("127.0.0.1:9092", description="Kafka bootstrap servers, `host:port`, comma-separated.")
+    broker: str = Field(
+        "127.0.0.1:9092",
+        description="Kafka bootstrap servers, `host:port`, comma-separated; for clients and the commands on runs also "
+        "the http:// address of a gateway.",
+    )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="How to talk to Kafka."
     )
@@ -220,13 +225,24 @@ class Settings(BaseSettings):
         None, description="The name that Temporal's certificate is for, when it is not that of the address."
     )
     temporal_api_key: SecretStr | None = Field(None, description="API key for Temporal Cloud; wants TLS. Never shown.")
+    telemetry: Annotated[tuple[ExporterName, ...], NoDecode] = Field(
+        (),
+        description="Where traces and metrics go, comma-separated: `otlp` sends both as the variables "
+        "OTEL_EXPORTER_OTLP_... say, `prometheus` shows metrics at BELUGA_PROBE_ADDRESS. By default nowhere.",
+    )
+    probe_address: str | None = Field(
+        None,
+        pattern=r"^((\[[0-9A-Fa-f:]+\]|[^:\s]+):)?\d{1,5}$",
+        description="Where a process answers `/live`, `/ready`, `/health` and, with `prometheus`, `/metrics`: `port` "
+        "on 127.0.0.1, or `host:port`; port 0 is any free one. By default nowhere.",
+    )
 
     log_format: Literal["text", "json"] = Field("text", description="How log lines look.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="The least level that is logged."
     )
 
-    @field_validator("role", "queues", "http_origins", mode="before")
+    @field_validator("role", "queues", "http_origins", "telemetry", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

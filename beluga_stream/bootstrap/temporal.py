@@ -21,6 +21,8 @@ from ..domain.ids import GraphHash
 from ..errors import InvalidConfig
 from ..ports.handlers import Deployment, Program, Trigger
 from ..ports.log import Appender, Reader
+from ..ports.spans import NoSpans, Spans
+from ..ports.telemetry import NoTelemetry, Telemetry
 from ..ports.workflows import Workflows
 from . import isolated
 from .child import prepare_child
@@ -82,6 +84,8 @@ def worker_of(  # noqa: PLR0913 - it is wired in one place, by name
     queues: Sequence[str] = ("default",),
     workflows: Sequence[type] = (),
     activities: Sequence[Callable[..., Any]] = (),
+    telemetry: Telemetry | None = None,
+    spans: Spans | None = None,
 ) -> "TemporalWorker":
     """A worker of durable graphs over a log. Left, it lets executions finish, then gives them back."""
     from ..adapters.temporal.activities import Activities  # noqa: PLC0415 - see temporal()
@@ -104,6 +108,8 @@ def worker_of(  # noqa: PLR0913 - it is wired in one place, by name
         ),
         clock=SystemClock(),
         name=name,
+        telemetry=telemetry or NoTelemetry(),
+        spans=spans or NoSpans(),
         slots=settings.worker_slots,
     )
     return TemporalWorker(

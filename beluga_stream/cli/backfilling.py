@@ -92,6 +92,10 @@ async def _span(trigger: Trigger, reader: KafkaReader, begin: str, end: str | No
     now = int(time.time() * 1000)
     if trigger.schedule is not None:
         return Span({}, {}, _time(begin), now if end is None else min(now, _time(end)))
+    if trigger.gathers is not None:
+        if partition is not None:
+            raise InvalidInput("the events of a join lie in several topics: leave --partition out")
+        return Span({}, {}, _time(begin), now if end is None else _time(end))
     ends = await reader.end(trigger.topic)
     first = await _offsets(trigger, reader, begin)
     last = ends if end is None else await _offsets(trigger, reader, end)

@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 from rich.live import Live
 
+from ..application.desk import Desk
 from ..application.event_json import event_json
 from ..application.results import Chunk, Event, RunChanged, StartRejected, Superseded
-from ..application.runs import Runs
-from ..bootstrap.client import open_runs
+from ..bootstrap.client import open_desk
+from ..bootstrap.connection import is_gateway
 from ..domain.ids import RunId
 from ..domain.payload import NOTHING, Json
 from ..errors import NotFound, RunFailed, RunRejected, TaskCanceled, TimedOut
@@ -34,7 +35,7 @@ async def start(
 ) -> None:
     """Start a run and, unless told otherwise, follow it to its end."""
     settings = settings_with(broker=broker)
-    async with open_runs(settings, shows_sealed=True) as runs:
+    async with open_desk(settings, shows_sealed=True) as runs:
         run = await runs.start(graph, value, idempotency_key=key, tags=tags)
         if not wait:
             if as_json:
@@ -43,11 +44,12 @@ async def start(
                 console.print(run)
             return
 
+        prefix = "" if is_gateway(settings.broker) else f" with prefix {settings.prefix!r}"
         unheard = asyncio.get_running_loop().call_later(
             _SILENCE_SECONDS,
             sys.stderr.write,
-            f"beluga: no sign of run {run} yet. Is an engine running at {settings.broker} with prefix"
-            f" {settings.prefix!r}? `beluga dev` starts one; still waiting ...\n",
+            f"beluga: no sign of run {run} yet. Is an engine running at {settings.broker}{prefix}?"
+            f" `beluga dev` starts one; still waiting ...\n",
         )
         view = RunView(run, graph)
         try:
@@ -65,14 +67,14 @@ async def watch(
     as_json: bool,
 ) -> None:
     """Follow somebody's run from its beginning or after a cursor."""
-    async with open_runs(settings_with(broker=broker), shows_sealed=True) as runs:
+    async with open_desk(settings_with(broker=broker), shows_sealed=True) as runs:
         summary = await runs.summary(RunId(run))
         view = RunView(run, "" if summary is None else summary.graph)
         await _follow(runs, view, after=after, timeout=timeout, as_json=as_json, known=summary is not None)
 
 
 async def _follow(
-    runs: Runs,
+    runs: Desk,
     view: RunView,
     *,
     after: str | None = None,
@@ -120,9 +122,9 @@ async def _follow(
 
 
 @contextlib.asynccontextmanager
-async def _json_lines(runs: Runs, run: str) -> AsyncIterator[Callable[[Event], Awaitable[None]]]:
+async def _json_lines(runs: Desk, run: str) -> AsyncIterator[Callable[[Event], Awaitable[None]]]:
     async def tell(event: Event) -> None:
-        print_line(await event_json(run, event, runs.payloads.load))
+        print_line(await event_json(run, event, runs.load))
 
     yield tell
 
@@ -150,7 +152,7 @@ async def _screen(view: RunView) -> AsyncIterator[Callable[[Event], Awaitable[No
         yield tell
 
 
-async def _end(runs: Runs, run: RunId, last: RunChanged | StartRejected | None, *, as_json: bool) -> None:
+async def _end(runs: Desk, run: RunId, last: RunChanged | StartRejected | None, *, as_json: bool) -> None:
     """Print the result of a run that succeeded; raise what another end means."""
     if isinstance(last, StartRejected):
         raise RunRejected(last.message, reason=last.code, run=run)
@@ -164,4 +166,4 @@ async def _end(runs: Runs, run: RunId, last: RunChanged | StartRejected | None, 
         told = f"run {run} failed: {message}. `beluga runs retry {run}` goes on from the failed nodes"
         raise RunFailed(told, run=run, node=None if failure is None else failure.node)
     if not as_json:
-        console.print(pretty(await runs.payloads.load(last.output or NOTHING)), soft_wrap=True, markup=False)
+        console.print(pretty(await runs.load(last.output or NOTHING)), soft_wrap=True, markup=False)

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Mapping
 from contextlib import aclosing
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.text import Text
 
@@ -11,14 +11,12 @@ from ..adapters.kafka.reader import KafkaReader
 from ..adapters.memory.clock import SystemClock
 from ..api.client import RunStatus, status_of
 from ..application import codec
+from ..application.desk import Desk
 from ..application.messages import Summary
 from ..application.partitioner import partition_of
-from ..application.payloads import Payloads
-from ..application.results import NodeChanged, RunReader
-from ..application.runs import Runs
-from ..bootstrap.client import open_runs
-from ..bootstrap.connection import kafka, topics
-from ..bootstrap.encryption import payloads_of
+from ..application.results import NodeChanged, RunChanged, RunReader
+from ..bootstrap.client import open_desk
+from ..bootstrap.connection import is_gateway, kafka, topics
 from ..bootstrap.settings import Settings
 from ..domain.ids import RunId
 from ..domain.payload import NOTHING, Json, Payload
@@ -42,7 +40,7 @@ async def list_runs(
     as_json: bool,
 ) -> None:
     """The newest runs that fit, newest first."""
-    async with open_runs(settings_with(broker=broker)) as runs:
+    async with open_desk(settings_with(broker=broker)) as runs:
         found = [
             status_of(summary)
             for summary in await runs.summaries()
@@ -67,21 +65,22 @@ async def list_runs(
 async def show_run(run: str, *, node: str | None, broker: str | None, as_json: bool) -> None:
     """One run as it stands now, with its result, or what one of its nodes gave."""
     settings = settings_with(broker=broker)
-    payloads = payloads_of(settings, shows_sealed=True)
-    async with open_runs(settings) as runs:
+    through_gateway = is_gateway(settings.broker)
+    async with open_desk(settings, shows_sealed=True) as runs:
         summary = await _known(runs, run)
-    view, outputs = await _now(settings, summary)
-    if node is not None:
-        if node not in outputs:
-            raise NotFound(f"node {node!r} of run {run} has given nothing (yet)", run=run, node=node)
-        print_json(await payloads.load(outputs[node]))
-        return
-    ended_well = summary.status == "succeeded"
-    output, gone = await _output(payloads, summary)
-    reasons = [] if summary.status in RUN_ENDED else await held(settings, summary.run)
+        seen = await (_told(runs, summary) if through_gateway else _now(settings, summary))
+        if node is not None:
+            if node not in seen.outputs:
+                raise NotFound(f"node {node!r} of run {run} has given nothing (yet)", run=run, node=node)
+            print_json(await runs.load(seen.outputs[node]))
+            return
+        ended_well = summary.status == "succeeded"
+        output, gone = await _output(runs, seen.output) if ended_well else (None, "")
+    reasons = [] if through_gateway or summary.status in RUN_ENDED else await held(settings, summary.run)
+    view = seen.view
     if as_json:
         more = {"trigger": summary.trigger, "definition": summary.definition, "nodes": view.nodes_json()}
-        more["waits"] = [reason.as_json() for reason in reasons]
+        more |= {} if through_gateway else {"waits": [reason.as_json() for reason in reasons]}
         more |= {"output_gone": gone} if gone else {"output": output} if ended_well else {}
         print_json(_status_json(status_of(summary)) | more)
         return
@@ -96,19 +95,17 @@ async def show_run(run: str, *, node: str | None, broker: str | None, as_json: b
         console.print(pretty(output), markup=False, soft_wrap=True)
 
 
-async def _output(payloads: Payloads, summary: Summary) -> tuple[Json, str]:
+async def _output(runs: Desk, output: Payload | None) -> tuple[Json, str]:
     """The run's result; or why it is gone, though the run is still known."""
-    if summary.status != "succeeded":
-        return None, ""
     try:
-        return await payloads.load(summary.output or NOTHING), ""
+        return await runs.load(output or NOTHING), ""
     except NotFound as error:
         return None, str(error)
 
 
 async def cancel_run(run: str, *, reason: str, broker: str | None, as_json: bool) -> None:
     """Ask for the end of a run that has not ended."""
-    async with open_runs(settings_with(broker=broker)) as runs:
+    async with open_desk(settings_with(broker=broker)) as runs:
         summary = await _known(runs, run)
         if summary.status in RUN_ENDED:
             raise InvalidState(f"run {run} has ended ({summary.status}): there is nothing to cancel", run=run)
@@ -118,7 +115,7 @@ async def cancel_run(run: str, *, reason: str, broker: str | None, as_json: bool
 
 async def retry_run(run: str, *, broker: str | None, as_json: bool) -> None:
     """Let a failed run go on from its failed nodes."""
-    async with open_runs(settings_with(broker=broker)) as runs:
+    async with open_desk(settings_with(broker=broker)) as runs:
         summary = await _known(runs, run)
         if summary.status not in ("failed", "cancelled"):
             raise InvalidState(f"run {run} is {summary.status}: only a failed run can be retried", run=run)
@@ -136,7 +133,7 @@ async def signal_run(
     as_json: bool,
 ) -> None:
     """Send a signal to a run that has not ended."""
-    async with open_runs(settings_with(broker=broker)) as runs:
+    async with open_desk(settings_with(broker=broker)) as runs:
         summary = await _known(runs, run)
         if summary.status in RUN_ENDED - {"failed"}:
             raise InvalidState(f"run {run} has ended ({summary.status}): it hears no signals any more", run=run)
@@ -144,15 +141,38 @@ async def signal_run(
     _say({"run": run, "signal": name}, f"signal {name} is sent to {run}", as_json=as_json)
 
 
-async def _known(runs: Runs, run: str) -> Summary:
+async def _known(runs: Desk, run: str) -> Summary:
     summary = await runs.summary(RunId(run))
     if summary is None:
         raise NotFound(f"there is no run {run}: `beluga runs list` shows those that are remembered", run=run)
     return summary
 
 
-async def _now(settings: Settings, summary: Summary) -> tuple[RunView, dict[str, Payload]]:
-    """The run's events up to this moment, folded, and the outputs of its nodes."""
+class _Seen(NamedTuple):
+    """A run's events up to some moment, folded, with the outputs of its nodes and its own."""
+
+    view: RunView
+    outputs: dict[str, Payload]
+    output: Payload | None
+
+
+async def _told(runs: Desk, summary: Summary) -> _Seen:
+    """What a gateway tells of the run up to now."""
+    view, outputs, output = RunView(str(summary.run), summary.graph), dict[str, Payload](), None
+    async with aclosing(runs.listen(summary.run)) as events:
+        async for event in events:
+            if event is None:
+                break
+            view.apply(event)
+            if isinstance(event, NodeChanged) and event.output is not None:
+                outputs[event.node] = event.output
+            elif isinstance(event, RunChanged):
+                output = event.output
+    return _Seen(view, outputs, output)
+
+
+async def _now(settings: Settings, summary: Summary) -> _Seen:
+    """What the log tells of the run up to now. Of one that it has forgotten, the summary still has the output."""
     run, names = summary.run, topics(settings)
     view, fold = RunView(str(run), summary.graph), RunReader()
     outputs: dict[str, Payload] = {}
@@ -172,7 +192,7 @@ async def _now(settings: Settings, summary: Summary) -> tuple[RunView, dict[str,
                     view.apply_at(event, result.at_ms)
                     if isinstance(event, NodeChanged) and event.output is not None:
                         outputs[event.node] = event.output
-    return view, outputs
+    return _Seen(view, outputs, summary.output)
 
 
 def _status_json(run: RunStatus) -> dict[str, Any]:

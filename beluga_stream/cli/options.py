@@ -10,6 +10,15 @@ Broker = Annotated[
     str | None,
     typer.Option(metavar="ADDRESS", help="Kafka bootstrap servers instead of BELUGA_BROKER.", show_default=False),
 ]
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        "--broker",
+        metavar="ADDRESS",
+        help="Kafka bootstrap servers, or a gateway's http:// address, instead of BELUGA_BROKER.",
+        show_default=False,
+    ),
+]
 Value = Annotated[
     str | None,
     typer.Argument(metavar="[JSON|-]", help="The value as JSON; - reads it from standard input.", show_default=False),

@@ -7,6 +7,7 @@ each other.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 from .frozen import Frozen
 from .ids import LimitId, digest
@@ -38,7 +39,12 @@ def keys_of(limits: Iterable[Limit], value: Json) -> dict[str, str]:
 
 def limit_id(limit: Limit, keys: Mapping[str, str]) -> LimitId:
     """Who the limit is for a run whose input has these keys."""
-    return LimitId(f"~limit/{digest('limit', limit.name, value_of(limit, keys))}")
+    return _id(limit.name, value_of(limit, keys))
+
+
+@lru_cache(4_096)
+def _id(name: str, value: str) -> LimitId:
+    return LimitId(f"~limit/{digest('limit', name, value)}")
 
 
 def value_of(limit: Limit, keys: Mapping[str, str]) -> str:

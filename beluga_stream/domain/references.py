@@ -6,6 +6,8 @@ from typing import Any
 from .frozen import Frozen
 from .payload import Inline, Stored
 
+_PLAIN = frozenset({str, int, float, bool, bytes, type(None)})
+
 
 def references(value: Any) -> Iterator[Stored]:
     """Every stored value in it; one that has parts may name others in turn.
@@ -20,8 +22,9 @@ def references(value: Any) -> Iterator[Stored]:
         elif isinstance(found, Inline):
             continue  # a user's value, and no payload, whatever it looks like
         elif isinstance(found, Frozen):
-            left.extend(getattr(found, name) for name in found.__struct_fields__)
-        elif isinstance(found, Mapping):
-            left.extend(found.values())
+            members = [getattr(found, name) for name in found.__struct_fields__]
+            left += [member for member in members if type(member) not in _PLAIN]
         elif isinstance(found, tuple | list):
-            left.extend(found)
+            left += [member for member in found if type(member) not in _PLAIN]
+        elif isinstance(found, Mapping):
+            left += [member for member in found.values() if type(member) not in _PLAIN]

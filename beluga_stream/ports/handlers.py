@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 from ..domain.definition import Definition, EdgeMode
 from ..domain.ids import GraphHash, NodeName
+from .cache import Caching
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Handler:
     `output` checks what it returns (of a streaming handler: each chunk). `branches` are the
     conditions on edges after it, by number; `until` ends a loop; `retry_on` are the exceptions
     worth another attempt (None: the default rule). `resources` maps parameter names to the
-    resource types that the worker injects.
+    resource types that the worker injects. `cache` says how its results are kept and given again.
     """
 
     call: Callable[..., Any]
@@ -45,6 +46,7 @@ class Handler:
     fallback: "Handler | None" = None
     compensate: "Handler | None" = None
     # compensate's parameters: those of the handler, then its output
+    cache: Caching | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,12 @@ class Program:
     input: TypeAdapter[Any]
     output: TypeAdapter[Any]
     children: Mapping[GraphHash, "Program"] = field(default_factory=dict)
+
+    @property
+    def reads_streams(self) -> bool:
+        """Whether one of its nodes reads what another still writes."""
+        found = (handler.parameters for handler in self.handlers.values())
+        return any(parameter.mode is EdgeMode.STREAM for parameters in found for parameter in parameters)
 
     def handler(self, name: NodeName, role: Literal["handler", "fallback", "compensate"]) -> Handler | None:
         """The function of a node that is meant by this role."""

@@ -1,8 +1,40 @@
 """Spans: what took how long inside of what, told to a tracer."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol
+from typing import Literal, NamedTuple, NewType, Protocol
+
+Trace = NewType("Trace", str)
+"""A W3C `traceparent`: the trace, the span that is the parent of what follows, and whether it is recorded."""
+
+SpanKind = Literal["internal", "server", "producer", "consumer"]
+
+
+class Of(NamedTuple):
+    """Where a span belongs. `parent`: another process's span; None: what goes on here.
+
+    `links` are the traces of what came together in it. `id` is the span's own, in 16 hexadecimal digits, where others
+    refer to it; None: a new one.
+    """
+
+    parent: str | None = None
+    kind: SpanKind = "internal"
+    links: Sequence[str] = ()
+    id: str | None = None
+
+
+HERE = Of()
+
+
+class Ended(NamedTuple):
+    """A span that is told of when it is over. Times in epoch milliseconds; `failure` is why it failed."""
+
+    name: str
+    attributes: Mapping[str, str | int]
+    of: Of
+    began_ms: int
+    ended_ms: int
+    failure: str | None = None
 
 
 class Span(Protocol):
@@ -11,17 +43,34 @@ class Span(Protocol):
     def fail(self, message: str) -> None:
         """What it is about has failed."""
 
+    def tell(self, attributes: Mapping[str, str | int]) -> None:
+        """What is known of it only now."""
+
     def inside(self) -> AbstractContextManager[None]:
         """Makes it the parent of what is opened meanwhile."""
+
+    @property
+    def trace(self) -> Trace | None:
+        """It as the parent of what other processes do; None when nothing is traced."""
 
 
 class Spans(Protocol):
     """Opens spans. What is raised inside one marks it as failed, and goes on."""
 
+    @property
+    def on(self) -> bool:
+        """Whether spans go anywhere."""
+
     def span(
-        self, name: str, attributes: Mapping[str, str | int], *, parental: bool = True
+        self, name: str, attributes: Mapping[str, str | int], *, parental: bool = True, of: Of = HERE
     ) -> AbstractContextManager[Span]:
         """A span for as long as it is entered. Spans opened meanwhile are its children, or only those `inside` it."""
+
+    def ended(self, span: Ended) -> None:
+        """A span that is over. One whose `of.id` is its parent's is the root of its trace."""
+
+    def samples(self, trace_id: str) -> bool | None:
+        """Whether a new trace of this id (32 hexadecimal digits) is recorded; None when nothing is traced."""
 
     def trace_id(self) -> str | None:
         """The trace that is going on, as its 32 hexadecimal digits."""
@@ -29,8 +78,12 @@ class Spans(Protocol):
 
 class _NoSpan:
     _nothing: AbstractContextManager[None] = nullcontext()
+    trace: Trace | None = None
 
     def fail(self, message: str) -> None:
+        """Nothing."""
+
+    def tell(self, attributes: Mapping[str, str | int]) -> None:
         """Nothing."""
 
     def inside(self) -> AbstractContextManager[None]:
@@ -41,14 +94,25 @@ class _NoSpan:
 class NoSpans:
     """Opens none."""
 
+    on = False
     _nothing: AbstractContextManager[Span] = nullcontext(_NoSpan())
 
     def span(
-        self, name: str, attributes: Mapping[str, str | int], *, parental: bool = True
+        self, name: str, attributes: Mapping[str, str | int], *, parental: bool = True, of: Of = HERE
     ) -> AbstractContextManager[Span]:
         """Nothing."""
         return self._nothing
 
+    def ended(self, span: Ended) -> None:
+        """Nothing."""
+
+    def samples(self, trace_id: str) -> bool | None:
+        """None."""
+        return None
+
     def trace_id(self) -> str | None:
         """None."""
         return None
+
+
+NO_SPANS = NoSpans()

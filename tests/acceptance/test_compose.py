@@ -1,4 +1,4 @@
-"""The stack of docker-compose.yml, as `make compose-up` starts it: events come in, and a worker dies."""
+"""The stack of docker-compose.yml, as `make compose-up` starts it: events come in, a worker dies, a gateway serves."""
 
 import asyncio
 import itertools
@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from beluga_stream import Client, connect
+from beluga_stream import Chunk, Client, connect
+from beluga_stream.adapters.http.tokens import SCOPES, new_token
+from beluga_stream.errors import AccessDenied
 from tests.brokers import free_port
 
 pytestmark = [
@@ -38,10 +40,18 @@ class Stack:
     """One project of compose, beside any that a developer runs."""
 
     def __init__(self) -> None:
-        port = free_port()
+        port, gateway_port = free_port(), free_port()
         self.kafka = f"127.0.0.1:{port}"
+        self.gateway = f"http://127.0.0.1:{gateway_port}"
+        self.token, kept = new_token("test", frozenset(SCOPES))
         self._command = shlex.split(os.environ.get("BELUGA_COMPOSE_COMMAND", "docker compose"))
-        self._environment = {"COMPOSE_PROJECT_NAME": "beluga-test"} | os.environ | {"KAFKA_PORT": str(port)}
+        self._environment = {"COMPOSE_PROJECT_NAME": "beluga-test"} | os.environ
+        self._environment |= {
+            "KAFKA_PORT": str(port),
+            "COMPOSE_PROFILES": "gateway",
+            "GATEWAY_PORT": str(gateway_port),
+            "BELUGA_HTTP_TOKENS": kept.line(),
+        }
 
     def compose(self, *arguments: str) -> str:
         done = subprocess.run(
@@ -92,6 +102,19 @@ async def test_no_story_is_lost_when_a_worker_is_killed(stack: Stack) -> None:
         assert len(await client.list(graph="stories")) == RUNS
         assert len(await client.list(graph="index")) == RUNS
     assert await asyncio.to_thread(stack.restarts, killed) == 1
+
+
+async def test_who_has_the_token_starts_and_follows_runs_through_the_gateway(stack: Stack) -> None:
+    path = STORIES[0]
+    async with connect(stack.gateway, token=stack.token) as client:
+        run = await client.start("stories", {"title": path.stem, "text": path.read_text()})
+        events = [event async for event in run.stream()]
+        assert any(isinstance(event, Chunk) for event in events)
+        assert await run.result(timeout=PATIENCE)
+        assert run.id in {each.id for each in await client.list(graph="stories", status="succeeded")}
+    async with connect(stack.gateway, token="another") as client:
+        with pytest.raises(AccessDenied):
+            await client.list()
 
 
 async def submit_stories(kafka: str) -> None:

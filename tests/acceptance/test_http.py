@@ -1,6 +1,8 @@
 """The gateway as a process, against a broker and an engine that run, with curl alone."""
 
+import itertools
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ from tests.acceptance.tellers import teller
 from tests.engine import Engine, client_environ, running
 from tests.gateway import GatewayProcess
 
+_ROOT = Path(__file__).resolve().parents[2]
 _SECONDS = "60"
 _JSON = ("-H", "Content-Type: application/json")
 
@@ -146,3 +149,38 @@ def test_tokens_are_made_and_taken(engine: Engine, tmp_path: Path) -> None:
         assert told["token"] not in gateway.tail
     finally:
         assert gateway.stop() == 0
+
+
+def test_the_commands_on_runs_take_the_address_of_a_gateway(gateway: GatewayProcess) -> None:
+    events = [json.loads(line) for line in _beluga(gateway, "run", "teller", "5", "--json").splitlines()]
+    run = events[-1]["run"]
+    assert [event["value"] for event in events if event["type"] == "chunk"] == [f"word-{number}" for number in range(5)]
+    assert events[-1]["output"] == "word-0 word-1 word-2 word-3 word-4"
+
+    watched = _beluga(gateway, "watch", run, "--json").splitlines()
+    assert [json.loads(line) for line in watched] == events
+    shown = json.loads(_beluga(gateway, "runs", "show", run, "--json"))
+    assert (shown["status"], shown["output"]) == ("succeeded", events[-1]["output"])
+    assert all(node["status"] == "succeeded" for node in shown["nodes"])
+    assert run in {each["run"] for each in json.loads(_beluga(gateway, "runs", "list", "--json"))}
+
+    other = json.loads(_beluga(gateway, "run", "teller", "100000", "--no-wait", "--json"))["run"]
+    list(itertools.islice(follow(f"{gateway.url}/v1/runs/{other}/events"), 5))
+    assert json.loads(_beluga(gateway, "runs", "show", other, "--json"))["status"] == "running"
+    _beluga(gateway, "runs", "cancel", other, "--reason", "enough")
+    assert "was cancelled: enough" in _beluga(gateway, "watch", other, code=1)
+    assert "needs the broker itself" in _beluga(gateway, "runs", "stuck", code=2)
+
+
+def _beluga(gateway: GatewayProcess, *words: str, code: int = 0) -> str:
+    """A command that knows nothing but the gateway; what it prints, and if it is to fail what it complains of."""
+    done = subprocess.run(
+        [sys.executable, "-m", "beluga_stream.cli", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(_ROOT), "BELUGA_BROKER": gateway.url},
+        timeout=90,
+    )
+    assert done.returncode == code, done.stderr
+    return done.stderr if code else done.stdout

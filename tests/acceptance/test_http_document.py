@@ -1,5 +1,6 @@
 """What docs/http.md says is tried: its commands and programs, one after the other, on an engine and a gateway."""
 
+import os
 import re
 import subprocess
 import sys
@@ -47,16 +48,21 @@ def gateway(engine: Engine) -> Iterator[GatewayProcess]:
 
 def test_its_commands_do_what_it_says(gateway: GatewayProcess, tmp_path: Path) -> None:
     blocks = _blocks("sh")
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     script = "\n".join(["set -euo pipefail", *blocks]).replace(_THERE, gateway.url)
     script = re.sub(r"\bcurl ", "curl --fail-with-body --max-time 60 ", script)
-    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environ = {**os.environ, "PATH": path, "PYTHONPATH": str(_REPO)}
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert f'"run":"{run_id("notes", "api", "doc-1")}"' in (tmp_path / "started").read_text()
     assert re.search(r"^id: \d+-\d+\nevent: chunk\ndata: \{.*\"value\":\"To\"\}$", done.stdout, re.MULTILINE)
     assert '"output":"TO BE / OR NOT TO BE (To, Or)"' in done.stdout
     assert '"output":["To","Or"]' in done.stdout
     assert done.stdout.count('"topic":"notes.submitted"') == 2
+    assert re.search(rf"succeeded +notes +{run_id('notes', 'api', 'doc-1')}", done.stdout)
 
 
 def test_its_program_prints_what_the_readme_prints(gateway: GatewayProcess) -> None:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-from beluga_stream import Graph, Outcome, Retry, Signal, chain, context, node
+from beluga_stream import Graph, Limit, Outcome, Retry, Signal, Stream, chain, context, node
 
 
 class Gate:
@@ -147,6 +147,30 @@ async def either_of(left: int | None, right: int | None) -> str:
     return f"{left} {right}"
 
 
+async def relay(parts: Stream[str]) -> str:
+    return "".join([part[-1] async for part in parts])
+
+
+async def counting(number: int) -> AsyncIterator[int]:
+    begin = len(context().emitted(int))
+    for index in range(begin, number):
+        if index == 2 and begin == 0:
+            raise ConnectionError("half of it")
+        yield index
+
+
+async def counting_out(number: int) -> AsyncIterator[int]:
+    if context().emitted(int):
+        return
+    for index in range(number):
+        yield index
+    raise ConnectionError("all of it, and then lost")
+
+
+async def sum_of(numbers: Stream[int]) -> int:
+    return sum([number async for number in numbers])
+
+
 ANSWER = Signal("answer", int)
 OTHER = Signal("other", int)
 
@@ -279,6 +303,32 @@ stored.set_finish_point(
 )
 
 
+reading = Graph[int, str]("reading")
+reading.set_finish_point(reading.add_node(relay, reading.add_node(letters, reading.input).stream))
+
+
+def _resumed(graph: Graph[int, int], writer: Any) -> Any:
+    return graph.add_node(writer, graph.input, resume=True, retry=Retry(3, on=(ConnectionError,), first=0.01))
+
+
+resuming = Graph[int, int]("resuming")
+resuming.set_finish_point(resuming.add_node(sum_of, _resumed(resuming, counting).stream))
+
+spent = Graph[int, int]("spent")
+spent.set_finish_point(spent.add_node(sum_of, _resumed(spent, counting_out).stream))
+limited = Graph[int, int]("limited")
+limited.set_finish_point(limited.add_node(slow, limited.input, limit=Limit(1)))
+
+admitted = Graph[int, int]("admitted", limit=Limit(1))
+admitted.set_finish_point(admitted.add_node(slow, admitted.input))
+
+brief = Graph[int, int]("brief", limit=Limit(1))
+brief.set_finish_point(brief.add_node(double, brief.input))
+
+rated = Graph[int, int]("rated")
+rated.set_finish_point(rated.add_node(double, rated.input, limit=Limit(rate=1, per=10)))
+
+
 @dataclass(frozen=True)
 class Case:
     """A run with its idempotency key. `then` says what its user does after the upgrade.
@@ -333,6 +383,16 @@ CASES = (
     Case("careless", careless, 3, 4, signals=((OTHER, 1),)),
     Case("words", words, 4, 6),
     Case("lists", lists, 4, 8),
+    Case("reads", reading, 4, "0123", begins=2),
+    Case("resumes", resuming, 4, 6, begins=2),
+    Case("spent", spent, 3, 3, begins=2),
+    Case("holds", limited, 3, 4, begins=2),
+    Case("queues", limited, 5, 6, begins=2),
+    Case("admitted", admitted, 3, 4, begins=2),
+    Case("refused-yet", admitted, 5, 6, begins=2),
+    Case("returned", brief, 3, 6, begins=2),
+    Case("rated", rated, 3, 6, begins=2),
+    Case("rated-too", rated, 5, 10, begins=2),
     Case("cancelled", running, 4, "task_canceled"),
     Case("never-begun", quick, 5, "task_canceled", then="start"),
     Case("early", waits, 5, 8, then="start"),

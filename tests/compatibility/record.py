@@ -3,17 +3,18 @@
     git worktree add ../released COMMIT && cd ../released    # copy this folder there when it is older than it
     PYTHONPATH=. python tests/compatibility/record.py 2      # the next number
 
-It writes recorded/2: every record of every topic, the table in the midst of everything, the offsets that were
+It writes recorded/2: every record of every topic, the tables in the midst of everything, the offsets that were
 committed, and the blobs. docs/compatibility.md says when to do it.
 """
 
 import asyncio
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from beluga_stream.adapters.memory.tables import Changelog
 from beluga_stream.application.catalog import publish
 from beluga_stream.application.runs import Runs
 from beluga_stream.domain.ids import RunId, run_id
@@ -22,6 +23,7 @@ from beluga_stream.testing.cluster import Cluster, ClusterOptions, deployed
 from beluga_stream.testing.faulty_ports import FaultyAppender
 from beluga_stream.testing.process import tasks_of_processes
 from beluga_stream.testing.virtual_time import run_virtually
+from tests.compatibility import triggers
 from tests.compatibility.graphs import ANSWER, CASES, HANGS, Case, Gate
 
 FOLDER = Path(__file__).parent / "recorded"
@@ -32,12 +34,12 @@ _APPEND = FaultyAppender.append
 
 
 class _Hanging(FaultyAppender):
-    """An appender whose coordinator, when it hangs, sends nothing more."""
+    """An appender whose coordinator or gatherer, when it hangs, sends nothing more."""
 
     hangs = False
 
     async def append(self, records: Sequence[Outgoing]) -> Sequence[Position]:
-        if _Hanging.hangs and self._process.name.startswith("coordinator"):
+        if _Hanging.hangs and self._process.name.startswith(("coordinator", "gatherer")):
             await asyncio.Event().wait()
         return await _APPEND(self, records)
 
@@ -59,7 +61,8 @@ async def start(runs: Runs, case: Case) -> RunId:
 
 
 async def _play(cluster: Cluster, runs: Runs, cases: dict[str, Case]) -> None:
-    """Bring every run to where it is to be found."""
+    """Bring every run and every gathering to where it is to be found."""
+    await cluster.log.append(triggers.EARLY)
     for name, case in cases.items():
         if name not in _LATER:
             await start(runs, case)
@@ -80,10 +83,16 @@ async def _play(cluster: Cluster, runs: Runs, cases: dict[str, Case]) -> None:
     await runs.cancel(run_of(cases["never-begun"]), "too soon")
     await runs.signal(run_of(cases["early"]), ANSWER.name, 7, id="1")
     await asyncio.sleep(3)
+    for member in tuple(cluster.roles["worker"].members):
+        await cluster.roles["worker"].stop(member)  # it gives back what it holds
+    await asyncio.sleep(3)
+    await cluster.log.append(triggers.LATE)
+    await asyncio.sleep(2)
     _Hanging.hangs = True
+    await cluster.log.append([triggers.UNSENT])
     await start(runs, cases[HANGS])
     await asyncio.sleep(2)
-    for member in cluster.roles["coordinator"].members:
+    for member in (*cluster.roles["coordinator"].members, *cluster.roles["gatherer"].members):
         member.process.kill()
     await start(runs, cases["unread"])
 
@@ -94,15 +103,23 @@ async def _record(folder: Path) -> None:
     FaultyAppender.append = _Hanging.append  # type: ignore[method-assign]
     cases = {case.key: case for case in CASES}
     programs = [case.graph.compile() for name, case in cases.items() if name != "parked"]
+    programs += [graph.compile() for graph in triggers.GRAPHS]
     options = ClusterOptions(
-        coordinators=1, workers=1, partitions=2, faults=0, fuse_ms=50, inline_limit_bytes=_STORED_FROM_BYTES
+        coordinators=1,
+        workers=1,
+        partitions=2,
+        faults=0,
+        fuse_ms=50,
+        inline_limit_bytes=_STORED_FROM_BYTES,
+        user_topics=triggers.USER_TOPICS,
     )
-    cluster = Cluster(deployed(programs), 1, options)
+    cluster = Cluster(deployed(programs, triggers.TRIGGERS), 1, options)
     cluster.log.create(cluster.topics.specs(["default", "later"]))
     async with cluster.open(), cluster.client() as runs:
         await _play(cluster, runs, cases)
         _write(folder / "records.jsonl", _records(cluster))
-        _write(folder / "table.jsonl", _table(cluster))
+        _write(folder / "table.jsonl", _table(cluster.changelogs))
+        _write(folder / "gatherings.jsonl", _table(cluster.gatherings))
         _write(folder / "offsets.jsonl", _offsets(cluster))
         _write(
             folder / "blobs.jsonl", ({"ref": ref, "value": json.loads(v)} for ref, v in cluster.blobs.stored.items())
@@ -110,9 +127,10 @@ async def _record(folder: Path) -> None:
 
 
 def _records(cluster: Cluster) -> Iterator[dict[str, Any]]:
-    for spec in cluster.topics.specs(["default", "later"]):
-        for partition in range(spec.partitions):
-            for record in cluster.log.records(spec.name, partition, most=1 << 30):
+    counts = {spec.name: spec.partitions for spec in cluster.topics.specs(["default", "later"])}
+    for topic, partitions in (counts | dict(triggers.USER_TOPICS)).items():
+        for partition in range(partitions):
+            for record in cluster.log.records(topic, partition, most=1 << 30):
                 yield {
                     "topic": record.topic,
                     "partition": record.partition,
@@ -122,8 +140,8 @@ def _records(cluster: Cluster) -> Iterator[dict[str, Any]]:
                 }
 
 
-def _table(cluster: Cluster) -> Iterator[dict[str, Any]]:
-    for partition, changelog in sorted(cluster.changelogs.items()):
+def _table(changelogs: Mapping[int, Changelog]) -> Iterator[dict[str, Any]]:
+    for partition, changelog in sorted(changelogs.items()):
         for key, value in changelog.rows.items():
             is_text = key == "~answered"
             yield {"partition": partition, "key": key, "value": value.decode() if is_text else json.loads(value)}

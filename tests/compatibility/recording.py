@@ -44,6 +44,15 @@ class Recording:
             value = value.replace(b'"beluga.', f'"{prefix}.'.encode())
             yield line["partition"], line["key"], value, tree
 
+    def gatherings(self) -> Iterator[tuple[int, str, bytes, Any]]:
+        """The same of the gatherers' table; nothing, where there was none."""
+        for line in self._lines("gatherings"):
+            yield line["partition"], line["key"], orjson.dumps(line["value"]), line["value"]
+
+    @property
+    def has_triggers(self) -> bool:
+        return (FOLDER / self.name / "gatherings.jsonl").exists()
+
     def offsets(self) -> Iterator[tuple[str, str, int, int]]:
         """Group, topic, partition and what was committed."""
         for line in self._lines("offsets"):
@@ -54,7 +63,10 @@ class Recording:
             yield line["ref"], orjson.dumps(line["value"])
 
     def _lines(self, what: str, shift_ms: int = 0) -> Iterator[Any]:
-        with (FOLDER / self.name / f"{what}.jsonl").open(encoding="utf-8") as file:
+        path = FOLDER / self.name / f"{what}.jsonl"
+        if what == "gatherings" and not path.exists():
+            return
+        with path.open(encoding="utf-8") as file:
             for line in file:
                 yield _shifted(json.loads(line), shift_ms)
 

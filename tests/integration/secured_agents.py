@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from beluga_stream import Graph, Signal, Topic, context, debounce
+from beluga_stream import Graph, Signal, Stream, Topic, context, debounce
 
 
 async def words(text: str) -> AsyncIterator[str]:
@@ -11,8 +11,8 @@ async def words(text: str) -> AsyncIterator[str]:
         yield word
 
 
-def count(words: list[str]) -> int:
-    return len(words)
+async def count(words: Stream[str]) -> int:
+    return len([word async for word in words])
 
 
 async def long(number: int) -> int:
@@ -44,7 +44,7 @@ async def forever(number: int) -> int:
 
 
 talk = Graph[str, int]("talk")
-talk.set_finish_point(talk.add_node(count, talk.add_node(words, talk.input)))
+talk.set_finish_point(talk.add_node(count, talk.add_node(words, talk.input).stream))
 talk.trigger(Topic("secured.events", str))
 
 settled = Graph[str, int]("settled")

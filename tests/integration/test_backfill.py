@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -107,3 +108,26 @@ async def test_only_the_half_that_has_not_run_is_started(engine: Engine, ledger:
     assert _beluga(engine, *years) == {"succeeded": 3}
     assert _beluga(engine, *years) == {"ran already": 3}
     assert _lines(ledger) == list(range(2 * _HALF))
+
+
+@pytest.mark.kafka
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+async def test_the_windows_of_a_join_that_no_ingest_has_seen_are_started(engine: Engine) -> None:
+    earlier_ms = int(time.time() * 1000) - 600_000
+    producer = AIOKafkaProducer(bootstrap_servers=engine.broker)
+    await producer.start()
+    try:
+        for topic, key, number in (("a", "k", 1), ("b", "k", 2), ("c", "k", 4), ("a", "lonely", 8)):
+            value = json.dumps({"key": key, "n": number}).encode()
+            await producer.send_and_wait(f"{engine.prefix}.{topic}", value, key=key.encode(), timestamp_ms=earlier_ms)
+    finally:
+        await producer.stop()
+    begin = datetime.fromtimestamp(earlier_ms / 1000 - 60, UTC).isoformat()
+    dry = _beluga(engine, "backfill", "whole", "--from", begin, "--dry-run")
+    assert dry["counts"] == {"would start": 2}
+    assert _beluga(engine, "backfill", "whole", "--from", begin) == {"succeeded": 2}
+    assert _beluga(engine, "backfill", "whole", "--from", begin) == {"ran already": 2}
+    runs = {run["graph"]: run["run"] for run in _beluga(engine, "runs", "list")}
+    outputs = {graph: _beluga(engine, "runs", "show", run)["output"] for graph, run in runs.items()}
+    assert outputs == {"whole": 7, "part": "a--"}

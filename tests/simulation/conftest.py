@@ -10,6 +10,9 @@ import pytest
 from coverage import Coverage
 
 _MEASURED_SEEDS = 200
+_MEASURED_ALONE = 50
+"""Of tests that play one seed each: theirs are longer simulations, and more alike."""
+
 _MEASURING = Coverage.current()
 
 
@@ -29,7 +32,8 @@ def seldom_collected() -> Iterator[None]:
 def measured(request: pytest.FixtureRequest) -> Iterator[None]:
     """Measure this test, unless it plays later seeds or plants bugs."""
     parameters = getattr(getattr(request.node, "callspec", None), "params", {})
-    if _MEASURING is None or "plant" in parameters or min(parameters.get("seeds", (0,))) >= _MEASURED_SEEDS:
+    is_late = min(parameters.get("seeds", (0,))) >= _MEASURED_SEEDS or parameters.get("seed", 0) >= _MEASURED_ALONE
+    if _MEASURING is None or "plant" in parameters or is_late:
         yield
         return
     _MEASURING.start()

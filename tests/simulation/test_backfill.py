@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncGenerator, Sequence
 from random import Random
 from typing import Any
 
@@ -10,9 +11,12 @@ import pytest
 from beluga_stream.application.backfill import Backfill, Span
 from beluga_stream.application.runs import Runs
 from beluga_stream.domain.ids import run_id
+from beluga_stream.errors import InvalidInput, LogUnavailable
 from beluga_stream.ports.handlers import Program, Schedule, Trigger
-from beluga_stream.ports.log import Outgoing
+from beluga_stream.ports.log import Outgoing, Record
 from beluga_stream.testing.cluster import Cluster, ClusterOptions
+from beluga_stream.testing.faulty_ports import FaultyReader
+from beluga_stream.testing.process import Faults, Process
 from beluga_stream.testing.virtual_time import EPOCH_MS
 from tests.simulation.programs import ANY
 from tests.simulation.uses import used
@@ -120,3 +124,56 @@ def test_the_times_of_a_schedule_are_started_once() -> None:
         assert await filling.play(wider, runs, parallel=2, timeout_seconds=60) == {"ran already": 4, "succeeded": 1}
 
     used(Random(0).randrange(9), [telling], use, options=ClusterOptions(faults=0))
+
+
+class _Gone(FaultyReader):
+    """A reader whose broker goes away in the midst of what it reads of a topic."""
+
+    async def read(self, topic: str, *span: Any, **until: Any) -> AsyncGenerator[Sequence[Record], None]:
+        async for records in super().read(topic, *span, **until):
+            yield records
+            if topic == "numbers":
+                raise LogUnavailable("the broker is away (simulated)")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_each_end_of_a_run_is_counted_and_a_lost_broker_told(seed: int) -> None:
+    async def ends(value: int) -> int:
+        if value % 5 == 1:
+            raise ValueError("not this one")
+        if value % 5 == 2:
+            await asyncio.sleep(300)
+        return value
+
+    telling = program(chain_of(1), {"n0": handler(ends)})
+    trigger = Trigger("numbers", "topic", "numbers", telling.definition.name, ANY, idempotency_key=_key)
+
+    async def use(cluster: Cluster, runs: Runs) -> None:
+        await cluster.log.append([Outgoing("numbers", None, str(number).encode()) for number in (*range(10), 3, 4)])
+        span = Span({0: 0, 1: 0, 2: 0}, await cluster.log.end("numbers"))
+        lost = _filling(cluster, runs, trigger)
+        lost._reader = _Gone(cluster.log, Process("filling", Faults(Random(seed), calm=True)))
+        with pytest.raises(LogUnavailable, match="say it again to go on"):
+            await lost.play(span, runs, parallel=8, timeout_seconds=60)
+        told = await _filling(cluster, runs, trigger).play(span, runs, parallel=8, timeout_seconds=60)
+        assert told["repeated"] + told["ran already"] >= 2
+        assert told["failed"] <= 2
+        assert told["still running"] <= 2
+        assert sum(told.values()) == 12
+        await asyncio.sleep(600)
+
+    used(seed, [telling], use, options=ClusterOptions(user_topics={"numbers": 3}, faults=0), refused=True)
+
+
+def _key(message: Any) -> str:
+    return str(message.data)
+
+
+def test_what_has_no_single_events_is_not_backfilled() -> None:
+    trigger = Trigger("after", "run_finished", "beluga.runs", "any", ANY)
+
+    async def use(cluster: Cluster, runs: Runs) -> None:
+        with pytest.raises(InvalidInput, match="cannot be backfilled"):
+            _filling(cluster, runs, trigger)
+
+    used(1, [_telling()], use, options=ClusterOptions(faults=0))

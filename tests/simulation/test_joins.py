@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from beluga_stream.application import codec
+from beluga_stream.application.backfill import Backfill, Span
 from beluga_stream.application.runs import Runs
 from beluga_stream.domain.ids import RunId, run_id
 from beluga_stream.ports.handlers import Gathers, Program, Side, Trigger
 from beluga_stream.ports.log import Outgoing
-from beluga_stream.testing.cluster import Cluster, ClusterOptions
+from beluga_stream.testing.cluster import Cluster, ClusterOptions, deployed
 from beluga_stream.testing.virtual_time import EPOCH_MS
 from tests.simulation.programs import ANY
 from tests.simulation.uses import used
@@ -172,3 +173,42 @@ def test_the_events_of_incomplete_sets_are_dead_letters(seed: int) -> None:
         assert _letters(cluster) == set(told.late) | lacking
 
     used(seed, [whole], use, triggers=[_join(name)], options=_OPTIONS, refused=True)
+
+
+@pytest.mark.parametrize("ingesting", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_backfill_starts_the_windows_that_are_missing_once(seed: int, ingesting: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    """With the trigger deployed all along, or only when all events had come."""
+    whole, part = _program(), _program("part")
+    names = whole.definition.name, part.definition.name
+    trigger = _join(names[0], missing="graph", graph=names[1])
+
+    async def use(cluster: Cluster, runs: Runs) -> None:
+        told = await _events(cluster, Random(seed))
+        if ingesting:
+            await cluster.rest()
+        else:
+            await asyncio.sleep(_WITHIN_MS * 2 / 1000)
+        begin = min(start for _, start in told.sets)
+        filling = Backfill(
+            trigger,
+            deployment=deployed([whole, part], [trigger]),
+            topics=cluster.topics,
+            reader=cluster.log,
+            payloads=runs.payloads,
+            clock=cluster.clock,
+        )
+        ids = {_run_of(names[0] if len(found) == len(_TOPICS) else names[1], *key) for key, found in told.sets.items()}
+        # A part of the windows first, and then all of them.
+        for windows in (1, _WINDOWS, _WINDOWS):
+            span = Span({}, {}, begin, begin + windows * _WITHIN_MS)
+            ended = await filling.play(span, runs, parallel=4, timeout_seconds=600)
+            assert not ended.keys() - {"succeeded", "ran already"}
+        await cluster.rest()
+        assert {summary.run for summary in await runs.summaries()} == ids
+        if ingesting:
+            assert ended == {"ran already": len(ids)}
+        results = [sum(found.values()) for found in told.sets.values()]
+        assert sorted(await asyncio.gather(*map(runs.result, ids))) == sorted(results)
+
+    used(seed, [whole, part], use, triggers=[trigger] if ingesting else [], options=_OPTIONS, refused=True)

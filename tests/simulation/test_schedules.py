@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -46,5 +47,26 @@ def test_every_minute_is_one_run(seed: int, jitter_ms: int) -> None:
         ids = [run_id(name, "minutely", str(_FIRST_MS + minute * 60_000)) for minute in range(8)]
         found = {summary.run: summary.status for summary in await runs.summaries()}
         assert found == dict.fromkeys(ids, "succeeded")
+
+    used(seed, [telling], use, triggers=[trigger], options=_OPTIONS)
+
+
+@pytest.mark.parametrize("catch_up", ["skip", "last"])
+@pytest.mark.parametrize("seed", range(5))
+def test_who_does_not_catch_up_starts_no_time_twice_and_the_last_one_in_the_end(seed: int, catch_up: Any) -> None:
+    telling = program(chain_of(1), {"n0": handler(_same)})
+    name = telling.definition.name
+    schedule = Schedule("17-24 23 14 11 *", "Europe/Berlin", _told, 5_000, catch_up=catch_up)
+    trigger = Trigger("minutely", "schedule", "", name, ANY, schedule=schedule)
+
+    async def use(cluster: Cluster, runs: Runs) -> None:
+        await asyncio.sleep(_LASTS_SECONDS)
+        await cluster.rest()
+        ids = [run_id(name, "minutely", str(_FIRST_MS + minute * 60_000)) for minute in range(8)]
+        found = {summary.run: summary.status for summary in await runs.summaries()}
+        assert found.keys() <= set(ids)
+        assert set(found.values()) <= {"succeeded"}
+        if catch_up == "last":
+            assert ids[-1] in found
 
     used(seed, [telling], use, triggers=[trigger], options=_OPTIONS)

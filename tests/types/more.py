@@ -1,6 +1,7 @@
 """What the API has besides the twelve programs: each line must type check, and be the type it says."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import timedelta
 from functools import partial
 from typing import Any, assert_type
 
@@ -9,10 +10,16 @@ from handlers import Decision, Doc, Order, Report, Short, brief, clean, count, d
 from beluga_stream import (
     INJECTED,
     START,
+    BufferMemory,
+    Cache,
     Chain,
     Defaults,
     Graph,
+    History,
+    InProcessStore,
     Join,
+    KeyValueMemory,
+    Memory,
     Message,
     Metrics,
     Orchestrator,
@@ -21,10 +28,16 @@ from beluga_stream import (
     Retry,
     Runnable,
     Signal,
+    SQLiteStore,
     Stream,
     StreamRef,
+    SummaryMemory,
+    TokenBufferMemory,
     Together,
     Topic,
+    Turn,
+    VectorMemory,
+    WindowMemory,
     Workflow,
     batch,
     chain,
@@ -234,3 +247,54 @@ assert_type(supervisor("team", lead, {"worker": worker}, retry=Retry(3)), Graph[
 assert_type(debate("debate", {"one": worker}, worker, rounds=1), Graph[str, Transcript])
 assert_type(router("desk", clean, {"a": counted, "b": spelled}, otherwise="a"), Graph[str, Any])
 assert_type(scatter_gather("asked", {"a": counted, "b": spelled}, len), Graph[str, int])
+
+
+# Memory and results that are kept.
+class Ask:
+    session: str = ""
+
+
+class Lines:
+    """A memory as other libraries have them."""
+
+    @property
+    def memory_variables(self) -> list[str]:
+        return []
+
+    def load_memory_variables(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        return inputs
+
+    def save_context(self, inputs: dict[str, Any], outputs: dict[str, str]) -> None: ...
+
+    def clear(self) -> None: ...
+
+
+async def answer(ask: Ask, history: History = INJECTED) -> str:
+    assert_type(history.turns, tuple[Turn, ...])
+    return ask.session
+
+
+async def summarise(summary: str, turns: Sequence[Turn]) -> str:
+    return summary
+
+
+@node(cache=Cache(60, store=SQLiteStore("x.db"), version="2"))
+async def cached(text: str) -> int:
+    return len(text)
+
+
+memories: list[Memory] = [
+    BufferMemory(),
+    WindowMemory(3, store=InProcessStore()),
+    TokenBufferMemory(100, count=len),
+    SummaryMemory(summarise, budget=10, store=SQLiteStore),
+    KeyValueMemory(lambda inputs, outputs: {"seen": inputs["x"]}),
+    VectorMemory(lambda text: [1.0], k=2),
+    Lines(),
+]
+assert_type(chain(answer, memory=BufferMemory(), conversation=lambda ask: ask.session), Chain[Ask, str])
+assert_type(chain(answer, cached, memory=Lines()), Chain[Ask, int])
+assert_type(chain(answer, count, memory=memories[0], conversation=lambda ask: ask.session), Chain[Ask, int])
+assert_type(orch.create_chain(answer, memory=WindowMemory(1), conversation=lambda ask: "x"), ManagedChain[Ask, str])
+talks = Graph[Ask, str]("talks", memory=WindowMemory(k=3).of("x"), conversation=lambda ask: ask.session)
+talks.set_finish_point(talks.add_node(answer, talks.input, cache=Cache(timedelta(hours=1))))

@@ -19,6 +19,7 @@ from beluga_stream.adapters.http.tokens import Token, Tokens
 from beluga_stream.adapters.http.wire import Wire
 from beluga_stream.adapters.memory.clock import SystemClock
 from beluga_stream.application.catalog import Catalog
+from beluga_stream.application.runlist import RunList
 from beluga_stream.bootstrap.gateway import served
 from beluga_stream.ports.clock import Clock
 from tests.unit.desks import Desk
@@ -84,7 +85,9 @@ async def opened(
     async with AsyncExitStack() as stack:
         runs = await stack.enter_async_context(desk.client())
         catalog = Catalog(desk.log, desk.topics)
-        engine = Engine(runs, catalog, desk.log, desk.log, frozenset(publishable))
+        listing = RunList(desk.log, desk.topics.runs)
+        stack.push_async_callback(listing.close)
+        engine = Engine(runs, catalog, desk.log, desk.log, listing, frozenset(publishable))
         gateway = Gateway(engine, Tokens(tokens, clock=clock or SystemClock(), stream_secret=SECRET), options)
         session = await stack.enter_async_context(aiohttp.ClientSession())
         taken = stack.enter_context(closing(listening(port)))

@@ -8,10 +8,11 @@ import pytest
 import beluga_stream
 
 PUBLIC = """
-INJECTED START BelugaError Chain Chunk Client Context Defaults Event Execution Features Graph InvalidGraph Join
-Keyed Limit Message Metrics Middleware NodeChanged OnRun Orchestrator Outcome Proceed Provider Ref Resource Retry
-Run RunChanged RunStatus Runnable Runner Seconds Signal Stream StreamRef Superseded Together Topic Workflow batch
-chain connect context debounce join node on_run resource temporal_worker
+INJECTED START BelugaError BufferMemory Cache Chain Chunk Client Context Defaults Event Execution Features Graph
+History InProcessStore InvalidGraph Join KeyValueMemory Keyed Limit Memory Message Metrics Middleware NodeChanged
+OnRun Orchestrator Outcome Proceed Provider RedisStore Ref Resource Retry Run RunChanged RunStatus Runnable Runner
+SQLiteStore SQLiteVectors Seconds Signal Stream StreamRef SummaryMemory Superseded Together TokenBufferMemory Topic
+Turn VectorMemory WindowMemory Workflow batch chain connect context debounce join node on_run resource temporal_worker
 """
 
 

@@ -45,7 +45,8 @@ async def filled(keys: int, each: int) -> Counted:
 
 
 async def read(catch_up: CatchUp, key: int, start: int, end: int) -> list[int]:
-    return [int(record.value or b"") async for record in catch_up.records(0, b"%d" % key, start, end)]
+    batches = catch_up.records(0, b"%d" % key, start, end)
+    return [int(record.value or b"") async for records in batches for record in records]
 
 
 async def test_readers_who_come_together_share_a_reading() -> None:

@@ -166,8 +166,8 @@ def test_a_prefix_that_no_metric_can_have_is_refused(prefix: str) -> None:
 
 async def test_an_option_that_does_not_exist_is_refused(orch: Orchestrator) -> None:
     wrong: Any = orch.create_chain
-    with pytest.raises(TypeError, match="memory"):
-        wrong(clean, memory=object())
+    with pytest.raises(TypeError, match="memories"):
+        wrong(clean, memories=object())
 
 
 @pytest.mark.parametrize(

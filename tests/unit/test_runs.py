@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from beluga_stream.application import tails
 from beluga_stream.application.catalog import publish
 from beluga_stream.application.messages import ChunkEmitted, NodeChange, Progress, RunChange
 from beluga_stream.application.results import Chunk, NodeChanged, Refill, RunChanged, RunReader, Superseded
@@ -122,17 +121,18 @@ async def test_a_stream_goes_on_after_a_cursor() -> None:
                     await anext(events)
 
 
-async def test_a_slow_follower_reads_what_it_missed_from_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_slow_follower_reads_what_it_missed_from_the_log() -> None:
     async def stream(value: int) -> Any:
         for number in range(value):
             yield number
 
-    monkeypatch.setattr(tails, "_BUFFERED", 3)
     of = plan([node("a", NodeKind.STREAM)], edges("input > a"), ["a"])
     async with Desk(program(of, {"a": handler(stream, streams=True)})).open() as desk, desk.client() as runs:
+        runs._tails._buffered = 3
         run = await runs.start("test", 50)
         async with desk.client() as others:
             assert await others.result(run) == list(range(50))
+        assert runs._mine[run].follower.lagging
         events = [event async for event in runs.follow(run)]
         assert [event.value for event in events if isinstance(event, Chunk)] == list(range(50))
 

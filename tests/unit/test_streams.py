@@ -66,7 +66,14 @@ class Bench:
         await self.log.append([Outgoing(topic, key.encode(), codec.results.encode(each)) for each in records])
 
     def read(self, source: Source = SOURCE) -> Any:
-        return aclosing(self.streams.chunks(self.work, source, self.place))
+        """The chunks one by one."""
+        return aclosing(self._each(source))
+
+    async def _each(self, source: Source) -> AsyncIterator[Any]:
+        async with aclosing(self.streams.chunks(self.work, source, self.place)) as batches:
+            async for chunks in batches:
+                for chunk in chunks:
+                    yield chunk
 
 
 @pytest.fixture
@@ -213,8 +220,8 @@ async def _noting(stream: LiveStream, found: list[int]) -> AsyncIterator[int]:
 
 async def test_each_iteration_is_typed_and_begins_at_the_first_chunk() -> None:
     async def read() -> AsyncIterator[Any]:
-        for value in ("1", "2", "x"):
-            yield value
+        yield ["1"]
+        yield ["2", "x"]
 
     live = Live(read)  # type: ignore[arg-type]
     stream = live.typed(TypeAdapter(int), "'numbers' of reads")
@@ -245,4 +252,4 @@ async def test_a_broken_stream_raises_out_of_its_iteration(bench: Bench) -> None
 
 
 def test_the_buffer_of_a_reader_is_smaller_than_a_client_s() -> None:
-    assert streams._BUFFERED < tails._BUFFERED
+    assert streams._BUFFERED < tails.BUFFERED

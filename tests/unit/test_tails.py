@@ -1,36 +1,31 @@
 """One tail of a partition for all its followers, and what a slow follower gets."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
-import pytest
-
 from beluga_stream.adapters.memory.log import MemoryLog
-from beluga_stream.application import tails
 from beluga_stream.application.tails import Tails
 from beluga_stream.ports.log import Outgoing, Record, TopicSpec
 
 TOPIC, KEY = "t", b"k"
 
 
-async def filled() -> tuple[MemoryLog, Tails]:
+async def filled(**bounds: int) -> tuple[MemoryLog, Tails]:
     log = MemoryLog()
     log.create([TopicSpec(TOPIC, 1)])
-    return log, Tails(log, TOPIC)
+    return log, Tails(log, TOPIC, **bounds)
 
 
 async def append(log: MemoryLog, *values: bytes) -> None:
     await log.append([Outgoing(TOPIC, KEY, value, partition=0) for value in values])
 
 
-async def take(records: AsyncGenerator[Record | None, None], count: int) -> list[bytes | None]:
-    """The next values; the mark of what was there is left out."""
+async def take(batches: AsyncGenerator[Sequence[Record] | None, None], count: int) -> list[bytes | None]:
+    """The next values, which end with a batch; the mark of what was there is left out."""
     found: list[bytes | None] = []
     while len(found) < count:
-        record = await anext(records)
-        if record is not None:
-            found.append(record.value)
+        found += [record.value for record in await anext(batches) or ()]
     return found
 
 
@@ -44,32 +39,32 @@ async def arrived(all_of: Tails, offset: int) -> None:
     all_of.leave(0, follower)
 
 
-async def test_what_a_slow_follower_missed_comes_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tails, "_BUFFERED", 3)
-    log, all_of = await filled()
+async def test_what_a_slow_follower_missed_comes_in_its_place() -> None:
+    log, all_of = await filled(buffered=3)
     follower = await all_of.follow(0, KEY)
     async with aclosing(all_of.records(0, follower, 0)) as records:
         await append(log, b"0")
         assert await take(records, 1) == [b"0"]
         await append(log, b"1", b"2", b"3", b"4", b"5")  # two of them find no room
         await arrived(all_of, 6)
-        assert await take(records, 1) == [b"1"]
+        assert follower.lagging
+        assert await take(records, 3) == [b"1", b"2", b"3"]
         await append(log, b"6")  # there is room again, but not yet for this one
         await arrived(all_of, 7)
-        assert await take(records, 5) == [b"2", b"3", b"4", b"5", b"6"]
+        assert await take(records, 3) == [b"4", b"5", b"6"]
         await append(log, b"7")
         assert await take(records, 1) == [b"7"]
     await all_of.close()
 
 
-async def test_a_slow_follower_keeps_no_more_than_so_many_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tails, "_BUFFERED_BYTES", 1_000)
-    log, all_of = await filled()
+async def test_a_slow_follower_keeps_no_more_than_so_many_bytes() -> None:
+    log, all_of = await filled(buffered_bytes=1_000)
     follower = await all_of.follow(0, KEY)
     values = [b"%d" % number * 400 for number in range(6)]
     await append(log, *values)
     await arrived(all_of, 6)
-    assert follower.records.qsize() == 2
+    kept = follower.take()
+    assert [record.value for record in kept] == values[:2]
     async with aclosing(all_of.records(0, follower, None)) as records:
         assert await take(records, 6) == values
         await append(log, b"x" * 5_000, b"last")  # one that is larger than all comes too

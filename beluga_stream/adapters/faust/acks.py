@@ -61,6 +61,10 @@ class Acknowledgements:
         """For each partition with news, the offset to commit."""
         return {tp: offset for tp, offset in self._settled.items() if self._committed.get(tp, -1) < offset}
 
+    def done(self, tp: TP) -> int | None:
+        """The offset up to which all is settled; None when nothing was since the partition was taken."""
+        return self._settled.get(tp, self._committed.get(tp))
+
     def committed(self, offsets: Mapping[TP, int]) -> None:
         """The broker has these."""
         for tp, offset in offsets.items():

@@ -48,6 +48,7 @@ class RoleDriver:
         self.epoch = 0
         self.failure: BaseException | None = None
         self.on_failure: Callable[[BaseException], None] = _no_one_listens
+        self.on_acquired: Callable[[float], None] = _nothing
         self._drain_timeout = drain_timeout
         self._acquire_timeout = acquire_timeout
         self._turn = asyncio.Lock()
@@ -96,6 +97,7 @@ class RoleDriver:
                     "seconds": seconds,
                 },
             )
+            self.on_acquired(seconds)
             return self.epoch
 
     def begin(self, epoch: int) -> None:
@@ -206,6 +208,10 @@ class RoleDriver:
             extra={"action": "role.failed", "group": self.group, "error": type(error).__name__},
         )
         self.on_failure(error)
+
+
+def _nothing(seconds: float) -> None:
+    """Nobody times it."""
 
 
 def _no_one_listens(error: BaseException) -> None:

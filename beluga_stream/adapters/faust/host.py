@@ -5,7 +5,7 @@ import logging
 import os
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from typing import Any
 
 import faust
@@ -22,6 +22,8 @@ RoleApps = Callable[[], AbstractAsyncContextManager[Sequence[RoleApp]]]
 """Opens clients, topics and stores on the running loop, yields the apps to run, and closes all after."""
 
 Prepare = Callable[[], Awaitable[None]]
+Surround = Callable[[], AbstractAsyncContextManager[object]]
+"""Opens what is there for as long as the process is: before it talks to the broker, and when its roles have ended."""
 
 _LAST_RESORT_SECONDS = 30.0
 _EXIT_CODE = 70
@@ -43,6 +45,27 @@ class Preparation(Service):
             raise
 
 
+class Surrounding(Service):
+    """Holds what is there for as long as the process is."""
+
+    def __init__(self, surround: Surround, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._surround = surround
+        self._stack = AsyncExitStack()
+
+    async def on_start(self) -> None:
+        """An error ends the start."""
+        try:
+            await self._stack.enter_async_context(self._surround())
+        except BelugaError as error:
+            _tell(error)
+            raise
+
+    async def on_stop(self) -> None:
+        """Close it."""
+        await self._stack.aclose()
+
+
 class HostBoot(BootStrategy):
     """Prepares first, and leaves out what the ordinary app has no use for.
 
@@ -53,10 +76,12 @@ class HostBoot(BootStrategy):
 
     enable_web = False
     prepare: Prepare
+    surround: Surround
 
     def sensors(self) -> Iterable[Service]:
-        """What starts first: the preparation, then the sensors."""
+        """What starts first: what surrounds all, the preparation, then the sensors."""
         return [
+            Surrounding(self.surround, loop=self.app.loop, beacon=self.app.beacon),
             Preparation(self.prepare, loop=self.app.loop, beacon=self.app.beacon),
             *super().sensors(),
         ]
@@ -114,17 +139,24 @@ async def _nothing() -> None:
     """There is nothing to prepare."""
 
 
-def host(app: faust.App, role_apps: Sequence[RoleApp] | RoleApps, *, prepare: Prepare = _nothing) -> faust.App:
+def host(
+    app: faust.App,
+    role_apps: Sequence[RoleApp] | RoleApps,
+    *,
+    prepare: Prepare = _nothing,
+    surround: Surround = nullcontext,
+) -> faust.App:
     """Make the ordinary app start these with itself and stop them before itself; returns the app.
 
     When one fails the process ends with a code other than 0. The ordinary app keeps its own agents,
     tables and timers, with Faust's stock delivery, and need not have any. `prepare` runs before anything
-    of Faust talks to the broker.
+    of Faust talks to the broker, `surround` is open from before that until the roles have ended.
     """
     opener = role_apps if callable(role_apps) else _as_they_are(role_apps)
     boot = app.boot_strategy = HostBoot(app)
     boot.prepare = prepare
-    tell_once(RoleApp, RoleHost, Preparation)
+    boot.surround = surround
+    tell_once(RoleApp, RoleHost, Preparation, Surrounding)
 
     async def start_roles(*_: Any, **__: Any) -> None:
         await app.add_runtime_dependency(RoleHost(app, opener, loop=app.loop, beacon=app.beacon))

@@ -43,6 +43,10 @@ class FileBlobs:
             raise NotFound(message, ref=ref) from error
         return data
 
+    async def check(self) -> None:
+        """Ask the store for its root, which need not be there yet. Raises what the store does."""
+        await self._in_thread(self._files.exists, self._root)
+
     async def older(self, before_ms: int) -> AsyncGenerator[Sequence[str], None]:
         """See the port. Goes through the store file by file: there may be more than memory could list."""
         files = self._files_of(self._root)

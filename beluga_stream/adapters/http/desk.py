@@ -13,10 +13,10 @@ from ...application.messages import Summary
 from ...application.results import Event
 from ...domain.events import Failure
 from ...domain.ids import RunId
-from ...domain.payload import Json
+from ...domain.payload import Inline, Json, Payload
 from ...errors import NotFound, TimedOut
 from .result import Result
-from .stream import Frame
+from .stream import LIVE, Frame
 from .wire import Wire
 
 _WAIT_SECONDS = 50.0
@@ -69,10 +69,25 @@ class HttpDesk:
 
     async def follow(self, run: RunId, *, after: str | None = None) -> AsyncGenerator[Event, None]:
         """See the port. Goes on where it was when the connection ends, or the gateway restarts."""
+        async with contextlib.aclosing(self.listen(run, after=after)) as events:
+            async for event in events:
+                if event is not None:
+                    yield event
+
+    async def listen(self, run: RunId, *, after: str | None = None) -> AsyncGenerator[Event | None, None]:
+        """See the port."""
         async with contextlib.aclosing(self._frames(run, after, outputs=True)) as frames:
             async for frame in frames:
                 if frame.cursor is not None:
                     yield event_of(frame.data)
+                elif frame.kind == LIVE:
+                    yield None
+
+    async def load(self, payload: Payload) -> Json:
+        """See the port. The gateway has put the value into the event."""
+        if not isinstance(payload, Inline):
+            raise NotFound("the gateway has told of a value that it did not give")
+        return payload.value
 
     async def result(self, run: RunId, *, timeout_seconds: float | None = None) -> Json:
         """See the port."""

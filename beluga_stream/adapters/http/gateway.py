@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 import orjson
@@ -17,8 +17,10 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketState
 
+from ...application.health import Health, RoleHealth
 from ...domain.ids import RunId
 from ...errors import AccessDenied, InvalidInput, NotFound
+from ...ports.spans import NO_SPANS, Of, Spans
 from . import problem as problems
 from .allowance import Allowance, Limits
 from .checking import checked
@@ -52,12 +54,23 @@ class GatewayOptions:
 class Gateway:
     """`app` is the application. `close` ends the streams, and tells their readers to connect again."""
 
-    def __init__(self, engine: Engine, tokens: Tokens, options: GatewayOptions) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        tokens: Tokens,
+        options: GatewayOptions,
+        *,
+        spans: Spans = NO_SPANS,
+        health: Health | None = None,
+    ) -> None:
         self.engine = engine
         self.tokens = tokens
         self.options = options
+        self.spans = spans
         self.allowance = Allowance(options.limits)
         self.closing = asyncio.Event()
+        self.health = Health() if health is None else health
+        self.health.roles = lambda: {"gateway": RoleHealth(ready=not self.closing.is_set())}
         self.operations = Operations(
             engine,
             tokens,
@@ -87,7 +100,24 @@ class Gateway:
             told = {"status": "closing" if closing else "ok", "streams": self.allowance.streams}
             return _json(Given(told, 503 if closing else 200))
 
-        routes: list[BaseRoute] = [Route("/openapi.json", openapi), Route("/healthz", health)]
+        async def live(request: Request) -> Response:
+            return _json(Given({"status": "ok"}))
+
+        async def ready(request: Request) -> Response:
+            is_ready, told = self.health.ready()
+            return _json(Given(told, 200 if is_ready else 503))
+
+        async def report(request: Request) -> Response:
+            is_well, told = await self.health.report()
+            return _json(Given(told, 200 if is_well else 503))
+
+        routes: list[BaseRoute] = [
+            Route("/openapi.json", openapi),
+            Route("/healthz", health),
+            Route("/live", live),
+            Route("/ready", ready),
+            Route("/health", report),
+        ]
         for operation in TABLE:
             routes.append(Route(operation.path, Endpoint(self, operation), methods=[operation.method]))
             if operation.call is None:
@@ -171,7 +201,13 @@ class Endpoint:
         caller = self._gateway.admit(request, self._operation)
         most = self._gateway.options.limits.body_bytes
         asked = await checked(self._operation, request, caller, most)
-        return _json(await self._operation.call(self._gateway.operations, asked))
+        operation, spans = self._operation, self._gateway.spans
+        facts = {"http.request.method": operation.method, "http.route": operation.path}
+        of = Of(asked.headers.get("traceparent"), "server")
+        with spans.span(f"{operation.method} {operation.path}", facts, of=of) as span:
+            given = await self._operation.call(self._gateway.operations, traced(asked, span.trace))
+            span.tell({"http.response.status_code": given.status})
+            return _json(given)
 
     async def _stream(self, request: Request, send: Send) -> None:
         """A stream that cannot be had is a problem with a status of its own; later it is an event."""
@@ -216,6 +252,11 @@ class SocketEndpoint:
                 await socket.send_denial_response(_told(problem_of(error, self._operation.name)))
             else:
                 problem_of(error, self._operation.name)
+
+
+def traced(asked: Asked, trace: str | None) -> Asked:
+    """The request as it goes on inside this span."""
+    return asked if trace is None else replace(asked, headers={**asked.headers, "traceparent": trace})
 
 
 def wish_of(asked: Asked) -> Wish:

@@ -9,6 +9,7 @@ from typing import Any
 from ...application.answer import Asked as AskedOfRun
 from ...application.catalog import Catalog
 from ...application.messages import Summary
+from ...application.runlist import Place, RunList
 from ...application.runs import Runs
 from ...domain.ids import RunId
 from ...domain.payload import Json
@@ -25,9 +26,6 @@ from .tokens import Tokens
 
 RESULT_MOST_SECONDS = 60.0
 PAGE = 1_000
-_LISTINGS_AT_ONCE = 2
-"""Each reads the whole topic of summaries."""
-
 
 Follow = Callable[[Wish], AsyncGenerator[Frame | None, None]]
 """A run's stream as the gateway sends it."""
@@ -41,6 +39,7 @@ class Engine:
     catalog: Catalog
     appender: Appender
     reader: Reader
+    listing: RunList
     publishable: frozenset[str] = frozenset()
 
 
@@ -64,7 +63,6 @@ class Operations:
         self._wait_seconds = wait_seconds
         self._tokens = tokens
         self._stream_token_seconds = stream_token_seconds
-        self._listing = asyncio.Semaphore(_LISTINGS_AT_ONCE)
 
     async def start(self, asked: Asked) -> Given:
         graph = asked.path["graph"]
@@ -96,26 +94,18 @@ class Operations:
         return Given(_graph_json(await self._plan(asked.path["graph"])))
 
     async def list_runs(self, asked: Asked) -> Given:
-        async with self._listing:
-            found = await self._runs.summaries()
-        wanted = dict(tag.split("=", 1) for tag in asked.query.get("tag", ()))
-        place = _place(asked.query["after"]) if "after" in asked.query else (-1, "")
+        wanted = dict(tag.split("=", 1) for tag in asked.query.get("tag", ())).items()
         graph, status = asked.query.get("graph"), asked.query.get("status")
-        fitting = sorted(
-            (
-                summary
-                for summary in found
-                if (summary.started_ms, summary.run) > place
-                and graph in (None, summary.graph)
-                and status in (None, summary.status)
-                and wanted.items() <= dict(summary.tags).items()
-            ),
-            key=lambda summary: (summary.started_ms, summary.run),
-        )
-        page = fitting[: int(asked.query.get("limit", PAGE))]
-        more = len(fitting) > len(page)
-        following = f"{page[-1].started_ms}-{page[-1].run}" if more else None
-        return Given({"runs": [_run_json(summary) for summary in page], "next": following})
+
+        def fits(summary: Summary) -> bool:
+            return (
+                graph in (None, summary.graph) and status in (None, summary.status) and wanted <= summary.tags.items()
+            )
+
+        after = _place(asked.query["after"]) if "after" in asked.query else None
+        found, more = await self._engine.listing.page(after, int(asked.query.get("limit", PAGE)), fits)
+        following = None if more is None else f"{more.started_ms}-{more.run}"
+        return Given({"runs": [_run_json(summary) for summary in found], "next": following})
 
     async def show_run(self, asked: Asked) -> Given:
         run = RunId(asked.path["run"])
@@ -239,9 +229,9 @@ def _run_json(summary: Summary) -> dict[str, Any]:
     }
 
 
-def _place(after: str) -> tuple[int, str]:
+def _place(after: str) -> Place:
     started, _, run = after.partition("-")
-    return int(started), run
+    return Place(int(started), run)
 
 
 def publishable(declared: Iterable[str], prefix: str) -> frozenset[str]:

@@ -1,9 +1,7 @@
 """A run's stream over HTTP as frames: its events, what tells a reader where it is, and the end."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncGenerator
-from enum import Enum, auto
 from typing import Any, NamedTuple
 
 from ...application.answer import Answer, Asked
@@ -12,6 +10,7 @@ from ...application.results import Event, RunChanged
 from ...application.runs import Runs
 from ...domain.ids import RunId
 from ...errors import NotFound
+from .heard import Heard, Quiet
 from .problem import Problem
 
 LIVE, END, CLOSING, PROBLEM = "live", "end", "closing", "problem"
@@ -49,13 +48,6 @@ class Pace(NamedTuple):
     unknown_after: float = 5.0
 
 
-class _Quiet(Enum):
-    """Why nothing was heard."""
-
-    SILENT = auto()
-    CLOSED = auto()
-
-
 async def frames(runs: Runs, wish: Wish, pace: Pace, closing: asyncio.Event) -> AsyncGenerator[Frame | None, None]:
     """Everything to send, up to the end, or until the gateway closes; None is a sign of life.
 
@@ -64,18 +56,19 @@ async def frames(runs: Runs, wish: Wish, pace: Pace, closing: asyncio.Event) -> 
     """
     telling = _Telling(runs, wish, pace)
     events = runs.listen(wish.run, after=wish.after, retried=wish.asked.retried)
-    async with contextlib.aclosing(_heard(events, telling, closing)) as heard:
-        async for event in heard:
-            if event is _Quiet.CLOSED:
+    async with Heard(events, closing) as heard:
+        while not telling.refused:
+            event = await heard.next(telling.patience)
+            if event is Quiet.OVER:
+                break
+            if event is Quiet.CLOSED:
                 yield Frame(CLOSING, {"message": "the gateway restarts: connect again, with the last cursor"})
                 return
-            if event is _Quiet.SILENT:
+            if event is Quiet.SILENT:
                 yield await telling.silence()
                 continue
-            async for frame in telling.frames(event):
+            for frame in await telling.frames(event):
                 yield frame
-            if telling.refused:
-                break
     yield Frame(END, {"status": telling.status})
 
 
@@ -114,57 +107,24 @@ class _Telling:
         self._known, self._caught_up = True, False
         return Frame(LIVE, {})
 
-    async def frames(self, event: Event | None) -> AsyncGenerator[Frame, None]:
+    async def frames(self, event: Event | None) -> list[Frame]:
         """What to send of an event."""
         self._answer.hear(event)
+        found: list[Frame] = []
         if event is None:
             self._caught_up = True
         else:
             if self._caught_up:
-                yield Frame(LIVE, {})
+                found.append(Frame(LIVE, {}))
             self._known, self._caught_up = True, False
             data = await event_json(self._wish.run, event, self._load, outputs=self._wish.outputs)
             self.status = data["status"] if isinstance(event, RunChanged) else self.status
-            yield Frame(kind_of(event), data, event.cursor)
+            found.append(Frame(kind_of(event), data, event.cursor))
         if self.refused:
             self.status = "rejected"
-
-
-async def _heard(
-    events: AsyncGenerator[Event | None, None], telling: _Telling, closing: asyncio.Event
-) -> AsyncGenerator[Event | _Quiet | None, None]:
-    """The events as they come, and each time that none has come for as long as `telling` is patient."""
-    closed = asyncio.create_task(closing.wait())
-    coming: asyncio.Task[Event | None] | None = None
-    try:
-        while True:
-            if coming is None:
-                coming = asyncio.create_task(_next(events))
-            await asyncio.wait({coming, closed}, timeout=telling.patience, return_when=asyncio.FIRST_COMPLETED)
-            if closed.done():
-                yield _Quiet.CLOSED
-                return
-            if not coming.done():
-                yield _Quiet.SILENT
-                continue
-            done, coming = coming, None
-            try:
-                event = done.result()
-            except StopAsyncIteration:
-                return
-            yield event
-    finally:
-        tasks = [task for task in (coming, closed) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await events.aclose()
+        return found
 
 
 def problem_frame(problem: Problem) -> Frame:
     """What went wrong, for a reader that gets its stream already."""
     return Frame(PROBLEM, problem.document)
-
-
-async def _next(events: AsyncGenerator[Event | None, None]) -> Event | None:
-    return await anext(events)

@@ -19,6 +19,10 @@ _START_SECONDS = 5.0
 """How long a consumer that nobody wants any more may take to come to the end of its start."""
 
 
+_SHORT_WAIT_MS, _LONG_WAIT_MS = 50, 200
+"""How long the broker may hold a fetch back while there is nothing: it answers at once when there is."""
+
+
 class KafkaReader:
     """Port `Reader` on Kafka. Start it before use.
 
@@ -76,6 +80,10 @@ class KafkaReader:
             known = self._counts[topic] = found[topic]
         return known
 
+    async def check(self) -> None:
+        """Ask the broker for what it knows of no topic in particular. Raises what its client does."""
+        await self._topics.describe([])
+
     async def end(self, topic: str) -> Mapping[int, int]:
         """See the port."""
         targets = await self._targets(topic)
@@ -128,8 +136,9 @@ class KafkaReader:
         left = {p: end for p, end in left.items() if end is None or start[p] < end}
         if not left:
             return
+        alone = open_ended and len(left) == 1
         try:
-            consumer = await self._patience.insist(f"reading {topic}", lambda: self._new_consumer("read"))
+            consumer = await self._patience.insist(f"reading {topic}", lambda: self._new_consumer("read", waits=alone))
         except (KafkaError, TimeoutError, OSError) as error:
             raise LogUnavailable(f"cannot read {topic}: {error!r}") from error
         try:
@@ -165,14 +174,14 @@ class KafkaReader:
             raise LogUnavailable("the reader is not started")
         return self._consumer
 
-    async def _new_consumer(self, purpose: str) -> AIOKafkaConsumer:
+    async def _new_consumer(self, purpose: str, *, waits: bool = False) -> AIOKafkaConsumer:
         consumer = AIOKafkaConsumer(
             **self._connection.client_settings(purpose),
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            # The default of 500 ms would hold up partitions that an in-flight fetch left out.
-            fetch_max_wait_ms=50,
+            # A long wait would hold up partitions that an in-flight fetch left out: only where there is one.
+            fetch_max_wait_ms=_LONG_WAIT_MS if waits else _SHORT_WAIT_MS,
         )
         starting = asyncio.ensure_future(consumer.start())
         try:

@@ -2,10 +2,23 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from ...ports.spans import Span
+from ...ports.spans import HERE, Ended, Of, Span, SpanKind, Trace
+from .agreeing import agreed
+
+_KINDS: Mapping[SpanKind, trace.SpanKind] = {
+    "internal": trace.SpanKind.INTERNAL,
+    "server": trace.SpanKind.SERVER,
+    "producer": trace.SpanKind.PRODUCER,
+    "consumer": trace.SpanKind.CONSUMER,
+}
+_W3C = TraceContextTextMapPropagator()
+_NANOSECONDS = 1_000_000
 
 
 class OtelSpans:
@@ -14,17 +27,59 @@ class OtelSpans:
     def __init__(self, tracer: trace.Tracer | None = None) -> None:
         self._tracer = tracer or trace.get_tracer("beluga_stream")
 
+    @property
+    def on(self) -> bool:
+        return self._sampler is not None
+
+    @property
+    def _sampler(self) -> Any:
+        """The SDK's tracers have one. A client without an SDK has no use for its import, which takes a while."""
+        return getattr(self._tracer, "sampler", None)
+
     @contextmanager
-    def span(self, name: str, attributes: Mapping[str, str | int], *, parental: bool = True) -> Iterator[Span]:
+    def span(
+        self, name: str, attributes: Mapping[str, str | int], *, parental: bool = True, of: Of = HERE
+    ) -> Iterator[Span]:
+        with agreed(of.id):
+            span = self._tracer.start_span(
+                name,
+                None if of.parent is None else _context(of.parent),
+                _KINDS[of.kind],
+                attributes,
+                links=[trace.Link(_span_of(link)) for link in of.links],
+            )
         if parental:
-            with self._tracer.start_as_current_span(name, attributes=dict(attributes)) as span:
+            with trace.use_span(span, end_on_exit=True):
                 yield _OtelSpan(span)
             return
-        span = self._tracer.start_span(name, attributes=dict(attributes))
         try:
             yield _OtelSpan(span)
         finally:
             span.end()
+
+    def ended(self, span: Ended) -> None:
+        of = span.of
+        above = None if of.parent is None else _span_of(of.parent)
+        is_root = above is not None and of.id is not None and above.span_id == int(of.id, 16)
+        if above is None or (is_root and not above.trace_flags.sampled):
+            return
+        with agreed(of.id, trace.format_trace_id(above.trace_id) if is_root else None):
+            opened = self._tracer.start_span(
+                span.name,
+                Context() if is_root or of.parent is None else _context(of.parent),
+                _KINDS[of.kind],
+                span.attributes,
+                start_time=span.began_ms * _NANOSECONDS,
+            )
+        if span.failure is not None:
+            opened.set_status(trace.StatusCode.ERROR, span.failure)
+        opened.end(span.ended_ms * _NANOSECONDS)
+
+    def samples(self, trace_id: str) -> bool | None:
+        sampler = self._sampler
+        if sampler is None:
+            return None
+        return bool(sampler.should_sample(Context(), int(trace_id, 16), "run").decision.is_sampled())
 
     def trace_id(self) -> str | None:
         context = trace.get_current_span().get_span_context()
@@ -35,10 +90,29 @@ class _OtelSpan:
     def __init__(self, span: trace.Span) -> None:
         self._span = span
 
+    @property
+    def trace(self) -> Trace | None:
+        context = self._span.get_span_context()
+        if not context.is_valid:
+            return None
+        flags = "01" if context.trace_flags.sampled else "00"
+        return Trace(f"00-{trace.format_trace_id(context.trace_id)}-{trace.format_span_id(context.span_id)}-{flags}")
+
     def fail(self, message: str) -> None:
         self._span.set_status(trace.StatusCode.ERROR, message)
+
+    def tell(self, attributes: Mapping[str, str | int]) -> None:
+        self._span.set_attributes(attributes)
 
     @contextmanager
     def inside(self) -> Iterator[None]:
         with trace.use_span(self._span, record_exception=False, set_status_on_exception=False):
             yield
+
+
+def _context(parent: str) -> Context:
+    return _W3C.extract({"traceparent": parent}, Context())
+
+
+def _span_of(parent: str) -> trace.SpanContext:
+    return trace.get_current_span(_context(parent)).get_span_context()

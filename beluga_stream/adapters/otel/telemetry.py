@@ -1,43 +1,37 @@
-"""The engine's metrics in OpenTelemetry, by the names that docs/operating.md lists."""
+"""The engine's metrics in OpenTelemetry, by the names of the catalog."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from opentelemetry import metrics
 
-_KINDS = ("chain", "graph", "workflow")
+from ...ports.telemetry import Lag, TriggerOutcome
+from .catalog import KINDS, METRICS, Metric
 
 
 class OtelTelemetry:
     """The port `Telemetry`. `prefix` begins every name."""
 
     def __init__(self, meter: metrics.Meter | None = None, *, prefix: str = "orchestration") -> None:
-        meter = meter or metrics.get_meter("beluga_stream")
-        self._executions = {
-            kind: meter.create_counter(f"{prefix}_{kind}_executions_total", description=f"{kind} runs that ended")
-            for kind in _KINDS
-        }
-        self._errors = {
-            kind: meter.create_counter(f"{prefix}_{kind}_errors_total", description=f"{kind} runs that failed")
-            for kind in _KINDS
-        }
-        self._durations = {
-            kind: meter.create_histogram(
-                f"{prefix}_{kind}_duration_seconds",
-                unit="s",
-                description=f"from a {kind} run's start to its end",
-            )
-            for kind in _KINDS
-        }
-        self._active = {
-            kind: meter.create_up_down_counter(
-                f"{prefix}_active_{kind}s", description=f"{kind} runs that this process owns and that go on"
-            )
-            for kind in _KINDS
-        }
-        self._nodes = meter.create_histogram(f"{prefix}_graph_nodes", description="nodes of the graphs of runs")
-        self._stuck = meter.create_up_down_counter(
-            f"{prefix}_stuck_runs", description="runs that wait longer than they should, by what they wait for"
-        )
-        self._all = meter.create_counter(f"{prefix}_executions_total", description="runs that ended")
-        self._all_errors = meter.create_counter(f"{prefix}_errors_total", description="runs that failed")
+        self._meter = meter or metrics.get_meter("beluga_stream")
+        self._prefix = prefix
+        self._lags: list[Callable[[], Iterable[Lag]]] = []
+        made = {metric.name: _instrument(self._meter, prefix, metric) for metric in METRICS if metric.type != "gauge"}
+        self._executions = {kind: made[f"{kind}_executions_total"] for kind in KINDS}
+        self._errors = {kind: made[f"{kind}_errors_total"] for kind in KINDS}
+        self._durations = {kind: made[f"{kind}_duration_seconds"] for kind in KINDS}
+        self._active = {kind: made[f"active_{kind}s"] for kind in KINDS}
+        self._nodes = made["graph_nodes"]
+        self._all = made["executions_total"]
+        self._all_errors = made["errors_total"]
+        self._stuck = made["stuck_runs"]
+        self._expiries = made["lease_expiries_total"]
+        self._waits = made["queue_wait_seconds"]
+        self._node_durations = made["node_duration_seconds"]
+        self._in_flight = made["nodes_in_flight"]
+        self._triggers = made["triggers_total"]
+        self._letters = made["dead_letters_total"]
+        self._recoveries = made["recovery_seconds"]
 
     def run_started(self, kind: str, name: str, nodes: int) -> None:
         self._active[kind].add(1, {f"{kind}_name": name})
@@ -59,3 +53,54 @@ class OtelTelemetry:
 
     def stuck(self, reason: str, change: int) -> None:
         self._stuck.add(change, {"reason": reason})
+
+    def node_began(self, graph: str, waited: float) -> None:
+        self._in_flight.add(1)
+        # Two clocks may disagree, and nothing waits for less than no time.
+        self._waits.record(max(0.0, waited), {"graph_name": graph})
+
+    def node_ended(self, graph: str, node: str, *, success: bool, seconds: float) -> None:
+        self._node_durations.record(seconds, {"graph_name": graph, "node": node, "success": success})
+
+    def node_left(self) -> None:
+        self._in_flight.add(-1)
+
+    def lease_expired(self, graph: str) -> None:
+        self._expiries.add(1, {"graph_name": graph})
+
+    def recovered(self, role: str, seconds: float) -> None:
+        self._recoveries.record(seconds, {"role": role})
+
+    def dead_letter(self, role: str, code: str) -> None:
+        self._letters.add(1, {"role": role, "code": code})
+
+    def triggered(self, graph: str, trigger: str, outcome: TriggerOutcome) -> None:
+        self._triggers.add(1, {"graph_name": graph, "trigger": trigger, "outcome": outcome})
+
+    def watch_lag(self, lags: Callable[[], Iterable[Lag]]) -> None:
+        if not self._lags:
+            for metric in METRICS:
+                if metric.type == "gauge":
+                    self._meter.create_observable_gauge(
+                        f"{self._prefix}_{metric.name}",
+                        callbacks=[self._observed],
+                        unit=metric.unit,
+                        description=metric.meaning,
+                    )
+        self._lags.append(lags)
+
+    def _observed(self, _: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
+        for lags in self._lags:
+            for lag in lags():
+                yield metrics.Observation(
+                    lag.records, {"group": lag.group, "topic": lag.topic, "partition": lag.partition}
+                )
+
+
+def _instrument(meter: metrics.Meter, prefix: str, metric: Metric) -> Any:
+    name = f"{prefix}_{metric.name}"
+    if metric.type == "counter":
+        return meter.create_counter(name, metric.unit, metric.meaning)
+    if metric.type == "updown":
+        return meter.create_up_down_counter(name, metric.unit, metric.meaning)
+    return meter.create_histogram(name, metric.unit, metric.meaning, explicit_bucket_boundaries_advisory=metric.buckets)

@@ -25,6 +25,8 @@ from ...ports.blobs import SweptBlobs
 from ...ports.clock import Clock
 from ...ports.handlers import Deployment
 from ...ports.log import Appender, Reader
+from ...ports.spans import Spans
+from ...ports.telemetry import Telemetry
 from . import envelopes
 from .envelopes import Beaten, Carried, Given, Long, Records, Shortened, Told
 
@@ -49,6 +51,8 @@ class Activities:
         executions: Executions,
         clock: Clock,
         name: str,
+        telemetry: Telemetry,
+        spans: Spans,
         slots: int = 256,
     ) -> None:
         self._client = client
@@ -74,6 +78,8 @@ class Activities:
             clock=clock,
             worker=name,
             report=self._report,
+            telemetry=telemetry,
+            spans=spans,
         )
 
     @property

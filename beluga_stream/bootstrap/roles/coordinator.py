@@ -3,7 +3,6 @@
 from ...adapters.faust.app import RoleApp
 from ...adapters.files.blobs import FileBlobs
 from ...adapters.kafka.groups import KafkaWorkers
-from ...adapters.otel.telemetry import OtelTelemetry
 from ...application.catalog import Catalog
 from ...application.coordinator import Coordinator, CoordinatorOptions
 from ...application.watchdog import Watchdog, WatchdogOptions
@@ -20,7 +19,7 @@ async def coordinator(site: Site) -> RoleApp:
         (names.run_requests, names.run_events, names.node_done),
         changelog_topic(settings),
     )
-    catalog, telemetry = Catalog(site.reader, names), OtelTelemetry()
+    catalog, telemetry = Catalog(site.reader, names), site.observed.telemetry
     watchdog = Watchdog(
         names,
         appender=await site.appender(),
@@ -42,6 +41,7 @@ async def coordinator(site: Site) -> RoleApp:
         payloads=site.payloads,
         clock=site.clock,
         telemetry=telemetry,
+        spans=site.observed.spans,
         watches=[watchdog, sweeper(settings, site.reader, FileBlobs(settings.blobs))],
         options=CoordinatorOptions(
             lease_ms=int(settings.lease_seconds * 1000),

@@ -21,6 +21,8 @@ async def gatherer(site: Site, deployed: LoadedDeployment) -> RoleApp:
         ingest=KafkaWorkers(site.connection, group(settings, "ingest")),
         payloads=site.payloads,
         clock=site.clock,
+        telemetry=site.observed.telemetry,
+        spans=site.observed.spans,
         options=GathererOptions(keep_ms=int(settings.dedup_window_hours * 3_600_000), keep_most=settings.dedup_most),
     )
     return site.app(role, own, tables)

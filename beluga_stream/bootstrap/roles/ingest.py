@@ -15,6 +15,8 @@ async def ingest(site: Site, deployed: LoadedDeployment) -> list[RoleApp]:
         appender=await site.appender(),
         payloads=site.payloads,
         clock=site.clock,
+        telemetry=site.observed.telemetry,
+        spans=site.observed.spans,
     )
     apps = [site.app(role, group(site.settings, "ingest"))] if role.topics else []
     if any(trigger.is_kept for trigger in deployed.triggers):

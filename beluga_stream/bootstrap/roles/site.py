@@ -16,6 +16,7 @@ from ...application.payloads import Payloads
 from ...application.topics import Topics
 from ...ports.clock import Clock
 from ...ports.log import Role
+from ..observing import Observed
 from ..settings import Settings
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Site:
     reader: KafkaReader
     payloads: Payloads
     clock: Clock
+    observed: Observed
     stack: AsyncExitStack
 
     async def appender(self) -> KafkaAppender:

@@ -33,6 +33,8 @@ async def worker(site: Site, deployed: LoadedDeployment) -> RoleApp:
             open_resource=open_resource,
         ),
         clock=site.clock,
+        telemetry=site.observed.telemetry,
+        spans=site.observed.spans,
         options=WorkerOptions(
             slots=settings.worker_slots,
             fuse_ms=settings.fuse_milliseconds,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ..exits import perform
-from ..options import AsJson, Broker, File, RunArgument, Timeout, Value
+from ..options import AsJson, Broker, Engine, File, RunArgument, Timeout, Value
 
 
 def run(
@@ -21,7 +21,7 @@ def run(
     tag: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Tag the run; may be repeated.")] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the run, or only print its id.")] = True,
     timeout: Timeout = 600,
-    broker: Broker = None,
+    broker: Engine = None,
     as_json: AsJson = False,
 ) -> None:
     """Start a graph, show what it does as it does it, and print its result.
@@ -54,7 +54,7 @@ def watch(
         typer.Option(metavar="CURSOR", help="Only what follows this event's cursor.", show_default=False),
     ] = None,
     timeout: Timeout = 600,
-    broker: Broker = None,
+    broker: Engine = None,
     as_json: AsJson = False,
 ) -> None:
     """Follow a run, from its beginning or after a cursor, to its end: nodes, attempts, times, chunks.

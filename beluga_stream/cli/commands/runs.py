@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ..exits import perform
-from ..options import AsJson, Broker, File, RunArgument, Value
+from ..options import AsJson, Broker, Engine, File, RunArgument, Value
 
 app = typer.Typer(help="Runs that are remembered: look at them, and act on one.", no_args_is_help=True)
 
@@ -19,7 +19,7 @@ def list_runs(
     status: Annotated[str | None, typer.Option(help="Only in this status.", show_default=False)] = None,
     tag: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Only with this tag.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Most runs to show.")] = 50,
-    broker: Broker = None,
+    broker: Engine = None,
     as_json: AsJson = False,
 ) -> None:
     """The newest runs, newest first.
@@ -43,7 +43,7 @@ def show_run(
     node: Annotated[
         str | None, typer.Option(help="Print only what this node gave, as JSON.", show_default=False)
     ] = None,
-    broker: Broker = None,
+    broker: Engine = None,
     as_json: AsJson = False,
 ) -> None:
     """One run as it stands now: its nodes, times, errors and result.
@@ -80,7 +80,7 @@ def cancel_run(
     *,
     run: RunArgument,
     reason: Annotated[str, typer.Option(help="Why; it is shown with the run.")] = "",
-    broker: Broker = None,
+    broker: Engine = None,
     as_json: AsJson = False,
 ) -> None:
     """End a run: what is queued, running, asleep or started by it is stopped.
@@ -93,7 +93,7 @@ def cancel_run(
 
 
 @app.command("retry")
-def retry_run(*, run: RunArgument, broker: Broker = None, as_json: AsJson = False) -> None:
+def retry_run(*, run: RunArgument, broker: Engine = None, as_json: AsJson = False) -> None:
     """Let a failed run go on from its failed nodes, under the same id.
 
     Example: beluga runs retry 0d7f3c... && beluga watch 0d7f3c...
@@ -114,7 +114,7 @@ def signal_run(
         str | None,
         typer.Option(help="The same id twice is one signal; by default random.", show_default=False),
     ] = None,
-    broker: Broker = None,
+    broker: Engine = None,
     as_json: AsJson = False,
 ) -> None:
     """Send a signal to a run that waits for it, or will.

@@ -70,7 +70,7 @@ def backfill(
     broker: Broker = None,
     as_json: AsJson = False,
 ) -> None:
-    """Start the runs that events of a topic, or times of a schedule, should have started. What ran is left out.
+    """Start the runs that earlier events, or times of a schedule, should have started. What ran is left out.
 
     Example: beluga backfill stories --from 2026-01-01T00:00Z --to 2026-01-02T00:00Z --dry-run
     """

@@ -1,0 +1,1 @@
+"""What a process says of itself over HTTP, for whoever restarts it and whoever measures it."""

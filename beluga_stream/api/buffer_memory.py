@@ -1,0 +1,99 @@
+"""Memories of the last turns: all that are kept, so many, or as many as a budget of tokens holds."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any
+
+from ..application.in_process import InProcessStore
+from ..domain.conversation import Entry
+from ..errors import InvalidConfig
+from ..ports.conversations import ConversationStore
+from .history import History, Turn
+from .memory import StoredMemory, kept, turn_of
+
+Count = Callable[[str], int]
+
+_PAGE = 32
+"""How many turns are read at once, where a budget tells how many are wanted."""
+
+
+def approximate_tokens(text: str) -> int:
+    """A token for every four characters, rounded up: what English text has of most models, within a quarter or so.
+
+    Give your model's tokenizer where the limit is close.
+    """
+    return math.ceil(len(text) / 4)
+
+
+@dataclass(frozen=True)
+class BufferMemory(StoredMemory[ConversationStore]):
+    """Recalls every turn that its store keeps (1,000 by default)."""
+
+    _: KW_ONLY
+    store: ConversationStore | type[ConversationStore] = field(default_factory=InProcessStore)
+
+    async def recall(self, inputs: Mapping[str, Any], /) -> History:
+        return History(turns=tuple(map(_turn, await self.opened.load(self.conversation))))
+
+    async def save_context(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any], /) -> None:
+        await self.opened.append(self.conversation, self._turn_id(), kept(self._turn(inputs, outputs)))
+
+    async def clear(self) -> None:
+        await self.opened.clear(self.conversation)
+
+
+@dataclass(frozen=True)
+class WindowMemory(BufferMemory):
+    """Recalls the last `k` turns. Raises `InvalidConfig` for less than 1."""
+
+    k: int = 5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.k < 1:
+            raise InvalidConfig(f"WindowMemory(k={self.k}): give at least 1")
+
+    async def recall(self, inputs: Mapping[str, Any], /) -> History:
+        return History(turns=tuple(map(_turn, await self.opened.load(self.conversation, last=self.k))))
+
+
+@dataclass(frozen=True)
+class TokenBufferMemory(BufferMemory):
+    """Recalls the last turns that have together at most `budget` tokens; a turn that alone has more is left out too.
+
+    `count` tells the tokens of a text. Raises `InvalidConfig` for a budget below 1.
+    """
+
+    budget: int = 2_000
+    _: KW_ONLY
+    count: Count = approximate_tokens
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_budget(self, self.budget)
+
+    async def recall(self, inputs: Mapping[str, Any], /) -> History:
+        found: list[Turn] = []
+        left, before = self.budget, None
+        while True:
+            page = await self.opened.load(self.conversation, last=_PAGE, before=before)
+            for entry in reversed(page):
+                turn = _turn(entry)
+                left -= self.count(turn.text)
+                if left < 0:
+                    return History(turns=tuple(reversed(found)))
+                found.append(turn)
+            if len(page) < _PAGE:
+                return History(turns=tuple(reversed(found)))
+            before = page[0].place
+
+
+def check_budget(memory: object, budget: int) -> None:
+    """Raises `InvalidConfig` for a budget that holds nothing."""
+    if budget < 1:
+        raise InvalidConfig(f"{type(memory).__name__}(budget={budget}): give at least 1 token, or no memory at all")
+
+
+def _turn(entry: Entry) -> Turn:
+    return turn_of(entry.value, entry.place)

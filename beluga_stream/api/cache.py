@@ -1,0 +1,51 @@
+"""`Cache`: results of a node, kept for a while and given again for the same arguments."""
+
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any
+
+from ..application.in_process import InProcessStore
+from ..errors import InvalidConfig
+from ..ports.cache import Caching, ResultStore, Tally
+from .retry import Seconds, seconds
+
+_LONGEST_SECONDS = 365 * 24 * 3600
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Keeps what a handler gives for `ttl` (seconds or timedelta, up to a year), by its arguments as JSON.
+
+    The key is graph, node, the handler's module and name, its `version` and its arguments: change the version when its
+    code gives something else. Nodes whose caches have one `name` share results: it stands for graph, node and handler.
+    Of several executions at once with the same arguments one computes in each process. Failures are not
+    kept. A store that is away costs nothing but the computing; `store` may be the class of one that a `@resource`
+    gives. Results above 1 MiB are not kept. Raises `InvalidConfig` for a time out of range.
+    """
+
+    ttl: Seconds
+    _: KW_ONLY
+    store: ResultStore | type[ResultStore] = field(default_factory=InProcessStore)
+    version: str = "1"
+    name: str | None = None
+    _tally: Tally = field(default_factory=Tally, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not 0 < seconds(self.ttl) <= _LONGEST_SECONDS:
+            raise InvalidConfig(f"Cache(ttl={self.ttl}): give more than 0 seconds and at most a year")
+
+    @property
+    def hits(self) -> int:
+        """How often a result was there, in this process."""
+        return self._tally.hits
+
+    @property
+    def misses(self) -> int:
+        """How often one was computed, in this process."""
+        return self._tally.misses
+
+    def of(self, graph: str, node: str, handler: Callable[..., Any]) -> Caching:
+        """For the engine: how this handler's results are kept."""
+        module, name = getattr(handler, "__module__", ""), getattr(handler, "__qualname__", type(handler).__qualname__)
+        handled = f"{graph}/{node} {module}.{name}" if self.name is None else self.name
+        return Caching(handled, self.version, seconds(self.ttl), self.store, self._tally)

@@ -1,0 +1,137 @@
+"""Which span is whose: W3C trace contexts as records carry them, and the span ids that processes agree on unasked.
+
+The span of a run is told when the run has ended, by whoever owns it then; the spans inside it end long before. So its
+id, and that of a node's attempt, follow from what they are about. What is told twice after a crash has one id.
+"""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Literal
+
+from ..domain.definition import EdgeMode
+from ..domain.ids import INPUT, Incarnation, NodeKey, RunId, node_of
+from ..domain.plan import Plan
+from ..domain.state import NODE_ENDED, RunState, RunStatus
+from ..ports.spans import Ended, Of, Spans, Trace
+from .messages import Summary
+
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_LINKS_MOST = 32
+"""Of more predecessors the first are linked: backends drop what goes beyond their own bound."""
+
+
+def is_trace(told: str | None) -> bool:
+    """Whether it is a W3C traceparent."""
+    return told is not None and _TRACEPARENT.fullmatch(told) is not None
+
+
+def new_trace(spans: Spans, run: RunId) -> Trace | None:
+    """The trace of a run that nobody has begun one for: its parent is its own span, which is the root."""
+    identity = _hash(16, run)
+    sampled = spans.samples(identity)
+    return None if sampled is None else Trace(f"00-{identity}-{run_span(run)}-{'01' if sampled else '00'}")
+
+
+def run_span(run: RunId, retry: str = "") -> str:
+    """The id of a run's span; a run that is taken up again by `retry` has another for what follows."""
+    return _hash(8, "run", run, retry)
+
+
+def node_span(run: RunId, node: NodeKey, attempt: int, incarnation: Incarnation) -> str:
+    """The id of the span of one execution of an attempt."""
+    return _hash(8, "node", run, node, str(attempt), incarnation)
+
+
+def span_of(state: RunState) -> str:
+    """The id of the run's span. Of a page, which has none, it is that of the run that it is a part of."""
+    if state.page is not None and state.parent is not None:
+        return run_span(state.parent.run)
+    return run_span(state.run, state.retries_seen[-1] if state.retries_seen else "")
+
+
+def inside(trace: str, span: str) -> Trace:
+    """The same trace, with this span as the parent of what follows."""
+    return Trace(f"{trace[:36]}{span}{trace[52:]}")
+
+
+def within(spans: Spans, state: RunState) -> Trace | None:
+    """The trace context of what a run causes: inside its span, if anybody will tell of one."""
+    if state.trace is None:
+        return None
+    return inside(state.trace, span_of(state)) if spans.on else Trace(state.trace)
+
+
+def run_ended(spans: Spans, kind: str, state: RunState) -> list[Ended]:
+    """The span of a run that has just ended, if anybody wants it."""
+    if not spans.on or state.trace is None:
+        return []
+    told: dict[str, str | int] = {"beluga.run": state.run, f"beluga.{kind}": state.graph, "beluga.status": state.status}
+    failure = None
+    if state.status is not RunStatus.SUCCEEDED:
+        failure = state.status if state.failure is None else state.failure.message
+        told["error.type"] = state.status if state.failure is None else state.failure.code
+    ended_ms = state.started_ms if state.ended_ms is None else state.ended_ms
+    of = Of(state.trace, id=span_of(state))
+    return [Ended(f"{kind}.invoke", told, of, state.started_ms, ended_ms, failure)]
+
+
+def tell_when_durable(spans: Spans, ended: Sequence[Ended], writing: "asyncio.Task[None] | None") -> None:
+    """Tell the spans of runs once their ends are written: whoever decides the same again finds them ended."""
+    if writing is None or not ended:
+        return
+
+    def written(task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and task.exception() is None:
+            for span in ended:
+                spans.ended(span)
+
+    writing.add_done_callback(written)
+
+
+def messaging(operation: Literal["send", "process"], topic: str, key: str | None = None) -> dict[str, str | int]:
+    """The attributes that OpenTelemetry's conventions for messaging have for this."""
+    told: dict[str, str | int] = {
+        "messaging.system": "kafka",
+        "messaging.operation.name": operation,
+        "messaging.operation.type": operation,
+        "messaging.destination.name": topic,
+    }
+    return told if key is None else told | {"messaging.kafka.message.key": key}
+
+
+def came_from(plan: Plan, state: RunState, key: NodeKey) -> tuple[str, ...]:
+    """The trace contexts of the executions whose outputs come together in a node; empty when it has but one."""
+    if state.trace is None or state.page is not None or key.endswith("~undo"):
+        return ()
+    sources = dict.fromkeys(
+        edge.source for edge in plan.incoming[node_of(key)] if edge.source != INPUT and edge.mode is not EdgeMode.STREAM
+    )
+    if len(sources) < 2:  # noqa: PLR2004 - what follows on one is no joining
+        return ()
+    found: list[str] = []
+    for name in sources:
+        node = state.nodes.get(NodeKey(name))
+        if node is not None and node.status in NODE_ENDED and node.incarnation is not None:
+            span = node_span(state.run, NodeKey(name), node.attempt, node.incarnation)
+            found.append(inside(state.trace, span))
+    return tuple(found[:_LINKS_MOST])
+
+
+def _hash(size: int, *parts: str) -> str:
+    """So many bytes in hexadecimal digits, never only zeros: W3C forbids that."""
+    found = blake2b("\x1f".join(parts).encode(), digest_size=size).hexdigest()
+    return found if found.strip("0") else f"{found[:-1]}1"
+
+
+def of_summary(spans: Spans, summary: Summary) -> bytes | None:
+    """The trace context of what a run's end causes."""
+    if summary.trace is None:
+        return None
+    return (inside(summary.trace, run_span(summary.run)) if spans.on else summary.trace).encode()
+
+
+def links_of(traces: Sequence[str | None]) -> tuple[str, ...]:
+    """Those that are traces, each once."""
+    return tuple(dict.fromkeys(trace for trace in traces if trace is not None))[:_LINKS_MOST]

@@ -1,0 +1,221 @@
+"""Results that are kept for a while, on chains and graphs that run here."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from beluga_stream import (
+    Cache,
+    Graph,
+    InProcessStore,
+    Orchestrator,
+    Retry,
+    SQLiteStore,
+    Stream,
+    chain,
+    node,
+    resource,
+)
+from beluga_stream.errors import InvalidConfig, InvalidGraph, RunFailed, StoreUnavailable
+
+
+class Calls:
+    """What a handler was called with."""
+
+    def __init__(self, cache: Cache) -> None:
+        self.made: list[Any] = []
+
+        @node(cache=cache, retry=Retry(1))
+        async def doubled(number: int) -> int:
+            self.made.append(number)
+            await asyncio.sleep(0)
+            if number < 0:
+                raise ValueError("below zero")
+            return number * 2
+
+        self.handler = doubled
+
+
+async def test_a_result_is_given_again_while_it_is_kept() -> None:
+    now = [0.0]
+    cache = Cache(60, store=InProcessStore(clock=lambda: now[0]))
+    calls = Calls(cache)
+    work = chain(calls.handler, name="work")
+    assert [await work.invoke(number) for number in (2, 2, 3, 2)] == [4, 4, 6, 4]
+    assert calls.made == [2, 3]
+    assert (cache.hits, cache.misses) == (2, 2)
+    now[0] = 60.0
+    assert await work.invoke(2) == 4
+    assert calls.made == [2, 3, 2]
+
+
+async def test_one_of_many_at_once_computes() -> None:
+    cache = Cache(60)
+    calls = Calls(cache)
+    graph = Graph[list[int], list[int]]("many")
+    graph.set_finish_point(graph.add_map(calls.handler, graph.input))
+    assert await graph.invoke([5] * 20 + [6]) == [10] * 20 + [12]
+    assert sorted(calls.made) == [5, 6]
+    assert await chain(calls.handler, name="many-chain").batch([7] * 5) == [14] * 5
+    assert calls.made.count(7) == 1
+    assert not cache._tally.flights
+
+
+async def test_a_failure_is_not_kept() -> None:
+    calls = Calls(Cache(60))
+    work = chain(calls.handler, name="work")
+    for _ in range(2):
+        with pytest.raises(RunFailed, match="below zero"):
+            await work.invoke(-1)
+    assert calls.made == [-1, -1]
+    results = await asyncio.gather(*(work.invoke(-2) for _ in range(3)), return_exceptions=True)
+    assert [type(result) for result in results] == [RunFailed] * 3
+
+
+async def test_versions_and_nodes_have_results_of_their_own_unless_they_share_a_name() -> None:
+    store = InProcessStore()
+
+    async def made_by(cache: Cache, name: str) -> int:
+        calls = Calls(cache)
+        await chain(calls.handler, name=name).invoke(1)
+        return len(calls.made)
+
+    assert await made_by(Cache(60, store=store), "work") == 1
+    assert await made_by(Cache(60, store=store), "work") == 0
+    assert await made_by(Cache(60, store=store, version="2"), "work") == 1
+    assert await made_by(Cache(60, store=store), "other") == 1
+    assert await made_by(Cache(60, store=store, name="doubled"), "work") == 1
+    assert await made_by(Cache(60, store=store, name="doubled"), "other") == 0
+
+
+async def test_results_outlive_the_process_in_sqlite(tmp_path: Path) -> None:
+    for made in ([4], []):
+        calls = Calls(Cache(timedelta(hours=1), store=SQLiteStore(tmp_path / "results.db")))
+        assert await chain(calls.handler, name="work").invoke(4) == 8
+        assert calls.made == made
+
+
+async def test_a_store_of_a_resource_is_opened_by_the_engine() -> None:
+    class Own(InProcessStore): ...
+
+    kept = Own()
+
+    @resource
+    async def store() -> AsyncIterator[Own]:
+        yield kept
+
+    calls = Calls(Cache(60, store=Own))
+    assert [await chain(calls.handler, name="work").invoke(4) for _ in range(2)] == [8, 8]
+    assert calls.made == [4]
+
+
+async def test_conditions_after_a_node_are_asked_again() -> None:
+    calls = Calls(Cache(60))
+
+    async def small(number: int) -> str:
+        return "small"
+
+    async def large(number: int) -> str:
+        return "large"
+
+    graph = Graph[int, str]("branches")
+    doubled = graph.add_node(calls.handler, graph.input)
+    graph.set_finish_point(
+        graph.first(
+            graph.add_node(large, doubled.when(lambda number: number > 10)), graph.add_node(small, doubled.otherwise())
+        )
+    )
+    assert [await graph.invoke(number) for number in (1, 9, 1, 9)] == ["small", "large", "small", "large"]
+    assert calls.made == [1, 9]
+
+
+async def test_sync_handlers_in_a_row_are_kept_too() -> None:
+    made: list[str] = []
+
+    @node(cache=Cache(60))
+    def upper(text: str) -> str:
+        made.append(text)
+        return text.upper()
+
+    def strip(text: str) -> str:
+        return text.strip()
+
+    async with Orchestrator() as orch:
+        work = orch.create_chain(strip, upper)
+        assert [await work.invoke(text) for text in (" a", "a ", "b")] == ["A", "A", "B"]
+    assert made == ["a", "b"]
+
+
+async def test_add_node_takes_a_cache_and_a_fake_is_never_kept() -> None:
+    async def real(number: int) -> int:
+        return number
+
+    async def fake(number: int) -> int:
+        return -number
+
+    graph = Graph[int, int]("g")
+    graph.set_finish_point(graph.add_node(real, graph.input, cache=Cache(60)))
+    assert await graph.invoke(1, fakes={real: fake}) == -1
+    assert await graph.invoke(1) == 1
+    assert await graph.invoke(1, fakes={real: fake}) == -1
+
+
+class _Away(InProcessStore):
+    async def fetch(self, key: str, /) -> bytes | None:
+        raise StoreUnavailable("the store _Away() does not answer")
+
+    async def keep(self, key: str, value: bytes, seconds: float, /) -> None:
+        raise StoreUnavailable("the store _Away() does not answer")
+
+
+async def test_without_its_store_everything_is_computed(caplog: pytest.LogCaptureFixture) -> None:
+    calls = Calls(Cache(60, store=_Away()))
+    with caplog.at_level(logging.WARNING):
+        assert [await chain(calls.handler, name="work").invoke(4) for _ in range(2)] == [8, 8]
+    assert calls.made == [4, 4]
+    assert "no result can be looked up: the store _Away() does not answer" in caplog.text
+
+
+async def test_what_is_too_large_or_does_not_fit_any_more_is_computed(caplog: pytest.LogCaptureFixture) -> None:
+    store, made = InProcessStore(), []
+
+    @node(cache=Cache(60, store=store, name="shared"))
+    async def text(size: int) -> str:
+        made.append(size)
+        return "x" * size
+
+    @node(cache=Cache(60, store=store, name="shared"))
+    async def number(size: int) -> int:
+        made.append(size)
+        return size
+
+    work = chain(text, name="text")
+    assert [len(await work.invoke(2_000_000)) for _ in range(2)] == [2_000_000] * 2
+    assert made == [2_000_000] * 2
+    assert [await work.invoke(3), await chain(number, name="number").invoke(3)] == ["xxx", 3]
+    assert "does not fit its type any more" in caplog.text
+
+
+def test_what_cannot_be_kept_is_refused() -> None:
+    async def streams(number: int) -> AsyncIterator[int]:
+        yield number
+
+    async def reads(numbers: Stream[int]) -> int:
+        return 1
+
+    graph = Graph[int, list[int]]("streams")
+    graph.set_finish_point(graph.add_node(streams, graph.input, cache=Cache(60)))
+    with pytest.raises(InvalidGraph, match=r"node 'streams': cache= is for handlers that .* this one streams"):
+        graph.compile()
+    graph = Graph[int, Any]("reads")
+    graph.set_finish_point(graph.add_node(reads, graph.add_node(streams, graph.input).stream, cache=Cache(60)))
+    with pytest.raises(InvalidGraph, match="this one reads a stream"):
+        graph.compile()
+    for ttl in (0, -1, timedelta(days=400)):
+        with pytest.raises(InvalidConfig, match="more than 0 seconds and at most a year"):
+            Cache(ttl)
