@@ -305,7 +305,7 @@ async def test_an_event_that_its_window_does_not_take_counts_as_late(of: Measure
 
 def test_every_metric_of_the_catalog_is_told_with_its_unit_and_attributes(of: Measured) -> None:
     told = of.telemetry
-    for kind in ("graph", "chain"):
+    for kind in ("graph", "chain", "workflow"):
         told.run_started(kind, "g", 3)
         told.run_ended(kind, "g", success=False, seconds=1)
         told.runs_owned(kind, "g", 1)
