@@ -8,6 +8,9 @@ from typing import Literal, NamedTuple
 KINDS = ("chain", "graph", "workflow")
 """What runs are called by. Each kind has its own metrics."""
 
+_TELLERS = {"workflow": ("orchestrators", "begun by an orchestrator of this process")}
+"""Who tells of a kind, where it is not the coordinator; and of which runs that go on."""
+
 InstrumentType = Literal["counter", "updown", "histogram", "gauge"]
 
 _RUN_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1_800, 7_200, 86_400)
@@ -28,6 +31,7 @@ class Metric(NamedTuple):
 
 
 def _of(kind: str) -> tuple[Metric, ...]:
+    told_by, whose = _TELLERS.get(kind, ("coordinator", "in the partitions that this process owns"))
     return (
         Metric(
             f"{kind}_executions_total",
@@ -35,18 +39,16 @@ def _of(kind: str) -> tuple[Metric, ...]:
             "{run}",
             (f"{kind}_name", "success"),
             f"{kind} runs that ended",
-            "coordinator",
+            told_by,
         ),
-        Metric(
-            f"{kind}_errors_total", "counter", "{run}", (f"{kind}_name",), f"{kind} runs that failed", "coordinator"
-        ),
+        Metric(f"{kind}_errors_total", "counter", "{run}", (f"{kind}_name",), f"{kind} runs that failed", told_by),
         Metric(
             f"{kind}_duration_seconds",
             "histogram",
             "s",
             (f"{kind}_name", "success"),
             f"from a {kind} run's start to its end",
-            "coordinator",
+            told_by,
             _RUN_SECONDS,
         ),
         Metric(
@@ -54,8 +56,8 @@ def _of(kind: str) -> tuple[Metric, ...]:
             "updown",
             "{run}",
             (f"{kind}_name",),
-            f"{kind} runs that go on, in the partitions that this process owns",
-            "coordinator",
+            f"{kind} runs that go on, {whose}",
+            told_by,
         ),
     )
 
