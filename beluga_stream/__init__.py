@@ -9,15 +9,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .adapters.files.circuits import SharedCircuits as SharedCircuits
     from .adapters.redis.store import RedisStore as RedisStore
     from .adapters.sqlite.store import SQLiteStore as SQLiteStore
     from .adapters.sqlite.vectors import SQLiteVectors as SQLiteVectors
     from .api.buffer_memory import BufferMemory as BufferMemory
     from .api.buffer_memory import TokenBufferMemory as TokenBufferMemory
     from .api.buffer_memory import WindowMemory as WindowMemory
+    from .api.bulkhead import Bulkhead as Bulkhead
     from .api.cache import Cache as Cache
     from .api.chain import Chain as Chain
     from .api.chain import chain as chain
+    from .api.circuit_breaker import CircuitBreaker as CircuitBreaker
     from .api.client import Client as Client
     from .api.client import Run as Run
     from .api.client import RunStatus as RunStatus
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from .api.gathering import join as join
     from .api.graph import START as START
     from .api.graph import Graph as Graph
+    from .api.hedge import Hedge as Hedge
     from .api.history import History as History
     from .api.history import Turn as Turn
     from .api.key_value_memory import KeyValueMemory as KeyValueMemory
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
     from .api.node import node as node
     from .api.provider import Provider as Provider
     from .api.provider import Runner as Runner
+    from .api.rate_limit import RateLimit as RateLimit
     from .api.ref import Ref as Ref
     from .api.ref import StreamRef as StreamRef
     from .api.resource import INJECTED as INJECTED
@@ -81,18 +86,23 @@ _HOMES = {
     "adapters.sqlite.vectors": ("SQLiteVectors",),
     "api.buffer_memory": ("BufferMemory", "TokenBufferMemory", "WindowMemory"),
     "api.cache": ("Cache",),
+    "adapters.files.circuits": ("SharedCircuits",),
+    "api.bulkhead": ("Bulkhead",),
     "api.chain": ("Chain", "chain"),
+    "api.circuit_breaker": ("CircuitBreaker",),
     "api.client": ("Client", "Run", "RunStatus"),
     "api.features": ("Defaults", "Features"),
     "api.gathering": ("Join", "Together", "batch", "debounce", "join"),
     "api.graph": ("START", "Graph"),
     "api.history": ("History", "Turn"),
     "api.key_value_memory": ("KeyValueMemory",),
+    "api.hedge": ("Hedge",),
     "api.limit": ("Limit",),
     "api.memory": ("Memory",),
     "api.message": ("Message",),
     "api.node": ("node",),
     "api.provider": ("Provider", "Runner"),
+    "api.rate_limit": ("RateLimit",),
     "api.ref": ("Ref", "StreamRef"),
     "api.resource": ("INJECTED", "Resource", "resource"),
     "api.retry": ("Retry", "Seconds"),
@@ -118,9 +128,11 @@ __all__ = [
     "START",
     "BelugaError",
     "BufferMemory",
+    "Bulkhead",
     "Cache",
     "Chain",
     "Chunk",
+    "CircuitBreaker",
     "Client",
     "Context",
     "Defaults",
@@ -128,6 +140,7 @@ __all__ = [
     "Execution",
     "Features",
     "Graph",
+    "Hedge",
     "History",
     "InProcessStore",
     "InvalidGraph",
@@ -145,6 +158,7 @@ __all__ = [
     "Outcome",
     "Proceed",
     "Provider",
+    "RateLimit",
     "RedisStore",
     "Ref",
     "Resource",
@@ -157,6 +171,7 @@ __all__ = [
     "SQLiteStore",
     "SQLiteVectors",
     "Seconds",
+    "SharedCircuits",
     "Signal",
     "Stream",
     "StreamRef",
