@@ -52,10 +52,13 @@ if TYPE_CHECKING:
     from .api.retry import Retry as Retry
     from .api.retry import Seconds as Seconds
     from .api.runnable import Runnable as Runnable
+    from .api.scheduler import Scheduled as Scheduled
+    from .api.scheduler import Scheduler as Scheduler
     from .api.signal import Signal as Signal
     from .api.stream import Outcome as Outcome
     from .api.stream import Stream as Stream
     from .api.summary_memory import SummaryMemory as SummaryMemory
+    from .api.task import Task as Task
     from .api.topic import Keyed as Keyed
     from .api.topic import Topic as Topic
     from .api.trigger import OnRun as OnRun
@@ -120,6 +123,8 @@ _HOMES = {
     "application.tally": ("Metrics",),
     "bootstrap.orchestrator": ("Orchestrator",),
     "errors": ("BelugaError", "InvalidGraph"),
+    "api.scheduler": ("Scheduled", "Scheduler"),
+    "api.task": ("Task",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -170,6 +175,8 @@ __all__ = [
     "Runner",
     "SQLiteStore",
     "SQLiteVectors",
+    "Scheduled",
+    "Scheduler",
     "Seconds",
     "SharedCircuits",
     "Signal",
@@ -177,6 +184,7 @@ __all__ = [
     "StreamRef",
     "SummaryMemory",
     "Superseded",
+    "Task",
     "Together",
     "TokenBufferMemory",
     "Topic",

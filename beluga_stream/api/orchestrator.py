@@ -11,6 +11,7 @@ from .managed import ManagedChain, ManagedGraph
 from .remembering import remembered
 from .runnable import LastAsync, LastStreams, LastSync, Step
 from .running import Running
+from .scheduler import Scheduler
 
 I = TypeVar("I")  # noqa: E741 - I and O, as everywhere for input and output
 O = TypeVar("O")  # noqa: E741
@@ -37,6 +38,7 @@ class Orchestration:
         self._chains = chains
         self._graphs = graphs
         self._surrounds = surrounds
+        self._scheduler: Scheduler | None = None
 
     async def __aenter__(self) -> Self:
         self._running.refuse_if_closed()
@@ -242,10 +244,16 @@ class Orchestration:
         )
 
     @property
-    def scheduler(self) -> NoReturn:
-        """Not there yet. Raises `InvalidState`, saying what is missing."""
+    def scheduler(self) -> Scheduler:
+        """The scheduler of this orchestrator, with as many workers and as long a queue as its graphs have by default.
+
+        Raises `InvalidState` when it is switched off.
+        """
         self._ask("scheduler")
-        raise InvalidState("there is no scheduler yet: order tasks with a graph, bound them with Limit and max_workers")
+        if self._scheduler is None:
+            chosen = merged(GRAPH, self._graphs, {})
+            self._scheduler = Scheduler(max_workers=chosen.max_workers, queue_size=chosen.queue_size)
+        return self._scheduler
 
     @property
     def message_bus(self) -> NoReturn:
@@ -263,7 +271,11 @@ class Orchestration:
 
     async def aclose(self) -> None:
         """Take no more runs, stop those that go on (they raise `TaskCanceled`), and close the engines."""
-        await self._running.aclose()
+        try:
+            if self._scheduler is not None:
+                await self._scheduler.aclose()
+        finally:
+            await self._running.aclose()
 
     def _ask(self, feature: str) -> None:
         """Raises `InvalidState` for a feature that is off, or when closed."""
