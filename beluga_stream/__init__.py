@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from .api.buffer_memory import TokenBufferMemory as TokenBufferMemory
     from .api.buffer_memory import WindowMemory as WindowMemory
     from .api.bulkhead import Bulkhead as Bulkhead
+    from .api.bus import MessageBus as MessageBus
+    from .api.bus import Subscription as Subscription
+    from .api.bus_message import BusMessage as BusMessage
     from .api.cache import Cache as Cache
     from .api.chain import Chain as Chain
     from .api.chain import chain as chain
@@ -76,9 +79,12 @@ if TYPE_CHECKING:
     from .application.results import RunChanged as RunChanged
     from .application.results import Superseded as Superseded
     from .application.tally import Metrics as Metrics
+    from .bootstrap.bus import kafka_bus as kafka_bus
+    from .bootstrap.bus import local_bus as local_bus
     from .bootstrap.orchestrator import Orchestrator as Orchestrator
     from .errors import BelugaError as BelugaError
     from .errors import InvalidGraph as InvalidGraph
+    from .ports.bus import DeadLetter as DeadLetter
 
     app: Any
     """The Faust app of this deployment: `faust -A beluga_stream worker`."""
@@ -91,6 +97,8 @@ _HOMES = {
     "api.cache": ("Cache",),
     "adapters.files.circuits": ("SharedCircuits",),
     "api.bulkhead": ("Bulkhead",),
+    "api.bus": ("MessageBus", "Subscription"),
+    "api.bus_message": ("BusMessage",),
     "api.chain": ("Chain", "chain"),
     "api.circuit_breaker": ("CircuitBreaker",),
     "api.client": ("Client", "Run", "RunStatus"),
@@ -110,9 +118,11 @@ _HOMES = {
     "api.resource": ("INJECTED", "Resource", "resource"),
     "api.retry": ("Retry", "Seconds"),
     "api.runnable": ("Runnable",),
+    "api.scheduler": ("Scheduled", "Scheduler"),
     "api.signal": ("Signal",),
     "api.stream": ("Outcome", "Stream"),
     "api.summary_memory": ("SummaryMemory",),
+    "api.task": ("Task",),
     "api.topic": ("Keyed", "Topic"),
     "api.trigger": ("OnRun", "on_run"),
     "api.vector_memory": ("VectorMemory",),
@@ -121,10 +131,10 @@ _HOMES = {
     "application.middleware": ("Execution", "Middleware", "Proceed"),
     "application.results": ("Chunk", "Event", "NodeChanged", "RunChanged", "Superseded"),
     "application.tally": ("Metrics",),
+    "bootstrap.bus": ("kafka_bus", "local_bus"),
     "bootstrap.orchestrator": ("Orchestrator",),
     "errors": ("BelugaError", "InvalidGraph"),
-    "api.scheduler": ("Scheduled", "Scheduler"),
-    "api.task": ("Task",),
+    "ports.bus": ("DeadLetter",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -134,12 +144,14 @@ __all__ = [
     "BelugaError",
     "BufferMemory",
     "Bulkhead",
+    "BusMessage",
     "Cache",
     "Chain",
     "Chunk",
     "CircuitBreaker",
     "Client",
     "Context",
+    "DeadLetter",
     "Defaults",
     "Event",
     "Execution",
@@ -155,6 +167,7 @@ __all__ = [
     "Limit",
     "Memory",
     "Message",
+    "MessageBus",
     "Metrics",
     "Middleware",
     "NodeChanged",
@@ -182,6 +195,7 @@ __all__ = [
     "Signal",
     "Stream",
     "StreamRef",
+    "Subscription",
     "SummaryMemory",
     "Superseded",
     "Task",
@@ -197,6 +211,8 @@ __all__ = [
     "context",
     "debounce",
     "join",
+    "kafka_bus",
+    "local_bus",
     "node",
     "on_run",
     "resource",

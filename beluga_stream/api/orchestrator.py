@@ -1,10 +1,13 @@
 """`Orchestrator`: makes chains and graphs that share engines, defaults, bounds and metrics."""
 
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, NoReturn, Self, TypeVar, Unpack, overload
 
 from ..application.tally import Metrics
 from ..errors import InvalidConfig, InvalidState
+from .bus import MessageBus
 from .chain import line_of
 from .features import CHAIN, GRAPH, ChainOptions, Defaults, Features, GraphOptions, Options, merged
 from .managed import ManagedChain, ManagedGraph
@@ -28,7 +31,14 @@ class Orchestration:
     """All of an orchestrator but how it is wired, which `bootstrap` knows. Use it with `async with`."""
 
     def __init__(
-        self, running: Running, features: Features, chains: Defaults, graphs: Defaults, *, surrounds: bool = False
+        self,
+        running: Running,
+        features: Features,
+        chains: Defaults,
+        graphs: Defaults,
+        *,
+        make_bus: Callable[[], MessageBus],
+        surrounds: bool = False,
     ) -> None:
         for name in ("max_workers", "queue_size"):
             if getattr(chains, name) is not None:
@@ -39,6 +49,8 @@ class Orchestration:
         self._graphs = graphs
         self._surrounds = surrounds
         self._scheduler: Scheduler | None = None
+        self._make_bus = make_bus
+        self._bus: MessageBus | None = None
 
     async def __aenter__(self) -> Self:
         self._running.refuse_if_closed()
@@ -256,10 +268,15 @@ class Orchestration:
         return self._scheduler
 
     @property
-    def message_bus(self) -> NoReturn:
-        """Not there yet. Raises `InvalidState`, saying what is missing."""
+    def message_bus(self) -> MessageBus:
+        """The message bus of this orchestrator, connected when it is first used.
+
+        Raises `InvalidState` when it is switched off.
+        """
         self._ask("message_bus")
-        raise InvalidState("there is no message bus yet: publish to a Topic, and let Graph.trigger() subscribe to it")
+        if self._bus is None:
+            self._bus = self._make_bus()
+        return self._bus
 
     def metrics(self) -> Metrics:
         """What goes on and what has been, since this orchestrator was made."""
@@ -268,14 +285,17 @@ class Orchestration:
     async def check(self) -> None:
         """Whether it can work. Raises `InvalidState` when it is closed, and what is wrong with an engine in use."""
         await self._running.check_all()
+        if self._bus is not None:
+            await self._bus.check()
 
     async def aclose(self) -> None:
-        """Take no more runs, stop those that go on (they raise `TaskCanceled`), and close the engines."""
-        try:
+        """Take no more runs and tasks, stop those that go on (they raise `TaskCanceled`), and close engines and bus."""
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._running.aclose)
+            if self._bus is not None:
+                stack.push_async_callback(self._bus.aclose)
             if self._scheduler is not None:
-                await self._scheduler.aclose()
-        finally:
-            await self._running.aclose()
+                stack.push_async_callback(self._scheduler.aclose)
 
     def _ask(self, feature: str) -> None:
         """Raises `InvalidState` for a feature that is off, or when closed."""

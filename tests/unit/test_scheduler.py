@@ -203,7 +203,7 @@ def test_a_task_that_fails_takes_along_what_depends_on_it_and_nothing_else() -> 
         with pytest.raises(ExecutionFailed, match="task 'fails' raised OSError: away") as failed:
             await handles["fails"].result()
         assert isinstance(failed.value.__cause__, OSError)
-        with pytest.raises(DependencyFailed, match="b. did not begin: task .a. did not begin: task .fails. raised"):
+        with pytest.raises(DependencyFailed, match=r"b. did not begin: task .a. did not begin: task .fails. raised"):
             await handles["b"].result()
         assert notes.began == ["c"]
         async with Scheduler() as other:
