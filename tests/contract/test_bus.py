@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import uuid
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
@@ -14,6 +15,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from pydantic import BaseModel
 
 from beluga_stream import BusMessage, MessageBus, Retry, kafka_bus, local_bus
+from beluga_stream.adapters.kafka.admin import KafkaTopics
+from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.bootstrap.settings import Settings
 from beluga_stream.errors import (
     ExecutionFailed,
@@ -57,15 +60,15 @@ class Inbox:
 @pytest.fixture(params=["local", pytest.param("kafka", marks=pytest.mark.kafka)])
 async def bus(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[MessageBus]:
     if request.param == "local":
-        opened = local_bus()
-    else:
-        prefix = request.getfixturevalue("topic_prefix").rstrip(".")
-        broker = request.getfixturevalue("broker")
-        opened = kafka_bus(
-            settings=Settings.load(broker=broker, prefix=prefix, blobs=str(tmp_path), session_timeout_seconds=6)
-        )
-    async with opened:
+        async with local_bus() as opened:
+            yield opened
+        return
+    prefix, broker = f"t-{uuid.uuid4().hex[:10]}", request.getfixturevalue("broker")
+    settings = Settings.load(broker=broker, prefix=prefix, blobs=str(tmp_path), session_timeout_seconds=6)
+    async with kafka_bus(settings=settings) as opened:
         yield opened
+    async with KafkaTopics(KafkaConnection.parse(broker)) as topics:
+        await topics.delete([f"{prefix}.bus", f"{prefix}.dead-letters"])
 
 
 async def test_every_subscriber_without_a_group_gets_every_message(bus: MessageBus) -> None:
