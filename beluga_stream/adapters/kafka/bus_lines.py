@@ -22,7 +22,7 @@ _MOST_RECORDS = 500
 _POLL_MS = 500
 _COMMIT_SECONDS = 0.2
 _PLACED_SECONDS = 60.0
-_REBALANCE_MS = 30_000
+_REBALANCE_MS = 15_000
 _A_DAY_MS = 24 * 3_600_000
 """A handler may take as long as its own timeout says: that nothing is polled meanwhile is no sign of death."""
 
