@@ -116,7 +116,7 @@ def test_the_members_of_a_group_share_and_keep_the_order_of_a_key() -> None:
                 await bus.publish("a", number, key=f"k{number % 6}")
             loop = asyncio.get_running_loop()
             began = loop.time()
-            while len(handled) < 24:
+            while len(handled) < 24:  # noqa: ASYNC110 - until all are
                 await asyncio.sleep(0.1)
             assert loop.time() - began < 8, "four at a time"
         assert min(busy.values()) > 0

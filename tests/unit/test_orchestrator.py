@@ -91,8 +91,6 @@ async def test_what_is_switched_off_is_refused_and_says_so(feature: str, ask: Ca
     ("ask", "missing"),
     [
         (lambda orch: orch.create_workflow(clean, task_queue="q"), "Temporal"),
-        (lambda orch: orch.scheduler, "no scheduler yet"),
-        (lambda orch: orch.message_bus, "no message bus yet"),
     ],
 )
 async def test_what_is_not_there_yet_says_what_is_missing(
