@@ -21,9 +21,11 @@ class Guard(Protocol):
 
     def around(self) -> AbstractContextManager[None]:
         """Of a function that blocks, in its thread."""
+        raise NotImplementedError
 
     def around_async(self) -> AbstractAsyncContextManager[None]:
         """Of an async function, in its event loop."""
+        raise NotImplementedError
 
 
 def kind_of(function: object, what: str) -> FunctionKind:
