@@ -130,7 +130,6 @@ async def test_every_role_works_with_its_least_rights(
     (tmp_path / "topics").mkdir()
     (tmp_path / "topics" / "t.yaml").write_text("topics:\n  - name: secured.events\n    partitions: 2\n")
     assert "created safe.run-requests" in await deployed.beluga("operator", "topics", "apply")
-    await _uses_the_bus(deployed)
 
     for name, value in deployed.environ("client").items():
         monkeypatch.setenv(name, value)
@@ -175,8 +174,13 @@ async def test_every_role_works_with_its_least_rights(
         assert user["sasl_password"] not in said
 
 
-async def _uses_the_bus(deployed: _Deployment) -> None:
-    """Messages, groups, requests, dead letters: an agent's rights, and an operator's to send one again."""
+async def test_an_agent_uses_the_bus_with_its_least_rights(secured: SecuredBroker, tmp_path: Path) -> None:
+    """Messages, groups, requests, dead letters; and an operator sends one of those again."""
+    deployed = _Deployment(secured, tmp_path)
+    holders: tuple[Holder, ...] = ("agent", "operator")
+    for holder in holders:
+        deployed.users[holder] = await secured.add_user(holder, _rights(holder))
+    await deployed.beluga("operator", "topics", "apply")
     attempts: list[int] = []
     again = asyncio.Event()
 
