@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from .api.buffer_memory import WindowMemory as WindowMemory
     from .api.bulkhead import Bulkhead as Bulkhead
     from .api.bus import MessageBus as MessageBus
-    from .api.bus import Subscription as Subscription
     from .api.bus_message import BusMessage as BusMessage
     from .api.cache import Cache as Cache
     from .api.chain import Chain as Chain
@@ -60,6 +59,7 @@ if TYPE_CHECKING:
     from .api.signal import Signal as Signal
     from .api.stream import Outcome as Outcome
     from .api.stream import Stream as Stream
+    from .api.subscription import Subscription as Subscription
     from .api.summary_memory import SummaryMemory as SummaryMemory
     from .api.task import Task as Task
     from .api.topic import Keyed as Keyed
@@ -97,7 +97,7 @@ _HOMES = {
     "api.cache": ("Cache",),
     "adapters.files.circuits": ("SharedCircuits",),
     "api.bulkhead": ("Bulkhead",),
-    "api.bus": ("MessageBus", "Subscription"),
+    "api.bus": ("MessageBus",),
     "api.bus_message": ("BusMessage",),
     "api.chain": ("Chain", "chain"),
     "api.circuit_breaker": ("CircuitBreaker",),
@@ -122,6 +122,7 @@ _HOMES = {
     "api.signal": ("Signal",),
     "api.stream": ("Outcome", "Stream"),
     "api.summary_memory": ("SummaryMemory",),
+    "api.subscription": ("Subscription",),
     "api.task": ("Task",),
     "api.topic": ("Keyed", "Topic"),
     "api.trigger": ("OnRun", "on_run"),

@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -18,6 +18,7 @@ from ..ports.spans import NoSpans, Spans
 from .bus_data import body_of, data_of, error_of, failure_body
 from .bus_message import BusMessage
 from .retry import Retry, Seconds, seconds
+from .subscription import Subscription
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -27,42 +28,6 @@ _RETRY = Retry(4, first=0.1, most=5)
 _REPLY_SECONDS = 30.0
 _MOST_CONCURRENCY = 10_000
 _NO_HEADERS: Mapping[str, str] = {}
-
-
-class Subscription:
-    """A subscriber of the bus. Close it, or use it with `async with`, or let the bus close it."""
-
-    def __init__(self, pattern: str, group: str | None, subscribed: Subscribed, bus: "MessageBus") -> None:
-        self.pattern = pattern
-        self.group = group
-        self._subscribed = subscribed
-        self._bus = bus
-
-    @property
-    def name(self) -> str:
-        """What it is called in dead letters."""
-        return self._subscribed.subscriber
-
-    async def close(self, grace: Seconds = 5) -> None:
-        """Take no more. Handlers may end within `grace`; what is not done then goes to the rest of the group."""
-        await self._bus.leave(self._subscribed, seconds(grace))
-
-    async def unless_closed(self, awaited: Coroutine[Any, Any, T]) -> T | None:
-        """What is awaited; None when the subscription is closed first."""
-        waiting = asyncio.create_task(awaited)
-        closing = asyncio.create_task(self._subscribed.closed.wait())
-        try:
-            await asyncio.wait((waiting, closing), return_when=asyncio.FIRST_COMPLETED)
-            return waiting.result() if waiting.done() else None
-        finally:
-            waiting.cancel()
-            closing.cancel()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, a: type[BaseException] | None, b: BaseException | None, c: TracebackType | None) -> None:
-        await self.close()
 
 
 class MessageBus:
@@ -172,7 +137,7 @@ class MessageBus:
         name = f"{group or '~' + uuid.uuid4().hex[:12]}@{subjects}"
         subscribed = Subscribed(name, self._handling(kind, handler), self._answer, self._carrier, terms)
         await self._attach(subscribed, subjects, group)
-        return Subscription(subjects, group, subscribed, self)
+        return Subscription(subjects, group, subscribed, self._leave)
 
     async def receive(
         self, subjects: str, kind: type[T], /, *, group: str | None = None
@@ -233,7 +198,7 @@ class MessageBus:
     async def __aexit__(self, a: type[BaseException] | None, b: BaseException | None, c: TracebackType | None) -> None:
         await self.aclose()
 
-    async def leave(self, subscribed: Subscribed, grace: float) -> None:
+    async def _leave(self, subscribed: Subscribed, grace: float) -> None:
         """Close one subscription; its handlers have so many seconds."""
         self._subscribed.pop(subscribed, None)
         await subscribed.close(grace)

@@ -1,4 +1,4 @@
-"""What a subscriber of the message bus gets, and its subscription."""
+"""`BusMessage`: what a subscriber of the message bus gets."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -121,7 +121,7 @@ class CircuitBreaker:
     def _admit(self) -> Admission:
         circuit = self._store.read(self.name)
         if circuit.opened_ms is None:
-            return Admission()
+            return Admission(clean=circuit == machine.CLOSED)
         now_ms = self._now_ms()
         admission = self._store.update(self.name, lambda found: machine.admit(found, self._rules, now_ms))
         if admission.wait_ms is not None:
@@ -133,9 +133,8 @@ class CircuitBreaker:
         return admission
 
     def _ended(self, admission: Admission, error: BaseException | None) -> None:
-        if error is None and admission.trial_ms is None and self._store.read(self.name) == machine.CLOSED:
-            return  # nothing changes: no need to write
-
+        if error is None and admission.clean:
+            return
         now_ms = self._now_ms()
 
         def change(found: Circuit) -> tuple[Circuit, None]:

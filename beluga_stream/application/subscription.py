@@ -103,8 +103,9 @@ class Subscribed:
                 await self._room.wait()
             try:
                 delivery = await line.take()
-            except LogUnavailable as error:
-                log.warning("%s waits for its broker: %s", self.subscriber, error, extra={"action": "bus.away"})
+            except BelugaError as error:
+                level = logging.WARNING if isinstance(error, LogUnavailable) else logging.ERROR
+                log.log(level, "%s gets no messages: %s", self.subscriber, error, extra={"action": "bus.away"})
                 await asyncio.sleep(_AGAIN_SECONDS)
                 continue
             if delivery.parcel.only not in (None, self.subscriber):

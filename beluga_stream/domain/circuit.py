@@ -32,10 +32,14 @@ CLOSED = Circuit()
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What a call is told: it goes on, as a trial if it has a `trial_ms`, or is refused for `wait_ms` more."""
+    """What a call is told: it goes on, as a trial if it has a `trial_ms`, or is refused for `wait_ms` more.
+
+    `clean` says that there was no failure when it began: then its success changes nothing.
+    """
 
     wait_ms: int | None = None
     trial_ms: int | None = None
+    clean: bool = False
 
 
 def state_of(circuit: Circuit, rules: CircuitRules, now_ms: int) -> CircuitState:
@@ -48,7 +52,7 @@ def state_of(circuit: Circuit, rules: CircuitRules, now_ms: int) -> CircuitState
 def admit(circuit: Circuit, rules: CircuitRules, now_ms: int) -> tuple[Circuit, Admission]:
     """Whether a call may go on. A trial that has not ended in time has lost its process: another one follows."""
     if circuit.opened_ms is None:
-        return circuit, Admission()
+        return circuit, Admission(clean=circuit == CLOSED)
     left = _left(circuit.opened_ms, rules, now_ms)
     if not left and circuit.trial_ms is not None:
         left = _left(circuit.trial_ms, rules, now_ms)

@@ -1,11 +1,12 @@
 """Guarded handlers that other processes import by name."""
 
+import os
 import tempfile
 from pathlib import Path
 
 from beluga_stream import Bulkhead, CircuitBreaker, SharedCircuits
 
-_FILE = Path(tempfile.gettempdir()) / "beluga-test-circuits.db"
+_FILE = Path(tempfile.gettempdir()) / f"beluga-test-circuits-{os.getuid()}.db"
 
 
 @CircuitBreaker("squares", store=SharedCircuits(_FILE))

@@ -62,6 +62,8 @@ class SharedCircuits:
     def update(self, name: str, change: Callable[[Circuit], tuple[Circuit, R]]) -> R:
         try:
             with self._opened() as opened:
+                # What a power cut forgets is learnt again from the next calls.
+                opened.execute("PRAGMA synchronous = OFF")
                 opened.execute("BEGIN IMMEDIATE")
                 before = _found(opened, name)
                 after, told = change(before)
@@ -78,8 +80,6 @@ class SharedCircuits:
     def _opened(self) -> Iterator[sqlite3.Connection]:
         """The file, in a transaction at most: one that is not committed is rolled back."""
         with closing(sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)) as opened:
-            # What a power cut forgets is learnt again from the next calls.
-            opened.execute("PRAGMA synchronous = OFF")
             yield opened
 
     def _away(self, error: sqlite3.Error) -> None:

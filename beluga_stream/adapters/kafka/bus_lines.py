@@ -104,7 +104,7 @@ class GroupLine(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships no
         self._placed = asyncio.Event()
         self._changed = asyncio.Event()
         self._committing: asyncio.Task[None] | None = None
-        self._failure: LogUnavailable | None = None
+        self._unplaced: set[TopicPartition] = set()
 
     async def start(self) -> None:
         """Join the group, and wait until what is sent from now on comes to it. Raises `LogUnavailable`."""
@@ -126,6 +126,7 @@ class GroupLine(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships no
             async with asyncio.timeout(_PLACED_SECONDS):
                 await consumer.start()
                 await self._placed.wait()
+                await self._place_rest()
         except (KafkaError, TimeoutError, OSError) as error:
             await self._stop()
             what = f"cannot join the group {self._group}"
@@ -133,9 +134,6 @@ class GroupLine(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships no
         except BaseException:
             await self._stop()
             raise
-        if self._failure is not None:
-            await self._stop()
-            raise self._failure
         self._committing = asyncio.create_task(self._commit_soon(), name="bus-commit")
 
     async def take(self) -> Delivery:
@@ -143,6 +141,7 @@ class GroupLine(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships no
         while not self._buffer:
             await self._placed.wait()
             try:
+                await self._place_rest()
                 fetched = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_MOST_RECORDS)
             except (KafkaError, OSError) as error:
                 raise refusal(self._connection, f"cannot read {self._topic}", error) from error
@@ -173,21 +172,26 @@ class GroupLine(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships no
             await self._release()
             await self._commit()
         self._buffer.clear()
+        self._unplaced.clear()
         self._places.clear()
         for held in (self._undone, self._next, self._committed):
             held.clear()
 
     async def on_partitions_assigned(self, assigned: Any) -> None:
         """aiokafka's: these partitions are ours now."""
-        self._failure = None
+        self._unplaced = set(assigned)
         try:
-            for at in assigned:
-                await self._place(at)
-        except (KafkaError, TimeoutError, OSError) as error:
-            what = f"cannot find the place of group {self._group}"
-            self._failure = LogUnavailable(f"{what}: {error!r}")
-            log.warning("%s", self._failure, extra={"action": "bus.away"})
+            await self._place_rest()
+        except (KafkaError, OSError) as error:
+            # Whoever takes the next message tries again.
+            told = "%s does not know its place yet: %r"
+            log.warning(told, self._group, error, extra={"action": "bus.away"})
         self._placed.set()
+
+    async def _place_rest(self) -> None:
+        for at in tuple(self._unplaced):
+            await self._place(at)
+            self._unplaced.discard(at)
 
     async def _place(self, at: TopicPartition) -> None:
         """Where to go on; a new group begins at the end, and says so at once, or its first crash would move it."""
