@@ -96,7 +96,8 @@ class CircuitBreaker:
             ended = error
             await self._asked(lambda: self._ended(admission, ended))
             raise
-        await self._asked(lambda: self._ended(admission, None))
+        if not admission.clean:
+            await self._asked(lambda: self._ended(admission, None))
 
     @asynccontextmanager
     async def _bounded(self) -> AsyncIterator[None]:
