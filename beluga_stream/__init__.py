@@ -9,15 +9,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .adapters.files.circuits import SharedCircuits as SharedCircuits
     from .adapters.redis.store import RedisStore as RedisStore
     from .adapters.sqlite.store import SQLiteStore as SQLiteStore
     from .adapters.sqlite.vectors import SQLiteVectors as SQLiteVectors
     from .api.buffer_memory import BufferMemory as BufferMemory
     from .api.buffer_memory import TokenBufferMemory as TokenBufferMemory
     from .api.buffer_memory import WindowMemory as WindowMemory
+    from .api.bulkhead import Bulkhead as Bulkhead
+    from .api.bus import MessageBus as MessageBus
+    from .api.bus_message import BusMessage as BusMessage
     from .api.cache import Cache as Cache
     from .api.chain import Chain as Chain
     from .api.chain import chain as chain
+    from .api.circuit_breaker import CircuitBreaker as CircuitBreaker
     from .api.client import Client as Client
     from .api.client import Run as Run
     from .api.client import RunStatus as RunStatus
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
     from .api.gathering import join as join
     from .api.graph import START as START
     from .api.graph import Graph as Graph
+    from .api.hedge import Hedge as Hedge
     from .api.history import History as History
     from .api.history import Turn as Turn
     from .api.key_value_memory import KeyValueMemory as KeyValueMemory
@@ -39,6 +45,7 @@ if TYPE_CHECKING:
     from .api.node import node as node
     from .api.provider import Provider as Provider
     from .api.provider import Runner as Runner
+    from .api.rate_limit import RateLimit as RateLimit
     from .api.ref import Ref as Ref
     from .api.ref import StreamRef as StreamRef
     from .api.resource import INJECTED as INJECTED
@@ -47,10 +54,14 @@ if TYPE_CHECKING:
     from .api.retry import Retry as Retry
     from .api.retry import Seconds as Seconds
     from .api.runnable import Runnable as Runnable
+    from .api.scheduler import Scheduled as Scheduled
+    from .api.scheduler import Scheduler as Scheduler
     from .api.signal import Signal as Signal
     from .api.stream import Outcome as Outcome
     from .api.stream import Stream as Stream
+    from .api.subscription import Subscription as Subscription
     from .api.summary_memory import SummaryMemory as SummaryMemory
+    from .api.task import Task as Task
     from .api.topic import Keyed as Keyed
     from .api.topic import Topic as Topic
     from .api.trigger import OnRun as OnRun
@@ -69,10 +80,13 @@ if TYPE_CHECKING:
     from .application.results import RunChanged as RunChanged
     from .application.results import Superseded as Superseded
     from .application.tally import Metrics as Metrics
+    from .bootstrap.bus import kafka_bus as kafka_bus
+    from .bootstrap.bus import local_bus as local_bus
     from .bootstrap.orchestrator import Orchestrator as Orchestrator
     from .bootstrap.temporal import temporal_worker as temporal_worker
     from .errors import BelugaError as BelugaError
     from .errors import InvalidGraph as InvalidGraph
+    from .ports.bus import DeadLetter as DeadLetter
 
     app: Any
     """The Faust app of this deployment: `faust -A beluga_stream worker`."""
@@ -83,25 +97,35 @@ _HOMES = {
     "adapters.sqlite.vectors": ("SQLiteVectors",),
     "api.buffer_memory": ("BufferMemory", "TokenBufferMemory", "WindowMemory"),
     "api.cache": ("Cache",),
+    "adapters.files.circuits": ("SharedCircuits",),
+    "api.bulkhead": ("Bulkhead",),
+    "api.bus": ("MessageBus",),
+    "api.bus_message": ("BusMessage",),
     "api.chain": ("Chain", "chain"),
+    "api.circuit_breaker": ("CircuitBreaker",),
     "api.client": ("Client", "Run", "RunStatus"),
     "api.features": ("Defaults", "Features"),
     "api.gathering": ("Join", "Together", "batch", "debounce", "join"),
     "api.graph": ("START", "Graph"),
     "api.history": ("History", "Turn"),
     "api.key_value_memory": ("KeyValueMemory",),
+    "api.hedge": ("Hedge",),
     "api.limit": ("Limit",),
     "api.memory": ("Memory",),
     "api.message": ("Message",),
     "api.node": ("node",),
     "api.provider": ("Provider", "Runner"),
+    "api.rate_limit": ("RateLimit",),
     "api.ref": ("Ref", "StreamRef"),
     "api.resource": ("INJECTED", "Resource", "resource"),
     "api.retry": ("Retry", "Seconds"),
     "api.runnable": ("Runnable",),
+    "api.scheduler": ("Scheduled", "Scheduler"),
     "api.signal": ("Signal",),
     "api.stream": ("Outcome", "Stream"),
     "api.summary_memory": ("SummaryMemory",),
+    "api.subscription": ("Subscription",),
+    "api.task": ("Task",),
     "api.topic": ("Keyed", "Topic"),
     "api.trigger": ("OnRun", "on_run"),
     "api.vector_memory": ("VectorMemory",),
@@ -111,9 +135,11 @@ _HOMES = {
     "application.results": ("Chunk", "Event", "NodeChanged", "RunChanged", "Superseded"),
     "application.tally": ("Metrics",),
     "api.workflow": ("Workflow",),
+    "bootstrap.bus": ("kafka_bus", "local_bus"),
     "bootstrap.orchestrator": ("Orchestrator",),
     "bootstrap.temporal": ("temporal_worker",),
     "errors": ("BelugaError", "InvalidGraph"),
+    "ports.bus": ("DeadLetter",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -122,16 +148,21 @@ __all__ = [
     "START",
     "BelugaError",
     "BufferMemory",
+    "Bulkhead",
+    "BusMessage",
     "Cache",
     "Chain",
     "Chunk",
+    "CircuitBreaker",
     "Client",
     "Context",
+    "DeadLetter",
     "Defaults",
     "Event",
     "Execution",
     "Features",
     "Graph",
+    "Hedge",
     "History",
     "InProcessStore",
     "InvalidGraph",
@@ -141,6 +172,7 @@ __all__ = [
     "Limit",
     "Memory",
     "Message",
+    "MessageBus",
     "Metrics",
     "Middleware",
     "NodeChanged",
@@ -149,6 +181,7 @@ __all__ = [
     "Outcome",
     "Proceed",
     "Provider",
+    "RateLimit",
     "RedisStore",
     "Ref",
     "Resource",
@@ -160,12 +193,17 @@ __all__ = [
     "Runner",
     "SQLiteStore",
     "SQLiteVectors",
+    "Scheduled",
+    "Scheduler",
     "Seconds",
+    "SharedCircuits",
     "Signal",
     "Stream",
     "StreamRef",
+    "Subscription",
     "SummaryMemory",
     "Superseded",
+    "Task",
     "Together",
     "TokenBufferMemory",
     "Topic",
@@ -179,6 +217,8 @@ __all__ = [
     "context",
     "debounce",
     "join",
+    "kafka_bus",
+    "local_bus",
     "node",
     "on_run",
     "resource",

@@ -27,17 +27,29 @@ BelugaError
 ├── TimedOut                 timeout*                 a deadline passed
 ├── TaskCanceled             task_canceled            a run or node was cancelled
 ├── ResourceExhausted        resource_exhausted*      a limit is reached; try later
-├── StoreUnavailable         dependency_failed*       a store of memories or results does not answer; names it
-└── LogUnavailable           dependency_failed*       the broker does not answer
-    ├── Fenced               fenced                   another process owns the partition now
-    └── TemporalUnavailable                           Temporal does not answer
+│   └── RateLimitExceeded    rate_limit_exceeded*     too many calls in a period
+├── CircuitBreakerOpen       circuit_breaker_open*    what it leads to failed too often of late
+└── DependencyFailed         dependency_failed*       what this one needs has failed
+    ├── StoreUnavailable                              a store of memories or results does not answer; names it
+    └── LogUnavailable                                the broker does not answer
+        ├── Fenced           fenced                   another process owns the partition now
+        └── TemporalUnavailable                       Temporal does not answer
 
 (*) retryable: the same call may succeed later.
 """
 
 from collections.abc import Mapping
 
-RETRYABLE_CODES = frozenset({"timeout", "resource_exhausted", "dependency_failed", "key_missing"})
+RETRYABLE_CODES = frozenset(
+    {
+        "timeout",
+        "resource_exhausted",
+        "rate_limit_exceeded",
+        "circuit_breaker_open",
+        "dependency_failed",
+        "key_missing",
+    }
+)
 """Codes of what may succeed later, for errors that tell of another one by its code."""
 
 
@@ -217,18 +229,32 @@ class ResourceExhausted(BelugaError):
     retryable = True
 
 
-class StoreUnavailable(BelugaError):
+class RateLimitExceeded(ResourceExhausted):
+    """Too many calls in a period; the message says when the next one may come."""
+
+    code = "rate_limit_exceeded"
+
+
+class CircuitBreakerOpen(BelugaError):
+    """What a call leads to failed too often of late: nothing was called. The message says when a trial comes."""
+
+    code = "circuit_breaker_open"
+    retryable = True
+
+
+class DependencyFailed(BelugaError):
+    """What this one needs has failed: a service, or a task that comes before it."""
+
+    code = "dependency_failed"
+    retryable = True
+
+
+class StoreUnavailable(DependencyFailed):
     """A store of conversations or results does not answer. Names it; `ids` has it as `store`."""
 
-    code = "dependency_failed"
-    retryable = True
 
-
-class LogUnavailable(BelugaError):
+class LogUnavailable(DependencyFailed):
     """The broker does not answer, or did not confirm in time."""
-
-    code = "dependency_failed"
-    retryable = True
 
 
 class Fenced(LogUnavailable):

@@ -69,7 +69,7 @@ beluga() { # always built: layers that did not change come from Docker's cache
   python
   say "building $beluga_image"
   build -t "$beluga_image" --build-arg BASE_IMAGE="$python_image" \
-    --build-arg EXTRAS="${EXTRAS:-demo,observability,rocksdb,temporal}" "$repo"
+    --build-arg EXTRAS="${EXTRAS:-demo,http,observability,rocksdb,temporal}" "$repo"
 }
 
 for what in "$@"; do

@@ -19,6 +19,12 @@ AGENTS = Path(__file__).parent / "integration" / "observed_agents"
 ROLES = {"coordinator": 1, "worker": 1, "ingest": 2}
 
 
+def topics_of(prefix: str) -> str:
+    """The declaration of the topics that the graphs listen to."""
+    names = (f"{prefix}-in.{name}" for name in ("a", "b", "orders"))
+    return "topics:\n" + "".join(f"  - name: {name}\n    partitions: 1\n" for name in names)
+
+
 class Deployed:
     """The processes, and the receiver of what they export."""
 
@@ -50,8 +56,7 @@ class Deployed:
             }
         self.prefix = prefix
         (folder / "topics").mkdir()
-        topics = "".join(f"  - name: {prefix}-in.{name}\n    partitions: 1\n" for name in ("a", "b", "orders"))
-        (folder / "topics" / "in.yaml").write_text(f"topics:\n{topics}")
+        (folder / "topics" / "in.yaml").write_text(topics_of(prefix))
         self.gateway = GatewayProcess(self.roles["ingest"])
         self.gateway._environ |= {
             "BELUGA_TELEMETRY": "otlp",

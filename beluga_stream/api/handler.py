@@ -10,6 +10,7 @@ from pydantic.errors import PydanticInvalidForJsonSchema
 from ..errors import InvalidGraph
 from ..ports.handlers import Handler, Parameter
 from .fit import fits, list_of, shown
+from .guard import of_one_process, that_block
 from .node import Executor
 from .signature import Argument, Signature, signature_of
 
@@ -90,6 +91,10 @@ def build_handler(
     if chosen == "async" and not signature.is_async:
         if signature.streams:
             raise _misplaced(graph, node, "a sync generator cannot run in the event loop: make it `async def`")
+        if blocking := that_block(signature.call):
+            raise _misplaced(
+                graph, node, f"its {blocking[-1]} may wait, and would hold up the event loop: make it `async def`"
+            )
         call = InLoop(call)
     elif chosen != "async" and signature.is_async:
         raise _misplaced(graph, node, f"an async function runs in the event loop, not in a {chosen}")
@@ -199,6 +204,13 @@ def _check_process(signature: Signature, graph: str, node: str) -> None:
         raise _misplaced(graph, node, "a streaming handler cannot run in a process: return a list, or stream async")
     if signature.resources:
         raise _misplaced(graph, node, "a resource lives in the worker's own process: open what you need in the handler")
+    if guards := of_one_process(signature.call):
+        raise _misplaced(
+            graph,
+            node,
+            f"each process would have a {guards[-1]} of its own: use Limit, CircuitBreaker(store=SharedCircuits(...)), "
+            f"or another executor",
+        )
     if "<locals>" in name or "<lambda>" in name:
         raise _misplaced(
             graph,

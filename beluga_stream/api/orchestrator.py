@@ -1,10 +1,13 @@
 """`Orchestrator`: makes chains, graphs and workflows that share engines, defaults, bounds and metrics."""
 
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any, NoReturn, Self, TypeVar, Unpack, overload
+from typing import Any, Self, TypeVar, Unpack, overload
 
 from ..application.tally import Metrics
 from ..errors import InvalidConfig, InvalidState
+from .bus import MessageBus
 from .chain import line_of
 from .features import (
     CHAIN,
@@ -23,6 +26,7 @@ from .managed import ManagedChain, ManagedGraph
 from .remembering import remembered
 from .runnable import LastAsync, LastStreams, LastSync, Step
 from .running import Running
+from .scheduler import Scheduler
 from .work import Work
 from .workflow import Workflow
 
@@ -40,7 +44,7 @@ G = TypeVar("G")
 class Orchestration:
     """All of an orchestrator but how it is wired, which `bootstrap` knows. Use it with `async with`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - it is wired in one place, by name
         self,
         running: Running,
         features: Features,
@@ -48,6 +52,7 @@ class Orchestration:
         graphs: Defaults,
         workflows: Defaults,
         *,
+        make_bus: Callable[[], MessageBus],
         surrounds: bool = False,
     ) -> None:
         for kind, defaults in (("chains", chains), ("workflows", workflows)):
@@ -60,6 +65,9 @@ class Orchestration:
         self._graphs = graphs
         self._workflows = workflows
         self._surrounds = surrounds
+        self._scheduler: Scheduler | None = None
+        self._make_bus = make_bus
+        self._bus: MessageBus | None = None
 
     async def __aenter__(self) -> Self:
         self._running.refuse_if_closed()
@@ -281,16 +289,27 @@ class Orchestration:
         return Workflow(name, made, runner, self._running.following, chosen)
 
     @property
-    def scheduler(self) -> NoReturn:
-        """Not there yet. Raises `InvalidState`, saying what is missing."""
+    def scheduler(self) -> Scheduler:
+        """The scheduler of this orchestrator, with as many workers and as long a queue as its graphs have by default.
+
+        Raises `InvalidState` when it is switched off.
+        """
         self._ask("scheduler")
-        raise InvalidState("there is no scheduler yet: order tasks with a graph, bound them with Limit and max_workers")
+        if self._scheduler is None:
+            chosen = merged(GRAPH, self._graphs, {})
+            self._scheduler = Scheduler(max_workers=chosen.max_workers, queue_size=chosen.queue_size)
+        return self._scheduler
 
     @property
-    def message_bus(self) -> NoReturn:
-        """Not there yet. Raises `InvalidState`, saying what is missing."""
+    def message_bus(self) -> MessageBus:
+        """The message bus of this orchestrator, connected when it is first used.
+
+        Raises `InvalidState` when it is switched off.
+        """
         self._ask("message_bus")
-        raise InvalidState("there is no message bus yet: publish to a Topic, and let Graph.trigger() subscribe to it")
+        if self._bus is None:
+            self._bus = self._make_bus()
+        return self._bus
 
     def metrics(self) -> Metrics:
         """What goes on and what has been, since this orchestrator was made."""
@@ -299,10 +318,17 @@ class Orchestration:
     async def check(self) -> None:
         """Whether it can work. Raises `InvalidState` when it is closed, and what is wrong with an engine in use."""
         await self._running.check_all()
+        if self._bus is not None:
+            await self._bus.check()
 
     async def aclose(self) -> None:
-        """Take no more runs, stop those that go on (they raise `TaskCanceled`), and close the engines."""
-        await self._running.aclose()
+        """Take no more runs and tasks, stop those that go on (they raise `TaskCanceled`), and close engines and bus."""
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._running.aclose)
+            if self._bus is not None:
+                stack.push_async_callback(self._bus.aclose)
+            if self._scheduler is not None:
+                stack.push_async_callback(self._scheduler.aclose)
 
     def _ask(self, feature: str) -> None:
         """Raises `InvalidState` for a feature that is off, or when closed."""

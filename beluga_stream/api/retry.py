@@ -1,11 +1,14 @@
 """`Retry`, and durations as users give them: seconds or a timedelta."""
 
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from datetime import timedelta
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 from ..domain.retry import RetryPolicy
 from ..errors import InvalidConfig
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 Seconds: TypeAlias = float | timedelta
 """A duration: a number of seconds, or a timedelta."""
@@ -35,6 +38,10 @@ class Retry:
     None means every one but validation errors, `TypeError` and errors marked as not retryable.
     The pause doubles from `first` to at most `most` (seconds or timedelta, up to 24 hours).
 
+    As a decorator, `@Retry(3)`, it tries a function again inside of one attempt of its node, or without any node; the
+    last failure is then raised as `MaxRetriesExceeded`. A streaming function is not tried again once its first chunk is
+    out.
+
     Raises `InvalidConfig` when a value is out of range.
     """
 
@@ -54,6 +61,11 @@ class Retry:
             raise InvalidConfig(
                 f"Retry(first={self.first}, most={self.most}): pauses are 0 to 24 hours, first not above most"
             )
+
+    def __call__(self, function: F, /) -> F:
+        from .retrying import retrying  # noqa: PLC0415 - most who write graphs leave attempts to the engine
+
+        return retrying(function, self.policy(), self.on)
 
     def policy(self) -> RetryPolicy:
         """The part of it that a graph's definition keeps."""

@@ -129,11 +129,9 @@ class Attempts:
             "beluga.graph": work.graph,
             "beluga.node": work.node,
             "beluga.attempt": work.attempt,
-            "beluga.incarnation": incarnation,
-            "beluga.worker": self._worker,
         }
         if topic is not None:
-            facts |= tracing.messaging("process", topic, work.key)
+            facts |= tracing.messaging("process", topic)
         with self._spans.span("chain.step" if is_chain else "graph.node.execute", facts, of=of) as span:
             outcome = await self._outcome(work, incarnation, beat, place)
             if isinstance(outcome, NodeFailed):

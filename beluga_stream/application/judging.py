@@ -24,12 +24,20 @@ def judged(handler: Handler, error: BaseException, node: str, attempt: int) -> t
     The default rule: everything is worth another attempt but type errors, invalid values and marked errors.
     """
     if isinstance(error, BelugaError):
-        text, code, default = said(error), error.code, error.retryable
+        failure = Failure(error.code, f"{node}: {said(error)}", node, attempt)
     else:
-        text, code = f"raised {type(error).__name__}: {said(error)}{_place(error)}", "execution_failed"
-        default = not isinstance(error, TypeError | ValidationError) and not _marked_final(error)
-        return Failure(code, f"{node} {text}", node, attempt), _may_help(handler, error, default=default)
-    return Failure(code, f"{node}: {text}", node, attempt), _may_help(handler, error, default=default)
+        text = f"raised {type(error).__name__}: {said(error)}{_place(error)}"
+        failure = Failure("execution_failed", f"{node} {text}", node, attempt)
+    return failure, may_help(error, handler.retry_on)
+
+
+def may_help(error: BaseException, on: tuple[type[Exception], ...] | None) -> bool:
+    """Whether another attempt may help: for what is `on` the list, or by the default rule without one."""
+    if on is not None:
+        return isinstance(error, on)
+    if isinstance(error, BelugaError):
+        return error.retryable
+    return not isinstance(error, TypeError | ValidationError) and not _marked_final(error)
 
 
 def said(error: BaseException) -> str:
@@ -66,7 +74,3 @@ def _marked_final(error: BaseException) -> bool:
         return getattr(error, "retryable", True) is False
     except Exception:  # noqa: BLE001 - a user's property
         return False
-
-
-def _may_help(handler: Handler, error: BaseException, *, default: bool) -> bool:
-    return default if handler.retry_on is None else isinstance(error, handler.retry_on)

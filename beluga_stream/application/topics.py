@@ -54,6 +54,10 @@ class Topics:
     def trigger_events(self) -> str:
         return f"{self.prefix}.trigger-events"
 
+    @cached_property
+    def bus(self) -> str:
+        return f"{self.prefix}.bus"
+
     def node_ready(self, queue: str) -> str:
         return f"{self.prefix}.node-ready.{queue}"
 
@@ -74,6 +78,7 @@ class Topics:
             TopicSpec(self.graphs, 1, compacted, replication),
             TopicSpec(self.control, 1, kept, replication),
             TopicSpec(self.dead_letters, self.partitions, kept, replication),
+            TopicSpec(self.bus, self.partitions, kept, replication),
         ]
 
 

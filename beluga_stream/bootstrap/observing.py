@@ -58,7 +58,7 @@ def observing(settings: Settings, service: str) -> Iterator[Observed]:
         _set_global(exports)
         tracers = exports.tracers
         yield Observed(
-            OtelTelemetry(exports.meters.get_meter(_SCOPE)),
+            OtelTelemetry(exports.meters.get_meter(_SCOPE), alone=True),
             NO_SPANS if tracers is None else OtelSpans(tracers.get_tracer(_SCOPE)),
             exposition,
         )

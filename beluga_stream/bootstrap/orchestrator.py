@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from opentelemetry import metrics, trace
 
@@ -15,6 +16,7 @@ from ..api.running import Running
 from ..application.middleware import Middleware
 from ..errors import InvalidConfig
 from ..ports.spans import NoSpans, Spans
+from .bus import kafka_bus, local_bus
 from .settings import Settings
 
 _FEATURES = Features()
@@ -30,6 +32,7 @@ class Orchestrator(Orchestration):
     `providers` adds engines by name, beside `local`, `kafka`, `temporal` and those of the entry point group
     `beluga_stream.providers`.
     `middleware` stands around each execution of a step or node here, the first outermost: see `Middleware`.
+    `bus` says where its message bus is: in this process, or on the Kafka of the settings.
     Belongs to one event loop. Raises `InvalidConfig` for options out of range.
     """
 
@@ -47,9 +50,12 @@ class Orchestrator(Orchestration):
         metrics_prefix: str = "beluga_orchestration",
         providers: Mapping[str, ProviderFactory] | None = None,
         middleware: Sequence[Middleware] = (),
+        bus: Literal["local", "kafka"] = "local",
     ) -> None:
         if not metrics_prefix or not metrics_prefix[0].isalpha():
             raise InvalidConfig(f"metrics_prefix={metrics_prefix!r}: OpenTelemetry's names begin with a letter")
+        if bus not in ("local", "kafka"):
+            raise InvalidConfig(f"bus={bus!r}: give 'local' or 'kafka'")
         spans: Spans = NoSpans() if tracer is None else OtelSpans(tracer)
 
         def kafka() -> Provider:
@@ -73,4 +79,12 @@ class Orchestrator(Orchestration):
             spans,
             logger or logging.getLogger("beluga_stream.orchestrator"),
         )
-        super().__init__(running, features, chains, graphs, workflows, surrounds=bool(middleware))
+        super().__init__(
+            running,
+            features,
+            chains,
+            graphs,
+            workflows,
+            make_bus=lambda: local_bus(spans=spans) if bus == "local" else kafka_bus(settings=settings, spans=spans),
+            surrounds=bool(middleware),
+        )

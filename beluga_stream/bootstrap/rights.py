@@ -13,9 +13,9 @@ from .connection import topics
 from .declared import changelog_topic, group, triggers_changelog, worker_group
 from .settings import Settings
 
-Holder = Literal["coordinator", "worker", "ingest", "client", "gateway", "operator"]
-"""The roles of processes; `client` starts and follows runs, `gateway` does it for others, `operator` uses every other
-command of `beluga`."""
+Holder = Literal["coordinator", "worker", "ingest", "client", "gateway", "agent", "operator"]
+"""The roles of processes; `client` starts and follows runs, `gateway` does it for others, `agent` uses the message bus,
+`operator` every other command of `beluga`."""
 
 HOLDERS: tuple[Holder, ...] = get_args(Holder)
 
@@ -43,6 +43,8 @@ def rights_of(holder: Holder, settings: Settings, uses: Uses) -> list[Right]:
         case "gateway":
             graphs = Right("topic", topics(settings).graphs, ("Read",), "knows the graphs and their inputs")
             return [*_client(settings, uses), graphs]
+        case "agent":
+            return _agent(settings)
         case "operator":
             return _merged(_operator(settings, uses))
 
@@ -120,6 +122,15 @@ def _client(settings: Settings, uses: Uses) -> list[Right]:
     ]
 
 
+def _agent(settings: Settings) -> list[Right]:
+    names = topics(settings)
+    return [
+        Right("topic", names.bus, ("Read", "Write"), "messages"),
+        Right("group", f"{names.bus}.", ("Read",), "groups of subscribers", prefixed=True, sample="workers.jobs"),
+        Right("topic", names.dead_letters, ("Read", "Write"), "what its handlers cannot take, `dead_letters()`"),
+    ]
+
+
 def _operator(settings: Settings, uses: Uses) -> list[Right]:
     names = topics(settings)
     probe = f"{settings.prefix}.doctor-"
@@ -137,6 +148,7 @@ def _operator(settings: Settings, uses: Uses) -> list[Right]:
         Right("topic", names.graphs, ("Read",), "`graph list`, `runs stuck`"),
         Right("topic", names.dead_letters, ("Read", "Write"), "`dead-letters`"),
         Right("topic", names.node_done, ("Write",), "`dead-letters replay`"),
+        Right("topic", names.bus, ("Write",), "`dead-letters replay`"),
         Right("topic", probe, ("Write", "Delete"), "`doctor` tries fencing", prefixed=True, sample="0"),
         Right("transactional-id", probe, ("Write",), "`doctor` tries fencing", prefixed=True, sample="0"),
     ]

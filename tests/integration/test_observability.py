@@ -3,13 +3,15 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from beluga_stream import connect
-from tests.engine import client_environ
-from tests.observed import ROLES, Deployed, ask, started
+from tests.brokers import free_port
+from tests.engine import Engine, client_environ
+from tests.observed import AGENTS, ROLES, Deployed, ask, started, topics_of
 from tests.otlp import ReceivedSpan, receiving
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -153,3 +155,36 @@ def test_metrics_are_exported_over_otlp_too(deployed: Deployed) -> None:
     deployed.run("diamond", 1)
     wanted = {"orchestration_active_graphs", "orchestration_queue_wait_seconds", "orchestration_consumer_lag_records"}
     deployed.receiver.wait(lambda _: wanted <= deployed.receiver.metrics)
+
+
+def test_an_exporter_that_is_down_is_one_line_for_each_and_stops_nothing(
+    broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine(broker, tmp_path, agents=str(AGENTS), telemetry="otlp")
+    (tmp_path / "topics").mkdir()
+    (tmp_path / "topics" / "in.yaml").write_text(topics_of(engine.prefix))
+    engine.environ |= {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}",
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "0.5",
+        "OTEL_BSP_SCHEDULE_DELAY": "100",
+        "OTEL_METRIC_EXPORT_INTERVAL": "500",
+    }
+    for name, value in client_environ(engine).items():
+        monkeypatch.setenv(name, value)
+
+    async def run() -> int:
+        async with connect() as client:
+            output: int = await (await client.start("diamond", 2)).result()
+            return output
+
+    engine.start(groups=4)
+    try:
+        assert asyncio.run(run()) == 15
+        while len(engine.said("telemetry.away")) < 2:
+            assert asyncio.run(run()) == 15
+    finally:
+        code = engine.stop()
+    assert code == 0
+    told = [str(line["message"]).split()[0] for line in engine.said("telemetry.away")]
+    assert sorted(told) == ["metrics", "traces"]
+    assert "opentelemetry" not in engine.log.read_text(), "and the SDK says nothing of its own"

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from beluga_stream import Signal, connect
+from beluga_stream import BusMessage, Retry, Signal, connect, kafka_bus
 from beluga_stream.adapters.kafka.admin import KafkaTopics
 from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.adapters.kafka.fence import FencedProducer
@@ -172,6 +172,35 @@ async def test_every_role_works_with_its_least_rights(
     assert "SCRAM-SHA-512" in said, "the logs are there"
     for user in deployed.users.values():
         assert user["sasl_password"] not in said
+
+
+async def test_an_agent_uses_the_bus_with_its_least_rights(secured: SecuredBroker, tmp_path: Path) -> None:
+    """Messages, groups, requests, dead letters; and an operator sends one of those again."""
+    deployed = _Deployment(secured, tmp_path)
+    holders: tuple[Holder, ...] = ("agent", "operator")
+    for holder in holders:
+        deployed.users[holder] = await secured.add_user(holder, _rights(holder))
+    await deployed.beluga("operator", "topics", "apply")
+    attempts: list[int] = []
+    again = asyncio.Event()
+
+    async def fails(message: BusMessage[int]) -> None:
+        attempts.append(message.data)
+        if len(attempts) > 1:
+            again.set()
+        raise OSError("away")
+
+    settings = _settings(**deployed.users["agent"], blobs=deployed.shared["blobs"])
+    async with asyncio.timeout(90), kafka_bus(settings=settings) as bus:
+        await bus.subscribe("jobs.*", int, fails, group="workers", retry=Retry(1))
+        await bus.subscribe("double", int, lambda message: 2 * message.data)
+        assert await bus.request("double", 2, int) == 4
+        await bus.publish("jobs.new", 7)
+        while not await bus.dead_letters():  # noqa: ASYNC110 - a log has no event
+            await asyncio.sleep(0.05)
+        await deployed.beluga("operator", "dead-letters", "replay", "--all")
+        await again.wait()
+    assert attempts == [7, 7]
 
 
 _CHANGELOG = "safe-coordinator-runs-changelog"

@@ -22,6 +22,7 @@ from beluga_stream.adapters.http.wire import Wire
 from beluga_stream.application.catalog import Catalog
 from beluga_stream.application.partitioner import partition_of
 from beluga_stream.application.payloads import Payloads
+from beluga_stream.application.runlist import RunList
 from beluga_stream.application.runs import Runs
 from beluga_stream.testing.cluster import Cluster
 from beluga_stream.testing.faulty_ports import FaultyAppender, FaultyReader
@@ -76,7 +77,8 @@ class Gateways:
             clock=process,
             partition=lambda run: partition_of(run.encode(), cluster.topics.partitions),
         )
-        engine = Engine(runs, Catalog(reader, cluster.topics), appender, reader)
+        listing = RunList(reader, cluster.topics.runs)
+        engine = Engine(runs, Catalog(reader, cluster.topics), appender, reader, listing)
         return Gateway(engine, Tokens((), clock=process, stream_secret=b"s" * 32), _OPTIONS)
 
 

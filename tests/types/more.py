@@ -12,11 +12,15 @@ from beluga_stream import (
     START,
     BufferMemory,
     Cache,
+    Bulkhead,
+    BusMessage,
     Chain,
+    CircuitBreaker,
     Defaults,
     Graph,
     History,
     InProcessStore,
+    Hedge,
     Join,
     KeyValueMemory,
     Memory,
@@ -24,15 +28,21 @@ from beluga_stream import (
     Metrics,
     Orchestrator,
     Outcome,
+    RateLimit,
     Ref,
     Retry,
     Runnable,
+    Scheduled,
+    Scheduler,
+    SharedCircuits,
     Signal,
     SQLiteStore,
     Stream,
     StreamRef,
     SummaryMemory,
     TokenBufferMemory,
+    Subscription,
+    Task,
     Together,
     Topic,
     Turn,
@@ -43,6 +53,7 @@ from beluga_stream import (
     chain,
     debounce,
     join,
+    local_bus,
     node,
     on_run,
     resource,
@@ -298,3 +309,48 @@ assert_type(chain(answer, count, memory=memories[0], conversation=lambda ask: as
 assert_type(orch.create_chain(answer, memory=WindowMemory(1), conversation=lambda ask: "x"), ManagedChain[Ask, str])
 talks = Graph[Ask, str]("talks", memory=WindowMemory(k=3).of("x"), conversation=lambda ask: ask.session)
 talks.set_finish_point(talks.add_node(answer, talks.input, cache=Cache(timedelta(hours=1))))
+
+
+# guards keep the type of what they stand around
+guarded_count = CircuitBreaker("counting", store=SharedCircuits("circuits.db"))(Bulkhead(2)(RateLimit(5)(count)))
+assert_type(chain(clean, guarded_count), Chain[str, int])
+assert_type(chain(clean, Retry(2)(guarded_count)), Chain[str, int])
+guarded = Graph[str, int]("guarded")
+
+
+@node(timeout=5)
+@Retry(2)
+@CircuitBreaker("letters")
+@Hedge(after=1)
+async def letters(text: str) -> int:
+    return len(text)
+
+
+assert_type(guarded.add_node(letters, guarded.input), Ref[int])
+assert_type(Graph[list[str], list[str]]("s").add_node(Bulkhead(1)(digest), Graph[list[str], str]("t").input), StreamRef[str])
+
+
+# tasks are of what their calls give
+async def scheduled() -> None:
+    async with Scheduler(max_workers=2) as scheduler:
+        counted = scheduler.submit(Task("count", letters, "a", priority=1, deadline=5))
+        assert_type(counted, Scheduled[int])
+        assert_type(await counted.result(), int)
+        assert_type(await scheduler.submit(Task("chunks", digest, ["a"])).result(), list[str])
+        assert_type(await scheduler.submit(Task("plain", lambda: "a")).result(), str)
+        assert_type(await scheduler.submit(Task("chain", chain(clean, count), "a", needs=[counted])).result(), int)
+
+
+# messages are of the type that is asked for
+async def told(message: BusMessage[Order]) -> str:
+    return message.data.id
+
+
+async def messages(order: Order) -> None:
+    async with local_bus() as bus:
+        assert_type(await bus.subscribe("orders.>", Order, told, group="g"), Subscription)
+        assert_type(await bus.request("orders.new", order, str), str)
+        async for message in bus.receive("orders.>", Order):
+            assert_type(message, BusMessage[Order])
+    orch.scheduler.submit(Task("again", messages))
+    await orch.message_bus.publish("a", 1)

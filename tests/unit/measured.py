@@ -25,7 +25,7 @@ class Measured:
         self._meters = MeterProvider([self._reader], shutdown_on_exit=False)
         self._tracers = TracerProvider(sampler, shutdown_on_exit=False, id_generator=AgreedIds())
         self._tracers.add_span_processor(SimpleSpanProcessor(self._exporter))
-        self.telemetry = OtelTelemetry(self._meters.get_meter("test"))
+        self.telemetry = OtelTelemetry(self._meters.get_meter("test"), alone=True)
         self.spans = OtelSpans(self._tracers.get_tracer("test"))
 
     def metrics(self) -> dict[str, Metric]:

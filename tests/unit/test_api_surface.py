@@ -8,11 +8,13 @@ import pytest
 import beluga_stream
 
 PUBLIC = """
-INJECTED START BelugaError BufferMemory Cache Chain Chunk Client Context Defaults Event Execution Features Graph
-History InProcessStore InvalidGraph Join KeyValueMemory Keyed Limit Memory Message Metrics Middleware NodeChanged
-OnRun Orchestrator Outcome Proceed Provider RedisStore Ref Resource Retry Run RunChanged RunStatus Runnable Runner
-SQLiteStore SQLiteVectors Seconds Signal Stream StreamRef SummaryMemory Superseded Together TokenBufferMemory Topic
-Turn VectorMemory WindowMemory Workflow batch chain connect context debounce join node on_run resource temporal_worker
+INJECTED START BelugaError BufferMemory Bulkhead BusMessage Cache Chain Chunk CircuitBreaker Client Context DeadLetter
+Defaults Event Execution Features Graph Hedge History InProcessStore InvalidGraph Join KeyValueMemory Keyed Limit
+Memory Message MessageBus Metrics Middleware NodeChanged OnRun Orchestrator Outcome Proceed Provider RateLimit
+RedisStore Ref Resource Retry Run RunChanged RunStatus Runnable Runner SQLiteStore SQLiteVectors Scheduled Scheduler
+Seconds SharedCircuits Signal Stream StreamRef Subscription SummaryMemory Superseded Task Together TokenBufferMemory
+Topic Turn VectorMemory WindowMemory Workflow batch chain connect context debounce join kafka_bus local_bus node on_run
+resource temporal_worker
 """
 
 

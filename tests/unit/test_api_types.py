@@ -14,7 +14,7 @@ import pytest
 TYPES = Path(__file__).parent.parent / "types"
 ROOT = TYPES.parent.parent
 GOOD = ("programs.py", "more.py")
-BAD = ("bad.py", "bad_triggers.py")
+BAD = ("bad.py", "bad_triggers.py", "bad_agents.py")
 
 Found = Mapping[str, Mapping[int, str]]
 """The first error of each line, by file."""
@@ -107,5 +107,5 @@ def test_nothing_but_the_mistakes_is_rejected(checker: Found, bad: str) -> None:
     assert others == {}
 
 
-def test_there_are_two_dozen_mistakes_of_graphs_and_chains_and_twelve_of_triggers() -> None:
-    assert [len(_mistakes(bad)) for bad in BAD] == [24, 12]
+def test_there_are_two_dozen_mistakes_of_graphs_and_chains_twelve_of_triggers_and_ten_of_agents() -> None:
+    assert [len(_mistakes(bad)) for bad in BAD] == [24, 12, 10]

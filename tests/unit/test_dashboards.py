@@ -106,3 +106,12 @@ def test_compose_mounts_what_is_there() -> None:
     ]
     assert all((OBSERVABILITY.parents[1] / mount).exists() for mount in mounts)
     assert all(port.startswith("127.0.0.1:") for one in ours.values() for port in one["ports"])
+
+
+def test_prometheus_looks_for_every_service_of_the_engine() -> None:
+    services = yaml.safe_load((OBSERVABILITY.parents[1] / "docker-compose.yml").read_text())["services"]
+    ours = {name for name, one in services.items() if "BELUGA_BROKER" in one.get("environment", {})}
+    (scraped,) = yaml.safe_load((OBSERVABILITY / "prometheus.yml").read_text())["scrape_configs"]
+    (found,) = scraped["dns_sd_configs"]
+    assert set(found["names"]) == ours
+    assert {services[name]["environment"]["BELUGA_PROBE_ADDRESS"] for name in ours} == {f"0.0.0.0:{found['port']}"}

@@ -1,6 +1,7 @@
 """Exporters never hold the engine up: what they cannot take is lost, told once, and the end has a bound."""
 
 import logging
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -87,7 +88,8 @@ def test_what_waits_is_sent_at_the_end() -> None:
     of.close()
     assert spans.took == ["last"]
     (data,) = metrics.took
-    assert data.resource_metrics[0].resource.attributes["service.name"] == "test"
+    told = data.resource_metrics[0].resource.attributes
+    assert (told["service.name"], str(told["service.instance.id"]).rpartition(":")[2]) == ("test", str(os.getpid()))
 
 
 def test_an_exporter_that_refuses_is_told_of_once_and_once_when_it_is_back(

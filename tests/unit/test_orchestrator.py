@@ -87,20 +87,6 @@ async def test_what_is_switched_off_is_refused_and_says_so(feature: str, ask: Ca
     assert refused.value.code == "invalid_state"
 
 
-@pytest.mark.parametrize(
-    ("ask", "missing"),
-    [
-        (lambda orch: orch.scheduler, "no scheduler yet"),
-        (lambda orch: orch.message_bus, "no message bus yet"),
-    ],
-)
-async def test_what_is_not_there_yet_says_what_is_missing(
-    orch: Orchestrator, ask: Callable[[Orchestrator], Any], missing: str
-) -> None:
-    with pytest.raises(InvalidState, match=missing):
-        ask(orch)
-
-
 async def test_defaults_are_those_of_the_field(orch: Orchestrator) -> None:
     chain, graph = orch.create_chain(clean).options, orch.create_graph("g").options
     assert (chain.timeout, chain.retries) == (timedelta(minutes=5), 3)

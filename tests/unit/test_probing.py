@@ -1,7 +1,10 @@
 """What a process says of itself: alive, ready, and how each thing stands that it depends on."""
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -11,6 +14,8 @@ from beluga_stream.adapters.probing.server import probe
 from beluga_stream.application import health as health_module
 from beluga_stream.application.health import Health, RoleHealth
 from beluga_stream.errors import InvalidConfig
+
+HEALTHCHECK = Path(__file__).resolve().parents[2] / "deploy" / "healthcheck.py"
 
 
 async def answers() -> None:
@@ -103,3 +108,18 @@ async def test_an_address_that_is_taken_is_refused_in_one_line() -> None:
         with pytest.raises(InvalidConfig, match="give each process its own"):
             async with probe(str(port), Health(), None):
                 pass
+
+
+async def test_a_container_is_healthy_when_its_process_is_ready() -> None:
+    health = Health()
+
+    async def code(address: str) -> int | None:
+        environ = {**os.environ, "BELUGA_PROBE_ADDRESS": address}
+        process = await asyncio.create_subprocess_exec(sys.executable, HEALTHCHECK, env=environ)
+        return await process.wait()
+
+    async with probe("0", health, None) as port:
+        assert await code(str(port)) == 1
+        health.roles = lambda: {"worker": RoleHealth(ready=True)}
+        assert await code(f"0.0.0.0:{port}") == 0
+    assert await code(str(port)) == 1, "nobody is there"

@@ -100,11 +100,14 @@ class HttpDesk:
             raise TimedOut(f"run {run} did not end within {timeout_seconds:g} s; it goes on", run=run) from error
 
     async def _result(self, run: RunId) -> Json:
-        result = Result(run)
-        async with contextlib.aclosing(self._frames(run, None)) as frames:
-            async for frame in frames:
-                result.hear(frame)
-        return result.value()
+        while True:
+            result = Result(run)
+            async with contextlib.aclosing(self._frames(run, None)) as frames:
+                async for frame in frames:
+                    result.hear(frame)
+            if result.is_told:
+                return result.value()
+            # It was cut after a refusal, and what ended the run lies before that: it is read from the beginning.
 
     async def outputs(self, run: RunId, node: str) -> Json:
         """See the port."""

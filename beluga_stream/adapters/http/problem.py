@@ -8,7 +8,9 @@ from typing import Any
 from ...errors import (
     AccessDenied,
     BelugaError,
+    CircuitBreakerOpen,
     CodeMissing,
+    DependencyFailed,
     ExecutionFailed,
     Expired,
     Fenced,
@@ -23,6 +25,7 @@ from ...errors import (
     NotSerializable,
     Poisoned,
     ProcessLost,
+    RateLimitExceeded,
     RecordTooLarge,
     ResourceExhausted,
     RunFailed,
@@ -49,13 +52,16 @@ _STATUS: tuple[tuple[type[BelugaError], int], ...] = (
     (TaskCanceled, 409),
     (TimedOut, 504),
     (ResourceExhausted, 429),
-    (LogUnavailable, 503),
+    (CircuitBreakerOpen, 503),
+    (DependencyFailed, 503),
 )
 """The first that fits. A run that failed or was cancelled is a state that it is in, and no error of the gateway."""
 
 _KINDS: tuple[type[BelugaError], ...] = (
     AccessDenied,
+    CircuitBreakerOpen,
     CodeMissing,
+    DependencyFailed,
     ExecutionFailed,
     Expired,
     Fenced,
@@ -70,6 +76,7 @@ _KINDS: tuple[type[BelugaError], ...] = (
     NotSerializable,
     Poisoned,
     ProcessLost,
+    RateLimitExceeded,
     RecordTooLarge,
     ResourceExhausted,
     RunFailed,

@@ -37,6 +37,11 @@ class Result:
             case _:
                 pass
 
+    @property
+    def is_told(self) -> bool:
+        """Whether the stream has said how it ended, in this connection or one before it was cut."""
+        return self._status is not None or self._ended is not None
+
     def value(self) -> Json:
         """The run's output. Raises `RunRejected`, `RunFailed`, `TaskCanceled` and `NotFound`."""
         if self._status == "rejected" and self._refused is not None:

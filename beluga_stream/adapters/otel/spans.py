@@ -6,7 +6,6 @@ from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from ...ports.spans import HERE, Ended, Of, Span, SpanKind, Trace
 from .agreeing import agreed
@@ -17,7 +16,7 @@ _KINDS: Mapping[SpanKind, trace.SpanKind] = {
     "producer": trace.SpanKind.PRODUCER,
     "consumer": trace.SpanKind.CONSUMER,
 }
-_W3C = TraceContextTextMapPropagator()
+_NOWHERE = Context()
 _NANOSECONDS = 1_000_000
 
 
@@ -40,14 +39,10 @@ class OtelSpans:
     def span(
         self, name: str, attributes: Mapping[str, str | int], *, parental: bool = True, of: Of = HERE
     ) -> Iterator[Span]:
+        context = None if of.parent is None else _context(of.parent)
+        links = [trace.Link(_span_of(link)) for link in of.links] if of.links else ()
         with agreed(of.id):
-            span = self._tracer.start_span(
-                name,
-                None if of.parent is None else _context(of.parent),
-                _KINDS[of.kind],
-                attributes,
-                links=[trace.Link(_span_of(link)) for link in of.links],
-            )
+            span = self._tracer.start_span(name, context, _KINDS[of.kind], attributes, links)
         if parental:
             with trace.use_span(span, end_on_exit=True):
                 yield _OtelSpan(span)
@@ -111,8 +106,13 @@ class _OtelSpan:
 
 
 def _context(parent: str) -> Context:
-    return _W3C.extract({"traceparent": parent}, Context())
+    return trace.set_span_in_context(trace.NonRecordingSpan(_span_of(parent)), _NOWHERE)
 
 
 def _span_of(parent: str) -> trace.SpanContext:
-    return trace.get_current_span(_context(parent)).get_span_context()
+    """What a traceparent says; of what is none an invalid one. OpenTelemetry's propagator takes three times as long."""
+    try:
+        found, above, flags = int(parent[3:35], 16), int(parent[36:52], 16), int(parent[53:55], 16)
+    except ValueError:
+        return trace.INVALID_SPAN_CONTEXT
+    return trace.SpanContext(found, above, is_remote=True, trace_flags=trace.TraceFlags(flags))

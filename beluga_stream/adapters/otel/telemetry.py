@@ -7,16 +7,23 @@ from opentelemetry import metrics
 
 from ...ports.telemetry import Lag, TriggerOutcome
 from .catalog import KINDS, METRICS, Metric
+from .sums import KeptSum
 
 
 class OtelTelemetry:
-    """The port `Telemetry`. `prefix` begins every name."""
+    """The port `Telemetry`. `prefix` begins every name. `alone`: one thread counts by this meter, and nobody else."""
 
-    def __init__(self, meter: metrics.Meter | None = None, *, prefix: str = "orchestration") -> None:
+    def __init__(
+        self, meter: metrics.Meter | None = None, *, prefix: str = "orchestration", alone: bool = False
+    ) -> None:
         self._meter = meter or metrics.get_meter("beluga_stream")
         self._prefix = prefix
         self._lags: list[Callable[[], Iterable[Lag]]] = []
-        made = {metric.name: _instrument(self._meter, prefix, metric) for metric in METRICS if metric.type != "gauge"}
+        made = {
+            metric.name: _instrument(self._meter, f"{prefix}_{metric.name}", metric, alone=alone)
+            for metric in METRICS
+            if metric.type != "gauge"
+        }
         self._executions = {kind: made[f"{kind}_executions_total"] for kind in KINDS}
         self._errors = {kind: made[f"{kind}_errors_total"] for kind in KINDS}
         self._durations = {kind: made[f"{kind}_duration_seconds"] for kind in KINDS}
@@ -97,8 +104,9 @@ class OtelTelemetry:
                 )
 
 
-def _instrument(meter: metrics.Meter, prefix: str, metric: Metric) -> Any:
-    name = f"{prefix}_{metric.name}"
+def _instrument(meter: metrics.Meter, name: str, metric: Metric, *, alone: bool) -> Any:
+    if alone and metric.type in {"counter", "updown"}:
+        return KeptSum(meter, name, metric)
     if metric.type == "counter":
         return meter.create_counter(name, metric.unit, metric.meaning)
     if metric.type == "updown":

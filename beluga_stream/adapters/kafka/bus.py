@@ -1,0 +1,113 @@
+"""A bus over Kafka: port `Carrier` on one topic, whose log is the buffer of every subscriber.
+
+Every subscriber reads the whole topic and leaves out what its pattern does not want; an inbox reads its partition only.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
+from beluga_stream.adapters.kafka.admin import KafkaTopics
+from beluga_stream.adapters.kafka.appender import KafkaAppender
+from beluga_stream.adapters.kafka.bus_lines import GroupLine, ReaderLine
+from beluga_stream.adapters.kafka.connection import KafkaConnection
+from beluga_stream.adapters.kafka.reader import KafkaReader
+from beluga_stream.application.deadletters import dead_letter
+from beluga_stream.application.parcels import letter_of, parcel_of, record_of
+from beluga_stream.application.partitioner import partition_of
+from beluga_stream.application.payloads import Payloads
+from beluga_stream.domain.subjects import INBOX, Pattern
+from beluga_stream.errors import BelugaError, LogUnavailable
+from beluga_stream.ports.bus import DeadLetter, Delivery, Line, Parcel, Release
+from beluga_stream.ports.log import Outgoing, Record, TopicSpec
+
+
+class KafkaCarrier:
+    """See the module. `specs` declare the topic of messages and, after it, that of dead letters; both are created.
+
+    A member of a group that is silent for `session_seconds` has lost its messages to the others.
+    """
+
+    def __init__(
+        self,
+        connection: KafkaConnection,
+        specs: tuple[TopicSpec, TopicSpec],
+        payloads: Payloads,
+        *,
+        session_seconds: float = 10.0,
+    ) -> None:
+        self._connection = connection
+        self._specs = specs
+        self._topic, self._dead_letters = (spec.name for spec in specs)
+        self._payloads = payloads
+        self._session_seconds = session_seconds
+        self._stack = AsyncExitStack()
+        self._appender: KafkaAppender | None = None
+        self._reader: KafkaReader | None = None
+
+    async def start(self) -> None:
+        async with AsyncExitStack() as stack:
+            async with KafkaTopics(self._connection) as admin:
+                await admin.ensure(self._specs)
+            self._appender = await stack.enter_async_context(KafkaAppender(self._connection))
+            self._reader = await stack.enter_async_context(KafkaReader(self._connection))
+            self._stack = stack.pop_all()
+
+    async def close(self) -> None:
+        self._appender = self._reader = None
+        await self._stack.aclose()
+
+    async def check(self) -> None:
+        await self._reading().end(self._topic)
+
+    async def send(self, parcel: Parcel, timeout: float) -> None:  # noqa: ASYNC109 - see the port
+        bound = asyncio.timeout(timeout)
+        try:
+            async with bound:
+                await self._append(record_of(self._topic, parcel))
+        except TimeoutError as error:
+            if not bound.expired():
+                raise
+            raise LogUnavailable(f"a message of {parcel.subject} was not confirmed within {timeout:g} s") from error
+
+    async def attach(self, pattern: Pattern, group: str | None, subscriber: str, release: Release) -> Line:
+        def sort(record: Record) -> Parcel | None:
+            parcel = parcel_of(record)
+            return parcel if parcel is not None and pattern.matches(parcel.subject) else None
+
+        if group is not None:
+            named = f"{self._topic}.{group}.{pattern.text}"
+            line = GroupLine(
+                self._connection, self._topic, named, sort=sort, release=release, session_seconds=self._session_seconds
+            )
+            await line.start()
+            return line
+        start = await self._reading().end(self._topic)
+        if pattern.words[0] == INBOX:
+            own = partition_of(pattern.text.encode(), len(start))
+            start = {own: start[own]}
+        return ReaderLine(self._reading(), self._topic, start, sort)
+
+    async def refuse(self, delivery: Delivery, error: BelugaError, subscriber: str) -> None:
+        sent = record_of(self._topic, replace(delivery.parcel, only=subscriber))
+        partition, offset = delivery.place.rsplit("/", 2)[1:]
+        record = Record(self._topic, int(partition), int(offset), sent.key, sent.value, 0, sent.headers)
+        await self._append(await dead_letter(self._dead_letters, record, error, self._payloads))
+
+    async def letters(self) -> Sequence[DeadLetter]:
+        reader = self._reading()
+        start, end = await reader.beginning(self._dead_letters), await reader.end(self._dead_letters)
+        found = [record async for batch in reader.read(self._dead_letters, start, until=end) for record in batch]
+        told = (letter_of(record, self._topic) for record in sorted(found, key=lambda record: record.timestamp_ms))
+        return [letter for letter in told if letter is not None]
+
+    async def _append(self, record: Outgoing) -> None:
+        if self._appender is None:
+            raise LogUnavailable("the bus is closed")
+        await self._appender.append([record])
+
+    def _reading(self) -> KafkaReader:
+        if self._reader is None:
+            raise LogUnavailable("the bus is closed")
+        return self._reader

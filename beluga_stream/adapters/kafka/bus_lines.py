@@ -1,0 +1,266 @@
+"""The two kinds of lines of a bus over Kafka: a reader of its own, and a member of a consumer group."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, cast
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.abc import ConsumerRebalanceListener
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+
+from beluga_stream.adapters.kafka.connection import KafkaConnection
+from beluga_stream.adapters.kafka.reader import KafkaReader
+from beluga_stream.adapters.kafka.refusal import refusal
+from beluga_stream.errors import LogUnavailable
+from beluga_stream.ports.bus import Delivery, Parcel, Release
+from beluga_stream.ports.log import Record
+
+_MOST_RECORDS = 500
+_POLL_MS = 500
+_COMMIT_SECONDS = 0.2
+_PLACED_SECONDS = 60.0
+_REBALANCE_MS = 15_000
+_A_DAY_MS = 24 * 3_600_000
+"""A handler may take as long as its own timeout says: that nothing is polled meanwhile is no sign of death."""
+
+log = logging.getLogger("beluga_stream.bus")
+
+Sort = Callable[[Record], Parcel | None]
+"""The parcel of a record; None when this line does not want it."""
+
+
+class ReaderLine:
+    """Reads these partitions from here on, in no group: for subscribers that want everything, and for inboxes."""
+
+    ahead = 4
+
+    def __init__(self, reader: KafkaReader, topic: str, start: Mapping[int, int], sort: Sort) -> None:
+        self._reader = reader
+        self._topic = topic
+        self._next = dict(start)
+        self._sort = sort
+        self._batches: AsyncGenerator[Sequence[Record], None] | None = None
+        self._buffer: deque[Delivery] = deque()
+
+    async def take(self) -> Delivery:
+        while not self._buffer:
+            if self._batches is None:
+                read = self._reader.read(self._topic, self._next)
+                self._batches = cast("AsyncGenerator[Sequence[Record], None]", read)
+            try:
+                records = await anext(self._batches)
+            except BaseException:
+                await self._forget()
+                raise
+            for record in records:
+                self._next[record.partition] = record.offset + 1
+                parcel = self._sort(record)
+                if parcel is not None:
+                    self._buffer.append(Delivery(parcel, _place(record)))
+        return self._buffer.popleft()
+
+    def done(self, delivery: Delivery) -> None:
+        """Nothing: who reads for itself keeps no place."""
+
+    async def close(self) -> None:
+        await self._forget()
+
+    async def _forget(self) -> None:
+        batches, self._batches = self._batches, None
+        if batches is not None:
+            await batches.aclose()
+
+
+class GroupLine(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships no types
+    """A member of a consumer group. What is done is committed soon, up to the first message that is not."""
+
+    ahead = 4
+
+    def __init__(
+        self,
+        connection: KafkaConnection,
+        topic: str,
+        group: str,
+        *,
+        sort: Sort,
+        release: Release,
+        session_seconds: float,
+    ) -> None:
+        self._connection = connection
+        self._topic = topic
+        self._group = group
+        self._sort = sort
+        self._release = release
+        self._session_seconds = session_seconds
+        self._consumer: AIOKafkaConsumer | None = None
+        self._buffer: deque[Delivery] = deque()
+        self._undone: dict[TopicPartition, dict[int, Delivery]] = {}
+        self._places: dict[Delivery, tuple[TopicPartition, int]] = {}
+        self._next: dict[TopicPartition, int] = {}
+        self._committed: dict[TopicPartition, int] = {}
+        self._placed = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._committing: asyncio.Task[None] | None = None
+        self._unplaced: set[TopicPartition] = set()
+
+    async def start(self) -> None:
+        """Join the group, and wait until what is sent from now on comes to it. Raises `LogUnavailable`."""
+        consumer = AIOKafkaConsumer(
+            **self._connection.client_settings("bus"),
+            group_id=self._group,
+            enable_auto_commit=False,
+            # Of a place that retention has removed, the first that is left; where a new group begins: `_place`.
+            auto_offset_reset="earliest",
+            session_timeout_ms=int(self._session_seconds * 1000),
+            heartbeat_interval_ms=int(self._session_seconds * 1000 / 4),
+            max_poll_interval_ms=_A_DAY_MS,
+            rebalance_timeout_ms=_REBALANCE_MS,
+            fetch_max_wait_ms=50,
+        )
+        consumer.subscribe([self._topic], listener=self)
+        self._consumer = consumer
+        try:
+            async with asyncio.timeout(_PLACED_SECONDS):
+                await consumer.start()
+                await self._placed.wait()
+                await self._place_rest()
+        except (KafkaError, TimeoutError, OSError) as error:
+            await self._stop()
+            what = f"cannot join the group {self._group}"
+            raise refusal(self._connection, what, error, f"Read on group {self._group}") from error
+        except BaseException:
+            await self._stop()
+            raise
+        self._committing = asyncio.create_task(self._commit_soon(), name="bus-commit")
+
+    async def take(self) -> Delivery:
+        consumer = self._connected()
+        while not self._buffer:
+            await self._placed.wait()
+            try:
+                await self._place_rest()
+                fetched = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_MOST_RECORDS)
+            except (KafkaError, OSError) as error:
+                raise refusal(self._connection, f"cannot read {self._topic}", error) from error
+            for at, records in fetched.items():
+                for record in records:
+                    if at in self._next and record.offset >= self._next[at]:
+                        self._came(at, record)
+        return self._buffer.popleft()
+
+    def done(self, delivery: Delivery) -> None:
+        at, offset = self._places.pop(delivery, (None, 0))
+        if at is not None:
+            del self._undone[at][offset]
+            self._changed.set()
+
+    async def close(self) -> None:
+        if self._committing is not None:
+            self._committing.cancel()
+            await asyncio.wait([self._committing])
+        await self._commit()
+        await self._stop()
+
+    async def on_partitions_revoked(self, revoked: Any) -> None:
+        """aiokafka's: before the group is shared out anew. Everything is, each time."""
+        self._placed.clear()
+        self._buffer.clear()
+        if self._next:
+            await self._release()
+            await self._commit()
+        self._buffer.clear()
+        self._unplaced.clear()
+        self._places.clear()
+        for held in (self._undone, self._next, self._committed):
+            held.clear()
+
+    async def on_partitions_assigned(self, assigned: Any) -> None:
+        """aiokafka's: these partitions are ours now."""
+        self._unplaced = set(assigned)
+        try:
+            await self._place_rest()
+        except (KafkaError, OSError) as error:
+            # Whoever takes the next message tries again.
+            told = "%s does not know its place yet: %r"
+            log.warning(told, self._group, error, extra={"action": "bus.away"})
+        self._placed.set()
+
+    async def _place_rest(self) -> None:
+        for at in tuple(self._unplaced):
+            await self._place(at)
+            self._unplaced.discard(at)
+
+    async def _place(self, at: TopicPartition) -> None:
+        """Where to go on; a new group begins at the end, and says so at once, or its first crash would move it."""
+        consumer = self._connected()
+        start = await consumer.committed(at)
+        if start is None:
+            start = (await consumer.end_offsets([at]))[at]
+            await consumer.commit({at: start})
+        consumer.seek(at, start)
+        self._undone[at] = {}
+        self._next[at] = self._committed[at] = start
+
+    def _came(self, at: TopicPartition, record: Any) -> None:
+        self._next[at] = record.offset + 1
+        parcel = self._sort(
+            Record(
+                record.topic,
+                at.partition,
+                record.offset,
+                record.key,
+                record.value,
+                record.timestamp,
+                tuple(record.headers),
+            )
+        )
+        if parcel is None:
+            self._changed.set()
+            return
+        delivery = Delivery(parcel, _place(record))
+        self._undone[at][record.offset] = delivery
+        self._places[delivery] = (at, record.offset)
+        self._buffer.append(delivery)
+
+    async def _commit_soon(self) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            await self._commit()
+            await asyncio.sleep(_COMMIT_SECONDS)
+
+    async def _commit(self) -> None:
+        offsets = {at: min(self._undone[at], default=following) for at, following in self._next.items()}
+        offsets = {at: offset for at, offset in offsets.items() if offset > self._committed[at]}
+        if not offsets or self._consumer is None:
+            return
+        try:
+            await self._consumer.commit(offsets)
+        except (CommitFailedError, IllegalStateError) as error:
+            log.debug("%s: the group has been shared out anew: %s", self._group, error)
+        except (KafkaError, TimeoutError, OSError) as error:
+            # What was done comes again if this process ends before the next one.
+            log.warning("%s: what is done could not be said: %r", self._group, error, extra={"action": "bus.commit"})
+        else:
+            for at, offset in offsets.items():
+                if at in self._committed:
+                    self._committed[at] = offset
+
+    def _connected(self) -> AIOKafkaConsumer:
+        if self._consumer is None:
+            raise LogUnavailable(f"the line of {self._group} is closed")
+        return self._consumer
+
+    async def _stop(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            self._next.clear()
+            with suppress(KafkaError, OSError):
+                await consumer.stop()
+
+
+def _place(record: Any) -> str:
+    return f"{record.topic}/{record.partition}/{record.offset}"

@@ -1,0 +1,303 @@
+"""`MessageBus`: agents publish and subscribe, ask and answer, in this process or over Kafka."""
+
+import asyncio
+import inspect
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from ..application.parcels import is_ours
+from ..application.subscription import Handle, Subscribed, Terms
+from ..application.threads import Threads
+from ..domain.subjects import INBOX, check_subject, pattern
+from ..errors import BelugaError, InvalidConfig, InvalidInput, InvalidState, TaskCanceled, TimedOut
+from ..ports.bus import Carrier, DeadLetter, Parcel, Traces
+from ..ports.spans import NoSpans, Spans
+from .bus_data import body_of, data_of, error_of, failure_body
+from .bus_message import BusMessage
+from .retry import Retry, Seconds, seconds
+from .subscription import Subscription
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_ONCE = Retry(1)
+_RETRY = Retry(4, first=0.1, most=5)
+_REPLY_SECONDS = 30.0
+_MOST_CONCURRENCY = 10_000
+_NO_HEADERS: Mapping[str, str] = {}
+
+
+class MessageBus:
+    """Messages among agents. Made by `local_bus`, `kafka_bus` and `Orchestrator.message_bus`; use it with `async with`.
+
+    Subjects are words joined by dots; in patterns `*` stands for a word and `>` for the rest. Data is JSON on its way:
+    anything that pydantic writes, checked by type where it arrives. Messages of one key (by default their subject) from
+    one publisher come in order, and are handled one after the other. Belongs to one event loop.
+    """
+
+    def __init__(self, carrier: Carrier, traces: Traces, spans: Spans | None = None) -> None:
+        self._carrier = carrier
+        self._traces = traces
+        self._spans = spans or NoSpans()
+        self._threads = Threads()
+        self._starting = asyncio.Lock()
+        self._started = self._closed = False
+        self._subscribed: dict[Subscribed, None] = {}
+        self._inbox: str | None = None
+        self._asked: dict[str, asyncio.Future[Parcel]] = {}
+
+    async def publish(
+        self,
+        subject: str,
+        data: object,
+        /,
+        *,
+        key: str | None = None,
+        headers: Mapping[str, str] = _NO_HEADERS,
+        timeout: Seconds = 30,  # noqa: ASYNC109 - seconds or timedelta, as everywhere
+    ) -> str:
+        """Send a message to every subscriber, and to one of each group; return its id.
+
+        Over Kafka it is durable then. In process it waits while a subscriber's queue is full. Raises `InvalidInput` for
+        a wrong subject, `NotSerializable` and `RecordTooLarge` for such data, `ResourceExhausted` when a subscriber in
+        this process has no room for `timeout`, and `LogUnavailable` when the broker does not confirm.
+        """
+        parcel = self._parcel(subject, data, key, headers)
+        with self._spans.span("bus.publish", {"messaging.destination.name": subject}):
+            await self._send(parcel, seconds(timeout))
+        return parcel.id
+
+    async def request(
+        self,
+        subject: str,
+        data: object,
+        reply: type[R],
+        /,
+        *,
+        key: str | None = None,
+        headers: Mapping[str, str] = _NO_HEADERS,
+        timeout: Seconds = 30,  # noqa: ASYNC109 - as above
+    ) -> R:
+        """Send a message and wait for the first reply: what a subscriber's handler returns, checked by type.
+
+        Raises `TimedOut` without a reply, and `ExecutionFailed` when the handler failed for good; `retryable` says
+        whether asking again may help. For the others see `publish`.
+        """
+        parcel = self._parcel(subject, data, key, headers)
+        limit = seconds(timeout)
+        bound = asyncio.timeout(limit)
+        try:
+            with self._spans.span("bus.request", {"messaging.destination.name": subject}):
+                async with bound, self._expected(parcel) as (asking, answered):
+                    await self._send(asking, limit)
+                    answer = await answered
+        except TimeoutError as error:
+            if not bound.expired():
+                raise
+            raise TimedOut(f"nobody answered a request to {subject} within {limit:g} s", subject=subject) from error
+        if answer.error is not None:
+            raise error_of(answer, subject)
+        return data_of(answer.body, reply, f"the reply of {subject}")
+
+    async def subscribe(  # noqa: PLR0913 - options, each given by its name
+        self,
+        subjects: str,
+        kind: type[T],
+        handler: Callable[[BusMessage[T]], Awaitable[object] | object],
+        /,
+        *,
+        group: str | None = None,
+        concurrency: int = 16,
+        timeout: Seconds | None = None,  # noqa: ASYNC109 - as above
+        retry: Retry = _RETRY,
+    ) -> Subscription:
+        """Let a handler take the messages of a pattern from now on; what it returns answers a request.
+
+        Without `group` it gets every message, as long as it is there. With one, its members share the messages, and
+        the group keeps its place while none is there. A message is done when the handler returns. When it raises, it
+        is called again by `retry`, and then the message becomes a dead letter; so does, at once, one of another type.
+        At most `concurrency` are handled at a time, an attempt of an async handler for `timeout` at most; one that is
+        not async runs in a thread. A message may come twice: its `id` tells.
+
+        Raises `InvalidInput` for a wrong pattern, `InvalidConfig` for values out of range, and `LogUnavailable`.
+        """
+        wanted = pattern(subjects)
+        if wanted.words[0].startswith("_"):
+            raise InvalidInput(f"pattern {subjects!r}: first words that begin with _ are the bus's own")
+        if group is not None and (not group or not all(letter.isalnum() or letter in "-_." for letter in group)):
+            raise InvalidConfig(f"group={group!r}: give letters, digits, -, _ and dots")
+        if not 1 <= concurrency <= _MOST_CONCURRENCY:
+            raise InvalidConfig(f"concurrency={concurrency}: give 1 to {_MOST_CONCURRENCY:,}")
+        if timeout is not None and seconds(timeout) <= 0:
+            raise InvalidConfig(f"timeout={timeout}: give more than 0")
+        terms = Terms(concurrency, None if timeout is None else seconds(timeout), retry.policy(), retry.on)
+        name = f"{group or '~' + uuid.uuid4().hex[:12]}@{subjects}"
+        subscribed = Subscribed(name, self._handling(kind, handler), self._answer, self._carrier, terms)
+        await self._attach(subscribed, subjects, group)
+        return Subscription(subjects, group, subscribed, self._leave)
+
+    async def receive(
+        self, subjects: str, kind: type[T], /, *, group: str | None = None
+    ) -> AsyncGenerator[BusMessage[T], None]:
+        """The messages of a pattern, one after the other, for `async for`. Use it with `contextlib.aclosing`.
+
+        A message is done when the next one is asked for; one that the loop left behind comes again, to the group.
+        """
+        offered: asyncio.Queue[tuple[BusMessage[T], asyncio.Future[None]]] = asyncio.Queue(1)
+
+        async def offer(message: BusMessage[T]) -> None:
+            taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            await offered.put((message, taken))
+            await taken
+
+        subscription = await self.subscribe(subjects, kind, offer, group=group, concurrency=1, retry=_ONCE)
+        try:
+            while (found := await subscription.unless_closed(offered.get())) is not None:
+                message, taken = found
+                yield message
+                if not taken.done():
+                    taken.set_result(None)
+        finally:
+            await subscription.close(grace=0)
+
+    async def dead_letters(self) -> Sequence[DeadLetter]:
+        """The messages that subscribers could not take, oldest first. Raises `LogUnavailable`."""
+        await self._start()
+        return await self._carrier.letters()
+
+    async def replay(self, letter: DeadLetter, /, *, timeout: Seconds = 30) -> None:  # noqa: ASYNC109 - as above
+        """Send a dead letter again, to the subscriber that could not take it. Raises as `publish`."""
+        await self._send(letter.parcel, seconds(timeout))
+
+    async def check(self) -> None:
+        """Whether it can carry messages. Raises `InvalidState` when it is closed, and `LogUnavailable`."""
+        await self._start()
+        await self._carrier.check()
+
+    async def aclose(self) -> None:
+        """Close every subscription, then the bus. Requests that wait raise `TaskCanceled`."""
+        if self._closed:
+            return
+        self._closed = True
+        for asked in self._asked.values():
+            if not asked.done():
+                asked.set_exception(TaskCanceled("the message bus was closed while a request waited for its reply"))
+        await asyncio.gather(*(one.close() for one in self._subscribed))
+        self._subscribed.clear()
+        await self._threads.close()
+        if self._started:
+            await self._carrier.close()
+
+    async def __aenter__(self) -> Self:
+        await self._start()
+        return self
+
+    async def __aexit__(self, a: type[BaseException] | None, b: BaseException | None, c: TracebackType | None) -> None:
+        await self.aclose()
+
+    async def _leave(self, subscribed: Subscribed, grace: float) -> None:
+        """Close one subscription; its handlers have so many seconds."""
+        self._subscribed.pop(subscribed, None)
+        await subscribed.close(grace)
+
+    async def _start(self) -> None:
+        async with self._starting:
+            if self._closed:
+                raise InvalidState("the message bus is closed: make another")
+            if not self._started:
+                await self._carrier.start()
+                self._started = True
+
+    async def _send(self, parcel: Parcel, limit: float) -> None:
+        await self._start()
+        await self._carrier.send(parcel, limit)
+
+    async def _attach(self, subscribed: Subscribed, subjects: str, group: str | None) -> None:
+        await self._start()
+        line = await self._carrier.attach(pattern(subjects), group, subscribed.subscriber, subscribed.release)
+        if self._closed:
+            await line.close()
+            raise InvalidState("the message bus was closed meanwhile")
+        subscribed.begin(line)
+        self._subscribed[subscribed] = None
+
+    def _parcel(self, subject: str, data: object, key: str | None, headers: Mapping[str, str]) -> Parcel:
+        check_subject(subject)
+        for name in headers:
+            if is_ours(name):
+                raise InvalidInput(f"header {name!r}: names that begin with beluga- are the bus's own", subject=subject)
+        if key is not None and not key:
+            raise InvalidInput("key='': give what the messages that must keep their order share, or none")
+        body = body_of(data, subject)
+        return Parcel(uuid.uuid4().hex, subject, key or subject, body, {**self._traces.told(), **headers})
+
+    def _handling(self, kind: Any, handler: Callable[[BusMessage[Any]], Any]) -> Handle:
+        is_async = inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
+            getattr(type(handler), "__call__", None)  # noqa: B004 - the function is wanted, not whether there is one
+        )
+
+        async def handle(parcel: Parcel, attempt: int) -> Any:
+            data = data_of(parcel.body, kind, f"a message of {parcel.subject}")
+            message: BusMessage[Any] = BusMessage(
+                parcel.subject, data, parcel.id, parcel.key, parcel.headers, attempt, parcel.reply is not None
+            )
+            attributes: dict[str, str | int] = {"messaging.destination.name": parcel.subject, "attempt": attempt}
+            with self._traces.inside(parcel.headers), self._spans.span("bus.process", attributes):
+                given = handler(message) if is_async else await self._threads.call(lambda: handler(message))
+                return await given if inspect.isawaitable(given) else given
+
+        return handle
+
+    async def _answer(self, parcel: Parcel, value: Any, error: BelugaError | None) -> None:
+        assert parcel.reply is not None
+        body, code = _reply_of(value, error, parcel.subject)
+        answer = Parcel(uuid.uuid4().hex, parcel.reply, parcel.reply, body, correlation=parcel.correlation, error=code)
+        await self._send(answer, _REPLY_SECONDS)
+
+    @asynccontextmanager
+    async def _expected(self, parcel: Parcel) -> AsyncIterator[tuple[Parcel, "asyncio.Future[Parcel]"]]:
+        """The parcel as a request, and its answer to come."""
+        inbox = await self._opened_inbox()
+        answered: asyncio.Future[Parcel] = asyncio.get_running_loop().create_future()
+        self._asked[parcel.id] = answered
+        try:
+            asking = Parcel(
+                parcel.id, parcel.subject, parcel.key, parcel.body, parcel.headers, inbox, correlation=parcel.id
+            )
+            yield asking, answered
+        finally:
+            del self._asked[parcel.id]
+
+    async def _opened_inbox(self) -> str:
+        """The subject that replies to this process go to, opened at the first request."""
+        await self._start()
+        async with self._starting:
+            if self._inbox is None:
+                inbox = f"{INBOX}.{uuid.uuid4().hex}"
+                subscribed = Subscribed(inbox, self._arrived, self._answer, self._carrier, _INBOX_TERMS)
+                line = await self._carrier.attach(pattern(inbox), None, inbox, subscribed.release)
+                subscribed.begin(line)
+                self._subscribed[subscribed] = None
+                self._inbox = inbox
+        return self._inbox
+
+    async def _arrived(self, parcel: Parcel, attempt: int) -> None:
+        asked = self._asked.get(parcel.correlation or "")
+        if asked is not None and not asked.done():
+            asked.set_result(parcel)
+
+
+def _reply_of(value: Any, error: BelugaError | None, subject: str) -> tuple[bytes, str | None]:
+    """What a reply has as its body and as its code."""
+    if error is None:
+        try:
+            return body_of(value, subject), None
+        except InvalidInput as wrong:
+            error = wrong
+    return failure_body(error), error.code
+
+
+_INBOX_TERMS = Terms(64, None, Retry(1).policy(), None)

@@ -1,0 +1,97 @@
+"""Putting something around a handler of any kind, so that it stays the kind of function that it is."""
+
+import functools
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing
+from typing import Any, Literal, Protocol, TypeVar, cast
+
+from ..errors import InvalidConfig
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+FunctionKind = Literal["async", "async_stream", "sync", "sync_stream"]
+
+_OF_ONE_PROCESS = "__beluga_of_one_process__"
+_BLOCKS = "__beluga_blocks__"
+
+
+class Guard(Protocol):
+    """What stands around each call: it may refuse or delay it, and sees how it ends."""
+
+    def around(self) -> AbstractContextManager[None]:
+        """Of a function that blocks, in its thread."""
+        raise NotImplementedError
+
+    def around_async(self) -> AbstractAsyncContextManager[None]:
+        """Of an async function, in its event loop."""
+        raise NotImplementedError
+
+
+def kind_of(function: object, what: str) -> FunctionKind:
+    """Which kind of function it is. Raises `InvalidConfig` for what is none."""
+    if not (inspect.isroutine(function) or isinstance(function, functools.partial)):
+        raise InvalidConfig(f"{what} is for functions: it cannot be put around a {type(function).__name__}")
+    if inspect.isasyncgenfunction(function):
+        return "async_stream"
+    if inspect.iscoroutinefunction(function):
+        return "async"
+    return "sync_stream" if inspect.isgeneratorfunction(function) else "sync"
+
+
+def guarded(function: F, guard: Guard, what: str) -> F:
+    """The function with a guard around each call; of a streaming one, until its last chunk."""
+    kind = kind_of(function, what)
+    wrapped: Any
+    if kind == "async":
+
+        @functools.wraps(function)
+        async def call_async(*given: Any, **named: Any) -> Any:
+            async with guard.around_async():
+                return await function(*given, **named)
+
+        wrapped = call_async
+    elif kind == "async_stream":
+
+        @functools.wraps(function)
+        async def stream_async(*given: Any, **named: Any) -> AsyncIterator[Any]:
+            async with guard.around_async(), aclosing(function(*given, **named)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+
+        wrapped = stream_async
+    elif kind == "sync_stream":
+
+        @functools.wraps(function)
+        def stream(*given: Any, **named: Any) -> Iterator[Any]:
+            with guard.around():
+                yield from function(*given, **named)
+
+        wrapped = stream
+    else:
+
+        @functools.wraps(function)
+        def call(*given: Any, **named: Any) -> Any:
+            with guard.around():
+                return function(*given, **named)
+
+        wrapped = call
+    return cast("F", wrapped)
+
+
+def marked(function: F, what: str, *, of_one_process: bool = False, blocks: bool = False) -> F:
+    """Note on a guarded function what it cannot do: keep its promise over processes, or be called in an event loop."""
+    for attribute, applies in ((_OF_ONE_PROCESS, of_one_process), (_BLOCKS, blocks)):
+        if applies:
+            setattr(function, attribute, (*getattr(function, attribute, ()), what))
+    return function
+
+
+def of_one_process(function: object) -> tuple[str, ...]:
+    """The guards of a function whose state is one process's."""
+    return cast("tuple[str, ...]", getattr(function, _OF_ONE_PROCESS, ()))
+
+
+def that_block(function: object) -> tuple[str, ...]:
+    """The guards of a function that may hold up its thread."""
+    return cast("tuple[str, ...]", getattr(function, _BLOCKS, ()))

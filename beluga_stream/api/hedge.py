@@ -1,0 +1,95 @@
+"""`Hedge`: a second attempt beside a slow one, for work that may be done twice.
+
+After Dean and Barroso, The Tail at Scale, 2013.
+"""
+
+import asyncio
+import functools
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar, cast
+
+from ..errors import InvalidConfig
+from .guard import kind_of
+from .retry import Seconds, seconds
+
+F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
+
+_STOP_SECONDS = 5.0
+"""How long an attempt that lost may take to end once it is cancelled."""
+
+log = logging.getLogger("beluga_stream.resilience")
+
+
+class Hedge:
+    """A decorator of async handlers: an attempt that takes longer than `after` gets another one beside it.
+
+    Up to `attempts` go on at a time, `after` (seconds or timedelta) apart. The first result wins, and the others are
+    cancelled. One that fails leaves it to those that go on; when none does, the first failure is raised: trying again
+    after a failure is `Retry`'s. Only for work that may be done twice.
+
+    Raises `InvalidConfig` when a value is out of range, and for functions that are not async: nothing could stop them.
+    """
+
+    def __init__(self, after: Seconds, *, attempts: int = 2) -> None:
+        if seconds(after) <= 0:
+            raise InvalidConfig(f"Hedge(after={after}): give more than 0")
+        if attempts < 2:  # noqa: PLR2004 - one is none
+            raise InvalidConfig(f"Hedge(attempts={attempts}): give at least 2")
+        self._after = seconds(after)
+        self._attempts = attempts
+
+    def __call__(self, function: F, /) -> F:
+        if kind_of(function, "Hedge") != "async":
+            raise InvalidConfig(
+                f"Hedge is for async functions: {getattr(function, '__name__', 'this one')} is none, "
+                f"and the attempt that loses could not be stopped"
+            )
+
+        @functools.wraps(function)
+        async def hedged(*given: Any, **named: Any) -> Any:
+            return await self._first(lambda: _awaited(function, given, named))
+
+        return cast("F", hedged)
+
+    async def _first(self, attempt: Callable[[], "asyncio.Task[Any]"]) -> Any:
+        going = {attempt()}
+        begun = 1
+        failure: BaseException | None = None
+        try:
+            while going:
+                bound = self._after if begun < self._attempts else None
+                done, _ = await asyncio.wait(going, timeout=bound, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    going.discard(task)
+                    error = _error_of(task)
+                    if error is None:
+                        return task.result()
+                    failure = failure or error
+                if not done:
+                    going.add(attempt())
+                    begun += 1
+        finally:
+            await _stop(going)
+        assert failure is not None
+        raise failure
+
+
+def _awaited(function: Callable[..., Any], given: tuple[Any, ...], named: dict[str, Any]) -> "asyncio.Task[Any]":
+    return asyncio.get_running_loop().create_task(function(*given, **named), name=f"hedge-{function.__name__}")
+
+
+def _error_of(task: "asyncio.Task[Any]") -> BaseException | None:
+    return asyncio.CancelledError() if task.cancelled() else task.exception()
+
+
+async def _stop(going: "set[asyncio.Task[Any]]") -> None:
+    for task in going:
+        task.cancel()
+    if not going:
+        return
+    done, stubborn = await asyncio.wait(going, timeout=_STOP_SECONDS)
+    for task in done:
+        _error_of(task)  # looked at, so that asyncio does not tell of it
+    if stubborn:
+        log.error("%d attempts that lost go on though they are cancelled", len(stubborn), extra={"action": "hedge"})

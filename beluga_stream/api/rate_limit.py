@@ -1,0 +1,79 @@
+"""`RateLimit`: so many calls in a period, in this process."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeVar
+
+from ..domain.pace import Pace, take
+from ..errors import InvalidConfig, RateLimitExceeded
+from .guard import guarded, marked
+from .retry import Seconds, seconds
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class RateLimit:
+    """A decorator of handlers: at most `rate` calls in each period `per` (seconds or timedelta) in this process.
+
+    After a time without calls up to `burst` (default: `rate`) may come at once, then one each `per / rate`. A call that
+    would have to wait longer than `wait` (default: at all) raises `RateLimitExceeded`, and nothing of it has run.
+    Functions under one limit share it. For a rate over all workers, or by a key of the run's input, use `Limit`.
+    `now` gives seconds of a clock that never goes back.
+
+    Raises `InvalidConfig` when a value is out of range.
+    """
+
+    def __init__(
+        self,
+        rate: int,
+        *,
+        per: Seconds = 1,
+        burst: int | None = None,
+        wait: Seconds = 0,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        burst = rate if burst is None else burst
+        if rate < 1 or burst < 1:
+            raise InvalidConfig(f"RateLimit({rate}, burst={burst}): at least 1 must be able to go on")
+        if seconds(per) <= 0 or seconds(wait) < 0:
+            raise InvalidConfig(f"RateLimit(per={per}, wait={wait}): a period is above 0, a wait 0 or more")
+        self._rate = rate
+        self._per = seconds(per)
+        self._pace = Pace(self._per / rate, burst)
+        self._wait = seconds(wait)
+        self._now = now
+        self._lock = threading.Lock()
+        self._due = float("-inf")
+
+    def __call__(self, function: F, /) -> F:
+        made = guarded(function, self, "RateLimit")
+        return marked(made, "RateLimit", of_one_process=True, blocks=self._wait > 0)
+
+    @contextmanager
+    def around(self) -> Iterator[None]:
+        """One call, in its thread. Raises `RateLimitExceeded`."""
+        pause = self._take()
+        if pause > 0:
+            time.sleep(pause)
+        yield
+
+    @asynccontextmanager
+    async def around_async(self) -> AsyncIterator[None]:
+        """One call, in its event loop. Raises `RateLimitExceeded`."""
+        pause = self._take()
+        if pause > 0:
+            await asyncio.sleep(pause)
+        yield
+
+    def _take(self) -> float:
+        with self._lock:
+            due, pause = take(self._due, self._pace, self._now())
+            if pause <= self._wait:
+                self._due = due
+                return pause
+        raise RateLimitExceeded(
+            f"more than {self._rate} calls in {self._per:g} s: the next may come in {pause:.2g} s; try later"
+        )

@@ -1,0 +1,144 @@
+"""`Task`: a piece of work for a `Scheduler`, with what it depends on, how urgent it is, and until when."""
+
+import asyncio
+import contextvars
+import functools
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
+
+from ..application.threads import Threads
+from ..errors import InvalidConfig, TimedOut
+from .node import options_of
+from .retry import Retry, Seconds, seconds
+from .runnable import AsyncInvocable, SyncInvocable
+from .signature import called
+
+if TYPE_CHECKING:
+    from .scheduler import Scheduled
+
+R = TypeVar("R")
+S = TypeVar("S")
+
+_ONCE = Retry(1)
+
+
+class Task(Generic[R]):
+    """A call with its arguments: of a function of any kind, or of something with `invoke`, as chains and graphs.
+
+    `needs` are the tasks whose results it is given, after its own arguments and in this order; `after` are others that
+    must have succeeded before. Both by name, of the same set, or by the handle of one that was submitted before. Among
+    tasks that could begin, those of higher `priority` do first, then those with the earlier `deadline`, then those
+    that came first. `deadline` is counted from when it is submitted (seconds or timedelta): what has not ended by then
+    fails with `TimedOut`. `retry` is by default what `@node` says, else there is one
+    attempt; its `timeout` bounds an attempt.
+
+    Raises `InvalidConfig` for what cannot be called and values out of range.
+    """
+
+    @overload
+    def __init__(
+        self: "Task[list[S]]",
+        name: str,
+        call: Callable[..., AsyncIterator[S] | Iterator[S]],
+        /,
+        *args: Any,
+        needs: "Sequence[str | Scheduled[Any]]" = (),
+        after: "Sequence[str | Scheduled[Any]]" = (),
+        priority: int = 0,
+        deadline: Seconds | None = None,
+        retry: Retry | None = None,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: "Task[S]",
+        name: str,
+        call: Callable[..., Awaitable[S]] | AsyncInvocable[Any, S],
+        /,
+        *args: Any,
+        needs: "Sequence[str | Scheduled[Any]]" = (),
+        after: "Sequence[str | Scheduled[Any]]" = (),
+        priority: int = 0,
+        deadline: Seconds | None = None,
+        retry: Retry | None = None,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: "Task[S]",
+        name: str,
+        call: Callable[..., S] | SyncInvocable[Any, S],
+        /,
+        *args: Any,
+        needs: "Sequence[str | Scheduled[Any]]" = (),
+        after: "Sequence[str | Scheduled[Any]]" = (),
+        priority: int = 0,
+        deadline: Seconds | None = None,
+        retry: Retry | None = None,
+    ) -> None: ...
+    def __init__(  # noqa: PLR0913 - options, each given by its name
+        self,
+        name: str,
+        call: Any,
+        /,
+        *args: Any,
+        needs: "Sequence[str | Scheduled[Any]]" = (),
+        after: "Sequence[str | Scheduled[Any]]" = (),
+        priority: int = 0,
+        deadline: Seconds | None = None,
+        retry: Retry | None = None,
+    ) -> None:
+        found = called(call)
+        if not name:
+            raise InvalidConfig("a Task needs a name, by which others of its set may depend on it")
+        if found is None:
+            raise InvalidConfig(
+                f"Task({name!r}): a {type(call).__name__} cannot be called: give a function, or an object with invoke",
+                task=name,
+            )
+        for what, given in (("needs", needs), ("after", after)):
+            if isinstance(given, str):
+                raise InvalidConfig(f"Task({name!r}, {what}={given!r}): give a list, as [{given!r}]", task=name)
+        if deadline is not None and seconds(deadline) <= 0:
+            raise InvalidConfig(f"Task({name!r}, deadline={deadline}): give more than 0", task=name)
+        self.name = name
+        self.needs = tuple(needs)
+        self.after = tuple(after)
+        self.priority = priority
+        self.deadline = None if deadline is None else seconds(deadline)
+        options = options_of(call)
+        self.retry = retry or options.get("retry", _ONCE)
+        self._timeout = seconds(options["timeout"]) if "timeout" in options else None
+        self._call = found
+        self._args = args
+
+    def __repr__(self) -> str:
+        return f"Task({self.name!r})"
+
+    async def run(self, results: Sequence[Any], threads: Threads) -> Any:
+        """Call it once, with its arguments and these results; what blocks in a thread. Raises `TimedOut`."""
+        bound = asyncio.timeout(self._timeout)
+        try:
+            async with bound:
+                return await self._attempt(results, threads)
+        except TimeoutError as error:
+            if not bound.expired():
+                raise
+            raise TimedOut(
+                f"an attempt of task {self.name!r} took longer than {self._timeout:g} s", task=self.name
+            ) from error
+
+    async def _attempt(self, results: Sequence[Any], threads: Threads) -> Any:
+        call = functools.partial(self._call, *self._args, *results)
+        function = inspect.unwrap(self._call)
+        if inspect.isasyncgenfunction(function):
+            return [chunk async for chunk in call()]
+        if inspect.iscoroutinefunction(self._call):
+            return await call()
+        if inspect.isgeneratorfunction(function):
+            return await _in_thread(threads, lambda: list(cast("Iterable[Any]", call())))
+        given = await _in_thread(threads, call)
+        return await given if inspect.isawaitable(given) else given
+
+
+async def _in_thread(threads: Threads, call: Callable[[], R]) -> R:
+    return await threads.call(functools.partial(contextvars.copy_context().run, call))

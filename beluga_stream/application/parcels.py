@@ -1,0 +1,63 @@
+"""Parcels of the bus as records of a topic, and back. The value is the message's JSON; all else is headers."""
+
+from ..domain.subjects import INBOX, check_subject
+from ..errors import InvalidInput
+from ..ports.bus import DeadLetter, Parcel
+from ..ports.log import Outgoing, Record
+from .deadletters import MESSAGE, REASON, SOURCE
+
+ID = "beluga-id"
+SUBJECT = "beluga-subject"
+REPLY = "beluga-reply"
+CORRELATION = "beluga-correlation"
+ERROR = "beluga-error"
+ONLY = "beluga-only"
+
+_OURS = {ID: "id", SUBJECT: "subject", REPLY: "reply", CORRELATION: "correlation", ERROR: "error", ONLY: "only"}
+
+
+def is_ours(header: str) -> bool:
+    """Whether the name of a header is the engine's own."""
+    return header.lower().startswith("beluga-")
+
+
+def record_of(topic: str, parcel: Parcel) -> Outgoing:
+    """The record, keyed by what keeps its order."""
+    told = tuple((name, getattr(parcel, field)) for name, field in _OURS.items())
+    headers = (*((name, value) for name, value in told if value is not None), *parcel.headers.items())
+    return Outgoing(topic, parcel.key.encode(), parcel.body, tuple((name, value.encode()) for name, value in headers))
+
+
+def parcel_of(record: Record) -> Parcel | None:
+    """The parcel; None for a record that has no subject. Without the header, the record's key is the subject."""
+    headers = {name: (value or b"").decode("utf-8", "replace") for name, value in record.headers}
+    key = (record.key or b"").decode("utf-8", "replace")
+    subject = headers.get(SUBJECT, key)
+    try:
+        if not subject.startswith(f"{INBOX}."):
+            check_subject(subject)
+    except InvalidInput:
+        return None
+    return Parcel(
+        headers.get(ID, f"{record.topic}/{record.partition}/{record.offset}"),
+        subject,
+        key or subject,
+        record.value or b"",
+        {name: value for name, value in headers.items() if not is_ours(name)},
+        headers.get(REPLY),
+        headers.get(CORRELATION),
+        headers.get(ERROR),
+        headers.get(ONLY),
+    )
+
+
+def letter_of(record: Record, topic: str) -> DeadLetter | None:
+    """What a record of the dead letters tells; None for one that did not come from this topic."""
+    headers = {name: (value or b"").decode("utf-8", "replace") for name, value in record.headers}
+    place = headers.get(SOURCE, "")
+    parcel = parcel_of(record) if place.rsplit("/", 2)[0] == topic else None
+    if parcel is None:
+        return None
+    return DeadLetter(
+        parcel.subject, parcel.only or "", headers.get(REASON, ""), headers.get(MESSAGE, ""), place, parcel
+    )

@@ -1,0 +1,220 @@
+"""A subscriber at work: takes messages from its line, hands them to its handler, and answers for what becomes of them.
+
+Messages of one key are handled one after the other, others beside them. One that fails is tried again, and in the end
+kept as a dead letter: only then is it done. What is not done when the process ends comes again.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from ..domain.retry import RetryPolicy, delay_ms
+from ..errors import BelugaError, ExecutionFailed, InvalidInput, LogUnavailable, TimedOut
+from ..ports.bus import Carrier, Delivery, Line, Parcel
+from .judging import may_help, said
+
+_GRACE_SECONDS = 5.0
+"""How long handlers may go on when their messages are somebody else's soon."""
+
+_AGAIN_SECONDS = 1.0
+
+log = logging.getLogger("beluga_stream.bus")
+
+Handle = Callable[[Parcel, int], Awaitable[Any]]
+"""Takes a parcel and which attempt it is. Raises `InvalidInput` for one that fails its type."""
+
+Answer = Callable[[Parcel, Any, BelugaError | None], Awaitable[None]]
+"""Replies to a request: with a value, or with what went wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a subscription works: so many at a time, each attempt for so long, tried again so often."""
+
+    concurrency: int
+    timeout_seconds: float | None
+    policy: RetryPolicy
+    on: tuple[type[Exception], ...] | None
+
+
+class Subscribed:
+    """See the module. `subscriber` names it in dead letters."""
+
+    def __init__(self, subscriber: str, handle: Handle, answer: Answer, carrier: Carrier, terms: Terms) -> None:
+        self.subscriber = subscriber
+        self._handle = handle
+        self._answer = answer
+        self._carrier = carrier
+        self._terms = terms
+        self._line: Line | None = None
+        self._lanes: dict[str, deque[Delivery]] = {}
+        self._working: set[asyncio.Task[None]] = set()
+        self._slots = asyncio.Semaphore(terms.concurrency)
+        self._most = terms.concurrency
+        self._taken = 0
+        self._room = asyncio.Event()
+        self._releasing = asyncio.Event()
+        self._pump: asyncio.Task[None] | None = None
+        self.closed = asyncio.Event()
+
+    def begin(self, line: Line) -> None:
+        """Take messages from here."""
+        self._line = line
+        self._most = line.ahead * self._terms.concurrency
+        self._pump = asyncio.create_task(self._take(line), name=f"bus-{self.subscriber}")
+
+    async def close(self, grace: float = _GRACE_SECONDS) -> None:
+        """Take no more; let handlers end within so many seconds, and cancel those that do not."""
+        pump, self._pump = self._pump, None
+        if pump is None:
+            return
+        self.closed.set()
+        pump.cancel()
+        await asyncio.wait([pump])
+        await self.release(grace)
+        assert self._line is not None
+        await self._line.close()
+
+    async def release(self, grace: float = _GRACE_SECONDS) -> None:
+        """Give up what has been taken: what runs may end, within a bound; what waits does not begin."""
+        self._releasing.set()
+        for lane in self._lanes.values():
+            self._taken -= len(lane)
+            lane.clear()
+        if self._working:
+            await asyncio.wait(self._working, timeout=grace)
+        for task in tuple(self._working):
+            task.cancel()
+        if self._working:
+            _, stubborn = await asyncio.wait(self._working, timeout=_GRACE_SECONDS)
+            if stubborn:
+                log.error("%d handlers of %s ignore that they are cancelled", len(stubborn), self.subscriber)
+        self._releasing.clear()
+        self._room.set()
+
+    async def _take(self, line: Line) -> None:
+        while True:
+            while self._taken >= self._most:
+                self._room.clear()
+                await self._room.wait()
+            try:
+                delivery = await line.take()
+            except BelugaError as error:
+                level = logging.WARNING if isinstance(error, LogUnavailable) else logging.ERROR
+                log.log(level, "%s gets no messages: %s", self.subscriber, error, extra={"action": "bus.away"})
+                await asyncio.sleep(_AGAIN_SECONDS)
+                continue
+            if delivery.parcel.only not in (None, self.subscriber):
+                line.done(delivery)
+                continue
+            self._taken += 1
+            lane = self._lanes.get(delivery.parcel.key)
+            if lane is not None:
+                lane.append(delivery)
+                continue
+            self._lanes[delivery.parcel.key] = lane = deque([delivery])
+            task = asyncio.create_task(self._work(line, delivery.parcel.key, lane), name=f"bus-{self.subscriber}-lane")
+            self._working.add(task)
+            task.add_done_callback(self._working.discard)
+
+    async def _work(self, line: Line, key: str, lane: "deque[Delivery]") -> None:
+        try:
+            while lane and not self._releasing.is_set():
+                delivery = lane.popleft()
+                try:
+                    if await self._settled(delivery):
+                        line.done(delivery)
+                finally:
+                    self._taken -= 1
+                    self._room.set()
+        finally:
+            self._taken -= len(lane)
+            lane.clear()
+            if self._lanes.get(key) is lane:
+                del self._lanes[key]
+
+    async def _settled(self, delivery: Delivery) -> bool:
+        """Whether the message is done: handled, or kept as a dead letter. False: it is somebody else's now."""
+        parcel, failures = delivery.parcel, 0
+        while True:
+            try:
+                value = await self._attempt(parcel, failures + 1)
+            except asyncio.CancelledError as error:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                cancelled = ExecutionFailed("the handler was cancelled from inside")
+                cancelled.__cause__ = error
+                return await self._refused(delivery, cancelled)
+            except Exception as error:  # noqa: BLE001 - a user's handler may raise anything
+                failures += 1
+                if failures >= self._terms.policy.attempts or not self._worth_another(error):
+                    return await self._refused(delivery, _judged(error, failures))
+                if await self._released_within(delay_ms(self._terms.policy, failures, parcel.id) / 1000):
+                    return False
+            else:
+                await self._replied(parcel, value, None)
+                return True
+
+    async def _attempt(self, parcel: Parcel, number: int) -> Any:
+        async with self._slots:
+            bound = asyncio.timeout(self._terms.timeout_seconds)
+            try:
+                async with bound:
+                    return await self._handle(parcel, number)
+            except TimeoutError as error:
+                if not bound.expired():
+                    raise
+                raise TimedOut(f"the handler took longer than {self._terms.timeout_seconds:g} s") from error
+
+    def _worth_another(self, error: Exception) -> bool:
+        return not isinstance(error, InvalidInput) and may_help(error, self._terms.on)
+
+    async def _refused(self, delivery: Delivery, error: BelugaError) -> bool:
+        """Keep it as a dead letter, however long that takes: until then it is not done."""
+        while True:
+            try:
+                await self._carrier.refuse(delivery, error, self.subscriber)
+            except LogUnavailable as away:
+                log.warning("a dead letter waits for its broker: %s", away, extra={"action": "bus.away"})
+                if await self._released_within(_AGAIN_SECONDS):
+                    return False
+            else:
+                break
+        log.warning(
+            "%s could not take a message of %s: %s",
+            self.subscriber,
+            delivery.parcel.subject,
+            error,
+            extra={"action": "bus.dead_letter", "subject": delivery.parcel.subject, "message_id": delivery.parcel.id},
+        )
+        await self._replied(delivery.parcel, None, error)
+        return True
+
+    async def _replied(self, parcel: Parcel, value: Any, error: BelugaError | None) -> None:
+        if parcel.reply is None:
+            return
+        try:
+            await self._answer(parcel, value, error)
+        except BelugaError as failure:
+            # Who asked waits no longer than its timeout; the work itself is done.
+            log.warning("a reply to %s was not sent: %s", parcel.subject, failure, extra={"action": "bus.reply"})
+
+    async def _released_within(self, seconds: float) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._releasing.wait()
+        return self._releasing.is_set()
+
+
+def _judged(error: Exception, attempts: int) -> BelugaError:
+    if isinstance(error, BelugaError):
+        return error
+    times = f", {attempts} times" if attempts > 1 else ""
+    made = ExecutionFailed(f"the handler raised {type(error).__name__}{times}: {said(error)}")
+    made.__cause__ = error
+    return made

@@ -1,0 +1,350 @@
+"""Tasks in this process: each begins once what it depends on has ended, by priority, on a bounded number of workers.
+
+A task that waits, for others, for its next attempt or for the result of another one, takes no worker meanwhile: so no
+set of tasks can keep itself from going on.
+"""
+
+import asyncio
+import contextvars
+import heapq
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ..domain.retry import RetryPolicy, delay_ms
+from ..errors import (
+    BelugaError,
+    DependencyFailed,
+    ExecutionFailed,
+    InvalidState,
+    MaxRetriesExceeded,
+    ResourceExhausted,
+    TaskCanceled,
+    TimedOut,
+)
+from .judging import may_help, said
+
+TaskState = Literal["waiting", "ready", "running", "backoff", "succeeded", "failed", "canceled"]
+
+_STOP_SECONDS = 10.0
+"""How long tasks may take to end once the pool is closed."""
+
+log = logging.getLogger("beluga_stream.scheduler")
+
+
+@dataclass(eq=False, slots=True)
+class Entry:
+    """One task. `call` takes the results of `feeding`; `deadline` is a time of the event loop."""
+
+    name: str
+    call: Callable[[Sequence[Any]], Awaitable[Any]]
+    priority: int
+    deadline_seconds: float | None
+    policy: RetryPolicy
+    on: tuple[type[Exception], ...] | None
+    feeding: tuple["Entry", ...] = ()
+    after: tuple["Entry", ...] = ()
+    state: TaskState = "waiting"
+    order: int = 0
+    deadline: float = float("inf")
+    failures: int = 0
+    parked: int = 0
+    has_worker: bool = False
+    outcome: "asyncio.Future[Any]" = field(init=False)
+    left: "set[Entry]" = field(default_factory=set)
+    dependents: "list[Entry]" = field(default_factory=list)
+    awaits: "list[Entry]" = field(default_factory=list)
+    timers: "list[asyncio.TimerHandle]" = field(default_factory=list)
+    work: "asyncio.Task[None] | None" = None
+
+    @property
+    def ended(self) -> bool:
+        return self.outcome.done()
+
+    @property
+    def rank(self) -> tuple[int, float, int]:
+        """Its place among those that are ready: priority, then deadline, then who came first."""
+        return (-self.priority, self.deadline, self.order)
+
+
+class TaskPool:
+    """Runs tasks: at most `max_workers` at a time, and `queue_size` beyond those that have not ended.
+
+    Belongs to one event loop, by whose time deadlines go.
+    """
+
+    def __init__(self, max_workers: int, queue_size: int) -> None:
+        self._most = max_workers + queue_size
+        self._free = max_workers
+        self._ready: list[tuple[tuple[int, float, int], Entry]] = []
+        self._resuming: deque[asyncio.Future[None]] = deque()
+        self._unended: dict[Entry, None] = {}
+        self._working: set[asyncio.Task[None]] = set()
+        self._orders = 0
+        self._dispatching = False
+        self._closed = False
+        self._current: contextvars.ContextVar[Entry | None] = contextvars.ContextVar("task", default=None)
+
+    @property
+    def running(self) -> int:
+        """How many tasks have a worker."""
+        return sum(entry.has_worker for entry in self._unended)
+
+    @property
+    def waiting(self) -> int:
+        """How many tasks have not ended and have no worker."""
+        return len(self._unended) - self.running
+
+    def refuse_if_full(self, more: int) -> None:
+        """Raises `InvalidState` when closed and `ResourceExhausted` when so many more are too many."""
+        if self._closed:
+            raise InvalidState("the scheduler is closed: make another")
+        if len(self._unended) + more > self._most:
+            raise ResourceExhausted(
+                f"the scheduler is full: {len(self._unended)} tasks have not ended, and it takes {self._most} "
+                f"with its workers and queue: none of these {more} was taken; try later"
+            )
+
+    def submit(self, entries: Sequence[Entry]) -> None:
+        """Take these, or none of them. What comes in one turn of the event loop begins by its rank."""
+        self.refuse_if_full(len(entries))
+        loop = asyncio.get_running_loop()
+        for entry in entries:
+            self._orders += 1
+            entry.order = self._orders
+            entry.outcome = loop.create_future()
+            self._unended[entry] = None
+            if entry.deadline_seconds is not None:
+                entry.deadline = loop.time() + entry.deadline_seconds
+                entry.timers.append(loop.call_at(entry.deadline, self._expire, entry))
+        for entry in entries:
+            self._link(entry)
+        self._dispatch_soon()
+
+    def cancel(self, entry: Entry) -> bool:
+        """Whether it had not ended yet: then it ends as cancelled now, and its handler is told to stop."""
+        if entry.ended:
+            return False
+        self._settle(entry, error=TaskCanceled(f"task {entry.name!r} was cancelled", task=entry.name))
+        return True
+
+    async def result(self, entry: Entry) -> Any:
+        """What came of it. A task of this pool that asks gives its worker back while it waits."""
+        own = self._current.get()
+        if own is None or entry.ended or own.ended:
+            return await asyncio.shield(entry.outcome)
+        async with self._parked(own, entry):
+            return await asyncio.shield(entry.outcome)
+
+    async def join(self) -> None:
+        """Wait until every task has ended. Raises `InvalidState` in one of them."""
+        if (own := self._current.get()) is not None:
+            raise InvalidState(f"task {own.name!r} waits for all tasks, itself among them", task=own.name)
+        while self._unended:
+            await asyncio.wait([entry.outcome for entry in self._unended])
+        await self._stopped(None)
+
+    async def close(self) -> None:
+        """Take no more, cancel all that has not ended, and wait until handlers have stopped, within a bound."""
+        self._closed = True
+        for entry in list(self._unended):
+            self.cancel(entry)
+        await self._stopped(_STOP_SECONDS)
+        if self._working:
+            log.error("%d tasks go on though they are cancelled", len(self._working), extra={"action": "task.lost"})
+
+    async def _stopped(self, seconds: float | None) -> None:
+        working = self._working - {asyncio.current_task()}
+        if working:
+            await asyncio.wait(working, timeout=seconds)
+
+    def _link(self, entry: Entry) -> None:
+        for other in dict.fromkeys((*entry.feeding, *entry.after)):
+            if not other.ended:
+                entry.left.add(other)
+                other.dependents.append(entry)
+            elif other.outcome.exception() is not None and not entry.ended:
+                self._settle(entry, error=_broken(entry, other))
+        if not entry.left and not entry.ended:
+            self._make_ready(entry)
+
+    def _make_ready(self, entry: Entry) -> None:
+        if entry.ended:
+            return
+        entry.state = "ready"
+        heapq.heappush(self._ready, (entry.rank, entry))
+        self._dispatch_soon()
+
+    def _dispatch_soon(self) -> None:
+        """In the next turn, so that what is submitted together competes."""
+        if not self._dispatching:
+            self._dispatching = True
+            asyncio.get_running_loop().call_soon(self._dispatch)
+
+    def _dispatch(self) -> None:
+        self._dispatching = False
+        while self._free and self._resuming:
+            resuming = self._resuming.popleft()
+            if not resuming.done():
+                self._free -= 1
+                resuming.set_result(None)
+        while self._free and self._ready:
+            _, entry = heapq.heappop(self._ready)
+            if entry.state == "ready":
+                self._begin(entry)
+
+    def _begin(self, entry: Entry) -> None:
+        self._free -= 1
+        entry.state, entry.has_worker = "running", True
+        context = contextvars.copy_context()
+        context.run(self._current.set, entry)
+        entry.work = asyncio.get_running_loop().create_task(
+            self._work(entry), name=f"task-{entry.name}", context=context
+        )
+        self._working.add(entry.work)
+        entry.work.add_done_callback(self._working.discard)
+
+    async def _work(self, entry: Entry) -> None:
+        try:
+            value = await entry.call([other.outcome.result() for other in entry.feeding])
+        except asyncio.CancelledError:
+            # Its own, not ours: then it has ended before it was told to stop.
+            self._settle(entry, error=TaskCanceled(f"task {entry.name!r} was cancelled", task=entry.name))
+        except Exception as error:  # noqa: BLE001 - a user's function may raise anything
+            self._failed(entry, error)
+        else:
+            self._settle(entry, value=value)
+        finally:
+            if entry.has_worker:
+                entry.has_worker = False
+                self._free += 1
+            self._dispatch_soon()
+
+    def _failed(self, entry: Entry, error: Exception) -> None:
+        if entry.ended:
+            return
+        entry.failures += 1
+        again = may_help(error, entry.on) and entry.policy.attempts > 1
+        if again and entry.failures < entry.policy.attempts:
+            entry.state = "backoff"
+            loop = asyncio.get_running_loop()
+            pause = delay_ms(entry.policy, entry.failures, entry.name, str(entry.order)) / 1000
+            entry.timers.append(loop.call_later(pause, self._make_ready, entry))
+            return
+        self._settle(entry, error=_judged(entry, error, exhausted=again))
+
+    def _expire(self, entry: Entry) -> None:
+        if entry.ended:
+            return
+        what = "did not begin" if entry.state in ("waiting", "ready") else "did not end"
+        told = f"task {entry.name!r} {what} by its deadline, {entry.deadline_seconds:g} s after it was submitted"
+        self._settle(entry, error=TimedOut(told, task=entry.name))
+
+    def _settle(self, entry: Entry, *, value: Any = None, error: BelugaError | None = None) -> None:
+        """It has ended; what depends on it goes on, or ends too."""
+        ending: deque[tuple[Entry, Any, BelugaError | None]] = deque([(entry, value, error)])
+        while ending:
+            one, value, error = ending.popleft()
+            if one.ended:
+                continue
+            self._unended.pop(one, None)
+            for timer in one.timers:
+                timer.cancel()
+            if error is None:
+                one.state = "succeeded"
+                one.outcome.set_result(value)
+            else:
+                one.state = "canceled" if isinstance(error, TaskCanceled) else "failed"
+                one.outcome.set_exception(error)
+                one.outcome.exception()  # looked at: who wants it asks for the result
+                log.debug("task %s: %s", one.name, error, extra={"action": "task.failed", "task": one.name})
+                if one.work is not None and one.work is not asyncio.current_task():
+                    one.work.cancel()
+            for dependent in one.dependents:
+                dependent.left.discard(one)
+                if error is not None:
+                    ending.append((dependent, None, _broken(dependent, one)))
+                elif not dependent.left:
+                    self._make_ready(dependent)
+            one.dependents.clear()
+        self._dispatch_soon()
+
+    @asynccontextmanager
+    async def _parked(self, own: Entry, other: Entry) -> AsyncIterator[None]:
+        """One task waits for the result of another one, and takes no worker meanwhile."""
+        if (circle := _path(other, own)) is not None:
+            told = " -> ".join(entry.name for entry in (own, *circle))
+            raise InvalidState(f"tasks wait for each other in a circle: {told}", task=own.name)
+        own.awaits.append(other)
+        own.parked += 1
+        if own.parked == 1 and own.has_worker:
+            own.has_worker = False
+            self._free += 1
+            self._dispatch_soon()
+        try:
+            yield
+        finally:
+            own.awaits.remove(other)
+            own.parked -= 1
+            if own.parked == 0 and not own.ended:
+                await self._resume(own)
+
+    async def _resume(self, own: Entry) -> None:
+        """Get a worker again, before those that have not begun."""
+        resuming: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._resuming.append(resuming)
+        self._dispatch_soon()
+        try:
+            await resuming
+        except asyncio.CancelledError:
+            if resuming.done() and not resuming.cancelled():
+                self._free += 1
+                self._dispatch_soon()
+            raise
+        own.has_worker = True
+
+
+def _path(start: Entry, goal: Entry) -> Sequence[Entry] | None:
+    """From one task over those that it waits for to another one; None when there is no way."""
+    if start is goal:
+        return (goal,)
+    seen, ways = {start}, [iter(_waited_for(start))]
+    path = [start]
+    while ways:
+        step = next(ways[-1], None)
+        if step is None:
+            ways.pop()
+            path.pop()
+        elif step is goal:
+            return (*path, goal)
+        elif step not in seen:
+            seen.add(step)
+            ways.append(iter(_waited_for(step)))
+            path.append(step)
+    return None
+
+
+def _waited_for(entry: Entry) -> Iterable[Entry]:
+    return (*entry.left, *entry.awaits)
+
+
+def _broken(entry: Entry, other: Entry) -> DependencyFailed:
+    return DependencyFailed(
+        f"task {entry.name!r} did not begin: {other.outcome.exception()}", task=entry.name, dependency=other.name
+    )
+
+
+def _judged(entry: Entry, error: Exception, *, exhausted: bool) -> BelugaError:
+    made: BelugaError
+    if exhausted:
+        told = f"task {entry.name!r} failed {entry.failures} times, the last time with"
+        made = MaxRetriesExceeded(f"{told} {type(error).__name__}: {said(error)}", task=entry.name)
+    elif isinstance(error, BelugaError):
+        return error
+    else:
+        made = ExecutionFailed(f"task {entry.name!r} raised {type(error).__name__}: {said(error)}", task=entry.name)
+    made.__cause__ = error
+    return made

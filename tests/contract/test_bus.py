@@ -1,0 +1,379 @@
+"""What a message bus promises: the same tests in this process and over Kafka."""
+
+import asyncio
+import random
+import uuid
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import aclosing, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from pydantic import BaseModel
+
+from beluga_stream import BusMessage, MessageBus, Retry, kafka_bus, local_bus
+from beluga_stream.adapters.kafka.admin import KafkaTopics
+from beluga_stream.adapters.kafka.connection import KafkaConnection
+from beluga_stream.bootstrap.settings import Settings
+from beluga_stream.errors import (
+    ExecutionFailed,
+    InvalidConfig,
+    InvalidInput,
+    InvalidState,
+    NotSerializable,
+    RecordTooLarge,
+    TaskCanceled,
+    TimedOut,
+)
+
+QUICK = Retry(3, first=0.01, most=0.02)
+
+
+class Order(BaseModel):
+    id: int
+    item: str = "tea"
+
+
+class Inbox:
+    """What a subscriber got."""
+
+    def __init__(self) -> None:
+        self.messages: list[BusMessage[Any]] = []
+        self._came = asyncio.Event()
+
+    async def __call__(self, message: BusMessage[Any]) -> None:
+        self.messages.append(message)
+        self._came.set()
+
+    async def wait(self, count: int) -> list[Any]:
+        """The data of the first so many."""
+        async with asyncio.timeout(60):
+            while len(self.messages) < count:
+                self._came.clear()
+                await self._came.wait()
+        return [message.data for message in self.messages]
+
+
+@pytest.fixture(params=["local", pytest.param("kafka", marks=pytest.mark.kafka)])
+async def bus(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[MessageBus]:
+    if request.param == "local":
+        async with local_bus() as opened:
+            yield opened
+        return
+    prefix, broker = f"t-{uuid.uuid4().hex[:10]}", request.getfixturevalue("broker")
+    settings = Settings.load(broker=broker, prefix=prefix, blobs=str(tmp_path), session_timeout_seconds=6)
+    async with kafka_bus(settings=settings) as opened:
+        yield opened
+    async with KafkaTopics(KafkaConnection.parse(broker)) as topics:
+        await topics.delete([f"{prefix}.bus", f"{prefix}.dead-letters"])
+
+
+async def test_every_subscriber_without_a_group_gets_every_message(bus: MessageBus) -> None:
+    inboxes = [Inbox() for _ in range(3)]
+    for inbox in inboxes:
+        await bus.subscribe("orders.>", Order, inbox)
+    for number in range(20):
+        await bus.publish("orders.created", Order(id=number))
+    for inbox in inboxes:
+        assert await inbox.wait(20) == [Order(id=number) for number in range(20)]
+
+
+async def test_a_group_shares_its_messages_and_every_group_gets_all(bus: MessageBus) -> None:
+    members, other = [Inbox(), Inbox()], Inbox()
+    for member in members:
+        await bus.subscribe("orders.*", int, member, group="billing")
+    await bus.subscribe("orders.*", int, other, group="audit")
+    for number in range(200):
+        await bus.publish("orders.created", number, key=f"customer-{number % 40}")
+    assert sorted(await other.wait(200)) == list(range(200))
+    async with asyncio.timeout(60):
+        while sum(len(member.messages) for member in members) < 200:  # noqa: ASYNC110 - two inboxes have no one event
+            await asyncio.sleep(0.01)
+    assert all(member.messages for member in members)
+    assert sorted(message.data for member in members for message in member.messages) == list(range(200))
+
+
+async def test_messages_of_one_key_are_handled_in_order_and_one_at_a_time(bus: MessageBus) -> None:
+    handled: dict[str, list[int]] = defaultdict(list)
+    at: set[str] = set()
+    done = asyncio.Event()
+
+    async def handle(message: BusMessage[int]) -> None:
+        assert message.key not in at, "two messages of a key at a time"
+        at.add(message.key)
+        await asyncio.sleep(random.random() / 500)
+        at.discard(message.key)
+        if message.data % 7 == 0 and message.attempt == 1:
+            raise OSError("once more")
+        handled[message.key].append(message.data)
+        if sum(map(len, handled.values())) == 100:
+            done.set()
+
+    for _ in range(2):
+        await bus.subscribe("n.>", int, handle, group="g", retry=QUICK)
+    for number in range(100):
+        await bus.publish("n.x", number, key=f"k{number % 5}")
+    async with asyncio.timeout(60):
+        await done.wait()
+    assert dict(handled) == {f"k{key}": list(range(key, 100, 5)) for key in range(5)}
+    assert await bus.dead_letters() == []
+
+
+async def test_patterns_choose_by_words(bus: MessageBus) -> None:
+    wanted = {"a.b": ["a.b"], "a.*": ["a.b", "a.c"], "a.>": ["a.b", "a.b.c", "a.c"], "*.b": ["a.b", "x.b"]}
+    inboxes = {pattern: Inbox() for pattern in [*wanted, ">"]}
+    for pattern, inbox in inboxes.items():
+        await bus.subscribe(pattern, str, inbox)
+    sent = ["a", "a.b", "a.b.c", "a.c", "x.b", "last"]
+    for subject in sent:
+        await bus.publish(subject, subject, key="one")
+    assert await inboxes[">"].wait(len(sent)) == sent
+    for pattern, subjects in wanted.items():
+        assert await inboxes[pattern].wait(len(subjects)) == subjects
+
+
+async def test_a_request_gets_the_reply_of_its_handler(bus: MessageBus) -> None:
+    async def price(message: BusMessage[Order]) -> Order:
+        assert message.wants_reply
+        return Order(id=message.data.id, item=message.data.item.upper())
+
+    def blocks(message: BusMessage[int]) -> int:
+        return 2 * message.data
+
+    await bus.subscribe("price", Order, price, group="pricing")
+    await bus.subscribe("double", int, blocks)
+    asked = [bus.request("price", Order(id=number), Order) for number in range(10)]
+    assert await asyncio.gather(*asked) == [Order(id=number, item="TEA") for number in range(10)]
+    assert await bus.request("double", 4, int) == 8
+
+
+async def test_a_request_that_nobody_answers_times_out(bus: MessageBus) -> None:
+    with pytest.raises(TimedOut, match=r"nobody answered a request to nowhere within 0\.5 s"):
+        await bus.request("nowhere", 1, int, timeout=0.5)
+
+
+async def test_a_request_whose_handler_fails_says_so_and_one_of_another_type_too(bus: MessageBus) -> None:
+    async def fails(message: BusMessage[int]) -> int:
+        raise OSError("away")
+
+    await bus.subscribe("fails", int, fails, retry=Retry(1))
+    await bus.subscribe("text", int, lambda message: "text")
+    await bus.subscribe("object", int, lambda message: object())
+    with pytest.raises(ExecutionFailed, match=r"the subscriber of fails failed: .*OSError: away \(execution_failed\)"):
+        await bus.request("fails", 1, int)
+    with pytest.raises(InvalidInput, match="the reply of text fails its type"):
+        await bus.request("text", 1, int)
+    with pytest.raises(ExecutionFailed, match="cannot become JSON"):
+        await bus.request("object", 1, int)
+
+
+async def test_a_message_whose_handler_raises_comes_again_and_then_is_a_dead_letter(bus: MessageBus) -> None:
+    attempts: list[int] = []
+
+    async def fails(message: BusMessage[int]) -> None:
+        attempts.append(message.attempt)
+        raise OSError("away")
+
+    inbox = Inbox()
+    failing = await bus.subscribe("jobs", int, fails, group="workers", retry=QUICK)
+    await bus.subscribe("jobs", int, inbox)
+    await bus.publish("jobs", 7, headers={"tenant": "a"})
+    assert await inbox.wait(1) == [7]
+    letters = await _letters(bus, 1)
+    assert attempts == [1, 2, 3]
+    assert (letters[0].subject, letters[0].subscriber, letters[0].reason) == (
+        "jobs",
+        failing.name,
+        "execution_failed",
+    )
+    assert "the handler raised OSError, 3 times: away" in letters[0].message
+    assert (letters[0].parcel.body, letters[0].parcel.headers["tenant"]) == (b"7", "a")
+
+
+async def test_a_dead_letter_can_be_sent_again_to_the_one_that_could_not_take_it(bus: MessageBus) -> None:
+    broken, other = True, Inbox()
+    mended = Inbox()
+
+    async def fails(message: BusMessage[int]) -> None:
+        if broken:
+            raise OSError("away")
+        await mended(message)
+
+    await bus.subscribe("jobs", int, fails, group="workers", retry=Retry(1))
+    await bus.subscribe("jobs", int, other)
+    await bus.publish("jobs", 7)
+    letter = (await _letters(bus, 1))[0]
+    broken = False
+    await bus.replay(letter)
+    assert await mended.wait(1) == [7]
+    await bus.publish("jobs", 8)
+    assert await other.wait(2) == [7, 8]
+    assert mended.messages[0].id == letter.parcel.id
+
+
+async def test_a_message_of_another_type_is_a_dead_letter_at_once_and_stops_nobody(bus: MessageBus) -> None:
+    typed, plain = Inbox(), Inbox()
+    await bus.subscribe("orders", Order, typed, group="typed", retry=QUICK)
+    await bus.subscribe("orders", dict[str, Any], plain)
+    await bus.publish("orders", {"id": "no number"})
+    await bus.publish("orders", {"id": 1})
+    assert await typed.wait(1) == [Order(id=1)]
+    assert await plain.wait(2) == [{"id": "no number"}, {"id": 1}]
+    (letter,) = await _letters(bus, 1)
+    assert letter.reason == "invalid_input"
+    assert "a message of orders fails its type: id:" in letter.message
+
+
+async def test_what_a_member_leaves_undone_goes_to_the_others(bus: MessageBus) -> None:
+    stuck, taken = asyncio.Event(), Inbox()
+
+    async def hangs(message: BusMessage[int]) -> None:
+        stuck.set()
+        await asyncio.Event().wait()
+
+    leaver = await bus.subscribe("jobs", int, hangs, group="workers", concurrency=1)
+    for number in range(10):
+        await bus.publish("jobs", number)
+    async with asyncio.timeout(60):
+        await stuck.wait()
+    await leaver.close(grace=0)
+    await bus.subscribe("jobs", int, taken, group="workers")
+    assert await taken.wait(10) == list(range(10))
+
+
+async def test_a_group_that_is_away_gets_what_came_meanwhile(bus: MessageBus) -> None:
+    first, second = Inbox(), Inbox()
+    async with await bus.subscribe("jobs", int, first, group="workers"):
+        await bus.publish("jobs", 1)
+        await first.wait(1)
+    await bus.publish("jobs", 2)
+    await bus.subscribe("jobs", int, second, group="workers")
+    assert await second.wait(1) == [2]
+
+
+async def test_receiving_is_acknowledged_with_the_next_and_what_was_left_comes_again(bus: MessageBus) -> None:
+    await (await bus.subscribe("jobs", int, Inbox(), group="workers")).close()
+    for number in range(3):
+        await bus.publish("jobs", number)
+    found: list[int] = []
+    async with asyncio.timeout(60), aclosing(bus.receive("jobs", int, group="workers")) as messages:
+        async for message in messages:
+            found.append(message.data)
+            if message.data == 1:
+                break
+    async with asyncio.timeout(60), aclosing(bus.receive("jobs", int, group="workers")) as messages:
+        async for message in messages:
+            found.append(message.data)
+            if message.data == 2:
+                break
+    assert found == [0, 1, 1, 2]
+
+
+async def test_headers_and_the_trace_go_along(bus: MessageBus) -> None:
+    provider = TracerProvider()
+    tracer = provider.get_tracer("test")
+    seen: list[tuple[dict[str, str], int]] = []
+    came = asyncio.Event()
+
+    async def handle(message: BusMessage[int]) -> None:
+        seen.append((dict(message.headers), trace.get_current_span().get_span_context().trace_id))
+        came.set()
+
+    await bus.subscribe("traced", int, handle)
+    with tracer.start_as_current_span("publisher") as span:
+        await bus.publish("traced", 1, headers={"tenant": "a"})
+    async with asyncio.timeout(60):
+        await came.wait()
+    provider.shutdown()
+    headers, trace_id = seen[0]
+    assert headers["tenant"] == "a"
+    assert trace_id == span.get_span_context().trace_id
+
+
+async def test_a_handler_that_takes_too_long_is_stopped(bus: MessageBus) -> None:
+    async def hangs(message: BusMessage[int]) -> None:
+        await asyncio.Event().wait()
+
+    await bus.subscribe("slow", int, hangs, timeout=0.02, retry=Retry(1))
+    await bus.publish("slow", 1)
+    (letter,) = await _letters(bus, 1)
+    assert (letter.reason, letter.message) == ("timeout", "the handler took longer than 0.02 s")
+
+
+async def test_a_handler_that_is_cancelled_from_inside_holds_nobody_up(bus: MessageBus) -> None:
+    inbox = Inbox()
+
+    async def gone(message: BusMessage[int]) -> None:
+        if message.data == 1:
+            raise asyncio.CancelledError
+        await inbox(message)
+
+    await bus.subscribe("jobs", int, gone, group="workers")
+    await bus.publish("jobs", 1)
+    await bus.publish("jobs", 2)
+    assert await inbox.wait(1) == [2]
+    (letter,) = await _letters(bus, 1)
+    assert "cancelled from inside" in letter.message
+
+
+@pytest.mark.parametrize("subject", ["", "a..b", ".a", "a b", "a.*", ">", "_inbox.x", "x" * 300])
+async def test_a_wrong_subject_is_refused(bus: MessageBus, subject: str) -> None:
+    with pytest.raises(InvalidInput):
+        await bus.publish(subject, 1)
+
+
+@pytest.mark.parametrize("pattern", ["", "a..b", "a.>.b", "a*", "a.b>", "_inbox.>"])
+async def test_a_wrong_pattern_is_refused(bus: MessageBus, pattern: str) -> None:
+    with pytest.raises(InvalidInput):
+        await bus.subscribe(pattern, int, Inbox())
+
+
+async def test_what_cannot_be_sent_is_refused(bus: MessageBus) -> None:
+    with pytest.raises(NotSerializable, match="a message of a cannot become JSON"):
+        await bus.publish("a", object())
+    with pytest.raises(RecordTooLarge, match="may have 900,000"):
+        await bus.publish("a", "x" * 1_000_000)
+    with pytest.raises(InvalidInput, match="names that begin with beluga- are the bus's own"):
+        await bus.publish("a", 1, headers={"Beluga-id": "x"})
+    with pytest.raises(InvalidConfig, match="concurrency=0"):
+        await bus.subscribe("a", int, Inbox(), concurrency=0)
+    with pytest.raises(InvalidConfig, match="group='a b'"):
+        await bus.subscribe("a", int, Inbox(), group="a b")
+
+
+async def test_a_bus_that_is_closed_takes_nothing_and_leaves_nobody_waiting(bus: MessageBus) -> None:
+    began = asyncio.Event()
+
+    async def hangs(message: BusMessage[int]) -> None:
+        began.set()
+        await asyncio.Event().wait()
+
+    async def read() -> list[int]:
+        async with aclosing(bus.receive("jobs", int)) as messages:
+            return [message.data async for message in messages]
+
+    subscription = await bus.subscribe("asked", int, hangs)
+    asking = asyncio.create_task(bus.request("asked", 1, int))
+    reading = asyncio.create_task(read())
+    async with asyncio.timeout(60):
+        await began.wait()
+    await subscription.close(grace=0)
+    await bus.aclose()
+    with pytest.raises(TaskCanceled):
+        await asking
+    async with asyncio.timeout(10):
+        with suppress(InvalidState):  # closed before it was there
+            assert await reading == []
+    with pytest.raises(InvalidState, match="closed"):
+        await bus.publish("jobs", 1)
+    await bus.aclose()
+
+
+async def _letters(bus: MessageBus, count: int) -> list[Any]:
+    async with asyncio.timeout(60):
+        while len(letters := list(await bus.dead_letters())) < count:  # noqa: ASYNC110 - a log has no event
+            await asyncio.sleep(0.02)
+    return letters
