@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import jsonschema_rs
 
+from ..domain.cover import cover
 from ..domain.definition import Definition
 from ..domain.ids import GraphHash
 from ..domain.limit import Limit
@@ -19,7 +20,10 @@ _TIMEOUT_SECONDS = 30.0
 
 
 class Catalog:
-    """Every definition ever deployed, by hash, and the latest of each name."""
+    """Every definition ever deployed, by hash, and the latest of each name.
+
+    Of a durable graph that is its cover: what a run of it is a run of.
+    """
 
     def __init__(self, reader: Reader, topics: Topics) -> None:
         self._reader = reader
@@ -64,15 +68,23 @@ class Catalog:
 
     def add(self, definition: Definition) -> Plan:
         """Make a definition known to this process."""
+        plan = self._known(definition)
+        self._latest[definition.name] = self.covering(plan).hash
+        return plan
+
+    def covering(self, plan: Plan) -> Plan:
+        """What a run that somebody starts of it is a run of: of a durable graph its cover."""
+        return self._known(cover(plan.definition)) if plan.definition.durable else plan
+
+    def _known(self, definition: Definition) -> Plan:
         found = definition.hash
-        self._latest[definition.name] = found
         if found not in self._plans:
             self._plans[found] = self.make(definition)
         return self._plans[found]
 
     def make(self, definition: Definition) -> Plan:
         """Prepare a definition."""
-        return Plan(definition)
+        return Plan(definition, self._plans)
 
     def check_input(self, plan: Plan, value: Json) -> None:
         """Raises `InvalidInput` when a value does not fit the graph's input schema."""

@@ -34,7 +34,7 @@ from .partition import RunPartition
 from .payloads import Payloads
 from .rendering import Renderer, Step
 from .settlement import Decided, Settlement, written
-from .starting import check_request, check_seals
+from .starting import check_handed, check_request, check_seals
 from .states import RESTING_BYTES, too_large
 from .topics import Topics, check_not_recreated
 from .watchdog import Watch
@@ -65,6 +65,8 @@ class CoordinatorOptions:
     capacity: int = 100_000
     unanswered_most: int = 1_000
     resting_bytes: int = RESTING_BYTES
+    workflows: bool = False
+    """Whether somebody hosts the workflows of durable graphs."""
 
 
 class _Batch:
@@ -113,7 +115,7 @@ class Coordinator:
         self._renderer = Renderer(topics)
         self._intake = Intake(options.capacity, options.unanswered_most)
         self._owned: dict[int, RunPartition] = {}
-        self._admission = Admission(topics, catalog, payloads)
+        self._admission = Admission(topics, catalog, payloads, workflows=options.workflows)
         # Starts may wait for long, and tell nothing of a run that goes on.
         telling = (topics.run_events, topics.node_done)
         deadlines = Deadlines(
@@ -302,8 +304,13 @@ class Coordinator:
             return
         else:
             plan = None if state is None or state.definition is None else await self._plan(state)
-        if state is None and isinstance(event, SignalReceived) and owned.early.hold(event):
-            return
+        if state is None and isinstance(event, SignalReceived):
+            if event.parent is not None:
+                return  # the child was refused, which its parent is told
+            if owned.early.hold(event):
+                return
+        if state is not None and isinstance(event, SignalReceived):
+            check_handed(state, event)
         for outcome in event.outcomes if isinstance(event, Segment) else (event,):
             if not await self._decide(batch, record, plan, outcome):
                 return

@@ -1,7 +1,7 @@
 """Commands as records: what the reducer decided, with the values from the run's state, ready to append."""
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from ..domain.commands import (
     AskSlot,
@@ -15,6 +15,7 @@ from ..domain.commands import (
     RejectRun,
     RetryChild,
     ReturnSlot,
+    SignalChild,
     StartChild,
 )
 from ..domain.crashes import runs_apart
@@ -26,11 +27,12 @@ from ..domain.events import (
     Parent,
     RetryRequested,
     RunRequested,
+    SignalReceived,
     SlotReturned,
     SlotWanted,
 )
 from ..domain.flow import carried, is_taken
-from ..domain.ids import INPUT, NodeKey, NodeName, RunId, digest, index_of, node_of
+from ..domain.ids import INPUT, NodeKey, NodeName, digest, index_of, key_of, node_of
 from ..domain.limit import limit_of, value_of
 from ..domain.payload import NOTHING, Gathered, Inline, Payload, Picked
 from ..domain.plan import Plan
@@ -46,9 +48,12 @@ from .messages import (
     RunChange,
     Source,
     Summary,
+    WorkflowEvent,
 )
 from .progress import Telling
 from .topics import Topics
+
+ChildCommand: TypeAlias = StartChild | SignalChild | RetryChild | CancelChild
 
 _AT_WORKERS = frozenset({NodeStatus.READY, NodeStatus.RUNNING})
 
@@ -102,8 +107,16 @@ class Renderer:
                             records.append(envelope.around(topic, codec.node_ready.encode(work)))
                     case StartChild():
                         if plan is not None and _is_awaited(last, command):
-                            request = start_child(plan, state, command, at_ms)
-                            records.append(self._event(request.key, codec.incoming.encode(request), state))
+                            records.append(
+                                self._to_child(plan, command, start_child(plan, state, command, at_ms), state)
+                            )
+                    case SignalChild():
+                        if _is_awaited(last, command):
+                            records.append(self._to_child(plan, command, signal_child(state, command, at_ms), state))
+                    case RetryChild():
+                        records.append(self._to_child(plan, command, retry_child(state, command, at_ms), state))
+                    case CancelChild():
+                        records.append(self._to_child(plan, command, cancel_child(state, command, at_ms), state))
                     case AskSlot():
                         if plan is not None and _is_asking(last, command):
                             wanted = slot_wanted(plan, state, command, at_ms)
@@ -117,16 +130,8 @@ class Renderer:
         return [*(envelope.around(results, codec.results.encode(progress)) for progress in told), *records]
 
     def _record(self, state: RunState, command: Command, at_ms: int, envelope: _Envelope) -> Iterator[Outgoing]:
-        """The record of a command that is neither a status nor begins something."""
+        """The record of a command that is neither a status, nor begins something, nor is for a child."""
         match command:
-            case RetryChild():
-                event = retry_child(state, command, at_ms)
-                yield self._event(event.key, codec.incoming.encode(event), state)
-            case CancelChild(_, child):
-                cancel = CancelRequested(
-                    run=child, key=_key_of(child), at_ms=at_ms, reason=f"its parent run {state.run} ended"
-                )
-                yield self._event(cancel.key, codec.incoming.encode(cancel), state)
             case ReturnSlot(limit, node, number):
                 returned = SlotReturned(key=limit, at_ms=at_ms, run=state.run, node=node, number=number)
                 yield self._event(limit, codec.incoming.encode(returned), state)
@@ -148,6 +153,14 @@ class Renderer:
                 if state.parent is not None and state.ended:
                     told = child_finished(state, state.parent, at_ms)
                     yield self._event(told.key, codec.incoming.encode(told), state)
+
+    def _to_child(self, plan: Plan | None, command: ChildCommand, event: WorkflowEvent, state: RunState) -> Outgoing:
+        """Whoever owns the child hears of it: the coordinator, or for a durable one who hosts workflows."""
+        if plan is None or not plan.is_durable(node_of(command.node)):
+            return self._event(event.key, codec.incoming.encode(event), state)
+        encoded, partition = self._topics.place(event.key)
+        value = codec.workflow_requests.encode(event)
+        return Outgoing(self._topics.workflow_requests, encoded, value, _trace(state), partition)
 
     def _event(self, key: str, value: bytes, state: RunState) -> Outgoing:
         encoded, partition = self._topics.place(key)
@@ -220,7 +233,7 @@ def _is_at_workers(state: RunState, command: DispatchNode) -> bool:
     return node is not None and node.attempt == command.attempt and node.status in _AT_WORKERS
 
 
-def _is_awaited(state: RunState, command: StartChild) -> bool:
+def _is_awaited(state: RunState, command: StartChild | SignalChild) -> bool:
     node = state.nodes.get(command.node)
     return node is not None and node.child == command.child and node.status is NodeStatus.WAITING
 
@@ -256,10 +269,11 @@ def start_child(plan: Plan, state: RunState, command: StartChild, at_ms: int) ->
     """The request for a subgraph, a map item's graph or a page."""
     node = plan.nodes[node_of(command.node)]
     is_page = node.kind is NodeKind.MAP and ":" in command.node
+    is_near = is_page or plan.is_durable(node.name)
     arguments = _arguments(plan, state, command.node)
     return RunRequested(
         run=command.child,
-        key=state.key if is_page else str(command.child),
+        key=state.key if is_near else str(command.child),
         at_ms=at_ms,
         graph=state.graph if is_page else str(node.child_name),
         definition=state.definition if is_page else node.child,
@@ -299,7 +313,27 @@ def child_finished(state: RunState, parent: Parent, at_ms: int) -> ChildFinished
 
 def retry_child(state: RunState, command: RetryChild, at_ms: int) -> RetryRequested:
     """The request that a failed child goes on. Its id is its parent's attempt, so that repeats are harmless."""
-    return RetryRequested(run=command.child, key=_key_of(command.child), at_ms=at_ms, id=f"{state.run}/{command.id}")
+    return RetryRequested(run=command.child, key=key_of(command.child), at_ms=at_ms, id=f"{state.run}/{command.id}")
+
+
+def signal_child(state: RunState, command: SignalChild, at_ms: int) -> SignalReceived:
+    """The signal that a child is handed. Its id is the one that it came with, so that repeats are harmless."""
+    signal = command.signal
+    return SignalReceived(
+        run=command.child,
+        key=key_of(command.child),
+        at_ms=at_ms,
+        signal=signal.signal,
+        id=signal.id,
+        value=signal.value,
+        parent=state.run,
+    )
+
+
+def cancel_child(state: RunState, command: CancelChild, at_ms: int) -> CancelRequested:
+    """The request that a child ends, since its parent has or does not want it any more."""
+    reason = f"its parent run {state.run} ended"
+    return CancelRequested(run=command.child, key=key_of(command.child), at_ms=at_ms, reason=reason)
 
 
 def _arguments(plan: Plan, state: RunState, key: NodeKey) -> tuple[Argument, ...]:
@@ -357,11 +391,6 @@ def _undo_arguments(plan: Plan, state: RunState, key: NodeKey) -> tuple[Argument
 def _page(key: NodeKey) -> Page:
     start, _, stop = key[key.rindex("[") + 1 :].partition("/")[0].rstrip("]").partition(":")
     return Page(node_of(key), int(start), int(stop))
-
-
-def _key_of(run: RunId) -> str:
-    """The record key of a child: a page's is its root's, and the root's id comes first in its own."""
-    return run.partition(".")[0]
 
 
 def _node_change(state: RunState, command: PublishNode) -> NodeChange:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from ..domain.events import CancelRequested, NodeOverridden, RetryRequested, RunRequested, SignalReceived
-from ..domain.ids import GraphHash, NodeKey, NodeName, RunId, run_id
+from ..domain.ids import GraphHash, NodeKey, NodeName, RunId, key_of, run_id
 from ..domain.payload import NOTHING, Inline, Json
 from ..errors import Expired, NotFound, TimedOut
 from ..ports.clock import Clock
@@ -21,9 +21,10 @@ from . import codec
 from .answer import Answer, Asked, check_ended
 from .catchup import CatchUp
 from .cursor import LIVE, Cursor
+from .inner import RunStream
 from .messages import Progress, Rejected, Summary
 from .payloads import Payloads
-from .results import Chunk, Event, NodeChanged, Refill, RunChanged, RunReader
+from .results import Chunk, Event, NodeChanged, Refill, RunChanged
 from .tails import Follower, Tails
 from .topics import Topics
 
@@ -72,7 +73,7 @@ class Runs:
         self._reader = reader
         self.payloads = payloads
         self._clock = clock
-        self._partition = partition
+        self._partition = lambda run: partition(key_of(run))
         self._follows_starts = follows_starts
         self._tails = Tails(reader, topics.run_results)
         self._told = CatchUp(reader, topics.runs)
@@ -222,7 +223,7 @@ class Runs:
         cursor = None if after is None or live else Cursor.parse(after, partition)
         follower, start, gone = await self._begin(run, partition, after)
         retried = max(retried, self.asked(run).retried)
-        reader = RunReader()
+        reader = RunStream(run)
         past = True
         ended_at = -1
         try:
@@ -235,7 +236,7 @@ class Runs:
                         yield None
                     else:
                         decoded = codec.results.decode(record.value)
-                        if decoded.run != run:
+                        if key_of(decoded.run) != key_of(run):
                             continue
                         events = [
                             whole
@@ -248,7 +249,8 @@ class Runs:
                                 last = number == len(events)
                                 part = Cursor(partition, record.offset, number)
                                 yield event if last else replace(event, cursor=str(part))
-                        ended_at = record.offset
+                        if decoded.run == run:
+                            ended_at = record.offset
                     if reader.ended and (reader.final or not (past or ended_at < retried)):
                         return
         finally:
@@ -265,7 +267,7 @@ class Runs:
         else:
             if mine is not None:
                 self._tails.leave(partition, mine.follower)
-            follower = await self._tails.follow(partition, run.encode())
+            follower = await self._tails.follow(partition, key_of(run).encode())
         try:
             return follower, *await self._first_offset(run, partition, after)
         except BaseException:

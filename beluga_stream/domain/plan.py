@@ -4,8 +4,9 @@ Built once for each definition; the reducer only looks things up in it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from math import inf
 from typing import NamedTuple
 
 import networkx
@@ -34,6 +35,8 @@ class Plan:
     """Lookups over one definition. Raises `InvalidGraph` for cycles and unknown or unreachable nodes."""
 
     definition: Definition
+    children: Mapping[GraphHash, "Plan"] = field(default_factory=dict, compare=False, repr=False)
+    """Those of the graphs that its nodes start are among them, as soon as they are known."""
 
     def __post_init__(self) -> None:
         self._check()
@@ -124,6 +127,31 @@ class Plan:
             if signal is not None:
                 found[signal] = (*found.get(signal, ()), name)
         return found
+
+    def child(self, name: NodeName) -> "Plan | None":
+        """The plan of the graph that a node starts; None when it starts none, or one that is not known here."""
+        found = self.nodes[name].child
+        return None if found is None else self.children.get(found)
+
+    def is_durable(self, name: NodeName) -> bool:
+        """Whether the runs that a node starts are durable: workflows, and no runs of the coordinator."""
+        child = self.child(name)
+        return child is not None and child.definition.durable
+
+    @property
+    def needs_workflows(self) -> bool:
+        """Whether a run of it may start a durable one, at any depth."""
+        below = [child for name in self.nodes if (child := self.child(name)) is not None]
+        return any(child.definition.durable or child.needs_workflows for child in below)
+
+    def takes(self, signal: str) -> float:
+        """How many of these signals the waits of one run may take, with those in its subgraphs; inf: nobody can say."""
+        most: float = len(self.waits.get(signal, ()))
+        for node in self.definition.nodes:
+            child = self.child(node.name)
+            below = 0.0 if child is None else child.takes(signal)
+            most += inf if below and node.kind is NodeKind.MAP else below
+        return most
 
     @cached_property
     def targets(self) -> Mapping[NodeName, tuple[NodeName, ...]]:
