@@ -117,6 +117,7 @@ class Admission:
 def _no_workflows(graph: str) -> InvalidState:
     return InvalidState(
         f"graph {graph!r} is durable, or has a durable graph in it, and no Temporal is configured: set "
-        f"BELUGA_TEMPORAL_ADDRESS for the coordinators and a process with the role workflows, or leave durable=True out",
+        f"BELUGA_TEMPORAL_ADDRESS for the coordinators and for a process with the role workflows, or leave "
+        f"durable=True out",
         graph=graph,
     )

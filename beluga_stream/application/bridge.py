@@ -35,9 +35,9 @@ log = logging.getLogger("beluga_stream.workflows")
 
 _FIRST_PAUSE_SECONDS = 0.5
 
-_Ended: TypeAlias = Literal["failed", "cancelled"]
+_Told: TypeAlias = Literal["failed", "cancelled", "rejected"]
 
-_ENDS: dict[WorkflowState, tuple[_Ended, str, str]] = {
+_ENDS: dict[WorkflowState, tuple[_Told, str, str]] = {
     "failed": ("failed", "execution_failed", "its workflow failed: Temporal's history of it says why"),
     "cancelled": ("cancelled", "task_canceled", "its workflow was cancelled"),
     "terminated": ("failed", "task_canceled", "its workflow was terminated"),
@@ -59,7 +59,7 @@ class BridgeOptions:
 class Bridge:
     """A `Role` over `beluga.workflow-requests`."""
 
-    def __init__(  # noqa: PLR0913 - it is wired in one place, by name
+    def __init__(
         self,
         *,
         topics: Topics,
@@ -179,9 +179,8 @@ class Bridge:
                 except LogUnavailable as error:
                     self._is_away(error)
                 except NotFound as error:
-                    log.info(
-                        "nobody to take a %s: %s", request.type, error, extra={"action": "moot", "run": request.run}
-                    )
+                    told = {"action": "moot", "run": request.run}
+                    log.info("nobody is there to take a %s: %s", request.type, error, extra=told)
                     return
                 except BelugaError as error:
                     await self._refuse(record, error)
@@ -232,14 +231,7 @@ class Bridge:
         if isinstance(request, RunRequested) and request.parent is not None:
             await self._finished(request.run, request.parent, "rejected", Failure(error.code, str(error)), 0)
 
-    async def _finished(
-        self,
-        run: RunId,
-        parent: Parent,
-        status: Literal["failed", "cancelled", "rejected"],
-        failure: Failure,
-        counter: int,
-    ) -> None:
+    async def _finished(self, run: RunId, parent: Parent, status: _Told, failure: Failure, counter: int) -> None:
         """Tell the parent in the place of the run. Such a run cannot go on: a retry begins another."""
         told = ChildFinished(
             run=parent.run,

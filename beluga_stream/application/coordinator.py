@@ -34,7 +34,7 @@ from .partition import RunPartition
 from .payloads import Payloads
 from .rendering import Renderer, Step
 from .settlement import Decided, Settlement, written
-from .starting import check_handed, check_request, check_seals
+from .starting import check_request, check_seals
 from .states import RESTING_BYTES, too_large
 from .topics import Topics, check_not_recreated
 from .watchdog import Watch
@@ -304,13 +304,8 @@ class Coordinator:
             return
         else:
             plan = None if state is None or state.definition is None else await self._plan(state)
-        if state is None and isinstance(event, SignalReceived):
-            if event.parent is not None:
-                return  # the child was refused, which its parent is told
-            if owned.early.hold(event):
-                return
-        if state is not None and isinstance(event, SignalReceived):
-            check_handed(state, event)
+        if isinstance(event, SignalReceived) and owned.early.takes(event, state):
+            return
         for outcome in event.outcomes if isinstance(event, Segment) else (event,):
             if not await self._decide(batch, record, plan, outcome):
                 return

@@ -4,12 +4,13 @@ Such a run tells its own end. One that was terminated by hand, or timed out wher
 it is asked, at first soon and then by its age ever more seldom, and tells the end in its place.
 """
 
+from ..domain.events import Parent
 from ..domain.ids import NodeKey, RunId
 from ..domain.state import RunState
 from ..domain.waiting import Waiting
 from ..ports.log import Outgoing
 from . import codec
-from .messages import LookAfter, Parent
+from .messages import LookAfter
 from .topics import Topics
 
 _PART_OF_AGE = 8

@@ -19,7 +19,7 @@ from ..domain.commands import (
     StartChild,
 )
 from ..domain.crashes import runs_apart
-from ..domain.definition import EdgeMode, NodeKind
+from ..domain.definition import NodeKind
 from ..domain.events import (
     CancelRequested,
     ChildFinished,
@@ -31,22 +31,20 @@ from ..domain.events import (
     SlotReturned,
     SlotWanted,
 )
-from ..domain.flow import carried, is_taken
-from ..domain.ids import INPUT, NodeKey, NodeName, digest, index_of, key_of, node_of
+from ..domain.ids import NodeKey, NodeName, digest, key_of, node_of
 from ..domain.limit import limit_of, value_of
-from ..domain.payload import NOTHING, Gathered, Inline, Payload, Picked
+from ..domain.payload import NOTHING
 from ..domain.plan import Plan
-from ..domain.state import NODE_ENDED, NodeState, NodeStatus, RunState, RunStatus
+from ..domain.state import NodeStatus, RunState, RunStatus
 from ..ports.log import Headers, Outgoing
 from . import codec
+from .arguments import arguments_of, source_of, undo_arguments
 from .messages import (
-    Argument,
     CancelNotice,
     NodeChange,
     NodeReady,
     Rejected,
     RunChange,
-    Source,
     Summary,
     WorkflowEvent,
 )
@@ -105,18 +103,8 @@ class Renderer:
                             work = node_ready(plan, state, command, at_ms)
                             topic = self._topics.node_ready(plan.nodes[work.name].queue)
                             records.append(envelope.around(topic, codec.node_ready.encode(work)))
-                    case StartChild():
-                        if plan is not None and _is_awaited(last, command):
-                            records.append(
-                                self._to_child(plan, command, start_child(plan, state, command, at_ms), state)
-                            )
-                    case SignalChild():
-                        if _is_awaited(last, command):
-                            records.append(self._to_child(plan, command, signal_child(state, command, at_ms), state))
-                    case RetryChild():
-                        records.append(self._to_child(plan, command, retry_child(state, command, at_ms), state))
-                    case CancelChild():
-                        records.append(self._to_child(plan, command, cancel_child(state, command, at_ms), state))
+                    case StartChild() | SignalChild() | RetryChild() | CancelChild():
+                        records.extend(self._to_child(plan, command, state, last, at_ms))
                     case AskSlot():
                         if plan is not None and _is_asking(last, command):
                             wanted = slot_wanted(plan, state, command, at_ms)
@@ -154,13 +142,17 @@ class Renderer:
                     told = child_finished(state, state.parent, at_ms)
                     yield self._event(told.key, codec.incoming.encode(told), state)
 
-    def _to_child(self, plan: Plan | None, command: ChildCommand, event: WorkflowEvent, state: RunState) -> Outgoing:
+    def _to_child(
+        self, plan: Plan | None, command: ChildCommand, state: RunState, last: RunState, at_ms: int
+    ) -> Iterator[Outgoing]:
         """Whoever owns the child hears of it: the coordinator, or for a durable one who hosts workflows."""
-        if plan is None or not plan.is_durable(node_of(command.node)):
-            return self._event(event.key, codec.incoming.encode(event), state)
-        encoded, partition = self._topics.place(event.key)
-        value = codec.workflow_requests.encode(event)
-        return Outgoing(self._topics.workflow_requests, encoded, value, _trace(state), partition)
+        event = _for_child(plan, command, state, last, at_ms)
+        if event is None:
+            return
+        value = codec.incoming.encode(event)
+        sent = self._event(event.key, value, state)
+        is_durable = plan is not None and plan.is_durable(node_of(command.node))
+        yield sent._replace(topic=self._topics.workflow_requests) if is_durable else sent
 
     def _event(self, key: str, value: bytes, state: RunState) -> Outgoing:
         encoded, partition = self._topics.place(key)
@@ -199,7 +191,7 @@ def node_ready(plan: Plan, state: RunState, command: DispatchNode, at_ms: int) -
         node=command.node,
         name=name,
         attempt=command.attempt,
-        arguments=_undo_arguments(plan, state, command.node) if undo else _arguments(plan, state, command.node),
+        arguments=undo_arguments(plan, state, command.node) if undo else arguments_of(plan, state, command.node),
         generation=state.generation,
         timeout_ms=_timeout_ms(plan, state, name),
         at_ms=at_ms,
@@ -213,19 +205,18 @@ def node_ready(plan: Plan, state: RunState, command: DispatchNode, at_ms: int) -
     )
 
 
-def source_of(plan: Plan, name: NodeName, node: NodeState) -> Source | None:
-    """The stream of a node by reference; None when it has none that others read, or might go on with."""
-    stream = node.stream
-    if stream is None:
-        return None
-    return Source(
-        name,
-        stream.incarnation,
-        stream.partition,
-        stream.offset,
-        stream.counter,
-        resume=plan.nodes[name].resume and not node.fallback,
-    )
+def _for_child(
+    plan: Plan | None, command: ChildCommand, state: RunState, last: RunState, at_ms: int
+) -> WorkflowEvent | None:
+    match command:
+        case StartChild():
+            return start_child(plan, state, command, at_ms) if plan is not None and _is_awaited(last, command) else None
+        case SignalChild():
+            return signal_child(state, command, at_ms) if _is_awaited(last, command) else None
+        case RetryChild():
+            return retry_child(state, command, at_ms)
+        case CancelChild():
+            return cancel_child(state, command, at_ms)
 
 
 def _is_at_workers(state: RunState, command: DispatchNode) -> bool:
@@ -270,7 +261,7 @@ def start_child(plan: Plan, state: RunState, command: StartChild, at_ms: int) ->
     node = plan.nodes[node_of(command.node)]
     is_page = node.kind is NodeKind.MAP and ":" in command.node
     is_near = is_page or plan.is_durable(node.name)
-    arguments = _arguments(plan, state, command.node)
+    arguments = arguments_of(plan, state, command.node)
     return RunRequested(
         run=command.child,
         key=state.key if is_near else str(command.child),
@@ -334,58 +325,6 @@ def cancel_child(state: RunState, command: CancelChild, at_ms: int) -> CancelReq
     """The request that a child ends, since its parent has or does not want it any more."""
     reason = f"its parent run {state.run} ended"
     return CancelRequested(run=command.child, key=key_of(command.child), at_ms=at_ms, reason=reason)
-
-
-def _arguments(plan: Plan, state: RunState, key: NodeKey) -> tuple[Argument, ...]:
-    """What the taken edges hand to a node; for a map item its item, for a later loop pass the last output."""
-    name = node_of(key)
-    declared = plan.nodes[name]
-    bound: dict[str, Argument] = {}
-    for edge in plan.incoming[name]:
-        if edge.mode is EdgeMode.ORDER:
-            continue
-        into = edge.into or ""
-        if edge.source == INPUT or state.page is not None:
-            bound.setdefault(into, Argument(into, state.input or NOTHING, mode=edge.mode))
-            continue
-        source = state.nodes.get(NodeKey(edge.source))
-        if source is None:
-            continue
-        if edge.mode is EdgeMode.STREAM and source.status not in NODE_ENDED:
-            stream = source_of(plan, edge.source, source)
-            if stream is not None:
-                bound.setdefault(into, Argument(into, NOTHING, mode=edge.mode, stream=stream))
-            continue
-        if source.status not in NODE_ENDED or not is_taken(edge, source):
-            continue
-        bound.setdefault(into, Argument(into, carried(edge, source), mode=edge.mode))
-    arguments = tuple(bound.values())
-    if key == name or ":" in key:
-        return arguments
-    first, *rest = arguments
-    if declared.kind is NodeKind.LOOP:
-        number = index_of(key)
-        before = state.nodes.get(NodeKey(f"{name}#{number - 1}"))
-        if before is None:
-            return arguments
-        return (Argument(first.name, before.output or NOTHING), *rest)
-    return (Argument(first.name, _item(first.payload, index_of(key))), *rest)
-
-
-def _item(payload: Payload, index: int) -> Payload:
-    match payload:
-        case Inline(value):
-            return Inline(value[index])
-        case Gathered(items):
-            return items[index]
-        case _:
-            return Picked(payload, index)
-
-
-def _undo_arguments(plan: Plan, state: RunState, key: NodeKey) -> tuple[Argument, ...]:
-    name = node_of(key)
-    output = state.nodes[NodeKey(name)].output or NOTHING
-    return (*_arguments(plan, state, NodeKey(name)), Argument("", output))
 
 
 def _page(key: NodeKey) -> Page:

@@ -73,12 +73,15 @@ class Runs:
         self._reader = reader
         self.payloads = payloads
         self._clock = clock
-        self._partition = lambda run: partition(key_of(run))
+        self._partition_of = partition
         self._follows_starts = follows_starts
         self._tails = Tails(reader, topics.run_results)
         self._told = CatchUp(reader, topics.runs)
         self._mine: dict[RunId, _Mine] = {}
         self._asked: OrderedDict[RunId, Asked] = OrderedDict()
+
+    def _partition(self, run: RunId) -> int:
+        return self._partition_of(key_of(run))
 
     async def close(self) -> None:
         await self._told.close()

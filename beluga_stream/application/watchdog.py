@@ -174,9 +174,8 @@ class Watchdog:
         for each in waiting:
             if each.on == "worker" and now - each.since_ms > self._options.redispatch_ms:
                 self._suspect(partition.number, state, each.node)
-        events = [
-            question for each in waiting if (question := self._lookout.look_after(partition.number, state, each, now))
-        ]
+        asked = [self._lookout.look_after(partition.number, state, each, now) for each in waiting]
+        events = [question for question in asked if question is not None]
         if stalled:
             events.append(self._event(state, RunStalled(run=run, key=state.key, at_ms=now), partition.number))
         return events

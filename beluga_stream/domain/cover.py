@@ -1,4 +1,4 @@
-"""Durable graphs in event-driven runs: each is the child of a run that the coordinator owns, so that it has one authority.
+"""Durable graphs in event-driven runs: each is the child of a run of the coordinator's: every run has one owner.
 
 A durable graph that is started on its own is covered: its run is one of a graph of the same name with a single node,
 which stands for the durable graph. So it is admitted, listed, signalled and cancelled as every run is.

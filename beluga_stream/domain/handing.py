@@ -1,4 +1,4 @@
-"""Signals that are for waits of child runs: handed on one by one, each to one child, and never to more than can take it.
+"""Signals for waits of child runs: each is handed on to one child, and none to a child that has no wait left for it.
 
 A run's own waits come first. A child is handed as many signals of one name as its graph has waits for it (with a map
 over graphs with waits: any number), and what is left is kept for the children that begin later.

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import networkx
 
 from ..errors import InvalidGraph
+from .cover import WORKFLOW, is_cover
 from .definition import Definition, Edge, EdgeMode, Join, Node, NodeKind, OnFailure
 from .ids import INPUT, NOT_IN_NAMES, GraphHash, NodeName
 from .limit import Limit
@@ -214,6 +215,10 @@ class Plan:
             twice = next(name for name in names if names.count(name) > 1)
             raise self._invalid(f"{twice!r} is declared twice: give one of them another name=", twice)
         for name in self.nodes:
+            if name == WORKFLOW and not is_cover(self.definition):
+                raise self._invalid(
+                    f"a node is named {name!r}, which stands for durable graphs: name it otherwise", name
+                )
             if not name or name == INPUT or any(letter in name for letter in NOT_IN_NAMES):
                 raise self._invalid(
                     f"a node is named {name!r}: give it another name, "

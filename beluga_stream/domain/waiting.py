@@ -16,8 +16,8 @@ from .state import NODE_ENDED, NodeState, NodeStatus, RunState, RunStatus
 Reason: TypeAlias = Literal[
     "worker", "lease", "timer", "signal", "child", "workflow", "code", "limit", "parts", "stream", "nothing"
 ]
-"""`worker`: one that takes it; `lease`: the one that has it; `workflow`: a durable run; `parts`: the items, pages or passes of the node; `stream`:
-the next chunk of a node that has reasons of its own."""
+"""`worker`: one that takes it; `lease`: the one that has it; `workflow`: a durable run; `parts`: the items, pages or
+passes of the node; `stream`: the next chunk of a node that has reasons of its own."""
 
 
 _NOTHING = "nothing: please report this run"

@@ -41,6 +41,10 @@ async def check(
         _check_dead_letters(cluster)
     if not lossy:
         _check_repairs(cluster)
+    if cluster.workflows is not None:
+        for run, durable in cluster.workflows.runs.items():
+            if durable.stands == "running":
+                raise Broken(f"the durable run {run} goes on, and the run that started it has ended")
     for wrong in (
         *left_over(cluster.changelogs, cluster.roles["coordinator"], cluster.roles["worker"]),
         *wrong_with_slots(cluster),

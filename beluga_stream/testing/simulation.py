@@ -15,7 +15,8 @@ from ..domain.ids import RunId
 from ..domain.payload import Json
 from ..errors import BelugaError, RunFailed, TaskCanceled
 from ..ports.handlers import Program
-from .cluster import Cluster, ClusterOptions, deployed
+from .cluster import Cluster, ClusterOptions
+from .deployed import deployed
 from .invariants import Broken, check, chunks_of, terminal
 from .process import tasks_of_processes
 from .shrinking import smallest

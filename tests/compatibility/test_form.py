@@ -43,7 +43,7 @@ SINCE = {
 }
 """Kinds of records that are newer than every recording. The next recording has them: then take them out."""
 
-SELDOM = {"cancel_child", "reject_run", "retry_child", "broadcast_cancel", "ask_slot", "return_slot"}
+SELDOM = {"cancel_child", "reject_run", "retry_child", "broadcast_cancel", "ask_slot", "return_slot", "signal_child"}
 """Commands that no row of a recording happens to hold, since their records were sent before it was made."""
 
 UNUSED = {
@@ -63,6 +63,7 @@ UNUSED = {
     ("NodeReady", "emitted"),
     ("NodeReady", "losses"),
     ("NodeReady", "resume"),
+    ("NodeState", "handed"),
     ("NodeState", "limit"),
     ("NodeState", "losses"),
     ("NodeState", "slot"),
@@ -72,6 +73,7 @@ UNUSED = {
     ("RunState", "keys"),
     ("RunState", "limit"),
     ("RunState", "slot"),
+    ("SignalReceived", "parent"),
     ("Stored", "parts"),
     ("Stored", "sealed"),
     ("StreamPosition", "counter"),
