@@ -70,14 +70,14 @@ class LocalWorkflows:
         self.payloads = payloads
         self.executions = executions
         self.clock = clock
-        self.runs: dict[RunId, _Durable] = {}
+        self.runs: dict[RunId, Durable] = {}
 
     async def start(self, request: RunRequested) -> None:
         if request.run in self.runs:
             return
         if request.definition not in self.plans:
             raise NotFound(f"no graph {request.graph!r} is deployed", graph=request.graph)
-        run = self.runs[request.run] = _Durable(self, request.run)
+        run = self.runs[request.run] = Durable(self, request.run)
         run.go_on(request)
 
     async def signal(self, event: SignalReceived) -> None:
@@ -112,7 +112,7 @@ class LocalWorkflows:
         await self.executions.close()
 
 
-class _Durable:
+class Durable:
     """One run: what has happened to it, in a queue, and a task that applies it."""
 
     def __init__(self, host: LocalWorkflows, run: RunId) -> None:
