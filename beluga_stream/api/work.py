@@ -71,16 +71,7 @@ class Work(ABC, Generic[I, O]):
         return [compile_trigger(declared, self) for declared in self._declared]
 
     def deploy(self) -> tuple[Program, Sequence[Trigger]]:
-        """What a deployment takes: the program and its triggers.
-
-        Raises `InvalidGraph` also for what cannot be deployed yet: durable graphs.
-        """
-        if self.durable:
-            raise InvalidGraph(
-                f"graph {self._name!r} is durable: durable graphs need Temporal, which this version cannot "
-                f"deploy to yet: leave durable=True out to run it on Kafka, or invoke() it here",
-                graph=self._name,
-            )
+        """What a deployment takes: the program and its triggers. Raises `InvalidGraph`."""
         return self.compile(), self.triggers
 
     @overload

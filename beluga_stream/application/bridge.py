@@ -21,11 +21,12 @@ from ..domain.events import (
     SignalReceived,
 )
 from ..domain.ids import RunId
-from ..errors import BelugaError, Fenced, InvalidInput, LogUnavailable, NotFound
+from ..errors import AccessDenied, BelugaError, Fenced, InvalidInput, InvalidState, LogUnavailable, NotFound
 from ..ports.clock import Clock
 from ..ports.log import Appender, Outgoing, Record
 from ..ports.workflows import Workflows, WorkflowState
 from . import codec
+from .catalog import Catalog
 from .deadletters import dead_letter
 from .messages import LookAfter, WorkflowRequest
 from .payloads import Payloads
@@ -59,11 +60,12 @@ class BridgeOptions:
 class Bridge:
     """A `Role` over `beluga.workflow-requests`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - it is wired in one place, by name
         self,
         *,
         topics: Topics,
         workflows: Workflows,
+        catalog: Catalog,
         appender: Appender,
         payloads: Payloads,
         clock: Clock,
@@ -72,6 +74,7 @@ class Bridge:
         self.topics: tuple[str, ...] = (topics.workflow_requests,)
         self._names = topics
         self._workflows = workflows
+        self._catalog = catalog
         self._appender = appender
         self._payloads = payloads
         self._clock = clock
@@ -176,15 +179,14 @@ class Bridge:
                     await self._do(request)
                 except Fenced:
                     raise
-                except LogUnavailable as error:
+                except (LogUnavailable, AccessDenied) as error:  # the second is mended by an operator, too
                     self._is_away(error)
                 except NotFound as error:
                     told = {"action": "moot", "run": request.run}
                     log.info("nobody is there to take a %s: %s", request.type, error, extra=told)
                     return
                 except BelugaError as error:
-                    await self._refuse(record, error)
-                    await self._told_parent(request, error)
+                    await self._decline(record, request, error)
                     return
                 else:
                     self._is_back()
@@ -206,11 +208,13 @@ class Bridge:
                 await self._look(request)
 
     async def _start(self, request: RunRequested) -> None:
-        """One whose code is not there is refused as any start: its parent must not wait for it."""
+        """One that cannot be is refused, as any start is: its parent must not wait for it."""
+        if self._catalog.plan(request.definition) is None:
+            await self._catalog.refresh()
         try:
             await self._workflows.start(request)
         except NotFound as error:
-            raise InvalidInput(str(error), run=request.run) from error
+            raise InvalidState(str(error), run=request.run) from error
 
     async def _retry(self, request: RetryRequested) -> None:
         """One that is gone stays so: the next look tells its parent."""
@@ -227,9 +231,13 @@ class Bridge:
         )
         await self._finished(request.run, request.parent, status, Failure(code, message), request.counter + 1)
 
-    async def _told_parent(self, request: WorkflowRequest, error: BelugaError) -> None:
-        if isinstance(request, RunRequested) and request.parent is not None:
-            await self._finished(request.run, request.parent, "rejected", Failure(error.code, str(error)), 0)
+    async def _decline(self, record: Record, request: WorkflowRequest, error: BelugaError) -> None:
+        """A start that cannot be is told to who waits for it; whatever else cannot be done is a dead letter."""
+        if not isinstance(request, RunRequested) or request.parent is None:
+            await self._refuse(record, error)
+            return
+        log.warning("rejected a start: %s", error, extra={"action": "reject", "run": request.run})
+        await self._finished(request.run, request.parent, "rejected", Failure(error.code, str(error)), 0)
 
     async def _finished(self, run: RunId, parent: Parent, status: _Told, failure: Failure, counter: int) -> None:
         """Tell the parent in the place of the run. Such a run cannot go on: a retry begins another."""
@@ -258,7 +266,7 @@ class Bridge:
         letter = await dead_letter(self._names.dead_letters, record, error, self._payloads)
         await self._appender.append([letter])
 
-    def _is_away(self, error: LogUnavailable) -> None:
+    def _is_away(self, error: BelugaError) -> None:
         if not self._away:
             log.warning(
                 "durable graphs wait: %s. What is asked of them is kept, and done when it answers",

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import jsonschema_rs
 
-from ..domain.cover import cover
+from ..domain.cover import WORKFLOW, cover, is_cover
 from ..domain.definition import Definition
 from ..domain.ids import GraphHash
 from ..domain.limit import Limit
@@ -40,8 +40,8 @@ class Catalog:
         return None if found is None else self._plans.get(found)
 
     def plans(self) -> Iterable[Plan]:
-        """The latest of each name."""
-        return [self._plans[found] for found in self._latest.values()]
+        """The latest of each name; a durable one itself, and not its cover."""
+        return [covered(self._plans[found]) for found in self._latest.values()]
 
     async def refresh(self) -> None:
         """Read what has been published since the last time, up to the end."""
@@ -102,6 +102,11 @@ class Catalog:
                 f"the input does not fit graph {plan.definition.name!r}: {place}: {error.message}",
                 graph=plan.definition.name,
             ) from error
+
+
+def covered(plan: Plan) -> Plan:
+    """The durable graph that a cover stands for; any other plan itself."""
+    return (plan.child(WORKFLOW) or plan) if is_cover(plan.definition) else plan
 
 
 async def publish(appender: Appender, topics: Topics, definitions: Iterable[Definition]) -> None:

@@ -112,7 +112,8 @@ class Renderer:
                     case _:
                         records.extend(self._record(state, command, at_ms, envelope))
         told = telling.told()
-        if any(progress.status is not None for progress in told) and last.page is None:
+        if any(progress.status is not None for progress in told) and last.key == last.run:
+            # Pages and durable children are no runs of their own to who lists them, and share their parent's key.
             records.append(envelope.around(self._topics.runs, codec.summaries.encode(_summary(last))))
         results = self._topics.run_results
         return [*(envelope.around(results, codec.results.encode(progress)) for progress in told), *records]

@@ -11,16 +11,17 @@ from ..adapters.kafka.reader import KafkaReader
 from ..adapters.memory.clock import SystemClock
 from ..api.client import RunStatus, status_of
 from ..application import codec
+from ..application.inner import RunStream
 from ..application.messages import Summary
 from ..application.partitioner import partition_of
 from ..application.payloads import Payloads
-from ..application.results import NodeChanged, RunReader
+from ..application.results import NodeChanged
 from ..application.runs import Runs
 from ..bootstrap.client import open_runs
 from ..bootstrap.connection import kafka, topics
 from ..bootstrap.encryption import payloads_of
 from ..bootstrap.settings import Settings
-from ..domain.ids import RunId
+from ..domain.ids import RunId, key_of
 from ..domain.payload import NOTHING, Json, Payload
 from ..domain.state import RUN_ENDED
 from ..errors import InvalidState, NotFound
@@ -154,7 +155,7 @@ async def _known(runs: Runs, run: str) -> Summary:
 async def _now(settings: Settings, summary: Summary) -> tuple[RunView, dict[str, Payload]]:
     """The run's events up to this moment, folded, and the outputs of its nodes."""
     run, names = summary.run, topics(settings)
-    view, fold = RunView(str(run), summary.graph), RunReader()
+    view, fold = RunView(str(run), summary.graph), RunStream(run)
     outputs: dict[str, Payload] = {}
     partition = partition_of(run.encode(), names.partitions)
     async with contextlib.AsyncExitStack() as stack:
@@ -166,7 +167,7 @@ async def _now(settings: Settings, summary: Summary) -> tuple[RunView, dict[str,
         async for batch in await stack.enter_async_context(aclosing(records)):  # type: ignore[type-var]
             for record in batch:
                 result = codec.results.decode(record.value)
-                if result.run != run:
+                if key_of(result.run) != run:
                     continue
                 for event in fold.read(result, f"{partition}-{record.offset}"):
                     view.apply_at(event, result.at_ms)

@@ -376,6 +376,7 @@ class Cluster:
         return Bridge(
             topics=self.topics,
             workflows=FaultyWorkflows(self.workflows, process),
+            catalog=_Catalog(FaultyReader(self.log, process), self.topics, self._plans),
             appender=FaultyAppender(self.log, process, self.witness),
             payloads=self._payloads(),
             clock=process,

@@ -207,7 +207,7 @@ class Durable:
         steps = [Step(each.state, (each.command,)) for each in shown]
         partition = host.topics.place(state.key)[1]
         records = self._renderer.render(plan, steps, host.clock.now_ms(), partition)
-        await host.appender.append([record for record in records if record.topic != host.topics.runs])
+        await host.appender.append(records)
 
     async def _chunk(self, chunk: Chunk) -> None:
         root, host = self._family.root, self._host
