@@ -7,7 +7,7 @@ acknowledged comes again. Every call is harmless when it is repeated.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -58,7 +58,7 @@ class BridgeOptions:
 
 
 class Bridge:
-    """A `Role` over `beluga.workflow-requests`."""
+    """A `Role` over `beluga.workflow-requests`. `hosting` is what its process does beside it, until it is cancelled."""
 
     def __init__(  # noqa: PLR0913 - it is wired in one place, by name
         self,
@@ -69,6 +69,7 @@ class Bridge:
         appender: Appender,
         payloads: Payloads,
         clock: Clock,
+        hosting: Callable[[], Awaitable[None]] | None = None,
         options: BridgeOptions = BridgeOptions(),
     ) -> None:
         self.topics: tuple[str, ...] = (topics.workflow_requests,)
@@ -78,6 +79,7 @@ class Bridge:
         self._appender = appender
         self._payloads = payloads
         self._clock = clock
+        self._hosting = hosting
         self._options = options
         self._slots = asyncio.Semaphore(options.at_once)
         self._last: dict[RunId, asyncio.Task[None]] = {}
@@ -116,7 +118,9 @@ class Bridge:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def tend(self) -> None:
-        """It has nothing to do of its own."""
+        """Host workflows, where this process is one that does."""
+        if self._hosting is not None:
+            await self._hosting()
         await asyncio.Event().wait()
 
     async def close(self) -> None:

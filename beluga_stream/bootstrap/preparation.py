@@ -70,7 +70,7 @@ def _check_spans(settings: Settings, deployed: deployments.LoadedDeployment | No
 
 
 async def _check_rights(settings: Settings, connection: KafkaConnection, uses: Uses) -> None:
-    for role in settings.role:
+    for role in settings.roles:
         if role == "ingest" and not (uses.sources or uses.follows_runs or uses.gathers):
             continue  # it does not start
         lacking: Sequence[Right] = await missing(connection, rights_of(role, settings, uses))

@@ -48,6 +48,7 @@ async def coordinator(site: Site) -> RoleApp:
             dedup_window_ms=int(settings.dedup_window_hours * 3_600_000),
             dedup_most=settings.dedup_most,
             capacity=settings.capacity,
+            workflows=settings.has_temporal,
         ),
     )
     return site.app(role, group(settings, "coordinator"), tables)
