@@ -145,6 +145,12 @@ class Settings(BaseSettings):
         description="Work that waits for a worker for so long is looked for; what no worker can have any more is "
         "dispatched again (seconds).",
     )
+    look_after_seconds: float = Field(
+        30.0,
+        gt=0,
+        description="A durable run that has not ended is asked after at Temporal after so long, and by its age ever "
+        "more seldom, up to ten minutes (seconds).",
+    )
     shutdown_grace_seconds: float = Field(
         10.0, ge=0, description="How long a worker that is told to stop lets running nodes finish (seconds)."
     )
