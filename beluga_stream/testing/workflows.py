@@ -189,7 +189,7 @@ class Durable:
                 self._dispatch(effect)
             elif isinstance(effect, Stop):
                 self._stop(effect)
-            else:
+            elif isinstance(effect, Shown):
                 command = effect.command
                 if isinstance(command, PublishNode) and command.status in NODE_ENDED:
                     broken = command.status != NodeStatus.SUCCEEDED
