@@ -17,11 +17,14 @@ import pytest
 from temporalio.client import Client as Temporal
 from temporalio.client import WorkflowExecutionStatus
 
-from beluga_stream import Chunk, NodeChanged, connect
+from beluga_stream import Chunk, NodeChanged, Signal, connect
+from beluga_stream.adapters.embedded.broker import free_port
+from beluga_stream.adapters.embedded.temporal import EmbeddedTemporal
 from beluga_stream.adapters.kafka.reader import KafkaReader
 from beluga_stream.application.topics import Topics
 from beluga_stream.bootstrap.connection import kafka
 from beluga_stream.bootstrap.settings import Settings
+from beluga_stream.domain.ids import run_id
 from beluga_stream.errors import RunFailed, RunRejected, TaskCanceled
 from tests.engine import Engine, client_environ
 
@@ -215,3 +218,51 @@ async def test_without_temporal_a_durable_graph_is_refused_with_the_reason(broke
                 with pytest.raises(RunRejected, match="no Temporal is configured") as refused:
                     await run.result(timeout=60)
                 assert refused.value.reason == "invalid_state"
+
+
+async def test_a_failed_run_goes_on_in_temporal_by_a_retry(durable: Field) -> None:
+    async with durable.client() as client:
+        run = await client.start("fragile", "it")
+        with pytest.raises(RunFailed, match="broken"):
+            await run.result(timeout=60)
+        (durable.folder / "it-mended").touch()
+        durable.beluga("runs", "retry", run.id)
+        await run.retry()
+        assert await run.result(timeout=60) == "it is mended"
+
+
+async def test_an_event_starts_one_durable_run_however_often_it_comes(durable: Field) -> None:
+    durable.start("ingest")
+    try:
+        async with durable.client() as client:
+            for _ in range(2):
+                durable.beluga("publish", "durable-sales", '"9"', "--cloudevent", "--id", "event-9")
+            code: Any = None  # it is the engine's
+            run = client.run(code, run_id("sale", "durable-sales", "beluga-cli\x1fevent-9"))
+            await until(run, "decided", "waiting")
+            durable.beluga("runs", "signal", run.id, "approval", '{"ok": false}')
+            assert await run.result(timeout=60) == "may 9 be sold? no"
+            assert len(await client.list(graph="sale")) == 1
+    finally:
+        durable.engines["ingest"].stop()
+
+
+async def test_while_temporal_is_away_what_is_asked_of_it_waits(broker: str, tmp_path: Path) -> None:
+    port = free_port()
+    while port > 64_000:
+        port = free_port()
+    temporal = EmbeddedTemporal(port, tmp_path / "temporal", tmp_path / "temporal.log")
+    settings = {"temporal_address": temporal.address, "look_after_seconds": "2"}
+    with fielded(broker, tmp_path, *_ROLES, **settings) as away:
+        async with away.client() as client:
+            run = await client.start("sale", "7")
+            await run.signal(Signal("approval", dict[str, bool]), {"ok": True})
+            await eventually(lambda: bool(away.engines["workflows"].said("workflows_away")))
+            assert (await run.status()).status == "running"
+            try:
+                await asyncio.to_thread(temporal.start)
+                assert await run.result(timeout=90) == "may 7 be sold? yes"
+            finally:
+                for role in _ROLES:
+                    away.engines[role].stop()
+                await asyncio.to_thread(temporal.stop)

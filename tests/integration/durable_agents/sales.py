@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from beluga_stream import Graph, Signal, Topic, context
+from beluga_stream import Graph, Retry, Signal, Topic, context
 
 
 @dataclass
@@ -72,3 +72,14 @@ lasting.set_finish_point(lasting.add_node(endure, lasting.input))
 
 errand = Graph[str, str]("errand", timeout=timedelta(days=1))
 errand.set_finish_point(errand.add_node(lasting, errand.input, name="lasting"))
+
+
+async def mend(order: str) -> str:
+    """Fails until there is a note that says that it may not."""
+    if not (Path(os.environ["NOTES"]) / f"{order}-mended").exists():
+        raise ValueError("broken")
+    return f"{order} is mended"
+
+
+fragile = Graph[str, str]("fragile", durable=True)
+fragile.set_finish_point(fragile.add_node(mend, fragile.input, retry=Retry(1)))
