@@ -30,6 +30,7 @@ class Catalog:
         self._topics = topics
         self._plans: dict[GraphHash, Plan] = {}
         self._latest: dict[str, GraphHash] = {}
+        self._covers: dict[GraphHash, GraphHash] = {}
         self._schemas: dict[GraphHash, jsonschema_rs.Validator | None] = {}
         self._offset = 0
         self._lock = asyncio.Lock()
@@ -74,7 +75,12 @@ class Catalog:
 
     def covering(self, plan: Plan) -> Plan:
         """What a run that somebody starts of it is a run of: of a durable graph its cover."""
-        return self._known(cover(plan.definition)) if plan.definition.durable else plan
+        if not plan.definition.durable:
+            return plan
+        found = self._covers.get(plan.hash)
+        if found is None:
+            found = self._covers[plan.hash] = self._known(cover(plan.definition)).hash
+        return self._plans[found]
 
     def _known(self, definition: Definition) -> Plan:
         found = definition.hash

@@ -142,16 +142,21 @@ class Plan:
     @property
     def needs_workflows(self) -> bool:
         """Whether a run of it may start a durable one, at any depth."""
-        below = [child for name in self.nodes if (child := self.child(name)) is not None]
+        below = [child for name in self.starters if (child := self.child(name)) is not None]
         return any(child.definition.durable or child.needs_workflows for child in below)
+
+    @cached_property
+    def starters(self) -> tuple[NodeName, ...]:
+        """The nodes that start runs of other graphs."""
+        return tuple(node.name for node in self.definition.nodes if node.child is not None)
 
     def takes(self, signal: str) -> float:
         """How many of these signals the waits of one run may take, with those in its subgraphs; inf: nobody can say."""
         most: float = len(self.waits.get(signal, ()))
-        for node in self.definition.nodes:
-            child = self.child(node.name)
+        for name in self.starters:
+            child = self.child(name)
             below = 0.0 if child is None else child.takes(signal)
-            most += inf if below and node.kind is NodeKind.MAP else below
+            most += inf if below and self.nodes[name].kind is NodeKind.MAP else below
         return most
 
     @cached_property

@@ -3,9 +3,11 @@
 import asyncio
 import random
 from collections.abc import Sequence
+from datetime import timedelta
 
 import pytest
 
+from beluga_stream import Graph, Signal
 from beluga_stream.application.bridge import Bridge
 from beluga_stream.domain import handing
 from beluga_stream.domain.definition import NodeKind
@@ -13,13 +15,17 @@ from beluga_stream.domain.draft import Draft
 from beluga_stream.domain.ids import NodeKey, RunId
 from beluga_stream.domain.state import Signalled
 from beluga_stream.ports.log import Record
+from beluga_stream.testing import Simulate, simulate
 from beluga_stream.testing.cluster import Cluster, ClusterOptions
 from beluga_stream.testing.invariants import Broken
-from beluga_stream.testing.simulation import Start, play, simulate
+from beluga_stream.testing.simulation import Start, play
+from beluga_stream.testing.simulation import simulate as compared
 from tests.simulation.durable import around, in_a_row, random_durable, waiting
 from tests.simulation.mutants import Plant
 from tests.simulation.programs import signals_of
 from tests.simulation.seeds import SIDE_SEEDS
+
+__all__ = ["simulate"]  # the fixture
 
 _BATCH = 10
 _WITHIN_SEEDS = 200
@@ -50,7 +56,7 @@ def starts_of(seed: int) -> list[Start]:
 @pytest.mark.parametrize("seeds", batches(SIDE_SEEDS), ids=str)
 def test_every_durable_run_ends_as_it_does_here_whatever_fails(seeds: range) -> None:
     for seed in seeds:
-        simulate(starts_of(seed), seed)
+        compared(starts_of(seed), seed)
 
 
 def waits_of(seed: int) -> list[Start]:
@@ -64,7 +70,7 @@ def waits_of(seed: int) -> list[Start]:
 @pytest.mark.parametrize("seeds", batches(SIDE_SEEDS), ids=str)
 def test_a_signal_reaches_the_wait_of_a_subgraph_at_any_depth(seeds: range) -> None:
     for seed in seeds:
-        report = simulate(waits_of(seed), seed)
+        report = compared(waits_of(seed), seed)
         assert report.ended["one"].status == "succeeded"
 
 
@@ -141,7 +147,7 @@ def test_a_planted_bug_of_durable_runs_is_found(plant: Plant, monkeypatch: pytes
         cancel = random.Random(seed).uniform(0, 8) if seed % 2 else None
         start = Start(program=program, value=1, key="one", signals={"go": [1]}, cancel_after=cancel)
         try:
-            simulate([start], seed, ClusterOptions(crash=0.02, unavailable=0.02), tell=False)
+            compared([start], seed, ClusterOptions(crash=0.02, unavailable=0.02), tell=False)
         except Broken:
             return
     pytest.fail(f"{_WITHIN_SEEDS} seeds did not find that {plant.__doc__}")
@@ -151,3 +157,32 @@ def test_a_signal_that_two_children_share_is_found(monkeypatch: pytest.MonkeyPat
     shared_by_all(monkeypatch)
     with pytest.raises(AssertionError, match="one signal answers one wait"):
         test_two_graphs_in_a_row_share_no_approval(0)
+
+
+approval = Signal("approval", bool)
+
+
+async def charge(order: str) -> str:
+    raise ConnectionError("the payment service, which tests must not call")
+
+
+async def fake_charge(order: str) -> str:
+    return f"charged {order}"
+
+
+async def ship(paid: str, approved: bool) -> str:  # noqa: FBT001 - what the signal is
+    return f"{paid}, {'shipped' if approved else 'kept'}"
+
+
+sale = Graph[str, str]("sale", durable=True)
+paid = sale.add_node(charge, sale.input)
+sale.set_finish_point(
+    sale.add_node(ship, paid, sale.wait(approval, after=paid, timeout=timedelta(days=2), remind=timedelta(days=1)))
+)
+
+
+@pytest.mark.parametrize("seed", range(SIDE_SEEDS // 8))
+def test_users_simulate_durable_graphs_as_any_other(simulate: Simulate, seed: int) -> None:
+    outcome = simulate(sale, "7", seed=seed, fakes={charge: fake_charge}, signals={approval: True})
+    assert outcome.result == "charged 7, shipped"
+    assert len(outcome.effects(charge)) == 1

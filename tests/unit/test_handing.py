@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import pytest
+
+from beluga_stream import Graph, Signal
 from beluga_stream.domain.commands import CancelChild, RetryChild, SignalChild, StartChild
 from beluga_stream.domain.definition import NodeKind
 from beluga_stream.domain.events import (
@@ -217,3 +220,28 @@ def test_a_durable_child_lives_on_its_parents_partition() -> None:
     run = Played(starting(waiting(durable=True), waiting("plain")))
     assert run.child("c0") == f"{RUN}.c0"
     assert "." not in run.child("c1")
+
+
+approval = Signal("approval", int)
+
+
+async def ask(value: int) -> int:
+    return value
+
+
+async def add(value: int, more: int) -> int:
+    return value + more
+
+
+def graph(name: str, *, durable: bool) -> Graph[int, int]:
+    made = Graph[int, int](name, durable=durable)
+    asked = made.add_node(ask, made.input)
+    made.set_finish_point(made.add_node(add, asked, made.wait(approval, after=asked, timeout=60)))
+    return made
+
+
+@pytest.mark.parametrize("durable", [False, True])
+async def test_here_too_a_signal_reaches_the_wait_of_a_subgraph(durable: bool) -> None:  # noqa: FBT001 - a case
+    outer = Graph[int, int]("outer")
+    outer.set_finish_point(outer.add_node(graph("inner", durable=durable), outer.input, name="sub"))
+    assert await outer.invoke(2, signals={approval: 40}) == 42
