@@ -141,6 +141,7 @@ async def test_a_durable_graph_that_is_started_shows_its_own_nodes_and_chunks(du
     assert (listed["run"], listed["graph"], listed["status"]) == (run.id, "sale", "succeeded")
 
 
+@pytest.mark.usefixtures("real_broker")  # others do not notice that a member of a group is dead
 async def test_an_approval_of_days_outlives_every_process(durable: Field) -> None:
     async with durable.client() as client:
         run = await client.start("order", "seven")
