@@ -82,14 +82,8 @@ class Work(ABC, Generic[I, O]):
     def deploy(self) -> tuple[Program, Sequence[Trigger]]:
         """What a deployment takes: the program and its triggers.
 
-        Raises `InvalidGraph` also for what cannot be deployed yet, durable graphs, and for a memory in one process.
+        Raises `InvalidGraph`, also for a memory that is kept in one process.
         """
-        if self.durable:
-            raise InvalidGraph(
-                f"graph {self._name!r} is durable: durable graphs need Temporal, which this version cannot "
-                f"deploy to yet: leave durable=True out to run it on Kafka, or invoke() it here",
-                graph=self._name,
-            )
         self._check_shared()
         return self.compile(), self.triggers
 

@@ -7,7 +7,7 @@ from ..domain.frozen import replace
 from ..domain.limit import keys_of
 from ..domain.payload import Inline, Picked, seals_of
 from ..domain.plan import Plan
-from ..errors import BelugaError, InvalidInput, KeyMissing, LogUnavailable, NotFound
+from ..errors import BelugaError, InvalidInput, InvalidState, KeyMissing, LogUnavailable, NotFound
 from ..ports.log import Outgoing
 from ..ports.spans import NO_SPANS, Spans
 from . import codec, tracing
@@ -22,7 +22,11 @@ log = logging.getLogger("beluga_stream.coordinator")
 class Admission:
     """Finds the definition of a requested run and checks its input."""
 
-    def __init__(self, topics: Topics, catalog: Catalog, payloads: Payloads, spans: Spans = NO_SPANS) -> None:
+    def __init__(
+        self, topics: Topics, catalog: Catalog, payloads: Payloads, spans: Spans = NO_SPANS, *, workflows: bool = False
+    ) -> None:
+        """`workflows`: whether somebody hosts those of durable graphs."""
+        self._workflows = workflows
         self._names = topics
         self._catalog = catalog
         self._payloads = payloads
@@ -46,6 +50,9 @@ class Admission:
         if plan is None:
             unknown = NotFound(f"no graph {event.graph!r} is deployed", graph=event.graph)
             return event, None, self._refusal(event, unknown, now)
+        plan = self._catalog.covering(plan)
+        if event.page is None and plan.needs_workflows and not self._workflows:
+            return event, None, self._refusal(event, _no_workflows(event.graph), now)
         if event.parent is None and isinstance(event.input, Inline):
             try:
                 self._catalog.check_input(plan, event.input.value)
@@ -111,3 +118,12 @@ class Admission:
             )
             records.append(Outgoing(self._names.run_events, parent.key.encode(), codec.incoming.encode(told)))
         return records
+
+
+def _no_workflows(graph: str) -> InvalidState:
+    return InvalidState(
+        f"graph {graph!r} is durable, or has a durable graph in it, and no Temporal is configured: set "
+        f"BELUGA_TEMPORAL_ADDRESS for the coordinators and for a process with the role workflows, or leave "
+        f"durable=True out",
+        graph=graph,
+    )

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import jsonschema_rs
 
+from ..domain.cover import WORKFLOW, cover, is_cover
 from ..domain.definition import Definition
 from ..domain.ids import GraphHash
 from ..domain.limit import Limit
@@ -19,13 +20,17 @@ _TIMEOUT_SECONDS = 30.0
 
 
 class Catalog:
-    """Every definition ever deployed, by hash, and the latest of each name."""
+    """Every definition ever deployed, by hash, and the latest of each name.
+
+    Of a durable graph that is its cover: what a run of it is a run of.
+    """
 
     def __init__(self, reader: Reader, topics: Topics) -> None:
         self._reader = reader
         self._topics = topics
         self._plans: dict[GraphHash, Plan] = {}
         self._latest: dict[str, GraphHash] = {}
+        self._covers: dict[GraphHash, GraphHash] = {}
         self._schemas: dict[GraphHash, jsonschema_rs.Validator | None] = {}
         self._offset = 0
         self._lock = asyncio.Lock()
@@ -36,8 +41,8 @@ class Catalog:
         return None if found is None else self._plans.get(found)
 
     def plans(self) -> Iterable[Plan]:
-        """The latest of each name."""
-        return [self._plans[found] for found in self._latest.values()]
+        """The latest of each name; a durable one itself, and not its cover."""
+        return [covered(self._plans[found]) for found in self._latest.values()]
 
     async def refresh(self) -> None:
         """Read what has been published since the last time, up to the end."""
@@ -64,15 +69,28 @@ class Catalog:
 
     def add(self, definition: Definition) -> Plan:
         """Make a definition known to this process."""
+        plan = self._known(definition)
+        self._latest[definition.name] = self.covering(plan).hash
+        return plan
+
+    def covering(self, plan: Plan) -> Plan:
+        """What a run that somebody starts of it is a run of: of a durable graph its cover."""
+        if not plan.definition.durable:
+            return plan
+        found = self._covers.get(plan.hash)
+        if found is None:
+            found = self._covers[plan.hash] = self._known(cover(plan.definition)).hash
+        return self._plans[found]
+
+    def _known(self, definition: Definition) -> Plan:
         found = definition.hash
-        self._latest[definition.name] = found
         if found not in self._plans:
             self._plans[found] = self.make(definition)
         return self._plans[found]
 
     def make(self, definition: Definition) -> Plan:
         """Prepare a definition."""
-        return Plan(definition)
+        return Plan(definition, self._plans)
 
     def check_input(self, plan: Plan, value: Json) -> None:
         """Raises `InvalidInput` when a value does not fit the graph's input schema."""
@@ -90,6 +108,11 @@ class Catalog:
                 f"the input does not fit graph {plan.definition.name!r}: {place}: {error.message}",
                 graph=plan.definition.name,
             ) from error
+
+
+def covered(plan: Plan) -> Plan:
+    """The durable graph that a cover stands for; any other plan itself."""
+    return (plan.child(WORKFLOW) or plan) if is_cover(plan.definition) else plan
 
 
 async def publish(appender: Appender, topics: Topics, definitions: Iterable[Definition]) -> None:

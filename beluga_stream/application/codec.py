@@ -18,7 +18,7 @@ from ..domain.state import RunState
 from ..domain.ticks import ScheduleRow
 from ..errors import InvalidInput
 from .depth import nests_deeper
-from .messages import Incoming, NodeReady, Notice, Result, Summary, TriggerEvent
+from .messages import Incoming, NodeReady, Notice, Result, Summary, TriggerEvent, WorkflowRequest
 
 VERSION = 1
 _PREFIX = b'{"v":1,'
@@ -94,6 +94,7 @@ definitions: Codec[Definition] = Codec(Definition, "graphs")
 limits: Codec[LimitRow] = Codec(LimitRow, "the limits of the run table")
 slots: Codec[SlotRow] = Codec(SlotRow, "the slots of the run table")
 gathering_events: Codec[TriggerEvent] = Codec(TriggerEvent, "trigger-events")
+workflow_requests: Codec[WorkflowRequest] = Codec(WorkflowRequest, "workflow-requests")
 schedules: Codec[ScheduleRow] = Codec(ScheduleRow, "the schedules of the table of triggers")
 gatherings: Codec[GatheringRow] = Codec(GatheringRow, "the gatherings of the table of triggers")
 items: Codec[ItemRow] = Codec(ItemRow, "the events of the table of triggers", _DEPTH_KEPT)

@@ -64,6 +64,8 @@ class CoordinatorOptions:
     capacity: int = 100_000
     unanswered_most: int = 1_000
     resting_bytes: int = RESTING_BYTES
+    workflows: bool = False
+    """Whether somebody hosts the workflows of durable graphs."""
 
 
 class _Batch:
@@ -115,7 +117,7 @@ class Coordinator:
         self._renderer = Renderer(topics, spans)
         self._intake = Intake(options.capacity, options.unanswered_most)
         self._owned: dict[int, RunPartition] = {}
-        self._admission = Admission(topics, catalog, payloads, spans)
+        self._admission = Admission(topics, catalog, payloads, spans, workflows=options.workflows)
         # Starts may wait for long, and tell nothing of a run that goes on.
         telling = (topics.run_events, topics.node_done)
         deadlines = Deadlines(
@@ -308,7 +310,7 @@ class Coordinator:
             return
         else:
             plan = None if state is None or state.definition is None else await self._plan(state)
-        if state is None and isinstance(event, SignalReceived) and owned.early.hold(event):
+        if isinstance(event, SignalReceived) and owned.early.takes(event, state):
             return
         for outcome in event.outcomes if isinstance(event, Segment) else (event,):
             if not await self._decide(batch, record, plan, outcome):

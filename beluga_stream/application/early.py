@@ -9,11 +9,13 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ..domain.events import SignalReceived
 from ..domain.ids import RunId
+from ..domain.state import RunState
 from ..errors import NotFound
 from ..ports.log import Outgoing, Record
 from . import codec
 from .deadletters import dead_letter
 from .payloads import Payloads
+from .starting import check_handed
 from .topics import Topics
 
 PREFIX = "~early/"
@@ -52,6 +54,16 @@ class EarlySignals:
     def recover(self, value: bytes) -> None:
         """Take in a row of the table."""
         self._remember(codec.incoming.decode(value))
+
+    def takes(self, signal: SignalReceived, state: RunState | None) -> bool:
+        """Whether it waits for its run to come. One that was handed on to a child that was refused waits for nothing.
+
+        Raises `InvalidInput` as `check_handed` does.
+        """
+        if state is None:
+            return signal.parent is not None or self.hold(signal)
+        check_handed(state, signal)
+        return False
 
     def hold(self, signal: SignalReceived) -> bool:
         """Keep a signal. False when there are too many of them."""

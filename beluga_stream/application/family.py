@@ -18,6 +18,7 @@ from ..domain.commands import (
     NotifyParent,
     RetryChild,
     ReturnSlot,
+    SignalChild,
     StartChild,
 )
 from ..domain.draft import Decision
@@ -30,7 +31,7 @@ from ..domain.reducer import overflow, reduce
 from ..domain.state import RunState, Timer, timers
 from .local_limits import LocalLimits, with_keys
 from .messages import NodeReady
-from .rendering import child_finished, node_ready, retry_child, start_child
+from .rendering import child_finished, node_ready, retry_child, signal_child, start_child
 
 
 class Stop(NamedTuple):
@@ -180,6 +181,8 @@ class Family:
                 effects.append(node_ready(plan, state, command, now_ms))
             case StartChild() if plan is not None:
                 todo.append(start_child(plan, state, command, now_ms))
+            case SignalChild():
+                todo.append(signal_child(state, command, now_ms))
             case CancelChild(_, child):
                 todo.append(CancelRequested(run=child, key=str(child), at_ms=now_ms))
             case RetryChild():

@@ -186,7 +186,7 @@ class _LocalRun:
     def _learn(self, program: Program, plans: dict[GraphHash, Plan]) -> None:
         found = program.definition.hash
         self._programs[found] = program
-        plans[found] = Plan(program.definition)
+        plans[found] = Plan(program.definition, plans)
         for child in program.children.values():
             self._learn(child, plans)
 

@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 
 from ..domain.definition import EdgeMode
 from ..domain.events import (
+    CancelRequested,
     Event,
     Failure,
     LimitEvent,
@@ -16,6 +17,10 @@ from ..domain.events import (
     NodeSucceeded,
     OfExecution,
     OfRun,
+    Parent,
+    RetryRequested,
+    RunRequested,
+    SignalReceived,
     StreamVoid,
 )
 from ..domain.frozen import Frozen, field
@@ -161,6 +166,13 @@ class Rejected(Frozen, kw_only=True, tag_field="type", tag="rejected"):
     digest: str
 
 
+class LookAfter(OfRun, kw_only=True, tag="look_after"):
+    """A durable run has not been heard of for long: how does it stand? `counter` is that of the last end it told."""
+
+    parent: Parent
+    counter: int = 0
+
+
 class CancelNotice(Frozen, kw_only=True, tag_field="type", tag="cancel"):
     """For every worker: stop these attempts of the run, or without any all of it up to this generation."""
 
@@ -196,4 +208,7 @@ class Summary(Frozen, kw_only=True, tag_field="type", tag="summary"):
 Result: TypeAlias = Progress | ChunkEmitted | Rejected
 Incoming: TypeAlias = Event | Heartbeat | Segment | LimitEvent
 Notice: TypeAlias = CancelNotice | BegunNotice
+WorkflowEvent: TypeAlias = RunRequested | SignalReceived | CancelRequested | RetryRequested
+WorkflowRequest: TypeAlias = WorkflowEvent | LookAfter
+"""What is asked of those who host the workflows of durable graphs."""
 TriggerEvent: TypeAlias = EventArrived | GatheringDue | TicksDue

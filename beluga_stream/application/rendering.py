@@ -1,7 +1,7 @@
 """Commands as records: what the reducer decided, with the values from the run's state, ready to append."""
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from ..domain.commands import (
     AskSlot,
@@ -15,10 +15,11 @@ from ..domain.commands import (
     RejectRun,
     RetryChild,
     ReturnSlot,
+    SignalChild,
     StartChild,
 )
 from ..domain.crashes import runs_apart
-from ..domain.definition import EdgeMode, NodeKind
+from ..domain.definition import NodeKind
 from ..domain.events import (
     CancelRequested,
     ChildFinished,
@@ -26,30 +27,32 @@ from ..domain.events import (
     Parent,
     RetryRequested,
     RunRequested,
+    SignalReceived,
     SlotReturned,
     SlotWanted,
 )
-from ..domain.flow import carried, is_taken
-from ..domain.ids import INPUT, NodeKey, NodeName, RunId, digest, index_of, node_of
+from ..domain.ids import NodeKey, NodeName, digest, key_of, node_of
 from ..domain.limit import limit_of, value_of
-from ..domain.payload import NOTHING, Gathered, Inline, Payload, Picked
+from ..domain.payload import NOTHING
 from ..domain.plan import Plan
-from ..domain.state import NODE_ENDED, NodeState, NodeStatus, RunState, RunStatus
+from ..domain.state import NodeStatus, RunState, RunStatus
 from ..ports.log import Headers, Outgoing
 from ..ports.spans import NO_SPANS, Spans
 from . import codec, tracing
+from .arguments import arguments_of, source_of, undo_arguments
 from .messages import (
-    Argument,
     CancelNotice,
     NodeChange,
     NodeReady,
     Rejected,
     RunChange,
-    Source,
     Summary,
+    WorkflowEvent,
 )
 from .progress import Telling
 from .topics import Topics
+
+ChildCommand: TypeAlias = StartChild | SignalChild | RetryChild | CancelChild
 
 _AT_WORKERS = frozenset({NodeStatus.READY, NodeStatus.RUNNING})
 
@@ -102,10 +105,8 @@ class Renderer:
                             work = node_ready(plan, state, command, at_ms, self._spans)
                             topic = self._topics.node_ready(plan.nodes[work.name].queue)
                             records.append(envelope.around(topic, codec.node_ready.encode(work)))
-                    case StartChild():
-                        if plan is not None and _is_awaited(last, command):
-                            request = start_child(plan, state, command, at_ms, self._spans)
-                            records.append(self._event(request.key, codec.incoming.encode(request), state))
+                    case StartChild() | SignalChild() | RetryChild() | CancelChild():
+                        records.extend(self._to_child(plan, command, state, last, at_ms))
                     case AskSlot():
                         if plan is not None and _is_asking(last, command):
                             wanted = slot_wanted(plan, state, command, at_ms)
@@ -113,22 +114,15 @@ class Renderer:
                     case _:
                         records.extend(self._record(state, command, at_ms, envelope))
         told = telling.told()
-        if any(progress.status is not None for progress in told) and last.page is None:
+        if any(progress.status is not None for progress in told) and last.key == last.run:
+            # Pages and durable children are no runs of their own to who lists them, and share their parent's key.
             records.append(envelope.around(self._topics.runs, codec.summaries.encode(_summary(last))))
         results = self._topics.run_results
         return [*(envelope.around(results, codec.results.encode(progress)) for progress in told), *records]
 
     def _record(self, state: RunState, command: Command, at_ms: int, envelope: _Envelope) -> Iterator[Outgoing]:
-        """The record of a command that is neither a status nor begins something."""
+        """The record of a command that is neither a status, nor begins something, nor is for a child."""
         match command:
-            case RetryChild():
-                event = retry_child(state, command, at_ms)
-                yield self._event(event.key, codec.incoming.encode(event), state)
-            case CancelChild(_, child):
-                cancel = CancelRequested(
-                    run=child, key=_key_of(child), at_ms=at_ms, reason=f"its parent run {state.run} ended"
-                )
-                yield self._event(cancel.key, codec.incoming.encode(cancel), state)
             case ReturnSlot(limit, node, number):
                 returned = SlotReturned(key=limit, at_ms=at_ms, run=state.run, node=node, number=number)
                 yield self._event(limit, codec.incoming.encode(returned), state)
@@ -150,6 +144,18 @@ class Renderer:
                 if state.parent is not None and state.ended:
                     told = child_finished(state, state.parent, at_ms)
                     yield self._event(told.key, codec.incoming.encode(told), state)
+
+    def _to_child(
+        self, plan: Plan | None, command: ChildCommand, state: RunState, last: RunState, at_ms: int
+    ) -> Iterator[Outgoing]:
+        """Whoever owns the child hears of it: the coordinator, or for a durable one who hosts workflows."""
+        event = _for_child(plan, command, state, last, at_ms, self._spans)
+        if event is None:
+            return
+        value = codec.incoming.encode(event)
+        sent = self._event(event.key, value, state)
+        is_durable = plan is not None and plan.is_durable(node_of(command.node))
+        yield sent._replace(topic=self._topics.workflow_requests) if is_durable else sent
 
     def _event(self, key: str, value: bytes, state: RunState) -> Outgoing:
         encoded, partition = self._topics.place(key)
@@ -192,7 +198,7 @@ def node_ready(plan: Plan, state: RunState, command: DispatchNode, at_ms: int, s
         node=command.node,
         name=name,
         attempt=command.attempt,
-        arguments=_undo_arguments(plan, state, command.node) if undo else _arguments(plan, state, command.node),
+        arguments=undo_arguments(plan, state, command.node) if undo else arguments_of(plan, state, command.node),
         generation=state.generation,
         timeout_ms=_timeout_ms(plan, state, name),
         at_ms=at_ms,
@@ -207,19 +213,20 @@ def node_ready(plan: Plan, state: RunState, command: DispatchNode, at_ms: int, s
     )
 
 
-def source_of(plan: Plan, name: NodeName, node: NodeState) -> Source | None:
-    """The stream of a node by reference; None when it has none that others read, or might go on with."""
-    stream = node.stream
-    if stream is None:
-        return None
-    return Source(
-        name,
-        stream.incarnation,
-        stream.partition,
-        stream.offset,
-        stream.counter,
-        resume=plan.nodes[name].resume and not node.fallback,
-    )
+def _for_child(
+    plan: Plan | None, command: ChildCommand, state: RunState, last: RunState, at_ms: int, spans: Spans
+) -> WorkflowEvent | None:
+    match command:
+        case StartChild():
+            if plan is None or not _is_awaited(last, command):
+                return None
+            return start_child(plan, state, command, at_ms, spans)
+        case SignalChild():
+            return signal_child(state, command, at_ms) if _is_awaited(last, command) else None
+        case RetryChild():
+            return retry_child(state, command, at_ms)
+        case CancelChild():
+            return cancel_child(state, command, at_ms)
 
 
 def _is_at_workers(state: RunState, command: DispatchNode) -> bool:
@@ -227,7 +234,7 @@ def _is_at_workers(state: RunState, command: DispatchNode) -> bool:
     return node is not None and node.attempt == command.attempt and node.status in _AT_WORKERS
 
 
-def _is_awaited(state: RunState, command: StartChild) -> bool:
+def _is_awaited(state: RunState, command: StartChild | SignalChild) -> bool:
     node = state.nodes.get(command.node)
     return node is not None and node.child == command.child and node.status is NodeStatus.WAITING
 
@@ -263,10 +270,11 @@ def start_child(plan: Plan, state: RunState, command: StartChild, at_ms: int, sp
     """The request for a subgraph, a map item's graph or a page."""
     node = plan.nodes[node_of(command.node)]
     is_page = node.kind is NodeKind.MAP and ":" in command.node
-    arguments = _arguments(plan, state, command.node)
+    is_near = is_page or plan.is_durable(node.name)
+    arguments = arguments_of(plan, state, command.node)
     return RunRequested(
         run=command.child,
-        key=state.key if is_page else str(command.child),
+        key=state.key if is_near else str(command.child),
         at_ms=at_ms,
         graph=state.graph if is_page else str(node.child_name),
         definition=state.definition if is_page else node.child,
@@ -306,69 +314,32 @@ def child_finished(state: RunState, parent: Parent, at_ms: int) -> ChildFinished
 
 def retry_child(state: RunState, command: RetryChild, at_ms: int) -> RetryRequested:
     """The request that a failed child goes on. Its id is its parent's attempt, so that repeats are harmless."""
-    return RetryRequested(run=command.child, key=_key_of(command.child), at_ms=at_ms, id=f"{state.run}/{command.id}")
+    return RetryRequested(run=command.child, key=key_of(command.child), at_ms=at_ms, id=f"{state.run}/{command.id}")
 
 
-def _arguments(plan: Plan, state: RunState, key: NodeKey) -> tuple[Argument, ...]:
-    """What the taken edges hand to a node; for a map item its item, for a later loop pass the last output."""
-    name = node_of(key)
-    declared = plan.nodes[name]
-    bound: dict[str, Argument] = {}
-    for edge in plan.incoming[name]:
-        if edge.mode is EdgeMode.ORDER:
-            continue
-        into = edge.into or ""
-        if edge.source == INPUT or state.page is not None:
-            bound.setdefault(into, Argument(into, state.input or NOTHING, mode=edge.mode))
-            continue
-        source = state.nodes.get(NodeKey(edge.source))
-        if source is None:
-            continue
-        if edge.mode is EdgeMode.STREAM and source.status not in NODE_ENDED:
-            stream = source_of(plan, edge.source, source)
-            if stream is not None:
-                bound.setdefault(into, Argument(into, NOTHING, mode=edge.mode, stream=stream))
-            continue
-        if source.status not in NODE_ENDED or not is_taken(edge, source):
-            continue
-        bound.setdefault(into, Argument(into, carried(edge, source), mode=edge.mode))
-    arguments = tuple(bound.values())
-    if key == name or ":" in key:
-        return arguments
-    first, *rest = arguments
-    if declared.kind is NodeKind.LOOP:
-        number = index_of(key)
-        before = state.nodes.get(NodeKey(f"{name}#{number - 1}"))
-        if before is None:
-            return arguments
-        return (Argument(first.name, before.output or NOTHING), *rest)
-    return (Argument(first.name, _item(first.payload, index_of(key))), *rest)
+def signal_child(state: RunState, command: SignalChild, at_ms: int) -> SignalReceived:
+    """The signal that a child is handed. Its id is the one that it came with, so that repeats are harmless."""
+    signal = command.signal
+    return SignalReceived(
+        run=command.child,
+        key=key_of(command.child),
+        at_ms=at_ms,
+        signal=signal.signal,
+        id=signal.id,
+        value=signal.value,
+        parent=state.run,
+    )
 
 
-def _item(payload: Payload, index: int) -> Payload:
-    match payload:
-        case Inline(value):
-            return Inline(value[index])
-        case Gathered(items):
-            return items[index]
-        case _:
-            return Picked(payload, index)
-
-
-def _undo_arguments(plan: Plan, state: RunState, key: NodeKey) -> tuple[Argument, ...]:
-    name = node_of(key)
-    output = state.nodes[NodeKey(name)].output or NOTHING
-    return (*_arguments(plan, state, NodeKey(name)), Argument("", output))
+def cancel_child(state: RunState, command: CancelChild, at_ms: int) -> CancelRequested:
+    """The request that a child ends, since its parent has or does not want it any more."""
+    reason = f"its parent run {state.run} ended"
+    return CancelRequested(run=command.child, key=key_of(command.child), at_ms=at_ms, reason=reason)
 
 
 def _page(key: NodeKey) -> Page:
     start, _, stop = key[key.rindex("[") + 1 :].partition("/")[0].rstrip("]").partition(":")
     return Page(node_of(key), int(start), int(stop))
-
-
-def _key_of(run: RunId) -> str:
-    """The record key of a child: a page's is its root's, and the root's id comes first in its own."""
-    return run.partition(".")[0]
 
 
 def _node_change(state: RunState, command: PublishNode) -> NodeChange:

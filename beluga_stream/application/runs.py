@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from ..domain.events import CancelRequested, NodeOverridden, RetryRequested, RunRequested, SignalReceived
-from ..domain.ids import GraphHash, NodeKey, NodeName, RunId, run_id
+from ..domain.ids import GraphHash, NodeKey, NodeName, RunId, key_of, run_id
 from ..domain.payload import NOTHING, Inline, Json, Payload
 from ..errors import Expired, NotFound, TimedOut
 from ..ports.clock import Clock
@@ -23,9 +23,10 @@ from .answer import Answer, Asked, check_ended
 from .catchup import CatchUp
 from .cursor import LIVE, Cursor
 from .follower import Follower
+from .inner import RunStream
 from .messages import Progress, Rejected, Summary
 from .payloads import Payloads
-from .results import Chunk, Event, NodeChanged, Refill, RunChanged, RunReader
+from .results import Chunk, Event, NodeChanged, Refill, RunChanged
 from .tails import Tails
 from .topics import Topics
 
@@ -75,13 +76,16 @@ class Runs:
         self._reader = reader
         self.payloads = payloads
         self._clock = clock
-        self._partition = partition
+        self._partition_of = partition
         self._follows_starts = follows_starts
         self._spans = spans
         self._tails = Tails(reader, topics.run_results)
         self._told = CatchUp(reader, topics.runs)
         self._mine: dict[RunId, _Mine] = {}
         self._asked: OrderedDict[RunId, Asked] = OrderedDict()
+
+    def _partition(self, run: RunId) -> int:
+        return self._partition_of(key_of(run))
 
     async def close(self) -> None:
         await self._told.close()
@@ -233,7 +237,7 @@ class Runs:
         cursor = None if after is None or live else Cursor.parse(after, partition)
         follower, start, gone = await self._begin(run, partition, after)
         retried = max(retried, self.asked(run).retried)
-        reader = RunReader()
+        reader = RunStream(run)
         past = True
         ended_at = -1
         try:
@@ -247,8 +251,6 @@ class Runs:
                             yield None
                         else:
                             decoded = codec.results.decode(record.value)
-                            if decoded.run != run:
-                                continue
                             heard = reader.read(decoded, str(Cursor(partition, record.offset)))
                             events = await self._whole(heard, decoded.at_ms)
                             seen = 0 if cursor is None else cursor.seen(record.offset)
@@ -259,7 +261,8 @@ class Runs:
                                         yield replace(event, cursor=str(part))
                                     else:
                                         yield event
-                            ended_at = record.offset
+                            if decoded.run == run:
+                                ended_at = record.offset
                         if reader.ended and (reader.final or not (past or ended_at < retried)):
                             return
         finally:
@@ -276,7 +279,7 @@ class Runs:
         else:
             if mine is not None:
                 self._tails.leave(partition, mine.follower)
-            follower = await self._tails.follow(partition, run.encode())
+            follower = await self._tails.follow(partition, key_of(run).encode())
         try:
             return follower, *await self._first_offset(run, partition, after)
         except BaseException:

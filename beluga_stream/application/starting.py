@@ -7,6 +7,7 @@ import orjson
 
 from ..domain.events import Event, RunRequested, SignalReceived
 from ..domain.payload import Json, seals_of
+from ..domain.state import RunState
 from ..errors import InvalidInput, NotSerializable
 from .partitioner import partition_of
 
@@ -58,7 +59,7 @@ def check_seals(event: Event) -> None:
     Who cannot read it could otherwise let a graph read it to him.
     """
     match event:
-        case RunRequested(input=payload, parent=None) | SignalReceived(value=payload):
+        case RunRequested(input=payload, parent=None) | SignalReceived(value=payload, parent=None):
             for owner in seals_of(payload):
                 if owner != event.run:
                     raise InvalidInput(
@@ -66,6 +67,15 @@ def check_seals(event: Event) -> None:
                     )
         case _:
             return
+
+
+def check_handed(state: RunState, signal: SignalReceived) -> None:
+    """Raises `InvalidInput` for a signal that was handed on by somebody who is not the run's parent."""
+    by = None if state.parent is None else state.parent.run
+    if signal.parent not in (None, by):
+        raise InvalidInput(
+            f"a signal for run {state.run} was handed on by {signal.parent}, which did not start it", run=state.run
+        )
 
 
 def trace_of(headers: "tuple[tuple[str, bytes], ...]") -> bytes | None:

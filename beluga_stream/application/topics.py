@@ -58,6 +58,10 @@ class Topics:
     def bus(self) -> str:
         return f"{self.prefix}.bus"
 
+    @cached_property
+    def workflow_requests(self) -> str:
+        return f"{self.prefix}.workflow-requests"
+
     def node_ready(self, queue: str) -> str:
         return f"{self.prefix}.node-ready.{queue}"
 
@@ -71,6 +75,7 @@ class Topics:
         kept = {"cleanup.policy": "delete", "retention.ms": str(retention_ms)}
         compacted = {"cleanup.policy": "compact", "segment.ms": "600000", "min.cleanable.dirty.ratio": "0.1"}
         keyed = [self.run_requests, self.run_events, self.node_done, self.run_results, self.trigger_events]
+        keyed.append(self.workflow_requests)
         keyed += [self.node_ready(queue) for queue in queues]
         return [
             *(TopicSpec(name, self.partitions, kept, replication) for name in keyed),

@@ -1,10 +1,11 @@
 """Looks at every run that goes on, again and again: none hangs, and what waits too long is seen.
 
-It goes round in slices, so that many runs hold nothing up. Three things come of a look:
+It goes round in slices, so that many runs hold nothing up. Four things come of a look:
 
 1. A run that waits longer than it should is counted, by what it waits for, and told of in the log once.
 2. A run that waits for nothing is told of as an error, and becomes a `RunStalled` event, which takes it up again.
 3. Work that no worker has, and none will get, becomes a `DispatchLost` event, which sends it again.
+4. A durable run that nobody has heard of for long is asked after (see `lookout`).
 
 That work is lost, and not only late, is known from offsets and not from clocks. Whatever was sent of it lies
 before the end that its queue had when it was first suspected. When the workers have acknowledged all up to there
@@ -27,6 +28,7 @@ from ..ports.log import Appender, Outgoing, Reader, Workers
 from ..ports.telemetry import Telemetry
 from . import codec
 from .catalog import Catalog
+from .lookout import Lookout
 from .partition import RunPartition
 from .topics import Topics
 
@@ -56,6 +58,7 @@ class WatchdogOptions:
 
     patience_ms: int = 60_000
     redispatch_ms: int = 300_000
+    look_after_ms: int = 30_000
     round_ms: int = 10_000
     at_once: int = 200
 
@@ -94,6 +97,7 @@ class Watchdog:
         self._catalog = catalog
         self._telemetry = telemetry
         self._options = options
+        self._lookout = Lookout(topics, options.look_after_ms)
         self._round: list[tuple[int, list[RunId]]] = []
         self._next_round_ms = 0
         self._stuck: dict[int, dict[RunId, frozenset[Reason]]] = {}
@@ -170,7 +174,11 @@ class Watchdog:
         for each in waiting:
             if each.on == "worker" and now - each.since_ms > self._options.redispatch_ms:
                 self._suspect(partition.number, state, each.node)
-        return [self._event(state, RunStalled(run=run, key=state.key, at_ms=now), partition.number)] if stalled else ()
+        asked = [self._lookout.look_after(partition.number, state, each, now) for each in waiting]
+        events = [question for question in asked if question is not None]
+        if stalled:
+            events.append(self._event(state, RunStalled(run=run, key=state.key, at_ms=now), partition.number))
+        return events
 
     def _waits(self, state: RunState) -> list[Waiting]:
         plan = self._catalog.plan(state.definition)
@@ -226,6 +234,7 @@ class Watchdog:
 
     async def _conclude(self, owned: Mapping[int, RunPartition], now: int) -> list[Outgoing]:
         """The end of a round: judge what was suspected in it."""
+        self._lookout.conclude()
         if self._untold:
             log.warning("%d more runs are stuck", self._untold, extra={"action": "stuck", "runs": self._untold})
         self._suspects, self._seen = self._seen, {}

@@ -35,6 +35,9 @@ from .preparation import prepare
 from .roles.site import Site
 from .settings import Settings
 
+_NEED_CODE = frozenset({"worker", "ingest", "workflows"})
+"""The roles that run users' code."""
+
 _app: faust.App | None = None
 """This process's app: `faust -A beluga_stream` and the files in agents/ that add to it mean the same one."""
 
@@ -62,8 +65,8 @@ def faust_app() -> faust.App:
         Worker=PromptWorker,
     )
     _app = app
-    standing = Standing(settings, f"{settings.prefix}-{'-'.join(settings.role)}")
-    deployed = deployments.load(settings.agents) if {"worker", "ingest"} & set(settings.role) else None
+    standing = Standing(settings, f"{settings.prefix}-{'-'.join(settings.roles)}")
+    deployed = deployments.load(settings.agents) if _NEED_CODE & set(settings.roles) else None
     return host(
         app,
         partial(_roles, settings, connection, deployed, standing),
@@ -132,18 +135,22 @@ def _standing_of(apps: Sequence[RoleApp]) -> dict[str, RoleHealth]:
 async def _apps(site: Site, deployed: deployments.LoadedDeployment | None) -> Sequence[RoleApp]:
     """The roles that the settings name."""
     apps: list[RoleApp] = []
-    if "coordinator" in site.settings.role:
+    if "coordinator" in site.settings.roles:
         from .roles.coordinator import coordinator  # noqa: PLC0415 - a process loads its own roles only
 
         apps.append(await coordinator(site))
-    if deployed is not None and "worker" in site.settings.role:
+    if deployed is not None and "worker" in site.settings.roles:
         from .roles.worker import worker  # noqa: PLC0415 - see above
 
         apps.append(await worker(site, deployed))
-    if deployed is not None and "ingest" in site.settings.role and deployed.triggers:
+    if deployed is not None and "ingest" in site.settings.roles and deployed.triggers:
         from .roles.ingest import ingest  # noqa: PLC0415 - see above
 
         apps += await ingest(site, deployed)
+    if deployed is not None and "workflows" in site.settings.roles:
+        from .roles.workflows import workflows  # noqa: PLC0415 - see above
+
+        apps.append(await workflows(site, deployed))
     _collect_seldom()
     return apps
 

@@ -13,7 +13,7 @@ from .connection import topics
 from .declared import changelog_topic, group, triggers_changelog, worker_group
 from .settings import Settings
 
-Holder = Literal["coordinator", "worker", "ingest", "client", "gateway", "agent", "operator"]
+Holder = Literal["coordinator", "worker", "ingest", "workflows", "client", "gateway", "agent", "operator"]
 """The roles of processes; `client` starts and follows runs, `gateway` does it for others, `agent` uses the message bus,
 `operator` every other command of `beluga`."""
 
@@ -38,6 +38,8 @@ def rights_of(holder: Holder, settings: Settings, uses: Uses) -> list[Right]:
             return _worker(settings, uses)
         case "ingest":
             return _ingest(settings, uses)
+        case "workflows":
+            return _workflows(settings)
         case "client":
             return _client(settings, uses)
         case "gateway":
@@ -62,6 +64,7 @@ def _coordinator(settings: Settings) -> list[Right]:
         Right("transactional-id", f"{own}-", ("Write",), "keeps a former owner out", prefixed=True, sample="0"),
         Right("topic", names.graphs, ("Read",), "definitions"),
         Right("topic", names.node_ready(""), ("Write",), "gives work to any queue", prefixed=True, sample="default"),
+        Right("topic", names.workflow_requests, ("Write",), "asks for durable runs"),
         Right("topic", names.run_results, ("Write",), "tells readers"),
         Right("topic", names.runs, ("Write",), "summaries"),
         Right("topic", names.control, ("Write",), "cancels at the workers"),
@@ -95,6 +98,19 @@ def _ingest(settings: Settings, uses: Uses) -> list[Right]:
         *(_gatherer(settings) if uses.gathers else []),
         Right("topic", names.run_requests, ("Write",), "starts runs"),
         Right("topic", names.graphs, ("Write",), "publishes its definitions"),
+        Right("topic", names.dead_letters, ("Write",), "what it refuses"),
+    ]
+
+
+def _workflows(settings: Settings) -> list[Right]:
+    names = topics(settings)
+    return [
+        Right("topic", names.workflow_requests, ("Read",), "takes what is asked of durable runs"),
+        Right("group", group(settings, "workflows"), ("Read",), "its consumer group"),
+        Right("topic", names.run_events, ("Write",), "tells the ends of durable runs"),
+        Right("topic", names.run_results, ("Read", "Write"), "tells readers; nodes that read a stream"),
+        Right("topic", names.runs, ("Write",), "summaries of subgraphs"),
+        Right("topic", names.graphs, ("Read", "Write"), "definitions"),
         Right("topic", names.dead_letters, ("Write",), "what it refuses"),
     ]
 

@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ..errors import InvalidConfig
 
-RoleName = Literal["coordinator", "worker", "ingest"]
+RoleName = Literal["coordinator", "worker", "ingest", "workflows"]
 ExporterName = Literal["otlp", "prometheus"]
 
 
@@ -46,7 +46,8 @@ class Settings(BaseSettings):
 
     role: Annotated[tuple[RoleName, ...], NoDecode] = Field(
         ("coordinator", "worker", "ingest"),
-        description="What this process does: some of coordinator, worker, ingest, comma-separated.",
+        description="What this process does: some of coordinator, worker, ingest, workflows, comma-separated. The last "
+        "is among the default where BELUGA_TEMPORAL_ADDRESS is set.",
     )
     instance: str | None = Field(
         None,
@@ -149,6 +150,12 @@ class Settings(BaseSettings):
         description="Work that waits for a worker for so long is looked for; what no worker can have any more is "
         "dispatched again (seconds).",
     )
+    look_after_seconds: float = Field(
+        30.0,
+        gt=0,
+        description="A durable run that has not ended is asked after at Temporal after so long, and by its age ever "
+        "more seldom, up to ten minutes (seconds).",
+    )
     shutdown_grace_seconds: float = Field(
         10.0, ge=0, description="How long a worker that is told to stop lets running nodes finish (seconds)."
     )
@@ -203,7 +210,8 @@ class Settings(BaseSettings):
     temporal_address: str = Field(
         "127.0.0.1:7233",
         pattern=r"^(\[[0-9A-Fa-f:]+\]|[^:\s]+):\d{1,5}$",
-        description="Temporal's frontend, `host:port`: where durable graphs and workflows run.",
+        description="Temporal's frontend, `host:port`: where durable graphs and workflows run. Where it is not set, an "
+        "engine refuses durable graphs.",
     )
     temporal_namespace: str = Field("default", min_length=1, description="The namespace of Temporal.")
     temporal_task_queue: str = Field(
@@ -253,8 +261,19 @@ class Settings(BaseSettings):
     @classmethod
     def _some_role(cls, value: tuple[RoleName, ...]) -> tuple[RoleName, ...]:
         if not value:
-            raise ValueError("name at least one of coordinator, worker, ingest")
+            raise ValueError("name at least one of coordinator, worker, ingest, workflows")
         return tuple(dict.fromkeys(value))
+
+    @property
+    def roles(self) -> tuple[RoleName, ...]:
+        """What this process does."""
+        chosen = "role" in self.model_fields_set
+        return (*self.role, "workflows") if not chosen and self.has_temporal else self.role
+
+    @property
+    def has_temporal(self) -> bool:
+        """Whether durable graphs can run: somebody has said where Temporal is."""
+        return "temporal_address" in self.model_fields_set or "workflows" in self.role
 
     @field_validator("lease_seconds")
     @classmethod

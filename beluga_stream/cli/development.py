@@ -11,6 +11,7 @@ from watchfiles import DefaultFilter, awatch
 
 from ..adapters.embedded.broker import EmbeddedBroker
 from ..adapters.embedded.child import Child
+from ..adapters.embedded.temporal import EmbeddedTemporal
 from ..adapters.kafka.admin import KafkaTopics
 from ..adapters.kafka.reader import KafkaReader
 from ..application import codec
@@ -19,6 +20,7 @@ from ..application.messages import ChunkEmitted, Progress
 from ..bootstrap.connection import kafka, topics
 from ..bootstrap.declared import engine_topics
 from ..bootstrap.settings import Settings
+from ..domain.ids import key_of
 from ..errors import LogUnavailable
 from .declared import PATIENCE_SECONDS
 from .devscreen import DevScreen
@@ -31,7 +33,15 @@ _CALM_SECONDS = 5.0
 """An engine that ended by itself after it ran for so long is started again; a sooner one waits for a change."""
 
 
-async def develop(*, reload: bool, agents: str | None, topics_folder: str | None, port: int, as_json: bool) -> None:
+async def develop(
+    *,
+    reload: bool,
+    agents: str | None,
+    topics_folder: str | None,
+    port: int,
+    temporal_port: int | None,
+    as_json: bool,
+) -> None:
     """Run until it is stopped; then stop everything it has started."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="beluga-dev-")))
@@ -44,8 +54,17 @@ async def develop(*, reload: bool, agents: str | None, topics_folder: str | None
             await asyncio.to_thread(broker.start)
             address, title = broker.address, f"{broker.address}, {broker.title}"
         settings = settings_with(broker=address, agents=agents, topics=topics_folder)
-        child = engine(settings, folder / "engine.log", BELUGA_LOG_FORMAT="text")
+        more = {"BELUGA_LOG_FORMAT": "text"}
+        temporal: EmbeddedTemporal | None = None
+        if temporal_port is not None:
+            temporal = EmbeddedTemporal(temporal_port, settings.data.parent, folder / "temporal.log")
+            stack.push_async_callback(asyncio.to_thread, temporal.stop)
+            await asyncio.to_thread(temporal.start)
+            more["BELUGA_TEMPORAL_ADDRESS"] = temporal.address
+        child = engine(settings, folder / "engine.log", **more)
         screen = stack.enter_context(DevScreen(title, settings.agents, as_json=as_json))
+        if temporal is not None:
+            screen.tell(f"Temporal {temporal.address}, its pages {temporal.pages}, its file {temporal.file}")
         async with KafkaTopics(kafka(settings), patience=PATIENCE_SECONDS) as admin:
             await admin.ensure(engine_topics(settings, ("default",)))
         reader = await stack.enter_async_context(KafkaReader(kafka(settings)))
@@ -56,7 +75,9 @@ async def develop(*, reload: bool, agents: str | None, topics_folder: str | None
             group.create_task(_log(child.output, screen))
             group.create_task(_engine(child, settings, screen, reload=reload))
             if broker is not None:
-                group.create_task(_broker(broker))
+                group.create_task(_lasts(broker, "the embedded broker"))
+            if temporal is not None:
+                group.create_task(_lasts(temporal, "Temporal's development server"))
 
 
 async def _engine(child: Child, settings: Settings, screen: DevScreen, *, reload: bool) -> None:
@@ -106,7 +127,7 @@ async def _results(reader: KafkaReader, settings: Settings, screen: DevScreen) -
     async for records in reader.read(topic, await reader.end(topic)):
         for record in records:
             match codec.results.decode(record.value):
-                case Progress() as progress:
+                case Progress() as progress if key_of(progress.run) == progress.run:
                     screen.progress(progress)
                 case ChunkEmitted():
                     screen.chunk()
@@ -145,7 +166,7 @@ def _read_from(output: Path, position: int) -> bytes:
         return file.read()
 
 
-async def _broker(broker: EmbeddedBroker) -> None:
-    while broker.is_running:  # noqa: ASYNC110 - another process ends
+async def _lasts(server: EmbeddedBroker | EmbeddedTemporal, title: str) -> None:
+    while server.is_running:  # noqa: ASYNC110 - another process ends
         await asyncio.sleep(_LOOK_SECONDS)
-    raise LogUnavailable("the embedded broker has ended by itself: start `beluga dev` again")
+    raise LogUnavailable(f"{title} has ended by itself: start `beluga dev` again")

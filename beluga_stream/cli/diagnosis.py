@@ -12,6 +12,7 @@ from ..adapters.kafka.rights import hidden
 from ..bootstrap import deployment
 from ..bootstrap.connection import kafka, topics
 from ..bootstrap.settings import Settings
+from ..bootstrap.temporal import temporal
 from ..errors import AccessDenied, BelugaError, InvalidState
 from ..ports.log import Outgoing, TopicSpec
 from .declared import PATIENCE_SECONDS, state_of, topics_of
@@ -56,6 +57,9 @@ async def _findings(broker: str | None) -> AsyncIterator[Finding]:
         yield Finding("settings", ok=False, said=str(error), fix="mend the variable: see docs/configuration.md")
         return
     yield _deployment(settings)
+    finding = await _temporal(settings)
+    if finding is not None:
+        yield finding
     try:
         specs = topics_of(settings)
     except BelugaError as error:
@@ -88,6 +92,36 @@ def _deployment(settings: Settings) -> Finding:
     return Finding("deployment", ok=True, said=f"{settings.agents}: {names}; {len(loaded.triggers)} triggers")
 
 
+async def _temporal(settings: Settings) -> Finding | None:
+    """Nothing, where nobody has set it up and no graph needs it."""
+    if not settings.has_temporal:
+        return _without_temporal(settings)
+    try:
+        client = await temporal(settings).client(timeout_seconds=PATIENCE_SECONDS)
+        from ..adapters.temporal.calls import check_health  # noqa: PLC0415 - its package is an optional extra
+
+        await check_health(client)
+    except BelugaError as error:
+        fix = "start it, or set BELUGA_TEMPORAL_ADDRESS; `beluga dev --temporal` brings one"
+        return Finding("temporal", ok=False, said=str(error), fix=fix)
+    said = f"{settings.temporal_address} answers; namespace {settings.temporal_namespace}"
+    return Finding("temporal", ok=True, said=f"{said}, task queue {settings.temporal_task_queue}")
+
+
+def _without_temporal(settings: Settings) -> Finding | None:
+    try:
+        works = deployment.load(settings.agents).works
+    except BelugaError:
+        return None  # which another finding says
+    durable = sorted(name for name, work in works.items() if work.durable)
+    if not durable:
+        return None
+    said = f"not configured: starts of {', '.join(durable)}, and of what starts them, are refused"
+    return Finding(
+        "temporal", ok=False, said=said, fix="set BELUGA_TEMPORAL_ADDRESS; `beluga dev --temporal` brings one"
+    )
+
+
 def _topics(settings: Settings, specs: list[TopicSpec], found: Mapping[str, int]) -> list[Finding]:
     states = {spec.name: state_of(spec, found) for spec in specs}
     missing = [name for name, state in states.items() if state == "missing"]
@@ -103,6 +137,7 @@ def _topics(settings: Settings, specs: list[TopicSpec], found: Mapping[str, int]
         findings.append(Finding("topics", ok=True, said=f"all {len(specs)} are as declared"))
     names = topics(settings)
     keyed = [names.run_requests, names.run_events, names.node_done, names.run_results, names.runs]
+    keyed.append(names.workflow_requests)
     counts = {name: found[name] for name in keyed if name in found}
     if len(set(counts.values())) > 1:
         told = ", ".join(f"{name} has {count}" for name, count in counts.items())

@@ -12,13 +12,14 @@ from ..adapters.memory.clock import SystemClock
 from ..api.client import RunStatus, status_of
 from ..application import codec
 from ..application.desk import Desk
+from ..application.inner import RunStream
 from ..application.messages import Summary
 from ..application.partitioner import partition_of
-from ..application.results import NodeChanged, RunChanged, RunReader
+from ..application.results import NodeChanged, RunChanged
 from ..bootstrap.client import open_desk
 from ..bootstrap.connection import is_gateway, kafka, topics
 from ..bootstrap.settings import Settings
-from ..domain.ids import RunId
+from ..domain.ids import RunId, key_of
 from ..domain.payload import NOTHING, Json, Payload
 from ..domain.state import RUN_ENDED
 from ..errors import InvalidState, NotFound
@@ -174,7 +175,7 @@ async def _told(runs: Desk, summary: Summary) -> _Seen:
 async def _now(settings: Settings, summary: Summary) -> _Seen:
     """What the log tells of the run up to now. Of one that it has forgotten, the summary still has the output."""
     run, names = summary.run, topics(settings)
-    view, fold = RunView(str(run), summary.graph), RunReader()
+    view, fold = RunView(str(run), summary.graph), RunStream(run)
     outputs: dict[str, Payload] = {}
     partition = partition_of(run.encode(), names.partitions)
     async with contextlib.AsyncExitStack() as stack:
@@ -186,7 +187,7 @@ async def _now(settings: Settings, summary: Summary) -> _Seen:
         async for batch in await stack.enter_async_context(aclosing(records)):  # type: ignore[type-var]
             for record in batch:
                 result = codec.results.decode(record.value)
-                if result.run != run:
+                if key_of(result.run) != run:
                     continue
                 for event in fold.read(result, f"{partition}-{record.offset}"):
                     view.apply_at(event, result.at_ms)

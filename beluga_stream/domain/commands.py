@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from .frozen import Frozen
 from .ids import LimitId, NodeKey, RunId
+from .state import Signalled
 
 
 class DispatchNode(Frozen, tag_field="type", tag="dispatch_node"):
@@ -37,6 +38,14 @@ class CancelChild(Frozen, tag_field="type", tag="cancel_child"):
 
     node: NodeKey
     child: RunId
+
+
+class SignalChild(Frozen, tag_field="type", tag="signal_child"):
+    """Hand a signal to a run that this run started."""
+
+    node: NodeKey
+    child: RunId
+    signal: Signalled
 
 
 class BroadcastCancel(Frozen, tag_field="type", tag="broadcast_cancel"):
@@ -98,6 +107,7 @@ Command: TypeAlias = (
     | StartChild
     | RetryChild
     | CancelChild
+    | SignalChild
     | BroadcastCancel
     | PublishNode
     | PublishRun

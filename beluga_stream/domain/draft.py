@@ -1,6 +1,7 @@
 """The reducer's working copy of a run: changed in place while one event is applied, then frozen again."""
 
 from collections import deque
+from collections.abc import Mapping
 from typing import NamedTuple, TypedDict, Unpack
 
 from .commands import Command, PublishNode, PublishRun, ReturnSlot
@@ -53,6 +54,7 @@ class Changes(TypedDict, total=False):
     losses: int
     slot: int
     limit: LimitId | None
+    handed: Mapping[str, int]
 
 
 class Draft:

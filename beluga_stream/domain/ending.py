@@ -10,6 +10,7 @@ from .commands import (
     DispatchNode,
     NotifyParent,
     RetryChild,
+    SignalChild,
     StartChild,
 )
 from .draft import Draft
@@ -112,7 +113,11 @@ def _stop(draft: Draft, keys: list[NodeKey]) -> list[str]:
     begun = {command.node for command in draft.commands if _begins(command)}
     withdrawn = begun.intersection(keys)
     if withdrawn:
-        draft.commands = [command for command in draft.commands if not (_begins(command) and command.node in withdrawn)]
+        draft.commands = [
+            command
+            for command in draft.commands
+            if not ((_begins(command) or isinstance(command, SignalChild)) and command.node in withdrawn)
+        ]
     at_workers: list[str] = []
     children: list[Command] = []
     for key in keys:

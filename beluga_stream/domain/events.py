@@ -158,11 +158,15 @@ class TimerFired(OfRun, kw_only=True, tag="timer_fired"):
 
 
 class SignalReceived(OfRun, kw_only=True, tag="signal_received"):
-    """Somebody signalled the run. `id` makes a repeated signal harmless."""
+    """Somebody signalled the run. `id` makes a repeated signal harmless.
+
+    `parent` is the run that it was sent to, or handed to, and that has handed it on to this one.
+    """
 
     signal: str
     id: str
     value: Payload
+    parent: RunId | None = None
 
 
 class CancelRequested(OfRun, kw_only=True, tag="cancel_requested"):

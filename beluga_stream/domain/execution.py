@@ -5,7 +5,8 @@ from .draft import Draft
 from .ending import fail_run
 from .events import Failure
 from .flow import resolve_edges
-from .ids import NodeKey, NodeName, child_run_id, is_page, page_run_id
+from .handing import hand_kept
+from .ids import NodeKey, NodeName, child_run_id, is_page, near_run_id, node_of
 from .limiting import ask, must_ask
 from .payload import Payload
 from .state import NodeStatus
@@ -48,9 +49,21 @@ def start_child(draft: Draft, key: NodeKey) -> None:
     """Begin a run for this execution; after the first attempt it is another run, with another id."""
     attempt = draft.node(key).attempt + 1
     named = key if attempt == 1 else NodeKey(f"{key}/{attempt}")
-    child = page_run_id(draft.run, named) if is_page(key) else child_run_id(draft.run, named)
-    draft.move(key, NodeStatus.WAITING, attempt=attempt, tries=1, fallback=False, failure=None, child=child, total=0)
+    here = is_page(key) or draft.plan.is_durable(node_of(key))
+    child = near_run_id(draft.run, named) if here else child_run_id(draft.run, named)
+    draft.move(
+        key,
+        NodeStatus.WAITING,
+        attempt=attempt,
+        tries=1,
+        fallback=False,
+        failure=None,
+        child=child,
+        total=0,
+        handed={},
+    )
     draft.commands.append(StartChild(key, child))
+    hand_kept(draft, key)
 
 
 def child_again(draft: Draft, key: NodeKey) -> None:
@@ -59,8 +72,9 @@ def child_again(draft: Draft, key: NodeKey) -> None:
     if old.status is not NodeStatus.FAILED or old.child is None:
         start_child(draft, key)
         return
-    new = draft.move(key, NodeStatus.WAITING, attempt=old.attempt + 1, failure=None)
+    new = draft.move(key, NodeStatus.WAITING, attempt=old.attempt + 1, failure=None, handed={})
     draft.commands.append(RetryChild(key, old.child, f"{key}/{new.attempt}"))
+    hand_kept(draft, key)
 
 
 def complete(draft: Draft, name: NodeName, output: Payload) -> None:

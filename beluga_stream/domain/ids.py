@@ -4,7 +4,7 @@ import hashlib
 from typing import NewType
 
 RunId = NewType("RunId", str)
-"""32 hex digits; a page of a large map appends `.node[start:stop]` to its parent's."""
+"""32 hex digits; a page of a large map appends `.node[start:stop]` to its parent's, a durable graph's run `.node`."""
 
 GraphHash = NewType("GraphHash", str)
 """The hash of a definition: 16 hex digits."""
@@ -53,9 +53,14 @@ def child_run_id(parent: RunId, node: NodeKey) -> RunId:
     return RunId(digest("child", parent, node))
 
 
-def page_run_id(parent: RunId, page: NodeKey) -> RunId:
-    """The id of a page of a large map; it lives on its parent's partition."""
-    return RunId(f"{parent}.{page}")
+def near_run_id(parent: RunId, node: NodeKey) -> RunId:
+    """The id of a page of a large map, or of the run of a durable graph; they live on their parent's partition."""
+    return RunId(f"{parent}.{node}")
+
+
+def key_of(run: RunId) -> str:
+    """The record key of all messages of a run: those that live on their parent's partition have its key."""
+    return run.partition(".")[0]
 
 
 def item_key(node: NodeName, index: int) -> NodeKey:

@@ -4,13 +4,15 @@ Built once for each definition; the reducer only looks things up in it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from math import inf
 from typing import NamedTuple
 
 import networkx
 
 from ..errors import InvalidGraph
+from .cover import WORKFLOW, is_cover
 from .definition import Definition, Edge, EdgeMode, Join, Node, NodeKind, OnFailure
 from .ids import INPUT, NOT_IN_NAMES, GraphHash, NodeName
 from .limit import Limit
@@ -34,6 +36,8 @@ class Plan:
     """Lookups over one definition. Raises `InvalidGraph` for cycles and unknown or unreachable nodes."""
 
     definition: Definition
+    children: Mapping[GraphHash, "Plan"] = field(default_factory=dict, compare=False, repr=False)
+    """Those of the graphs that its nodes start are among them, as soon as they are known."""
 
     def __post_init__(self) -> None:
         self._check()
@@ -125,6 +129,36 @@ class Plan:
                 found[signal] = (*found.get(signal, ()), name)
         return found
 
+    def child(self, name: NodeName) -> "Plan | None":
+        """The plan of the graph that a node starts; None when it starts none, or one that is not known here."""
+        found = self.nodes[name].child
+        return None if found is None else self.children.get(found)
+
+    def is_durable(self, name: NodeName) -> bool:
+        """Whether the runs that a node starts are durable: workflows, and no runs of the coordinator."""
+        child = self.child(name)
+        return child is not None and child.definition.durable
+
+    @property
+    def needs_workflows(self) -> bool:
+        """Whether a run of it may start a durable one, at any depth."""
+        below = [child for name in self.starters if (child := self.child(name)) is not None]
+        return any(child.definition.durable or child.needs_workflows for child in below)
+
+    @cached_property
+    def starters(self) -> tuple[NodeName, ...]:
+        """The nodes that start runs of other graphs."""
+        return tuple(node.name for node in self.definition.nodes if node.child is not None)
+
+    def takes(self, signal: str) -> float:
+        """How many of these signals the waits of one run may take, with those in its subgraphs; inf: nobody can say."""
+        most: float = len(self.waits.get(signal, ()))
+        for name in self.starters:
+            child = self.child(name)
+            below = 0.0 if child is None else child.takes(signal)
+            most += inf if below and self.nodes[name].kind is NodeKind.MAP else below
+        return most
+
     @cached_property
     def targets(self) -> Mapping[NodeName, tuple[NodeName, ...]]:
         """The nodes directly after each node (and after the input), each once."""
@@ -186,6 +220,10 @@ class Plan:
             twice = next(name for name in names if names.count(name) > 1)
             raise self._invalid(f"{twice!r} is declared twice: give one of them another name=", twice)
         for name in self.nodes:
+            if name == WORKFLOW and not is_cover(self.definition):
+                raise self._invalid(
+                    f"a node is named {name!r}, which stands for durable graphs: name it otherwise", name
+                )
             if not name or name == INPUT or any(letter in name for letter in NOT_IN_NAMES):
                 raise self._invalid(
                     f"a node is named {name!r}: give it another name, "

@@ -33,6 +33,7 @@ from .events import (
     TimerFired,
 )
 from .frozen import replace
+from .handing import hand_on
 from .ids import NodeKey
 from .limiting import ask_for_run, awaits, granted_to_run, told, unwanted
 from .mending import mend
@@ -238,7 +239,9 @@ def _signal(plan: Plan, state: RunState, event: SignalReceived) -> Decision:
             succeed(draft, name, event.value)
             settle(draft)
             return draft.freeze()
-    draft.signals = (*state.signals, Signalled(event.signal, event.id, event.value))[-SIGNAL_BUFFER:]
+    signalled = Signalled(event.signal, event.id, event.value)
+    if not hand_on(draft, signalled):
+        draft.signals = (*state.signals, signalled)[-SIGNAL_BUFFER:]
     return draft.freeze()
 
 

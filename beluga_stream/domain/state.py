@@ -73,7 +73,7 @@ class NodeState(Frozen):
     ended (compensation goes backwards by it). `details` are what an attempt told by its heartbeats, for the next one.
     `losses` counts the attempts in a row whose process or worker died (see `crashes`).
     `slot` is the number by which it asked for the slots of its limits (0: it has none and wants none), `limit` the one
-    that it waits for.
+    that it waits for. `handed` counts the signals that a child was handed, by name.
     """
 
     status: NodeStatus = NodeStatus.PENDING
@@ -98,6 +98,7 @@ class NodeState(Frozen):
     losses: int = 0
     slot: int = 0
     limit: LimitId | None = None
+    handed: Mapping[str, int] = field(default_factory=dict)
 
 
 class Signalled(Frozen):

@@ -14,10 +14,10 @@ from .plan import Plan
 from .state import NODE_ENDED, NodeState, NodeStatus, RunState, RunStatus
 
 Reason: TypeAlias = Literal[
-    "worker", "lease", "timer", "signal", "child", "code", "limit", "parts", "stream", "nothing"
+    "worker", "lease", "timer", "signal", "child", "workflow", "code", "limit", "parts", "stream", "nothing"
 ]
-"""`worker`: one that takes it; `lease`: the one that has it; `parts`: the items, pages or passes of the node; `stream`:
-the next chunk of a node that has reasons of its own."""
+"""`worker`: one that takes it; `lease`: the one that has it; `workflow`: a durable run; `parts`: the items, pages or
+passes of the node; `stream`: the next chunk of a node that has reasons of its own."""
 
 
 _NOTHING = "nothing: please report this run"
@@ -91,6 +91,8 @@ def _of(plan: Plan, state: RunState, key: NodeKey, node: NodeState, begun: Mappi
         case NodeStatus.PARKED:
             told = node.failure.message if node.failure is not None else "its code"
             return Waiting(key, "code", told, node.since_ms, node.due_ms)
+        case _ if node.child is not None and plan.is_durable(node_of(key)):
+            return Waiting(key, "workflow", f"durable run {node.child}", node.since_ms, node.due_ms)
         case _ if node.child is not None:
             return Waiting(key, "child", f"run {node.child}", node.since_ms, node.due_ms)
         case _ if declared.kind is NodeKind.WAIT:

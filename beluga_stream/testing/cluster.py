@@ -12,6 +12,7 @@ from ..adapters.memory.blobs import MemoryBlobs
 from ..adapters.memory.groups import MemoryGroup
 from ..adapters.memory.log import MemoryLog
 from ..adapters.memory.tables import Changelog
+from ..application.bridge import Bridge
 from ..application.catalog import Catalog, publish
 from ..application.coordinator import Coordinator, CoordinatorOptions
 from ..application.gatherer import Gatherer, GathererOptions
@@ -29,17 +30,19 @@ from ..domain.ids import GraphHash
 from ..domain.payload import INLINE_LIMIT_BYTES
 from ..domain.plan import Plan
 from ..ports.cipher import Cipher
-from ..ports.handlers import Program, Trigger
 from ..ports.log import Outgoing, Reader, Role, TopicSpec
 from ..ports.telemetry import NoTelemetry
+from .deployed import Deployed
 from .faulty_ports import FaultyAppender, FaultyDriver, FaultyReader, FaultyTables, FaultyWorkers
 from .isolation import SimulatedIsolation
 from .members import Member, Members, stopped
 from .process import Faults, Process
 from .story import Story
 from .tables import Watch
+from .threads import SimulatedExecutions
 from .virtual_time import VirtualClock
 from .witness import Witness, WitnessedExecutions
+from .workflows import FaultyWorkflows, LocalWorkflows
 
 _FAULTS_AFTER = 2
 """What may still go wrong when all runs that were started have ended, at most: little is left to suffer from it."""
@@ -54,31 +57,8 @@ _LOOK_SECONDS = 2.5
 _RESTART_SECONDS = 5.0
 _PATIENCE_SECONDS = 300.0
 
-_WATCHFUL = WatchdogOptions(patience_ms=2_000, redispatch_ms=3_000, round_ms=1_000, at_once=5)
+_WATCHFUL = WatchdogOptions(patience_ms=2_000, redispatch_ms=3_000, look_after_ms=2_000, round_ms=1_000, at_once=5)
 """As impatient as may be: work that is only late must not be dispatched again all the same."""
-
-
-@dataclass(frozen=True)
-class Deployed:
-    """The port `Deployment`, over programs that are given."""
-
-    programs: Mapping[GraphHash, Program]
-    triggers: Sequence[Trigger] = ()
-
-    def latest(self, graph: str) -> Program | None:
-        found = [program for program in self.programs.values() if program.definition.name == graph]
-        return found[-1] if found else None
-
-
-def deployed(programs: Sequence[Program], triggers: Sequence[Trigger] = ()) -> Deployed:
-    """These programs with all their subgraphs."""
-    found: dict[GraphHash, Program] = {}
-    waiting = list(programs)
-    while waiting:
-        program = waiting.pop()
-        found[program.definition.hash] = program
-        waiting.extend(program.children.values())
-    return Deployed(found, triggers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +99,7 @@ class _Catalog(Catalog):
     def make(self, definition: Definition) -> Plan:
         found = definition.hash
         if found not in self._made:
-            self._made[found] = super().make(definition)
+            self._made[found] = Plan(definition, self._made)
         return self._made[found]
 
 
@@ -155,16 +135,22 @@ class Cluster:
             "worker": self._worker,
             "ingest": self._ingest,
             "gatherer": self._gatherer,
+            "workflows": self._bridge,
         }
         self._groups = groups = {name: MemoryGroup(name) for name in makes}
         unused = set() if any(trigger.schedule is None for trigger in deployment.triggers) else {"ingest"}
         if not any(trigger.is_kept for trigger in deployment.triggers):
             unused.add("gatherer")
+        durable = any(program.definition.durable for program in deployment.programs.values())
+        if not durable:
+            unused.add("workflows")
         self.roles = {
             name: Members(groups[name], options.partitions, self.faults, partial(self._member, groups[name], make))
             for name, make in makes.items()
             if name not in unused
         }
+        self.workflows: LocalWorkflows | None = self._host() if durable else None
+        """Hosts the durable runs, if a graph is durable. It never dies."""
         self.watch = Watch(self.roles["coordinator"])
 
     @property
@@ -178,6 +164,7 @@ class Cluster:
         names = self.topics
         ready = [names.node_ready(queue) for queue in self.options.queues]
         keyed = [names.run_requests, names.run_events, names.node_done, names.run_results, names.trigger_events]
+        keyed.append(names.workflow_requests)
         return [*keyed, *ready]
 
     @asynccontextmanager
@@ -185,7 +172,13 @@ class Cluster:
         """Publish the definitions, start everything, and stop it afterwards."""
         definitions = [program.definition for program in self.deployment.programs.values()]
         await publish(self.log, self.topics, definitions)
-        sizes = {"coordinator": self.options.coordinators, "worker": self.options.workers, "ingest": 1, "gatherer": 2}
+        sizes = {
+            "coordinator": self.options.coordinators,
+            "worker": self.options.workers,
+            "ingest": 1,
+            "gatherer": 2,
+            "workflows": 2,
+        }
         for name, members in self.roles.items():
             for _ in range(sizes[name]):
                 members.add()
@@ -201,6 +194,8 @@ class Cluster:
             for members in self.roles.values():
                 for member in members.members:
                     member.process.kill()
+            if self.workflows is not None:
+                await self.workflows.close()
             await asyncio.sleep(1)
 
     @asynccontextmanager
@@ -322,7 +317,9 @@ class Cluster:
             clock=process,
             watches=[watchdog, sweeper],
             options=replace(
-                self.options.coordinator, resting_bytes=self.faults.random.choice((0, 2_000, RESTING_BYTES))
+                self.options.coordinator,
+                resting_bytes=self.faults.random.choice((0, 2_000, RESTING_BYTES)),
+                workflows=self.workflows is not None,
             ),
         )
 
@@ -372,4 +369,28 @@ class Cluster:
             appender=FaultyAppender(self.log, process, self.witness),
             payloads=self._payloads(),
             clock=process,
+        )
+
+    def _bridge(self, process: Process) -> Role:
+        assert self.workflows is not None, "the role has members only where a graph is durable"
+        return Bridge(
+            topics=self.topics,
+            workflows=FaultyWorkflows(self.workflows, process),
+            catalog=_Catalog(FaultyReader(self.log, process), self.topics, self._plans),
+            appender=FaultyAppender(self.log, process, self.witness),
+            payloads=self._payloads(),
+            clock=process,
+        )
+
+    def _host(self) -> LocalWorkflows:
+        calm = Faults(random.Random(self.faults.random.random()), calm=True)  # noqa: S311 - see above
+        process = Process("workflows-host", calm, tell=partial(self.story.tell, "workflows-host"))
+        return LocalWorkflows(
+            self.topics,
+            self.deployment.programs,
+            appender=self.log,
+            payloads=self._payloads(),
+            executions=SimulatedExecutions(process, SimulatedIsolation(self.deployment.programs, process)),
+            clock=self.clock,
+            spawn=process.spawn,
         )

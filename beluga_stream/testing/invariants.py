@@ -14,6 +14,7 @@ from .cluster import Cluster
 from .slots import run_events, wrong_with_slots
 from .summaries import wrong_with_summaries
 from .tables import left_over
+from .workflows import Durable
 
 
 class Broken(AssertionError):
@@ -33,6 +34,8 @@ async def check(
     for broken in (*cluster.witness.broken(), *cluster.watch.broken):
         raise Broken(broken)
     by_run = _results(cluster)
+    for run in _terminated(cluster):
+        by_run.pop(run, None)  # nothing tells its end
     for run, records in by_run.items():
         _check_counters(
             run, [record for record in records if isinstance(record, Progress)], retried=retried, gaps=overgrown
@@ -41,6 +44,9 @@ async def check(
         _check_dead_letters(cluster)
     if not lossy:
         _check_repairs(cluster)
+    for run, durable in _durable(cluster).items():
+        if durable.stands == "running":
+            raise Broken(f"the durable run {run} goes on, and the run that started it has ended")
     for wrong in (
         *left_over(cluster.changelogs, cluster.roles["coordinator"], cluster.roles["worker"]),
         *wrong_with_slots(cluster),
@@ -65,6 +71,14 @@ def chunks_of(events: list[Event]) -> Mapping[str, list[Json]]:
 def terminal(events: list[Event]) -> list[RunChanged]:
     """The ends of a run that a reader has seen."""
     return [event for event in events if isinstance(event, RunChanged) and event.ended]
+
+
+def _durable(cluster: Cluster) -> Mapping[RunId, Durable]:
+    return {} if cluster.workflows is None else cluster.workflows.runs
+
+
+def _terminated(cluster: Cluster) -> list[RunId]:
+    return [run for run, durable in _durable(cluster).items() if durable.stands == "terminated"]
 
 
 def _results(cluster: Cluster) -> dict[RunId, list[Progress | ChunkEmitted]]:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -15,7 +15,8 @@ from ..domain.ids import RunId
 from ..domain.payload import Json
 from ..errors import BelugaError, RunFailed, TaskCanceled
 from ..ports.handlers import Program
-from .cluster import Cluster, ClusterOptions, deployed
+from .cluster import Cluster, ClusterOptions
+from .deployed import deployed
 from .invariants import Broken, check, chunks_of, terminal
 from .process import tasks_of_processes
 from .shrinking import smallest
@@ -31,7 +32,7 @@ PATIENCE_SECONDS = 4 * 3600.0
 class Start:
     """One run to simulate. `again` starts it twice, `retry` lets it go on once when it has failed.
 
-    `cancel_after` is in seconds.
+    `cancel_after` is in seconds; `beside` is what else is done while the run goes on.
     """
 
     program: Program
@@ -41,6 +42,7 @@ class Start:
     again: bool = False
     cancel_after: float | None = None
     retry: bool = False
+    beside: Callable[[Cluster, RunId], Awaitable[None]] | None = None
 
 
 @dataclass(frozen=True)
@@ -182,6 +184,8 @@ async def _play(cluster: Cluster, runs: Runs, start: Start) -> tuple[RunId, Ende
         )
     if start.cancel_after is not None:
         beside.append(asyncio.create_task(_cancel(runs, run, start.cancel_after)))
+    if start.beside is not None:
+        beside.append(asyncio.ensure_future(start.beside(cluster, run)))
     events: list[Event] = []
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ..adapters.memory.log import MemoryLog
 from ..application import codec
-from ..application.messages import BegunNotice, ChunkEmitted, Incoming, Progress, Result, Segment
+from ..application.messages import BegunNotice, ChunkEmitted, Incoming, Progress, Result, Segment, WorkflowRequest
 from ..application.topics import Topics
 from ..domain.events import LimitDue, OfAttempt, OfExecution, SignalReceived, TimerFired
 from ..domain.gathering import EventArrived
@@ -91,6 +91,7 @@ def _ways_to_say(topics: Topics, queues: Sequence[str], changelog: str) -> Mappi
     return {
         **dict.fromkeys(incoming, lambda value: _event(codec.incoming.decode(value))),
         **dict.fromkeys(map(topics.node_ready, queues), _work),
+        topics.workflow_requests: lambda value: _event(codec.workflow_requests.decode(value)),
         topics.run_results: lambda value: _result(codec.results.decode(value)),
         topics.control: _notice,
         topics.dead_letters: _letter,
@@ -103,7 +104,7 @@ def _letter(value: bytes) -> str:
     return f"a dead letter of {len(value)} bytes"
 
 
-def _event(event: Incoming) -> str:
+def _event(event: Incoming | WorkflowRequest) -> str:
     if isinstance(event, Segment):
         return "segment " + ", ".join(_event(outcome) for outcome in event.outcomes)
     if isinstance(event, LimitDue):

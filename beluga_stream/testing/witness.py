@@ -81,6 +81,10 @@ class Witness:
                     self._fires(process, record, event)
                 elif isinstance(event, RunRequested):
                     self._once(process, ("the start of a child", event.run))
+            elif record.topic == self._topics.workflow_requests:
+                request = codec.workflow_requests.decode(record.value)
+                if isinstance(request, RunRequested):
+                    self._once(process, ("the start of a durable run", request.run))
             elif record.topic == self._topics.control:
                 notice = codec.control.decode(record.value)
                 if isinstance(notice, CancelNotice):

@@ -19,7 +19,8 @@ from beluga_stream.application.catalog import publish
 from beluga_stream.application.runs import Runs
 from beluga_stream.domain.ids import RunId, run_id
 from beluga_stream.ports.log import Outgoing, Position
-from beluga_stream.testing.cluster import Cluster, ClusterOptions, deployed
+from beluga_stream.testing.cluster import Cluster, ClusterOptions
+from beluga_stream.testing.deployed import deployed
 from beluga_stream.testing.faulty_ports import FaultyAppender
 from beluga_stream.testing.process import tasks_of_processes
 from beluga_stream.testing.virtual_time import run_virtually

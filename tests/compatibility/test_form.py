@@ -35,7 +35,7 @@ CODECS: dict[str, Codec[Any]] = {
 SINCE = {"dispatch_lost", "run_stalled", "stream_void"}
 """Kinds of records that are newer than every recording. The next recording has them: then take them out."""
 
-SELDOM = {"cancel_child", "reject_run", "retry_child", "broadcast_cancel", "return_slot"}
+SELDOM = {"cancel_child", "reject_run", "retry_child", "broadcast_cancel", "return_slot", "signal_child"}
 """Commands that no row of a recording happens to hold, since their records were sent before it was made."""
 
 UNUSED = {
@@ -49,8 +49,10 @@ UNUSED = {
     ("NodeFailed", "crashed_on"),
     ("NodeReady", "apart"),
     ("NodeReady", "links"),
+    ("NodeState", "handed"),
     ("RunRequested", "keys"),
     ("RunState", "keys"),
+    ("SignalReceived", "parent"),
     ("SlotWanted", "value"),
     ("Stored", "parts"),
     ("Stored", "sealed"),

@@ -7,7 +7,8 @@ import pytest
 
 from beluga_stream.adapters.memory.tables import Changelog
 from beluga_stream.application.runs import Runs
-from beluga_stream.testing.cluster import Cluster, ClusterOptions, deployed
+from beluga_stream.testing.cluster import Cluster, ClusterOptions
+from beluga_stream.testing.deployed import deployed
 from beluga_stream.testing.process import tasks_of_processes
 from beluga_stream.testing.virtual_time import run_virtually
 from tests.compatibility import triggers

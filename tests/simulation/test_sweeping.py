@@ -13,7 +13,8 @@ from beluga_stream.domain.definition import NodeKind
 from beluga_stream.domain.ids import RunId
 from beluga_stream.errors import RunFailed, TaskCanceled
 from beluga_stream.ports.handlers import Program
-from beluga_stream.testing.cluster import Cluster, ClusterOptions, deployed
+from beluga_stream.testing.cluster import Cluster, ClusterOptions
+from beluga_stream.testing.deployed import deployed
 from beluga_stream.testing.invariants import check
 from beluga_stream.testing.process import tasks_of_processes
 from beluga_stream.testing.simulation import Ended, Start, here

@@ -7,7 +7,8 @@ import pytest
 from beluga_stream.domain.ids import run_id
 from beluga_stream.ports.handlers import Trigger
 from beluga_stream.ports.log import Outgoing
-from beluga_stream.testing.cluster import Cluster, ClusterOptions, deployed
+from beluga_stream.testing.cluster import Cluster, ClusterOptions
+from beluga_stream.testing.deployed import deployed
 from beluga_stream.testing.invariants import check
 from beluga_stream.testing.process import tasks_of_processes
 from beluga_stream.testing.virtual_time import run_virtually

@@ -8,7 +8,8 @@ import pytest
 from beluga_stream.application import codec
 from beluga_stream.application.watchdog import Watchdog
 from beluga_stream.domain.events import DispatchLost
-from beluga_stream.testing.cluster import Cluster, ClusterOptions, deployed
+from beluga_stream.testing.cluster import Cluster, ClusterOptions
+from beluga_stream.testing.deployed import deployed
 from beluga_stream.testing.invariants import check
 from beluga_stream.testing.process import tasks_of_processes
 from beluga_stream.testing.virtual_time import run_virtually

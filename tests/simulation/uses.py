@@ -9,7 +9,8 @@ from beluga_stream import Graph, Retry, Signal, StreamRef, context, node, resour
 from beluga_stream.application.runs import Runs
 from beluga_stream.errors import NotFound
 from beluga_stream.ports.handlers import Program, Trigger
-from beluga_stream.testing.cluster import Cluster, ClusterOptions, deployed
+from beluga_stream.testing.cluster import Cluster, ClusterOptions
+from beluga_stream.testing.deployed import deployed
 from beluga_stream.testing.invariants import check
 from beluga_stream.testing.process import tasks_of_processes
 from beluga_stream.testing.virtual_time import run_virtually

@@ -497,9 +497,8 @@ def test_what_is_compiled_is_kept_until_the_graph_changes() -> None:
     assert graph.compile() is not first
 
 
-def test_a_durable_graph_compiles_but_does_not_deploy_yet() -> None:
+def test_a_durable_graph_compiles_and_deploys_as_any_other() -> None:
     graph = Graph[Doc, list[str]]("lasting", durable=True)
     graph.set_finish_point(graph.add_node(split, graph.input))
     assert graph.compile().definition.durable
-    with pytest.raises(InvalidGraph, match="durable graphs need Temporal"):
-        graph.deploy()
+    assert graph.deploy()[0] is graph.compile()

@@ -24,7 +24,7 @@ with workflow.unsafe.imports_passed_through():
     from ...domain.commands import NotifyParent, PublishNode
     from ...domain.events import CancelRequested, Event, Failure
     from ...domain.frozen import replace
-    from ...domain.ids import Incarnation, RunId
+    from ...domain.ids import GraphHash, Incarnation, RunId
     from ...domain.payload import INLINE_LIMIT_BYTES, Payload
     from ...domain.plan import Plan
     from ...domain.references import references
@@ -70,7 +70,9 @@ class Interpreter:
     @workflow.init
     def __init__(self, start: Start) -> None:
         self._start = start
-        self._plans = {definition.hash: Plan(definition) for definition in start.definitions}
+        self._plans: dict[GraphHash, Plan] = {}
+        for definition in start.definitions:
+            self._plans[definition.hash] = Plan(definition, self._plans)
         self._topics = Topics(start.prefix, start.partitions)
         self._renderer = Renderer(self._topics)
         self._root = RunId(workflow.info().workflow_id)

@@ -30,6 +30,7 @@ async def coordinator(site: Site) -> RoleApp:
         options=WatchdogOptions(
             patience_ms=int(settings.stuck_after_seconds * 1000),
             redispatch_ms=int(settings.redispatch_seconds * 1000),
+            look_after_ms=int(settings.look_after_seconds * 1000),
         ),
     )
     role = Coordinator(
@@ -48,6 +49,7 @@ async def coordinator(site: Site) -> RoleApp:
             dedup_window_ms=int(settings.dedup_window_hours * 3_600_000),
             dedup_most=settings.dedup_most,
             capacity=settings.capacity,
+            workflows=settings.has_temporal,
         ),
     )
     return site.app(role, group(settings, "coordinator"), tables)

@@ -40,16 +40,25 @@ def dev(
     agents: Agents = None,
     topics: Topics = None,
     port: Annotated[int, typer.Option(min=1, max=65_535, help="Port of the embedded broker.")] = 9092,
+    temporal: Annotated[bool, typer.Option("--temporal", help="Temporal's development server, too.")] = False,
+    temporal_port: Annotated[int, typer.Option(min=1, max=64_535, help="Its port; its pages are 1000 above.")] = 7233,
     as_json: AsJson = False,
 ) -> None:
     """Broker, topics and engine here, restarted on changes, and one screen that shows what happens.
 
     With BELUGA_BROKER set that broker is used, else an embedded one (in memory: nothing is kept when it stops).
-    Ctrl-C stops everything.
+    With --temporal durable graphs run, too; what Temporal knows is kept in .beluga. Ctrl-C stops everything.
 
     Example: beluga dev --port 9092
     """
     from ..development import develop
 
-    work = develop(reload=reload, agents=agents, topics_folder=topics, port=port, as_json=as_json)
+    work = develop(
+        reload=reload,
+        agents=agents,
+        topics_folder=topics,
+        port=port,
+        temporal_port=temporal_port if temporal else None,
+        as_json=as_json,
+    )
     perform(work, as_json=as_json, when_stopped=0)

@@ -1,0 +1,76 @@
+"""What a node is given when it runs: the values that its taken edges hand to it, or the streams that it reads."""
+
+from ..domain.definition import EdgeMode, NodeKind
+from ..domain.flow import carried, is_taken
+from ..domain.ids import INPUT, NodeKey, NodeName, index_of, node_of
+from ..domain.payload import NOTHING, Gathered, Inline, Payload, Picked
+from ..domain.plan import Plan
+from ..domain.state import NODE_ENDED, NodeState, RunState
+from .messages import Argument, Source
+
+
+def arguments_of(plan: Plan, state: RunState, key: NodeKey) -> tuple[Argument, ...]:
+    """What the taken edges hand to a node; for a map item its item, for a later loop pass the last output."""
+    name = node_of(key)
+    declared = plan.nodes[name]
+    bound: dict[str, Argument] = {}
+    for edge in plan.incoming[name]:
+        if edge.mode is EdgeMode.ORDER:
+            continue
+        into = edge.into or ""
+        if edge.source == INPUT or state.page is not None:
+            bound.setdefault(into, Argument(into, state.input or NOTHING, mode=edge.mode))
+            continue
+        source = state.nodes.get(NodeKey(edge.source))
+        if source is None:
+            continue
+        if edge.mode is EdgeMode.STREAM and source.status not in NODE_ENDED:
+            stream = source_of(plan, edge.source, source)
+            if stream is not None:
+                bound.setdefault(into, Argument(into, NOTHING, mode=edge.mode, stream=stream))
+            continue
+        if source.status not in NODE_ENDED or not is_taken(edge, source):
+            continue
+        bound.setdefault(into, Argument(into, carried(edge, source), mode=edge.mode))
+    arguments = tuple(bound.values())
+    if key == name or ":" in key:
+        return arguments
+    first, *rest = arguments
+    if declared.kind is NodeKind.LOOP:
+        number = index_of(key)
+        before = state.nodes.get(NodeKey(f"{name}#{number - 1}"))
+        if before is None:
+            return arguments
+        return (Argument(first.name, before.output or NOTHING), *rest)
+    return (Argument(first.name, _item(first.payload, index_of(key))), *rest)
+
+
+def _item(payload: Payload, index: int) -> Payload:
+    match payload:
+        case Inline(value):
+            return Inline(value[index])
+        case Gathered(items):
+            return items[index]
+        case _:
+            return Picked(payload, index)
+
+
+def undo_arguments(plan: Plan, state: RunState, key: NodeKey) -> tuple[Argument, ...]:
+    name = node_of(key)
+    output = state.nodes[NodeKey(name)].output or NOTHING
+    return (*arguments_of(plan, state, NodeKey(name)), Argument("", output))
+
+
+def source_of(plan: Plan, name: NodeName, node: NodeState) -> Source | None:
+    """The stream of a node by reference; None when it has none that others read, or might go on with."""
+    stream = node.stream
+    if stream is None:
+        return None
+    return Source(
+        name,
+        stream.incarnation,
+        stream.partition,
+        stream.offset,
+        stream.counter,
+        resume=plan.nodes[name].resume and not node.fallback,
+    )

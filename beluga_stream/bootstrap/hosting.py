@@ -1,0 +1,52 @@
+"""The worker of Temporal in an engine's process: it serves as long as the process lives, and waits for Temporal."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..errors import AccessDenied, LogUnavailable
+from ..ports.handlers import Deployment
+from ..ports.log import Appender, Reader
+from .encryption import cipher_of
+from .settings import Settings
+from .temporal import temporal, worker_of
+
+if TYPE_CHECKING:
+    from temporalio.client import Client
+
+log = logging.getLogger("beluga_stream.workflows")
+
+_FIRST_PAUSE_SECONDS = 1.0
+_LONGEST_PAUSE_SECONDS = 15.0
+
+
+async def serve(
+    settings: Settings, deployed: Deployment, queues: Sequence[str], appender: Appender, reader: Reader
+) -> None:
+    """Serve the task queues of durable graphs until it is cancelled, or a worker fails.
+
+    Waits for a Temporal that is not there yet, or refuses us for now; what is asked of it is kept meanwhile.
+    """
+    client = await _connected(settings)
+    log.info(
+        "serves durable graphs for Temporal at %s",
+        settings.temporal_address,
+        extra={"action": "workflows_served", "address": settings.temporal_address},
+    )
+    worker = worker_of(settings, client, deployment=deployed, appender=appender, reader=reader, queues=queues)
+    await worker.run()
+
+
+async def _connected(settings: Settings) -> "Client":
+    connection = temporal(settings)
+    pause, waits = _FIRST_PAUSE_SECONDS, False
+    while True:
+        try:
+            return await connection.client(cipher_of(settings))
+        except (LogUnavailable, AccessDenied) as error:
+            if not waits:
+                log.warning("durable graphs do not run yet: %s", error, extra={"action": "workflows_away"})
+            waits = True
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)

@@ -1,0 +1,37 @@
+"""The role `workflows`: what coordinators ask of durable runs, and the worker of Temporal that runs them."""
+
+from functools import partial
+
+from ...adapters.faust.app import RoleApp
+from ...application.bridge import Bridge
+from ...application.catalog import Catalog
+from ...domain.definition import Definition
+from ...domain.ids import GraphHash
+from ..declared import group
+from ..deployment import LoadedDeployment
+from ..hosting import serve
+from ..preparation import queues_of
+from ..temporal import workflows_of
+from .site import Site
+
+
+async def workflows(site: Site, deployed: LoadedDeployment) -> RoleApp:
+    """Its app, not yet started."""
+    settings = site.settings
+    catalog = Catalog(site.reader, site.topics)
+
+    def definition(found: GraphHash) -> Definition | None:
+        plan = catalog.plan(found)
+        return None if plan is None else plan.definition
+
+    telling = await site.appender()
+    role = Bridge(
+        topics=site.topics,
+        workflows=workflows_of(settings, definition),
+        catalog=catalog,
+        appender=await site.appender(),
+        payloads=site.payloads,
+        clock=site.clock,
+        hosting=partial(serve, settings, deployed, queues_of(settings, deployed), telling, site.reader),
+    )
+    return site.app(role, group(settings, "workflows"))

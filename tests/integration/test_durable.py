@@ -1,0 +1,269 @@
+"""Durable graphs in event-driven runs: real Kafka, a real Temporal, and a process for each of the engine's roles."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, aclosing, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.client import Client as Temporal
+from temporalio.client import WorkflowExecutionStatus
+
+from beluga_stream import Chunk, NodeChanged, Signal, connect
+from beluga_stream.adapters.embedded.broker import free_port
+from beluga_stream.adapters.embedded.temporal import EmbeddedTemporal
+from beluga_stream.adapters.kafka.reader import KafkaReader
+from beluga_stream.application.topics import Topics
+from beluga_stream.bootstrap.connection import kafka
+from beluga_stream.bootstrap.settings import Settings
+from beluga_stream.domain.ids import run_id
+from beluga_stream.errors import RunFailed, RunRejected, TaskCanceled
+from tests.engine import Engine, client_environ
+
+_AGENTS = Path(__file__).with_name("durable_agents")
+_ROLES = ("coordinator", "worker", "workflows")
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+
+@dataclass
+class Field:
+    """An engine whose roles are processes of their own, that share one prefix."""
+
+    broker: str
+    folder: Path
+    settings: Mapping[str, str]
+    prefix: str = field(default_factory=lambda: f"t-{uuid.uuid4().hex[:10]}")
+    engines: dict[str, Engine] = field(default_factory=dict)
+
+    def start(self, role: str) -> Engine:
+        folder = self.folder / f"{role}-{uuid.uuid4().hex[:4]}"
+        folder.mkdir()
+        engine = Engine(
+            self.broker,
+            folder,
+            prefix=self.prefix,
+            role=role,
+            agents=str(_AGENTS),
+            blobs=str(self.folder / "blobs"),
+            session_timeout_seconds="6",
+            lease_seconds="6",
+            **self.settings,
+        )
+        engine.environ["NOTES"] = str(self.folder)
+        engine.start(groups=1)
+        self.engines[role] = engine
+        return engine
+
+    def kill(self, role: str) -> None:
+        os.kill(self.engines[role].pid, signal.SIGKILL)
+        assert self.engines[role].stop() == -signal.SIGKILL
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return client_environ(next(iter(self.engines.values())))
+
+    @asynccontextmanager
+    async def client(self) -> Any:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in self.environ.items():
+                patch.setenv(name, value)
+            async with connect() as client:
+                yield client
+
+    def beluga(self, *words: str) -> Any:
+        """What the command line says, as JSON."""
+        said = subprocess.run(
+            [sys.executable, "-m", "beluga_stream.cli", *words, "--json"],
+            env={**os.environ, **self.environ},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert said.returncode == 0, said.stderr
+        return json.loads(said.stdout)
+
+
+@contextmanager
+def fielded(broker: str, folder: Path, *roles: str, **settings: str) -> Iterator[Field]:
+    made = Field(broker, folder, settings)
+    with ExitStack() as stack:
+        for role in roles:
+            made.start(role)
+            stack.callback(lambda role=role: made.engines[role].stop())
+        yield made
+
+
+@pytest.fixture
+def durable(broker: str, temporal_address: str, tmp_path: Path) -> Iterator[Field]:
+    """Coordinator, worker and workflows, with Temporal."""
+    settings = {"temporal_address": temporal_address, "look_after_seconds": "2"}
+    with fielded(broker, tmp_path, *_ROLES, temporal_task_queue=uuid.uuid4().hex, **settings) as made:
+        yield made
+
+
+async def eventually(is_so: Callable[[], bool]) -> None:
+    """Wait for what another process does."""
+    async with asyncio.timeout(60):
+        while not is_so():  # noqa: ASYNC110 - of which nothing tells
+            await asyncio.sleep(0.1)
+
+
+async def until(run: Any, node: str, status: str) -> None:
+    """Follow the run until a node of it has this status."""
+    async with aclosing(run.stream()) as events:
+        async for event in events:
+            if isinstance(event, NodeChanged) and (event.node, event.status) == (node, status):
+                return
+    raise AssertionError(f"{node} was never {status}")
+
+
+async def test_a_durable_graph_that_is_started_shows_its_own_nodes_and_chunks(durable: Field) -> None:
+    async with durable.client() as client:
+        run = await client.start("sale", "7")
+        await until(run, "decided", "waiting")
+        durable.beluga("runs", "signal", run.id, "approval", '{"ok": true}')
+        assert await run.result(timeout=60) == "may 7 be sold? yes"
+        events = [event async for event in run.stream()]
+    nodes = list(dict.fromkeys(event.node for event in events if isinstance(event, NodeChanged)))
+    assert nodes == ["ask", "decided", "letter", "sign"]
+    assert [event.value for event in events if isinstance(event, Chunk)] == ["may 7 be sold?", "yes"]
+    [listed] = durable.beluga("runs", "list")
+    assert (listed["run"], listed["graph"], listed["status"]) == (run.id, "sale", "succeeded")
+
+
+@pytest.mark.usefixtures("real_broker")  # others do not notice that a member of a group is dead
+async def test_an_approval_of_days_outlives_every_process(durable: Field) -> None:
+    async with durable.client() as client:
+        run = await client.start("order", "seven")
+        await until(run, "sale/decided", "waiting")
+        [waits] = durable.beluga("runs", "stuck", "--all")
+        assert (waits["node"], waits["on"], waits["what"]) == ("sale", "workflow", f"durable run {run.id}.sale")
+        for role in _ROLES:
+            durable.kill(role)
+        for role in _ROLES:
+            durable.start(role)
+        durable.beluga("runs", "signal", run.id, "approval", '{"ok": true}')
+        assert await run.result(timeout=90) == f"may SEVEN be sold? yes {run.id}"
+        events = [event async for event in run.stream()]
+    assert [(event.node, event.value) for event in events if isinstance(event, Chunk)] == [
+        ("sale/letter", "may SEVEN be sold?"),
+        ("sale/letter", "yes"),
+    ]
+
+
+async def test_all_that_a_run_tells_is_of_one_trace(durable: Field) -> None:
+    trace = f"00-{uuid.uuid4().hex}-{uuid.uuid4().hex[:16]}-01"
+    async with durable.client() as client:
+        desk = client._desk
+        run = await desk.start("order", "8", trace=trace)
+        await desk.signal(run, "approval", {"ok": True})
+        await desk.result(run, timeout_seconds=90)
+    names = Topics(durable.prefix)
+    settings = Settings(broker=durable.broker, prefix=durable.prefix)
+    headers: dict[str, set[bytes]] = {}
+    async with KafkaReader(kafka(settings)) as reader:
+        for topic in (names.run_results, names.workflow_requests, names.run_events):
+            begin, end = await reader.beginning(topic), await reader.end(topic)
+            start = {number: at for number, at in begin.items() if at < end[number]}
+            async with aclosing(reader.read(topic, start, until={number: end[number] for number in start})) as batches:
+                async for batch in batches:
+                    for record in batch:
+                        found = dict(record.headers).get("traceparent", b"none")
+                        headers.setdefault(topic, set()).add(found)
+    assert headers[names.run_results] == {trace.encode()}
+    assert headers[names.workflow_requests] == {trace.encode()}
+
+
+async def test_a_cancel_reaches_the_handler_and_the_workflow(durable: Field, temporal_address: str) -> None:
+    temporal = await Temporal.connect(temporal_address)
+    async with durable.client() as client:
+        run = await client.start("errand", "cancelled")
+        await until(run, "lasting/endure", "running")
+        await run.cancel("changed mind")
+        with pytest.raises(TaskCanceled):
+            await run.result(timeout=60)
+        handle = temporal.get_workflow_handle(f"{run.id}.lasting")
+        await eventually(lambda: (durable.folder / "cancelled").read_text() == "told to stop")
+        stands = WorkflowExecutionStatus.RUNNING
+        async with asyncio.timeout(60):
+            while stands is WorkflowExecutionStatus.RUNNING:
+                stands = (await handle.describe()).status or stands
+        assert stands is WorkflowExecutionStatus.CANCELED
+
+
+async def test_a_workflow_that_is_terminated_by_hand_fails_the_run(durable: Field, temporal_address: str) -> None:
+    temporal = await Temporal.connect(temporal_address)
+    async with durable.client() as client:
+        run = await client.start("errand", "terminated")
+        await until(run, "lasting/endure", "running")
+        await temporal.get_workflow_handle(f"{run.id}.lasting").terminate("by hand")
+        with pytest.raises(RunFailed, match="its workflow was terminated"):
+            await run.result(timeout=90)
+
+
+async def test_without_temporal_a_durable_graph_is_refused_with_the_reason(broker: str, tmp_path: Path) -> None:
+    with fielded(broker, tmp_path, "coordinator", "worker") as plain:
+        async with plain.client() as client:
+            for graph in ("sale", "order"):
+                run = await client.start(graph, "7")
+                with pytest.raises(RunRejected, match="no Temporal is configured") as refused:
+                    await run.result(timeout=60)
+                assert refused.value.reason == "invalid_state"
+
+
+async def test_a_failed_run_goes_on_in_temporal_by_a_retry(durable: Field) -> None:
+    async with durable.client() as client:
+        run = await client.start("fragile", "it")
+        with pytest.raises(RunFailed, match="broken"):
+            await run.result(timeout=60)
+        (durable.folder / "it-mended").touch()
+        durable.beluga("runs", "retry", run.id)
+        await run.retry()
+        assert await run.result(timeout=60) == "it is mended"
+
+
+async def test_an_event_starts_one_durable_run_however_often_it_comes(durable: Field) -> None:
+    durable.start("ingest")
+    try:
+        async with durable.client() as client:
+            for _ in range(2):
+                durable.beluga("publish", "durable-sales", '"9"', "--cloudevent", "--id", "event-9")
+            code: Any = None  # it is the engine's
+            run = client.run(code, run_id("sale", "durable-sales", "beluga-cli\x1fevent-9"))
+            await until(run, "decided", "waiting")
+            durable.beluga("runs", "signal", run.id, "approval", '{"ok": false}')
+            assert await run.result(timeout=60) == "may 9 be sold? no"
+            assert len(await client.list(graph="sale")) == 1
+    finally:
+        durable.engines["ingest"].stop()
+
+
+async def test_while_temporal_is_away_what_is_asked_of_it_waits(broker: str, tmp_path: Path) -> None:
+    port = free_port()
+    while port > 64_000:
+        port = free_port()
+    temporal = EmbeddedTemporal(port, tmp_path / "temporal", tmp_path / "temporal.log")
+    settings = {"temporal_address": temporal.address, "look_after_seconds": "2"}
+    with fielded(broker, tmp_path, *_ROLES, **settings) as away:
+        async with away.client() as client:
+            run = await client.start("sale", "7")
+            await run.signal(Signal("approval", dict[str, bool]), {"ok": True})
+            await eventually(lambda: bool(away.engines["workflows"].said("workflows_away")))
+            assert (await run.status()).status == "running"
+            try:
+                await asyncio.to_thread(temporal.start)
+                assert await run.result(timeout=90) == "may 7 be sold? yes"
+            finally:
+                for role in _ROLES:
+                    away.engines[role].stop()
+                await asyncio.to_thread(temporal.stop)

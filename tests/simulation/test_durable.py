@@ -1,0 +1,188 @@
+"""Durable graphs in a simulated engine: whatever fails, their runs end as here, and signals and cancels cross."""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from datetime import timedelta
+
+import pytest
+
+from beluga_stream import Graph, Signal
+from beluga_stream.application.bridge import Bridge
+from beluga_stream.domain import handing
+from beluga_stream.domain.definition import NodeKind
+from beluga_stream.domain.draft import Draft
+from beluga_stream.domain.ids import NodeKey, RunId
+from beluga_stream.domain.state import Signalled
+from beluga_stream.ports.log import Record
+from beluga_stream.testing import Simulate, simulate
+from beluga_stream.testing.cluster import Cluster, ClusterOptions
+from beluga_stream.testing.invariants import Broken
+from beluga_stream.testing.simulation import Start, play
+from beluga_stream.testing.simulation import simulate as compared
+from tests.simulation.durable import around, in_a_row, random_durable, waiting
+from tests.simulation.mutants import Plant
+from tests.simulation.programs import signals_of
+from tests.simulation.seeds import SIDE_SEEDS
+
+__all__ = ["simulate"]  # the fixture
+
+_BATCH = 10
+_WITHIN_SEEDS = 200
+
+
+def batches(most: int) -> list[range]:
+    return [range(start, min(start + _BATCH, most)) for start in range(0, most, _BATCH)]
+
+
+def starts_of(seed: int) -> list[Start]:
+    rnd = random.Random(seed)
+    programs = [random_durable(seed * 10 + number, rnd.randint(1, 5)) for number in range(rnd.randint(1, 2))]
+    retry = rnd.random() < 0.25
+    return [
+        Start(
+            program=(program := rnd.choice(programs)),
+            value=list(range(rnd.choice([0, 1, 3, 65]))),
+            key=f"run-{number}",
+            signals=signals_of(program),
+            again=rnd.random() < 0.3,
+            retry=retry,
+            cancel_after=rnd.uniform(0, 15) if rnd.random() < 0.15 else None,
+        )
+        for number in range(rnd.randint(1, 4))
+    ]
+
+
+@pytest.mark.parametrize("seeds", batches(SIDE_SEEDS), ids=str)
+def test_every_durable_run_ends_as_it_does_here_whatever_fails(seeds: range) -> None:
+    for seed in seeds:
+        compared(starts_of(seed), seed)
+
+
+def waits_of(seed: int) -> list[Start]:
+    """Waits that are answered through one run, in subgraphs of both kinds."""
+    rnd = random.Random(seed)
+    below = waiting("inner", durable=rnd.random() < 0.6)
+    shape = rnd.choice([below, around(below, "outer"), around(around(below, "middle"), "outer")])
+    return [Start(program=shape, value=1, key="one", signals={"go": [1]}, again=rnd.random() < 0.3)]
+
+
+@pytest.mark.parametrize("seeds", batches(SIDE_SEEDS), ids=str)
+def test_a_signal_reaches_the_wait_of_a_subgraph_at_any_depth(seeds: range) -> None:
+    for seed in seeds:
+        report = compared(waits_of(seed), seed)
+        assert report.ended["one"].status == "succeeded"
+
+
+@pytest.mark.parametrize("seed", range(SIDE_SEEDS // 8))
+def test_a_run_that_is_cancelled_leaves_no_durable_run_behind(seed: int) -> None:
+    program = around(waiting("inner", durable=True), "outer", kind=NodeKind.MAP if seed % 2 else NodeKind.GRAPH)
+    start = Start(program=program, value=1, key="one", cancel_after=random.Random(seed).uniform(0, 8))
+    assert play([start], seed).ended["one"].status == "cancelled"
+
+
+@pytest.mark.parametrize("seed", range(SIDE_SEEDS // 8))
+def test_two_graphs_in_a_row_share_no_approval(seed: int) -> None:
+    program = in_a_row(waiting("first", durable=True), waiting("second", durable=seed % 2 == 0), "row")
+    start = Start(program=program, value=1, key="one", signals={"go": [1]}, cancel_after=200.0)
+    assert play([start], seed).ended["one"].status == "cancelled", "one signal answers one wait"
+
+
+@pytest.mark.parametrize("seed", range(SIDE_SEEDS // 8))
+def test_a_workflow_that_is_terminated_by_hand_fails_its_node(seed: int) -> None:
+    program = around(waiting("inner", durable=True), "outer")
+    start = Start(program=program, value=1, key="one", beside=terminated)
+    ended = play([start], seed).ended["one"]
+    assert ended.status == "failed"
+    assert "its workflow was terminated" in str(ended.error)
+
+
+async def terminated(cluster: Cluster, run: RunId) -> None:
+    """Terminate the first workflow that there is."""
+    host = cluster.workflows
+    assert host is not None
+    while not host.runs:  # noqa: ASYNC110 - in virtual time, and nobody tells
+        await asyncio.sleep(1)
+    await host.terminate(next(iter(host.runs)))
+
+
+def overtaking(patch: pytest.MonkeyPatch) -> None:
+    """Requests of one durable run are done in any order."""
+    begin = Bridge._begin
+
+    def begun(self: Bridge, record: Record) -> "asyncio.Task[None]":
+        self._last.clear()
+        return begin(self, record)
+
+    patch.setattr(Bridge, "_begin", begun)
+
+
+def acknowledged_before_it_is_done(patch: pytest.MonkeyPatch) -> None:
+    """What is asked of durable runs counts as done when it is taken."""
+    handle = Bridge.handle
+
+    async def handled(self: Bridge, records: Sequence[Record]) -> None:
+        await handle(self, records)
+
+    patch.setattr(Bridge, "handle", handled)
+
+
+def shared_by_all(patch: pytest.MonkeyPatch) -> None:
+    """A signal that was handed to a child is kept for the next one, too."""
+    hand = handing._hand
+
+    def handed(draft: Draft, key: NodeKey, signal: Signalled) -> None:
+        hand(draft, key, signal)
+        draft.signals = (*draft.signals, signal)
+
+    patch.setattr(handing, "_hand", handed)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("plant", [overtaking, acknowledged_before_it_is_done], ids=lambda plant: plant.__name__)
+def test_a_planted_bug_of_durable_runs_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch)
+    program = around(waiting("inner", durable=True), "outer")
+    for seed in range(_WITHIN_SEEDS):
+        cancel = random.Random(seed).uniform(0, 8) if seed % 2 else None
+        start = Start(program=program, value=1, key="one", signals={"go": [1]}, cancel_after=cancel)
+        try:
+            compared([start], seed, ClusterOptions(crash=0.02, unavailable=0.02), tell=False)
+        except Broken:
+            return
+    pytest.fail(f"{_WITHIN_SEEDS} seeds did not find that {plant.__doc__}")
+
+
+def test_a_signal_that_two_children_share_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared_by_all(monkeypatch)
+    with pytest.raises(AssertionError, match="one signal answers one wait"):
+        test_two_graphs_in_a_row_share_no_approval(0)
+
+
+approval = Signal("approval", bool)
+
+
+async def charge(order: str) -> str:
+    raise ConnectionError("the payment service, which tests must not call")
+
+
+async def fake_charge(order: str) -> str:
+    return f"charged {order}"
+
+
+async def ship(paid: str, approved: bool) -> str:  # noqa: FBT001 - what the signal is
+    return f"{paid}, {'shipped' if approved else 'kept'}"
+
+
+sale = Graph[str, str]("sale", durable=True)
+paid = sale.add_node(charge, sale.input)
+sale.set_finish_point(
+    sale.add_node(ship, paid, sale.wait(approval, after=paid, timeout=timedelta(days=2), remind=timedelta(days=1)))
+)
+
+
+@pytest.mark.parametrize("seed", range(SIDE_SEEDS // 8))
+def test_users_simulate_durable_graphs_as_any_other(simulate: Simulate, seed: int) -> None:
+    outcome = simulate(sale, "7", seed=seed, fakes={charge: fake_charge}, signals={approval: True})
+    assert outcome.result == "charged 7, shipped"
+    assert len(outcome.effects(charge)) == 1
