@@ -9,6 +9,7 @@ from ..errors import AccessDenied, LogUnavailable
 from ..ports.handlers import Deployment
 from ..ports.log import Appender, Reader
 from .encryption import cipher_of
+from .observing import Observed
 from .settings import Settings
 from .temporal import temporal, worker_of
 
@@ -22,7 +23,13 @@ _LONGEST_PAUSE_SECONDS = 15.0
 
 
 async def serve(
-    settings: Settings, deployed: Deployment, queues: Sequence[str], appender: Appender, reader: Reader
+    settings: Settings,
+    deployed: Deployment,
+    queues: Sequence[str],
+    *,
+    appender: Appender,
+    reader: Reader,
+    observed: Observed,
 ) -> None:
     """Serve the task queues of durable graphs until it is cancelled, or a worker fails.
 
@@ -34,7 +41,16 @@ async def serve(
         settings.temporal_address,
         extra={"action": "workflows_served", "address": settings.temporal_address},
     )
-    worker = worker_of(settings, client, deployment=deployed, appender=appender, reader=reader, queues=queues)
+    worker = worker_of(
+        settings,
+        client,
+        deployment=deployed,
+        appender=appender,
+        reader=reader,
+        queues=queues,
+        telemetry=observed.telemetry,
+        spans=observed.spans,
+    )
     await worker.run()
 
 

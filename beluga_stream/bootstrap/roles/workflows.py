@@ -32,6 +32,14 @@ async def workflows(site: Site, deployed: LoadedDeployment) -> RoleApp:
         appender=await site.appender(),
         payloads=site.payloads,
         clock=site.clock,
-        hosting=partial(serve, settings, deployed, queues_of(settings, deployed), telling, site.reader),
+        hosting=partial(
+            serve,
+            settings,
+            deployed,
+            queues_of(settings, deployed),
+            appender=telling,
+            reader=site.reader,
+            observed=site.observed,
+        ),
     )
     return site.app(role, group(settings, "workflows"))
