@@ -16,17 +16,17 @@ from ..domain.ids import GraphHash, NodeKey, NodeName, RunId, key_of, run_id
 from ..domain.payload import NOTHING, Inline, Json, Payload
 from ..errors import Expired, NotFound, TimedOut
 from ..ports.clock import Clock
-from ..ports.log import Appender, Outgoing, Reader, Record
+from ..ports.log import Appender, Outgoing, Reader
 from ..ports.spans import NO_SPANS, Of, Spans
 from . import codec, tracing
 from .answer import Answer, Asked, check_ended
-from .catchup import CatchUp
 from .cursor import LIVE, Cursor
 from .follower import Follower
 from .inner import RunStream
 from .messages import Progress, Rejected, Summary
 from .payloads import Payloads
 from .results import Chunk, Event, NodeChanged, Refill, RunChanged
+from .summaries import Summaries
 from .tails import Tails
 from .topics import Topics
 
@@ -80,7 +80,7 @@ class Runs:
         self._follows_starts = follows_starts
         self._spans = spans
         self._tails = Tails(reader, topics.run_results)
-        self._told = CatchUp(reader, topics.runs)
+        self._summaries = Summaries(reader, topics.runs, self._partition)
         self._mine: dict[RunId, _Mine] = {}
         self._asked: OrderedDict[RunId, Asked] = OrderedDict()
 
@@ -88,7 +88,7 @@ class Runs:
         return self._partition_of(key_of(run))
 
     async def close(self) -> None:
-        await self._told.close()
+        await self._summaries.close()
         await self._tails.close()
 
     async def start(
@@ -321,31 +321,16 @@ class Runs:
 
     async def summary(self, run: RunId) -> Summary | None:
         """The newest summary of a run, from `beluga.runs`."""
-        partition, topic = self._partition(run), self._names.runs
-        end = (await self._reader.end(topic))[partition]
-        begin = (await self._reader.beginning(topic))[partition]
-        newest: Record | None = None
-        async with contextlib.aclosing(self._told.records(partition, run.encode(), begin, end)) as batches:
-            async for records in batches:
-                newest = records[-1]
-        return None if newest is None or newest.value is None else codec.summaries.decode(newest.value)
+        return await self._summaries.newest(run)
 
     async def summaries(self) -> list[Summary]:
         """The newest summary of every run that `beluga.runs` still has, oldest start first."""
         newest = {summary.run: summary async for summary in self.each_summary()}
         return sorted(newest.values(), key=lambda summary: summary.started_ms)
 
-    async def each_summary(self) -> AsyncIterator[Summary]:
+    def each_summary(self) -> AsyncIterator[Summary]:
         """Every summary that `beluga.runs` still has, older ones of a run among them."""
-        topic = self._names.runs
-        end = await self._reader.end(topic)
-        begin = {p: at for p, at in (await self._reader.beginning(topic)).items() if at < end[p]}
-        if not begin:
-            return
-        async for records in self._reader.read(topic, begin, until={p: end[p] for p in begin}):
-            for record in records:
-                if record.value is not None:
-                    yield codec.summaries.decode(record.value)
+        return self._summaries.each()
 
     async def outcome(self, run: RunId, event: RunChanged) -> Json:
         """What a run that has ended so gave. Raises what another end means."""

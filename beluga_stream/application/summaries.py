@@ -1,0 +1,45 @@
+"""The summaries of runs, as `beluga.runs` has them now: of one run, or of all."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+from ..domain.ids import RunId
+from ..ports.log import Reader, Record
+from . import codec
+from .catchup import CatchUp
+from .messages import Summary
+
+
+class Summaries:
+    """Reads the topic anew at each call. `partition` tells that of a run. Close it after use."""
+
+    def __init__(self, reader: Reader, topic: str, partition: Callable[[RunId], int]) -> None:
+        self._reader = reader
+        self._topic = topic
+        self._partition = partition
+        self._told = CatchUp(reader, topic)
+
+    async def close(self) -> None:
+        await self._told.close()
+
+    async def newest(self, run: RunId) -> Summary | None:
+        """A run's newest; None for one that is not known, or no more."""
+        partition = self._partition(run)
+        end = (await self._reader.end(self._topic))[partition]
+        begin = (await self._reader.beginning(self._topic))[partition]
+        newest: Record | None = None
+        async with contextlib.aclosing(self._told.records(partition, run.encode(), begin, end)) as batches:
+            async for records in batches:
+                newest = records[-1]
+        return None if newest is None or newest.value is None else codec.summaries.decode(newest.value)
+
+    async def each(self) -> AsyncIterator[Summary]:
+        """Every summary that is there, older ones of a run among them."""
+        end = await self._reader.end(self._topic)
+        begin = {p: at for p, at in (await self._reader.beginning(self._topic)).items() if at < end[p]}
+        if not begin:
+            return
+        async for records in self._reader.read(self._topic, begin, until={p: end[p] for p in begin}):
+            for record in records:
+                if record.value is not None:
+                    yield codec.summaries.decode(record.value)
