@@ -14,7 +14,8 @@ from beluga_stream.application.runs import Runs
 from beluga_stream.domain.ids import RunId, run_id
 from beluga_stream.ports.handlers import Gathers, Program, Side, Trigger
 from beluga_stream.ports.log import Outgoing
-from beluga_stream.testing.cluster import Cluster, ClusterOptions, deployed
+from beluga_stream.testing.cluster import Cluster, ClusterOptions
+from beluga_stream.testing.deployed import deployed
 from beluga_stream.testing.virtual_time import EPOCH_MS
 from tests.simulation.programs import ANY
 from tests.simulation.uses import used
