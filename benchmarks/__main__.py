@@ -19,7 +19,7 @@ from typing import Any
 from beluga_stream.application.topics import Topics
 from beluga_stream.bootstrap.declared import changelog_topic
 from beluga_stream.bootstrap.settings import Settings
-from benchmarks import coordinator, edge, local_chain, observed, reducer, scenarios
+from benchmarks import coordinator, durable, edge, local_chain, observed, reducer, scenarios
 from benchmarks.engine import BrokerProcess, EngineProcess, Process
 from benchmarks.figures import Figure, as_json, as_table, median_of
 from benchmarks.starting import import_time, time_to_ready
@@ -47,7 +47,11 @@ PARTS = (
     "coordinator",
     "local-chain",
     "observed",
+    "durable",
 )
+_APART = frozenset({"start", "reducer", "coordinator", "fused", "local-chain", "observed", "durable"})
+"""Parts that are not measured on the engine that the others share."""
+
 
 
 def main() -> None:
@@ -95,9 +99,7 @@ def measure(broker: Broker, folder: Path, only: Sequence[str], *, quick: bool) -
     if "start" in only:
         figures += import_time(3 if quick else 7) + time_to_ready(broker.address, folder)
     settings = Settings.load(broker=broker.address)
-    parts = [
-        part for part in only if part not in {"start", "reducer", "coordinator", "fused", "local-chain", "observed"}
-    ]
+    parts = [part for part in only if part not in _APART]
     if parts:
         figures += on_an_engine(settings, folder, parts, quick=quick)
     if "fused" in only:
@@ -117,6 +119,10 @@ def measure(broker: Broker, folder: Path, only: Sequence[str], *, quick: bool) -
         say("traces and metrics, on and off:")
         rounds, warm = (1, 1) if quick else (8, 4)
         figures += asyncio.run(observed.cost(settings, folder, rounds=rounds, warm=warm))
+    if "durable" in only:
+        say("durable subgraphs beside Temporal alone:")
+        rounds, runs, warm = (1, 10, 5) if quick else (5, 60, 60)
+        figures += asyncio.run(durable.cost(settings, folder, rounds=rounds, runs=runs, warm=warm))
     return figures, conditions_of(broker, settings)
 
 
