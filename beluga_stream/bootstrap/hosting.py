@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 from ..errors import AccessDenied, LogUnavailable
 from ..ports.handlers import Deployment
 from ..ports.log import Appender, Reader
-from .encryption import cipher_of
 from .observing import Observed
 from .settings import Settings
-from .temporal import temporal, worker_of
+from .temporal import SharedClient, worker_of
 
 if TYPE_CHECKING:
     from temporalio.client import Client
@@ -24,6 +23,7 @@ _LONGEST_PAUSE_SECONDS = 15.0
 
 async def serve(
     settings: Settings,
+    connect: SharedClient,
     deployed: Deployment,
     queues: Sequence[str],
     *,
@@ -35,7 +35,7 @@ async def serve(
 
     Waits for a Temporal that is not there yet, or refuses us for now; what is asked of it is kept meanwhile.
     """
-    client = await _connected(settings)
+    client = await _connected(connect)
     log.info(
         "serves durable graphs for Temporal at %s",
         settings.temporal_address,
@@ -54,12 +54,11 @@ async def serve(
     await worker.run()
 
 
-async def _connected(settings: Settings) -> "Client":
-    connection = temporal(settings)
+async def _connected(connect: SharedClient) -> "Client":
     pause, waits = _FIRST_PAUSE_SECONDS, False
     while True:
         try:
-            return await connection.client(cipher_of(settings))
+            return await connect()
         except (LogUnavailable, AccessDenied) as error:
             if not waits:
                 log.warning("durable graphs do not run yet: %s", error, extra={"action": "workflows_away"})

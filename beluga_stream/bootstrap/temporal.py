@@ -1,5 +1,6 @@
 """Temporal, wired by settings: connections, the port `Workflows`, workers, and the provider `temporal`."""
 
+import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -61,13 +62,33 @@ def check_installed() -> None:
         raise InvalidConfig("durable workflows need the package temporalio: pip install 'beluga-stream[temporal]'")
 
 
-def workflows_of(settings: Settings, find: Callable[[GraphHash], Definition | None]) -> Workflows:
-    """The port over Temporal, connected at the first call. `find` knows the definitions that are started."""
-    connection = temporal(settings)
+class SharedClient:
+    """One client for whatever this process asks of Temporal, connected when it is first called for.
+
+    Calls raise as `TemporalConnection.client` does while there is none. The SDK closes its connection with the client.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._connection = temporal(settings)
+        self._cipher = cipher_of(settings)
+        self._connecting = asyncio.Lock()
+        self._client: Client | None = None
+
+    async def __call__(self) -> "Client":
+        async with self._connecting:
+            if self._client is None:
+                self._client = await self._connection.client(self._cipher)
+            return self._client
+
+
+def workflows_of(
+    settings: Settings, connect: SharedClient, find: Callable[[GraphHash], Definition | None]
+) -> Workflows:
+    """The port over Temporal. `find` knows the definitions that are started."""
     from ..adapters.temporal.workflows import TemporalWorkflows  # noqa: PLC0415 - see temporal()
 
     return TemporalWorkflows(
-        partial(connection.client, cipher_of(settings)),
+        connect,
         topics(settings),
         find,
         task_queue=settings.temporal_task_queue,

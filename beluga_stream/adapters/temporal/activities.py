@@ -157,8 +157,12 @@ class Activities:
         await self._blobs.touch(refs)
 
     async def _beat(self, given: Given, details: Callable[[], Payload | None]) -> None:
-        """Heartbeats until it is cancelled; a long execution is shown as running by the first that is late enough."""
-        activity.heartbeat(Beaten(details()))
+        """Heartbeats until it is cancelled; a long execution is shown as running by the first that is late enough.
+
+        A short one does without any, unless another execution has left it details that must not be lost.
+        """
+        if given.work.details is not None:
+            activity.heartbeat(Beaten(details()))
         if not given.work.resume:  # one that resumes has been shown as soon as it was given out
             await asyncio.sleep(_LEASE_SECONDS)
             await self._started(given, details())

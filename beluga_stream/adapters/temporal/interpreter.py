@@ -63,9 +63,12 @@ _RENEW_MS = 24 * 3_600_000
 T = TypeVar("T")
 
 
-@workflow.defn(name=envelopes.INTERPRETER)
+@workflow.defn(name=envelopes.INTERPRETER, sandboxed=False)
 class Interpreter:
-    """One durable run with all its children."""
+    """One durable run with all its children.
+
+    It runs no code of users, and its own modules would pass the sandbox unchecked: it does without one.
+    """
 
     @workflow.init
     def __init__(self, start: Start) -> None:

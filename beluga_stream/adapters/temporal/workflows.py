@@ -35,7 +35,8 @@ STATES: Mapping[WorkflowExecutionStatus, WorkflowState] = {
 class TemporalWorkflows:
     """See the port. `find` knows the definitions; the topics are those that the runs tell of themselves in.
 
-    `connect` gives the client when it is first needed, and raises `TemporalUnavailable` while there is none.
+    `connect` gives the client when it is first needed, and raises `TemporalUnavailable` while there is none. Where a
+    worker of the task queue has the same client, the server gives it the first task with the answer to a start.
     """
 
     def __init__(
@@ -113,6 +114,7 @@ class TemporalWorkflows:
                 id_reuse_policy=reuse,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 static_summary=graph or None,
+                request_eager_start=True,
                 rpc_timeout=CALL,
             )
 

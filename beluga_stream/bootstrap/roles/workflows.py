@@ -11,7 +11,7 @@ from ..declared import group
 from ..deployment import LoadedDeployment
 from ..hosting import serve
 from ..preparation import queues_of
-from ..temporal import workflows_of
+from ..temporal import SharedClient, workflows_of
 from .site import Site
 
 
@@ -24,10 +24,11 @@ async def workflows(site: Site, deployed: LoadedDeployment) -> RoleApp:
         plan = catalog.plan(found)
         return None if plan is None else plan.definition
 
+    client = SharedClient(settings)
     telling = await site.appender()
     role = Bridge(
         topics=site.topics,
-        workflows=workflows_of(settings, definition),
+        workflows=workflows_of(settings, client, definition),
         catalog=catalog,
         appender=await site.appender(),
         payloads=site.payloads,
@@ -35,6 +36,7 @@ async def workflows(site: Site, deployed: LoadedDeployment) -> RoleApp:
         hosting=partial(
             serve,
             settings,
+            client,
             deployed,
             queues_of(settings, deployed),
             appender=telling,
