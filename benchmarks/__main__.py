@@ -53,7 +53,6 @@ _APART = frozenset({"start", "reducer", "coordinator", "fused", "local-chain", "
 """Parts that are not measured on the engine that the others share."""
 
 
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure the engine on real Kafka.")
     parser.add_argument("--quick", action="store_true", help="one short round of each, to see that it works")

@@ -31,7 +31,7 @@ _MOST_MORE_MS = 20.0
 
 
 async def cost(settings: Settings, folder: Path, *, rounds: int, runs: int, warm: int) -> list[Figure]:
-    """From before a start is sent until the end is read: of a run whose one node is durable, and of a plain workflow."""
+    """From before a start is sent until its end is read: a run whose one node is durable, and a plain workflow."""
     queue = f"bench-{secrets.token_hex(3)}"
     named = settings.model_copy(update={"prefix": queue})
     with ExitStack() as stack:

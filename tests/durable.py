@@ -87,9 +87,9 @@ class Bench:
     async def _connected(self) -> Client:
         return self.client
 
-    def worker(self, **options: Any) -> TemporalWorker:
-        """A worker of this process."""
-        activities = Activities(
+    def activities(self) -> Activities:
+        """What a worker of this process does."""
+        return Activities(
             client=self.client,
             topics=TOPICS,
             deployment=self.deployed,
@@ -103,7 +103,10 @@ class Bench:
             telemetry=NoTelemetry(),
             spans=NoSpans(),
         )
-        return TemporalWorker(self.client, activities, task_queue=self.task_queue, grace_seconds=0.5, **options)
+
+    def worker(self, **options: Any) -> TemporalWorker:
+        """A worker of this process."""
+        return TemporalWorker(self.client, self.activities(), task_queue=self.task_queue, grace_seconds=0.5, **options)
 
     async def start(self, work: Any, value: Any, *, parent: Parent | None = None, run: RunId | None = None) -> RunId:
         """Begin a run of this graph."""

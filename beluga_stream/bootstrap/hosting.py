@@ -21,7 +21,7 @@ _FIRST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 15.0
 
 
-async def serve(
+async def serve(  # noqa: PLR0913 - it is wired in one place, by name
     settings: Settings,
     connect: SharedClient,
     deployed: Deployment,
@@ -33,7 +33,8 @@ async def serve(
 ) -> None:
     """Serve the task queues of durable graphs until it is cancelled, or a worker fails.
 
-    Waits for a Temporal that is not there yet, or refuses us for now; what is asked of it is kept meanwhile.
+    Waits for a Temporal that is not there yet, or refuses us for now; what is asked of it is kept meanwhile. Runs that
+    are started by the same client begin here at once.
     """
     client = await _connected(connect)
     log.info(

@@ -1,6 +1,5 @@
 """Temporal, wired by settings: connections, the port `Workflows`, workers, and the provider `temporal`."""
 
-import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -71,14 +70,14 @@ class SharedClient:
     def __init__(self, settings: Settings) -> None:
         self._connection = temporal(settings)
         self._cipher = cipher_of(settings)
-        self._connecting = asyncio.Lock()
         self._client: Client | None = None
 
     async def __call__(self) -> "Client":
-        async with self._connecting:
-            if self._client is None:
-                self._client = await self._connection.client(self._cipher)
-            return self._client
+        if self._client is None:
+            connected = await self._connection.client(self._cipher)
+            # Others may have tried meanwhile, and nobody waits for their patience: the first has it for all.
+            self._client = self._client or connected
+        return self._client
 
 
 def workflows_of(

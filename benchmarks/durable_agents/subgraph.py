@@ -1,4 +1,4 @@
-"""A durable graph of one node, as the only node of an event-driven graph: nothing is done but what being durable costs."""
+"""A durable graph of one node, as the only node of an event-driven graph."""
 
 from datetime import timedelta
 

@@ -10,16 +10,21 @@ from pathlib import Path
 
 import pytest
 from temporalio.client import Client, WorkflowFailureError
+from temporalio.testing import ActivityEnvironment
 
 from beluga_stream import Graph, Retry, Signal, node
 from beluga_stream.adapters.crypto.aesgcm import AesGcm
 from beluga_stream.adapters.memory.clock import SystemClock
 from beluga_stream.adapters.temporal.connection import TemporalConnection
-from beluga_stream.adapters.temporal.envelopes import STATE, Standing
+from beluga_stream.adapters.temporal.envelopes import STATE, Beaten, Given, Standing
 from beluga_stream.application import codec
+from beluga_stream.application.messages import Argument, NodeReady
 from beluga_stream.application.results import Chunk, NodeChanged, RunChanged
-from beluga_stream.domain.events import CancelRequested, ChildFinished, Parent, RetryRequested
-from beluga_stream.domain.ids import NodeKey, RunId
+from beluga_stream.bootstrap.settings import Settings
+from beluga_stream.bootstrap.temporal import SharedClient
+from beluga_stream.domain.events import CancelRequested, ChildFinished, NodeSucceeded, Parent, RetryRequested
+from beluga_stream.domain.ids import Incarnation, NodeKey, NodeName, RunId
+from beluga_stream.domain.payload import Inline
 from beluga_stream.errors import InvalidState, NotFound, RunFailed, TaskCanceled
 from tests.conformance.graphs import nested, stages_again
 from tests.durable import TOPICS, bench
@@ -35,6 +40,7 @@ def say(number: int, ok: bool) -> str:  # noqa: FBT001 - handlers are called by 
 
 
 async def increment(number: int) -> int:
+    await asyncio.sleep(0)  # whatever goes on beside it has had its turn
     return number + 1
 
 
@@ -105,6 +111,49 @@ async def test_a_run_is_started_once_and_one_that_nobody_started_is_unknown(temp
         with pytest.raises(NotFound):
             await durable.signal(RunId("0" * 32), "approval", value=True)
         await durable.workflows.cancel(CancelRequested(run=RunId("0" * 32), key="", at_ms=0))
+
+
+async def test_the_first_task_comes_with_the_answer_to_the_start(temporal: Client) -> None:
+    async with bench(temporal, [counting]) as durable:
+        run = await durable.start(counting, 89)
+        assert await durable.runs.result(run, timeout_seconds=30) == 90
+        history = await temporal.get_workflow_handle(run).fetch_history()
+    assert history.events[0].workflow_execution_started_event_attributes.eager_execution_accepted
+
+
+async def test_a_process_has_one_client_however_many_ask_for_it_at_once(temporal_address: str) -> None:
+    connect = SharedClient(Settings.load(temporal_address=temporal_address))
+    first, *others = await asyncio.gather(*(connect() for _ in range(4)))
+    assert all(other is first for other in (*others, await connect()))
+
+
+@pytest.mark.parametrize("details", [None, Inline("half")])
+async def test_a_short_execution_beats_only_to_keep_what_another_has_told(
+    temporal: Client, details: Inline | None
+) -> None:
+    beats: list[object] = []
+    work = NodeReady(
+        run=RunId("a" * 32),
+        key="a" * 32,
+        root=RunId("a" * 32),
+        graph="durable-asked",
+        definition=asked.compile().definition.hash,
+        node=NodeKey("increment"),
+        name=NodeName("increment"),
+        attempt=2,
+        arguments=(Argument("number", Inline(1)),),
+        generation=0,
+        at_ms=0,
+        details=details,
+    )
+    async with bench(temporal, [asked]) as durable:
+        activities = durable.activities()
+        environment = ActivityEnvironment(durable.client)
+        environment.on_heartbeat = beats.append
+        told = await environment.run(activities.execute, Given(work, Incarnation("mine")))
+        await activities.close()
+    assert isinstance(told.event, NodeSucceeded)
+    assert beats == ([] if details is None else [Beaten(details)])
 
 
 async def test_a_cancel_reaches_the_handler_and_the_parent(temporal: Client) -> None:
