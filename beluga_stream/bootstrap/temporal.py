@@ -73,10 +73,14 @@ class SharedClient:
         self._client: Client | None = None
 
     async def __call__(self) -> "Client":
+        if self._client is not None:
+            return self._client
+        return self._first(await self._connection.client(self._cipher))
+
+    def _first(self, connected: "Client") -> "Client":
+        """Several may try at once, since none waits for another's patience: whoever is first has it for all."""
         if self._client is None:
-            connected = await self._connection.client(self._cipher)
-            # Others may have tried meanwhile, and nobody waits for their patience: the first has it for all.
-            self._client = self._client or connected
+            self._client = connected
         return self._client
 
 
