@@ -26,6 +26,7 @@ from beluga_stream.domain.events import CancelRequested, ChildFinished, NodeSucc
 from beluga_stream.domain.ids import Incarnation, NodeKey, NodeName, RunId
 from beluga_stream.domain.payload import Inline
 from beluga_stream.errors import InvalidState, NotFound, RunFailed, TaskCanceled
+from beluga_stream.ports.workflows import WorkflowState
 from tests.conformance.graphs import nested, stages_again
 from tests.durable import TOPICS, bench
 
@@ -200,6 +201,54 @@ async def test_a_long_history_goes_on_in_another_execution(temporal: Client) -> 
         assert await durable.runs.result(run, timeout_seconds=60) == 90
         last = await temporal.get_workflow_handle(run).describe()
         assert last.run_id != first.run_id
+
+
+heavy_calls: list[int] = []
+
+
+async def fatten(number: int) -> str:
+    return "x" * 60_000
+
+
+async def fail_once(a: str, b: str, c: str, d: str, e: str) -> int:
+    heavy_calls.append(len(a))
+    if len(heavy_calls) == 1:
+        raise ConnectionError("not yet")
+    return len(a + b + c + d + e)
+
+
+heavy = Graph[int, int]("durable-heavy", durable=True)
+fat = [heavy.add_node(fatten, heavy.input, name=name) for name in "abcde"]
+heavy.set_finish_point(heavy.add_node(fail_once, *fat, retry=Retry(1)))
+"""Its states are so long that they are kept in the blob store when it fails."""
+
+
+async def test_a_retry_is_not_lost_on_a_workflow_that_has_still_to_end(
+    temporal: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heavy_calls.clear()
+    described = asyncio.Event()
+    async with bench(temporal, [heavy]) as durable:
+        put, describe = durable.blobs.put, durable.workflows.describe
+
+        async def put_late(owner: str, data: bytes) -> str:
+            if len(data) > 256 * 1024:
+                await described.wait()
+            return await put(owner, data)
+
+        async def describe_first(run: RunId) -> WorkflowState:
+            state = await describe(run)
+            described.set()
+            return state
+
+        monkeypatch.setattr(durable.blobs, "put", put_late)
+        monkeypatch.setattr(durable.workflows, "describe", describe_first)
+        run = await durable.start(heavy, 0)
+        with pytest.raises(RunFailed, match="not yet"):
+            await durable.runs.result(run, timeout_seconds=30)
+        await durable.workflows.retry(RetryRequested(run=run, key=run, at_ms=SystemClock().now_ms(), id="again"))
+        await temporal.get_workflow_handle(run).result()
+        assert heavy_calls == [60_000, 60_000]
 
 
 async def test_a_run_that_failed_goes_on_when_it_is_retried(temporal: Client) -> None:

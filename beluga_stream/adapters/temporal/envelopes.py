@@ -21,8 +21,8 @@ RENEW = "beluga.renew"
 SHORTEN = "beluga.shorten"
 """Names of the workflow and its activities: they outlive every version of the code."""
 
-SIGNAL, RETRY, TELL = "signal", "retry", "tell"
-"""The interpreter's signals: a user's, a retry that somebody asks for, and what an activity tells meanwhile."""
+SIGNAL, TELL = "signal", "tell"
+"""The interpreter's signals: a user's, and what an activity tells meanwhile."""
 
 STATE = "state"
 """The interpreter's query."""

@@ -1,5 +1,6 @@
 """The port `Workflows` over Temporal: a durable run is a workflow of the interpreter whose id is the run's."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
@@ -11,11 +12,12 @@ from ...application.topics import Topics
 from ...domain.definition import Definition
 from ...domain.events import CancelRequested, RetryRequested, RunRequested, SignalReceived
 from ...domain.ids import GraphHash, RunId
-from ...errors import CodeMissing, InvalidGraph, InvalidState, NotFound
+from ...domain.state import RunStatus
+from ...errors import CodeMissing, InvalidGraph, InvalidState, NotFound, TemporalUnavailable
 from ...ports.workflows import WorkflowState
 from . import envelopes
 from .calls import CALL, called, translated
-from .envelopes import Ended, Start, Told
+from .envelopes import Ended, Standing, Start, Told
 
 Find = Callable[[GraphHash], Definition | None]
 """The definition of this hash, from the deployment or the catalog."""
@@ -123,14 +125,19 @@ class TemporalWorkflows:
         state = await self.describe(run)
         if state == "unknown":
             raise NotFound(f"there is no durable run {run}", run=run)
-        if state == "running":
-            return None
-        if state != "failed":
-            raise InvalidState(f"run {run} has {state}: only one that has failed can go on", run=run)
         handle = (await self._client()).get_workflow_handle(str(run), result_type=Ended)
+        if state == "running":
+            asked = handle.query(envelopes.STATE, result_type=Standing, rpc_timeout=CALL)
+            if (await called(asked, "retry", run)).status != RunStatus.FAILED:
+                return None
+        elif state != "failed":
+            raise InvalidState(f"run {run} has {state}: only one that has failed can go on", run=run)
         try:
             with translated("retry", run):
-                await handle.result()
+                async with asyncio.timeout(CALL.total_seconds()):
+                    await handle.result()
+        except TimeoutError as error:  # it has failed, and its workflow has still to end
+            raise TemporalUnavailable(f"workflow {run} does not end", workflow=run) from error
         except WorkflowFailureError as error:
             return ended_of(error)
         return None
