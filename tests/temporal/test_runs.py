@@ -223,6 +223,22 @@ heavy.set_finish_point(heavy.add_node(fail_once, *fat, retry=Retry(1)))
 """Its states are so long that they are kept in the blob store when it fails."""
 
 
+async def test_a_run_that_asks_for_much_at_once_is_given_it_bit_by_bit(temporal: Client) -> None:
+    graph = Graph[list[int], list[int]]("durable-wide", durable=True)
+    graph.set_finish_point(graph.add_map(increment, graph.input, max_parallel=192))
+    async with bench(temporal, [graph]) as durable:
+        run = await durable.start(graph, list(range(150)))
+        first = (await temporal.get_workflow_handle(run).describe()).run_id
+        assert await durable.runs.result(run, timeout_seconds=60) == list(range(1, 151))
+        asked = [0]
+        async for event in temporal.get_workflow_handle(run, run_id=first).fetch_history_events():
+            if event.HasField("workflow_task_completed_event_attributes"):
+                asked.append(0)
+            if event.HasField("activity_task_scheduled_event_attributes"):
+                asked[-1] += 1
+        assert 1 < max(asked) <= 100
+
+
 async def test_a_retry_is_not_lost_on_a_workflow_that_has_still_to_end(
     temporal: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,6 +31,7 @@ with workflow.unsafe.imports_passed_through():
     from ...domain.retention import FINAL, marker
     from ...domain.state import RunState, RunStatus
     from . import envelopes
+    from .backlog import Backlog
     from .envelopes import Carried, Ended, Given, Long, Records, Shortened, Standing, Start, Told
     from .lost import events_of, needs_pause, started
     from .queues import queue_for
@@ -47,10 +48,6 @@ _SHOW_WITHIN = timedelta(minutes=2)
 _PATIENT = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30))
 _PAUSE_SECONDS = 5.0
 """Before work whose worker could not do it, since its log or store was away, is given to another."""
-
-_HOLD_MS = 10_000
-_HOLD_AGAIN = 500
-"""How long new work is held back for a new execution to begin between two, and after how much history again."""
 
 _INLINE_BYTES = 256 * 1024
 _PAGE_BYTES = 1024
@@ -80,9 +77,7 @@ class Interpreter:
         self._renderer = Renderer(self._topics)
         self._root = RunId(workflow.info().workflow_id)
         self._family = Family(self._root, self._plans, is_long=_is_long)
-        self._held: list[NodeReady] = []
-        self._hold_until_ms: int | None = None
-        self._hold_after = 0
+        self._backlog = Backlog()
         self._inbox: list[Event] = []
         self._tasks: dict[tuple[RunId, str], asyncio.Task[None]] = {}
         self._long: set[RunId] = set()
@@ -137,8 +132,7 @@ class Interpreter:
         if start.event is not None:
             self._inbox.insert(0, start.event)
         if carried is not None:
-            for work in carried.held:
-                self._dispatch(work)
+            self._backlog.add(carried.held)
 
     def _take(self) -> None:
         """Apply all that has happened, and let the log tell of it."""
@@ -149,22 +143,23 @@ class Interpreter:
         for event in inbox:
             self._do(self._family.apply(event, now))
         self._do(self._family.fire(now))
-        if self._hold_until_ms is not None and now >= self._hold_until_ms:
-            self._let_go()
+        if self._backlog.held_until_ms is not None and now >= self._backlog.held_until_ms:
+            self._backlog.let_go(workflow.info().get_current_history_length())
         self._bound(now)
+        for work in self._backlog.take(len(self._tasks)):
+            self._dispatch(work)
         self._tell(now)
         self._renew(now)
-        due = [at for at in (self._family.next_due_ms(), self._hold_until_ms, self._renew_ms) if at is not None]
+        soon = now + 1 if self._backlog.has_room(len(self._tasks)) else None
+        times = (soon, self._family.next_due_ms(), self._backlog.held_until_ms, self._renew_ms)
+        due = [at for at in times if at is not None]
         if due and not self._family.ended:
             self._set_alarm(min(due), now)
 
     def _do(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
             if isinstance(effect, NodeReady):
-                if self._hold_until_ms is None:
-                    self._dispatch(effect)
-                else:
-                    self._held.append(effect)
+                self._backlog.add([effect])
             elif isinstance(effect, Stop):
                 self._stop(effect)
             elif isinstance(effect, Shown):
@@ -246,7 +241,7 @@ class Interpreter:
         def is_meant(run: RunId, attempt: str) -> bool:
             return run == stop.run and (not stop.attempts or attempt in stop.attempts)
 
-        self._held = [work for work in self._held if not is_meant(work.run, f"{work.node}/{work.attempt}")]
+        self._backlog.drop(lambda work: is_meant(work.run, f"{work.node}/{work.attempt}"))
         for key in [key for key in self._tasks if is_meant(*key)]:
             self._tasks.pop(key).cancel()
 
@@ -281,7 +276,7 @@ class Interpreter:
             then = tuple(record for each in records for record in each.then)
             await _locally(envelopes.SHOW, Records(first, then))
         self._showing = None
-        self._woken = self._hold_until_ms is not None
+        self._woken = self._backlog.held_until_ms is not None
 
     def _set_alarm(self, at: int, now: int) -> None:
         """Wake at this time, unless something does before: a timer that is cancelled would cost two more events."""
@@ -317,20 +312,13 @@ class Interpreter:
         New work is held back for a while so that this comes to pass; not for long, since what runs may wait for it.
         """
         info = workflow.info()
-        if not info.is_continue_as_new_suggested() or info.get_current_history_length() < self._hold_after:
+        if not info.is_continue_as_new_suggested() or not self._backlog.may_hold(info.get_current_history_length()):
             return False
         if self._inbox or self._showing is not None or self._tasks or self._long:
-            if self._hold_until_ms is None:
-                self._hold_until_ms = self._now() + _HOLD_MS
-                self._set_alarm(self._hold_until_ms, self._now())
+            if self._backlog.held_until_ms is None:
+                self._set_alarm(self._backlog.hold(self._now()), self._now())
             return False
         return True
-
-    def _let_go(self) -> None:
-        held, self._held, self._hold_until_ms = self._held, [], None
-        self._hold_after = workflow.info().get_current_history_length() + _HOLD_AGAIN
-        for work in held:
-            self._dispatch(work)
 
     async def _begin_anew(self) -> None:
         carried, stored = await self._packed()
@@ -344,7 +332,7 @@ class Interpreter:
             marker(state) if state.status in FINAL and state.run != self._root else state
             for state in self._family.states.values()
         )
-        carried = Carried(states, tuple(self._held))
+        carried = Carried(states, self._backlog.works)
         if len(msgspec.json.encode(carried)) <= _INLINE_BYTES:
             return carried, None
         return None, await self._uncancelled(_locally(envelopes.PUT_AWAY, str(self._root), carried, result_type=str))
@@ -354,7 +342,7 @@ class Interpreter:
             self._renew_ms = self._renew_ms or now + _RENEW_MS
             return
         self._renew_ms = now + _RENEW_MS
-        named = [each.ref for each in references([*self._family.states.values(), *self._held])]
+        named = [each.ref for each in references([*self._family.states.values(), *self._backlog.works])]
         if self._start.stored is not None:
             named.append(self._start.stored)
         if named:
