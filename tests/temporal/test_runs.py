@@ -267,6 +267,21 @@ async def test_a_retry_is_not_lost_on_a_workflow_that_has_still_to_end(
         assert heavy_calls == [60_000, 60_000]
 
 
+async def test_a_retry_of_a_run_whose_states_are_kept_no_longer_fails(temporal: Client) -> None:
+    heavy_calls.clear()
+    async with bench(temporal, [heavy]) as durable:
+        run = await durable.start(heavy, 0)
+        with pytest.raises(WorkflowFailureError):
+            await temporal.get_workflow_handle(run).result()
+        durable.blobs.stored.clear()
+        await durable.workflows.retry(RetryRequested(run=run, key=run, at_ms=SystemClock().now_ms(), id="again"))
+        async with asyncio.timeout(30):
+            with pytest.raises(WorkflowFailureError) as failed:
+                await temporal.get_workflow_handle(run).result()
+        assert "there is no blob" in str(failed.value.cause)
+        assert await durable.workflows.describe(run) == "failed"
+
+
 async def test_a_run_that_failed_goes_on_when_it_is_retried(temporal: Client) -> None:
     calls: list[int] = []
 

@@ -1,7 +1,7 @@
 """Work of a durable run that is not given to workers yet: there are bounds, and a new execution may be about to begin.
 
-Temporal refuses a workflow that asks for too much at once, and asks it again for ever. So what is asked for at a time is
-bounded in number and in bytes, and so is what is under way. Deterministic: the interpreter says what the time is.
+Temporal refuses a workflow that asks for too much at once, and asks it again for ever. So what is asked for at a time
+is bounded in number and in bytes, and so is what is under way. Deterministic: the interpreter says what the time is.
 """
 
 from collections import deque

@@ -6,6 +6,7 @@ reducer's; Temporal only says when an execution is lost.
 """
 
 import asyncio
+import dataclasses
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -46,6 +47,7 @@ _MARGIN = timedelta(hours=1)
 
 _SHOW_WITHIN = timedelta(minutes=2)
 _PATIENT = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30))
+_PATIENT_IF_THERE = dataclasses.replace(_PATIENT, non_retryable_error_types=("NotFound", "Tampered"))
 _PAUSE_SECONDS = 5.0
 """Before work whose worker could not do it, since its log or store was away, is given to another."""
 
@@ -126,7 +128,8 @@ class Interpreter:
         start = self._start
         carried = start.carried
         if start.stored is not None:
-            carried = await self._uncancelled(_locally(envelopes.TAKE_OUT, start.stored, result_type=Carried))
+            taken = _locally(envelopes.TAKE_OUT, start.stored, result_type=Carried, retry=_PATIENT_IF_THERE)
+            carried = await self._uncancelled(taken)
         if carried is not None:
             self._family = Family(self._root, self._plans, carried.states, is_long=_is_long)
         if start.event is not None:
@@ -381,7 +384,7 @@ def _is_long(state: RunState, output: Payload) -> bool:
     return len(msgspec.json.encode(output)) > (INLINE_LIMIT_BYTES if state.page is None else _PAGE_BYTES)
 
 
-async def _locally(activity: str, *arguments: Any, result_type: Any = None) -> Any:
+async def _locally(activity: str, *arguments: Any, result_type: Any = None, retry: RetryPolicy = _PATIENT) -> Any:
     """What the log or the blob store does; while they are away, it is tried again and again."""
     return await workflow.execute_local_activity(
         activity,
@@ -389,5 +392,5 @@ async def _locally(activity: str, *arguments: Any, result_type: Any = None) -> A
         result_type=result_type,
         schedule_to_close_timeout=_LONGEST,
         start_to_close_timeout=_SHOW_WITHIN,
-        retry_policy=_PATIENT,
+        retry_policy=retry,
     )
