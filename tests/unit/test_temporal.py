@@ -7,22 +7,29 @@ import pytest
 from pydantic import BaseModel
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import RetryState
+from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError, TimeoutType  # noqa: A004 - Temporal's
 
 from beluga_stream.adapters.crypto.aesgcm import AesGcm
+from beluga_stream.adapters.memory.blobs import MemoryBlobs
+from beluga_stream.adapters.memory.clock import SystemClock
 from beluga_stream.adapters.temporal.connection import TemporalConnection
 from beluga_stream.adapters.temporal.converter import SealingCodec, converter
 from beluga_stream.adapters.temporal.envelopes import HANDED_BACK, Beaten, Told
 from beluga_stream.adapters.temporal.lost import events_of, needs_pause
 from beluga_stream.adapters.temporal.queues import queue_for
+from beluga_stream.adapters.temporal.running import GraphRunner, Terms
 from beluga_stream.application.messages import NodeReady
+from beluga_stream.application.payloads import Payloads
+from beluga_stream.application.topics import Topics
 from beluga_stream.bootstrap.settings import Settings
 from beluga_stream.bootstrap.temporal import Programs, temporal
 from beluga_stream.domain.events import CancelRequested, DispatchLost, LeaseExpired, NodeReleased, NodeStarted
 from beluga_stream.domain.ids import GraphHash, Incarnation, NodeKey, NodeName, RunId
 from beluga_stream.domain.payload import Inline
 from beluga_stream.domain.state import NodeState, NodeStatus
-from beluga_stream.errors import InvalidConfig, KeyMissing, Tampered
+from beluga_stream.errors import InvalidConfig, KeyMissing, Tampered, TaskCanceled
+from beluga_stream.ports.workflow_runner import Started
 from tests.temporal import works
 
 RUN = RunId("a" * 32)
@@ -143,3 +150,35 @@ async def test_certificates_that_are_not_there_are_named(tmp_path: Path) -> None
 def test_an_address_that_is_none_is_refused() -> None:
     with pytest.raises(InvalidConfig, match="BELUGA_TEMPORAL_ADDRESS"):
         Settings.load(temporal_address="nowhere")
+
+
+class Ended:
+    """A client whose every workflow has ended with this error."""
+
+    def __init__(self, cause: BaseException) -> None:
+        self._cause = cause
+
+    def get_workflow_handle(self, *_: Any, **__: Any) -> "Ended":
+        return self
+
+    async def result(self) -> Any:
+        raise WorkflowFailureError(cause=self._cause)
+
+
+async def test_a_run_that_was_cancelled_before_its_last_execution_is_told_as_cancelled() -> None:
+    """The execution that ends it was not cancelled itself, so that Temporal can only show it as failed."""
+    cause = ApplicationError("the run has cancelled", {"status": "cancelled", "failure": {"code": "x", "message": "y"}})
+
+    async def connect() -> Any:
+        return Ended(cause)
+
+    runner = GraphRunner(
+        connect,
+        Terms("queue"),
+        works.asking.compile(),
+        topics=Topics(),
+        payloads=Payloads(MemoryBlobs()),
+        clock=SystemClock(),
+    )
+    with pytest.raises(TaskCanceled):
+        await runner.result(Started("run"))

@@ -18,7 +18,8 @@ from ...application.topics import Topics
 from ...domain.events import RunRequested, SignalReceived
 from ...domain.ids import RunId
 from ...domain.payload import NOTHING
-from ...errors import InvalidConfig, InvalidInput, InvalidState, NotFound, RunFailed
+from ...domain.state import RunStatus
+from ...errors import InvalidConfig, InvalidInput, InvalidState, NotFound, RunFailed, TaskCanceled
 from ...ports.clock import Clock
 from ...ports.handlers import Program
 from ...ports.workflow_runner import Description, Started
@@ -211,6 +212,8 @@ class GraphRunner(TemporalRunner):
         ended = ended_of(error)
         if ended is None or ended.failure is None:
             return super()._failure(error, started)
+        if ended.status == RunStatus.CANCELLED:  # by an execution before this one, or by its parent
+            return TaskCanceled(f"run {started.workflow_id} was cancelled", run=started.workflow_id)
         failure = ended.failure
         return RunFailed(
             f"run {started.workflow_id} failed: {failure.message}",
