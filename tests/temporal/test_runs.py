@@ -17,6 +17,7 @@ from beluga_stream.adapters.crypto.aesgcm import AesGcm
 from beluga_stream.adapters.memory.clock import SystemClock
 from beluga_stream.adapters.temporal.connection import TemporalConnection
 from beluga_stream.adapters.temporal.envelopes import STATE, Beaten, Given, Standing
+from beluga_stream.adapters.temporal.workflows import TemporalWorkflows
 from beluga_stream.application import codec
 from beluga_stream.application.messages import Argument, NodeReady
 from beluga_stream.application.results import Chunk, NodeChanged, RunChanged
@@ -25,7 +26,7 @@ from beluga_stream.bootstrap.temporal import SharedClient
 from beluga_stream.domain.events import CancelRequested, ChildFinished, NodeSucceeded, Parent, RetryRequested
 from beluga_stream.domain.ids import Incarnation, NodeKey, NodeName, RunId
 from beluga_stream.domain.payload import Inline
-from beluga_stream.errors import InvalidState, NotFound, RunFailed, TaskCanceled
+from beluga_stream.errors import InvalidState, NotFound, RunFailed, TaskCanceled, TemporalUnavailable
 from beluga_stream.ports.workflows import WorkflowState
 from tests.conformance.graphs import nested, stages_again
 from tests.durable import TOPICS, bench
@@ -178,6 +179,16 @@ async def test_a_cancel_reaches_the_handler_and_the_parent(temporal: Client) -> 
         ]
         assert isinstance(told, ChildFinished)
         assert (told.run, told.node, told.child, told.status) == (parent.run, "child", run, "cancelled")
+
+
+async def test_in_a_namespace_that_is_not_there_no_workflow_is_called_unknown(temporal_address: str) -> None:
+    connection = TemporalConnection(temporal_address, namespace="nowhere")
+    workflows = TemporalWorkflows(connection.client, TOPICS, lambda _: None, task_queue="none")
+    run = RunId("a" * 32)
+    with pytest.raises(TemporalUnavailable, match="BELUGA_TEMPORAL_NAMESPACE"):
+        await workflows.describe(run)
+    with pytest.raises(TemporalUnavailable):
+        await workflows.cancel(CancelRequested(run=run, key=run, at_ms=0))
 
 
 async def test_one_that_is_terminated_by_hand_is_told_by_describe(temporal: Client) -> None:

@@ -63,6 +63,8 @@ def translated(what: str, workflow: str) -> Iterator[None]:
 def told(error: RPCError, what: str, workflow: str) -> BelugaError:
     """The error of our tree that this one is."""
     message = f"{what} workflow {workflow}: {error.message}"
+    if error.status is RPCStatusCode.NOT_FOUND and _lacks_namespace(error):
+        return TemporalUnavailable(f"{message}: set BELUGA_TEMPORAL_NAMESPACE, or create it", workflow=workflow)
     if error.status is RPCStatusCode.NOT_FOUND:
         return NotFound(message, workflow=workflow)
     if error.status in _REFUSED:
@@ -70,6 +72,11 @@ def told(error: RPCError, what: str, workflow: str) -> BelugaError:
     if error.status is RPCStatusCode.INVALID_ARGUMENT:
         return InvalidInput(message, workflow=workflow)
     return _late(what, workflow) if error.status in _LATE else TemporalUnavailable(message, workflow=workflow)
+
+
+def _lacks_namespace(error: RPCError) -> bool:
+    """Whether it is not the workflow that is missing: nothing may be concluded about that then."""
+    return any(each.type_url.endswith("NamespaceNotFoundFailure") for each in error.grpc_status.details)
 
 
 def failed(error: WorkflowFailureError | WorkflowContinuedAsNewError, workflow: str) -> BelugaError:
