@@ -13,7 +13,7 @@ from ..application.subscription import Handle, Subscribed, Terms
 from ..application.threads import Threads
 from ..domain.subjects import INBOX, check_subject, pattern
 from ..errors import BelugaError, InvalidConfig, InvalidInput, InvalidState, TaskCanceled, TimedOut
-from ..ports.bus import Carrier, DeadLetter, Parcel, Traces
+from ..ports.bus import Carrier, DeadLetter, Line, Parcel, Traces
 from ..ports.spans import NoSpans, Spans
 from .bus_data import body_of, data_of, error_of, failure_body
 from .bus_message import BusMessage
@@ -44,7 +44,8 @@ class MessageBus:
         self._spans = spans or NoSpans()
         self._threads = Threads()
         self._starting = asyncio.Lock()
-        self._started = self._closed = False
+        self._started = self._closed = self._ended = False
+        self._closing: asyncio.Task[None] | None = None
         self._subscribed: dict[Subscribed, None] = {}
         self._inbox: str | None = None
         self._asked: dict[str, asyncio.Future[Parcel]] = {}
@@ -137,7 +138,7 @@ class MessageBus:
         name = f"{group or '~' + uuid.uuid4().hex[:12]}@{subjects}"
         subscribed = Subscribed(name, self._handling(kind, handler), self._answer, self._carrier, terms)
         await self._attach(subscribed, subjects, group)
-        return Subscription(subjects, group, subscribed, self._leave)
+        return Subscription(subjects, group, subscribed)
 
     async def receive(
         self, subjects: str, kind: type[T], /, *, group: str | None = None
@@ -178,18 +179,15 @@ class MessageBus:
         await self._carrier.check()
 
     async def aclose(self) -> None:
-        """Close every subscription, then the bus. Requests that wait raise `TaskCanceled`."""
-        if self._closed:
-            return
-        self._closed = True
-        for asked in self._asked.values():
-            if not asked.done():
-                asked.set_exception(TaskCanceled("the message bus was closed while a request waited for its reply"))
-        await asyncio.gather(*(one.close() for one in self._subscribed))
-        self._subscribed.clear()
-        await self._threads.close()
-        if self._started:
-            await self._carrier.close()
+        """Close every subscription, then the bus. Requests that wait raise `TaskCanceled`.
+
+        It comes to its end though the caller is cancelled. A handler that calls it does not wait for it, and may end.
+        """
+        if self._closing is None:
+            self._closed = True
+            self._closing = asyncio.create_task(self._close(), name="bus-closing")
+        if not any(one.runs_here for one in self._subscribed):
+            await asyncio.shield(self._closing)
 
     async def __aenter__(self) -> Self:
         await self._start()
@@ -198,31 +196,52 @@ class MessageBus:
     async def __aexit__(self, a: type[BaseException] | None, b: BaseException | None, c: TracebackType | None) -> None:
         await self.aclose()
 
-    async def _leave(self, subscribed: Subscribed, grace: float) -> None:
-        """Close one subscription; its handlers have so many seconds."""
-        self._subscribed.pop(subscribed, None)
-        await subscribed.close(grace)
+    async def _close(self) -> None:
+        for one in self._subscribed:
+            one.closed.set()  # what fails from now on does so because of this
+        for asked in self._asked.values():
+            if not asked.done():
+                asked.set_exception(TaskCanceled("the message bus was closed while a request waited for its reply"))
+        async with self._starting:  # what is just being started or opened is closed too
+            try:
+                await asyncio.gather(*(one.close() for one in tuple(self._subscribed)))
+            finally:
+                self._ended = True
+                await self._threads.close()
+                if self._started:
+                    await self._carrier.close()
 
     async def _start(self) -> None:
+        self._refuse_if(self._ended)
+        if self._started:
+            return
         async with self._starting:
-            if self._closed:
-                raise InvalidState("the message bus is closed: make another")
+            self._refuse_if(self._closed)
             if not self._started:
                 await self._carrier.start()
                 self._started = True
+
+    def _refuse_if(self, closed: bool) -> None:  # noqa: FBT001 - reads as a sentence
+        """While it closes, handlers may still send what belongs to their messages: refused is what comes after."""
+        if closed:
+            raise InvalidState("the message bus is closed: make another")
 
     async def _send(self, parcel: Parcel, limit: float) -> None:
         await self._start()
         await self._carrier.send(parcel, limit)
 
     async def _attach(self, subscribed: Subscribed, subjects: str, group: str | None) -> None:
+        self._refuse_if(self._closed)
         await self._start()
         line = await self._carrier.attach(pattern(subjects), group, subscribed.subscriber, subscribed.release)
         if self._closed:
             await line.close()
             raise InvalidState("the message bus was closed meanwhile")
-        subscribed.begin(line)
+        self._began(subscribed, line)
+
+    def _began(self, subscribed: Subscribed, line: Line) -> None:
         self._subscribed[subscribed] = None
+        subscribed.begin(line, ended=lambda one: self._subscribed.pop(one, None))
 
     def _parcel(self, subject: str, data: object, key: str | None, headers: Mapping[str, str]) -> Parcel:
         check_subject(subject)
@@ -270,17 +289,21 @@ class MessageBus:
             yield asking, answered
         finally:
             del self._asked[parcel.id]
+            if answered.done() and not answered.cancelled():
+                answered.exception()  # looked at: it may have come while the request was still being sent
 
     async def _opened_inbox(self) -> str:
         """The subject that replies to this process go to, opened at the first request."""
+        self._refuse_if(self._closed)
         await self._start()
         async with self._starting:
+            self._refuse_if(self._closed)
             if self._inbox is None:
                 inbox = f"{INBOX}.{uuid.uuid4().hex}"
                 subscribed = Subscribed(inbox, self._arrived, self._answer, self._carrier, _INBOX_TERMS)
-                line = await self._carrier.attach(pattern(inbox), None, inbox, subscribed.release)
-                subscribed.begin(line)
-                self._subscribed[subscribed] = None
+                self._began(
+                    subscribed, await self._carrier.attach(pattern(inbox), None, inbox, subscribed.release)
+                )
                 self._inbox = inbox
         return self._inbox
 

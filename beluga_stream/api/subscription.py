@@ -1,7 +1,7 @@
 """`Subscription`: a subscriber of the message bus, as whoever subscribed holds it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -10,18 +10,13 @@ from .retry import Seconds, seconds
 
 T = TypeVar("T")
 
-Leave = Callable[[Subscribed, float], Awaitable[None]]
-"""Closes a subscription, whose handlers have so many seconds."""
-
-
 class Subscription:
     """A subscriber of the bus. Close it, or use it with `async with`, or let the bus close it."""
 
-    def __init__(self, pattern: str, group: str | None, subscribed: Subscribed, leave: Leave) -> None:
+    def __init__(self, pattern: str, group: str | None, subscribed: Subscribed) -> None:
         self.pattern = pattern
         self.group = group
         self._subscribed = subscribed
-        self._leave = leave
 
     @property
     def name(self) -> str:
@@ -29,8 +24,11 @@ class Subscription:
         return self._subscribed.subscriber
 
     async def close(self, grace: Seconds = 5) -> None:
-        """Take no more. Handlers may end within `grace`; what is not done then goes to the rest of the group."""
-        await self._leave(self._subscribed, seconds(grace))
+        """Take no more. Handlers may end within `grace`; what is not done then goes to the rest of the group.
+
+        It comes to its end though the caller is cancelled. A handler that calls it does not wait for it, and may end.
+        """
+        await self._subscribed.close(seconds(grace))
 
     async def unless_closed(self, awaited: Coroutine[Any, Any, T]) -> T | None:
         """What is awaited; None when the subscription is closed first."""

@@ -51,6 +51,7 @@ class Subscribed:
         self._carrier = carrier
         self._terms = terms
         self._line: Line | None = None
+        self._ended: Callable[[Subscribed], object] = _ignore
         self._lanes: dict[str, deque[Delivery]] = {}
         self._working: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(terms.concurrency)
@@ -59,25 +60,43 @@ class Subscribed:
         self._room = asyncio.Event()
         self._releasing = asyncio.Event()
         self._pump: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
         self.closed = asyncio.Event()
 
-    def begin(self, line: Line) -> None:
-        """Take messages from here."""
+    @property
+    def runs_here(self) -> bool:
+        """Whether one of its handlers asks."""
+        return asyncio.current_task() in self._working
+
+    def begin(self, line: Line, ended: Callable[["Subscribed"], object]) -> None:
+        """Take messages from here. `ended` is called once it is closed."""
         self._line = line
         self._most = line.ahead * self._terms.concurrency
+        self._ended = ended
         self._pump = asyncio.create_task(self._take(line), name=f"bus-{self.subscriber}")
 
     async def close(self, grace: float = _GRACE_SECONDS) -> None:
-        """Take no more; let handlers end within so many seconds, and cancel those that do not."""
-        pump, self._pump = self._pump, None
-        if pump is None:
+        """Take no more; let handlers end within so many seconds, and cancel those that do not.
+
+        It comes to its end though the caller is cancelled. One of its handlers does not wait for it, and may end.
+        """
+        if self._pump is None or self._line is None:
             return
-        self.closed.set()
+        if self._closing is None:
+            self.closed.set()
+            closing = self._close(self._pump, self._line, grace)
+            self._closing = asyncio.create_task(closing, name=f"bus-{self.subscriber}-closing")
+        if not self.runs_here:
+            await asyncio.shield(self._closing)
+
+    async def _close(self, pump: "asyncio.Task[None]", line: Line, grace: float) -> None:
         pump.cancel()
         await asyncio.wait([pump])
-        await self.release(grace)
-        assert self._line is not None
-        await self._line.close()
+        try:
+            await self.release(grace)
+        finally:
+            await line.close()
+            self._ended(self)
 
     async def release(self, grace: float = _GRACE_SECONDS) -> None:
         """Give up what has been taken: what runs may end, within a bound; what waits does not begin."""
@@ -151,6 +170,8 @@ class Subscribed:
                 cancelled.__cause__ = error
                 return await self._refused(delivery, cancelled)
             except Exception as error:  # noqa: BLE001 - a user's handler may raise anything
+                if self.closed.is_set():
+                    return False  # what it needed may be closed too
                 failures += 1
                 if failures >= self._terms.policy.attempts or not self._worth_another(error):
                     return await self._refused(delivery, _judged(error, failures))
@@ -209,6 +230,10 @@ class Subscribed:
             async with asyncio.timeout(seconds):
                 await self._releasing.wait()
         return self._releasing.is_set()
+
+
+def _ignore(subscribed: Subscribed) -> None:
+    """Nobody asked to be told."""
 
 
 def _judged(error: Exception, attempts: int) -> BelugaError:

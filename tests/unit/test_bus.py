@@ -1,6 +1,7 @@
 """The bus in this process: queues with a bound, in virtual time and in many orders of the event loop."""
 
 import asyncio
+import gc
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -150,6 +151,126 @@ def test_retries_wait_longer_each_time_and_hold_up_their_key_only() -> None:
         assert 5 <= at[1] - at[0] <= 10 <= at[2] - at[1] <= 20
 
     virtually(main)
+
+
+def test_a_handler_may_close_its_subscription_and_its_bus_and_its_message_is_done() -> None:
+    async def main() -> None:
+        said: list[str] = []
+
+        async def leaves(message: BusMessage[int]) -> None:
+            await subscription.close()
+            await asyncio.sleep(1)
+            said.append(f"left {message.data}")
+
+        async def ends(message: BusMessage[int]) -> None:
+            await bus.aclose()
+            await asyncio.sleep(1)
+            said.append(f"ended {message.data}")
+
+        bus = local_bus()
+        subscription = await bus.subscribe("a", int, leaves, group="g")
+        await bus.subscribe("b", int, ends)
+        await bus.publish("a", 1)
+        await asyncio.sleep(3)
+        # Nobody holds the group's messages any more: they wait for its next member.
+        again: list[int] = []
+
+        async def takes(message: BusMessage[int]) -> None:
+            again.append(message.data)
+
+        await bus.publish("a", 2)
+        await bus.subscribe("a", int, takes, group="g")
+        await bus.publish("b", 3)
+        await bus.aclose()
+        assert said == ["left 1", "ended 3"]
+        assert again == [2]
+        with pytest.raises(InvalidState, match="closed"):
+            await bus.publish("a", 4)
+
+    virtually(main)
+
+
+def test_closing_comes_to_its_end_though_who_closes_is_cancelled() -> None:
+    async def main() -> None:
+        taken: list[int] = []
+
+        async def hangs(message: BusMessage[int]) -> None:
+            await asyncio.Event().wait()
+
+        async def takes(message: BusMessage[int]) -> None:
+            taken.append(message.data)
+
+        async with local_bus() as bus:
+            subscription = await bus.subscribe("a", int, hangs, group="g")
+            await bus.publish("a", 1)
+            await asyncio.sleep(1)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(1):
+                    await subscription.close()
+            await bus.subscribe("a", int, takes, group="g")
+            await asyncio.sleep(10)
+            assert taken == [1]
+
+    virtually(main)
+
+
+def test_what_a_handler_sends_while_its_bus_closes_goes_out_and_what_fails_then_is_no_dead_letter() -> None:
+    async def main() -> None:
+        got: list[int] = []
+
+        async def passes_on(message: BusMessage[int]) -> None:
+            await asyncio.sleep(1)
+            await bus.publish("b", message.data)
+
+        async def takes(message: BusMessage[int]) -> None:
+            got.append(message.data)
+
+        async def asks(message: BusMessage[int]) -> None:
+            await bus.request("nobody", 1, int)
+
+        async with local_bus() as bus:
+            await bus.subscribe("a", int, passes_on)
+            await bus.subscribe("b", int, takes, group="g")
+            await bus.subscribe("c", int, asks)
+            await bus.publish("a", 1)
+            await bus.publish("c", 1)
+            await asyncio.sleep(0.5)
+            letters = bus._carrier.letters  # noqa: SLF001 - a closed bus tells nothing
+        assert await letters() == []
+
+    virtually(main)
+
+
+def test_publishers_and_requests_that_wait_for_room_are_told_that_the_bus_is_closed() -> None:
+    async def main() -> None:
+        bus = local_bus(queue_size=1)
+        loop = asyncio.get_running_loop()
+        told: list[dict[str, Any]] = []
+        loop.set_exception_handler(lambda _, context: told.append(context))
+        subscription = await bus.subscribe("a", int, lambda _: None, group="g")
+        await subscription.close()
+        await bus.publish("a", 1)
+        waiting = [
+            asyncio.create_task(bus.publish("a", 2, timeout=60)),
+            asyncio.create_task(bus.request("a", 3, int, timeout=60)),
+        ]
+        await asyncio.sleep(1)
+        began = loop.time()
+        await bus.aclose()
+        for each in waiting:
+            with pytest.raises(InvalidState, match="closed"):
+                await each
+        assert loop.time() - began < 10
+        del waiting, each
+        gc.collect()
+        assert told == []
+
+    virtually(main)
+
+
+def test_a_queue_without_room_is_refused() -> None:
+    with pytest.raises(InvalidConfig, match="queue_size=0"):
+        local_bus(queue_size=0)
 
 
 async def test_an_orchestrator_has_a_bus_and_closes_it() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from ...domain.subjects import Pattern
-from ...errors import BelugaError, ResourceExhausted
+from ...errors import BelugaError, InvalidConfig, InvalidState, ResourceExhausted
 from ...ports.bus import DeadLetter, Delivery, Parcel, Release
 
 _MOST_LETTERS = 10_000
@@ -118,16 +118,22 @@ class MemoryCarrier:
     """Port `Carrier`: a queue holds `queue_size` messages that are not done, and then holds publishers up."""
 
     def __init__(self, queue_size: int = 1_000) -> None:
+        if queue_size < 1:
+            raise InvalidConfig(f"queue_size={queue_size}: give at least 1, or no message could be on its way")
         self._queue_size = queue_size
         self._queues: list[_Queue] = []
         self._letters: deque[DeadLetter] = deque(maxlen=_MOST_LETTERS)
         self._sent = 0
+        self._closed = False
 
     async def start(self) -> None:
         """Nothing."""
 
     async def close(self) -> None:
-        """Drop what is left."""
+        """Drop what is left; publishers that wait are refused."""
+        self._closed = True
+        for queue in self._queues:
+            queue.room.ring()
         self._queues.clear()
 
     async def check(self) -> None:
@@ -140,6 +146,8 @@ class MemoryCarrier:
             async with bound:
                 while (full := next((one for one in self._wanting(parcel) if one.is_full), None)) is not None:
                     await full.room.wait()
+                    if self._closed:
+                        raise InvalidState("the message bus was closed while a message waited for room in a queue")
         except TimeoutError as error:
             if not bound.expired() or full is None:
                 raise
