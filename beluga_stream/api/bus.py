@@ -1,6 +1,8 @@
 """`MessageBus`: agents publish and subscribe, ask and answer, in this process or over Kafka."""
 
 import asyncio
+import contextvars
+import functools
 import inspect
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -15,7 +17,7 @@ from ..domain.subjects import INBOX, check_subject, pattern
 from ..errors import BelugaError, InvalidConfig, InvalidInput, InvalidState, TaskCanceled, TimedOut
 from ..ports.bus import Carrier, DeadLetter, Line, Parcel, Traces
 from ..ports.spans import NoSpans, Spans
-from .bus_data import body_of, data_of, error_of, failure_body
+from .bus_data import body_of, checked, data_of, error_of, failure_body
 from .bus_message import BusMessage
 from .retry import Retry, Seconds, seconds
 from .subscription import Subscription
@@ -63,12 +65,13 @@ class MessageBus:
         """Send a message to every subscriber, and to one of each group; return its id.
 
         Over Kafka it is durable then. In process it waits while a subscriber's queue is full. Raises `InvalidInput` for
-        a wrong subject, `NotSerializable` and `RecordTooLarge` for such data, `ResourceExhausted` when a subscriber in
-        this process has no room for `timeout`, and `LogUnavailable` when the broker does not confirm.
+        a wrong subject, key or header, `NotSerializable` and `RecordTooLarge` for such data, `ResourceExhausted` when a
+        subscriber in this process has no room for `timeout`, and `LogUnavailable` when the broker does not confirm.
         """
         parcel = self._parcel(subject, data, key, headers)
+        limit = _limit(timeout)
         with self._spans.span("bus.publish", {"messaging.destination.name": subject}):
-            await self._send(parcel, seconds(timeout))
+            await self._send(parcel, limit)
         return parcel.id
 
     async def request(
@@ -85,10 +88,12 @@ class MessageBus:
         """Send a message and wait for the first reply: what a subscriber's handler returns, checked by type.
 
         Raises `TimedOut` without a reply, and `ExecutionFailed` when the handler failed for good; `retryable` says
-        whether asking again may help. For the others see `publish`.
+        whether asking again may help. `InvalidConfig` is for a reply type that cannot be checked; for the others see
+        `publish`.
         """
         parcel = self._parcel(subject, data, key, headers)
-        limit = seconds(timeout)
+        limit = _limit(timeout)
+        answers = checked(reply)
         bound = asyncio.timeout(limit)
         try:
             with self._spans.span("bus.request", {"messaging.destination.name": subject}):
@@ -101,7 +106,7 @@ class MessageBus:
             raise TimedOut(f"nobody answered a request to {subject} within {limit:g} s", subject=subject) from error
         if answer.error is not None:
             raise error_of(answer, subject)
-        return data_of(answer.body, reply, f"the reply of {subject}")
+        return data_of(answer.body, answers, f"the reply of {subject}")
 
     async def subscribe(  # noqa: PLR0913 - options, each given by its name
         self,
@@ -123,7 +128,8 @@ class MessageBus:
         At most `concurrency` are handled at a time, an attempt of an async handler for `timeout` at most; one that is
         not async runs in a thread. A message may come twice: its `id` tells.
 
-        Raises `InvalidInput` for a wrong pattern, `InvalidConfig` for values out of range, and `LogUnavailable`.
+        Raises `InvalidInput` for a wrong pattern, `InvalidConfig` for values out of range and a type that pydantic
+        cannot check, and `LogUnavailable`.
         """
         wanted = pattern(subjects)
         if wanted.words[0].startswith("_"):
@@ -171,7 +177,7 @@ class MessageBus:
 
     async def replay(self, letter: DeadLetter, /, *, timeout: Seconds = 30) -> None:  # noqa: ASYNC109 - as above
         """Send a dead letter again, to the subscriber that could not take it. Raises as `publish`."""
-        await self._send(letter.parcel, seconds(timeout))
+        await self._send(letter.parcel, _limit(timeout))
 
     async def check(self) -> None:
         """Whether it can carry messages. Raises `InvalidState` when it is closed, and `LogUnavailable`."""
@@ -248,24 +254,32 @@ class MessageBus:
         for name in headers:
             if is_ours(name):
                 raise InvalidInput(f"header {name!r}: names that begin with beluga- are the bus's own", subject=subject)
-        if key is not None and not key:
+        if key == "":
             raise InvalidInput("key='': give what the messages that must keep their order share, or none")
-        body = body_of(data, subject)
-        return Parcel(uuid.uuid4().hex, subject, key or subject, body, {**self._traces.told(), **headers})
+        told = {**self._traces.told(), **headers}
+        body = body_of(data, key or subject, told, subject)
+        return Parcel(uuid.uuid4().hex, subject, key or subject, body, told)
 
     def _handling(self, kind: Any, handler: Callable[[BusMessage[Any]], Any]) -> Handle:
         is_async = inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
             getattr(type(handler), "__call__", None)  # noqa: B004 - the function is wanted, not whether there is one
         )
 
+        takes = checked(kind)
+
         async def handle(parcel: Parcel, attempt: int) -> Any:
-            data = data_of(parcel.body, kind, f"a message of {parcel.subject}")
+            data = data_of(parcel.body, takes, f"a message of {parcel.subject}")
             message: BusMessage[Any] = BusMessage(
-                parcel.subject, data, parcel.id, parcel.key, parcel.headers, attempt, parcel.reply is not None
+                parcel.subject, data, parcel.id, parcel.key, dict(parcel.headers), attempt, parcel.reply is not None
             )
             attributes: dict[str, str | int] = {"messaging.destination.name": parcel.subject, "attempt": attempt}
             with self._traces.inside(parcel.headers), self._spans.span("bus.process", attributes):
-                given = handler(message) if is_async else await self._threads.call(lambda: handler(message))
+                if is_async:
+                    given = handler(message)
+                else:
+                    # The trace that is going on is a context variable: it goes along.
+                    called = functools.partial(contextvars.copy_context().run, handler, message)
+                    given = await self._threads.call(called)
                 return await given if inspect.isawaitable(given) else given
 
         return handle
@@ -301,9 +315,7 @@ class MessageBus:
             if self._inbox is None:
                 inbox = f"{INBOX}.{uuid.uuid4().hex}"
                 subscribed = Subscribed(inbox, self._arrived, self._answer, self._carrier, _INBOX_TERMS)
-                self._began(
-                    subscribed, await self._carrier.attach(pattern(inbox), None, inbox, subscribed.release)
-                )
+                self._began(subscribed, await self._carrier.attach(pattern(inbox), None, inbox, subscribed.release))
                 self._inbox = inbox
         return self._inbox
 
@@ -313,11 +325,19 @@ class MessageBus:
             asked.set_result(parcel)
 
 
+def _limit(timeout: Seconds) -> float:
+    """Seconds to wait at most. Raises `InvalidConfig` for less than none."""
+    limit = seconds(timeout)
+    if limit < 0:
+        raise InvalidConfig(f"timeout={timeout}: give 0 or more")
+    return limit
+
+
 def _reply_of(value: Any, error: BelugaError | None, subject: str) -> tuple[bytes, str | None]:
     """What a reply has as its body and as its code."""
     if error is None:
         try:
-            return body_of(value, subject), None
+            return body_of(value, "", {}, subject), None
         except InvalidInput as wrong:
             error = wrong
     return failure_body(error), error.code

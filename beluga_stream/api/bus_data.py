@@ -1,9 +1,10 @@
 """Data of messages as JSON, and back, checked by type at both ends."""
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import orjson
-from pydantic import TypeAdapter, ValidationError
+from pydantic import PydanticUndefinedAnnotation, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, to_json
 
 from ..application.judging import first_of, said
@@ -11,6 +12,7 @@ from ..errors import (
     RETRYABLE_CODES,
     BelugaError,
     ExecutionFailed,
+    InvalidConfig,
     InvalidInput,
     NotSerializable,
     RecordTooLarge,
@@ -20,28 +22,46 @@ from ..ports.bus import Parcel
 T = TypeVar("T")
 
 MOST_BYTES = 900_000
-"""Of one message, so that any broker takes it as a record."""
+"""Of one message with its key and headers, so that any broker takes it as a record."""
 
 
-def body_of(data: object, subject: str) -> bytes:
-    """The data as JSON. Raises `NotSerializable` and `RecordTooLarge`."""
+def body_of(data: object, key: str, headers: Mapping[str, str], subject: str) -> bytes:
+    """The data as JSON. Raises `NotSerializable`, `RecordTooLarge`, and `InvalidInput` for a key that is no text."""
     try:
         body = to_json(data)
     except (PydanticSerializationError, ValueError) as error:
         raise NotSerializable(f"a message of {subject} cannot become JSON: {said(error)}", subject=subject) from error
-    if len(body) > MOST_BYTES:
+    size = len(body) + sum(_bytes(text, subject) for one in headers.items() for text in one) + _bytes(key, subject)
+    if size > MOST_BYTES:
         raise RecordTooLarge(
-            f"a message of {subject} has {len(body):,} bytes, and may have {MOST_BYTES:,}: send where its data is",
+            f"a message of {subject} has {size:,} bytes with its key and headers, and may have {MOST_BYTES:,}: send "
+            f"where its data is",
             subject=subject,
         )
     return body
 
 
-def data_of(body: bytes, kind: type[T], what: str) -> T:
-    """The data of this type. Raises `InvalidInput` that says what is wrong."""
-    adapter: TypeAdapter[T] = TypeAdapter(kind)
+def _bytes(text: object, subject: str) -> int:
     try:
-        return adapter.validate_json(body)
+        if isinstance(text, str):
+            return len(text.encode())
+    except UnicodeEncodeError:
+        pass
+    raise InvalidInput(f"a message of {subject}: its key and headers are texts, and {text!r} is none", subject=subject)
+
+
+def checked(kind: type[T]) -> "TypeAdapter[T]":
+    """What checks data of this type. Raises `InvalidConfig` for a type that pydantic cannot check."""
+    try:
+        return TypeAdapter(kind)
+    except (PydanticUserError, PydanticUndefinedAnnotation) as error:
+        raise InvalidConfig(f"messages cannot be checked by the type {kind!r}: {said(error)}") from error
+
+
+def data_of(body: bytes, kind: "TypeAdapter[T]", what: str) -> T:
+    """The data of this type. Raises `InvalidInput` that says what is wrong."""
+    try:
+        return kind.validate_json(body)
     except ValidationError as error:
         raise InvalidInput(f"{what} fails its type: {first_of(error)}") from error
 

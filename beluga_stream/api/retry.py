@@ -1,5 +1,6 @@
 """`Retry`, and durations as users give them: seconds or a timedelta."""
 
+import math
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from datetime import timedelta
@@ -20,8 +21,11 @@ _LONGEST_PAUSE_SECONDS = 24 * 3600
 
 
 def seconds(value: Seconds) -> float:
-    """The duration as a number of seconds."""
-    return value.total_seconds() if isinstance(value, timedelta) else float(value)
+    """The duration as a number of seconds. Raises `InvalidConfig` for what is not a number: no wait would end."""
+    given = value.total_seconds() if isinstance(value, timedelta) else float(value)
+    if math.isnan(given):
+        raise InvalidConfig("the duration nan is out of range: give a number of seconds, or a timedelta")
+    return given
 
 
 def milliseconds(value: Seconds) -> int:

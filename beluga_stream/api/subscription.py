@@ -10,6 +10,7 @@ from .retry import Seconds, seconds
 
 T = TypeVar("T")
 
+
 class Subscription:
     """A subscriber of the bus. Close it, or use it with `async with`, or let the bus close it."""
 

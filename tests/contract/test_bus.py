@@ -282,9 +282,14 @@ async def test_headers_and_the_trace_go_along(bus: MessageBus) -> None:
         seen.append((dict(message.headers), trace.get_current_span().get_span_context().trace_id))
         came.set()
 
+    def in_thread(message: BusMessage[int]) -> int:
+        return trace.get_current_span().get_span_context().trace_id
+
     await bus.subscribe("traced", int, handle)
+    await bus.subscribe("asked", int, in_thread, group="g")
     with tracer.start_as_current_span("publisher") as span:
         await bus.publish("traced", 1, headers={"tenant": "a"})
+        assert await bus.request("asked", 1, int) == span.get_span_context().trace_id
     async with asyncio.timeout(60):
         await came.wait()
     provider.shutdown()
@@ -338,6 +343,22 @@ async def test_what_cannot_be_sent_is_refused(bus: MessageBus) -> None:
         await bus.publish("a", "x" * 1_000_000)
     with pytest.raises(InvalidInput, match="names that begin with beluga- are the bus's own"):
         await bus.publish("a", 1, headers={"Beluga-id": "x"})
+    with pytest.raises(RecordTooLarge, match="with its key and headers"):
+        await bus.publish("a", 1, headers={"tenant": "x" * 900_000})
+    for key, headers in ((7, {}), ("\ud800", {}), ("k", {"tenant": 1}), ("k", {"tenant": "\udc00"})):
+        with pytest.raises(InvalidInput, match="key and headers are texts"):
+            await bus.publish("a", 1, key=key, headers=headers)  # type: ignore[arg-type]
+    for timeout, told in ((-1, "timeout=-1"), (float("nan"), "the duration nan is out of range")):
+        with pytest.raises(InvalidConfig, match=told):
+            await bus.publish("a", 1, timeout=timeout)
+        with pytest.raises(InvalidConfig, match=told):
+            await bus.request("a", 1, int, timeout=timeout)
+    with pytest.raises(InvalidConfig, match="cannot be checked by the type"):
+        await bus.subscribe("a", Inbox, Inbox())
+    with pytest.raises(InvalidConfig, match="cannot be checked by the type"):
+        await bus.request("a", 1, Inbox)
+    with pytest.raises(InvalidConfig, match="the duration nan is out of range"):
+        await bus.subscribe("a", int, Inbox(), timeout=float("nan"))
     with pytest.raises(InvalidConfig, match="concurrency=0"):
         await bus.subscribe("a", int, Inbox(), concurrency=0)
     with pytest.raises(InvalidConfig, match="group='a b'"):
