@@ -30,7 +30,7 @@ def record_of(topic: str, parcel: Parcel) -> Outgoing:
 
 def parcel_of(record: Record) -> Parcel | None:
     """The parcel; None for a record that has no subject. Without the header, the record's key is the subject."""
-    headers = {name: (value or b"").decode("utf-8", "replace") for name, value in record.headers}
+    headers = _texts(record)
     key = (record.key or b"").decode("utf-8", "replace")
     subject = headers.get(SUBJECT, key)
     try:
@@ -51,13 +51,25 @@ def parcel_of(record: Record) -> Parcel | None:
     )
 
 
-def letter_of(record: Record, topic: str) -> DeadLetter | None:
-    """What a record of the dead letters tells; None for one that did not come from this topic."""
-    headers = {name: (value or b"").decode("utf-8", "replace") for name, value in record.headers}
-    place = headers.get(SOURCE, "")
-    parcel = parcel_of(record) if place.rsplit("/", 2)[0] == topic else None
+def is_letter_of(letter: Record, topic: str) -> bool:
+    """Whether a record of the dead letters is about one of this topic."""
+    return _texts(letter).get(SOURCE, "").rsplit("/", 2)[0] == topic
+
+
+def letter_of(letter: Record, record: Record) -> DeadLetter | None:
+    """What a record of the dead letters tells of the record that could not be taken; None when that was no parcel."""
+    parcel, told = parcel_of(record), _texts(letter)
     if parcel is None:
         return None
     return DeadLetter(
-        parcel.subject, parcel.only or "", headers.get(REASON, ""), headers.get(MESSAGE, ""), place, parcel
+        parcel.subject,
+        parcel.only or "",
+        told.get(REASON, ""),
+        told.get(MESSAGE, ""),
+        told.get(SOURCE, ""),
+        parcel,
     )
+
+
+def _texts(record: Record) -> dict[str, str]:
+    return {name: (value or b"").decode("utf-8", "replace") for name, value in record.headers}

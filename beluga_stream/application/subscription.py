@@ -122,9 +122,11 @@ class Subscribed:
                 await self._room.wait()
             try:
                 delivery = await line.take()
-            except BelugaError as error:
+            except Exception as error:  # whatever it is: nothing else takes messages for this subscriber
+                unexpected = None if isinstance(error, BelugaError) else error
                 level = logging.WARNING if isinstance(error, LogUnavailable) else logging.ERROR
-                log.log(level, "%s gets no messages: %s", self.subscriber, error, extra={"action": "bus.away"})
+                told = "%s gets no messages for now: %s"
+                log.log(level, told, self.subscriber, error, exc_info=unexpected, extra={"action": "bus.away"})
                 await asyncio.sleep(_AGAIN_SECONDS)
                 continue
             if delivery.parcel.only not in (None, self.subscriber):
@@ -200,8 +202,11 @@ class Subscribed:
         while True:
             try:
                 await self._carrier.refuse(delivery, error, self.subscriber)
-            except LogUnavailable as away:
-                log.warning("a dead letter waits for its broker: %s", away, extra={"action": "bus.away"})
+            except Exception as away:  # whatever it is: the message must not be lost
+                unexpected = None if isinstance(away, BelugaError) else away
+                level = logging.WARNING if isinstance(away, LogUnavailable) else logging.ERROR
+                told = "a dead letter of %s cannot be kept yet: %s"
+                log.log(level, told, self.subscriber, away, exc_info=unexpected, extra={"action": "bus.away"})
                 if await self._released_within(_AGAIN_SECONDS):
                     return False
             else:

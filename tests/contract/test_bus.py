@@ -214,6 +214,38 @@ async def test_a_dead_letter_can_be_sent_again_to_the_one_that_could_not_take_it
     assert mended.messages[0].id == letter.parcel.id
 
 
+async def test_a_dead_letter_that_is_large_can_be_sent_again_as_it_was(bus: MessageBus) -> None:
+    large = "x" * 800_000
+    taken: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def handle(message: BusMessage[str]) -> None:
+        if not failing:
+            taken.set_result(len(message.data))
+            return
+        raise ValueError("not yet")
+
+    failing = True
+    await bus.subscribe("large", str, handle, group="g", retry=Retry(1))
+    sent = await bus.publish("large", large, key="k", headers={"tenant": "a"})
+    (letter,) = await _letters(bus, 1)
+    assert (letter.subject, letter.subscriber, letter.parcel.id) == ("large", "g@large", sent)
+    assert (letter.parcel.key, dict(letter.parcel.headers)) == ("k", {"tenant": "a"})
+    failing = False
+    await bus.replay(letter)
+    async with asyncio.timeout(60):
+        assert await taken == len(large)
+
+
+async def test_groups_whose_names_and_patterns_run_into_each_other_are_two(bus: MessageBus) -> None:
+    one, other = Inbox(), Inbox()
+    await bus.subscribe("eu.orders", int, one, group="billing")
+    await bus.subscribe("orders", int, other, group="billing.eu")
+    for number in range(8):
+        await bus.publish("eu.orders", number, key=str(number))
+        await bus.publish("orders", number, key=str(number))
+    assert sorted(await one.wait(8)) == sorted(await other.wait(8)) == list(range(8))
+
+
 async def test_a_message_of_another_type_is_a_dead_letter_at_once_and_stops_nobody(bus: MessageBus) -> None:
     typed, plain = Inbox(), Inbox()
     await bus.subscribe("orders", Order, typed, group="typed", retry=QUICK)

@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
-from beluga_stream import BusMessage, Features, Orchestrator, Retry, local_bus
+from beluga_stream import BusMessage, Features, MessageBus, Orchestrator, Retry, local_bus
+from beluga_stream.adapters.memory.bus import MemoryCarrier, MemoryLine
+from beluga_stream.adapters.otel.traces import OtelTraces
 from beluga_stream.domain.subjects import pattern
-from beluga_stream.errors import InvalidConfig, InvalidState, ResourceExhausted
+from beluga_stream.errors import BelugaError, InvalidConfig, InvalidState, ResourceExhausted, TopicMissing
+from beluga_stream.ports.bus import Delivery
 from beluga_stream.testing.virtual_time import VirtualLoop
 
 
@@ -271,6 +274,51 @@ def test_publishers_and_requests_that_wait_for_room_are_told_that_the_bus_is_clo
 def test_a_queue_without_room_is_refused() -> None:
     with pytest.raises(InvalidConfig, match="queue_size=0"):
         local_bus(queue_size=0)
+
+
+class _Stumbling(MemoryCarrier):
+    """Raises what nobody expects, a few times each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refusals = 3
+
+    async def attach(self, *given: Any) -> MemoryLine:
+        line = await super().attach(*given)
+        take, left = line.take, [3]
+
+        async def stumbles() -> Delivery:
+            left[0] -= 1
+            if left[0] >= 0:
+                raise RuntimeError("taken by surprise")
+            return await take()
+
+        line.take = stumbles  # type: ignore[method-assign]
+        return line
+
+    async def refuse(self, delivery: Delivery, error: BelugaError, subscriber: str) -> None:
+        self.refusals -= 1
+        if self.refusals >= 0:
+            raise TopicMissing("the dead letters have no topic")
+        await super().refuse(delivery, error, subscriber)
+
+
+def test_a_carrier_that_stumbles_makes_no_subscriber_deaf_and_loses_no_dead_letter(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        async def fails(message: BusMessage[int]) -> None:
+            raise TypeError("no")
+
+        async with MessageBus(_Stumbling(), OtelTraces()) as bus:
+            await bus.subscribe("a", int, fails, group="g")
+            await bus.publish("a", 1)
+            await asyncio.sleep(20)
+            assert [letter.parcel.body for letter in await bus.dead_letters()] == [b"1"]
+
+    virtually(main, seeds=3)
+    assert "g@a gets no messages for now: taken by surprise" in caplog.text
+    assert "a dead letter of g@a cannot be kept yet: the dead letters have no topic" in caplog.text
 
 
 async def test_an_orchestrator_has_a_bus_and_closes_it() -> None:

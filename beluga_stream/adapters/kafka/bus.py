@@ -4,6 +4,7 @@ Every subscriber reads the whole topic and leaves out what its pattern does not 
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -13,14 +14,16 @@ from beluga_stream.adapters.kafka.appender import KafkaAppender
 from beluga_stream.adapters.kafka.bus_lines import GroupLine, ReaderLine
 from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.adapters.kafka.reader import KafkaReader
-from beluga_stream.application.deadletters import dead_letter
-from beluga_stream.application.parcels import letter_of, parcel_of, record_of
+from beluga_stream.application.deadletters import dead_letter, original
+from beluga_stream.application.parcels import is_letter_of, letter_of, parcel_of, record_of
 from beluga_stream.application.partitioner import partition_of
 from beluga_stream.application.payloads import Payloads
 from beluga_stream.domain.subjects import INBOX, Pattern
-from beluga_stream.errors import BelugaError, LogUnavailable
+from beluga_stream.errors import BelugaError, LogUnavailable, NotFound
 from beluga_stream.ports.bus import DeadLetter, Delivery, Line, Parcel, Release
 from beluga_stream.ports.log import Outgoing, Record, TopicSpec
+
+log = logging.getLogger("beluga_stream.bus")
 
 
 class KafkaCarrier:
@@ -77,7 +80,8 @@ class KafkaCarrier:
             return parcel if parcel is not None and pattern.matches(parcel.subject) else None
 
         if group is not None:
-            named = f"{self._topic}.{group}.{pattern.text}"
+            # A group may have dots, and no @: so no two of them are one.
+            named = f"{self._topic}.{group}@{pattern.text}"
             line = GroupLine(
                 self._connection, self._topic, named, sort=sort, release=release, session_seconds=self._session_seconds
             )
@@ -99,8 +103,19 @@ class KafkaCarrier:
         reader = self._reading()
         start, end = await reader.beginning(self._dead_letters), await reader.end(self._dead_letters)
         found = [record async for batch in reader.read(self._dead_letters, start, until=end) for record in batch]
-        told = (letter_of(record, self._topic) for record in sorted(found, key=lambda record: record.timestamp_ms))
+        told = [await self._letter(record) for record in sorted(found, key=lambda record: record.timestamp_ms)]
         return [letter for letter in told if letter is not None]
+
+    async def _letter(self, record: Record) -> DeadLetter | None:
+        """What the record tells, a large one from the blob store; None when that is gone, or it is not the bus's."""
+        if not is_letter_of(record, self._topic):
+            return None
+        try:
+            key, value, headers = await original(record, self._payloads)
+        except NotFound as error:
+            log.warning("a dead letter is not there any more: %s", error, extra={"action": "bus.letters"})
+            return None
+        return letter_of(record, record._replace(key=key, value=value, headers=headers))
 
     async def _append(self, record: Outgoing) -> None:
         if self._appender is None:

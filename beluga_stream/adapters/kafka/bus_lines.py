@@ -145,6 +145,8 @@ class GroupLine(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships no
                 fetched = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_MOST_RECORDS)
             except (KafkaError, OSError) as error:
                 raise refusal(self._connection, f"cannot read {self._topic}", error) from error
+            if not self._placed.is_set():
+                continue  # they are given up just now, and are read again by whoever gets their partitions
             for at, records in fetched.items():
                 for record in records:
                     if at in self._next and record.offset >= self._next[at]:
