@@ -98,6 +98,8 @@ class Task(Generic[R]):
         for what, given in (("needs", needs), ("after", after)):
             if isinstance(given, str):
                 raise InvalidConfig(f"Task({name!r}, {what}={given!r}): give a list, as [{given!r}]", task=name)
+        if not isinstance(cast("object", priority), int):
+            raise InvalidConfig(f"Task({name!r}, priority={priority!r}): give a whole number", task=name)
         if deadline is not None and seconds(deadline) <= 0:
             raise InvalidConfig(f"Task({name!r}, deadline={deadline}): give more than 0", task=name)
         self.name = name

@@ -175,6 +175,10 @@ class TaskPool:
         if entry.ended:
             return
         entry.state = "ready"
+        if len(self._ready) > 2 * self._most:
+            # Those that ended while they waited here, cancelled or past their deadline: they would be held for ever.
+            self._ready = [pair for pair in self._ready if pair[1].state == "ready"]
+            heapq.heapify(self._ready)
         heapq.heappush(self._ready, (entry.rank, entry))
         self._dispatch_soon()
 

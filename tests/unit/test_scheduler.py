@@ -1,6 +1,7 @@
 """Tasks with dependencies, priorities, deadlines and retries, in virtual time and in many orders of the event loop."""
 
 import asyncio
+import gc
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from beluga_stream import Defaults, Features, Orchestrator, Retry, Scheduled, Scheduler, Task, chain, node
+from beluga_stream.application.tasks import Entry
 from beluga_stream.errors import (
     DependencyFailed,
     ExecutionFailed,
@@ -127,6 +129,8 @@ async def test_a_cycle_or_an_unknown_dependency_is_named_before_anything_runs(
         lambda: Task("x", 3),  # type: ignore[call-overload]
         lambda: Task("x", forever, needs="abc"),
         lambda: Task("x", forever, deadline=0),
+        lambda: Task("x", forever, priority="high"),  # type: ignore[call-overload]
+        lambda: Task("x", forever, priority=float("nan")),  # type: ignore[call-overload]
         lambda: Scheduler(max_workers=0),
         lambda: Scheduler(queue_size=-1),
     ],
@@ -251,6 +255,21 @@ def test_a_cancelled_task_is_stopped_and_its_place_goes_to_the_next() -> None:
         assert (notes.began, notes.stopped) == (["going", "waits"], ["going"])
 
     virtually(main)
+
+
+def test_tasks_that_were_cancelled_before_they_began_are_not_held_while_workers_are_busy() -> None:
+    async def main() -> None:
+        async with Scheduler(max_workers=1, queue_size=10) as scheduler:
+            going = scheduler.submit(Task("going", forever))
+            await asyncio.sleep(0)
+            for _ in range(200):
+                scheduler.submit(Task("gone", forever)).cancel()
+            gc.collect()
+            assert sum(isinstance(one, Entry) and one.name == "gone" for one in gc.get_objects()) < 50
+            going.cancel()
+            await scheduler.aclose()
+
+    virtually(main, range(1))
 
 
 def test_retries_go_by_retry_and_hold_no_worker_meanwhile() -> None:
