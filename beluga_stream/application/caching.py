@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -52,8 +53,9 @@ async def cached(
 
 
 def _key(caching: Caching, values: Mapping[str, Json]) -> str:
-    text = orjson.dumps([caching.handler, caching.version, values], option=orjson.OPT_SORT_KEYS)
-    return hashlib.sha256(text).hexdigest()
+    # Not orjson: it refuses whole numbers above 64 bits, which handlers may be given.
+    text = json.dumps([caching.handler, caching.version, values], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @asynccontextmanager
@@ -83,5 +85,5 @@ async def _keep(caching: Caching, store: ResultStore, key: str, result: Complete
         await store.keep(key, orjson.dumps(result.output), caching.seconds)
     except StoreUnavailable as error:
         log.warning("no result can be kept: %s", error, extra={"action": "cache_unavailable"})
-    except InvalidInput as error:  # it is too large
+    except (InvalidInput, orjson.JSONEncodeError) as error:  # it is too large, or has numbers above 64 bits
         log.warning("a result of %s is not kept: %s", caching.handler, error, extra={"action": "cache_refused"})
