@@ -23,11 +23,13 @@ class Entry(NamedTuple):
 
 
 def check_name(what: str, name: object) -> str:
-    """The name. Raises `InvalidInput` for one that is no text, empty or too long."""
+    """The name. Raises `InvalidInput` for one that is no text, empty, too long, or cannot be encoded."""
     if not isinstance(name, str) or not name:
         raise InvalidInput(f"{what} is {name!r}: give a text with at least one letter")
     if len(name) > LONGEST_NAME:
         raise InvalidInput(f"{what} has {len(name):,} letters: at most {LONGEST_NAME} are kept")
+    if any("\ud800" <= letter <= "\udfff" for letter in name):
+        raise InvalidInput(f"{what} is {name!r}: it has half a letter (a lone surrogate), which no store can keep")
     return name
 
 

@@ -8,11 +8,13 @@ import asyncio
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +143,14 @@ async def test_a_conversation_can_be_cleared(store: Any) -> None:
 
 
 async def test_what_is_too_large_is_refused(store: Any) -> None:
-    for conversation, turn in (("", "run"), ("anna", ""), ("x" * (LONGEST_NAME + 1), "run"), (None, "run"), (1, "run")):
+    for conversation, turn in (
+        ("", "run"),
+        ("anna", ""),
+        ("x" * (LONGEST_NAME + 1), "run"),
+        ("\ud800", "run"),
+        (None, "run"),
+        (1, "run"),
+    ):
         with pytest.raises(InvalidInput):
             await store.append(conversation, turn, b"x")
     with pytest.raises(InvalidInput, match="1,048,577 bytes"):
@@ -236,6 +245,23 @@ async def test_a_store_that_is_away_says_so(tmp_path: Path) -> None:
             await store.clear("a")
 
 
+def test_a_store_in_redis_never_tells_its_password() -> None:
+    for url in ("redis://h:1/0?password=secret", "redis://u:secret@h:1", "unix:///redis.sock?password=secret"):
+        assert "secret" not in repr(RedisStore(url))
+
+
+async def test_a_file_that_was_damaged_is_away_and_worth_another_attempt(tmp_path: Path) -> None:
+    path = tmp_path / "damaged.db"
+    await SQLiteStore(path).append("anna", "1", b"x" * 5_000)
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    data = bytearray(path.read_bytes())
+    data[4096:] = b"\xff" * (len(data) - 4096)  # all but the first page
+    path.write_bytes(data)
+    with pytest.raises(StoreUnavailable, match=r"damaged\.db'\) does not answer"):
+        await SQLiteStore(path).load("anna")
+
+
 async def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.db").write_text("no database, and long enough to look like one" * 100)
     for store in (SQLiteStore(tmp_path / "text.db"), SQLiteVectors(tmp_path / "text.db")):
@@ -263,6 +289,7 @@ async def test_bounds_are_checked(tmp_path: Path) -> None:
         lambda: SQLiteStore(":memory:"),
         lambda: SQLiteVectors(tmp_path / "x", keep=0),
         lambda: RedisStore(forget=0),
+        lambda: RedisStore("here"),
     ):
         with pytest.raises(InvalidConfig):
             make()

@@ -31,7 +31,7 @@ class RedisStore:
 
     It keeps the last `keep` turns of each conversation, and forgets one that is not used for `forget` seconds (None:
     never). Its keys begin with `prefix`. Use it with `async with`, or call `aclose`; a `@resource` does so for each
-    worker. Raises `InvalidConfig` for bounds below 1 and without the extra.
+    worker. Raises `InvalidConfig` for bounds below 1, an address that is none, and without the extra.
     """
 
     def __init__(
@@ -50,11 +50,17 @@ class RedisStore:
         try:
             import redis.asyncio as client  # noqa: PLC0415 - an extra
             from redis import RedisError, WatchError  # noqa: PLC0415
+            from redis.asyncio.connection import parse_url  # noqa: PLC0415
         except ImportError as error:
             raise InvalidConfig("RedisStore needs redis: pip install 'beluga-stream[redis]'") from error
+        if connect is None:
+            try:
+                parse_url(url)
+            except ValueError as error:
+                raise InvalidConfig(f"RedisStore: {error}") from error
         self._errors = (RedisError, OSError)
         self._beaten = WatchError
-        self._name = url.rpartition("@")[2].removeprefix("redis://")  # never with its password
+        self._name = url.rpartition("@")[2].partition("?")[0].removeprefix("redis://")  # never with its password
         self._connect = connect or (
             lambda: client.Redis.from_url(
                 url, socket_timeout=_TIMEOUT_SECONDS, socket_connect_timeout=_TIMEOUT_SECONDS, protocol=2

@@ -160,13 +160,13 @@ class SQLiteStore:
     def _telling(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
+                raise InvalidConfig(f"the store {self!r} is no database of SQLite: {error}", store=self) from error
             raise StoreUnavailable(
                 f"the store {self!r} does not answer ({error}): is its folder there, writable, and its disk not full?",
                 store=self,
             ) from error
-        except sqlite3.DatabaseError as error:
-            raise InvalidConfig(f"the store {self!r} is no database of SQLite: {error}", store=self) from error
 
 
 def _opened(path: str) -> sqlite3.Connection:
