@@ -19,7 +19,7 @@ class Budget:
 
     def __post_init__(self) -> None:
         for name, most in (("tokens", self.tokens), ("cost", self.cost)):
-            if most is not None and most <= 0:
+            if most is not None and not most > 0:  # NaN neither
                 raise InvalidConfig(f"Budget({name}={most}): give more than 0, or leave it out")
 
     def is_spent(self, usage: Usage) -> bool:

@@ -205,6 +205,8 @@ async def test_a_budget_ends_the_talk_with_what_there_is(budget: Budget) -> None
 def test_a_budget_of_nothing_is_refused() -> None:
     with pytest.raises(InvalidConfig, match="more than 0"):
         Budget(tokens=0)
+    with pytest.raises(InvalidConfig, match="more than 0"):
+        Budget(cost=float("nan"))
 
 
 # ------------------------------------------------------------------------------------------ handoff
