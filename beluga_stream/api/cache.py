@@ -19,7 +19,7 @@ class Cache:
     The key is graph, node, the handler's module and name, its `version` and its arguments: change the version when its
     code gives something else. Nodes whose caches have one `name` share results: it stands for graph, node and handler.
     Of several executions at once with the same arguments one computes in each process. Failures are not
-    kept. A store that is away costs nothing but the computing; `store` may be the class of one that a `@resource`
+    kept. A store that is away costs its timeout and the computing; `store` may be the class of one that a `@resource`
     gives. Results above 1 MiB are not kept. Raises `InvalidConfig` for a time out of range.
     """
 

@@ -37,7 +37,13 @@ async def cached(
     """What `again` makes of the output that is kept, else what `compute` gives. Raises what `compute` raises."""
     key = _key(caching, values)
     async with _alone(caching, key):
-        found = await _fetched(store, key)
+        try:
+            found = await store.fetch(key)
+        except StoreUnavailable as error:
+            log.warning("no result can be looked up or kept: %s", error, extra={"action": "cache_unavailable"})
+            result = await compute()
+            caching.tally.misses += 1
+            return result  # without waiting for the store a second time
         if found is not None:
             try:
                 result = again(orjson.loads(found))
@@ -70,14 +76,6 @@ async def _alone(caching: Caching, key: str) -> AsyncGenerator[None, None]:
         flight.takers -= 1
         if flight.takers == 0:
             del flights[place]
-
-
-async def _fetched(store: ResultStore, key: str) -> bytes | None:
-    try:
-        return await store.fetch(key)
-    except StoreUnavailable as error:
-        log.warning("no result can be looked up: %s", error, extra={"action": "cache_unavailable"})
-        return None
 
 
 async def _keep(caching: Caching, store: ResultStore, key: str, result: Completed) -> None:

@@ -165,20 +165,30 @@ async def test_add_node_takes_a_cache_and_a_fake_is_never_kept() -> None:
     assert await graph.invoke(1, fakes={real: fake}) == -1
 
 
-class _Away(InProcessStore):
-    async def fetch(self, key: str, /) -> bytes | None:
-        raise StoreUnavailable("the store _Away() does not answer")
+class _Full(InProcessStore):
+    kept = 0
 
     async def keep(self, key: str, value: bytes, seconds: float, /) -> None:
-        raise StoreUnavailable("the store _Away() does not answer")
+        self.kept += 1
+        raise StoreUnavailable("the store does not answer")
 
 
-async def test_without_its_store_everything_is_computed(caplog: pytest.LogCaptureFixture) -> None:
-    calls = Calls(Cache(60, store=_Away()))
+class _Away(_Full):
+    async def fetch(self, key: str, /) -> bytes | None:
+        raise StoreUnavailable("the store does not answer")
+
+
+@pytest.mark.parametrize(("store", "told", "kept"), [(_Away(), "looked up or kept", 0), (_Full(), "kept", 2)])
+async def test_without_its_store_everything_is_computed(
+    caplog: pytest.LogCaptureFixture, store: _Full, told: str, kept: int
+) -> None:
+    cache = Cache(60, store=store)
+    calls = Calls(cache)
     with caplog.at_level(logging.WARNING):
         assert [await chain(calls.handler, name="work").invoke(4) for _ in range(2)] == [8, 8]
-    assert calls.made == [4, 4]
-    assert "no result can be looked up: the store _Away() does not answer" in caplog.text
+    assert (calls.made, cache.misses) == ([4, 4], 2)
+    assert f"no result can be {told}: the store does not answer" in caplog.text
+    assert store.kept == kept, "what does not answer is waited for once"
 
 
 async def test_what_is_too_large_or_does_not_fit_any_more_is_computed(caplog: pytest.LogCaptureFixture) -> None:
