@@ -171,13 +171,20 @@ class MessageBus:
             await subscription.close(grace=0)
 
     async def dead_letters(self) -> Sequence[DeadLetter]:
-        """The messages that subscribers could not take, oldest first. Raises `LogUnavailable`."""
+        """The messages that subscribers could not take, but for those sent again, oldest first.
+
+        Raises `LogUnavailable`.
+        """
         await self._start()
         return await self._carrier.letters()
 
     async def replay(self, letter: DeadLetter, /, *, timeout: Seconds = 30) -> None:  # noqa: ASYNC109 - as above
-        """Send a dead letter again, to the subscriber that could not take it. Raises as `publish`."""
+        """Send a dead letter again, to the one that could not take it, and list it no more. Raises as `publish`.
+
+        A crash between the two sends it twice rather than never.
+        """
         await self._send(letter.parcel, _limit(timeout))
+        await self._carrier.settle(letter)
 
     async def check(self) -> None:
         """Whether it can carry messages. Raises `InvalidState` when it is closed, and `LogUnavailable`."""

@@ -18,6 +18,9 @@ SOURCE = "beluga-source"
 STORED = "beluga-stored"
 """Names the blob that holds the record; the letter then has no value."""
 
+HANDLED = "beluga-handled"
+"""Kafka cannot delete one record: a letter that was dealt with gets a marker, a record that names it in this header."""
+
 _LETTER_MOST_BYTES = 512 * 1024
 _OWNER = "dead-letters"
 _OURS = frozenset({REASON, MESSAGE, SOURCE, STORED})
@@ -46,6 +49,23 @@ async def original(letter: Record, payloads: Payloads) -> tuple[bytes | None, by
     own = tuple((name, value) for name, value in letter.headers if name not in _OURS)
     key = None if letter.key == headers.get(SOURCE) else letter.key
     return key, letter.value, own
+
+
+def letter_id(letter: Record) -> str:
+    """A letter's id: its place in the topic."""
+    return f"{letter.partition}-{letter.offset}"
+
+
+def marker(topic: str, letter: str, how: str, now_ms: int) -> Outgoing:
+    """Says how the letter of this id was dealt with."""
+    value = orjson.dumps({"handled": how, "at_ms": now_ms})
+    return Outgoing(topic, letter.encode(), value, ((HANDLED, letter.encode()),))
+
+
+def marked(record: Record) -> str | None:
+    """The id of the letter that this record marks; None for a letter."""
+    mark = next((value for name, value in record.headers if name == HANDLED), None)
+    return None if mark is None else mark.decode()
 
 
 def _size(record: Record) -> int:

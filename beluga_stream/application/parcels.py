@@ -4,7 +4,7 @@ from ..domain.subjects import INBOX, check_subject
 from ..errors import InvalidInput
 from ..ports.bus import DeadLetter, Parcel
 from ..ports.log import Outgoing, Record
-from .deadletters import MESSAGE, REASON, SOURCE
+from .deadletters import MESSAGE, REASON, SOURCE, letter_id
 
 ID = "beluga-id"
 SUBJECT = "beluga-subject"
@@ -68,6 +68,7 @@ def letter_of(letter: Record, record: Record) -> DeadLetter | None:
         told.get(MESSAGE, ""),
         told.get(SOURCE, ""),
         parcel,
+        letter_id(letter),
     )
 
 

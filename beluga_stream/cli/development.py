@@ -15,7 +15,7 @@ from ..adapters.embedded.temporal import EmbeddedTemporal
 from ..adapters.kafka.admin import KafkaTopics
 from ..adapters.kafka.reader import KafkaReader
 from ..application import codec
-from ..application.deadletters import MESSAGE
+from ..application.deadletters import HANDLED, MESSAGE
 from ..application.messages import ChunkEmitted, Progress
 from ..bootstrap.connection import kafka, topics
 from ..bootstrap.declared import engine_topics
@@ -25,7 +25,6 @@ from ..errors import LogUnavailable
 from .declared import PATIENCE_SECONDS
 from .devscreen import DevScreen
 from .engine import engine
-from .letters import HANDLED
 from .values import settings_with
 
 _LOOK_SECONDS = 0.25

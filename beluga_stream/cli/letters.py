@@ -1,7 +1,6 @@
 """The dead letters: what is wrong with each, sending one again, and the record of those that were handled.
 
-A letter's id is its place in the topic, `partition-offset`. Kafka cannot delete one record, so a handled letter
-gets a marker: a record with the header `beluga-handled` that names it.
+A letter's id is its place in the topic, `partition-offset`; one that was handled has a marker.
 """
 
 import time
@@ -10,13 +9,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from ..adapters.kafka.appender import KafkaAppender
 from ..adapters.kafka.batches import MAX_RECORD_BYTES, size_of
 from ..adapters.kafka.connection import KafkaConnection
 from ..adapters.kafka.reader import KafkaReader
-from ..application.deadletters import MESSAGE, REASON, SOURCE, original
+from ..application.deadletters import MESSAGE, REASON, SOURCE, letter_id, marked, marker, original
 from ..application.payloads import Payloads
 from ..bootstrap.connection import kafka, topics
 from ..bootstrap.encryption import payloads_of
@@ -25,7 +22,6 @@ from ..ports.log import Outgoing, Record
 from .screen import console, moment, print_json, table
 from .values import settings_with
 
-HANDLED = "beluga-handled"
 _SOURCE_PARTS = 3
 
 
@@ -38,7 +34,7 @@ class Letter:
 
     @property
     def id(self) -> str:
-        return f"{self.record.partition}-{self.record.offset}"
+        return letter_id(self.record)
 
     @property
     def reason(self) -> str:
@@ -100,13 +96,13 @@ class DeadLetters:
         begin = await self._reader.beginning(self._topic)
         async for batch in self._reader.read(self._topic, begin, until=end):
             for record in batch:
-                mark = next((value for name, value in record.headers if name == HANDLED), None)
+                mark = marked(record)
                 if mark is None:
                     records.append(record)
                 else:
-                    handled[mark.decode()] = (record.value or b"").decode("utf-8", "replace")
+                    handled[mark] = (record.value or b"").decode("utf-8", "replace")
         records.sort(key=lambda record: record.timestamp_ms)
-        return [Letter(record, handled.get(f"{record.partition}-{record.offset}")) for record in records]
+        return [Letter(record, handled.get(letter_id(record))) for record in records]
 
     async def one(self, id: str) -> Letter:  # noqa: A002 - what it is
         """Raises `NotFound`."""
@@ -135,10 +131,7 @@ class DeadLetters:
 
     async def _mark(self, letters: Sequence[Letter], how: str) -> None:
         now = int(time.time() * 1_000)
-        value = orjson.dumps({"handled": how, "at_ms": now})
-        await self._appender.append(
-            [Outgoing(self._topic, letter.id.encode(), value, ((HANDLED, letter.id.encode()),)) for letter in letters]
-        )
+        await self._appender.append([marker(self._topic, letter.id, how, now) for letter in letters])
 
 
 @asynccontextmanager

@@ -44,7 +44,10 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message that a subscriber could not take: which one, why, and where the message came from."""
+    """A message that a subscriber could not take: which one, why, and where the message came from.
+
+    `id` is the letter's own, as `beluga dead-letters` shows it.
+    """
 
     subject: str
     subscriber: str
@@ -52,6 +55,7 @@ class DeadLetter:
     message: str
     place: str
     parcel: Parcel
+    id: str = ""
 
 
 class Line(Protocol):
@@ -101,7 +105,10 @@ class Carrier(Protocol):
         """Keep a message that this subscriber cannot take as a dead letter. Raises `LogUnavailable`."""
 
     async def letters(self) -> Sequence[DeadLetter]:
-        """The dead letters that are kept, oldest first. Raises `LogUnavailable`."""
+        """The dead letters that nobody has dealt with, oldest first. Raises `LogUnavailable`."""
+
+    async def settle(self, letter: DeadLetter) -> None:
+        """This one was sent again: it is listed no more. Raises `LogUnavailable`."""
 
 
 class Traces(Protocol):

@@ -234,6 +234,7 @@ async def test_a_dead_letter_that_is_large_can_be_sent_again_as_it_was(bus: Mess
     await bus.replay(letter)
     async with asyncio.timeout(60):
         assert await taken == len(large)
+    assert await bus.dead_letters() == []
 
 
 async def test_groups_whose_names_and_patterns_run_into_each_other_are_two(bus: MessageBus) -> None:

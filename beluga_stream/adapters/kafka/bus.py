@@ -5,6 +5,7 @@ Every subscriber reads the whole topic and leaves out what its pattern does not 
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -14,7 +15,7 @@ from beluga_stream.adapters.kafka.appender import KafkaAppender
 from beluga_stream.adapters.kafka.bus_lines import GroupLine, ReaderLine
 from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.adapters.kafka.reader import KafkaReader
-from beluga_stream.application.deadletters import dead_letter, original
+from beluga_stream.application.deadletters import dead_letter, letter_id, marked, marker, original
 from beluga_stream.application.parcels import is_letter_of, letter_of, parcel_of, record_of
 from beluga_stream.application.partitioner import partition_of
 from beluga_stream.application.payloads import Payloads
@@ -103,8 +104,13 @@ class KafkaCarrier:
         reader = self._reading()
         start, end = await reader.beginning(self._dead_letters), await reader.end(self._dead_letters)
         found = [record async for batch in reader.read(self._dead_letters, start, until=end) for record in batch]
-        told = [await self._letter(record) for record in sorted(found, key=lambda record: record.timestamp_ms)]
+        settled = {marked(record) for record in found}
+        left = [record for record in found if letter_id(record) not in settled]
+        told = [await self._letter(record) for record in sorted(left, key=lambda record: record.timestamp_ms)]
         return [letter for letter in told if letter is not None]
+
+    async def settle(self, letter: DeadLetter) -> None:
+        await self._append(marker(self._dead_letters, letter.id, "replayed", int(time.time() * 1000)))
 
     async def _letter(self, record: Record) -> DeadLetter | None:
         """What the record tells, a large one from the blob store; None when that is gone, or it is not the bus's."""

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from ...domain.subjects import Pattern
@@ -123,7 +124,7 @@ class MemoryCarrier:
         self._queue_size = queue_size
         self._queues: list[_Queue] = []
         self._letters: deque[DeadLetter] = deque(maxlen=_MOST_LETTERS)
-        self._sent = 0
+        self._sent = self._refused = 0
         self._closed = False
 
     async def start(self) -> None:
@@ -177,10 +178,17 @@ class MemoryCarrier:
         if len(self._letters) == _MOST_LETTERS:
             log.error("the oldest dead letter is dropped: there are %d", _MOST_LETTERS, extra={"action": "bus.letters"})
         kept = replace(parcel, only=subscriber)
-        self._letters.append(DeadLetter(parcel.subject, subscriber, error.code, str(error), delivery.place, kept))
+        self._refused += 1
+        self._letters.append(
+            DeadLetter(parcel.subject, subscriber, error.code, str(error), delivery.place, kept, f"0-{self._refused}")
+        )
 
     async def letters(self) -> Sequence[DeadLetter]:
         return list(self._letters)
+
+    async def settle(self, letter: DeadLetter) -> None:
+        with suppress(ValueError):  # it may have been settled before
+            self._letters.remove(letter)
 
     def drop(self, queue: _Queue) -> None:
         """Nobody will take from it any more: those whom it held up go on."""
