@@ -2,7 +2,6 @@
 
 import asyncio
 import contextvars
-import functools
 import inspect
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -285,8 +284,8 @@ class MessageBus:
                     given = handler(message)
                 else:
                     # The trace that is going on is a context variable: it goes along.
-                    called = functools.partial(contextvars.copy_context().run, handler, message)
-                    given = await self._threads.call(called)
+                    context = contextvars.copy_context()
+                    given = await self._threads.call(lambda: context.run(handler, message))
                 return await given if inspect.isawaitable(given) else given
 
         return handle
