@@ -26,10 +26,11 @@ _DEFAULTS = Defaults()
 class Orchestrator(Orchestration):
     """Makes chains, graphs and workflows that share engines, defaults, bounds and metrics. Use it with `async with`.
 
-    `settings` are those of the engines `kafka` and `temporal` (default: the environment's). `chains`, `graphs` and
-    `workflows` are defaults of what it makes. `meter` and `tracer` are OpenTelemetry's: without a meter the global one
-    counts, without a tracer nothing is traced. Metrics are named `{metrics_prefix}_chain_executions_total` and so on.
-    `providers` adds engines by name, beside `local`, `kafka`, `temporal` and those of the entry point group
+    `settings` are those of the engines `kafka`, `temporal` and `dbos` (default: the environment's). `chains`, `graphs`
+    and `workflows` are defaults of what it makes. `meter` and `tracer` are OpenTelemetry's: without a meter the global
+    one counts, without a tracer nothing is traced. Metrics are named `{metrics_prefix}_chain_executions_total` and so
+    on.
+    `providers` adds engines by name, beside `local`, `kafka`, `temporal`, `dbos` and those of the entry point group
     `beluga_stream.providers`.
     `middleware` stands around each execution of a step or node here, the first outermost: see `Middleware`.
     `bus` says where its message bus is: in this process, or on the Kafka of the settings.
@@ -68,10 +69,16 @@ class Orchestrator(Orchestration):
 
             return TemporalProvider(settings or Settings.load())
 
+        def dbos() -> Provider:
+            from .dbos_provider import DbosProvider  # noqa: PLC0415 - its package is an optional extra
+
+            return DbosProvider(settings or Settings.load())
+
         built_in: Mapping[str, ProviderFactory] = {
             "local": lambda: LocalProvider(spans, tuple(middleware)),
             "kafka": kafka,
             "temporal": temporal,
+            "dbos": dbos,
         }
         running = Running(
             Providers(providers or {}, built_in),

@@ -238,6 +238,10 @@ class Settings(BaseSettings):
         description="Where traces and metrics go, comma-separated: `otlp` sends both as the variables "
         "OTEL_EXPORTER_OTLP_... say, `prometheus` shows metrics at BELUGA_PROBE_ADDRESS. By default nowhere.",
     )
+    dbos_database: Path = Field(
+        Path(".beluga/dbos.sqlite"),
+        description="The SQLite file of the provider `dbos`, for one process at a time: what its workflows have done.",
+    )
     probe_address: str | None = Field(
         None,
         pattern=r"^((\[[0-9A-Fa-f:]+\]|[^:\s]+):)?\d{1,5}$",

@@ -1,8 +1,6 @@
 """The provider `temporal`: durable graphs and workflow classes, run by Temporal's workers elsewhere."""
 
 import asyncio
-import logging
-import secrets
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from datetime import timedelta
@@ -16,20 +14,16 @@ from ..api.work import Work
 from ..application.results import Event
 from ..application.runs import Runs
 from ..domain.ids import RunId
-from ..errors import BelugaError
-from ..ports.workflow_runner import Started, WorkflowRunner
+from ..ports.workflow_runner import WorkflowRunner
 from .client import open_runs
 from .connection import topics
 from .encryption import cipher_of, payloads_of
 from .settings import Settings
 from .temporal import temporal
+from .workflow_work import WorkflowWork
 
 if TYPE_CHECKING:
     from temporalio.client import Client
-
-_CANCEL_SECONDS = 5.0
-
-log = logging.getLogger("beluga_stream.orchestrator")
 
 OpenRuns = Callable[[], AbstractAsyncContextManager[Runs]]
 
@@ -99,20 +93,12 @@ class TemporalProvider:
         await self._stack.aclose()
 
 
-class TemporalWork:
+class TemporalWork(WorkflowWork):
     """Runs one chain or graph: a workflow for each call."""
 
     def __init__(self, provider: TemporalProvider, workflow: WorkflowRunner) -> None:
+        super().__init__(workflow)
         self._provider = provider
-        self._workflow = workflow
-
-    async def invoke(self, value: Any, /, *, signals: Signals) -> Any:
-        started = await self._started(value, signals)
-        try:
-            return await self._workflow.result(started)
-        except asyncio.CancelledError:
-            await self._cancel(started)
-            raise
 
     async def stream(self, value: Any, /, *, signals: Signals) -> AsyncGenerator[Event, None]:
         runs = await self._provider.runs()
@@ -126,36 +112,6 @@ class TemporalWork:
         finally:
             if not ended:
                 await self._cancel(started)
-
-    async def check(self) -> None:
-        await self._workflow.check()
-
-    async def _started(self, value: Any, signals: Signals) -> Started:
-        """A workflow that has begun. Who leaves before that is known leaves none behind."""
-        starting = asyncio.ensure_future(self._start(value, signals))
-        try:
-            return await asyncio.shield(starting)
-        except asyncio.CancelledError:
-            await asyncio.wait({starting}, timeout=_CANCEL_SECONDS)
-            if not starting.done():
-                starting.cancel()
-            elif starting.exception() is None:
-                await self._cancel(starting.result())
-            raise
-
-    async def _start(self, value: Any, signals: Signals) -> Started:
-        started = await self._workflow.start(value, secrets.token_hex(16))
-        for signal, content in signals.items():
-            await self._workflow.signal(started, signal.name, signal.dump(content))
-        return started
-
-    async def _cancel(self, started: Started) -> None:
-        """Nobody waits for it any more. Whoever left is not kept for long."""
-        try:
-            async with asyncio.timeout(_CANCEL_SECONDS):
-                await self._workflow.cancel(started, "whoever started it has left")
-        except (TimeoutError, BelugaError) as error:
-            log.warning("workflow %s may go on though nobody waits for it: %s", started.workflow_id, error)
 
 
 def _kafka_runs(settings: Settings) -> AbstractAsyncContextManager[Runs]:

@@ -16,11 +16,12 @@ from beluga_stream import Graph, Retry, Signal, node
 from beluga_stream.adapters.crypto.aesgcm import AesGcm
 from beluga_stream.adapters.memory.clock import SystemClock
 from beluga_stream.adapters.temporal.connection import TemporalConnection
-from beluga_stream.adapters.temporal.envelopes import STATE, Beaten, Given, Standing
+from beluga_stream.adapters.temporal.envelopes import STATE, Beaten, Given
 from beluga_stream.adapters.temporal.workflows import TemporalWorkflows
 from beluga_stream.application import codec
 from beluga_stream.application.messages import Argument, NodeReady
 from beluga_stream.application.results import Chunk, NodeChanged, RunChanged
+from beluga_stream.application.standing import Standing
 from beluga_stream.bootstrap.settings import Settings
 from beluga_stream.bootstrap.temporal import SharedClient
 from beluga_stream.domain.events import CancelRequested, ChildFinished, NodeSucceeded, Parent, RetryRequested

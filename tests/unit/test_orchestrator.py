@@ -375,7 +375,7 @@ async def test_a_check_of_a_graph_tells_what_is_wrong_with_it(orch: Orchestrator
 
 
 async def test_an_unknown_provider_is_refused_with_those_there_are(orch: Orchestrator) -> None:
-    with pytest.raises(NotFound, match="no provider 'argo': there are kafka, local, temporal"):
+    with pytest.raises(NotFound, match="no provider 'argo': there are dbos, kafka, local, temporal"):
         orch.create_chain(clean, provider="argo")
 
 

@@ -99,22 +99,3 @@ class Ended(Frozen):
     failure: Failure | None = None
     carried: Carried | None = None
     stored: str | None = None
-
-
-class Waits(Frozen):
-    """One reason why the run goes on, for people. Times in epoch milliseconds."""
-
-    run: str
-    node: str | None
-    on: str
-    what: str
-    since_ms: int
-    due_ms: int | None = None
-
-
-class Standing(Frozen):
-    """How the run stands."""
-
-    status: str
-    nodes: dict[str, str]
-    waits: tuple[Waits, ...] = ()

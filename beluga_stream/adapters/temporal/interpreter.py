@@ -21,6 +21,7 @@ with workflow.unsafe.imports_passed_through():
     from ...application.family import Effect, Family, Shown, Stop, TooLong
     from ...application.messages import NodeReady
     from ...application.rendering import Renderer, Step
+    from ...application.standing import Standing, standing_of
     from ...application.topics import Topics
     from ...domain.commands import NotifyParent, PublishNode
     from ...domain.events import CancelRequested, Event, Failure
@@ -33,10 +34,9 @@ with workflow.unsafe.imports_passed_through():
     from ...domain.state import RunState, RunStatus
     from . import envelopes
     from .backlog import Backlog
-    from .envelopes import Carried, Ended, Given, Long, Records, Shortened, Standing, Start, Told
+    from .envelopes import Carried, Ended, Given, Long, Records, Shortened, Start, Told
     from .lost import events_of, needs_pause, started
     from .queues import queue_for
-    from .standing import standing_of
 
 _HEARTBEAT = timedelta(seconds=10)
 """A worker that is silent for so long is lost, as with a lease."""

@@ -14,6 +14,8 @@ from temporalio.common import RetryPolicy, WorkflowIDConflictPolicy, WorkflowIDR
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from ...application.payloads import Payloads
+from ...application.pinned import closure
+from ...application.standing import Standing
 from ...application.topics import Topics
 from ...domain.events import RunRequested, SignalReceived
 from ...domain.ids import RunId
@@ -25,8 +27,8 @@ from ...ports.handlers import Program
 from ...ports.workflow_runner import Description, Started
 from . import envelopes
 from .calls import CALL, called, check_health, failed, translated
-from .envelopes import Ended, Standing, Start, Told
-from .workflows import STATES, closure, ended_of
+from .envelopes import Ended, Start, Told
+from .workflows import STATES, ended_of
 
 Connect = Callable[[], Awaitable[Client]]
 

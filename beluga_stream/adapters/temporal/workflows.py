@@ -8,20 +8,17 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureEr
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 
+from ...application.pinned import Find, closure
+from ...application.standing import Standing
 from ...application.topics import Topics
-from ...domain.definition import Definition
 from ...domain.events import CancelRequested, RetryRequested, RunRequested, SignalReceived
-from ...domain.ids import GraphHash, RunId
+from ...domain.ids import RunId
 from ...domain.state import RunStatus
-from ...errors import CodeMissing, InvalidGraph, InvalidState, NotFound, TemporalUnavailable
+from ...errors import InvalidState, NotFound, TemporalUnavailable
 from ...ports.workflows import WorkflowState
 from . import envelopes
 from .calls import CALL, called, translated
-from .envelopes import Ended, Standing, Start, Told
-
-Find = Callable[[GraphHash], Definition | None]
-"""The definition of this hash, from the deployment or the catalog."""
-
+from .envelopes import Ended, Start, Told
 
 STATES: Mapping[WorkflowExecutionStatus, WorkflowState] = {
     WorkflowExecutionStatus.RUNNING: "running",
@@ -149,26 +146,3 @@ def ended_of(error: WorkflowFailureError) -> Ended | None:
     if isinstance(cause, ApplicationError) and cause.details:
         return msgspec.convert(cause.details[0], Ended)
     return None
-
-
-def closure(request: RunRequested, find: Find) -> tuple[Definition, ...]:
-    """The definition that the run is pinned to, and those of its subgraphs. Raises `CodeMissing`."""
-    found: dict[GraphHash, Definition] = {}
-    wanted = [request.definition]
-    while wanted:
-        pinned = wanted.pop()
-        if pinned is None or pinned in found:
-            continue
-        definition = find(pinned)
-        if definition is None:
-            raise CodeMissing(f"no deployment here has {request.graph}@{pinned}: deploy it", run=request.run)
-        if definition.limits or any(node.limits for node in definition.nodes):
-            raise InvalidGraph(
-                f"graph {definition.name!r} has limits, which durable runs do not keep: they are the coordinator's",
-                graph=definition.name,
-            )
-        found[pinned] = definition
-        wanted.extend(node.child for node in definition.nodes if node.child is not None)
-    if not found:
-        raise CodeMissing(f"the start of {request.graph} names no definition", run=request.run)
-    return tuple(found.values())

@@ -2,11 +2,30 @@
 
 from collections.abc import Iterable, Mapping
 
-from ...domain.ids import GraphHash
-from ...domain.plan import Plan
-from ...domain.state import RunState
-from ...domain.waiting import waits
-from .envelopes import Standing, Waits
+from ..domain.frozen import Frozen
+from ..domain.ids import GraphHash
+from ..domain.plan import Plan
+from ..domain.state import RunState
+from ..domain.waiting import waits
+
+
+class Waits(Frozen):
+    """One reason why the run goes on, for people. Times in epoch milliseconds."""
+
+    run: str
+    node: str | None
+    on: str
+    what: str
+    since_ms: int
+    due_ms: int | None = None
+
+
+class Standing(Frozen):
+    """How the run stands."""
+
+    status: str
+    nodes: dict[str, str]
+    waits: tuple[Waits, ...] = ()
 
 
 def standing_of(root: RunState | None, states: Iterable[RunState], plans: Mapping[GraphHash, Plan]) -> Standing:

@@ -1,0 +1,372 @@
+"""One run with all its children: what has happened goes into the journal first, and then to the reducer.
+
+The journal is all that is kept. A process that takes a run over reads it again from its beginning, which leads to
+the same decisions; whatever was at work then is lost, and is done again.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Protocol
+
+from ...application.executing import Executing
+from ...application.family import Effect, Family, Shown, Stop
+from ...application.local_attempts import LocalAttempts, NoBlobs
+from ...application.local_streams import LocalStreams
+from ...application.messages import NodeReady
+from ...application.payloads import Payloads
+from ...application.results import Chunk, NodeChanged, RunChanged
+from ...application.results import Event as Shows
+from ...application.standing import Standing, standing_of
+from ...domain.commands import PublishNode, PublishRun
+from ...domain.events import (
+    Event,
+    Failure,
+    LeaseExpired,
+    NodeFailed,
+    NodeParked,
+    NodeReleased,
+    NodeStarted,
+    NodeStreaming,
+    NodeSucceeded,
+    OfAttempt,
+)
+from ...domain.ids import GraphHash, Incarnation, NodeKey, RunId
+from ...domain.plan import Plan
+from ...domain.state import NODE_ENDED, NodeStatus, RunStatus
+from ...ports.handlers import Program
+from .records import Emitted, Ended, Entry, Start, Told
+
+_WAITING = 1_024
+_UNLIMITED = 1 << 62
+_WORKER = "dbos"
+_OVER = (NodeSucceeded, NodeFailed, NodeParked, LeaseExpired, NodeReleased)
+"""After these nothing more is heard of the execution."""
+
+
+class Follower(Protocol):
+    """Who is shown what happens in a run."""
+
+    async def put(self, event: Shows | None) -> None:
+        """Take it; whoever is slow keeps the run waiting. None: there will be no more."""
+
+
+class Run:
+    """One durable run in this process. It belongs to one event loop."""
+
+    def __init__(  # noqa: PLR0913 - it is wired in one place, by name
+        self,
+        root: RunId,
+        start: Start,
+        *,
+        programs: Mapping[GraphHash, Program],
+        executions: Executing,
+        now_ms: Callable[[], int],
+        taken_over: bool,
+        follower: Follower | None = None,
+    ) -> None:
+        self._start = start
+        self._programs = programs
+        self._plans: dict[GraphHash, Plan] = {}
+        for definition in start.definitions:
+            self._plans[definition.hash] = Plan(definition, self._plans)
+        self._family = Family(root, self._plans)
+        self._root = root
+        self._executions = executions
+        self._now_ms = now_ms
+        self._follower = follower
+        self._streams = LocalStreams()
+        self._resumed: dict[tuple[RunId, NodeKey], bool] = {}
+        self._at_work: dict[tuple[RunId, str], NodeReady] = {}
+        self._tasks: dict[tuple[RunId, str], asyncio.Task[None]] = {}
+        self._happened: asyncio.Queue[Told | Exception] = asyncio.Queue(_WAITING)
+        self._woken = asyncio.Event()
+        self._live = not taken_over
+        self._taken_over = taken_over
+        self._mail = taken_over
+        self._closing = False
+        self._given_back = False
+        self.handed_over = asyncio.Event()
+        """Set when it is closing and the journal knows what was still at work."""
+        self.done = asyncio.Event()
+
+    @property
+    def standing(self) -> Standing:
+        """How it stands, and what it waits for."""
+        return standing_of(self._family.root, self._family.states.values(), self._plans)
+
+    async def begin(self) -> None:
+        """What happens first."""
+        event = self._start.event
+        await self._do(self._family.apply(event, event.at_ms))
+
+    async def next(self) -> Entry:
+        """Wait for the next entry of the journal. Not called for those that are in it."""
+        self._live = True
+        if self._taken_over:
+            self._taken_over = False
+            if self._given_back:
+                self._given_back = False
+                for work in self._at_work.values():
+                    self._begin_work(work)
+            elif self._at_work:
+                return Entry(at_ms=self._now_ms(), told=self._lost(), mail=self._read_mail())
+        while True:
+            self._woken.clear()
+            if self._closing:
+                return await self._hand_over()
+            now = self._now_ms()
+            told = self._take()
+            due = self._due_ms()
+            if told or self._mail or (due is not None and due <= now):
+                return Entry(at_ms=now, told=told, mail=self._read_mail())
+            try:
+                async with asyncio.timeout(None if due is None else (due - now) / 1000):
+                    await self._woken.wait()
+            except TimeoutError:
+                continue
+
+    async def apply(self, entry: Entry, mail: Sequence[Event]) -> Ended | None:
+        """What the journal says has happened. How the run ended, once it has."""
+        self._given_back = entry.last
+        for told in entry.told:
+            if told.chunk is not None:
+                await self._chunk(told.chunk)
+            elif told.event is not None:
+                await self._event(told.event, entry.at_ms)
+        for event in mail:
+            await self._event(event, entry.at_ms)
+        await self._do(self._family.fire(entry.at_ms))
+        deadline = self._start.deadline_ms
+        root = self._family.root
+        assert root is not None, "it has begun"
+        if not root.ended and deadline is not None and deadline <= entry.at_ms:
+            return Ended(status="timed_out", failure=Failure("timeout", "the workflow took longer than its timeout"))
+        if not root.ended:
+            return None
+        return Ended(
+            status=str(root.status),
+            output=root.output if root.status is RunStatus.SUCCEEDED else None,
+            failure=root.failure,
+        )
+
+    def wake(self) -> None:
+        """There is mail."""
+        self._mail = True
+        self._woken.set()
+
+    def hand_over(self) -> None:
+        """The process stops: let the journal know that what is at work is given back."""
+        self._closing = True
+        self._woken.set()
+
+    async def close(self) -> None:
+        """Cancel and await what is still running."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self.handed_over.set()
+        self.done.set()
+
+    def _take(self) -> tuple[Told, ...]:
+        """All that has happened. Raises what is an error of ours: the run cannot go on."""
+        told: list[Told] = []
+        while not self._happened.empty():
+            happened = self._happened.get_nowait()
+            if isinstance(happened, Exception):
+                raise happened
+            told.append(happened)
+        return tuple(told)
+
+    def _read_mail(self) -> bool:
+        mail, self._mail = self._mail, False
+        return mail
+
+    def _due_ms(self) -> int | None:
+        due = [at for at in (self._family.next_due_ms(), self._start.deadline_ms) if at is not None]
+        return min(due, default=None)
+
+    async def _hand_over(self) -> Entry:
+        """What has happened, and which attempts nobody holds now; then nothing more, until the run is closed."""
+        if not self._given_back:
+            for task in self._tasks.values():
+                task.cancel()
+            told = self._take()
+            over = {_key(one.event) for one in told if isinstance(one.event, _OVER)}
+            if told or self._at_work:
+                given = [
+                    Told(event)
+                    for key, work in self._at_work.items()
+                    if key not in over
+                    for event in self._released(work)
+                ]
+                return Entry(at_ms=self._now_ms(), told=(*told, *given), last=True)
+        self.handed_over.set()
+        never: asyncio.Future[Entry] = asyncio.get_running_loop().create_future()
+        return await never
+
+    def _released(self, work: NodeReady) -> Iterator[Event]:
+        incarnation = self._held(work)
+        if incarnation is not None:
+            yield NodeReleased(
+                run=work.run,
+                key=work.key,
+                at_ms=self._now_ms(),
+                node=work.node,
+                attempt=work.attempt,
+                incarnation=incarnation,
+            )
+
+    def _lost(self) -> tuple[Told, ...]:
+        """The process before this one died with these: that counts, as a worker's death does."""
+        now, told = self._now_ms(), []
+        for work in self._at_work.values():
+            incarnation = self._held(work)
+            if incarnation is None:
+                incarnation = Incarnation(secrets.token_hex(6))
+                started = NodeStarted(
+                    run=work.run,
+                    key=work.key,
+                    at_ms=now,
+                    node=work.node,
+                    attempt=work.attempt,
+                    incarnation=incarnation,
+                    worker=_WORKER,
+                )
+                told.append(Told(started))
+            expired = LeaseExpired(
+                run=work.run, key=work.key, at_ms=now, node=work.node, attempt=work.attempt, incarnation=incarnation
+            )
+            told.append(Told(expired))
+        return tuple(told)
+
+    def _held(self, work: NodeReady) -> Incarnation | None:
+        """The execution that holds this attempt, as far as the run knows of one."""
+        state = self._family.states.get(work.run)
+        node = None if state is None else state.nodes.get(work.node)
+        if node is None or node.status is not NodeStatus.RUNNING or node.attempt != work.attempt:
+            return None
+        return node.incarnation
+
+    async def _event(self, event: Event, at_ms: int) -> None:
+        if isinstance(event, _OVER):
+            self._at_work.pop(_key(event), None)
+        if isinstance(event, NodeStreaming):
+            self._resumed[event.run, event.node] = event.resumed is not None
+        await self._do(self._family.apply(event, at_ms))
+
+    async def _chunk(self, chunk: Emitted) -> None:
+        if not self._live:
+            resumed = self._resumed.get((chunk.run, chunk.node), False)
+            self._streams.add(chunk.run, chunk.node, chunk.incarnation, chunk.value, resumed=resumed)
+        if chunk.run == self._root:
+            await self._show(
+                Chunk(
+                    cursor="",
+                    node=chunk.node,
+                    attempt=chunk.attempt,
+                    incarnation=chunk.incarnation,
+                    seq=chunk.seq,
+                    value=chunk.value,
+                )
+            )
+
+    async def _do(self, effects: Sequence[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, NodeReady):
+                self._dispatch(effect)
+            elif isinstance(effect, Stop):
+                self._stop(effect)
+            elif isinstance(effect, Shown):
+                await self._tell(effect)
+
+    def _dispatch(self, work: NodeReady) -> None:
+        key = (work.run, f"{work.node}/{work.attempt}")
+        self._at_work[key] = work
+        if self._live and not self._closing:
+            self._begin_work(work)
+
+    def _begin_work(self, work: NodeReady) -> None:
+        key = (work.run, f"{work.node}/{work.attempt}")
+        task = asyncio.create_task(self._execute(work), name=f"beluga-{work.node}")
+        self._tasks[key] = task
+        task.add_done_callback(partial(self._finished, key))
+
+    def _finished(self, key: tuple[RunId, str], task: "asyncio.Task[None]") -> None:
+        if self._tasks.get(key) is task:
+            del self._tasks[key]
+
+    def _stop(self, stop: Stop) -> None:
+        for key in [key for key in self._at_work if key[0] == stop.run]:
+            if not stop.attempts or key[1] in stop.attempts:
+                del self._at_work[key]
+                if key in self._tasks:
+                    self._tasks[key].cancel()
+
+    async def _tell(self, shown: Shown) -> None:
+        state, command = shown
+        if isinstance(command, PublishNode):
+            if command.status in NODE_ENDED:
+                self._streams.end(state.run, command.node, broken=command.status != NodeStatus.SUCCEEDED)
+            if state.run == self._root:
+                node = state.nodes[command.node]
+                await self._show(
+                    NodeChanged(
+                        cursor="",
+                        node=command.node,
+                        status=command.status,
+                        attempt=command.attempt,
+                        output=node.output if command.status == "succeeded" else None,
+                        failure=node.failure,
+                    )
+                )
+        elif isinstance(command, PublishRun) and state.run == self._root:
+            await self._show(RunChanged(cursor="", status=command.status, output=state.output, failure=state.failure))
+
+    async def _show(self, event: Shows) -> None:
+        if self._follower is not None:
+            await self._follower.put(event)
+
+    async def _execute(self, work: NodeReady) -> None:
+        if work.definition not in self._programs:
+            parked = NodeParked(run=work.run, key=work.key, at_ms=self._now_ms(), node=work.node, attempt=work.attempt)
+            await self._put(Told(parked))
+            return
+        attempts = LocalAttempts(
+            self._root,
+            self._programs,
+            payloads=Payloads(NoBlobs(), inline_limit_bytes=_UNLIMITED),
+            executions=self._executions,
+            streams=self._streams,
+            tell=partial(self._meanwhile, work),
+            now_ms=self._now_ms,
+        )
+        try:
+            happened: Told | Exception = Told(await attempts.outcome(work))
+        except Exception as error:  # noqa: BLE001 - ours, as a handler's is a failure: the run must hear of it
+            happened = error
+        await self._put(happened)
+
+    async def _meanwhile(self, work: NodeReady, happened: Event | Shows) -> None:
+        if isinstance(happened, Chunk):
+            chunk = Emitted(
+                work.run,
+                work.node,
+                happened.attempt,
+                Incarnation(happened.incarnation),
+                happened.seq,
+                happened.value,
+            )
+            await self._put(Told(chunk=chunk))
+        elif not isinstance(happened, Shows):
+            await self._put(Told(happened))
+
+    async def _put(self, happened: Told | Exception) -> None:
+        await self._happened.put(happened)
+        self._woken.set()
+
+
+def _key(event: OfAttempt) -> tuple[RunId, str]:
+    return event.run, f"{event.node}/{event.attempt}"

@@ -1,0 +1,215 @@
+"""The port `WorkflowRunner` over DBOS: a run is a workflow whose id is the run's."""
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+from dbos import WorkflowStatus
+from pydantic import ValidationError
+
+from ...application.local_attempts import NoBlobs
+from ...application.payloads import Payloads
+from ...application.pinned import closure
+from ...domain.definition import Definition
+from ...domain.events import CancelRequested, RunRequested, SignalReceived
+from ...domain.ids import GraphHash, RunId
+from ...domain.payload import NOTHING, Inline
+from ...errors import InvalidInput, InvalidState, NotFound, NotSerializable, RunFailed, TaskCanceled, TimedOut
+from ...ports.clock import Clock
+from ...ports.handlers import Program
+from ...ports.workflow_runner import Description, Started
+from ...ports.workflows import WorkflowState
+from .engine import DbosEngine
+from .records import Ended, Start
+from .serializer import RunEnded
+
+_STATES: Mapping[str, WorkflowState] = {
+    "ENQUEUED": "running",
+    "DELAYED": "running",
+    "PENDING": "running",
+    "SUCCESS": "succeeded",
+    "ERROR": "failed",
+    "MAX_RECOVERY_ATTEMPTS_EXCEEDED": "failed",
+    "CANCELLED": "terminated",
+}
+_ENDINGS: Mapping[str, WorkflowState] = {"cancelled": "cancelled", "timed_out": "timed_out"}
+
+_POLL_SECONDS = 0.1
+"""How often DBOS is asked for a run that is not here yet, or whose end is being written."""
+
+Opened = Callable[[], Awaitable[DbosEngine]]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How they are started. `timeout` None: as long as it takes."""
+
+    timeout: timedelta | None = None
+    description: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+class DbosRunner:
+    """Runs one graph. `opened` gives the engine when it is first needed."""
+
+    def __init__(self, opened: Opened, terms: Terms, program: Program, clock: Clock) -> None:
+        self._opened = opened
+        self._terms = terms
+        self._program = program
+        self._clock = clock
+        self._definitions: dict[GraphHash, Definition] = {}
+        self._learn(program)
+
+    async def start(self, value: Any, workflow_id: str) -> Started:
+        definition, run, now = self._program.definition, RunId(workflow_id), self._clock.now_ms()
+        try:
+            json = self._program.input.dump_python(self._program.input.validate_python(value), mode="json")
+        except ValidationError as error:
+            raise InvalidInput(f"the input does not fit graph {definition.name!r}: {error}") from error
+        request = RunRequested(
+            run=run,
+            key=workflow_id,
+            at_ms=now,
+            graph=definition.name,
+            definition=definition.hash,
+            input=Inline(json),
+            digest="dbos",
+            trigger="workflow",
+        )
+        timeout = self._terms.timeout
+        start = Start(
+            definitions=closure(request, self._definitions.get),
+            event=request,
+            deadline_ms=None if timeout is None else now + int(timeout.total_seconds() * 1000),
+            description=self._terms.description,
+            metadata=self._terms.metadata,
+        )
+        try:
+            msgspec.json.encode(start)
+        except TypeError as error:
+            raise NotSerializable(f"input or metadata of workflow {workflow_id} cannot become JSON: {error}") from error
+        engine = await self._opened()
+        if not await engine.start(run, start):
+            raise InvalidState(
+                f"the workflow id {workflow_id!r} is taken: get_result() waits for that one, or give another id",
+                workflow=workflow_id,
+            )
+        return Started(workflow_id)
+
+    async def result(self, started: Started) -> Any:
+        engine, run = await self._opened(), RunId(started.workflow_id)
+        while _state(status := await self._status(engine, run)) == "running":
+            here = engine.going_on(run)
+            if here is not None and not here.done.is_set():
+                await here.done.wait()
+            else:
+                await asyncio.sleep(_POLL_SECONDS)
+        if status.status == "SUCCESS":
+            ended = msgspec.json.decode(status.output or "", type=Ended)
+            output = await Payloads(NoBlobs()).load(ended.output or NOTHING)
+            return self._program.output.validate_python(output)
+        raise _failure(status, run)
+
+    async def signal(self, started: Started, name: str, value: Any) -> None:
+        engine, run = await self._running(started, f"signal {name!r}")
+        signal = SignalReceived(
+            run=run, key=run, at_ms=self._clock.now_ms(), signal=name, id=secrets.token_hex(8), value=Inline(value)
+        )
+        await engine.send(run, signal)
+
+    async def query(self, started: Started, name: str, arguments: Sequence[Any]) -> Any:
+        engine, run = await self._running(started, f"query {name!r}")
+        if name != "state":
+            raise NotFound(f"a graph answers no query {name!r}, only 'state'", workflow=run)
+        while (here := engine.going_on(run)) is None:
+            await asyncio.sleep(_POLL_SECONDS)
+            await self._running(started, f"query {name!r}")
+        return msgspec.to_builtins(here.standing)
+
+    async def update(self, started: Started, name: str, arguments: Sequence[Any]) -> Any:
+        raise NotFound(f"a graph has no update {name!r}: send it a signal", workflow=started.workflow_id)
+
+    async def cancel(self, started: Started, reason: str) -> None:
+        engine, run = await self._running(started, "cancel")
+        await engine.send(run, CancelRequested(run=run, key=run, at_ms=self._clock.now_ms(), reason=reason))
+
+    async def terminate(self, started: Started, reason: str) -> None:
+        engine, run = await self._running(started, "terminate")
+        await engine.terminate(run)
+
+    async def describe(self, started: Started) -> Description:
+        engine, run = await self._opened(), RunId(started.workflow_id)
+        status = await self._status(engine, run)
+        start = msgspec.json.decode(status.input["args"][0], type=Start) if status.input else None
+        state = _state(status)
+        return Description(
+            run,
+            None,
+            state,
+            _time(status.created_at),
+            None if state == "running" else _time(status.updated_at),
+            await engine.steps(run),
+            {} if start is None else start.metadata,
+        )
+
+    async def check(self) -> None:
+        await self._opened()
+
+    def _learn(self, program: Program) -> None:
+        self._definitions[program.definition.hash] = program.definition
+        for child in program.children.values():
+            self._learn(child)
+
+    async def _status(self, engine: DbosEngine, run: RunId) -> WorkflowStatus:
+        status = await engine.status(run)
+        if status is None:
+            raise NotFound(f"there is no workflow {run}", workflow=run)
+        return status
+
+    async def _running(self, started: Started, what: str) -> tuple[DbosEngine, RunId]:
+        engine, run = await self._opened(), RunId(started.workflow_id)
+        if (state := _state(await self._status(engine, run))) != "running":
+            raise NotFound(f"{what}: workflow {run} has ended: {state}", workflow=run)
+        return engine, run
+
+
+def _state(status: WorkflowStatus) -> WorkflowState:
+    state = _STATES.get(status.status, "unknown")
+    ended = _ended(status)
+    return state if ended is None else _ENDINGS.get(ended.status, state)
+
+
+def _ended(status: WorkflowStatus) -> Ended | None:
+    """How a run ended that has not succeeded; None for a workflow whose error is another."""
+    if not isinstance(status.error, RunEnded):
+        return None
+    try:
+        return msgspec.json.decode(str(status.error), type=Ended)
+    except msgspec.DecodeError:
+        return None
+
+
+def _failure(status: WorkflowStatus, run: RunId) -> Exception:
+    state, ended = _state(status), _ended(status)
+    failure = None if ended is None else ended.failure
+    if state == "timed_out":
+        return TimedOut(f"workflow {run} took longer than its timeout", workflow=run)
+    if state in ("cancelled", "terminated"):
+        return TaskCanceled(f"workflow {run} was {state}", workflow=run)
+    if failure is None:
+        return RunFailed(f"workflow {run} failed: {status.error or status.status}", reason="execution_failed", run=run)
+    return RunFailed(
+        f"run {run} failed: {failure.message}",
+        reason=failure.code,
+        run=run,
+        node=failure.node,
+        attempt=failure.attempt,
+    )
+
+
+def _time(at_ms: int | None) -> datetime | None:
+    return None if at_ms is None else datetime.fromtimestamp(at_ms / 1000, UTC)

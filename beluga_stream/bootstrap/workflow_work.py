@@ -1,0 +1,59 @@
+"""A chain or graph whose every call is a workflow: how it begins, and how it ends when nobody waits for it."""
+
+import asyncio
+import logging
+import secrets
+from typing import Any
+
+from ..api.provider import Signals
+from ..errors import BelugaError
+from ..ports.workflow_runner import Started, WorkflowRunner
+
+_CANCEL_SECONDS = 5.0
+
+log = logging.getLogger("beluga_stream.orchestrator")
+
+
+class WorkflowWork:
+    """All of a provider's runner but how it streams."""
+
+    def __init__(self, workflow: WorkflowRunner) -> None:
+        self._workflow = workflow
+
+    async def invoke(self, value: Any, /, *, signals: Signals) -> Any:
+        started = await self._started(value, signals)
+        try:
+            return await self._workflow.result(started)
+        except asyncio.CancelledError:
+            await self._cancel(started)
+            raise
+
+    async def check(self) -> None:
+        await self._workflow.check()
+
+    async def _started(self, value: Any, signals: Signals, workflow_id: str | None = None) -> Started:
+        """A workflow that has begun. Who leaves before that is known leaves none behind."""
+        starting = asyncio.ensure_future(self._start(value, signals, workflow_id or secrets.token_hex(16)))
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await asyncio.wait({starting}, timeout=_CANCEL_SECONDS)
+            if not starting.done():
+                starting.cancel()
+            elif starting.exception() is None:
+                await self._cancel(starting.result())
+            raise
+
+    async def _start(self, value: Any, signals: Signals, workflow_id: str) -> Started:
+        started = await self._workflow.start(value, workflow_id)
+        for signal, content in signals.items():
+            await self._workflow.signal(started, signal.name, signal.dump(content))
+        return started
+
+    async def _cancel(self, started: Started) -> None:
+        """Nobody waits for it any more. Whoever left is not kept for long."""
+        try:
+            async with asyncio.timeout(_CANCEL_SECONDS):
+                await self._workflow.cancel(started, "whoever started it has left")
+        except (TimeoutError, BelugaError) as error:
+            log.warning("workflow %s may go on though nobody waits for it: %s", started.workflow_id, error)
