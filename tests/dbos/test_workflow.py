@@ -13,7 +13,7 @@ from beluga_stream import Orchestrator
 from beluga_stream.bootstrap.encryption import new_line
 from beluga_stream.bootstrap.settings import Settings
 from beluga_stream.errors import InvalidConfig, InvalidState, NotFound, TaskCanceled, TimedOut
-from tests.dbos.works import at_work, killed, word
+from tests.dbos.works import at_work, idle, killed, word
 from tests.temporal import works
 
 
@@ -119,3 +119,19 @@ async def test_values_in_the_file_are_sealed_with_encryption_on(tmp_path: Path) 
 def test_nobody_who_does_not_ask_for_it_loads_dbos() -> None:
     asked = "import sys, beluga_stream; beluga_stream.Orchestrator; print('dbos' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", asked], text=True) == "False\n"
+
+
+async def test_a_run_whose_code_is_not_here_waits_for_it(tmp_path: Path) -> None:
+    at_work.clear()
+    async with Orchestrator(settings(tmp_path)) as orch:
+        made = orch.create_workflow(killed, provider="dbos")
+        await made.execute(str(tmp_path), id="one")
+        await made.signal("one", word, "hello")
+        assert await asyncio.to_thread(at_work.wait, 30)
+    (tmp_path / "go").touch()
+    async with Orchestrator(settings(tmp_path)) as orch:
+        other = orch.create_workflow(idle, provider="dbos")
+        assert await other.get_result(await other.execute(3), timeout=30) == 3
+        assert (await other.query("one"))["nodes"]["second"] != "succeeded"
+        made = orch.create_workflow(killed, provider="dbos")
+        assert (await made.get_result("one", timeout=60))[3] == "hello"

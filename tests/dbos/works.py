@@ -80,6 +80,14 @@ killed.set_finish_point(
 )
 
 
+async def same(number: int) -> int:
+    return number
+
+
+idle = Graph[int, int]("idle", durable=True)
+idle.set_finish_point(idle.add_node(same, idle.input))
+
+
 async def main(folder: str, what: str) -> None:
     async with Orchestrator(Settings.load(dbos_database=f"{folder}/dbos.sqlite")) as orch:
         made = orch.create_workflow(killed, provider="dbos")
