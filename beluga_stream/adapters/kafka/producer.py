@@ -36,23 +36,39 @@ class PatientProducer(AIOKafkaProducer):  # type: ignore[misc]  # it ships no ty
         self._message_accumulator._batch_ttl = patience
         self._update: Callable[[], asyncio.Future[bool]] = self.client.force_metadata_update
         self._updated = float("-inf")
+        self._later: asyncio.Task[bool] | None = None
         self._add_topic: Callable[[str], asyncio.Future[bool]] = self.client.add_topic
         self.client.force_metadata_update = self._update_at_a_pace
         self.client.add_topic = self._add_at_once
 
+    async def stop(self) -> None:
+        """Send what is left, then ask for no leaders any more."""
+        try:
+            await super().stop()
+        finally:
+            if self._later is not None:
+                self._later.cancel()
+                await asyncio.gather(self._later, return_exceptions=True)
+
     def _update_at_a_pace(self) -> "asyncio.Future[bool]":
         if self.client._md_update_fut is not None:
             return self._update()  # it joins the one that is under way
-        now = asyncio.get_running_loop().time()
-        pause = max(0.0, self._updated + _METADATA_SECONDS - now)
-        self._updated = now + pause
-        return self._update() if pause == 0 else asyncio.ensure_future(self._update_later(pause))
+        if self._later is None or self._later.done():
+            pause = self._updated + _METADATA_SECONDS - asyncio.get_running_loop().time()
+            if pause <= 0:
+                return self._update_now()
+            self._later = asyncio.create_task(self._update_later(pause), name="beluga-leaders")
+        return asyncio.shield(self._later)  # all that ask meanwhile wait for the one answer
 
     def _add_at_once(self, topic: str) -> "asyncio.Future[bool]":
         if topic not in self.client._topics:
             self._updated = float("-inf")
         return self._add_topic(topic)
 
+    def _update_now(self) -> "asyncio.Future[bool]":
+        self._updated = asyncio.get_running_loop().time()
+        return self._update()
+
     async def _update_later(self, pause: float) -> bool:
         await asyncio.sleep(pause)
-        return await self._update()
+        return await self._update_now()
