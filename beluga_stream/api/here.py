@@ -29,15 +29,22 @@ class LocalProvider:
     kinds = ("chain", "graph")
 
     def __init__(
-        self, spans: Spans, middleware: Sequence[Middleware] = (), *, executions: Executions | None = None
+        self,
+        spans: Spans,
+        middleware: Sequence[Middleware] = (),
+        *,
+        executions: Executions | None = None,
+        now_ms: Callable[[], int] | None = None,
     ) -> None:
+        """`now_ms` is the clock that pauses and deadlines go by (default: the system's)."""
         # Threads are made as they are needed; how many at once is for each graph's max_workers to say.
         self._executions = executions or Executions(threads=MOST_WORKERS, open_resource=open_resource)
         self._spans = spans
         self._middleware = middleware
+        self._now_ms = now_ms
 
     def runner(self, work: Work[Any, Any], options: Options, /) -> "LocalRunner":
-        return LocalRunner(work, options, self._watched)
+        return LocalRunner(work, options, self._watched, self._now_ms)
 
     def _watched(self, span: str, admission: Admission | None, options: Options) -> WatchedExecutions:
         return WatchedExecutions(
@@ -59,8 +66,11 @@ class LocalProvider:
 class LocalRunner:
     """Runs one chain or graph here."""
 
-    def __init__(self, work: Work[Any, Any], options: Options, watched: Watch) -> None:
+    def __init__(
+        self, work: Work[Any, Any], options: Options, watched: Watch, now_ms: Callable[[], int] | None = None
+    ) -> None:
         self._work = work
+        self._now_ms = now_ms
         self._options = options
         self._watch = watched
         self._workers = Workers(work.name, options.max_workers, options.queue_size)
@@ -86,7 +96,7 @@ class LocalRunner:
         self._work.compile()
 
     def _engine(self, program: Program, admission: Admission | None) -> LocalEngine:
-        return LocalEngine(executions=lambda: self._watched(program, admission))
+        return LocalEngine(executions=lambda: self._watched(program, admission), now_ms=self._now_ms)
 
     @contextmanager
     def _admitted(self, program: Program) -> Iterator[Admission | None]:

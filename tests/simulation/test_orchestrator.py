@@ -27,7 +27,7 @@ from beluga_stream.ports.spans import NoSpans
 from beluga_stream.testing.process import Faults, Process
 from beluga_stream.testing.simulation import Start, here
 from beluga_stream.testing.threads import SimulatedExecutions
-from beluga_stream.testing.virtual_time import run_virtually
+from beluga_stream.testing.virtual_time import VirtualClock, run_virtually
 from tests.simulation.programs import random_program, signals_of
 from tests.simulation.seeds import SIDE_SEEDS
 from tests.simulation.steps import random_steps
@@ -90,7 +90,7 @@ def test_chains_give_and_raise_what_the_engine_does(seeds: range) -> None:
 async def _chains(seed: int) -> None:
     rnd = random.Random(seed)
     middleware = rnd.choice(_MIDDLEWARE)
-    provider = LocalProvider(NoSpans(), middleware, executions=simulated(seed))
+    provider = LocalProvider(NoSpans(), middleware, executions=simulated(seed), now_ms=VirtualClock().now_ms)
     async with Orchestrator(providers={"local": lambda: provider}) as orchestrator:
         work = orchestrator.create_chain(*random_steps(rnd), name=f"chain-{seed}", retries=rnd.randint(0, 2))
         values = [rnd.choice(([], [1], ["a", "b"], "no list", None)) for _ in range(rnd.randint(1, 5))]
@@ -182,7 +182,7 @@ def test_graphs_share_their_workers_and_end_as_they_do_alone(seeds: range) -> No
 async def _graphs(seed: int, start: Start, alone: Any) -> None:
     rnd = random.Random(seed)
     floor = Floor(start.program)
-    provider = LocalProvider(NoSpans(), [floor], executions=simulated(seed))
+    provider = LocalProvider(NoSpans(), [floor], executions=simulated(seed), now_ms=VirtualClock().now_ms)
     workers = rnd.randint(1, 4)
     options = replace(GRAPH, max_workers=workers, queue_size=rnd.choice((0, 1, 100)), parallel=rnd.random() < 0.8)
     async with Orchestrator(providers={"local": lambda: provider}) as orchestrator:
