@@ -1,10 +1,13 @@
 """Where Temporal is and how to reach it."""
 
 import asyncio
+import ctypes
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from temporalio.client import Client
+from temporalio.runtime import Runtime
 from temporalio.service import TLSConfig
 
 from ...errors import InvalidConfig, TemporalUnavailable
@@ -34,6 +37,7 @@ class TemporalConnection:
     async def client(self, cipher: Cipher | None = None, *, timeout_seconds: float = CONNECT_SECONDS) -> Client:
         """A client that has been answered. Raises `TemporalUnavailable` and `InvalidConfig`."""
         tls = self._tls()
+        runtime = _lasting_runtime()
         try:
             async with asyncio.timeout(timeout_seconds):
                 return await Client.connect(
@@ -42,6 +46,7 @@ class TemporalConnection:
                     data_converter=converter(cipher),
                     tls=tls,
                     api_key=self.api_key,
+                    runtime=runtime,
                 )
         except TimeoutError as error:
             raise self._unavailable(f"it does not answer within {timeout_seconds:g} s") from error
@@ -66,6 +71,18 @@ class TemporalConnection:
             client_private_key=_read(self.key, "BELUGA_TEMPORAL_TLS_KEY"),
             domain=self.server_name,
         )
+
+
+@cache
+def _lasting_runtime() -> Runtime:
+    """The SDK's own threads, which end with the process, not when the interpreter forgets them.
+
+    To be forgotten, they would have to end first, but one that has an answer to deliver waits for the interpreter,
+    which waits for them: a process that had done its work would often hang at its exit.
+    """
+    runtime = Runtime.default()
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(runtime))
+    return runtime
 
 
 def _read(path: Path | None, variable: str) -> bytes | None:
