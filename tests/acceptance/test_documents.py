@@ -68,3 +68,11 @@ def test_the_readme_is_true(broker: str, monkeypatch: pytest.MonkeyPatch, tmp_pa
             _run(readme, second_line, client, names)
             asyncio.run(names["main"]())
     assert said.getvalue() == "digest To\ndigest Or\nTO BE / OR NOT TO BE (To, Or)\n"
+
+
+def test_the_tests_that_a_document_names_exist() -> None:
+    named = re.compile(r"`(test_\w+)`")
+    names = {name for path in _REPO.rglob("docs/**/*.md") for name in named.findall(path.read_text())}
+    assert names
+    code = "\n".join(path.read_text() for path in (_REPO / "tests").rglob("test_*.py"))
+    assert sorted(name for name in names if f"def {name}(" not in code) == []

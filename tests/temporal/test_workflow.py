@@ -14,7 +14,16 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from beluga_stream import Defaults, Features, Graph, Limit, Orchestrator, temporal_worker
+from beluga_stream import (
+    BufferMemory,
+    Defaults,
+    Features,
+    Graph,
+    Limit,
+    Orchestrator,
+    SQLiteStore,
+    temporal_worker,
+)
 from beluga_stream.bootstrap.settings import Settings
 from beluga_stream.errors import (
     ExecutionFailed,
@@ -137,6 +146,28 @@ async def test_a_failure_names_what_failed(orch: Orchestrator) -> None:
     greeting = orch.create_workflow(Greeting, retries=0)
     with pytest.raises(RunFailed, match="NoName: a name is needed"):
         await greeting.get_result(await greeting.execute(""), timeout=30)
+
+
+async def test_a_class_that_fails_is_begun_again_as_often_as_it_may(settings: Settings) -> None:
+    async with (
+        Orchestrator(settings) as orch,
+        temporal_worker(workflows=[works.SecondTime], settings=settings, log="memory"),
+    ):
+        twice = orch.create_workflow(works.SecondTime, retries=1)
+        assert await twice.get_result(await twice.execute(7), timeout=30) == 7
+        once = orch.create_workflow(works.SecondTime, retries=0)
+        with pytest.raises(ExecutionFailed, match="not yet"):
+            await once.get_result(await once.execute(7), timeout=30)
+
+
+async def test_a_durable_graph_remembers(settings: Settings, tmp_path: Path) -> None:
+    memory = BufferMemory(store=SQLiteStore(tmp_path / "memory.db"))
+    graph = Graph[str, int]("durable-remembering", durable=True, memory=memory)
+    graph.set_finish_point(graph.add_node(works.turns_before, graph.input))
+    async with Orchestrator(settings) as orch, temporal_worker(graph, settings=settings, log="memory"):
+        talk = orch.create_workflow(graph)
+        for turn in range(3):
+            assert await talk.get_result(await talk.execute("again"), timeout=30) == turn
 
 
 async def test_an_input_that_fails_its_type_is_refused(orch: Orchestrator) -> None:

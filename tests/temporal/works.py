@@ -6,7 +6,7 @@ from datetime import timedelta
 from temporalio import activity, workflow
 from temporalio.exceptions import ApplicationError
 
-from beluga_stream import Graph, Retry, Signal, context
+from beluga_stream import INJECTED, Graph, History, Retry, Signal, context
 
 approval = Signal("approval", bool)
 
@@ -29,6 +29,10 @@ def decided(number: int, ok: bool) -> str:  # noqa: FBT001 - handlers are called
 
 async def broken(number: int) -> int:
     raise ValueError(f"never {number}")
+
+
+async def turns_before(text: str, history: History = INJECTED) -> int:
+    return len(history.turns)
 
 
 survivor = Graph[int, int]("durable-survivor", durable=True)
@@ -92,3 +96,14 @@ class Greeting:
     async def add(self, name: str) -> int:
         self._names.append(name)
         return len(self._names)
+
+
+@workflow.defn
+class SecondTime:
+    """Its first attempt fails."""
+
+    @workflow.run
+    async def run(self, number: int) -> int:
+        if workflow.info().attempt == 1:
+            raise ApplicationError("not yet")
+        return number
