@@ -19,6 +19,7 @@ from beluga_stream.errors import (
     BelugaError,
     Expired,
     InvalidConfig,
+    InvalidGraph,
     InvalidInput,
     LogUnavailable,
     NotFound,
@@ -26,7 +27,9 @@ from beluga_stream.errors import (
     ResourceExhausted,
     RunFailed,
     RunRejected,
+    StoreUnavailable,
     TaskCanceled,
+    TemporalUnavailable,
     TimedOut,
 )
 from tests.brokers import free_port
@@ -204,6 +207,9 @@ async def test_an_address_that_is_none_is_refused_at_once() -> None:
         (TimedOut("a", run="r"), 504),
         (ResourceExhausted("a"), 429),
         (LogUnavailable("a"), 503),
+        (TemporalUnavailable("a", address="b"), 503),
+        (StoreUnavailable("a"), 503),
+        (InvalidGraph("a", node="n"), 500),
     ],
 )
 def test_an_error_is_the_same_at_the_other_end(error: BelugaError, status: int) -> None:

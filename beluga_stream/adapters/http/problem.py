@@ -5,35 +5,25 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from ... import errors
 from ...errors import (
     AccessDenied,
     BelugaError,
     CircuitBreakerOpen,
-    CodeMissing,
     DependencyFailed,
     ExecutionFailed,
     Expired,
-    Fenced,
-    IdempotencyConflict,
     InvalidConfig,
     InvalidInput,
     InvalidState,
-    KeyMissing,
     LogUnavailable,
-    MaxRetriesExceeded,
     NotFound,
-    NotSerializable,
-    Poisoned,
-    ProcessLost,
-    RateLimitExceeded,
     RecordTooLarge,
     ResourceExhausted,
     RunFailed,
     RunRejected,
-    Tampered,
     TaskCanceled,
     TimedOut,
-    TopicMissing,
 )
 
 log = logging.getLogger("beluga_stream.gateway")
@@ -57,35 +47,7 @@ _STATUS: tuple[tuple[type[BelugaError], int], ...] = (
 )
 """The first that fits. A run that failed or was cancelled is a state that it is in, and no error of the gateway."""
 
-_KINDS: tuple[type[BelugaError], ...] = (
-    AccessDenied,
-    CircuitBreakerOpen,
-    CodeMissing,
-    DependencyFailed,
-    ExecutionFailed,
-    Expired,
-    Fenced,
-    IdempotencyConflict,
-    InvalidConfig,
-    InvalidInput,
-    InvalidState,
-    KeyMissing,
-    LogUnavailable,
-    MaxRetriesExceeded,
-    NotFound,
-    NotSerializable,
-    Poisoned,
-    ProcessLost,
-    RateLimitExceeded,
-    RecordTooLarge,
-    ResourceExhausted,
-    RunFailed,
-    RunRejected,
-    Tampered,
-    TaskCanceled,
-    TimedOut,
-    TopicMissing,
-)
+_KINDS = tuple(kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, BelugaError))
 _BY_NAME = {kind.__name__: kind for kind in _KINDS}
 
 _TRY_LATER_SECONDS = 1.0
