@@ -3,9 +3,7 @@
 Its plain listener is the administrator's, who makes users and gives them rights.
 """
 
-import datetime
 import hashlib
-import ipaddress
 import os
 import secrets
 from collections.abc import Mapping, Sequence
@@ -27,13 +25,10 @@ from aiokafka.protocol.types import (
     String,
     TaggedFields,
 )
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from beluga_stream.ports.rights import Right
 from tests.brokers import HOST, BrokerUnavailable, JarKafka, KafkaContainer, free_port
+from tests.certificates import Authority
 
 _ITERATIONS = 4096
 _SCRAM_SHA_512 = 2
@@ -48,8 +43,10 @@ class SecureListener:
     def __post_init__(self) -> None:
         self.port = free_port()
         self.address = f"{HOST}:{self.port}"
-        self.ca = self.folder / "ca.pem"
-        self._certificate, self._key = _certificate(self.ca)
+        authority = Authority(self.folder / "ca.pem")
+        self.ca = authority.file
+        signed = authority.signs("beluga test broker")
+        self._certificate, self._key = _one_line(signed.certificate), _one_line(signed.key)
 
     def added_to(self, settings: dict[str, str], host: str) -> dict[str, str]:
         door = "listener.name.guarded"
@@ -129,49 +126,6 @@ def start_secured(folder: Path) -> tuple[SecuredBroker, "KafkaContainer | JarKaf
             continue
         return SecuredBroker(broker.address, listener, broker.title), broker
     raise BrokerUnavailable("; ".join(reasons))
-
-
-def _certificate(ca_file: Path) -> tuple[str, str]:
-    """A CA, written to its file; a certificate that it has signed for the server, and its key, each in one line."""
-    now = datetime.datetime.now(datetime.UTC)
-
-    def signed(name: str, key: Any, issuer: str, by: Any, *extensions: x509.ExtensionType) -> x509.Certificate:
-        builder = x509.CertificateBuilder(
-            x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]),
-            x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]),
-            key.public_key(),
-            x509.random_serial_number(),
-            now - datetime.timedelta(hours=1),
-            now + datetime.timedelta(days=1),
-        )
-        for extension in extensions:
-            builder = builder.add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
-        return builder.sign(by, hashes.SHA256())
-
-    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    ca_name = "beluga test CA"
-    ca = signed(
-        ca_name,
-        ca_key,
-        ca_name,
-        ca_key,
-        x509.BasicConstraints(ca=True, path_length=0),
-        x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()),
-    )
-    server = signed(
-        "beluga test broker",
-        key,
-        ca_name,
-        ca_key,
-        x509.BasicConstraints(ca=False, path_length=None),
-        x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(HOST)), x509.DNSName("localhost")]),
-        x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()),
-    )
-    ca_file.write_bytes(ca.public_bytes(serialization.Encoding.PEM))
-    key_pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return _one_line(server.public_bytes(serialization.Encoding.PEM)), _one_line(key_pem)
 
 
 def _one_line(pem: bytes) -> str:

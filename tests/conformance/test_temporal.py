@@ -1,10 +1,11 @@
-"""The conformance suite on the Temporal shell: one real server and one worker, every case a workflow of its own."""
+"""The conformance suite on the Temporal shell: a real server, each case a workflow of its own; then with encryption."""
 
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 
+from beluga_stream.adapters.crypto.aesgcm import AesGcm
 from beluga_stream.adapters.temporal.connection import TemporalConnection
 from beluga_stream.errors import InvalidGraph, RunFailed
 from tests.conformance.graphs import CASES, Case, each_limited, limited
@@ -16,10 +17,11 @@ _LIMITED = (limited, each_limited)
 _CASES = [case for case in CASES if case.graph not in _LIMITED]
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def durable(temporal_address: str) -> AsyncIterator[Bench]:
-    client = await TemporalConnection(temporal_address).client()
-    async with bench(client, {case.graph.name: case.graph for case in CASES}.values()) as made:
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["plain", "encrypted"])
+async def durable(temporal_address: str, request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
+    cipher = AesGcm({"k": bytes(32)}) if request.param == "encrypted" else None
+    client = await TemporalConnection(temporal_address).client(cipher)
+    async with bench(client, {case.graph.name: case.graph for case in CASES}.values(), cipher=cipher) as made:
         yield made
 
 
