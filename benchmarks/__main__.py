@@ -126,7 +126,7 @@ def measure(broker: Broker, folder: Path, only: Sequence[str], *, quick: bool) -
 
 
 def on_an_engine(
-    settings: Settings, folder: Path, parts: Sequence[str], *, quick: bool, **changed: str
+    settings: Settings, folder: Path, parts: Sequence[str], *, quick: bool, **changed: Any
 ) -> list[Figure]:
     """Start the three roles with their defaults but for what is `changed`, measure, stop them."""
     named = settings.model_copy(update={"prefix": f"bench-{secrets.token_hex(3)}"})

@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -85,7 +86,7 @@ async def _output(traffic: Traffic, graph: str, value: Json) -> list[float]:
     raise AssertionError("a consumer without an end ended")
 
 
-async def _records(consumer: AIOKafkaConsumer, key: bytes | None) -> AsyncIterator[object]:
+async def _records(consumer: AIOKafkaConsumer, key: bytes | None) -> AsyncIterator[Any]:
     async with asyncio.timeout(_PATIENCE_SECONDS):
         while True:
             for records in (await consumer.getmany(timeout_ms=1000)).values():

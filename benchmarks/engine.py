@@ -46,7 +46,8 @@ class BrokerProcess:
         """Whoever listens on the address's port here."""
         port = int(address.rpartition(":")[2])
         for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+            here = connection.laddr
+            if connection.status == psutil.CONN_LISTEN and here and here.port == port and connection.pid:
                 return cls(connection.pid)
         return None
 

@@ -7,7 +7,6 @@ meanwhile, and how soon a signal, a cancel and a timer of other runs take effect
 import argparse
 import asyncio
 import secrets
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -197,4 +196,4 @@ def _cancel(topic: str, run: RunId) -> Outgoing:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -7,7 +7,6 @@ coordinator on it, and reads the same bytes with a bare consumer. A signal to on
 import argparse
 import asyncio
 import secrets
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -184,4 +183,4 @@ async def raw(settings: Settings, runs: int) -> Figure:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
