@@ -219,7 +219,7 @@ class Settings(BaseSettings):
         min_length=1,
         max_length=255,
         description="The task queue of durable graphs. Nodes of another queue than `default` have one of their own, "
-        "`name.queue`.",
+        "`name.queue`; runs of an engine have theirs at `name:told`.",
     )
     temporal_tls: bool = Field(
         default=False, description="Talk to Temporal by TLS; any of these files means that, too."

@@ -108,6 +108,7 @@ def worker_of(  # noqa: PLR0913 - it is wired in one place, by name
     queues: Sequence[str] = ("default",),
     workflows: Sequence[type] = (),
     activities: Sequence[Callable[..., Any]] = (),
+    tells: bool = True,
     telemetry: Telemetry | None = None,
     spans: Spans | None = None,
 ) -> "TemporalWorker":
@@ -141,6 +142,7 @@ def worker_of(  # noqa: PLR0913 - it is wired in one place, by name
         made,
         task_queue=settings.temporal_task_queue,
         queues=queues,
+        tells=tells,
         workflows=workflows,
         more_activities=activities,
         slots=settings.worker_slots,
@@ -160,8 +162,9 @@ async def temporal_worker(
     """Run durable graphs, and workflows and activities of your own, in this process, for as long as it is entered.
 
     What runs tell (statuses, chunks) goes to the engine's topics; with `log="memory"` it stays in this process, so
-    that no broker is needed: for tests, for trying out, and where nobody reads streams. Raises `TemporalUnavailable`,
-    and `LogUnavailable` without a broker.
+    that no broker is needed: for tests, for trying out, and where nobody reads streams. Such a worker takes none of
+    the runs that an engine starts, nor those whose stream is read: they have task queues of their own. Raises
+    `TemporalUnavailable`, and `LogUnavailable` without a broker.
     """
     given = settings or Settings.load()
     async with AsyncExitStack() as stack:
@@ -176,6 +179,7 @@ async def temporal_worker(
                 appender=appender,
                 reader=reader,
                 queues=given.queues or deployment.queues,
+                tells=log != "memory",
                 workflows=workflows,
                 activities=activities,
             )

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from ..adapters.memory.clock import SystemClock
+from ..adapters.temporal.queues import told_queue
 from ..api.features import Options, WorkflowOptions
 from ..api.provider import Signals
 from ..api.retry import seconds
@@ -44,14 +45,19 @@ class TemporalProvider:
 
     def runner(self, work: Work[Any, Any], options: Options, /) -> "TemporalWork":
         """What runs a chain or graph, as deployed to the workers."""
-        return TemporalWork(self, self.workflow(work, WorkflowOptions(timeout=options.timeout, retries=0)))
+        terms = WorkflowOptions(timeout=options.timeout, retries=0)
+        queue = self._settings.temporal_task_queue
+        return TemporalWork(self, self._runner(work, terms, queue), self._runner(work, terms, told_queue(queue)))
 
     def workflow(self, made: Work[Any, Any] | type[Any], options: WorkflowOptions, /) -> WorkflowRunner:
         """What runs a durable graph, or a workflow class. Raises `InvalidConfig`."""
+        return self._runner(made, options, options.task_queue or self._settings.temporal_task_queue)
+
+    def _runner(self, made: Work[Any, Any] | type[Any], options: WorkflowOptions, queue: str) -> WorkflowRunner:
         from ..adapters.temporal.running import ClassRunner, GraphRunner, Terms  # noqa: PLC0415 - an optional extra
 
         terms = Terms(
-            options.task_queue or self._settings.temporal_task_queue,
+            queue,
             None if options.timeout is None else timedelta(seconds=seconds(options.timeout)),
             options.retries,
             options.description,
@@ -94,15 +100,16 @@ class TemporalProvider:
 
 
 class TemporalWork(WorkflowWork):
-    """Runs one chain or graph: a workflow for each call."""
+    """Runs one chain or graph: a workflow for each call. Those that are read are `told` in the engine's log."""
 
-    def __init__(self, provider: TemporalProvider, workflow: WorkflowRunner) -> None:
+    def __init__(self, provider: TemporalProvider, workflow: WorkflowRunner, told: WorkflowRunner) -> None:
         super().__init__(workflow)
         self._provider = provider
+        self._told = told
 
     async def stream(self, value: Any, /, *, signals: Signals) -> AsyncGenerator[Event, None]:
         runs = await self._provider.runs()
-        started = await self._started(value, signals)
+        started = await self._started(value, signals, workflow=self._told)
         ended = False
         try:
             async with aclosing(runs.follow(RunId(started.workflow_id))) as events:

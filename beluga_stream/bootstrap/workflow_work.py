@@ -31,9 +31,12 @@ class WorkflowWork:
     async def check(self) -> None:
         await self._workflow.check()
 
-    async def _started(self, value: Any, signals: Signals, workflow_id: str | None = None) -> Started:
+    async def _started(
+        self, value: Any, signals: Signals, workflow_id: str | None = None, *, workflow: WorkflowRunner | None = None
+    ) -> Started:
         """A workflow that has begun. Who leaves before that is known leaves none behind."""
-        starting = asyncio.ensure_future(self._start(value, signals, workflow_id or secrets.token_hex(16)))
+        begun = self._start(workflow or self._workflow, value, signals, workflow_id or secrets.token_hex(16))
+        starting = asyncio.ensure_future(begun)
         try:
             return await asyncio.shield(starting)
         except asyncio.CancelledError:
@@ -44,10 +47,11 @@ class WorkflowWork:
                 await self._cancel(starting.result())
             raise
 
-    async def _start(self, value: Any, signals: Signals, workflow_id: str) -> Started:
-        started = await self._workflow.start(value, workflow_id)
+    @staticmethod
+    async def _start(workflow: WorkflowRunner, value: Any, signals: Signals, workflow_id: str) -> Started:
+        started = await workflow.start(value, workflow_id)
         for signal, content in signals.items():
-            await self._workflow.signal(started, signal.name, signal.dump(content))
+            await workflow.signal(started, signal.name, signal.dump(content))
         return started
 
     async def _cancel(self, started: Started) -> None:

@@ -14,7 +14,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from .activities import Activities
 from .interpreter import Interpreter
-from .queues import queue_for
+from .queues import queue_for, told_queue
 
 _THROTTLE = timedelta(seconds=2)
 """Cancels come with the answers to heartbeats: no rarer than this."""
@@ -29,6 +29,7 @@ _MORE = 4
 class TemporalWorker:
     """Serves one task queue, and those of the node queues named, while its context is entered.
 
+    With `tells` its log is the engine's, and it serves the runs too that must be told there: see `queues`.
     `grace_seconds` is how long executions may finish when it stops; then they are given back. `threads` run the
     workflows' code (default: the SDK's own).
     """
@@ -40,6 +41,7 @@ class TemporalWorker:
         *,
         task_queue: str,
         queues: Sequence[str] = ("default",),
+        tells: bool = True,
         workflows: Sequence[type] = (),
         more_activities: Sequence[Callable[..., Any]] = (),
         slots: int = 256,
@@ -56,23 +58,38 @@ class TemporalWorker:
             "max_concurrent_activities": slots * _MORE,
         }
         of_nodes = activities.of_nodes if "default" in queues else ()
+        runs: dict[str, Any] = {
+            "workflow_task_executor": threads,
+            "workflow_runner": SandboxedWorkflowRunner(
+                restrictions=SandboxRestrictions.default.with_passthrough_modules(*_DETERMINISTIC)
+            ),
+        }
         self._workers = [
             Worker(
                 client,
                 task_queue=task_queue,
                 workflows=[Interpreter, *workflows],
                 activities=[*of_nodes, *activities.of_runs, *more_activities],
-                workflow_task_executor=threads,
-                workflow_runner=SandboxedWorkflowRunner(
-                    restrictions=SandboxRestrictions.default.with_passthrough_modules(*_DETERMINISTIC)
-                ),
+                **runs,
                 **make,
-            ),
-            *(
-                Worker(client, task_queue=queue_for(task_queue, queue), activities=activities.of_nodes, **make)
-                for queue in queues
-                if queue != "default"
-            ),
+            )
+        ]
+        if tells:
+            self._workers.append(
+                Worker(
+                    client,
+                    task_queue=told_queue(task_queue),
+                    workflows=[Interpreter],
+                    activities=[*of_nodes, *activities.of_runs],
+                    **runs,
+                    **make,
+                )
+            )
+        self._workers += [
+            Worker(client, task_queue=queue_for(of_runs, queue), activities=activities.of_nodes, **make)
+            for of_runs in ((task_queue, told_queue(task_queue)) if tells else (task_queue,))
+            for queue in queues
+            if queue != "default"
         ]
         self._stack = AsyncExitStack()
 

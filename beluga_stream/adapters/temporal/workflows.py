@@ -19,6 +19,7 @@ from ...ports.workflows import WorkflowState
 from . import envelopes
 from .calls import CALL, called, translated
 from .envelopes import Ended, Start, Told
+from .queues import told_queue
 
 STATES: Mapping[WorkflowExecutionStatus, WorkflowState] = {
     WorkflowExecutionStatus.RUNNING: "running",
@@ -44,7 +45,7 @@ class TemporalWorkflows:
         self._connect = connect
         self._topics = topics
         self._find = find
-        self._task_queue = task_queue
+        self._task_queue = told_queue(task_queue)
         self._connected: Client | None = None
 
     async def start(self, request: RunRequested) -> None:
