@@ -2,7 +2,8 @@
 
 Requests of one run are done in their order, those of different runs beside each other. While nobody who hosts workflows
 answers, they wait in their topic: each is tried again and again, nothing is acknowledged, and what is not
-acknowledged comes again. Every call is harmless when it is repeated.
+acknowledged comes again. Every call is harmless when it is repeated. What fails of an error that is nobody's answer
+is tried a few times, then given up, so that it holds up nothing behind it.
 """
 
 import asyncio
@@ -35,6 +36,8 @@ from .topics import Topics
 log = logging.getLogger("beluga_stream.workflows")
 
 _FIRST_PAUSE_SECONDS = 0.5
+_TRIES = 5
+"""How often a request is tried that fails of an error which is not in our tree."""
 
 _Told: TypeAlias = Literal["failed", "cancelled", "rejected"]
 
@@ -85,7 +88,8 @@ class Bridge:
         self._last: dict[RunId, asyncio.Task[None]] = {}
         """For each run with requests under way, the last of them."""
         self._tasks: set[asyncio.Task[None]] = set()
-        self._away = False
+        self._waiting: set[asyncio.Task[None]] = set()
+        """Those of them that nobody has answered yet."""
 
     @property
     def running(self) -> int:
@@ -108,9 +112,8 @@ class Bridge:
     async def release(self, partitions: frozenset[int]) -> None:
         """Give what is under way a moment at its slots, then leave it: whoever is next gets it again, in its order."""
         tasks = tuple(self._tasks)
-        if self._away:
-            for task in tasks:
-                task.cancel()
+        for task in self._waiting:
+            task.cancel()
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=self._options.longest_pause_seconds / 3)
             for task in late:
@@ -138,9 +141,9 @@ class Bridge:
 
         def ended(task: asyncio.Task[None]) -> None:
             nonlocal left
+            error = None if task.cancelled() else task.exception()
             if task.cancelled() or done.done():
                 return
-            error = task.exception()
             if error is not None:
                 done.set_exception(error)
                 return
@@ -176,27 +179,49 @@ class Bridge:
             await asyncio.wait({before})
             if before.cancelled() or before.exception() is not None:
                 raise asyncio.CancelledError  # nothing of a run overtakes what is left of it
-        async with self._slots:
-            pause = _FIRST_PAUSE_SECONDS
-            while True:
-                try:
+        task = asyncio.current_task()
+        assert task is not None, "a request is performed by a task of its own"
+        try:
+            await self._until_done(record, request, task)
+        finally:
+            self._waiting.discard(task)
+
+    async def _until_done(self, record: Record, request: WorkflowRequest, task: "asyncio.Task[None]") -> None:
+        """Try it until it is done or refused. Between two tries it holds no slot: others may fare better."""
+        pause, broken = _FIRST_PAUSE_SECONDS, 0
+        while True:
+            try:
+                async with self._slots:
                     await self._do(request)
-                except Fenced:
-                    raise
-                except (LogUnavailable, AccessDenied) as error:  # the second is mended by an operator, too
-                    self._is_away(error)
-                except NotFound as error:
-                    told = {"action": "moot", "run": request.run}
-                    log.info("nobody is there to take a %s: %s", request.type, error, extra=told)
+            except Fenced:
+                raise
+            except (LogUnavailable, AccessDenied) as error:  # the second is mended by an operator, too
+                self._is_away(error, task)
+            except NotFound as error:
+                told = {"action": "moot", "run": request.run}
+                log.info("nobody is there to take a %s: %s", request.type, error, extra=told)
+                return
+            except BelugaError as error:
+                await self._decline(record, request, error)
+                return
+            except Exception as error:
+                broken += 1
+                log.exception(
+                    "a %s of run %s failed, %d of %d tries",
+                    request.type,
+                    request.run,
+                    broken,
+                    _TRIES,
+                    extra={"action": "request_failed", "run": request.run},
+                )
+                if broken == _TRIES:
+                    await self._decline(record, request, _unforeseen(request, error))
                     return
-                except BelugaError as error:
-                    await self._decline(record, request, error)
-                    return
-                else:
-                    self._is_back()
-                    return
-                await self._clock.sleep(pause)
-                pause = min(2 * pause, self._options.longest_pause_seconds)
+            else:
+                self._is_back(task)
+                return
+            await self._clock.sleep(pause)
+            pause = min(2 * pause, self._options.longest_pause_seconds)
 
     async def _do(self, request: WorkflowRequest) -> None:
         match request:
@@ -270,16 +295,25 @@ class Bridge:
         letter = await dead_letter(self._names.dead_letters, record, error, self._payloads)
         await self._appender.append([letter])
 
-    def _is_away(self, error: BelugaError) -> None:
-        if not self._away:
+    def _is_away(self, error: BelugaError, task: "asyncio.Task[None]") -> None:
+        if not self._waiting:
             log.warning(
                 "durable graphs wait: %s. What is asked of them is kept, and done when it answers",
                 error,
                 extra={"action": "workflows_away"},
             )
-        self._away = True
+        self._waiting.add(task)
 
-    def _is_back(self) -> None:
-        if self._away:
+    def _is_back(self, task: "asyncio.Task[None]") -> None:
+        """It was answered. When no other waits any more, all of it is over."""
+        if task in self._waiting and len(self._waiting) == 1:
             log.warning("durable graphs go on: Temporal answers again", extra={"action": "workflows_back"})
-        self._away = False
+        self._waiting.discard(task)
+
+
+def _unforeseen(request: WorkflowRequest, error: Exception) -> BelugaError:
+    return BelugaError(
+        f"a {request.type} of run {request.run} was given up after {_TRIES} tries, an error of the engine: "
+        f"{type(error).__name__}: {error}: the log of the role `workflows` has its traceback; retry the run",
+        run=request.run,
+    )

@@ -12,7 +12,10 @@ class Workflows(Protocol):
     """Runs of durable graphs, each a workflow whose id is the run's. All raise `LogUnavailable` when nobody answers."""
 
     async def start(self, request: RunRequested) -> None:
-        """Begin the run. One that was started with its id, whatever has become of it, is left alone."""
+        """Begin the run. One that was started with its id, whatever has become of it, is left alone.
+
+        Raises `InvalidState` when a workflow that is not this run has its id.
+        """
 
     async def signal(self, event: SignalReceived) -> None:
         """Hand a signal over. Raises `NotFound` for a run that has ended or is unknown."""

@@ -22,7 +22,7 @@ from beluga_stream.domain.events import (
 )
 from beluga_stream.domain.ids import NodeKey, RunId
 from beluga_stream.domain.payload import Inline
-from beluga_stream.errors import AccessDenied, InvalidGraph, LogUnavailable, NotFound
+from beluga_stream.errors import AccessDenied, Fenced, InvalidGraph, LogUnavailable, NotFound
 from beluga_stream.ports.log import Record
 from beluga_stream.ports.workflows import WorkflowState
 from tests.unit.engines import TOPICS
@@ -37,13 +37,14 @@ class Moving:
 
     def __init__(self) -> None:
         self.slept: list[float] = []
+        self.gate: asyncio.Event | None = None
 
     def now_ms(self) -> int:
         return 7
 
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
-        await asyncio.sleep(0)
+        await (asyncio.sleep(0) if self.gate is None else self.gate.wait())
 
 
 class Host:
@@ -52,6 +53,7 @@ class Host:
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.fails: list[Exception] = []
+        self.away: set[RunId] = set()
         self.state: WorkflowState = "running"
         self.gate: asyncio.Event | None = None
         self.closed = False
@@ -59,6 +61,8 @@ class Host:
     async def _called(self, what: str, run: RunId) -> None:
         if self.gate is not None and what == "start":
             await self.gate.wait()
+        if run in self.away:
+            raise LogUnavailable("nobody answers for this one")
         if self.fails:
             raise self.fails.pop(0)
         self.calls.append(f"{what} {run.rpartition('.')[2]}")
@@ -253,3 +257,47 @@ async def test_what_is_under_way_when_it_stops_is_not_acknowledged_and_nothing_o
     assert bench.host.calls == []
     assert bench.bridge.running == 0
     assert bench.host.closed
+
+
+async def test_what_waits_for_an_answer_holds_up_nothing_else() -> None:
+    bench = Bench(at_once=2)
+    bench.clock.gate = asyncio.Event()
+    bench.host.away = {RunId(f"{ROOT}.{number}") for number in range(2)}
+    done = await bench.handle(*(start(run) for run in sorted(bench.host.away)), cancel())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert bench.host.calls == ["cancel sub"]
+    bench.host.away.clear()
+    bench.clock.gate.set()
+    await done
+    assert sorted(bench.host.calls) == ["cancel sub", "start 0", "start 1"]
+
+
+async def test_a_request_that_breaks_for_no_known_reason_is_given_up_and_the_rest_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bench = Bench()
+    bench.host.fails = [RuntimeError("a bug")] * 10
+    await (await bench.handle(start(), signal(), cancel()))
+    [told] = bench.told()
+    assert (told.status, told.failure.code) == ("rejected", "internal")
+    assert "RuntimeError: a bug" in told.failure.message
+    assert len(bench.letters()) == 1, "the signal; the cancel is done"
+    assert bench.host.calls == ["cancel sub"]
+    assert [record.exc_info is not None for record in caplog.records if record.levelname == "ERROR"] == [True] * 10
+
+
+async def test_a_passing_error_is_got_over() -> None:
+    bench = Bench()
+    bench.host.fails = [OSError("a hiccup")]
+    await (await bench.handle(start()))
+    assert bench.host.calls == ["start sub"]
+    assert bench.told() == []
+
+
+async def test_two_that_end_the_role_are_both_heard() -> None:
+    bench = Bench()
+    bench.host.fails = [Fenced("another owns it"), Fenced("another owns it")]
+    done = await bench.handle(start(), start(RunId(f"{ROOT}.other")))
+    with pytest.raises(Fenced):
+        await done

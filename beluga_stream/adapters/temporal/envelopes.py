@@ -5,7 +5,7 @@ Members that later versions add need defaults: a workflow may have been started 
 
 from ...application.messages import NodeReady
 from ...domain.definition import Definition
-from ...domain.events import Event, Failure
+from ...domain.events import Event, Failure, Parent
 from ...domain.frozen import Frozen
 from ...domain.ids import Incarnation
 from ...domain.payload import Payload
@@ -41,7 +41,7 @@ class Carried(Frozen):
 class Start(Frozen, kw_only=True):
     """The interpreter's input: the definitions that the run is pinned to, the topics, and what happens first.
 
-    With `stored`, what is carried is in the blob store, since it is too long to be here.
+    With `stored`, what is carried is in the blob store, since it is too long to be here. `parent` is that of the run.
     """
 
     definitions: tuple[Definition, ...]
@@ -50,6 +50,7 @@ class Start(Frozen, kw_only=True):
     event: Event | None = None
     carried: Carried | None = None
     stored: str | None = None
+    parent: Parent | None = None
 
 
 class Told(Frozen):

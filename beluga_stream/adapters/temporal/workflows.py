@@ -51,12 +51,16 @@ class TemporalWorkflows:
     async def start(self, request: RunRequested) -> None:
         definitions = closure(request, self._find)
         start = Start(
-            definitions=definitions, prefix=self._topics.prefix, partitions=self._topics.partitions, event=request
+            definitions=definitions,
+            prefix=self._topics.prefix,
+            partitions=self._topics.partitions,
+            event=request,
+            parent=request.parent,
         )
         try:
             await self._start(request.run, start, request.graph, WorkflowIDReusePolicy.REJECT_DUPLICATE)
         except WorkflowAlreadyStartedError:
-            return
+            await self._check_ours(request)
 
     async def signal(self, event: SignalReceived) -> None:
         handle = (await self._client()).get_workflow_handle(str(event.run))
@@ -71,16 +75,14 @@ class TemporalWorkflows:
 
     async def retry(self, event: RetryRequested) -> None:
         """See the port. Raises `InvalidState` for a run that cannot go on: it was undone, or has not failed."""
+        before = await self._given(event.run)
+        if before is None:
+            raise _foreign(event.run)
         ended = await self._failed(event.run)
         if ended is None:
             return
         if ended.carried is None and ended.stored is None:
             raise InvalidState(f"run {event.run} was undone and cannot go on: start another", run=event.run)
-        handle = (await self._client()).get_workflow_handle(str(event.run))
-        with translated("retry", event.run):
-            first = await handle.fetch_history_events(page_size=1).__anext__()
-            given = first.workflow_execution_started_event_attributes.input.payloads
-            [before] = await (await self._client()).data_converter.decode(given, [Start])
         start = msgspec.structs.replace(before, event=event, carried=ended.carried, stored=ended.stored)
         try:
             await self._start(event.run, start, "", WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY)
@@ -112,11 +114,29 @@ class TemporalWorkflows:
                 id=str(run),
                 task_queue=self._task_queue,
                 id_reuse_policy=reuse,
-                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
                 static_summary=graph or None,
                 request_eager_start=True,
                 rpc_timeout=CALL,
             )
+
+    async def _given(self, run: RunId) -> Start | None:
+        """What the workflow with the run's id was started with; None for another kind of workflow."""
+        client = await self._client()
+        events = client.get_workflow_handle(str(run)).fetch_history_events(page_size=1, rpc_timeout=CALL)
+        with translated("look at", run):
+            first = await anext(events)
+        attributes = first.workflow_execution_started_event_attributes
+        if attributes.workflow_type.name != envelopes.INTERPRETER:
+            return None
+        [given] = await client.data_converter.decode(attributes.input.payloads, [Start])
+        return given if isinstance(given, Start) else None
+
+    async def _check_ours(self, request: RunRequested) -> None:
+        """Raises `InvalidState` when the workflow that has the id is not this run."""
+        given = await self._given(request.run)
+        if given is None or given.prefix != self._topics.prefix or not _is_of(given, request):
+            raise _foreign(request.run)
 
     async def _failed(self, run: RunId) -> Ended | None:
         """How the run has failed; None while it goes on. Raises `NotFound` and `InvalidState`."""
@@ -139,6 +159,21 @@ class TemporalWorkflows:
         except WorkflowFailureError as error:
             return ended_of(error)
         return None
+
+
+def _is_of(given: Start, request: RunRequested) -> bool:
+    """Whether this was asked for by the same node of the same graph. Earlier versions told the parent by the event."""
+    by_event = given.event.parent if isinstance(given.event, RunRequested) else request.parent
+    parent = by_event if given.parent is None else given.parent
+    return parent == request.parent and any(each.hash == request.definition for each in given.definitions)
+
+
+def _foreign(run: RunId) -> InvalidState:
+    return InvalidState(
+        f"Temporal has a workflow with the id {run} that was not started for this run: whoever started it must give "
+        f"it another id; two engines that have the same events need a namespace each",
+        run=run,
+    )
 
 
 def ended_of(error: WorkflowFailureError) -> Ended | None:

@@ -58,8 +58,8 @@ class Site:
         )
         return await self.stack.enter_async_context(tables)
 
-    def app(self, role: Role, group: str, tables: OpenTables | None = None) -> RoleApp:
-        """The role, driven by Faust."""
+    def app(self, role: Role, group: str, tables: OpenTables | None = None, *, max_pending: int = 64) -> RoleApp:
+        """The role, driven by Faust. It may have `max_pending` takings under way."""
         return role_app(
             role,
             group=group,
@@ -67,6 +67,7 @@ class Site:
             instance=self.settings.instance,
             tables=tables,
             options=RoleOptions(
+                max_pending=max_pending,
                 drain_timeout=self.settings.shutdown_grace_seconds + 10,
                 session_timeout=self.settings.session_timeout_seconds,
             ),

@@ -3,7 +3,7 @@
 from functools import partial
 
 from ...adapters.faust.app import RoleApp
-from ...application.bridge import Bridge
+from ...application.bridge import Bridge, BridgeOptions
 from ...application.catalog import Catalog
 from ...domain.definition import Definition
 from ...domain.ids import GraphHash
@@ -26,6 +26,7 @@ async def workflows(site: Site, deployed: LoadedDeployment) -> RoleApp:
 
     client = SharedClient(settings)
     telling = await site.appender()
+    options = BridgeOptions()
     role = Bridge(
         topics=site.topics,
         workflows=workflows_of(settings, client, definition),
@@ -33,6 +34,7 @@ async def workflows(site: Site, deployed: LoadedDeployment) -> RoleApp:
         appender=await site.appender(),
         payloads=site.payloads,
         clock=site.clock,
+        options=options,
         hosting=partial(
             serve,
             settings,
@@ -44,4 +46,5 @@ async def workflows(site: Site, deployed: LoadedDeployment) -> RoleApp:
             observed=site.observed,
         ),
     )
-    return site.app(role, group(settings, "workflows"))
+    # One request may wait for long, and those behind it are done meanwhile: the bridge itself says when it is too much.
+    return site.app(role, group(settings, "workflows"), max_pending=options.waiting)
