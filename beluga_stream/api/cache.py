@@ -10,6 +10,7 @@ from ..ports.cache import Caching, ResultStore, Tally
 from .retry import Seconds, seconds
 
 _LONGEST_SECONDS = 365 * 24 * 3600
+_LONGEST_TIMEOUT_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,9 @@ class Cache:
     The key is graph, node, the handler's module and name, its `version` and its arguments: change the version when its
     code gives something else. Nodes whose caches have one `name` share results: it stands for graph, node and handler.
     Of several executions at once with the same arguments one computes in each process. Failures are not
-    kept. A store that is away costs its timeout and the computing; `store` may be the class of one that a `@resource`
-    gives. Results above 1 MiB are not kept. Raises `InvalidConfig` for a time out of range.
+    kept. `store` may be the class of one that a `@resource` gives. One that does not answer within `timeout` (seconds
+    or timedelta, up to a minute) counts as having nothing, and is not asked for five seconds. Results above 1 MiB
+    are not kept. Raises `InvalidConfig` for a time out of range.
     """
 
     ttl: Seconds
@@ -28,11 +30,14 @@ class Cache:
     store: ResultStore | type[ResultStore] = field(default_factory=InProcessStore)
     version: str = "1"
     name: str | None = None
+    timeout: Seconds = 1.0
     _tally: Tally = field(default_factory=Tally, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not 0 < seconds(self.ttl) <= _LONGEST_SECONDS:
             raise InvalidConfig(f"Cache(ttl={self.ttl}): give more than 0 seconds and at most a year")
+        if not 0 < seconds(self.timeout) <= _LONGEST_TIMEOUT_SECONDS:
+            raise InvalidConfig(f"Cache(timeout={self.timeout}): give more than 0 seconds and at most a minute")
 
     @property
     def hits(self) -> int:
@@ -44,8 +49,13 @@ class Cache:
         """How often one was computed, in this process."""
         return self._tally.misses
 
+    @property
+    def silences(self) -> int:
+        """How often the store did not answer in time, in this process."""
+        return self._tally.silences
+
     def of(self, graph: str, node: str, handler: Callable[..., Any]) -> Caching:
         """For the engine: how this handler's results are kept."""
         module, name = getattr(handler, "__module__", ""), getattr(handler, "__qualname__", type(handler).__qualname__)
         handled = f"{graph}/{node} {module}.{name}" if self.name is None else self.name
-        return Caching(handled, self.version, seconds(self.ttl), self.store, self._tally)
+        return Caching(handled, self.version, seconds(self.ttl), self.store, self._tally, seconds(self.timeout))

@@ -1,12 +1,16 @@
-"""Results of handlers, given again while they are kept: one execution computes, others of this process wait for it."""
+"""Results of handlers, given again while they are kept: one execution computes, others of this process wait for it.
+
+A store that is silent costs one execution its timeout. Then nobody asks it for a while, and nobody waits for another.
+"""
 
 import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import orjson
 from pydantic import ValidationError
@@ -17,6 +21,14 @@ from ..ports.cache import Caching, ResultStore
 from .verdict import Completed
 
 log = logging.getLogger("beluga_stream.cache")
+
+_QUIET_SECONDS = 5.0
+"""How long a store that was silent is not asked."""
+
+_SELDOM_SECONDS = 30.0
+"""A silence is told of so often at most."""
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -35,15 +47,19 @@ async def cached(
     again: Callable[[Json], Completed],
 ) -> Completed:
     """What `again` makes of the output that is kept, else what `compute` gives. Raises what `compute` raises."""
+    if _is_quiet(caching):
+        return await _computed(caching, compute)
     key = _key(caching, values)
     async with _alone(caching, key):
+        if _is_quiet(caching):  # it has become so while this one waited
+            return await _computed(caching, compute)
         try:
-            found = await store.fetch(key)
+            found = await _answer(caching, store, store.fetch(key))
+        except _Silent:
+            return await _computed(caching, compute)
         except StoreUnavailable as error:
             log.warning("no result can be looked up or kept: %s", error, extra={"action": "cache_unavailable"})
-            result = await compute()
-            caching.tally.misses += 1
-            return result  # without waiting for the store a second time
+            return await _computed(caching, compute)  # without waiting for the store a second time
         if found is not None:
             try:
                 result = again(orjson.loads(found))
@@ -52,10 +68,52 @@ async def cached(
             else:
                 caching.tally.hits += 1
                 return result
-        result = await compute()
-        caching.tally.misses += 1
+        result = await _computed(caching, compute)
         await _keep(caching, store, key, result)
         return result
+
+
+class _Silent(Exception):
+    """The store did not answer in time."""
+
+
+def _is_quiet(caching: Caching) -> bool:
+    return asyncio.get_running_loop().time() < caching.tally.quiet_until
+
+
+async def _computed(caching: Caching, compute: Callable[[], Awaitable[Completed]]) -> Completed:
+    result = await compute()
+    caching.tally.misses += 1
+    return result
+
+
+async def _answer(caching: Caching, store: ResultStore, asked: Coroutine[Any, Any, T]) -> T:
+    """What the store answers. Raises `_Silent` when that takes too long, and whatever the store raises."""
+    patience = asyncio.timeout(caching.timeout)
+    try:
+        async with patience:
+            return await asked
+    except TimeoutError as error:
+        if not patience.expired():
+            raise
+        _note_silence(caching, store)
+        raise _Silent from error
+
+
+def _note_silence(caching: Caching, store: ResultStore) -> None:
+    tally, now = caching.tally, asyncio.get_running_loop().time()
+    tally.silences += 1
+    tally.quiet_until = now + _QUIET_SECONDS
+    if now >= tally.tell_from:
+        tally.tell_from = now + _SELDOM_SECONDS
+        log.warning(
+            "%r was silent for %g s, %d times so far: what it keeps is computed meanwhile, it is asked every %g s",
+            store,
+            caching.timeout,
+            tally.silences,
+            _QUIET_SECONDS,
+            extra={"action": "cache_unavailable"},
+        )
 
 
 def _key(caching: Caching, values: Mapping[str, Json]) -> str:
@@ -80,7 +138,9 @@ async def _alone(caching: Caching, key: str) -> AsyncGenerator[None, None]:
 
 async def _keep(caching: Caching, store: ResultStore, key: str, result: Completed) -> None:
     try:
-        await store.keep(key, orjson.dumps(result.output), caching.seconds)
+        await _answer(caching, store, store.keep(key, orjson.dumps(result.output), caching.seconds))
+    except _Silent:
+        return
     except StoreUnavailable as error:
         log.warning("no result can be kept: %s", error, extra={"action": "cache_unavailable"})
     except (InvalidInput, orjson.JSONEncodeError) as error:  # it is too large, or has numbers above 64 bits

@@ -18,10 +18,17 @@ class ResultStore(Protocol):
 
 @dataclass(slots=True)
 class Tally:
-    """How often a result was there, and how often it was not. `flights`: what is being computed, by loop and key."""
+    """How often a result was there, and how often it was not; how often its store was silent for too long.
+
+    `flights`: what is being computed, by loop and key. Until `quiet_until` (a loop's time in seconds) the store is
+    not asked, from `tell_from` on a silence is worth a line in the log again.
+    """
 
     hits: int = 0
     misses: int = 0
+    silences: int = 0
+    quiet_until: float = 0.0
+    tell_from: float = 0.0
     flights: dict[tuple[int, str], Any] = field(default_factory=dict[tuple[int, str], Any])
 
 
@@ -29,7 +36,7 @@ class Tally:
 class Caching:
     """How the results of one handler are kept: under its name and version, for so long.
 
-    `store` may be the class of one that a `@resource` gives.
+    `store` may be the class of one that a `@resource` gives; it has `timeout` seconds for each answer.
     """
 
     handler: str
@@ -37,3 +44,4 @@ class Caching:
     seconds: float
     store: ResultStore | type[Any]
     tally: Tally
+    timeout: float

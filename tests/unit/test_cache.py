@@ -191,6 +191,56 @@ async def test_without_its_store_everything_is_computed(
     assert store.kept == kept, "what does not answer is waited for once"
 
 
+class _Hung(InProcessStore):
+    """It answers nothing, like a Redis whose machine is gone."""
+
+    asked = 0
+
+    async def fetch(self, key: str, /) -> bytes | None:
+        self.asked += 1
+        await asyncio.Event().wait()
+        return None
+
+
+class _HungAtKeeping(InProcessStore):
+    async def keep(self, key: str, value: bytes, seconds: float, /) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_a_store_that_hangs_costs_its_timeout_once_and_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    store = _Hung()
+    cache = Cache(60, store=store, timeout=0.01)
+    calls = Calls(cache)
+    graph = Graph[list[int], list[int]]("many")
+    graph.set_finish_point(graph.add_map(calls.handler, graph.input))
+    with caplog.at_level(logging.WARNING):
+        async with asyncio.timeout(30):
+            assert await graph.invoke([5] * 20 + [6]) == [10] * 20 + [12]
+            assert await chain(calls.handler, name="later").invoke(7) == 14
+    assert store.asked <= 2, "each of the two keys once, then nobody asks for a while"
+    assert cache.silences == store.asked
+    assert (cache.hits, cache.misses) == (0, 22)
+    assert caplog.text.count("was silent for 0.01 s") == 1
+
+
+async def test_a_store_that_hangs_when_it_is_to_keep_costs_its_timeout() -> None:
+    cache = Cache(60, store=_HungAtKeeping(), timeout=timedelta(milliseconds=10))
+    calls = Calls(cache)
+    async with asyncio.timeout(30):
+        assert [await chain(calls.handler, name="work").invoke(4) for _ in range(2)] == [8, 8]
+    assert (cache.silences, cache.misses) == (1, 2)
+
+
+async def test_a_silent_store_is_asked_again_later() -> None:
+    store = _Hung()
+    cache = Cache(60, store=store, timeout=0.01)
+    calls = Calls(cache)
+    assert await chain(calls.handler, name="work").invoke(4) == 8
+    cache._tally.quiet_until = 0.0
+    assert await chain(calls.handler, name="work").invoke(4) == 8
+    assert store.asked == 2
+
+
 async def test_what_is_too_large_or_does_not_fit_any_more_is_computed(caplog: pytest.LogCaptureFixture) -> None:
     store, made = InProcessStore(), []
 
@@ -237,3 +287,6 @@ def test_what_cannot_be_kept_is_refused() -> None:
     for ttl in (0, -1, timedelta(days=400)):
         with pytest.raises(InvalidConfig, match="more than 0 seconds and at most a year"):
             Cache(ttl)
+    for timeout in (0, -1, 61):
+        with pytest.raises(InvalidConfig, match="more than 0 seconds and at most a minute"):
+            Cache(60, timeout=timeout)
