@@ -8,10 +8,9 @@ from pydantic import JsonValue
 
 from ..api.graph import Graph
 from ..api.retry import Seconds
-from ..errors import InvalidGraph
 from .calling import call
 from .members import members
-from .options import TurnOptions
+from .options import TurnOptions, check_bound
 from .transcript import Value
 
 
@@ -51,8 +50,7 @@ def blackboard(
     nothing new is not asked again until the board has changed. `options` say how each turn is run. Raises
     `InvalidGraph` without sources.
     """
-    if max_turns < 1:
-        raise InvalidGraph(f"graph {name!r}: max_turns={max_turns} must be at least 1", graph=name)
+    check_bound(name, max_turns=max_turns)
     graph = Graph[dict[str, JsonValue], Board](name, timeout=run_timeout)
     known = members(name, "sources", sources)
 

@@ -60,7 +60,10 @@ class ChatModel:
         return choose
 
     async def ask(self, messages: Sequence[Any], **options: Any) -> Reply:
-        """One request. Raises `InvalidConfig` for what the server refuses for good, else what the client raises."""
+        """One request. Raises `InvalidConfig` for what the server refuses for good, else what the client raises.
+
+        An answer without a choice is an `ExecutionFailed`.
+        """
         from openai import APIStatusError  # noqa: PLC0415 - an extra: who uses no model needs no client
 
         async with self._client() as client:
@@ -71,6 +74,11 @@ class ChatModel:
                     told = f"model {self.model!r}: the server refuses the request with {error.status_code}"
                     raise InvalidConfig(f"{told}: {error.message}") from error
                 raise
+        if not getattr(answer, "choices", None):  # the client gives a page that is no JSON as a text
+            raise ExecutionFailed(
+                f"model {self.model!r} answered without a choice, which another attempt may mend: does what is at "
+                f"{self.base_url or 'the default address'} speak OpenAI's protocol, and did a filter take the answer?"
+            )
         prompt, said = (answer.usage.prompt_tokens, answer.usage.completion_tokens) if answer.usage else (0, 0)
         cost = (prompt * self.prices[0] + said * self.prices[1]) / 1_000_000
         return Reply(text=answer.choices[0].message.content or "", usage=Usage(tokens=prompt + said, cost=cost))

@@ -8,7 +8,7 @@ from ..api.retry import Seconds
 from .budget import Budget
 from .calling import call
 from .members import members
-from .options import TurnOptions
+from .options import TurnOptions, check_bound
 from .talk import take_turns
 from .transcript import Agent, Transcript
 
@@ -26,8 +26,9 @@ def debate(
     """A graph from a question to the debate on it and the judge's `answer`.
 
     In each of the `rounds` every debater speaks once, in the order given. The judge speaks in any case: also when the
-    budget ended the debate early. `options` say how each turn is run. Raises `InvalidGraph` without debaters.
+    budget ended the debate early. `options` say how each turn is run. Raises `InvalidGraph` without debaters or rounds.
     """
+    check_bound(name, rounds=rounds)
     graph = Graph[str, Transcript](name, timeout=run_timeout)
     known = members(name, "debaters", debaters)
     order = list(known)

@@ -7,7 +7,7 @@ from ..api.graph import Graph
 from ..api.retry import Seconds
 from .budget import Budget
 from .calling import call
-from .options import TurnOptions
+from .options import TurnOptions, check_bound
 from .talk import take_turns
 from .transcript import Agent, Spending, Transcript
 
@@ -37,6 +37,7 @@ def evaluator(
     `generate` reads the task and the feedback so far, `evaluate` the drafts. `answer` is the accepted draft, or with
     `stopped="turns"` or `"budget"` the last one. `options` say how each turn is run.
     """
+    check_bound(name, max_drafts=max_drafts)
     graph = Graph[str, Transcript](name, timeout=run_timeout)
 
     async def step(transcript: Transcript) -> Transcript:

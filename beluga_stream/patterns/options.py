@@ -3,6 +3,7 @@
 from typing import TypedDict
 
 from ..api.retry import Retry, Seconds
+from ..errors import InvalidGraph
 
 
 class TurnOptions(TypedDict, total=False):
@@ -14,3 +15,10 @@ class TurnOptions(TypedDict, total=False):
     retry: Retry
     timeout: Seconds
     queue: str
+
+
+def check_bound(graph: str, **bounds: int) -> None:
+    """Raises `InvalidGraph` for a number below 1, by the name under which it was given."""
+    for name, bound in bounds.items():
+        if bound < 1:
+            raise InvalidGraph(f"graph {graph!r}: {name}={bound} must be at least 1", graph=graph)

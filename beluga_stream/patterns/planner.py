@@ -5,10 +5,9 @@ from typing import Literal, TypeAlias, Unpack
 
 from ..api.graph import Graph
 from ..api.retry import Seconds
-from ..errors import InvalidGraph
 from .budget import Budget
 from .calling import call
-from .options import TurnOptions
+from .options import TurnOptions, check_bound
 from .transcript import Reply, Usage, Value
 
 
@@ -56,8 +55,7 @@ def plan_execute(  # noqa: PLR0913 - options, each given by its name
     (an empty list: nothing); without it the plan stays. `conclude` speaks in any case, of what was done. `options` say
     how each step is run. Raises `InvalidGraph` when `max_steps` is below 1.
     """
-    if max_steps < 1:
-        raise InvalidGraph(f"graph {name!r}: max_steps={max_steps} must be at least 1", graph=name)
+    check_bound(name, max_steps=max_steps)
     graph = Graph[str, Progress](name, timeout=run_timeout)
 
     async def begin(task: str) -> Progress:

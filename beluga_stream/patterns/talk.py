@@ -5,9 +5,8 @@ from typing import Unpack
 
 from ..api.graph import Graph
 from ..api.ref import Ref
-from ..errors import InvalidGraph
 from .budget import Budget
-from .options import TurnOptions
+from .options import TurnOptions, check_bound
 from .transcript import Transcript
 
 Step = Callable[[Transcript], Awaitable[Transcript]]
@@ -31,8 +30,7 @@ def take_turns(
     **options: Unpack[TurnOptions],
 ) -> Ref[Transcript]:
     """Add to a graph: steps from its task until one stops, each of which says one thing, in bounds."""
-    if max_turns < 1:
-        raise InvalidGraph(f"graph {graph.name!r}: max_turns={max_turns} must be at least 1", graph=graph.name)
+    check_bound(graph.name, max_turns=max_turns)
 
     async def turn(transcript: Transcript) -> Transcript:
         after = await step(transcript)

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from beluga_stream import Retry
-from beluga_stream.errors import InvalidConfig, RunFailed
+from beluga_stream.errors import ExecutionFailed, InvalidConfig, RunFailed
 from beluga_stream.patterns import (
     Assign,
     Budget,
@@ -100,6 +100,21 @@ async def test_an_answer_that_is_no_json_fails_the_turn(serve: Serve) -> None:
     essay = evaluator("essay", lambda transcript: "draft", model.chooser(Verdict, "Judge."), retry=ONCE)
     with pytest.raises(RunFailed, match="did not answer as it was asked to"):
         await essay.invoke("tea")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        web.json_response({"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": []}),
+        web.json_response({"error": {"message": "some servers say this with 200"}}),
+        web.Response(text="<html>It works!</html>", content_type="text/html"),
+    ],
+    ids=["empty", "an error with 200", "a page"],
+)
+async def test_an_answer_without_a_choice_says_what_to_look_at(serve: Serve, answer: web.Response) -> None:
+    model = await serve(lambda request: answer)
+    with pytest.raises(ExecutionFailed, match=r"model 'small' answered without a choice.*/v1 speak OpenAI's protocol"):
+        await model.agent("x")(Transcript(task="tea"))
 
 
 async def test_what_the_server_refuses_is_not_tried_again(serve: Serve) -> None:

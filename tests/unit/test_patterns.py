@@ -263,6 +263,19 @@ async def test_debaters_speak_in_turns_and_the_judge_concludes() -> None:
     assert (speakers(short), short.stopped, short.answer) == (["yes", "no", "judge"], "budget", "no 1 wins")
 
 
+def test_a_bound_is_refused_by_the_name_that_it_has() -> None:
+    async def no(transcript: Transcript) -> str:
+        return "no"
+
+    async def fine(transcript: Transcript) -> Verdict:
+        return Verdict(accepted=True)
+
+    with pytest.raises(InvalidGraph, match=r"graph 'd': rounds=0 must be at least 1"):
+        debate("d", {"no": no}, no, rounds=0)
+    with pytest.raises(InvalidGraph, match=r"graph 'e': max_drafts=0 must be at least 1"):
+        evaluator("e", no, fine, max_drafts=0)
+
+
 # ---------------------------------------------------------------------------------------- evaluator
 
 
