@@ -22,6 +22,7 @@ from mode import Service
 
 from beluga_stream.adapters.faust.assignor import NumberAssignor
 from beluga_stream.adapters.faust.driver import Batch, RoleDriver
+from beluga_stream.adapters.kafka.pacing import pace
 
 if TYPE_CHECKING:
     from beluga_stream.adapters.faust.app import RoleApp
@@ -76,7 +77,7 @@ class LoopConsumer(driver_module.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         conf = self.app.conf
-        return aiokafka.AIOKafkaConsumer(
+        consumer = aiokafka.AIOKafkaConsumer(
             client_id=conf.broker_client_id,
             group_id=conf.id,
             group_instance_id=conf.consumer_group_instance_id,
@@ -98,6 +99,7 @@ class LoopConsumer(driver_module.AIOKafkaConsumerThread):
             connections_max_idle_ms=conf.consumer_connections_max_idle_ms,
             **driver_module.credentials_to_aiokafka_auth(conf.broker_credentials, conf.ssl_context),
         )
+        return pace(consumer)
 
 
 class RoleConsumer(driver_module.Consumer):

@@ -12,6 +12,7 @@ from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from beluga_stream.adapters.kafka.connection import KafkaConnection
+from beluga_stream.adapters.kafka.pacing import pace
 from beluga_stream.adapters.kafka.reader import KafkaReader
 from beluga_stream.adapters.kafka.refusal import refusal
 from beluga_stream.errors import LogUnavailable
@@ -120,7 +121,7 @@ class GroupLine(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships no
             rebalance_timeout_ms=_REBALANCE_MS,
             fetch_max_wait_ms=50,
         )
-        consumer.subscribe([self._topic], listener=self)
+        pace(consumer).subscribe([self._topic], listener=self)
         self._consumer = consumer
         try:
             async with asyncio.timeout(_PLACED_SECONDS):

@@ -9,6 +9,7 @@ from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
 from beluga_stream.adapters.kafka.admin import KafkaTopics
 from beluga_stream.adapters.kafka.connection import KafkaConnection
+from beluga_stream.adapters.kafka.pacing import pace
 from beluga_stream.adapters.kafka.patience import Patience
 from beluga_stream.adapters.kafka.refusal import refusal
 from beluga_stream.adapters.kafka.rights import hidden
@@ -183,7 +184,7 @@ class KafkaReader:
             # A long wait would hold up partitions that an in-flight fetch left out: only where there is one.
             fetch_max_wait_ms=_LONG_WAIT_MS if waits else _SHORT_WAIT_MS,
         )
-        starting = asyncio.ensure_future(consumer.start())
+        starting = asyncio.ensure_future(pace(consumer).start())
         try:
             await asyncio.shield(starting)
         except BaseException:
