@@ -4,12 +4,14 @@ A folder of agents gets one import name, whatever its path, so that a handler is
 process and child process; it is never installed.
 """
 
+import asyncio
 import importlib
 import importlib.util
 import re
 import sys
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -82,8 +84,18 @@ class LoadedDeployment:
 def load(agents: str) -> LoadedDeployment:
     """Import every module of a folder or package and take its graphs and chains.
 
-    Raises `InvalidDeployment` naming file and line.
+    A module may run asyncio while it is imported: where a loop runs here, it gets a thread that has none. Raises
+    `InvalidDeployment` naming file and line.
     """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return _load(agents)
+    with ThreadPoolExecutor(1, "beluga-deployment") as thread:
+        return thread.submit(_load, agents).result()
+
+
+def _load(agents: str) -> LoadedDeployment:
     works: dict[int, Work[Any, Any]] = {}
     for module in _modules(agents):
         for value in vars(module).values():

@@ -37,6 +37,12 @@ def test_graphs_of_all_files_are_deployed_once(tmp_path: Path) -> None:
     assert deployed.queues == ("default",)
 
 
+async def test_a_file_may_run_its_graph_while_it_is_imported_by_a_command(tmp_path: Path) -> None:
+    """As the first program of the README does, and commands load deployments in the midst of their own loop."""
+    here = "import asyncio\n" + _GRAPH.format(name="one", title="one") + "assert asyncio.run(one.invoke(2)) == 4\n"
+    assert sorted(deployment.load(_agents(tmp_path, a=here)).works) == ["one"]
+
+
 def test_a_syntax_error_names_file_and_line(tmp_path: Path) -> None:
     with pytest.raises(InvalidDeployment, match=r"broken\.py, line 2: syntax error"):
         deployment.load(_agents(tmp_path, broken="x = 1\ndef f(:\n"))
