@@ -12,7 +12,8 @@ import psutil
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
-from tests.brokers import Broker, BrokerUnavailable, start_broker
+from tests.admitted import start_session_broker
+from tests.brokers import Broker, BrokerUnavailable
 
 _BROKER = pytest.StashKey[str]()
 _GRACE = 2.0
@@ -25,7 +26,7 @@ def started_broker(pytestconfig: pytest.Config) -> Iterator[Broker]:
     """The broker as an object, for tests that restart or kill it."""
     began = time.monotonic()
     try:
-        broker = start_broker()
+        broker = start_session_broker()
     except BrokerUnavailable as reason:
         pytest.fail(f"no broker to test against: {reason}", pytrace=False)
     ready = time.monotonic() - began

@@ -10,6 +10,10 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import cast
+
+from beluga_stream.bootstrap.rights import Holder
+from tests.admitted import apply_topics, login
 
 _REPO = Path(__file__).resolve().parent.parent
 _START_SECONDS = 60.0
@@ -36,17 +40,21 @@ class Engine:
             **{f"BELUGA_{name.upper()}": value for name, value in settings.items()},
         }
         self._process: subprocess.Popen[bytes] | None = None
+        self._login: dict[str, str] | None = None
 
     def start(self, *, groups: int = 3) -> None:
         """Start it and wait until so many roles have their partitions."""
         (self.folder / "topics").mkdir(parents=True, exist_ok=True)
+        if self._login is None:
+            apply_topics(self.environ, self.folder)
+            self._login = login(self.environ, self.roles, self.folder)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self.command,
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
-                env=self.environ,
+                env={**self.environ, **self._login},
             )
         deadline = time.monotonic() + _START_SECONDS
         while len(self.said("role.acquired")) < groups:
@@ -56,6 +64,11 @@ class Engine:
                 raise AssertionError(f"the engine is not ready after {_START_SECONDS:g} s:\n{self.tail}")
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(0.05)
+
+    @property
+    def roles(self) -> list[Holder]:
+        """What it is, as who hands out rights calls it."""
+        return cast("list[Holder]", self.environ.get("BELUGA_ROLE", "coordinator,worker,ingest").split(","))
 
     @property
     def command(self) -> list[str]:
@@ -101,7 +114,8 @@ def running(broker: str, folder: Path, *, groups: int = 3, **settings: str) -> I
     assert code == 0, f"the engine ended with code {code}:\n{engine.tail}"
 
 
-def client_environ(engine: Engine) -> dict[str, str]:
-    """What a client of this engine needs in its environment."""
+def client_environ(engine: Engine, holder: Holder = "client") -> dict[str, str]:
+    """What a client of this engine, or another holder of rights, needs in its environment."""
     names = ("BELUGA_BROKER", "BELUGA_PREFIX", "BELUGA_BLOBS", "BELUGA_ENCRYPTION_KEYS")
-    return {name: engine.environ[name] for name in names if name in engine.environ}
+    needed = {name: engine.environ[name] for name in names if name in engine.environ}
+    return needed | login(engine.environ, [holder], engine.folder)

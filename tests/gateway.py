@@ -24,7 +24,7 @@ class GatewayProcess:
         self._log = engine.folder / "gateway.log"
         self._environ = {
             **os.environ,
-            **client_environ(engine),
+            **client_environ(engine, "gateway"),
             "BELUGA_TOPICS": engine.environ["BELUGA_TOPICS"],
             "PYTHONPATH": engine.environ["PYTHONPATH"],
             "BELUGA_HTTP_ADDRESS": f"{HOST}:{self.port}",

@@ -18,6 +18,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
 from beluga_stream.adapters.embedded.broker import EmbeddedBroker, free_port
+from tests.admitted import login
 
 ROOT = Path(__file__).resolve().parents[2]
 BELUGA = [sys.executable, "-m", "beluga_stream.cli"]
@@ -119,12 +120,12 @@ def deployed(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         "BELUGA_BLOBS": str(folder / "blobs"),
         "COLUMNS": "160",
     }
-    deployment = Deployment(environ, topic, mended)
+    deployment = Deployment(environ | login(environ, ["operator"], ROOT), topic, mended)
     deployment.run("topics", "apply")
     with (folder / "engine.log").open("wb") as log:
         engine = subprocess.Popen(
             [sys.executable, "-m", "faust", "-A", "beluga_stream", "worker", "-l", "warn"],
-            env=environ,
+            env=environ | login(environ, ["coordinator", "worker", "ingest"], ROOT),
             cwd=ROOT,
             stdout=log,
             stderr=log,
@@ -295,7 +296,8 @@ def test_doctor_finds_what_is_wrong(deployed: Deployment) -> None:
     assert {finding["check"]: finding["ok"] for finding in deployed.json("doctor")} | {"fencing": None} == {
         "versions": True, "deployment": True, "broker": True, "topics": True, "partitions": True, "fencing": None,
     }  # fmt: skip
-    other = Deployment(deployed.environ | {"BELUGA_PREFIX": "nobody-has-this"}, "", Path())
+    elsewhere = deployed.environ | {"BELUGA_PREFIX": "nobody-has-this"}
+    other = Deployment(elsewhere | login(elsewhere, ["operator"], ROOT), "", Path())
     assert "topics" in other.run("doctor", code=1)
 
 

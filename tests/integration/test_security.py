@@ -31,8 +31,10 @@ from beluga_stream.bootstrap.settings import Settings
 from beluga_stream.domain.ids import digest, run_id
 from beluga_stream.errors import AccessDenied, TaskCanceled
 from beluga_stream.ports.rights import Right
+from tests.acceptance import test_shells as shells
+from tests.admitted import Session
 from tests.brokers import BrokerUnavailable
-from tests.engine import Engine
+from tests.engine import Engine, client_environ, running
 from tests.integration import secured_agents as graphs
 from tests.secured import SecuredBroker, start_secured
 
@@ -172,6 +174,18 @@ async def test_every_role_works_with_its_least_rights(
     assert "SCRAM-SHA-512" in said, "the logs are there"
     for user in deployed.users.values():
         assert user["sasl_password"] not in said
+
+
+async def test_one_graph_passes_through_every_door_with_least_rights(
+    secured: SecuredBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An acceptance test, as `BELUGA_TEST_SECURITY=scram` runs them all: an engine of every role, and commands."""
+    monkeypatch.setattr(Session, "secured", secured)
+    (tmp_path / "topics").mkdir()
+    (tmp_path / "topics" / "notes.yaml").write_text("topics:\n  - name: acceptance.notes\n    partitions: 2\n")
+    with running(secured.admin, tmp_path, agents="tests.acceptance.notes") as engine:
+        assert "BELUGA_SASL_PASSWORD" in client_environ(engine)
+        await shells.test_one_graph_gives_the_same_through_every_door(engine)
 
 
 async def test_an_agent_uses_the_bus_with_its_least_rights(secured: SecuredBroker, tmp_path: Path) -> None:
