@@ -2,6 +2,9 @@
 
 Those of a graph that was started on its own are shown as the run's: who started it knows of no cover. What a durable
 child shows of its node `n` is, in the stream of a run whose node `m` started it, of the node `m/n`.
+
+A run may end before its durable children, which it then cancels: what goes on in them is shown as cancelled before its
+own end, since nobody reads on after that.
 """
 
 from collections.abc import Iterator
@@ -9,8 +12,9 @@ from dataclasses import replace
 
 from ..domain.cover import WORKFLOW
 from ..domain.ids import NodeKey, RunId, is_page
+from ..domain.state import NODE_ENDED, NodeStatus
 from .messages import ChunkEmitted, Progress, Rejected
-from .results import Chunk, Event, NodeChanged, Refill, RunReader, Superseded
+from .results import Chunk, Event, NodeChanged, Refill, RunChanged, RunReader, Superseded
 
 
 class RunStream:
@@ -22,6 +26,8 @@ class RunStream:
         self._inner: dict[RunId, RunReader] = {}
         self._streamed: dict[NodeKey, dict[str, RunId]] = {}
         """For each node that starts durable runs, which of them the chunks of its nodes came from last."""
+        self._going_on: dict[str, NodeChanged] = {}
+        """The nodes of durable children that have begun and not ended, as they were shown last."""
 
     @property
     def ended(self) -> bool:
@@ -36,6 +42,8 @@ class RunStream:
         """The events that a record means; none for one of another run."""
         if record.run == self._run:
             for event in self._own.read(record, cursor):
+                if isinstance(event, RunChanged) and event.ended:
+                    yield from self._cancelled(cursor)
                 if not (isinstance(event, NodeChanged) and event.node == WORKFLOW):
                     yield event
             return
@@ -44,7 +52,21 @@ class RunStream:
             return
         reader = self._inner.setdefault(record.run, RunReader())
         for event in reader.read(record, cursor):
-            yield from self._shown(key, record.run, event)
+            for shown in self._shown(key, record.run, event):
+                if isinstance(shown, NodeChanged):
+                    self._note(shown)
+                yield shown
+
+    def _note(self, shown: NodeChanged) -> None:
+        if shown.status in NODE_ENDED or shown.status == NodeStatus.PENDING:
+            self._going_on.pop(shown.node, None)
+        else:
+            self._going_on[shown.node] = shown
+
+    def _cancelled(self, cursor: str) -> Iterator[Event]:
+        for shown in self._going_on.values():
+            yield NodeChanged(cursor=cursor, node=shown.node, status=NodeStatus.CANCELLED, attempt=shown.attempt)
+        self._going_on.clear()
 
     def _starter(self, run: RunId) -> NodeKey | None:
         """The node that has started this durable run; None when it is no child of this run's."""

@@ -1,24 +1,31 @@
 """What runs wait for: of one run, and of all those that have waited longer than they should."""
 
-from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, aclosing
 from typing import Any, NamedTuple
 
 from rich.text import Text
 
 from ..adapters.kafka.reader import KafkaReader
 from ..adapters.memory.clock import SystemClock
+from ..application import codec
 from ..application.catalog import Catalog
+from ..application.inside import Durable, Inside
+from ..application.messages import Progress
 from ..application.partitioner import partition_of
 from ..application.snapshot import unfinished
+from ..application.topics import Topics
 from ..bootstrap.connection import kafka, topics
 from ..bootstrap.declared import changelog_topic
 from ..bootstrap.settings import Settings
-from ..domain.ids import RunId
+from ..domain.ids import RunId, key_of, node_of
 from ..domain.state import RunState
 from ..domain.waiting import Waiting, waits
 from .screen import console, duration, moment, print_json, table
 from .values import settings_with
+
+_BEFORE_START_MS = 60_000
+"""Clocks of two processes may differ by so much."""
 
 
 class Held(NamedTuple):
@@ -56,7 +63,49 @@ async def held(settings: Settings, only: RunId | None = None) -> list[Held]:
         catalog = Catalog(reader, names)
         await catalog.refresh()
         states = await unfinished(reader, changelog_topic(settings), numbers, only)
-    return list(_reasons(catalog, states))
+        found = list(_reasons(catalog, states))
+        inside = await _inside(reader, names, catalog, found)
+    return [each for reason in found for each in (reason, *_inner(inside, reason))]
+
+
+async def _inside(reader: KafkaReader, names: Topics, catalog: Catalog, found: Sequence[Held]) -> Inside:
+    """What the durable runs that are waited for have shown of themselves since they began."""
+    durable = list(_durable(catalog, found))
+    inside = Inside(durable)
+    topic = names.run_results
+    if not durable:
+        return inside
+    since = await reader.at_time(topic, min(each.since_ms for each in durable) - _BEFORE_START_MS)
+    begins, ends = await reader.beginning(topic), await reader.end(topic)
+    numbers = {partition_of(key_of(each.run).encode(), names.partitions) for each in durable}
+    start = {number: max(since[number], begins[number]) for number in numbers}
+    start = {number: offset for number, offset in start.items() if offset < ends[number]}
+    if start:
+        records = reader.read(topic, start, until={number: ends[number] for number in start})
+        async with aclosing(records) as batches:  # type: ignore[type-var]
+            async for batch in batches:
+                for record in batch:
+                    told = codec.results.decode(record.value)
+                    if isinstance(told, Progress):
+                        inside.read(told)
+    return inside
+
+
+def _durable(catalog: Catalog, found: Sequence[Held]) -> Iterator[Durable]:
+    for state, waiting in found:
+        plan, node = catalog.plan(state.definition), waiting.node
+        if waiting.on != "workflow" or plan is None or node is None:
+            continue
+        child, run = plan.child(node_of(node)), state.nodes[node].child
+        if child is not None and run is not None:
+            yield Durable(run, node, child, waiting.since_ms)
+
+
+def _inner(inside: Inside, held: Held) -> Iterator[Held]:
+    node = held.waiting.node
+    run = held.state.nodes[node].child if held.waiting.on == "workflow" and node is not None else None
+    if run is not None:
+        yield from (Held(held.state, waiting) for waiting in inside.waits(run))
 
 
 async def list_stuck(*, patience_seconds: float, everything: bool, broker: str | None, as_json: bool) -> None:

@@ -131,6 +131,8 @@ async def test_a_durable_graph_that_is_started_shows_its_own_nodes_and_chunks(du
     async with durable.client() as client:
         run = await client.start("sale", "7")
         await until(run, "decided", "waiting")
+        shown = durable.beluga("runs", "show", run.id)["waits"]
+        assert [(each["node"], each["on"]) for each in shown] == [("@workflow", "workflow"), ("decided", "signal")]
         durable.beluga("runs", "signal", run.id, "approval", '{"ok": true}')
         assert await run.result(timeout=60) == "may 7 be sold? yes"
         events = [event async for event in run.stream()]
@@ -146,8 +148,10 @@ async def test_an_approval_of_days_outlives_every_process(durable: Field) -> Non
     async with durable.client() as client:
         run = await client.start("order", "seven")
         await until(run, "sale/decided", "waiting")
-        [waits] = durable.beluga("runs", "stuck", "--all")
+        [waits, inside] = durable.beluga("runs", "stuck", "--all")
         assert (waits["node"], waits["on"], waits["what"]) == ("sale", "workflow", f"durable run {run.id}.sale")
+        assert (inside["node"], inside["on"], inside["what"]) == ("sale/decided", "signal", "signal 'approval'")
+        assert inside["due_ms"] is not None
         for role in _ROLES:
             durable.kill(role)
         for role in _ROLES:

@@ -64,6 +64,32 @@ def test_of_a_durable_graph_that_was_started_readers_see_no_cover() -> None:
     ) == ["running", "draft ready", "draft:0", "draft succeeded", "succeeded"]
 
 
+def test_what_goes_on_in_a_durable_run_is_over_with_the_run_that_stands_for_it() -> None:
+    """Its timeout is the cover's: it ends at once, and its workflow's own end comes after that, unread."""
+    inner = f"{RUN}.@workflow"
+    assert told(
+        RunStream(RUN),
+        status(RUN, "running", 1),
+        changed(inner, "draft", "ready", 2),
+        changed(inner, "draft", "running", 3),
+        changed(inner, "told", "succeeded", 4),
+        changed(inner, "asked", "waiting", 5),
+        changed(RUN, "@workflow", "cancelled", 3),
+        status(RUN, "failed", 4),
+        changed(inner, "draft", "cancelled", 6),
+        changed(inner, "asked", "cancelled", 7),
+    ) == [
+        "running",
+        "draft ready",
+        "draft running",
+        "told succeeded",
+        "asked waiting",
+        "draft cancelled",
+        "asked cancelled",
+        "failed",
+    ]
+
+
 def test_what_a_durable_child_shows_has_its_node_s_name_before() -> None:
     inner = f"{RUN}.sub[3]"
     assert told(RunStream(RUN), changed(RUN, "sub[3]", "waiting", 1), changed(inner, "ask", "ready", 1)) == [
