@@ -89,6 +89,8 @@ def configure_logs(settings: Settings) -> None:
     if logger.handlers:
         return
     _say(logger, settings, _EngineLines())
+    # While its server is away every poll of the SDK says so.
+    logging.getLogger("beluga_stream.temporal").addFilter(Seldom())
     client = logging.getLogger("aiokafka")
     _say(client, settings, Seldom())
     client.handlers[-1].setLevel(logging.WARNING)

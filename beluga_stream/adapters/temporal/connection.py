@@ -1,18 +1,18 @@
 """Where Temporal is and how to reach it."""
 
 import asyncio
-import ctypes
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
-from temporalio.runtime import Runtime
-from temporalio.service import TLSConfig
+from temporalio.service import RPCError, RPCStatusCode, TLSConfig
 
 from ...errors import InvalidConfig, TemporalUnavailable
 from ...ports.cipher import Cipher
+from .calls import told
 from .converter import converter
+from .core import runtime
 
 CONNECT_SECONDS = 10.0
 
@@ -35,23 +35,37 @@ class TemporalConnection:
     api_key: str | None = field(default=None, repr=False)
 
     async def client(self, cipher: Cipher | None = None, *, timeout_seconds: float = CONNECT_SECONDS) -> Client:
-        """A client that has been answered. Raises `TemporalUnavailable` and `InvalidConfig`."""
+        """A client whose namespace is there. Raises `TemporalUnavailable`, `AccessDenied` and `InvalidConfig`."""
         tls = self._tls()
-        runtime = _lasting_runtime()
         try:
             async with asyncio.timeout(timeout_seconds):
-                return await Client.connect(
+                client = await Client.connect(
                     self.address,
                     namespace=self.namespace,
                     data_converter=converter(cipher),
                     tls=tls,
                     api_key=self.api_key,
-                    runtime=runtime,
+                    runtime=runtime(),
                 )
+                await self._check_namespace(client)
+                return client
         except TimeoutError as error:
             raise self._unavailable(f"it does not answer within {timeout_seconds:g} s") from error
         except RuntimeError as error:  # what the SDK raises when it cannot connect
             raise self._unavailable(str(error).splitlines()[0]) from error
+
+    async def _check_namespace(self, client: Client) -> None:
+        """The server answers for namespaces that it does not have, until something is asked of them."""
+        try:
+            await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=self.namespace))
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                raise TemporalUnavailable(
+                    f"Temporal at {self.address} has no namespace {self.namespace!r}: set BELUGA_TEMPORAL_NAMESPACE, "
+                    f"or create it (`temporal operator namespace create {self.namespace}`)",
+                    address=self.address,
+                ) from error
+            raise told(error, "look for namespace", self.namespace) from error
 
     def _unavailable(self, why: str) -> TemporalUnavailable:
         return TemporalUnavailable(
@@ -71,18 +85,6 @@ class TemporalConnection:
             client_private_key=_read(self.key, "BELUGA_TEMPORAL_TLS_KEY"),
             domain=self.server_name,
         )
-
-
-@cache
-def _lasting_runtime() -> Runtime:
-    """The SDK's own threads, which end with the process, not when the interpreter forgets them.
-
-    To be forgotten, they would have to end first, but one that has an answer to deliver waits for the interpreter,
-    which waits for them: a process that had done its work would often hang at its exit.
-    """
-    runtime = Runtime.default()
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(runtime))
-    return runtime
 
 
 def _read(path: Path | None, variable: str) -> bytes | None:
