@@ -22,6 +22,9 @@ _GRACE_SECONDS = 5.0
 
 _AGAIN_SECONDS = 1.0
 
+_FAR = 1_000
+"""Most messages that are taken to find some of other keys, while those at hand keep too few handlers at work."""
+
 log = logging.getLogger("beluga_stream.bus")
 
 Handle = Callable[[Parcel, int], Awaitable[Any]]
@@ -115,9 +118,15 @@ class Subscribed:
         self._releasing.clear()
         self._room.set()
 
+    def _has_room(self, line: Line) -> bool:
+        """Whether to take another. A key with many messages must not fill the window, and starve the others behind."""
+        if self._taken < self._most:
+            return True
+        return line.ahead > 1 and len(self._lanes) < self._terms.concurrency and self._taken < _FAR
+
     async def _take(self, line: Line) -> None:
         while True:
-            while self._taken >= self._most:
+            while not self._has_room(line):
                 self._room.clear()
                 await self._room.wait()
             try:

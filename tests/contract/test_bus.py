@@ -96,6 +96,31 @@ async def test_a_group_shares_its_messages_and_every_group_gets_all(bus: Message
     assert sorted(message.data for member in members for message in member.messages) == list(range(200))
 
 
+async def test_a_key_with_many_messages_starves_no_other(bus: MessageBus) -> None:
+    go, cold, all_of_them = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    hot: list[int] = []
+
+    async def handle(message: BusMessage[int]) -> None:
+        if message.data < 0:
+            cold.set()
+            return
+        await go.wait()
+        hot.append(message.data)
+        if len(hot) == 60:
+            all_of_them.set()
+
+    await bus.subscribe("jobs", int, handle, group="workers", concurrency=2)
+    for number in range(60):
+        await bus.publish("jobs", number, key="hot")
+    await bus.publish("jobs", -1, key="cold")
+    async with asyncio.timeout(60):
+        await cold.wait()
+        assert hot == [], "none of them is over yet"
+        go.set()
+        await all_of_them.wait()
+    assert hot == list(range(60))
+
+
 async def test_messages_of_one_key_are_handled_in_order_and_one_at_a_time(bus: MessageBus) -> None:
     handled: dict[str, list[int]] = defaultdict(list)
     at: set[str] = set()
