@@ -5,7 +5,7 @@ It goes round in slices, so that many runs hold nothing up. Four things come of 
 1. A run that waits longer than it should is counted, by what it waits for, and told of in the log once.
 2. A run that waits for nothing is told of as an error, and becomes a `RunStalled` event, which takes it up again.
 3. Work that no worker has, and none will get, becomes a `DispatchLost` event, which sends it again.
-4. A durable run that nobody has heard of for long is asked after (see `lookout`).
+4. A child that nobody has heard of for long, durable or not, is asked after (see `lookout`).
 
 That work is lost, and not only late, is known from offsets and not from clocks. Whatever was sent of it lies
 before the end that its queue had when it was first suspected. When the workers have acknowledged all up to there
@@ -54,11 +54,15 @@ class Watch(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class WatchdogOptions:
-    """Times in milliseconds. `at_once` is the most runs of one look, `round_ms` the least time of a whole round."""
+    """Times in milliseconds. `at_once` is the most runs of one look, `round_ms` the least time of a whole round.
+
+    After `child_ms` a child is asked after; None: never.
+    """
 
     patience_ms: int = 60_000
     redispatch_ms: int = 300_000
     look_after_ms: int = 30_000
+    child_ms: int | None = 300_000
     round_ms: int = 10_000
     at_once: int = 200
 
@@ -97,7 +101,7 @@ class Watchdog:
         self._catalog = catalog
         self._telemetry = telemetry
         self._options = options
-        self._lookout = Lookout(topics, options.look_after_ms)
+        self._lookout = Lookout(topics, options.look_after_ms, options.child_ms)
         self._round: list[tuple[int, list[RunId]]] = []
         self._next_round_ms = 0
         self._stuck: dict[int, dict[RunId, frozenset[Reason]]] = {}
@@ -176,6 +180,9 @@ class Watchdog:
                 self._suspect(partition.number, state, each.node)
         asked = [self._lookout.look_after(partition.number, state, each, now) for each in waiting]
         events = [question for question in asked if question is not None]
+        plan = self._catalog.plan(state.definition)
+        if plan is not None:
+            events.extend(told for each in waiting for told in self._lookout.ask_child(plan, state, each, now))
         if stalled:
             events.append(self._event(state, RunStalled(run=run, key=state.key, at_ms=now), partition.number))
         return events

@@ -148,7 +148,7 @@ class Settings(BaseSettings):
         300.0,
         gt=0,
         description="Work that waits for a worker for so long is looked for; what no worker can have any more is "
-        "dispatched again (seconds).",
+        "dispatched again. A child run that is waited for as long is asked how it stands (seconds).",
     )
     look_after_seconds: float = Field(
         30.0,

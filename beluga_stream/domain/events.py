@@ -64,6 +64,7 @@ class RunRequested(OfRun, kw_only=True, tag="run_requested"):
     """Somebody wants a run. `digest` is the input's, so that a reused key with another payload is seen.
 
     `keys` are the values in its input that its limits go by: a page is told them, for others the coordinator looks.
+    With `again` its parent has not heard of it for long: if it has ended, it says so once more.
     """
 
     graph: str
@@ -76,6 +77,7 @@ class RunRequested(OfRun, kw_only=True, tag="run_requested"):
     parent: Parent | None = None
     page: Page | None = None
     keys: Mapping[str, str] = field(default_factory=dict)
+    again: bool = False
 
 
 class NodeStarted(OfExecution, kw_only=True, tag="node_started"):

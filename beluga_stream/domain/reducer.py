@@ -158,6 +158,8 @@ def _requested_again(state: RunState, event: RunRequested) -> Decision:
     if state.digest != event.digest:
         message = f"run {state.run} was started with another input under the same idempotency key"
         return Decision(state, (RejectRun("idempotency_conflict", message, event.digest),))
+    if event.again and state.ended and state.parent is not None:
+        return Decision(state, (NotifyParent(),))
     return Decision(state)
 
 

@@ -57,8 +57,11 @@ _LOOK_SECONDS = 2.5
 _RESTART_SECONDS = 5.0
 _PATIENCE_SECONDS = 300.0
 
-_WATCHFUL = WatchdogOptions(patience_ms=2_000, redispatch_ms=3_000, look_after_ms=2_000, round_ms=1_000, at_once=5)
-"""As impatient as may be: work that is only late must not be dispatched again all the same."""
+_WATCHFUL = WatchdogOptions(
+    patience_ms=2_000, redispatch_ms=3_000, look_after_ms=2_000, child_ms=None, round_ms=1_000, at_once=5
+)
+"""As impatient as may be: work that is only late must not be dispatched again all the same. No child is asked after, or
+what the engine itself has lost would be mended before it is seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,7 @@ class ClusterOptions:
     queues: tuple[str, ...] = ("default",)
     user_topics: Mapping[str, int] = field(default_factory=dict)
     cipher: Cipher | None = None
+    watchdog: WatchdogOptions = _WATCHFUL
 
 
 class _Catalog(Catalog):
@@ -295,7 +299,7 @@ class Cluster:
             workers=FaultyWorkers(self._groups["worker"], self.options.partitions, process),
             catalog=catalog,
             telemetry=NoTelemetry(),
-            options=_WATCHFUL,
+            options=self.options.watchdog,
         )
         sweeper = Sweeper(
             self.blobs, self._rows, retention_ms=self.options.retention_ms, every_ms=self.options.sweep_ms

@@ -79,7 +79,7 @@ class Witness:
                 event = codec.incoming.decode(record.value)
                 if isinstance(event, TimerFired | LeaseExpired):
                     self._fires(process, record, event)
-                elif isinstance(event, RunRequested):
+                elif isinstance(event, RunRequested) and not event.again:  # or it asks how the child stands
                     self._once(process, ("the start of a child", event.run))
             elif record.topic == self._topics.workflow_requests:
                 request = codec.workflow_requests.decode(record.value)

@@ -50,6 +50,7 @@ UNUSED = {
     ("NodeReady", "apart"),
     ("NodeReady", "links"),
     ("NodeState", "handed"),
+    ("RunRequested", "again"),
     ("RunRequested", "keys"),
     ("RunState", "keys"),
     ("SignalReceived", "parent"),

@@ -712,6 +712,19 @@ def test_a_cancel_before_its_run_leaves_a_marker() -> None:
     assert not again.commands
 
 
+def test_a_child_that_has_ended_says_so_again_when_its_parent_asks_and_at_no_other_time() -> None:
+    parent = Parent(RunId("p"), "p", NodeKey("sub"))
+    graph = chain_of(1)
+    begun = reduce(graph, None, requested(parent=parent))
+    assert begun is not None
+    goes_on = reduce(graph, begun.state, requested(parent=parent, again=True))
+    assert goes_on == Decision(begun.state)
+    ended = reduce(graph, begun.state, CancelRequested(run=ROOT, key=ROOT, at_ms=5))
+    assert ended is not None
+    assert reduce(graph, ended.state, requested(parent=parent)) == Decision(ended.state)
+    assert reduce(graph, ended.state, requested(parent=parent, again=True)) == Decision(ended.state, (NotifyParent(),))
+
+
 def test_the_same_key_with_another_input_is_refused_and_the_run_untouched() -> None:
     play = hand(chain_of(1))
     answer = reduce(play.plan, play.state, requested(digest="other"))

@@ -31,6 +31,7 @@ async def coordinator(site: Site) -> RoleApp:
             patience_ms=int(settings.stuck_after_seconds * 1000),
             redispatch_ms=int(settings.redispatch_seconds * 1000),
             look_after_ms=int(settings.look_after_seconds * 1000),
+            child_ms=int(settings.redispatch_seconds * 1000),
         ),
     )
     role = Coordinator(
