@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# Docker for .ci/run: found running, or installed from Debian's packages and started. Sourced.
+# Docker for .ci/run: found running, or installed from Debian's packages and started; and the programs that tests run
+# beside it. Sourced.
 
 : "${logs:?a folder for logs}" "${COMPOSE_PROJECT_NAME:?}" "${BELUGA_TEST_LABEL:?}"
 dockerd_pid=""
@@ -57,6 +58,31 @@ install_browser() {
     apt-get install -y -qq --no-install-recommends chromium-headless-shell >"$logs/chromium.log" 2>&1 \
     || say "Chromium cannot be had: the test with a browser is skipped"
 }
+
+# Debian's Prometheus, unpacked: installed, it would be a service that starts by itself.
+install_prometheus() {
+  local folder=$PWD/build/prometheus
+  export BELUGA_PROMETHEUS=${BELUGA_PROMETHEUS:-$(command -v prometheus || echo "$folder/usr/bin/prometheus")}
+  if [[ -x $BELUGA_PROMETHEUS ]]; then
+    return
+  fi
+  command -v apt-get >/dev/null || fail "missing: prometheus, and there is no apt-get to fetch it"
+  say "fetching Prometheus"
+  rm -rf "$folder" && mkdir -p "$folder"
+  if ! fetch_package prometheus "$folder" >"$logs/prometheus.log" 2>&1; then
+    tail -n 20 "$logs/prometheus.log" >&2
+    fail "apt-get could not fetch prometheus"
+  fi
+}
+
+fetch_package() ( # package, folder for its files
+  cd "$2" || exit 1
+  apt-get download -qq "$1" || {
+    if [[ $EUID -eq 0 ]]; then apt-get update -qq; else sudo -n apt-get update -qq; fi
+    apt-get download -qq "$1"
+  } || exit 1
+  dpkg-deb --extract "$1"_*.deb . && rm -f "$1"_*.deb
+)
 
 start_docker() {
   if docker_answers; then

@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,27 +21,30 @@ from tests.brokers import free_port
 from tests.observed import Deployed, ask, started
 from tests.otlp import receiving
 
-PROMETHEUS = os.environ.get("BELUGA_PROMETHEUS")
+PROMETHEUS = os.environ.get("BELUGA_PROMETHEUS") or shutil.which("prometheus")
 OBSERVABILITY = Path(__file__).resolve().parents[2] / "deploy" / "observability"
 PATIENCE = 90.0
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(400),
-    pytest.mark.skipif(PROMETHEUS is None, reason="BELUGA_PROMETHEUS names no prometheus binary"),
+    pytest.mark.skipif(
+        PROMETHEUS is None and "BELUGA_REQUIRE_PROMETHEUS" not in os.environ,
+        reason="there is no `prometheus`, and BELUGA_PROMETHEUS names none",
+    ),
 ]
 
 
 class Prometheus:
     """A server that scrapes the roles, by the rules that are shipped."""
 
-    def __init__(self, folder: Path, deployed: Deployed) -> None:
+    def __init__(self, folder: Path, ports: Mapping[str, str]) -> None:
+        """`ports`: where each role shows its metrics."""
         self.url = f"http://127.0.0.1:{free_port()}"
         self._folder = folder
         scraped = {
             "job_name": "beluga",
             "static_configs": [
-                {"targets": [f"127.0.0.1:{engine.environ['BELUGA_PROBE_ADDRESS']}"], "labels": {"service": role}}
-                for role, engine in deployed.roles.items()
+                {"targets": [f"127.0.0.1:{port}"], "labels": {"service": role}} for role, port in ports.items()
             ],
         }
         config = {
@@ -51,7 +56,7 @@ class Prometheus:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        assert PROMETHEUS is not None
+        assert PROMETHEUS is not None, "BELUGA_REQUIRE_PROMETHEUS is set, and there is no prometheus"
         command = [
             PROMETHEUS,
             f"--config.file={self._folder / 'prometheus.yml'}",
@@ -83,6 +88,17 @@ class Prometheus:
         return {alert["labels"]["alertname"] for alert in self.ask("alerts")["alerts"] if alert["state"] == "firing"}
 
 
+@contextmanager
+def orchestrating(port: str, folder: Path) -> Iterator[None]:
+    """A program that is none of the engine's roles, and executes workflows by an orchestrator."""
+    command = [sys.executable, "-m", "tests.orchestrating", port, str(folder / "dbos.sqlite")]
+    with (folder / "orchestrating.log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
+
+
 def _until(holds: Callable[[], object], meanwhile: Callable[[], object] = lambda: None) -> None:
     deadline = time.monotonic() + PATIENCE
     while not holds():
@@ -101,10 +117,20 @@ def expressions() -> list[tuple[str, str]]:
     ]
 
 
+def test_every_alert_is_raised_by_what_it_is_about() -> None:
+    assert PROMETHEUS is not None
+    promtool = Path(PROMETHEUS).with_name("promtool")
+    command = [str(promtool), "test", "rules", str(OBSERVABILITY / "rules_test.yml")]
+    played = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert played.returncode == 0, played.stdout + played.stderr
+
+
 def test_every_panel_shows_a_run_and_a_stopped_worker_raises_an_alert(broker: str, tmp_path: Path) -> None:
     quick = {"lease_after_seconds": "0.3", "heartbeat_seconds": "0.5", "lease_seconds": "3", "stuck_after_seconds": "1"}
     with receiving() as receiver, started(Deployed(broker, tmp_path, receiver, **quick)) as deployed:
-        prometheus = Prometheus(tmp_path, deployed)
+        ports = {role: engine.environ["BELUGA_PROBE_ADDRESS"] for role, engine in deployed.roles.items()}
+        ports["orchestrator"] = str(free_port())
+        prometheus = Prometheus(tmp_path, ports)
         worker = deployed.roles["worker"]
 
         def load() -> None:
@@ -113,7 +139,7 @@ def test_every_panel_shows_a_run_and_a_stopped_worker_raises_an_alert(broker: st
             deployed.publish("orders", {"key": "k", "n": 1})
             deployed.publish("orders", {"no": "order"})
 
-        with prometheus.running():
+        with prometheus.running(), orchestrating(ports["orchestrator"], tmp_path):
             _until(prometheus.is_ready)
             load()
             deployed.start("words", -1)
@@ -139,4 +165,7 @@ def test_every_panel_shows_a_run_and_a_stopped_worker_raises_an_alert(broker: st
             except AssertionError as error:
                 raise AssertionError(f"no series: {missing}") from error
             assert "BelugaDeadLetters" in prometheus.firing()
+            (failed,) = (each for title, each in expressions() if title == "Attempts that failed")
+            nodes = {found["metric"]["node"] for found in prometheus.ask("query", query=failed)["result"]}
+            assert nodes == {"breaks", "first"}
             _until(lambda: not {"BelugaNoWorker", "BelugaProcessDown"} & prometheus.firing(), load)

@@ -11,8 +11,8 @@ from beluga_stream.adapters.otel.catalog import METRICS, Metric
 
 OBSERVABILITY = Path(__file__).resolve().parents[2] / "deploy" / "observability"
 PREFIX = "orchestration_"
-_OF_PROMETHEUS = {"le", "instance", "job", "service"}
-"""Labels that are not the engine's: of buckets, and of the scraping (prometheus.yml)."""
+_OF_PROMETHEUS = {"__name__", "le", "instance", "job", "service"}
+"""Labels that are not the engine's: a metric's name, of buckets, and of the scraping (prometheus.yml)."""
 _NAME = re.compile(rf"\b{PREFIX}[a-z_]+")
 _MATCHER = re.compile(r"(\w+)\s*(?:=~|!~|!=|=)\s*\"")
 _BY = re.compile(r"\bby\s*\(([^)]*)\)")
@@ -113,5 +113,5 @@ def test_prometheus_looks_for_every_service_of_the_engine() -> None:
     ours = {name for name, one in services.items() if "BELUGA_BROKER" in one.get("environment", {})}
     (scraped,) = yaml.safe_load((OBSERVABILITY / "prometheus.yml").read_text())["scrape_configs"]
     (found,) = scraped["dns_sd_configs"]
-    assert set(found["names"]) == ours
+    assert set(found["names"]) == {*ours, "orchestrator"}
     assert {services[name]["environment"]["BELUGA_PROBE_ADDRESS"] for name in ours} == {f"0.0.0.0:{found['port']}"}
