@@ -88,6 +88,11 @@ compose-up: $(if $(filter build/%,$(COMPOSE)),build/docker-compose) ## Kafka, co
 	@deploy/images.sh kafka beluga
 	$(COMPOSE) up --detach --no-build --wait
 
+.PHONY: observed
+observed: $(VENV)/.test $(if $(filter build/%,$(COMPOSE)),build/docker-compose) ## Run in Docker: traces, panels and alerts of a run
+	@deploy/images.sh kafka beluga temporal prometheus jaeger grafana
+	@BELUGA_OBSERVED=1 BELUGA_COMPOSE_COMMAND='$(COMPOSE)' $(BIN)/python -m pytest tests/acceptance/test_observed_stack.py $(ARGS)
+
 .PHONY: compose-down
 compose-down: ## Stop them and keep their data
 	$(COMPOSE) down --timeout 45

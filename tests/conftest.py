@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import os
 import threading
 import time
 import uuid
@@ -113,8 +114,15 @@ def temporal_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 # ------------------------------------------------------------------------------------ what each test gets
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that use a broker; async tests also get the check for tasks, in their own event loop."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests that use a broker; async tests also get the check for tasks, in their own event loop.
+
+    What only `make observed` runs is no part of any other session.
+    """
+    left_out = [item for item in items if item.get_closest_marker("observed") and "BELUGA_OBSERVED" not in os.environ]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
     for item in items:
         if not isinstance(item, pytest.Function):
             continue

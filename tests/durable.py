@@ -28,7 +28,7 @@ from beluga_stream.domain.ids import GraphHash, RunId
 from beluga_stream.domain.payload import Json
 from beluga_stream.ports.cipher import Cipher
 from beluga_stream.ports.handlers import Program, Trigger
-from beluga_stream.ports.spans import NoSpans
+from beluga_stream.ports.spans import NO_SPANS, Spans
 from beluga_stream.ports.telemetry import NoTelemetry
 
 TOPICS = Topics(partitions=2)
@@ -63,6 +63,7 @@ class Bench:
     client: Client
     deployed: Deployed
     cipher: Cipher | None = None
+    spans: Spans = NO_SPANS
     log: MemoryLog = field(default_factory=MemoryLog)
     blobs: MemoryBlobs = field(default_factory=MemoryBlobs)
     task_queue: str = field(default_factory=lambda: secrets.token_hex(8))
@@ -71,7 +72,9 @@ class Bench:
         self.log.create(TOPICS.specs(["default"]))
         self.payloads = Payloads(self.blobs, cipher=self.cipher)
         self.known: dict[GraphHash, Definition] = {}
-        self.workflows = TemporalWorkflows(self._connected, TOPICS, self._definition, task_queue=self.task_queue)
+        self.workflows = TemporalWorkflows(
+            self._connected, TOPICS, self._definition, task_queue=self.task_queue, spans=self.spans
+        )
         self.runs = Runs(
             topics=TOPICS,
             appender=self.log,
@@ -101,14 +104,22 @@ class Bench:
             clock=SystemClock(),
             name="test",
             telemetry=NoTelemetry(),
-            spans=NoSpans(),
+            spans=self.spans,
         )
 
     def worker(self, **options: Any) -> TemporalWorker:
         """A worker of this process."""
         return TemporalWorker(self.client, self.activities(), task_queue=self.task_queue, grace_seconds=0.5, **options)
 
-    async def start(self, work: Any, value: Any, *, parent: Parent | None = None, run: RunId | None = None) -> RunId:
+    async def start(
+        self,
+        work: Any,
+        value: Any,
+        *,
+        parent: Parent | None = None,
+        run: RunId | None = None,
+        trace: str | None = None,
+    ) -> RunId:
         """Begin a run of this graph."""
         program: Program = work.compile()
         run = run or RunId(secrets.token_hex(16))
@@ -123,6 +134,7 @@ class Bench:
                 input=await self.payloads.store(run, json),
                 digest=self.payloads.digest(json),
                 parent=parent,
+                trace=trace,
             )
         )
         return run
@@ -142,10 +154,10 @@ class Bench:
 
 @asynccontextmanager
 async def bench(
-    client: Client, works: Iterable[Any], *, cipher: Cipher | None = None, **options: Any
+    client: Client, works: Iterable[Any], *, cipher: Cipher | None = None, spans: Spans = NO_SPANS, **options: Any
 ) -> AsyncIterator[Bench]:
     """A bench with one worker."""
-    made = Bench(client, Deployed(work.compile() for work in works), cipher)
+    made = Bench(client, Deployed(work.compile() for work in works), cipher, spans)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(made.close)
         threads = stack.enter_context(started_threads(2))

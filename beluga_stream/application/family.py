@@ -29,6 +29,7 @@ from ..domain.payload import Payload
 from ..domain.plan import Plan
 from ..domain.reducer import overflow, reduce
 from ..domain.state import RunState, Timer, timers
+from ..ports.spans import NO_SPANS, Spans
 from .local_limits import LocalLimits, with_keys
 from .messages import NodeReady
 from .rendering import child_finished, node_ready, retry_child, signal_child, start_child
@@ -62,7 +63,7 @@ Effect: TypeAlias = NodeReady | Stop | Shown | TooLong
 class Family:
     """The states of the run `root` and of all that it starts. `plans` are those of its graph and every subgraph.
 
-    `is_long` says which outputs of children are put away first; by default none.
+    `is_long` says which outputs of children are put away first; by default none. `spans` are those of the runs.
     """
 
     def __init__(
@@ -72,8 +73,10 @@ class Family:
         states: Iterable[RunState] = (),
         *,
         is_long: Callable[[RunState, Payload], bool] | None = None,
+        spans: Spans = NO_SPANS,
     ) -> None:
         self._is_long = is_long
+        self._spans = spans
         self._root = root
         self._plans = plans
         self._limits = LocalLimits()
@@ -178,9 +181,9 @@ class Family:
     ) -> None:
         match command:
             case DispatchNode() if plan is not None:
-                effects.append(node_ready(plan, state, command, now_ms))
+                effects.append(node_ready(plan, state, command, now_ms, self._spans))
             case StartChild() if plan is not None:
-                todo.append(start_child(plan, state, command, now_ms))
+                todo.append(start_child(plan, state, command, now_ms, self._spans))
             case SignalChild():
                 todo.append(signal_child(state, command, now_ms))
             case CancelChild(_, child):

@@ -85,7 +85,7 @@ class SharedClient:
 
 
 def workflows_of(
-    settings: Settings, connect: SharedClient, find: Callable[[GraphHash], Definition | None]
+    settings: Settings, connect: SharedClient, find: Callable[[GraphHash], Definition | None], spans: Spans
 ) -> Workflows:
     """The port over Temporal. `find` knows the definitions that are started."""
     from ..adapters.temporal.workflows import TemporalWorkflows  # noqa: PLC0415 - see temporal()
@@ -95,6 +95,7 @@ def workflows_of(
         topics(settings),
         find,
         task_queue=settings.temporal_task_queue,
+        spans=spans,
     )
 
 

@@ -116,3 +116,11 @@ class NoSpans:
 
 
 NO_SPANS = NoSpans()
+
+
+class _ToldElsewhere(NoSpans):
+    on = True
+
+
+TOLD_ELSEWHERE = _ToldElsewhere()
+"""For who decides what others tell: it opens none, and there will be those that are agreed on."""

@@ -91,8 +91,12 @@ class Prometheus:
 @contextmanager
 def orchestrating(port: str, folder: Path) -> Iterator[None]:
     """A program that is none of the engine's roles, and executes workflows by an orchestrator."""
-    command = [sys.executable, "-m", "tests.orchestrating", port, str(folder / "dbos.sqlite")]
-    with (folder / "orchestrating.log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+    command = [sys.executable, "-m", "tests.acceptance.observed_stack.orchestrating", f"127.0.0.1:{port}", "dbos"]
+    environ = {**os.environ, "BELUGA_DBOS_DATABASE": str(folder / "dbos.sqlite")}
+    with (
+        (folder / "orchestrating.log").open("wb") as log,
+        subprocess.Popen(command, stdout=log, stderr=log, env=environ) as process,
+    ):
         try:
             yield
         finally:

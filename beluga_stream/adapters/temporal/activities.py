@@ -67,6 +67,7 @@ class Activities:
         self._slots = asyncio.Semaphore(slots)
         self._outbox = Outbox(appender, goes_on=True)
         self._streams = Streams(reader, topics.run_results, payloads)
+        self._spans = spans
         self._telling: set[asyncio.Task[None]] = set()
         self._attempts = Attempts(
             topics=topics,
@@ -135,6 +136,8 @@ class Activities:
             await self._appender.append(records.first)
         if records.then:
             await self._appender.append(records.then)
+        for span in records.spans:
+            self._spans.ended(span)
 
     @activity.defn(name=envelopes.PUT_AWAY)
     async def put_away(self, owner: str, carried: Carried) -> str:

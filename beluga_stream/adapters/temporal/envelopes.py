@@ -11,6 +11,7 @@ from ...domain.ids import Incarnation
 from ...domain.payload import Payload
 from ...domain.state import RunState
 from ...ports.log import Outgoing
+from ...ports.spans import Ended as EndedSpan
 
 INTERPRETER = "beluga.graph"
 EXECUTE = "beluga.execute"
@@ -42,6 +43,7 @@ class Start(Frozen, kw_only=True):
     """The interpreter's input: the definitions that the run is pinned to, the topics, and what happens first.
 
     With `stored`, what is carried is in the blob store, since it is too long to be here. `parent` is that of the run.
+    `spans`: workers tell them.
     """
 
     definitions: tuple[Definition, ...]
@@ -51,6 +53,7 @@ class Start(Frozen, kw_only=True):
     carried: Carried | None = None
     stored: str | None = None
     parent: Parent | None = None
+    spans: bool = False
 
 
 class Told(Frozen):
@@ -73,10 +76,14 @@ class Beaten(Frozen):
 
 
 class Records(Frozen):
-    """What is appended to the log: first the first, then the others, which may only be seen after them."""
+    """What is appended to the log: first the first, then the others, which may only be seen after them.
+
+    `spans` are those of runs whose end is among them.
+    """
 
     first: tuple[Outgoing, ...]
     then: tuple[Outgoing, ...] = ()
+    spans: tuple[EndedSpan, ...] = ()
 
 
 class Long(Frozen):

@@ -6,7 +6,6 @@ reducer's; Temporal only says when an execution is lost.
 """
 
 import asyncio
-import dataclasses
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -18,12 +17,13 @@ from temporalio.exceptions import ActivityError, ApplicationError
 with workflow.unsafe.imports_passed_through():
     import msgspec
 
+    from ...application import tracing
     from ...application.family import Effect, Family, Shown, Stop, TooLong
     from ...application.messages import NodeReady
     from ...application.rendering import Renderer, Step
     from ...application.standing import Standing, standing_of
     from ...application.topics import Topics
-    from ...domain.commands import NotifyParent, PublishNode
+    from ...domain.commands import NotifyParent, PublishNode, PublishRun
     from ...domain.events import CancelRequested, Event, Failure
     from ...domain.frozen import replace
     from ...domain.ids import GraphHash, Incarnation, RunId
@@ -32,9 +32,12 @@ with workflow.unsafe.imports_passed_through():
     from ...domain.references import references
     from ...domain.retention import FINAL, marker
     from ...domain.state import RunState, RunStatus
+    from ...ports.spans import NO_SPANS, TOLD_ELSEWHERE
+    from ...ports.spans import Ended as EndedSpan
     from . import envelopes
     from .backlog import Backlog
     from .envelopes import Carried, Ended, Given, Long, Records, Shortened, Start, Told
+    from .locally import PATIENT_IF_THERE, locally
     from .lost import events_of, needs_pause, started
     from .queues import queue_for
 
@@ -45,9 +48,6 @@ _LONGEST = timedelta(days=3650)
 _MARGIN = timedelta(hours=1)
 """The handler's own timeout is its worker's to keep; this is for a worker that does not."""
 
-_SHOW_WITHIN = timedelta(minutes=2)
-_PATIENT = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30))
-_PATIENT_IF_THERE = dataclasses.replace(_PATIENT, non_retryable_error_types=("NotFound", "Tampered"))
 _PAUSE_SECONDS = 5.0
 """Before work whose worker could not do it, since its log or store was away, is given to another."""
 
@@ -76,15 +76,17 @@ class Interpreter:
         for definition in start.definitions:
             self._plans[definition.hash] = Plan(definition, self._plans)
         self._topics = Topics(start.prefix, start.partitions)
-        self._renderer = Renderer(self._topics)
+        self._told = TOLD_ELSEWHERE if start.spans else NO_SPANS
+        self._renderer = Renderer(self._topics, self._told)
         self._root = RunId(workflow.info().workflow_id)
-        self._family = Family(self._root, self._plans, is_long=_is_long)
+        self._family = Family(self._root, self._plans, is_long=_is_long, spans=self._told)
         self._backlog = Backlog()
         self._inbox: list[Event] = []
         self._tasks: dict[tuple[RunId, str], asyncio.Task[None]] = {}
         self._long: set[RunId] = set()
         self._is_short = False
         self._steps: dict[RunId, list[Step]] = {}
+        self._spans: list[EndedSpan] = []
         self._unshown: list[Records] = []
         self._showing: asyncio.Task[None] | None = None
         self._alarms: list[int] = []
@@ -128,10 +130,10 @@ class Interpreter:
         start = self._start
         carried = start.carried
         if start.stored is not None:
-            taken = _locally(envelopes.TAKE_OUT, start.stored, result_type=Carried, retry=_PATIENT_IF_THERE)
+            taken = locally(envelopes.TAKE_OUT, start.stored, result_type=Carried, retry=PATIENT_IF_THERE)
             carried = await self._uncancelled(taken)
         if carried is not None:
-            self._family = Family(self._root, self._plans, carried.states, is_long=_is_long)
+            self._family = Family(self._root, self._plans, carried.states, is_long=_is_long, spans=self._told)
         if start.event is not None:
             self._inbox.insert(0, start.event)
         if carried is not None:
@@ -186,11 +188,16 @@ class Interpreter:
             self._do(effects)
 
     def _note(self, shown: Shown) -> None:
-        self._steps.setdefault(shown.state.run, []).append(Step(shown.state, (shown.command,)))
+        state, command = shown
+        self._steps.setdefault(state.run, []).append(Step(state, (command,)))
+        is_end = isinstance(command, PublishRun) and state.ended and command.status == state.status
+        if is_end and state.page is None and state.definition is not None:
+            kind = self._plans[state.definition].definition.kind
+            self._spans.extend(tracing.run_ended(self._told, kind, state))
 
     async def _shorten(self, long: TooLong) -> None:
         """Put an output away, then let the run's parent have it, or the readers of the root."""
-        told: Shortened = await _locally(envelopes.SHORTEN, Long(str(self._root), long.output), result_type=Shortened)
+        told: Shortened = await locally(envelopes.SHORTEN, Long(str(self._root), long.output), result_type=Shortened)
         self._long.discard(long.run)
         if long.run != self._root:
             self._do(self._family.shorten(long.run, told.payload, self._now()))
@@ -268,7 +275,8 @@ class Interpreter:
             if ends and run == self._root:
                 then.extend(self._renderer.render(plan, ends, now, partition))
         if first or then:
-            self._unshown.append(Records(tuple(first), tuple(then)))
+            spans, self._spans = tuple(self._spans), []
+            self._unshown.append(Records(tuple(first), tuple(then), spans))
             if self._showing is None:
                 self._showing = asyncio.create_task(self._show())
 
@@ -277,7 +285,8 @@ class Interpreter:
             records, self._unshown = self._unshown, []
             first = tuple(record for each in records for record in each.first)
             then = tuple(record for each in records for record in each.then)
-            await _locally(envelopes.SHOW, Records(first, then))
+            spans = tuple(span for each in records for span in each.spans)
+            await locally(envelopes.SHOW, Records(first, then, spans))
         self._showing = None
         self._woken = self._backlog.held_until_ms is not None
 
@@ -338,7 +347,7 @@ class Interpreter:
         carried = Carried(states, self._backlog.works)
         if len(msgspec.json.encode(carried)) <= _INLINE_BYTES:
             return carried, None
-        return None, await self._uncancelled(_locally(envelopes.PUT_AWAY, str(self._root), carried, result_type=str))
+        return None, await self._uncancelled(locally(envelopes.PUT_AWAY, str(self._root), carried, result_type=str))
 
     def _renew(self, now: int) -> None:
         if self._renew_ms is None or now < self._renew_ms:
@@ -349,7 +358,7 @@ class Interpreter:
         if self._start.stored is not None:
             named.append(self._start.stored)
         if named:
-            asyncio.create_task(_locally(envelopes.RENEW, named))  # noqa: RUF006 - the workflow keeps its tasks
+            asyncio.create_task(locally(envelopes.RENEW, named))  # noqa: RUF006 - the workflow keeps its tasks
 
     async def _uncancelled(self, work: Coroutine[Any, Any, T]) -> T:
         """Do it to its end: a cancel meanwhile is told afterwards."""
@@ -382,15 +391,3 @@ class Interpreter:
 def _is_long(state: RunState, output: Payload) -> bool:
     """Whether an output goes to the blob store when its run has ended, as a coordinator's would."""
     return len(msgspec.json.encode(output)) > (INLINE_LIMIT_BYTES if state.page is None else _PAGE_BYTES)
-
-
-async def _locally(activity: str, *arguments: Any, result_type: Any = None, retry: RetryPolicy = _PATIENT) -> Any:
-    """What the log or the blob store does; while they are away, it is tried again and again."""
-    return await workflow.execute_local_activity(
-        activity,
-        args=arguments,
-        result_type=result_type,
-        schedule_to_close_timeout=_LONGEST,
-        start_to_close_timeout=_SHOW_WITHIN,
-        retry_policy=retry,
-    )

@@ -15,6 +15,7 @@ from ...domain.events import CancelRequested, RetryRequested, RunRequested, Sign
 from ...domain.ids import RunId
 from ...domain.state import RunStatus
 from ...errors import InvalidState, NotFound, TemporalUnavailable
+from ...ports.spans import NO_SPANS, Spans
 from ...ports.workflows import WorkflowState
 from . import envelopes
 from .calls import CALL, called, translated
@@ -36,16 +37,24 @@ class TemporalWorkflows:
     """See the port. `find` knows the definitions; the topics are those that the runs tell of themselves in.
 
     `connect` gives the client when it is first needed, and raises `TemporalUnavailable` while there is none. Where a
-    worker of the task queue has the same client, the server gives it the first task with the answer to a start.
+    worker of the task queue has the same client, the server gives it the first task with the answer to a start. With
+    `spans` that go somewhere, the workers of the task queue tell those of the runs.
     """
 
     def __init__(
-        self, connect: Callable[[], Awaitable[Client]], topics: Topics, find: Find, *, task_queue: str
+        self,
+        connect: Callable[[], Awaitable[Client]],
+        topics: Topics,
+        find: Find,
+        *,
+        task_queue: str,
+        spans: Spans = NO_SPANS,
     ) -> None:
         self._connect = connect
         self._topics = topics
         self._find = find
         self._task_queue = told_queue(task_queue)
+        self._spans = spans
         self._connected: Client | None = None
 
     async def start(self, request: RunRequested) -> None:
@@ -56,6 +65,7 @@ class TemporalWorkflows:
             partitions=self._topics.partitions,
             event=request,
             parent=request.parent,
+            spans=self._spans.on,
         )
         try:
             await self._start(request.run, start, request.graph, WorkflowIDReusePolicy.REJECT_DUPLICATE)

@@ -29,7 +29,7 @@ async def workflows(site: Site, deployed: LoadedDeployment) -> RoleApp:
     options = BridgeOptions()
     role = Bridge(
         topics=site.topics,
-        workflows=workflows_of(settings, client, definition),
+        workflows=workflows_of(settings, client, definition, site.observed.spans),
         catalog=catalog,
         appender=await site.appender(),
         payloads=site.payloads,

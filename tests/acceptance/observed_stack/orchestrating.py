@@ -1,6 +1,6 @@
-"""A program with an orchestrator: workflows on DBOS, again and again, some of which fail, shown to Prometheus.
+"""A program with an orchestrator: workflows, again and again, some of which fail, shown to Prometheus.
 
-`python -m tests.orchestrating PORT DATABASE` until it is told to end.
+`python -m tests.acceptance.observed_stack.orchestrating HOST:PORT dbos|temporal` until it is told to end.
 """
 
 import asyncio
@@ -12,27 +12,17 @@ from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import start_http_server
 
-from beluga_stream import Graph, Orchestrator
-from beluga_stream.bootstrap.settings import Settings
+from beluga_stream import Orchestrator
 from beluga_stream.errors import RunFailed
+from tests.acceptance.observed_stack.agents.weighing import weighing
 
 
-async def weigh(grams: int) -> int:
-    if grams < 0:
-        raise ValueError("less than nothing")
-    return grams
-
-
-weighing = Graph[int, int]("weighing", durable=True)
-weighing.set_finish_point(weighing.add_node(weigh, weighing.input))
-
-
-async def run_until(told: asyncio.Event, database: str) -> None:
+async def run_until(told: asyncio.Event, provider: str) -> None:
     """One workflow after another, of which every other one fails."""
     grams = 1
     meter = MeterProvider([PrometheusMetricReader()]).get_meter("orchestrating")
-    async with Orchestrator(Settings.load(dbos_database=database), meter=meter) as orch:
-        made = orch.create_workflow(weighing, provider="dbos")
+    async with Orchestrator(meter=meter) as orch:
+        made = orch.create_workflow(weighing, provider=provider)
         while not told.is_set():
             run = await made.execute(grams)
             with contextlib.suppress(RunFailed):
@@ -42,13 +32,14 @@ async def run_until(told: asyncio.Event, database: str) -> None:
                 await asyncio.wait_for(told.wait(), 0.5)
 
 
-async def main(port: int, database: str) -> None:
+async def main(address: str, provider: str) -> None:
     told = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, told.set)
-    server, thread = start_http_server(port, "127.0.0.1")
+    host, _, port = address.rpartition(":")
+    server, thread = start_http_server(int(port), host)
     try:
-        await run_until(told, database)
+        await run_until(told, provider)
     finally:
         server.shutdown()
         server.server_close()
@@ -56,4 +47,4 @@ async def main(port: int, database: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), sys.argv[2]))
+    asyncio.run(main(*sys.argv[1:]))
