@@ -32,6 +32,17 @@ _CLOSE_SECONDS = 5.0
 _EXEMPLARS = "OTEL_METRICS_EXEMPLAR_FILTER"
 
 
+class Process(Resource):
+    """What all spans of a process have in common. Its hash is asked for with each span that is encoded."""
+
+    def __init__(self, of: Resource) -> None:
+        super().__init__(of.attributes, of.schema_url)
+        self._hash = super().__hash__()
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
 class Told:
     """Says when exporting begins to fail, and when it works again; never the same twice."""
 
@@ -119,7 +130,7 @@ class Exports:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         # Which process it was stands once in what is exported, and not in each span.
         process = {SERVICE_NAME: service, SERVICE_INSTANCE_ID: f"{socket.gethostname()}:{os.getpid()}"}
-        resource = Resource.create(process).merge(OTELResourceDetector().detect())
+        resource = Process(Resource.create(process).merge(OTELResourceDetector().detect()))
         every = [] if metrics is None else [PeriodicExportingMetricReader(ToldMetrics(metrics))]
         # Nobody has asked for exemplars: they cost a third of each measurement.
         exemplars = None if _EXEMPLARS in os.environ else AlwaysOffExemplarFilter()

@@ -1,7 +1,7 @@
 """Spans in OpenTelemetry."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from opentelemetry import trace
@@ -20,11 +20,21 @@ _NOWHERE = Context()
 _NANOSECONDS = 1_000_000
 
 
+_KEEPS_TO_PARENTS = "remoteParentNotSampled:AlwaysOffSampler"
+"""So a sampler describes itself that records nothing of a trace which is not recorded."""
+
+
 class OtelSpans:
-    """The port `Spans`. Without a tracer, that of the global provider, which does nothing unless one is set."""
+    """The port `Spans`. Without a tracer, that of the global provider, which does nothing unless one is set.
+
+    Of a trace that is not recorded the SDK is asked nothing, if its sampler keeps to that anyway: where one trace in a
+    hundred is recorded, nearly all are such.
+    """
 
     def __init__(self, tracer: trace.Tracer | None = None) -> None:
         self._tracer = tracer or trace.get_tracer("beluga_stream")
+        sampler = self._sampler
+        self._keeps_to_parents = sampler is not None and _KEEPS_TO_PARENTS in sampler.get_description()
 
     @property
     def on(self) -> bool:
@@ -39,7 +49,15 @@ class OtelSpans:
     def span(
         self, name: str, attributes: Mapping[str, str | int], *, parental: bool = True, of: Of = HERE
     ) -> Iterator[Span]:
-        context = None if of.parent is None else _context(of.parent)
+        above = None if of.parent is None else _span_of(of.parent)
+        if above is not None and of.id is not None and self._is_left_out(above):
+            unrecorded = trace.NonRecordingSpan(
+                trace.SpanContext(above.trace_id, int(of.id, 16), is_remote=False, trace_flags=above.trace_flags)
+            )
+            with trace.use_span(unrecorded) if parental else nullcontext():
+                yield _OtelSpan(unrecorded)
+            return
+        context = None if above is None else _context(above)
         links = [trace.Link(_span_of(link)) for link in of.links] if of.links else ()
         with agreed(of.id):
             span = self._tracer.start_span(name, context, _KINDS[of.kind], attributes, links)
@@ -56,12 +74,12 @@ class OtelSpans:
         of = span.of
         above = None if of.parent is None else _span_of(of.parent)
         is_root = above is not None and of.id is not None and above.span_id == int(of.id, 16)
-        if above is None or (is_root and not above.trace_flags.sampled):
+        if above is None or (is_root and not above.trace_flags.sampled) or self._is_left_out(above):
             return
         with agreed(of.id, trace.format_trace_id(above.trace_id) if is_root else None):
             opened = self._tracer.start_span(
                 span.name,
-                Context() if is_root or of.parent is None else _context(of.parent),
+                Context() if is_root else _context(above),
                 _KINDS[of.kind],
                 span.attributes,
                 start_time=span.began_ms * _NANOSECONDS,
@@ -69,6 +87,9 @@ class OtelSpans:
         if span.failure is not None:
             opened.set_status(trace.StatusCode.ERROR, span.failure)
         opened.end(span.ended_ms * _NANOSECONDS)
+
+    def _is_left_out(self, above: trace.SpanContext) -> bool:
+        return self._keeps_to_parents and above.is_valid and not above.trace_flags.sampled
 
     def samples(self, trace_id: str) -> bool | None:
         sampler = self._sampler
@@ -105,8 +126,8 @@ class _OtelSpan:
             yield
 
 
-def _context(parent: str) -> Context:
-    return trace.set_span_in_context(trace.NonRecordingSpan(_span_of(parent)), _NOWHERE)
+def _context(above: trace.SpanContext) -> Context:
+    return trace.set_span_in_context(trace.NonRecordingSpan(above), _NOWHERE)
 
 
 def _span_of(parent: str) -> trace.SpanContext:
