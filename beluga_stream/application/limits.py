@@ -165,16 +165,21 @@ class LimitTimers:
 
     async def rest(self, owned: Mapping[int, HasLimits], tick_ms: int) -> None:
         """Sleep for a tick, but for what is due meanwhile: a rate is finer than a tick."""
-        end = self._clock.now_ms() + tick_ms
-        while (now := self._clock.now_ms()) < end:
-            of = [partition.limits for partition in owned.values()]
-            due = [at for limits in of if (at := limits.next_due_ms()) is not None]
-            wake = min([end, *due, *(now + _WATCHED_MS for limits in of if limits.is_paced)])
-            await self._clock.sleep(max(wake - now, _SOONEST_MS) / 1000)
-            await self._look(owned)
-
-    async def _look(self, owned: Mapping[int, HasLimits]) -> None:
         now = self._clock.now_ms()
+        end = now + tick_ms
+        while now < end:
+            wake = end
+            for partition in owned.values():
+                due = partition.limits.next_due_ms()
+                if due is not None and due < wake:
+                    wake = due
+                if partition.limits.is_paced:
+                    wake = min(wake, now + _WATCHED_MS)
+            await self._clock.sleep(max(wake - now, _SOONEST_MS) / 1000)
+            now = self._clock.now_ms()
+            await self._look(owned, now)
+
+    async def _look(self, owned: Mapping[int, HasLimits], now: int) -> None:
         events = [
             Outgoing(
                 self._events, limit.encode(), codec.incoming.encode(LimitDue(key=limit, at_ms=now)), partition=number

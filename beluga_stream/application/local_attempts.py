@@ -46,7 +46,9 @@ class LocalAttempts:
         streams: LocalStreams,
         tell: Tell,
         now_ms: Callable[[], int],
+        new_incarnation: Callable[[], str] = lambda: secrets.token_hex(6),
     ) -> None:
+        self._new_incarnation = new_incarnation
         self._root = root
         self._programs = programs
         self._payloads = payloads
@@ -59,7 +61,7 @@ class LocalAttempts:
     async def outcome(self, work: NodeReady) -> Happened:
         """Run the work's handler once."""
         handler = self._handler(work)
-        incarnation = Incarnation(secrets.token_hex(6))
+        incarnation = Incarnation(self._new_incarnation())
         told: Payload | None = None
 
         async def beat(details: object) -> None:

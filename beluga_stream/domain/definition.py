@@ -1,10 +1,11 @@
 """A graph as data: what is pinned to a run, published to `beluga.graphs` and drawn. No handler is in it."""
 
 import hashlib
-import json
+import json as plain_json
 from enum import StrEnum
+from functools import lru_cache
 
-from msgspec import field, to_builtins
+from msgspec import field, json
 
 from .frozen import Frozen
 from .ids import INPUT, GraphHash, NodeName
@@ -13,6 +14,7 @@ from .payload import Json
 from .retry import RetryPolicy
 
 DEFINITION_VERSION = 1
+_HASHES_MOST = 1_024
 
 MAX_CRASHES = 3
 """How often in a row a node's process may die with it, unless it says otherwise."""
@@ -117,18 +119,24 @@ class Definition(Frozen):
         Only the sources of a select node have an order that means something: that of its output. What has its
         default takes no part, so that a member which later versions add changes no hash.
         """
-        data = to_builtins(self)
-        selects = {node.name for node in self.nodes if node.kind is NodeKind.SELECT}
-        place: dict[NodeName, int] = {}
-        for edge in data["edges"]:
-            if edge["target"] in selects:
-                edge["place"] = place[edge["target"]] = place.get(edge["target"], 0) + 1
-        data["nodes"] = sorted(data["nodes"], key=lambda node: str(node["name"]))
-        data["edges"] = sorted(data["edges"], key=lambda edge: json.dumps(edge, sort_keys=True))
-        data["finish"] = sorted(data["finish"])
-        text = json.dumps(data, sort_keys=True, separators=(",", ":"))
-        return GraphHash(hashlib.sha256(text.encode()).hexdigest()[:16])
+        return _hash_of(json.encode(self))
 
     def entry(self) -> tuple[NodeName, ...]:
         """The nodes that the graph's input feeds."""
         return tuple(dict.fromkeys(edge.target for edge in self.edges if edge.source == INPUT))
+
+
+@lru_cache(maxsize=_HASHES_MOST)
+def _hash_of(definition: bytes) -> GraphHash:
+    """See `Definition.hash`, which is asked for again and again: working it out costs many times what encoding does."""
+    data = json.decode(definition)
+    selects = {node["name"] for node in data["nodes"] if node.get("kind") == NodeKind.SELECT}
+    place: dict[NodeName, int] = {}
+    for edge in data["edges"]:
+        if edge["target"] in selects:
+            edge["place"] = place[edge["target"]] = place.get(edge["target"], 0) + 1
+    data["nodes"] = sorted(data["nodes"], key=lambda node: str(node["name"]))
+    data["edges"] = sorted(data["edges"], key=lambda edge: plain_json.dumps(edge, sort_keys=True))
+    data["finish"] = sorted(data["finish"])
+    text = plain_json.dumps(data, sort_keys=True, separators=(",", ":"))
+    return GraphHash(hashlib.sha256(text.encode()).hexdigest()[:16])

@@ -3,10 +3,14 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from msgspec.structs import astuple
+
 from .frozen import Frozen
 from .payload import Inline, Stored
+from .state import NodeStatus, RunStatus
 
-_PLAIN = frozenset({str, int, float, bool, bytes, type(None)})
+_PLAIN = frozenset({str, int, float, bool, bytes, type(None), NodeStatus, RunStatus})
+"""Most members are of these, and name nothing."""
 
 
 def references(value: Any) -> Iterator[Stored]:
@@ -22,9 +26,8 @@ def references(value: Any) -> Iterator[Stored]:
         elif isinstance(found, Inline):
             continue  # a user's value, and no payload, whatever it looks like
         elif isinstance(found, Frozen):
-            members = [getattr(found, name) for name in found.__struct_fields__]
-            left += [member for member in members if type(member) not in _PLAIN]
+            left += [member for member in astuple(found) if type(member) not in _PLAIN]
         elif isinstance(found, tuple | list):
             left += [member for member in found if type(member) not in _PLAIN]
-        elif isinstance(found, Mapping):
+        elif isinstance(found, dict | Mapping):  # a dict is told from others at a fraction of the price
             left += [member for member in found.values() if type(member) not in _PLAIN]

@@ -136,10 +136,14 @@ _EMPTY = 0.05
 
 
 class FaultyPartitionTable(MemoryPartitionTable):
-    """The port `PartitionTable` of one process: a commit may be cut off after any of its changes."""
+    """The port `PartitionTable` of one process: a commit may be cut off after any of its changes.
 
-    def __init__(self, changelog: Changelog, log: MemoryLog, process: Process, note: Note) -> None:
+    `torn` is how often the process dies just there, beside the crashes that may come at any effect.
+    """
+
+    def __init__(self, changelog: Changelog, log: MemoryLog, process: Process, note: Note, torn: float = 0.0) -> None:
         super().__init__(changelog, log)
+        self._torn = torn
         self._process = process
         self._note = note
         self._wire = Wire(process)
@@ -154,6 +158,8 @@ class FaultyPartitionTable(MemoryPartitionTable):
             try:
                 self._changelog.append(self.epoch, parts[number])
                 self._note(parts[number])
+                if number < len(parts) - 1 and self._process.alive and self._process.faults.strikes(self._torn):
+                    self._process.kill()
             except BelugaError as error:
                 if not written.done():
                     written.set_exception(error)
@@ -192,10 +198,10 @@ class FaultyPartitionTable(MemoryPartitionTable):
 class FaultyTables(MemoryTables):
     """The port `Tables` of one process, over changelogs that all processes share.
 
-    `note` is told what became durable of each partition.
+    `note` is told what became durable of each partition; `torn` is explained at their partitions.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - it is wired in few places
         self,
         group: MemoryGroup,
         topics: Sequence[str],
@@ -203,16 +209,19 @@ class FaultyTables(MemoryTables):
         changelogs: dict[int, Changelog],
         process: Process,
         note: Callable[[int, Changes], None] | None = None,
+        torn: float = 0.0,
     ) -> None:
         super().__init__(group, topics, log)
         self.changelogs = changelogs
+        self._torn = torn
         self._process = process
         self._note = note
 
     async def open(self, partition: int) -> MemoryPartitionTable:
         await self._process.effect()
         changelog = self.changelogs.setdefault(partition, Changelog())
-        table = FaultyPartitionTable(changelog, self._log, self._process, partial(self._told, partition))
+        note = partial(self._told, partition)
+        table = FaultyPartitionTable(changelog, self._log, self._process, note, self._torn)
         await self._process.effect()
         return table
 

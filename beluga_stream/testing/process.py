@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from .virtual_time import EPOCH_MS
+from .virtual_time import EPOCH_MS, Pause
 
 _current: ContextVar["Process | None"] = ContextVar("beluga_simulated_process", default=None)
 
@@ -87,7 +87,7 @@ class Process:
     def adopt(self, task: "asyncio.Task[Any]") -> None:
         """Take a task in; the task factory calls it."""
         self._tasks[task] = None
-        task.add_done_callback(lambda done: self._tasks.pop(done, None))
+        task.add_done_callback(self._tasks.pop)
 
     def freeze(self) -> None:
         """Stop it as SIGSTOP does, at its next effect."""
@@ -108,15 +108,12 @@ class Process:
 
     async def sleep(self, seconds: float) -> None:
         """The port `Clock`: it wakes when it gets to it, which is later than it wanted."""
-        await asyncio.sleep(seconds * self.faults.random.uniform(1, _OVERSLEEPS))
+        await Pause(seconds * self.faults.random.uniform(1, _OVERSLEEPS))
 
     async def effect(self) -> None:
         """A moment between two effects: time passes or not, and the process may die or stand still."""
         if self.faults.random.random() < _LASTS:
-            loop = asyncio.get_running_loop()
-            passed = loop.create_future()
-            loop.call_at(loop.time() + self.faults.pause(), _end, passed)
-            await passed
+            await Pause(self.faults.pause())
         if not self._going.is_set():
             await self._going.wait()
         if self.alive and self.faults.strikes(self.faults.crash):
@@ -145,12 +142,6 @@ class Process:
 def current_process() -> Process | None:
     """The simulated process that this code runs in: a handler that kills it dies as by `os._exit`."""
     return _current.get()
-
-
-def _end(passed: "asyncio.Future[None]") -> None:
-    """What `asyncio.sleep` does, at half its price: a simulation is made of pauses."""
-    if not passed.done():
-        passed.set_result(None)
 
 
 def tasks_of_processes(

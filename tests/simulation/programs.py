@@ -7,6 +7,7 @@ should. It fails as its node and item decide: never, the first times, or always.
 import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
+from functools import cache
 from typing import Any
 
 from msgspec.structs import replace
@@ -159,13 +160,19 @@ async def _pace(seed: int) -> None:
 
 def _maybe_fail(declared: Node, seed: int) -> None:
     now = context()
-    share = random.Random(f"{seed}/fails/{now.node}").random()
+    share = _drawn(f"{seed}/fails/{now.node}")
     if share < 0.03:
         raise NotYet("never")
     if share < 0.15 and now.attempt < declared.retry.attempts:
         raise NotYet("not yet")
 
 
+@cache
+def _drawn(what: str) -> float:
+    return random.Random(what).random()
+
+
+@cache
 def _choice(seed: int, of: tuple[int, ...], name: str) -> int:
     return random.Random(f"{seed}/size/{name}").choice(of)
 

@@ -44,7 +44,7 @@ class MemoryDriver:
         self._pick = pick
         self._drain_seconds = drain_seconds
         self._turn = asyncio.Lock()
-        self._changed = asyncio.Event()
+        self._woken: asyncio.Future[None] | None = None
         self._generation = 0
         self._assigned: frozenset[int] = frozenset()
         self._position: dict[tuple[str, int], int] = {}
@@ -67,13 +67,13 @@ class MemoryDriver:
                     committed = self._group.committed(topic, number)
                     self._position[topic, number] = max(committed or 0, begins[number])
             self._assigned = partitions
-            self._changed.set()
+            self._wake()
 
     async def revoke(self) -> None:
         """Let the role finish what it can within the bound, commit, and give everything up."""
         async with self._turn:
             held, self._assigned = self._assigned, frozenset()
-            self._changed.set()
+            self._wake()
             await self.role.release(held)
             taken = [future for _, future in self._pending if future is not None]
             if taken:
@@ -125,14 +125,13 @@ class MemoryDriver:
             nexts[record.topic, record.partition] = record.offset + 1
         self._position.update(nexts)
         later: Awaitable[None] | None = await self.role.handle(batch)
-        self._pending.append((nexts, None if later is None else asyncio.ensure_future(later)))
+        settled = None if later is None else asyncio.ensure_future(later)
+        if settled is not None:
+            settled.add_done_callback(self._wake)
+        self._pending.append((nexts, settled))
 
     def _available(self) -> dict[tuple[str, int], Sequence[Record]]:
-        found = {
-            (topic, number): self._log.records(topic, number, at, _BATCH)
-            for (topic, number), at in self._wanted().items()
-        }
-        return {target: records for target, records in found.items() if records}
+        return self._log.available(self._wanted(), _BATCH)
 
     def _wanted(self) -> Mapping[tuple[str, int], int]:
         """Where to read on, without the topics of which the role wants no more for now."""
@@ -141,25 +140,22 @@ class MemoryDriver:
 
     async def _wait(self) -> None:
         """Until something can be read, something taken is settled, or the assignment changes."""
-        self._changed.clear()
-        full = len(self._pending) >= _TAKEN_AT_MOST
-        if self._assigned and not full and self._available():
+        reads = self._assigned and len(self._pending) < _TAKEN_AT_MOST
+        if reads and self._available():
             await asyncio.sleep(0)
             return
-        waiting: set[asyncio.Future[None]] = {
-            future for _, future in self._pending if future is not None and not future.done()
-        }
-        mine: list[asyncio.Task[None]] = [asyncio.create_task(self._assignment_changes(), name="beluga-assigned")]
-        if self._assigned and not full:
-            mine.append(asyncio.create_task(self._log.wait(self._wanted()), name="beluga-appended"))
+        wanted = tuple(self._wanted()) if reads else ()
+        woken = self._woken = asyncio.get_running_loop().create_future()
+        self._log.watch(wanted, woken)
         try:
-            await asyncio.wait({*waiting, *mine}, return_when=asyncio.FIRST_COMPLETED)
+            await woken
         finally:
-            for task in mine:
-                task.cancel()
+            self._woken = None
+            self._log.forget(wanted, woken)
 
-    async def _assignment_changes(self) -> None:
-        await self._changed.wait()
+    def _wake(self, _: object = None) -> None:
+        if self._woken is not None and not self._woken.done():
+            self._woken.set_result(None)
 
     def _raise_failure(self) -> None:
         for _, future in self._pending:

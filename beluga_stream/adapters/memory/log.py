@@ -28,7 +28,7 @@ class MemoryLog:
         self._max_record_bytes = max_record_bytes
         self._topics: dict[str, list[list[Record]]] = {}
         self._begins: dict[tuple[str, int], int] = defaultdict(int)
-        self._waiting: dict[tuple[str, int], list[asyncio.Future[None]]] = defaultdict(list)
+        self._waiting: dict[tuple[str, int], dict[asyncio.Future[None], None]] = defaultdict(dict)
         self._keyless = 0
 
     def create(self, specs: Iterable[TopicSpec]) -> None:
@@ -42,7 +42,18 @@ class MemoryLog:
 
     def records(self, topic: str, partition: int, start: int = 0, most: int = _READ_AT_ONCE) -> Sequence[Record]:
         """What is there now, from `start` on."""
-        return self._partitions(topic)[partition][max(start, self._begins[topic, partition]) :][:most]
+        begin = max(start, self._begins[topic, partition])
+        return self._partitions(topic)[partition][begin : begin + most]
+
+    def available(self, positions: Mapping[tuple[str, int], int], most: int) -> dict[tuple[str, int], Sequence[Record]]:
+        """What can be read now at these positions, of each at most so many; without those where there is nothing."""
+        found: dict[tuple[str, int], Sequence[Record]] = {}
+        for target, at in positions.items():
+            records = self._partitions(target[0])[target[1]]
+            begin = max(at, self._begins[target])
+            if begin < len(records):
+                found[target] = records[begin : begin + most]
+        return found
 
     def records_in(self, topic: str) -> int:
         """How many records were ever appended to a topic."""
@@ -140,14 +151,21 @@ class MemoryLog:
         if any(len(self._partitions(topic)[number]) > at for (topic, number), at in positions.items()):
             return
         appended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        for target in positions:
-            self._waiting[target].append(appended)
+        self.watch(positions, appended)
         try:
             await appended
         finally:
-            for target in positions:
-                if appended in self._waiting[target]:
-                    self._waiting[target].remove(appended)
+            self.forget(positions, appended)
+
+    def watch(self, targets: Iterable[tuple[str, int]], appended: "asyncio.Future[None]") -> None:
+        """Let this future end when something is appended to one of these; `forget` it afterwards."""
+        for target in targets:
+            self._waiting[target][appended] = None
+
+    def forget(self, targets: Iterable[tuple[str, int]], appended: "asyncio.Future[None]") -> None:
+        """See `watch`."""
+        for target in targets:
+            self._waiting[target].pop(appended, None)
 
     def _partitions(self, topic: str) -> list[list[Record]]:
         found = self._topics.get(topic)
