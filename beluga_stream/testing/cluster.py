@@ -31,6 +31,7 @@ from ..domain.payload import INLINE_LIMIT_BYTES
 from ..domain.plan import Plan
 from ..ports.cipher import Cipher
 from ..ports.log import Outgoing, Reader, Role, TopicSpec
+from ..ports.spans import NO_SPANS, Spans
 from ..ports.telemetry import NoTelemetry
 from .deployed import Deployed
 from .faulty_ports import FaultyAppender, FaultyDriver, FaultyReader, FaultyTables, FaultyWorkers
@@ -52,6 +53,9 @@ _TICK_MS = 500
 
 _QUIET_SECONDS = 25.0
 """Longer than a lease lasts unheard: what still wanted to happen would have happened."""
+
+_TORN = 0.05
+"""A gathering has several rows, of which few are written at once: else a commit is seldom cut off between two."""
 
 _LOOK_SECONDS = 2.5
 _RESTART_SECONDS = 5.0
@@ -91,6 +95,7 @@ class ClusterOptions:
     user_topics: Mapping[str, int] = field(default_factory=dict)
     cipher: Cipher | None = None
     watchdog: WatchdogOptions = _WATCHFUL
+    spans: Spans = NO_SPANS
 
 
 class _Catalog(Catalog):
@@ -319,6 +324,7 @@ class Cluster:
             catalog=catalog,
             payloads=self._payloads(),
             clock=process,
+            spans=self.options.spans,
             watches=[watchdog, sweeper],
             options=replace(
                 self.options.coordinator,
@@ -345,6 +351,7 @@ class Cluster:
                 self.witness, process, SimulatedIsolation(self.deployment.programs, process)
             ),
             clock=process,
+            spans=self.options.spans,
             options=WorkerOptions(fuse_ms=self.options.fuse_ms, slots=self.options.slots),
             name=process.name,
             new_incarnation=lambda: f"i{next(self._incarnations)}",
@@ -356,13 +363,19 @@ class Cluster:
             topics=self.topics,
             deployment=self.deployment,
             tables=FaultyTables(
-                self._groups["gatherer"], (self.topics.trigger_events,), self.log, self.gatherings, process
+                self._groups["gatherer"],
+                (self.topics.trigger_events,),
+                self.log,
+                self.gatherings,
+                process,
+                torn=_TORN,
             ),
             appender=FaultyAppender(self.log, process, self.witness),
             reader=FaultyReader(self.log, process),
             ingest=FaultyWorkers(self._groups["ingest"], most, process),
             payloads=self._payloads(),
             clock=process,
+            spans=self.options.spans,
             options=self.options.gatherer,
         )
 
@@ -373,6 +386,7 @@ class Cluster:
             appender=FaultyAppender(self.log, process, self.witness),
             payloads=self._payloads(),
             clock=process,
+            spans=self.options.spans,
         )
 
     def _bridge(self, process: Process) -> Role:

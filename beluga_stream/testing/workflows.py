@@ -5,6 +5,7 @@ started it. `FaultyWorkflows` are the calls to it of one simulated process: dela
 """
 
 import asyncio
+import itertools
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -17,6 +18,7 @@ from ..application.messages import ChunkEmitted, NodeReady
 from ..application.payloads import Payloads
 from ..application.rendering import Renderer, Step
 from ..application.results import Chunk, Event
+from ..application.standing import Standing, standing_of
 from ..application.topics import Topics
 from ..domain.commands import PublishNode
 from ..domain.events import CancelRequested, RetryRequested, RunRequested, SignalReceived
@@ -71,6 +73,8 @@ class LocalWorkflows:
         self.executions = executions
         self.clock = clock
         self.runs: dict[RunId, Durable] = {}
+        self.incarnations = itertools.count()
+        """Names that follow from what happens: a seed must do the same again."""
 
     async def start(self, request: RunRequested) -> None:
         if request.run in self.runs:
@@ -100,6 +104,10 @@ class LocalWorkflows:
     async def describe(self, run: RunId) -> WorkflowState:
         found = self.runs.get(run)
         return "unknown" if found is None else found.stands
+
+    def standing(self, run: RunId) -> Standing:
+        """How a durable run stands, as its workflow says to whoever asks."""
+        return self.runs[run].standing(self.plans)
 
     async def terminate(self, run: RunId) -> None:
         """End one by hand: nothing of it goes on, and nobody is told."""
@@ -131,6 +139,7 @@ class Durable:
             streams=self._streams,
             tell=self._happened.put,
             now_ms=host.clock.now_ms,
+            new_incarnation=lambda: f"d{next(host.incarnations)}",
         )
         self._live: asyncio.Task[None] | None = None
         self._stopped = False
@@ -141,6 +150,9 @@ class Durable:
             return "terminated"
         root = self._family.root
         return "running" if root is None else _STANDS.get(root.status, "running")
+
+    def standing(self, plans: Mapping[GraphHash, Plan]) -> Standing:
+        return standing_of(self._family.root, self._family.states.values(), plans)
 
     def go_on(self, event: Happened) -> None:
         """Apply an event, and live until the run ends."""

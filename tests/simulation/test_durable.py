@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -24,15 +25,11 @@ from tests.simulation.durable import around, in_a_row, random_durable, waiting
 from tests.simulation.mutants import Plant
 from tests.simulation.programs import signals_of
 from tests.simulation.seeds import SIDE_SEEDS
+from tests.simulation.test_simulation import batches
 
 __all__ = ["simulate"]  # the fixture
 
-_BATCH = 10
 _WITHIN_SEEDS = 200
-
-
-def batches(most: int) -> list[range]:
-    return [range(start, min(start + _BATCH, most)) for start in range(0, most, _BATCH)]
 
 
 def starts_of(seed: int) -> list[Start]:
@@ -74,27 +71,52 @@ def test_a_signal_reaches_the_wait_of_a_subgraph_at_any_depth(seeds: range) -> N
         assert report.ended["one"].status == "succeeded"
 
 
-@pytest.mark.parametrize("seed", range(SIDE_SEEDS // 8))
-def test_a_run_that_is_cancelled_leaves_no_durable_run_behind(seed: int) -> None:
-    program = around(waiting("inner", durable=True), "outer", kind=NodeKind.MAP if seed % 2 else NodeKind.GRAPH)
-    start = Start(program=program, value=1, key="one", cancel_after=random.Random(seed).uniform(0, 8))
-    assert play([start], seed).ended["one"].status == "cancelled"
+@pytest.mark.parametrize("seeds", batches(SIDE_SEEDS // 8), ids=str)
+def test_a_run_that_is_cancelled_leaves_no_durable_run_behind(seeds: range) -> None:
+    for seed in seeds:
+        program = around(waiting("inner", durable=True), "outer", kind=NodeKind.MAP if seed % 2 else NodeKind.GRAPH)
+        start = Start(program=program, value=1, key="one", cancel_after=random.Random(seed).uniform(0, 8))
+        assert play([start], seed).ended["one"].status == "cancelled", f"seed {seed}"
 
 
-@pytest.mark.parametrize("seed", range(SIDE_SEEDS // 8))
-def test_two_graphs_in_a_row_share_no_approval(seed: int) -> None:
-    program = in_a_row(waiting("first", durable=True), waiting("second", durable=seed % 2 == 0), "row")
-    start = Start(program=program, value=1, key="one", signals={"go": [1]}, cancel_after=200.0)
-    assert play([start], seed).ended["one"].status == "cancelled", "one signal answers one wait"
+@pytest.mark.parametrize("seeds", batches(SIDE_SEEDS // 8), ids=str)
+def test_two_graphs_in_a_row_share_no_approval(seeds: range) -> None:
+    for seed in seeds:
+        program = in_a_row(waiting("first", durable=True), waiting("second", durable=seed % 2 == 0), "row")
+        start = Start(program=program, value=1, key="one", signals={"go": [1]}, cancel_after=200.0)
+        assert play([start], seed).ended["one"].status == "cancelled", f"seed {seed}: one signal answers one wait"
 
 
-@pytest.mark.parametrize("seed", range(SIDE_SEEDS // 8))
-def test_a_workflow_that_is_terminated_by_hand_fails_its_node(seed: int) -> None:
-    program = around(waiting("inner", durable=True), "outer")
-    start = Start(program=program, value=1, key="one", beside=terminated)
-    ended = play([start], seed).ended["one"]
-    assert ended.status == "failed"
-    assert "its workflow was terminated" in str(ended.error)
+@pytest.mark.parametrize("seeds", batches(SIDE_SEEDS // 8), ids=str)
+def test_a_durable_run_that_goes_on_says_what_it_waits_for(seeds: range) -> None:
+    for seed in seeds:
+        starts = starts_of(seed)
+        starts[0] = replace(starts[0], beside=asked_how_it_stands)
+        compared(starts, seed)
+
+
+async def asked_how_it_stands(cluster: Cluster, run: RunId) -> None:
+    """Ask every durable run, again and again, while there may be any."""
+    host = cluster.workflows
+    for _ in range(60 if host is not None else 0):
+        await asyncio.sleep(cluster.faults.random.expovariate(2))
+        assert host is not None
+        for durable, how in tuple(host.runs.items()):
+            standing = host.standing(durable)
+            assert how.stands in (standing.status, "terminated")
+            reasons = {each.on for each in standing.waits}
+            assert "nothing" not in reasons, f"{durable} waits for nothing"
+            assert bool(reasons) == (standing.status == "running" and bool(standing.nodes)), f"{durable}: {standing}"
+
+
+@pytest.mark.parametrize("seeds", batches(SIDE_SEEDS // 8), ids=str)
+def test_a_workflow_that_is_terminated_by_hand_fails_its_node(seeds: range) -> None:
+    for seed in seeds:
+        program = around(waiting("inner", durable=True), "outer")
+        start = Start(program=program, value=1, key="one", beside=terminated)
+        ended = play([start], seed).ended["one"]
+        assert ended.status == "failed", f"seed {seed}"
+        assert "its workflow was terminated" in str(ended.error)
 
 
 async def terminated(cluster: Cluster, run: RunId) -> None:
@@ -156,7 +178,7 @@ def test_a_planted_bug_of_durable_runs_is_found(plant: Plant, monkeypatch: pytes
 def test_a_signal_that_two_children_share_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     shared_by_all(monkeypatch)
     with pytest.raises(AssertionError, match="one signal answers one wait"):
-        test_two_graphs_in_a_row_share_no_approval(0)
+        test_two_graphs_in_a_row_share_no_approval(range(1))
 
 
 approval = Signal("approval", bool)
@@ -181,8 +203,9 @@ sale.set_finish_point(
 )
 
 
-@pytest.mark.parametrize("seed", range(SIDE_SEEDS // 8))
-def test_users_simulate_durable_graphs_as_any_other(simulate: Simulate, seed: int) -> None:
-    outcome = simulate(sale, "7", seed=seed, fakes={charge: fake_charge}, signals={approval: True})
-    assert outcome.result == "charged 7, shipped"
-    assert len(outcome.effects(charge)) == 1
+@pytest.mark.parametrize("seeds", batches(SIDE_SEEDS // 8), ids=str)
+def test_users_simulate_durable_graphs_as_any_other(simulate: Simulate, seeds: range) -> None:
+    for seed in seeds:
+        outcome = simulate(sale, "7", seed=seed, fakes={charge: fake_charge}, signals={approval: True})
+        assert outcome.result == "charged 7, shipped", f"seed {seed}"
+        assert len(outcome.effects(charge)) == 1
