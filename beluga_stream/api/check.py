@@ -154,12 +154,7 @@ def _check_mode(wiring: Wiring, one: Wire) -> None:
     if one.mode is EdgeMode.STREAM and (source is None or source.kind is not NodeKind.STREAM):
         raise _unfit(wiring, one, f"reads a stream, and {one.source!r} does not stream: annotate it list[...]")
     if one.mode is EdgeMode.STREAM and step.kind is NodeKind.MAP:
-        raise _unfit(
-            wiring,
-            one,
-            "is a map's, which begins when its list is complete, and is given a stream: pass the reference itself "
-            "(an execution for each chunk as it comes is not supported yet)",
-        )
+        return  # an execution for each chunk
     if one.mode is wanted is EdgeMode.STREAM and not wiring.signatures[one.target].is_async:
         raise _unfit(wiring, one, "is read with `async for`, and its handler is a plain function: make it `async def`")
     if one.mode is wanted or kind is Any or step.kind is NodeKind.SELECT:
@@ -179,7 +174,9 @@ def _check_mode(wiring: Wiring, one: Wire) -> None:
 
 def _check_fit(wiring: Wiring, one: Wire, given: Any) -> None:
     wanted = _wanted(wiring, one)
-    if wiring.steps[one.target].kind is NodeKind.MAP:
+    if wiring.steps[one.target].kind is NodeKind.MAP and one.mode is EdgeMode.STREAM:
+        given = list_of(given)
+    elif wiring.steps[one.target].kind is NodeKind.MAP:
         if not is_list(given):
             raise _unfit(wiring, one, f"goes over a list, and {one.source!r} gives {shown(given)}")
         given = list_of(item_of(given))

@@ -16,7 +16,7 @@ from .ref import Origin, Ref, StreamRef
 from .remembering import remembered
 from .retry import Seconds, milliseconds
 from .signal import Signal
-from .stream import Outcome
+from .stream import Outcome, Stream
 from .work import Work
 
 I = TypeVar("I")  # noqa: E741 - I and O, as everywhere for input and output
@@ -364,7 +364,7 @@ class Graph(Work[I, O], Generic[I, O]):
     def add_map(
         self,
         work: Work[A, R],
-        items: Ref[Iterable[A]],
+        items: Ref[Iterable[A]] | Ref[Stream[A]],
         /,
         *,
         max_parallel: int = 64,
@@ -375,7 +375,7 @@ class Graph(Work[I, O], Generic[I, O]):
     def add_map(
         self,
         handler: Callable[[A], Awaitable[R]],
-        items: Ref[Iterable[A]],
+        items: Ref[Iterable[A]] | Ref[Stream[A]],
         /,
         *,
         max_parallel: int = 64,
@@ -386,7 +386,7 @@ class Graph(Work[I, O], Generic[I, O]):
     def add_map(
         self,
         handler: Callable[[A], R],
-        items: Ref[Iterable[A]],
+        items: Ref[Iterable[A]] | Ref[Stream[A]],
         /,
         *,
         max_parallel: int = 64,
@@ -405,7 +405,8 @@ class Graph(Work[I, O], Generic[I, O]):
     ) -> Ref[Any]:
         """Run a handler or graph once for each item of a list; the results keep the items' order.
 
-        At most `max_parallel` items run at once. Raises `InvalidGraph` as `add_node` does.
+        Over `ref.stream` it is run for each chunk of a streaming node, as soon as that has come. At most `max_parallel`
+        items run at once. Raises `InvalidGraph` as `add_node` does.
         """
         step = self._builder.handled(handler, options.get("name"), NodeKind.MAP, options)
         if max_parallel < 1:

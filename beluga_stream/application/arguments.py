@@ -1,18 +1,21 @@
 """What a node is given when it runs: the values that its taken edges hand to it, or the streams that it reads."""
 
 from ..domain.definition import EdgeMode, NodeKind
+from ..domain.events import Source
 from ..domain.flow import carried, is_taken
-from ..domain.ids import INPUT, NodeKey, NodeName, index_of, node_of
+from ..domain.ids import INPUT, NodeKey, NodeName, feed_key, index_of, is_feed, node_of
 from ..domain.payload import NOTHING, Gathered, Inline, Payload, Picked
 from ..domain.plan import Plan
 from ..domain.state import NODE_ENDED, NodeState, RunState
-from .messages import Argument, Source
+from .messages import Argument
 
 
 def arguments_of(plan: Plan, state: RunState, key: NodeKey) -> tuple[Argument, ...]:
     """What the taken edges hand to a node; for a map item its item, for a later loop pass the last output."""
     name = node_of(key)
     declared = plan.nodes[name]
+    if state.page is not None and state.page.stream is not None:
+        return _of_stream(plan, state, key, state.page.stream)
     bound: dict[str, Argument] = {}
     for edge in plan.incoming[name]:
         if edge.mode is EdgeMode.ORDER:
@@ -43,6 +46,20 @@ def arguments_of(plan: Plan, state: RunState, key: NodeKey) -> tuple[Argument, .
             return arguments
         return (Argument(first.name, before.output or NOTHING), *rest)
     return (Argument(first.name, _item(first.payload, index_of(key))), *rest)
+
+
+def _of_stream(plan: Plan, state: RunState, key: NodeKey, source: Source) -> tuple[Argument, ...]:
+    """In a page of a map over a stream: the stream for what reads it, its chunk for an item."""
+    name = node_of(key)
+    into = next(edge.into or "" for edge in plan.incoming[name] if edge.mode is EdgeMode.STREAM)
+    if is_feed(key):
+        return (Argument(into, NOTHING, mode=EdgeMode.STREAM, stream=source),)
+    if key == name:
+        return ()
+    start = index = index_of(key)
+    while (feed := state.nodes.get(feed_key(name, start))) is None:
+        start -= 1
+    return (Argument(into, _item(feed.output or NOTHING, index - start)),)
 
 
 def _item(payload: Payload, index: int) -> Payload:

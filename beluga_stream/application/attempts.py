@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Seque
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 
-from ..domain.events import Failure, NodeFailed, NodeParked, NodeStreaming, NodeSucceeded, StreamVoid
+from ..domain.events import Failure, NodeFailed, NodeParked, NodeStreaming, NodeSucceeded, Source, StreamVoid
 from ..domain.ids import Incarnation
 from ..domain.payload import Json, Payload
 from ..errors import BelugaError, CodeMissing, InvalidInput, LogUnavailable, StreamBroken
@@ -18,7 +18,8 @@ from . import codec, tracing
 from .apart import Address
 from .context import Context, RunLogger, resume
 from .execution import Executions
-from .messages import ChunkEmitted, NodeReady, Outcome, Source
+from .feeding import fed
+from .messages import ChunkEmitted, NodeReady, Outcome
 from .outbox import Outbox
 from .payloads import Payloads
 from .sending import Sending, Sent
@@ -106,6 +107,16 @@ class Attempts:
         self, work: NodeReady, incarnation: Incarnation, beat: Beat, place: Place, topic: str | None = None
     ) -> Outcome:
         """As `_outcome`, counted and traced. `topic` is the one that it came from; None: it never was in the log."""
+        if work.feed is not None:
+            return await fed(
+                work,
+                work.feed,
+                incarnation,
+                streams=self._streams,
+                payloads=self._payloads,
+                place=place,
+                clock=self._clock,
+            )
         began = self._clock.now_ms()
         if work.trace is None or not self._spans.on:
             outcome = await self._outcome(work, incarnation, beat, place)

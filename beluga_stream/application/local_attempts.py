@@ -6,15 +6,15 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 
 from ..domain.events import Event as Happened
-from ..domain.events import NodeFailed, NodeStreaming, NodeSucceeded
+from ..domain.events import NodeFailed, NodeStreaming, NodeSucceeded, StreamVoid
 from ..domain.ids import GraphHash, Incarnation, NodeKey, RunId
 from ..domain.payload import Inline, Json, Payload
-from ..errors import InvalidState
+from ..errors import InvalidState, StreamBroken
 from ..ports.handlers import Handler, Program
 from .context import Context
 from .executing import Executing
 from .local_streams import LocalStreams
-from .messages import NodeReady
+from .messages import Feed, NodeReady
 from .payloads import Payloads
 from .results import Chunk, Event
 from .streams import Live
@@ -60,6 +60,8 @@ class LocalAttempts:
 
     async def outcome(self, work: NodeReady) -> Happened:
         """Run the work's handler once."""
+        if work.feed is not None:
+            return await self._fed(work, work.feed)
         handler = self._handler(work)
         incarnation = Incarnation(self._new_incarnation())
         told: Payload | None = None
@@ -125,6 +127,33 @@ class LocalAttempts:
             handler = handler.fallback if work.role == "fallback" else handler.compensate
         assert handler is not None, "a program has the code of its nodes"
         return handler
+
+    async def _fed(self, work: NodeReady, feed: Feed) -> Happened:
+        """The next chunks of the stream that a map goes over."""
+        source = work.arguments[0].stream
+        assert source is not None, "a map is fed from a stream"
+        incarnation = Incarnation(secrets.token_hex(6))
+        try:
+            chunks, over = await self._streams.next_chunks(work.root, source.node, start=feed.start, most=feed.most)
+        except StreamBroken:
+            return StreamVoid(
+                run=work.run,
+                key=work.key,
+                at_ms=self._now_ms(),
+                node=work.node,
+                attempt=work.attempt,
+                incarnation=incarnation,
+            )
+        return NodeSucceeded(
+            run=work.run,
+            key=work.key,
+            at_ms=self._now_ms(),
+            node=work.node,
+            attempt=work.attempt,
+            incarnation=incarnation,
+            output=Inline(chunks),
+            done=over,
+        )
 
     def _live(self, work: NodeReady, node: NodeKey) -> Live:
         return Live(partial(self._streams.read, work.run, node))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 
 from ..domain.ids import Incarnation, NodeKey, RunId
 from ..domain.payload import Json
@@ -57,12 +58,22 @@ class LocalStreams:
         stream = self._streams.get((run, node))
         return ([], None) if stream is None else (list(stream.chunks), stream.incarnation)
 
-    async def read(self, run: RunId, node: NodeKey) -> AsyncGenerator[Sequence[Json]]:
-        """The chunks of the stream that goes on now, in batches, to its end. Raises `StreamBroken` when it is void."""
+    async def next_chunks(self, run: RunId, node: NodeKey, *, start: int, most: int) -> tuple[list[Json], bool]:
+        """Those from this one on that are there, at least one and at most so many; and whether there are no more.
+
+        Raises `StreamBroken` when the stream is void.
+        """
+        async with aclosing(self.read(run, node, start)) as batches:
+            async for chunks in batches:
+                return list(chunks[:most]), False
+        return [], True
+
+    async def read(self, run: RunId, node: NodeKey, start: int = 0) -> AsyncGenerator[Sequence[Json]]:
+        """The chunks of the stream that goes on now from this one on, in batches, to its end. Raises `StreamBroken` when it is void."""
         stream = self._streams.get((run, node))
         if stream is None:
             raise StreamBroken(f"{node} runs again: its stream begins again", node=node)
-        number = 0
+        number = start
         while not stream.broken:
             while chunks := stream.chunks[number:]:
                 yield chunks

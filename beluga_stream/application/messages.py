@@ -21,6 +21,7 @@ from ..domain.events import (
     RetryRequested,
     RunRequested,
     SignalReceived,
+    Source,
     StreamVoid,
 )
 from ..domain.frozen import Frozen, field
@@ -30,18 +31,11 @@ from ..domain.payload import Payload
 from ..domain.ticks import TicksDue
 
 
-class Source(Frozen):
-    """A stream that goes on, by reference: the node that writes it, and where it begins in `beluga.run-results`.
+class Feed(Frozen):
+    """Not the node's handler, but at most `most` chunks of its argument's stream, from the one numbered `start` on."""
 
-    `counter`: no status of the run up to it is news. With `resume` its writer's next attempt goes on with it.
-    """
-
-    node: NodeKey
-    incarnation: Incarnation
-    partition: int
-    offset: int
-    counter: int
-    resume: bool = False
+    start: int
+    most: int
 
 
 class Argument(Frozen):
@@ -60,7 +54,8 @@ class NodeReady(Frozen, kw_only=True, tag_field="type", tag="node_ready"):
     functions is meant; `details` are what an attempt before told by its heartbeats. `losses` attempts in a row before
     this one lost their worker or process; `apart` asks for a process of its own. `resume`: what an attempt has emitted
     is gone on with by the next, which finds it at `emitted`. `trace` is the W3C traceparent of its run's span, `links`
-    are those of the executions whose outputs come together in it. Times in epoch milliseconds.
+    are those of the executions whose outputs come together in it. With `feed` no function of the node is meant: what is
+    wanted are the next chunks of a stream that it is mapped over. Times in epoch milliseconds.
     """
 
     run: RunId
@@ -83,6 +78,7 @@ class NodeReady(Frozen, kw_only=True, tag_field="type", tag="node_ready"):
     resume: bool = False
     emitted: Source | None = None
     links: tuple[str, ...] = ()
+    feed: Feed | None = None
 
 
 class Heartbeat(OfExecution, kw_only=True, tag="heartbeat"):

@@ -31,7 +31,7 @@ from ..domain.events import (
     SlotReturned,
     SlotWanted,
 )
-from ..domain.ids import NodeKey, NodeName, digest, key_of, node_of
+from ..domain.ids import NodeKey, NodeName, bounds_of, digest, index_of, is_feed, key_of, node_of
 from ..domain.limit import limit_of, value_of
 from ..domain.payload import NOTHING
 from ..domain.plan import Plan
@@ -42,6 +42,7 @@ from . import codec, tracing
 from .arguments import arguments_of, source_of, undo_arguments
 from .messages import (
     CancelNotice,
+    Feed,
     NodeChange,
     NodeReady,
     Rejected,
@@ -189,6 +190,7 @@ def node_ready(plan: Plan, state: RunState, command: DispatchNode, at_ms: int, s
     name = node_of(command.node)
     undo = command.node.endswith("~undo")
     resume = plan.nodes[name].resume and not node.fallback and not undo
+    feed = _feed(state, command.node) if is_feed(command.node) else None
     return NodeReady(
         run=state.run,
         key=state.key,
@@ -200,16 +202,17 @@ def node_ready(plan: Plan, state: RunState, command: DispatchNode, at_ms: int, s
         attempt=command.attempt,
         arguments=undo_arguments(plan, state, command.node) if undo else arguments_of(plan, state, command.node),
         generation=state.generation,
-        timeout_ms=_timeout_ms(plan, state, name),
+        timeout_ms=None if feed is not None else _timeout_ms(plan, state, name),
         at_ms=at_ms,
         role="compensate" if undo else "fallback" if node.fallback else "handler",
         details=node.details,
         losses=node.losses,
-        apart=runs_apart(plan.nodes[name], node.losses),
+        apart=feed is None and runs_apart(plan.nodes[name], node.losses),
         trace=tracing.within(spans, state),
         resume=resume,
         emitted=source_of(plan, name, node) if resume else None,
         links=tracing.came_from(plan, state, command.node) if spans.on else (),
+        feed=feed,
     )
 
 
@@ -284,7 +287,7 @@ def start_child(plan: Plan, state: RunState, command: StartChild, at_ms: int, sp
         tags=state.tags,
         trace=tracing.within(spans, state),
         parent=Parent(state.run, state.key, command.node),
-        page=_page(command.node) if is_page else None,
+        page=Page(node.name, *bounds_of(command.node), stream=arguments[0].stream) if is_page else None,
         keys=state.keys if is_page else {},
     )
 
@@ -337,9 +340,10 @@ def cancel_child(state: RunState, command: CancelChild, at_ms: int) -> CancelReq
     return CancelRequested(run=command.child, key=key_of(command.child), at_ms=at_ms, reason=reason)
 
 
-def _page(key: NodeKey) -> Page:
-    start, _, stop = key[key.rindex("[") + 1 :].partition("/")[0].rstrip("]").partition(":")
-    return Page(node_of(key), int(start), int(stop))
+def _feed(state: RunState, key: NodeKey) -> Feed:
+    assert state.page is not None, "only pages of a map are fed"
+    start = index_of(key)
+    return Feed(start, state.page.stop - start)
 
 
 def _node_change(state: RunState, command: PublishNode) -> NodeChange:

@@ -7,11 +7,12 @@ lease goes on: it has read up to just there, goes on with the number after the l
 goes on after.
 """
 
+from ..domain.events import Source
 from ..domain.ids import Incarnation, RunId
 from ..domain.payload import Payload
 from ..domain.state import NODE_ENDED, RUN_ENDED, NodeStatus
 from ..errors import StreamBroken
-from .messages import ChunkEmitted, NodeChange, Progress, Result, Source
+from .messages import ChunkEmitted, NodeChange, Progress, Result
 
 _OVER = NODE_ENDED - {NodeStatus.SUCCEEDED}
 

@@ -11,13 +11,15 @@ from typing import Any, Protocol
 
 from pydantic import TypeAdapter, ValidationError
 
+from ..domain.events import Source
 from ..domain.ids import Incarnation
-from ..domain.payload import Inline, Json
+from ..domain.payload import Inline, Json, Payload
 from ..errors import InvalidInput, NotFound, StreamBroken, TimedOut
 from ..ports.log import Reader, Record
 from . import codec
+from .bookmarks import Bookmarks
 from .judging import first_of
-from .messages import NodeReady, Source
+from .messages import NodeReady
 from .payloads import Payloads
 from .sequence import ChunkSequence
 from .tails import Tails
@@ -128,6 +130,7 @@ class Streams:
         self._reader = reader
         self._topic = topic
         self._payloads = payloads
+        self._bookmarks = Bookmarks()
         self._tails = Tails(reader, topic, buffered=_BUFFERED, buffered_bytes=_BUFFERED_BYTES)
 
     def open(self, partitions: Iterable[int]) -> None:
@@ -144,14 +147,9 @@ class Streams:
         Raises `StreamBroken`, `NotFound` when retention has removed its beginning, and `LogUnavailable`.
         """
         sequence = ChunkSequence(work.root, source)
-        loop = asyncio.get_running_loop()
         async with aclosing(self._records(work, source)) as batches:
             while not sequence.over:
-                idle = loop.call_later(_IDLE_SECONDS, place.give_back)
-                try:
-                    records = await anext(batches)
-                finally:
-                    idle.cancel()
+                records = await _next(batches, place)
                 found, broken = await self._chunks_of(sequence, records)
                 if found:
                     await place.take_again()
@@ -159,6 +157,28 @@ class Streams:
                 if broken is not None:
                     raise broken
         await place.take_again()
+
+    async def next_chunks(
+        self, work: NodeReady, source: Source, place: Place, *, start: int, most: int
+    ) -> tuple[list[Payload], bool]:
+        """From the chunk numbered `start` on those that are there, at least one and at most so many.
+
+        Also whether there are no more, and then there may be none. Raises as `chunks` does.
+        """
+        sequence, offset = self._bookmarks.find(work.root, source, start)
+        found: list[Payload] = []
+        async with aclosing(self._records(work, source, offset)) as batches:
+            while not (found or sequence.over):
+                for record in await _next(batches, place):
+                    if len(found) == most or sequence.over:
+                        break
+                    chunk = sequence.read(codec.results.decode(record.value))
+                    offset = record.offset + 1
+                    if chunk is not None and sequence.count > start:
+                        found.append(chunk)
+                self._bookmarks.put(work.root, source, sequence, offset)
+        await place.take_again()
+        return found, sequence.over
 
     async def _chunks_of(
         self, sequence: ChunkSequence, records: Sequence[Record]
@@ -206,26 +226,38 @@ class Streams:
             raise TimedOut(f"{self._topic} does not tell of {work.node}/{work.attempt}", run=work.run) from error
         raise AssertionError("a reading without an end ended")
 
-    async def _records(self, work: NodeReady, source: Source) -> AsyncGenerator[Sequence[Record]]:
-        """Everything about the run from the stream's first chunk on."""
+    async def _records(
+        self, work: NodeReady, source: Source, start: int | None = None
+    ) -> AsyncGenerator[Sequence[Record]]:
+        """Everything about the run from the stream's first chunk on, or from this offset."""
         key = work.key.encode()
-        follower = await self._tails.follow(source.partition, key, start=source.offset)
+        offset = source.offset if start is None else start
+        follower = await self._tails.follow(source.partition, key, start=offset)
         try:
-            if follower.since > source.offset:
-                await self._check_kept(work, source)
-            async with aclosing(self._tails.records(source.partition, follower, source.offset)) as batches:
+            if follower.since > offset:
+                await self._check_kept(work, source, offset)
+            async with aclosing(self._tails.records(source.partition, follower, offset)) as batches:
                 async for records in batches:
                     if records is not None:
                         yield records
         finally:
             self._tails.leave(source.partition, follower)
 
-    async def _check_kept(self, work: NodeReady, source: Source) -> None:
+    async def _check_kept(self, work: NodeReady, source: Source, offset: int) -> None:
         begin = (await self._reader.beginning(self._topic))[source.partition]
-        if source.offset < begin:
+        if offset < begin:
             raise NotFound(
                 f"the beginning of the stream of {source.node} is kept no longer: {self._topic}/{source.partition} "
                 f"begins at {begin}, and it at {source.offset}",
                 run=work.run,
                 node=source.node,
             )
+
+
+async def _next(batches: AsyncGenerator[Sequence[Record]], place: Place) -> Sequence[Record]:
+    """What comes next. Who waits long for it lets another have its place."""
+    idle = asyncio.get_running_loop().call_later(_IDLE_SECONDS, place.give_back)
+    try:
+        return await anext(batches)
+    finally:
+        idle.cancel()

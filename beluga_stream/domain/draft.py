@@ -55,6 +55,8 @@ class Changes(TypedDict, total=False):
     slot: int
     limit: LimitId | None
     handed: Mapping[str, int]
+    fed: int
+    came: int
 
 
 class Draft:

@@ -26,12 +26,30 @@ class Parent(Frozen):
     node: NodeKey
 
 
+class Source(Frozen):
+    """A stream that goes on, by reference: the node that writes it, and where it begins in `beluga.run-results`.
+
+    `counter`: no status of the run up to it is news. With `resume` its writer's next attempt goes on with it.
+    """
+
+    node: NodeKey
+    incarnation: Incarnation
+    partition: int
+    offset: int
+    counter: int
+    resume: bool = False
+
+
 class Page(Frozen):
-    """A slice of a large map: the run does these items of this node, and nothing else."""
+    """A slice of a large map: the run does these items of this node, and nothing else.
+
+    With a `stream` they are its chunks, as far as there are so many.
+    """
 
     node: NodeName
     start: int
     stop: int
+    stream: Source | None = None
 
 
 class OfRun(Frozen, kw_only=True, tag_field="type"):
@@ -101,13 +119,15 @@ class NodeStreaming(OfExecution, kw_only=True, tag="node_streaming"):
 class NodeSucceeded(OfExecution, kw_only=True, tag="node_succeeded"):
     """A handler is done. `branches` are the conditions that held; `chunks` how many were emitted.
 
+    When it was no handler but the chunks of a stream that were read for a map, `output` are those.
+
     `resumed` is the incarnation whose stream it went on with, its chunks among them.
     """
 
     output: Payload
     branches: tuple[int, ...] = ()
     chunks: int | None = None
-    done: bool = True  # of a loop pass: `until` held
+    done: bool = True  # of a loop pass: `until` held; of chunks that were read: there are no more
     resumed: Incarnation | None = None
 
 

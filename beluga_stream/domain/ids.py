@@ -10,8 +10,8 @@ GraphHash = NewType("GraphHash", str)
 """The hash of a definition: 16 hex digits."""
 
 NodeKey = NewType("NodeKey", str)
-"""One execution place in a run: `name`, `name[3]` (map item), `name[0:64]` (page), `name#2` (loop pass),
-`name~undo` (compensation)."""
+"""One execution place in a run: `name`, `name[3]` (map item), `name[0:64]` (page), `name[0:64]#1` (page of a stream),
+`name~64` (reads the chunks from the 64th on), `name#2` (loop pass), `name~undo` (compensation)."""
 
 NodeName = NewType("NodeName", NodeKey)
 """A node as the graph declares it: the key of the node itself."""
@@ -71,6 +71,16 @@ def page_key(node: NodeName, start: int, stop: int) -> NodeKey:
     return NodeKey(f"{node}[{start}:{stop}]")
 
 
+def stream_page_key(node: NodeName, start: int, stop: int, begun: int) -> NodeKey:
+    """A page of a map over a stream. `begun` is the map's attempt that went over it: another stream has other pages."""
+    return NodeKey(f"{node}[{start}:{stop}]#{begun}")
+
+
+def feed_key(node: NodeName, start: int) -> NodeKey:
+    """What reads a stream for a map, from this chunk on."""
+    return NodeKey(f"{node}~{start}")
+
+
 def pass_key(node: NodeName, number: int) -> NodeKey:
     return NodeKey(f"{node}#{number}")
 
@@ -97,11 +107,24 @@ def is_page(key: NodeKey) -> bool:
     return ":" in key
 
 
+def is_feed(key: NodeKey) -> bool:
+    """Whether the key is that of a reading of a stream for a map."""
+    return "~" in key and not is_undo(key)
+
+
 def is_undo(key: NodeKey) -> bool:
     """Whether the key is that of a compensation."""
     return key.endswith("~undo")
 
 
 def index_of(key: NodeKey) -> int:
-    """The index of a map item's key, or the number of a loop pass."""
+    """The index of a map item's key, the number of a loop pass, or the first chunk that is read for a map."""
+    if is_feed(key):
+        return int(key[key.rindex("~") + 1 :])
     return int(key[key.rindex("[") + 1 : -1] if key.endswith("]") else key[key.rindex("#") + 1 :])
+
+
+def bounds_of(key: NodeKey) -> tuple[int, int]:
+    """The first item of a page, and that after its last."""
+    start, _, stop = key[key.rindex("[") + 1 : key.rindex("]")].partition(":")
+    return int(start), int(stop)

@@ -9,15 +9,16 @@ from .commands import AskSlot, DispatchNode, ReturnSlot
 from .draft import Decision, Draft
 from .events import Failure, SlotGranted
 from .frozen import replace
-from .ids import NodeKey, is_undo, node_of
+from .ids import NodeKey, is_feed, is_undo, node_of
 from .limit import limit_ids, limit_of, value_of
 from .plan import Plan
 from .state import NodeStatus, RunState, RunStatus, Timer
 
 
 def must_ask(draft: Draft, key: NodeKey) -> bool:
-    """Whether the node has limits and no slots yet. A compensation needs none."""
-    return bool(draft.plan.nodes[node_of(key)].limits) and draft.node(key).slot == 0 and not is_undo(key)
+    """Whether the node has limits and no slots yet. A compensation needs none, nor who reads for a map."""
+    has_limits = bool(draft.plan.nodes[node_of(key)].limits)
+    return has_limits and draft.node(key).slot == 0 and not (is_undo(key) or is_feed(key))
 
 
 def ask(draft: Draft, key: NodeKey, *, tries: int, failure: Failure | None) -> None:

@@ -4,6 +4,7 @@ No order of events leads there; a defect of the engine might. So what the run ke
 from the statuses of its nodes, and whatever that allows is begun.
 """
 
+from .definition import NodeKind
 from .draft import Decision, Draft
 from .ending import compensate_next, fail_run
 from .events import Failure
@@ -43,7 +44,8 @@ def _count_anew(draft: Draft) -> None:
     working = {node_of(key) for key, node in draft.nodes.items() if key not in names and node.status not in NODE_ENDED}
     for name in names:
         status = draft.node(name).status
-        if status is NodeStatus.WAITING and draft.node(name).next > 0 and name not in working:
+        has_parts = draft.plan.nodes[name].kind in (NodeKind.MAP, NodeKind.LOOP)
+        if status is NodeStatus.WAITING and has_parts and name not in working:
             resume_parts(draft, draft.plan.nodes[name])
         elif status is NodeStatus.PENDING and page is None and reopen(draft, name, unsettled):
             unsettled.add(name)

@@ -2,20 +2,22 @@
 
 from .definition import Node, NodeKind
 from .draft import Draft
-from .events import Failure
-from .execution import child_again, complete, dispatch, give_up, start_child
+from .events import Failure, Page
+from .execution import child_again, complete, dispatch, give_up
+from .feeding import begin_fed_page, begin_over_stream, chunks_came, feeds_of, page_succeeded, pages_of, reads_live
 from .flow import argument_of, executions, taken_edges
 from .frozen import replace
-from .ids import NodeKey, index_of, is_page, item_key, page_key, pass_key
-from .payload import NOTHING, Paged, gather, length_of, seals_of
+from .ids import NodeKey, index_of, is_feed, is_page, pass_key
+from .items import end_if_done, item_succeeded, items_of, open_items
+from .payload import NOTHING, gather, length_of, seals_of
 from .state import NodeStatus
-
-PAGE = 64
-"""Maps above this many items are split into page runs of this many."""
 
 
 def begin_map(draft: Draft, node: Node) -> None:
     """Begin as many items as may run at once. Fails when the source gave no list."""
+    if reads_live(draft, node):
+        begin_over_stream(draft, node)
+        return
     source = taken_edges(draft, node.name)[0]
     total = length_of(argument_of(draft, source))
     if total is None:
@@ -28,15 +30,22 @@ def begin_map(draft: Draft, node: Node) -> None:
         complete(draft, node.name, gather([]))
         return
     attempt = draft.node(node.name).attempt + 1
-    draft.move(node.name, NodeStatus.WAITING, attempt=attempt, next=0, total=total, open=0)
-    _open_items(draft, node)
+    draft.move(node.name, NodeStatus.WAITING, attempt=attempt, next=0, total=total, open=0, fed=0)
+    open_items(draft, node)
 
 
-def begin_page(draft: Draft, node: Node, start: int, stop: int) -> None:
+def begin_page(draft: Draft, node: Node, page: Page) -> None:
     """Begin the items that this page run is there for."""
     draft.active = 1
-    draft.move(node.name, NodeStatus.WAITING, attempt=1, next=start, total=stop, open=0)
-    _open_items(draft, node)
+    if page.stream is not None:
+        begin_fed_page(draft, node, page)
+        return
+    length = length_of(draft.before.input or NOTHING)
+    # A page of a stream was begun before anybody knew whether there would be so many.
+    stop = page.stop if length is None else max(page.start, min(page.stop, length))
+    draft.move(node.name, NodeStatus.WAITING, attempt=1, next=page.start, total=stop, open=0)
+    open_items(draft, node)
+    end_if_done(draft, node, node.name)
 
 
 def begin_loop(draft: Draft, node: Node) -> None:
@@ -50,13 +59,17 @@ def part_succeeded(draft: Draft, node: Node, key: NodeKey, *, done: bool) -> Non
     """An item, page or pass has its output: open the next, or end the whole."""
     if node.kind is NodeKind.LOOP:
         _pass_succeeded(draft, node, key, done=done)
+    elif is_feed(key):
+        chunks_came(draft, node, key, over=done)
+    elif is_page(key) and draft.node(node.name).fed:
+        page_succeeded(draft, node, key)
     else:
-        _item_succeeded(draft, node, key)
+        item_succeeded(draft, node, key)
 
 
 def resume_parts(draft: Draft, node: Node) -> None:
     """For `retry`: begin the parts of a map or loop again that did not succeed."""
-    parts = executions(draft, node.name)
+    parts = _begun(draft, node)
     left = [key for key in parts if draft.node(key).status is not NodeStatus.SUCCEEDED]
     state = draft.node(node.name)
     attempt = state.attempt + 1
@@ -69,7 +82,8 @@ def resume_parts(draft: Draft, node: Node) -> None:
             draft.move(node.name, NodeStatus.WAITING, attempt=attempt, failure=None, total=total)
             _next_pass(draft, node)
     else:
-        draft.move(node.name, NodeStatus.WAITING, attempt=attempt, failure=None, open=len(left))
+        opened = sum(not is_feed(key) for key in left)
+        draft.move(node.name, NodeStatus.WAITING, attempt=attempt, failure=None, open=opened)
     for key in left:
         if _is_child(node, key):
             child_again(draft, key)
@@ -77,54 +91,20 @@ def resume_parts(draft: Draft, node: Node) -> None:
             dispatch(draft, key)
 
 
+def _begun(draft: Draft, node: Node) -> list[NodeKey]:
+    """The parts that have begun; not those of a stream that proved void."""
+    state = draft.node(node.name)
+    if node.kind is NodeKind.LOOP:
+        return executions(draft, node.name)
+    if not state.fed:
+        return items_of(draft, node, state.next)
+    if draft.before.page is None:
+        return pages_of(draft, node)
+    return [*feeds_of(draft, node), *items_of(draft, node, state.next)]
+
+
 def _is_child(node: Node, key: NodeKey) -> bool:
-    return is_page(key) or node.child is not None
-
-
-def _step_of(draft: Draft, total: int) -> int:
-    """1: single items; PAGE: pages of a large map (a page itself has single items)."""
-    return 1 if draft.before.page is not None or total <= PAGE else PAGE
-
-
-def _open_items(draft: Draft, node: Node) -> None:
-    """Begin items or pages until `max_parallel` are under way."""
-    state = draft.node(node.name)
-    step = _step_of(draft, state.total)
-    most = node.max_parallel if step == 1 else max(1, node.max_parallel // PAGE)
-    upto, opened = state.next, state.open
-    while upto < state.total and opened < most:
-        if step > 1:
-            start_child(draft, page_key(node.name, upto, min(upto + step, state.total)))
-        elif node.child is not None:
-            start_child(draft, item_key(node.name, upto))
-        else:
-            dispatch(draft, item_key(node.name, upto))
-        upto += step
-        opened += 1
-    if upto != state.next:
-        draft.keep(node.name, replace(state, next=upto, open=opened))
-
-
-def _item_succeeded(draft: Draft, node: Node, key: NodeKey) -> None:
-    state = draft.node(node.name)
-    draft.keep(node.name, replace(state, open=state.open - 1))
-    _open_items(draft, node)
-    state = draft.node(node.name)
-    if state.open > 0:
-        return
-    start = draft.before.page.start if draft.before.page is not None else 0
-    step = _step_of(draft, state.total)
-    if step == 1:
-        parts = [item_key(node.name, at) for at in range(start, state.total)]
-    else:
-        starts = range(0, state.total, step)
-        parts = [page_key(node.name, at, min(at + step, state.total)) for at in starts]
-    outputs = [draft.node(part).output or NOTHING for part in parts]
-    for part in parts:
-        # The list has them now. The part that ends in this event keeps its own, since readers are shown it.
-        if part != key:
-            draft.keep(part, replace(draft.node(part), output=None))
-    complete(draft, node.name, gather(outputs) if step == 1 else Paged(tuple(outputs), state.total))
+    return is_page(key) or (node.child is not None and not is_feed(key))
 
 
 def _pass_succeeded(draft: Draft, node: Node, key: NodeKey, *, done: bool) -> None:

@@ -101,7 +101,7 @@ class Plan:
             way.edge.mode is EdgeMode.STREAM
             and way.edge.branch is None
             and way.need == 0
-            and target.kind in (NodeKind.TASK, NodeKind.STREAM)
+            and target.kind in (NodeKind.TASK, NodeKind.STREAM, NodeKind.MAP)
         )
 
     @cached_property

@@ -96,7 +96,9 @@ def reopen(draft: Draft, name: NodeName, unsettled: set[NodeName]) -> bool:
 
 def _begin_again(draft: Draft, node: Node, unsettled: set[NodeName]) -> None:
     has_parts = draft.node(node.name).next > 0
-    if node.kind in (NodeKind.MAP, NodeKind.LOOP) and has_parts:
+    # The parts of a map over a stream are of no use when its writer begins again.
+    is_void = any(edge.source in unsettled for edge in draft.plan.incoming[node.name])
+    if node.kind in (NodeKind.MAP, NodeKind.LOOP) and has_parts and not is_void:
         resume_parts(draft, node)
     elif node.kind is NodeKind.GRAPH:
         child_again(draft, node.name)

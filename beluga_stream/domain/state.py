@@ -74,6 +74,8 @@ class NodeState(Frozen):
     `losses` counts the attempts in a row whose process or worker died (see `crashes`).
     `slot` is the number by which it asked for the slots of its limits (0: it has none and wants none), `limit` the one
     that it waits for. `handed` counts the signals that a child was handed, by name.
+    `fed` is the attempt of a map that went over a stream while it is written (0: over a list). Its `total` is
+    -1 until the stream's length is known, and in its pages `came` is how far it has been read.
     """
 
     status: NodeStatus = NodeStatus.PENDING
@@ -99,6 +101,8 @@ class NodeState(Frozen):
     slot: int = 0
     limit: LimitId | None = None
     handed: Mapping[str, int] = field(default_factory=dict)
+    fed: int = 0
+    came: int = 0
 
 
 class Signalled(Frozen):

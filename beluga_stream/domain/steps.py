@@ -25,7 +25,7 @@ def begin_run(draft: Draft) -> None:
     """Resolve the input's edges and begin what they feed; a page begins its items."""
     page = draft.before.page
     if page is not None:
-        begin_page(draft, draft.plan.nodes[page.node], page.start, page.stop)
+        begin_page(draft, draft.plan.nodes[page.node], page)
     else:
         resolve_edges(draft, INPUT)
 

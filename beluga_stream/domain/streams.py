@@ -13,9 +13,11 @@ none of one that lost: `overtaken` closes what a late winner did not write.
 """
 
 from .commands import BroadcastCancel
+from .definition import NodeKind
 from .draft import Draft
+from .ending import cancel_nodes
 from .events import NodeStreaming, NodeSucceeded
-from .flow import count, resolve_open
+from .flow import count, executions, resolve_open
 from .frozen import replace
 from .ids import NodeKey, NodeName, node_of
 from .state import NODE_ENDED, NodeState, NodeStatus, StreamPosition
@@ -85,6 +87,10 @@ def _recall(draft: Draft, name: NodeName) -> NodeState:
     """Fence the attempt of a reader, and put it back to where it waits for its edges."""
     interrupt(draft, name, resumes=False)
     node = draft.node(name)
+    if draft.plan.nodes[name].kind is NodeKind.MAP:
+        _drop_pages(draft, name)
+        node = replace(node, next=0, fed=0)
+        draft.keep(name, node)
     if node.status in _AT_WORKERS:
         draft.commands.append(BroadcastCancel(draft.generation, (f"{name}/{node.attempt}",)))
     if node.status is NodeStatus.LIMITED:
@@ -92,3 +98,11 @@ def _recall(draft: Draft, name: NodeName) -> NodeState:
     # A pause after a failure of its own is cut short, and that failure counts.
     tries = node.tries + (node.status is NodeStatus.BACKOFF)
     return draft.move(name, NodeStatus.PENDING, tries=tries, incarnation=None, worker=None, stream=None, details=None)
+
+
+def _drop_pages(draft: Draft, name: NodeName) -> None:
+    """Stop what a map does with the chunks, and forget what it has of them."""
+    pages = executions(draft, name)
+    cancel_nodes(draft, pages)
+    for key in pages:
+        draft.keep(key, replace(draft.node(key), output=None))

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple, TypeAlias
 
 from .definition import NodeKind
-from .ids import NodeKey, node_of
+from .ids import NodeKey, is_feed, node_of
 from .limiting import told as slot_of
 from .plan import Plan
 from .state import NODE_ENDED, NodeState, NodeStatus, RunState, RunStatus
@@ -84,7 +84,8 @@ def _of(plan: Plan, state: RunState, key: NodeKey, node: NodeState, begun: Mappi
         case NodeStatus.READY:
             return Waiting(key, "worker", f"a worker of queue {declared.queue!r}", node.since_ms)
         case NodeStatus.RUNNING:
-            due = None if declared.timeout_ms is None else node.since_ms + declared.timeout_ms
+            timeout_ms = None if is_feed(key) else declared.timeout_ms
+            due = None if timeout_ms is None else node.since_ms + timeout_ms
             return Waiting(key, "lease", f"worker {node.worker or 'unknown'}", node.since_ms, due)
         case NodeStatus.BACKOFF:
             return Waiting(key, "timer", f"its next attempt, after {node.attempt}", node.since_ms, node.due_ms)

@@ -62,8 +62,7 @@ class Program:
     @property
     def reads_streams(self) -> bool:
         """Whether one of its nodes reads what another still writes."""
-        found = (handler.parameters for handler in self.handlers.values())
-        return any(parameter.mode is EdgeMode.STREAM for parameters in found for parameter in parameters)
+        return any(edge.mode is EdgeMode.STREAM for edge in self.definition.edges)
 
     def handler(self, name: NodeName, role: Literal["handler", "fallback", "compensate"]) -> Handler | None:
         """The function of a node that is meant by this role."""
