@@ -69,7 +69,10 @@ class LocalStreams:
         return [], True
 
     async def read(self, run: RunId, node: NodeKey, start: int = 0) -> AsyncGenerator[Sequence[Json]]:
-        """The chunks of the stream that goes on now from this one on, in batches, to its end. Raises `StreamBroken` when it is void."""
+        """The chunks of the stream that goes on now from this one on, in batches, to its end.
+
+        Raises `StreamBroken` when it is void.
+        """
         stream = self._streams.get((run, node))
         if stream is None:
             raise StreamBroken(f"{node} runs again: its stream begins again", node=node)

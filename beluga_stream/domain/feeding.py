@@ -93,8 +93,9 @@ def page_succeeded(draft: Draft, node: Node, key: NodeKey) -> None:
     if state.open > 0:
         return
     pages = pages_of(draft, node)
-    outputs = taken_from(draft, pages, key)[: -(-state.total // PAGE)]
-    complete(draft, node.name, outputs[0] if len(outputs) == 1 else Paged(tuple(outputs), state.total))
+    # Those behind the end of the stream got nothing, and one page is the whole list.
+    outputs = taken_from(draft, pages, key)[: max(1, -(-state.total // PAGE))]
+    complete(draft, node.name, Paged(tuple(outputs), state.total) if len(outputs) > 1 else outputs[0])
 
 
 def _open_pages(draft: Draft, node: Node) -> None:

@@ -65,6 +65,50 @@ def pipeline(name: str, *, first_resumes: bool, second_resumes: bool) -> Graph[i
     return graph
 
 
+@node(retry=OFTEN)
+async def echoes(chunk: Chunk) -> Chunk:
+    """The chunk itself; slowly now and then."""
+    if _drawn(chunk[0]).random() < 0.1:
+        await asyncio.sleep(3)
+    _maybe_fail(chunk[0])
+    return chunk
+
+
+@node(retry=OFTEN, timeout=600)
+async def hurries(most: int) -> AsyncIterator[Chunk]:
+    """Yields much at once, and fails now and then."""
+    for number in range(len(context().emitted(tuple[int, str])), most):
+        if number % 20 == 0:
+            await _pace()
+            _maybe_fail(number)
+        yield number, context().incarnation
+
+
+async def beside(listed: list[Any], mapped: list[Any], again: list[Any]) -> list[Any]:
+    return [listed, mapped, again]
+
+
+def mapped(name: str, *, long: bool, resumes: bool) -> Graph[int, list[Any]]:
+    """A stream that two maps go over, and all of it as a list."""
+    graph = Graph[int, list[Any]](name, timeout=36_000)
+    written = graph.add_node(hurries if long else counts, graph.input, name="writes", resume=resumes)
+    first = graph.add_map(echoes, written.stream, max_parallel=3)
+    second = graph.add_map(echoes, written.stream, max_parallel=200, name="again")
+    graph.set_finish_point(graph.add_node(beside, written, first, second))
+    return graph
+
+
+def wrong_with_map(result: Json, most: int, *, resumes: bool) -> str | None:
+    """What must not be in the result of such a graph."""
+    listed, first, second = result
+    if [number for number, _ in listed] != list(range(most)):
+        return f"a gap, or a chunk twice: {listed}"
+    for found in (first, second):
+        if found != listed:
+            return f"a map went over {found} and not {listed}"
+    return _mixed(listed, resumes=resumes)
+
+
 def wrong_with(result: Json, most: int, *, first_resumes: bool, second_resumes: bool) -> str | None:
     """What must not be in a result."""
     listed, read, tagged, read_tagged = result

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from msgspec.json import Decoder
 from msgspec.structs import replace
 
+from beluga_stream.application.arguments import arguments_of
 from beluga_stream.application.rendering import slot_wanted
 from beluga_stream.domain.commands import (
     AskSlot,
@@ -65,7 +66,9 @@ from beluga_stream.domain.ids import (
     NodeKey,
     NodeName,
     RunId,
+    bounds_of,
     index_of,
+    is_feed,
     is_page,
     is_undo,
     node_of,
@@ -231,6 +234,8 @@ class Play:
         self.dispatched: list[tuple[RunId, NodeKey, int]] = []
         self.begun: set[RunId] = set()
         self.lengths: dict[NodeName, int] = {}
+        self.hungry: list[tuple[RunId, NodeSucceeded]] = []
+        """What feeds a map has read all of a stream whose writer has not ended: it waits for that."""
         self.on_decision: Callable[[RunState | None, Event, Decision], None] = lambda before, event, after: None
         self.ask(
             RunRequested(
@@ -269,6 +274,7 @@ class Play:
 
     def step(self) -> bool:
         """Deliver one event. False when there is none."""
+        self._tell_ends()
         short = [timer for timer in self.timers if timer.node is not None]
         if short and self.random.random() < self.behaviour.hurries:
             self._fire(self.timers.index(min(short, key=lambda timer: timer.due_ms)))
@@ -418,9 +424,11 @@ class Play:
         self.begun.add(child)
         page = None
         inner = of
+        content = Inline(1)
         if is_page(key):
-            start, stop = key[key.rindex("[") + 1 : -1].split(":")
-            page = Page(node_of(key), int(start), int(stop))
+            given_to = arguments_of(of, state, key)[0]
+            page = Page(node_of(key), *bounds_of(key), stream=given_to.stream)
+            content = Inline(list(range(page.stop))) if key.endswith("]") else given_to.payload
         else:
             given = of.nodes[node_of(key)].child
             assert given is not None
@@ -431,7 +439,7 @@ class Play:
             at_ms=self.clock,
             graph=inner.definition.name,
             definition=inner.hash,
-            input=Inline(list(range(page.stop)) if page else 1),
+            input=content,
             digest="d",
             parent=Parent(state.run, state.key, key),
             page=page,
@@ -483,9 +491,12 @@ class Play:
                 return [*told, self.random.choice([LeaseExpired, NodeReleased])(**known)]
         if chance() < like.fails:
             retryable = chance() >= like.final
-            if chance() < 0.2 and any(wire.mode is EdgeMode.STREAM for wire in of.incoming[declared.name]):
+            reads = any(wire.mode is EdgeMode.STREAM for wire in of.incoming[declared.name])
+            if chance() < 0.2 and reads and (is_feed(key) or declared.kind is not NodeKind.MAP):
                 return [*told, StreamVoid(**known)]
             return [*told, NodeFailed(**known, failure=Failure("boom", "bang"), retryable=retryable)]
+        if is_feed(key):
+            return self._fed(of, state, key, told, known)
         branches = {wire.branch for wire in of.outgoing[declared.name] if wire.branch is not None}
         taken = tuple(sorted(number for number in branches if chance() < like.branches))
         done = declared.kind is not NodeKind.LOOP or chance() >= like.loops
@@ -493,15 +504,42 @@ class Play:
         outcome = NodeSucceeded(**known, output=self._output(of, key), branches=taken, done=done, resumed=resumed)
         return [*told, outcome]
 
+    def _fed(self, of: Plan, state: RunState, key: NodeKey, told: list[Event], known: dict[str, Any]) -> list[Event]:
+        """Some of the chunks that are left of the page, or when there are none that they are over."""
+        assert state.page is not None
+        assert state.page.stream is not None
+        start = index_of(key)
+        length = self.length(NodeName(state.page.stream.node))
+        left = min(state.page.stop, length) - start
+        if left > 0:
+            read = list(range(start, start + self.random.randint(1, left)))
+            return [*told, NodeSucceeded(**known, output=Inline(read), done=False)]
+        assert state.parent is not None
+        self.hungry.append((state.parent.run, NodeSucceeded(**known, output=Inline([]), done=True)))
+        return told
+
+    def _tell_ends(self) -> None:
+        """What waits for the end of a stream hears of it; of a writer that does not succeed it never does."""
+        for waiting in tuple(self.hungry):
+            parent, event = waiting
+            page = self.runs[event.run].page
+            assert page is not None
+            assert page.stream is not None
+            if self.runs[parent].nodes[page.stream.node].status is NodeStatus.SUCCEEDED:
+                self.hungry.remove(waiting)
+                self.channels[event.run, event.node, event.attempt, event.incarnation].append(event)
+
+    def length(self, of: NodeName) -> int:
+        """How long the list is that the node gives."""
+        return self.lengths.setdefault(of, self.random.choice(self.behaviour.lengths))
+
     def _output(self, of: Plan, key: NodeKey) -> Payload:
         """A map's item gives its index; what feeds a map a list; everything else its key."""
         declared = of.nodes[node_of(key)]
         if declared.kind is NodeKind.MAP:
             return Inline(index_of(key))
         if any(of.nodes[target].kind is NodeKind.MAP for target in of.targets[declared.name]):
-            lengths = self.behaviour.lengths
-            size = self.lengths.setdefault(declared.name, self.random.choice(lengths))
-            return Inline(list(range(size)))
+            return Inline(list(range(self.length(declared.name))))
         return Inline(key)
 
     def _check(self, of: Plan, before: RunState | None, event: Event, decision: Decision) -> None:
@@ -551,7 +589,7 @@ def _check_slots(of: Plan, state: RunState) -> None:
             assert found.limit is not None
         else:
             assert found.limit is None
-        if found.status in AT_WORK and not is_undo(key) and not found.fallback:
+        if found.status in AT_WORK and not (is_undo(key) or is_feed(key) or found.fallback):
             assert (found.slot > 0) is bool(limits)
         if found.status in NODE_ENDED:
             assert found.slot == 0
@@ -614,7 +652,9 @@ def _check_counts(of: Plan, state: RunState) -> None:
     parallel = Counter(
         node_of(key)
         for key, each in state.nodes.items()
-        if key not in of.nodes and (each.status in AT_WORK or each.status in (NodeStatus.WAITING, NodeStatus.LIMITED))
+        if key not in of.nodes
+        and not is_feed(key)
+        and (each.status in AT_WORK or each.status in (NodeStatus.WAITING, NodeStatus.LIMITED))
     )
     going = state.status is RunStatus.RUNNING
     for declared in of.definition.nodes:
@@ -622,11 +662,19 @@ def _check_counts(of: Plan, state: RunState) -> None:
         if declared.kind is NodeKind.MAP and whole is not None and going:
             assert parallel[declared.name] <= declared.max_parallel
             if whole.status is NodeStatus.WAITING:
-                assert parallel[declared.name] == whole.open > 0
+                assert parallel[declared.name] == whole.open
+                assert whole.open > 0 or is_fed(state, declared)
         if whole is not None and whole.status is NodeStatus.PENDING and going:
             ways = resolved(of, state, declared)
             assert whole.open == len(of.incoming[declared.name]) - len(ways), f"{declared.name} miscounts"
             assert whole.total == sum(counting for _, counting in ways)
+
+
+def is_fed(state: RunState, declared: Node) -> bool:
+    """Whether chunks of a stream are awaited for a page of the map."""
+    return any(
+        is_feed(key) and node_of(key) == declared.name and each.status in AT_WORK for key, each in state.nodes.items()
+    )
 
 
 def resolved(of: Plan, state: RunState, declared: Node) -> list[tuple[Edge, bool]]:
@@ -654,7 +702,8 @@ def is_read_live(of: Plan, source: NodeState | None, wire: Edge) -> bool:
     if source is None or source.stream is None or wire.mode is not EdgeMode.STREAM:
         return False
     target = of.nodes[wire.target]
-    live = of.nodes[wire.source].kind is NodeKind.STREAM and target.kind in (NodeKind.TASK, NodeKind.STREAM)
+    reading = (NodeKind.TASK, NodeKind.STREAM, NodeKind.MAP)
+    live = of.nodes[wire.source].kind is NodeKind.STREAM and target.kind in reading
     return live and target.join is Join.ALL
 
 
@@ -700,11 +749,13 @@ def random_plan(rnd: random.Random, size: int, *, forgiving: bool = True, undo: 
         sources = rnd.sample(before, rnd.randint(1, min(len(before), 4)))
         incoming = [_edge(rnd, source, text, outcome=forgiving) for source in sources]
         if kind is NodeKind.MAP:
-            # A list comes from the input or a handler; the other edges only order.
-            lists = [source for source in before if source == INPUT or node_kind(source) is NodeKind.TASK]
-            feeding = rnd.choice(lists)
+            # A list comes from the input or a handler, a stream from one that yields; the other edges only order.
+            giving = (NodeKind.TASK, NodeKind.STREAM)
+            feeding = rnd.choice([source for source in before if source == INPUT or node_kind(source) in giving])
             others = [replace(wire, mode=EdgeMode.ORDER, branch=None) for wire in incoming]
-            incoming = [edge(feeding, text), *(wire for wire in others if wire.source != feeding)]
+            live = feeding != INPUT and node_kind(feeding) is NodeKind.STREAM and rnd.random() < 0.8
+            mapped = edge(feeding, text, EdgeMode.STREAM if live else EdgeMode.VALUE)
+            incoming = [mapped, *(wire for wire in others if wire.source != feeding)]
         elif all(wire.mode is EdgeMode.ORDER for wire in incoming):
             incoming[0] = replace(incoming[0], mode=EdgeMode.VALUE)
         data = sum(wire.mode is not EdgeMode.ORDER for wire in incoming)

@@ -364,7 +364,7 @@ CASES: list[tuple[Callable[[G], None], str | None, str]] = [
     (not_exhaustive, "first_of_short", "may not be reached, when no condition of 'kind_of' holds"),
     (value_into_stream, "read", "pass ref.stream"),
     (stream_into_value, "count", "given a stream"),
-    (stream_into_map, "each", "an execution for each chunk as it comes is not supported yet"),
+    (stream_into_map, "each", r"takes list\[list\[str\]\], and 'spell' gives list\[str\]"),
     (stream_into_plain_function, "reads", "make it `async def`"),
     (condition_into_stream, "spell", "before its node's conditions are known"),
     (stream_of_no_stream, "read", "'split' does not stream"),

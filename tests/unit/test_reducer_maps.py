@@ -10,7 +10,7 @@ from beluga_stream.domain.ids import NodeKey, RunId, is_page
 from beluga_stream.domain.payload import Inline, Paged
 from beluga_stream.domain.plan import Plan
 from beluga_stream.domain.retry import RetryPolicy
-from beluga_stream.domain.state import NodeStatus, RunStatus
+from beluga_stream.domain.state import NodeState, NodeStatus, RunStatus
 from tests.unit.graphs import (
     CALM,
     MAP_SIZES,
@@ -200,3 +200,96 @@ def test_a_page_is_known_by_its_parents_run() -> None:
     play.run()
     assert set(play.runs) == {ROOT, RunId(f"{ROOT}.map[0:64]"), RunId(f"{ROOT}.map[64:65]")}
     assert play.runs[RunId(f"{ROOT}.map[64:65]")].output == Inline([64])
+
+
+def over_a_stream(**options: object) -> Plan:
+    return plan(
+        [node("writes", NodeKind.STREAM, retry=HARDY), node("map", NodeKind.MAP, **options), node("after")],
+        [*edges("input > writes", "map > after"), edge("writes", "map", EdgeMode.STREAM)],
+        ["map"],
+    )
+
+
+@pytest.mark.parametrize("size", [*MAP_SIZES, 128, 192])
+@pytest.mark.parametrize("parallel", [1, 7, 64, 130])
+def test_a_map_over_a_stream_gives_as_much_as_one_over_its_list(size: int, parallel: int) -> None:
+    play = Play(over_a_stream(max_parallel=parallel, retry=HARDY), size)
+    play.behaviour = replace(ROUGH, final=0.0, repeats=0.02 if size > 64 else 0.5, lengths=(size,))
+    state = play.run()
+    assert state.status is RunStatus.SUCCEEDED
+    assert values_of(state.output) == list(range(size))
+    assert {run for run, key, _ in play.dispatched if key == "after"} == {ROOT}
+
+
+def test_items_begin_before_the_writer_has_ended_and_no_more_than_may() -> None:
+    begun_early = most = 0
+
+    def watch(play: Play) -> None:
+        nonlocal begun_early, most
+        items = [
+            each.status
+            for run in play.runs.values()
+            for key, each in run.nodes.items()
+            if key.startswith("map[") and ":" not in key
+        ]
+        most = max(most, sum(status in (NodeStatus.READY, NodeStatus.RUNNING) for status in items))
+        if play.runs and play.state.nodes.get(NodeKey("writes"), NodeState()).status is not NodeStatus.SUCCEEDED:
+            begun_early = max(begun_early, len(items))
+
+    for seed in range(20):
+        play = Play(over_a_stream(max_parallel=3), seed, replace(CALM, lengths=(200,)))
+        play.on_decision = lambda *_, of=play: watch(of)
+        assert values_of(play.run().output) == list(range(200))
+    assert most == 3
+    assert begun_early > 0
+
+
+def test_no_page_holds_more_of_a_stream_than_its_items() -> None:
+    play = Play(over_a_stream(max_parallel=1), 3, replace(CALM, lengths=(300,)))
+
+    def watch(*_: object) -> None:
+        for run in play.runs.values():
+            if run.page is not None:
+                assert len([key for key in run.nodes if "[" in key]) <= 64
+                assert run.nodes[run.page.node].came <= run.page.stop
+
+    play.on_decision = watch
+    assert values_of(play.run().output) == list(range(300))
+    assert len([run for run in play.runs.values() if run.page is not None]) == 5
+
+
+def test_a_stream_that_proves_void_takes_the_pages_with_it() -> None:
+    void = 0
+    for seed in range(40):
+        play = Play(over_a_stream(max_parallel=200, retry=HARDY), seed)
+        play.behaviour = replace(ROUGH, fails=0.5, final=0.0, repeats=0.0, lengths=(150,))
+        state = play.run()
+        assert values_of(state.output) == list(range(150))
+        assert all(run.ended for run in play.runs.values())
+        begun = {key.rpartition("#")[2] for key in state.nodes if is_page(key)}
+        void += len(begun) > 1
+    assert void > 0
+
+
+def test_a_failed_item_of_a_stream_fails_the_map_and_retry_goes_on_from_it() -> None:
+    for seed in range(60):
+        play = Play(over_a_stream(max_parallel=128, retry=ONCE), seed)
+        play.behaviour = replace(CALM, fails=0.02, final=1.0, lengths=(150,))
+        state = play.run()
+        if state.status is RunStatus.FAILED and state.nodes[NodeKey("writes")].status is NodeStatus.SUCCEEDED:
+            break
+    assert state.status is RunStatus.FAILED
+    done = {
+        (run, key)
+        for run, found in play.runs.items()
+        for key, each in found.nodes.items()
+        if each.status is NodeStatus.SUCCEEDED and ":" not in key and "[" in key
+    }
+    assert done
+    begun = len(play.dispatched)
+    play.behaviour = replace(CALM, lengths=(150,))
+    play.ask(RetryRequested(run=ROOT, key=ROOT, at_ms=0))
+    state = play.run()
+    assert state.status is RunStatus.SUCCEEDED
+    assert values_of(state.output) == list(range(150))
+    assert not done & {(run, key) for run, key, _ in play.dispatched[begun:]}
