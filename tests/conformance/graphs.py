@@ -241,6 +241,48 @@ def stages(name: str, *, resume: bool) -> Graph[int, list[list[int]]]:
 stages_again = stages("stages_again", resume=False)
 stages_resumed = stages("stages_resumed", resume=True)
 
+
+def mapped(name: str, *, resume: bool) -> Graph[int, list[list[int]]]:
+    """Two maps over one stream whose writer fails in the midst, and a map over what one of them gave."""
+    graph = Graph[int, list[list[int]]](name)
+    first = graph.add_node(counts, graph.input, retry=_AGAIN, resume=resume)
+    one = graph.add_map(increment, first.stream, max_parallel=2)
+    other = graph.add_map(flaky, first.stream, max_parallel=100)
+    graph.set_finish_point(graph.add_node(beside, one, other, graph.add_map(double, one)))
+    return graph
+
+
+mapped_again = mapped("mapped_again", resume=False)
+mapped_resumed = mapped("mapped_resumed", resume=True)
+
+mapped_pages = Graph[int, int]("mapped_pages")
+mapped_pages.set_finish_point(
+    mapped_pages.add_node(
+        total, mapped_pages.add_map(double, mapped_pages.add_node(numbers, mapped_pages.input).stream, max_parallel=8)
+    )
+)
+
+mapped_forgiven = Graph[int, str]("mapped_forgiven")
+_never = mapped_forgiven.add_node(never_whole, mapped_forgiven.input, on_failure="continue", retry=Retry(2, first=0.01))
+_of_never = mapped_forgiven.add_map(increment, _never.stream)
+mapped_forgiven.set_finish_point(
+    mapped_forgiven.add_node(
+        whatever, _of_never, mapped_forgiven.add_node(increment, mapped_forgiven.input, name="also")
+    )
+)
+
+mapped_broken = Graph[int, list[int]]("mapped_broken")
+mapped_broken.set_finish_point(
+    mapped_broken.add_map(broken, mapped_broken.add_node(numbers, mapped_broken.input).stream)
+)
+
+mapped_graphs = Graph[int, list[int]]("mapped_graphs")
+_each = Graph[int, int]("mapped_each")
+_each.set_finish_point(_each.add_node(double, _each.add_node(increment, _each.input)))
+mapped_graphs.set_finish_point(
+    mapped_graphs.add_map(_each, mapped_graphs.add_node(numbers, mapped_graphs.input).stream, max_parallel=3)
+)
+
 forgiven = Graph[int, str]("forgiven")
 _unreliable = forgiven.add_node(never_whole, forgiven.input, on_failure="continue", retry=Retry(2, first=0.01))
 _read = forgiven.add_node(listed, _unreliable.stream)
@@ -366,6 +408,13 @@ CASES = [
     Case(streams, Doc(text="to be or"), ["<t>", "<b>", "<o>"]),
     Case(stages_again, 4, [[2, 12, 22, 32], [2, 12, 22, 32], [3, 13, 23, 33]]),
     Case(stages_resumed, 4, [[1, 11, 21, 32], [1, 11, 21, 32], [2, 12, 22, 33]]),
+    Case(mapped_again, 4, [[3, 13, 23, 33], [2, 12, 22, 32], [6, 26, 46, 66]]),
+    Case(mapped_resumed, 4, [[2, 12, 22, 33], [1, 11, 21, 32], [4, 24, 44, 66]]),
+    Case(mapped_again, 0, [[], [], []]),
+    Case(mapped_pages, 130, 130 * 129),
+    Case(mapped_forgiven, 3, "None 4"),
+    Case(mapped_broken, 3, failure="execution_failed"),
+    Case(mapped_graphs, 5, [2, 4, 6, 8, 10]),
     Case(stages_again, 0, [[], [], []]),
     Case(forgiven, 3, "None 4"),
     Case(broken_off, 3, failure="execution_failed"),
