@@ -219,7 +219,7 @@ class _CreateAcls(RequestStruct):
     )
 
 
-class _Once(Request[Any]):  # type: ignore[misc]
+class _Once(Request[Any]):
     """One struct of one version, as aiokafka sends it."""
 
     API_KEY = -1
