@@ -12,9 +12,14 @@ from typing import Any, Self
 import pytest
 
 from beluga_stream import Client, Run, connect
+from beluga_stream.adapters.kafka.reader import KafkaReader
+from beluga_stream.application import codec
+from beluga_stream.application.messages import ChunkEmitted, Progress, Result
 from beluga_stream.application.partitioner import partition_of
 from beluga_stream.application.results import Chunk as Shown
-from beluga_stream.domain.ids import run_id
+from beluga_stream.bootstrap.connection import kafka, topics
+from beluga_stream.bootstrap.settings import Settings
+from beluga_stream.domain.ids import key_of, run_id
 from tests.chaos.cluster import Deployment, Process
 from tests.integration.stream_agents.graphs import LEDGER, Order, Report
 
@@ -164,6 +169,60 @@ async def test_readers_that_hold_every_slot_let_go_of_them_for_their_writers(fie
         report = Report.model_validate(await run.result(timeout=_WAIT_SECONDS))
         assert [chunk.number for chunk in report.written] == list(range(40))
         assert [seen.chunk for seen in report.seen] == report.written
+
+
+async def test_the_first_item_is_done_while_the_writer_still_writes(field: Field, client: Client) -> None:
+    await field.start("coordinator", "writer", "reader")
+    run = await client.start("mapped_restarting", Order(chunks=100, pace=0.05))
+    report = Report.model_validate(await run.result(timeout=_WAIT_SECONDS))
+    assert [seen.chunk for seen in report.seen] == report.written
+    assert [chunk.number for chunk in report.written] == list(range(100))
+    results = await results_of(field, run)
+    done = [
+        offset
+        for offset, each in results
+        if isinstance(each, Progress)
+        for change in each.nodes
+        if change.node.endswith("]") and ":" not in change.node and change.status == "succeeded"
+    ]
+    chunks = [offset for offset, each in results if isinstance(each, ChunkEmitted)]
+    assert len(done) == len(chunks) == 100
+    assert done[0] < chunks[-1]
+    assert done[0] < chunks[50], "an item is done soon after its chunk, and not with its page"
+
+
+@pytest.mark.parametrize("graph", ["mapped_restarting", "mapped_resuming"])
+@pytest.mark.parametrize("victim", ["writer", "reader", "coordinator"])
+async def test_no_map_over_a_stream_is_mixed_or_broken_by_a_kill_in_its_midst(
+    field: Field, client: Client, graph: str, victim: str
+) -> None:
+    await field.start("coordinator", "writer", "reader")
+    run = await client.start(graph, Order(chunks=90, pace=0.1))
+    async with asyncio.timeout(_WAIT_SECONDS):
+        while len(noted(field)) < 30:  # noqa: ASYNC110 - they tell by a file
+            await asyncio.sleep(0.1)
+    await field.kill(victim)
+    await field.start(victim)
+    report = Report.model_validate(await run.result(timeout=_WAIT_SECONDS))
+    assert [chunk.number for chunk in report.written] == list(range(90))
+    assert [seen.chunk for seen in report.seen] == report.written
+    resumed = graph == "mapped_resuming" and victim == "writer"
+    assert len(executions([chunk.by for chunk in report.written])) == (2 if resumed else 1)
+    if victim == "coordinator" or resumed:
+        # No item ran twice.
+        assert sorted(number for _, number, _, _ in noted(field)) == list(range(90))
+
+
+async def results_of(field: Field, run: Run[Any]) -> list[tuple[int, Result]]:
+    """All that `run-results` has of the run, its pages among it, each with its offset."""
+    given = field.deployment.settings()
+    settings = Settings.load(broker=given["BELUGA_BROKER"], prefix=given["BELUGA_PREFIX"], partitions=_PARTITIONS)
+    topic, partition = topics(settings).run_results, partition_of(run.id.encode(), _PARTITIONS)
+    found: list[tuple[int, Result]] = []
+    async with KafkaReader(kafka(settings)) as reader:
+        async for records in reader.read(topic, {partition: 0}, until=await reader.end(topic)):
+            found.extend((each.offset, codec.results.decode(each.value)) for each in records)
+    return [(offset, each) for offset, each in found if key_of(each.run) == run.id]
 
 
 def one_for_each_partition(*graphs: str) -> list[str]:

@@ -66,6 +66,13 @@ def _note(line: str) -> None:
         ledger.write(f"{line}\n")
 
 
+@node(queue="readers", retry=_AGAIN, timeout=300)
+async def takes(chunk: Chunk) -> Seen:
+    own = context()
+    _note(f"{own.run_id} {chunk.number} {own.incarnation} {os.getpid()}")
+    return Seen(chunk=chunk, by=own.incarnation)
+
+
 @node(queue="readers")
 async def reports(written: list[Chunk], seen: list[Seen]) -> Report:
     return Report(written=written, seen=seen)
@@ -79,5 +86,15 @@ def graph(name: str, *, resume: bool) -> Graph[Order, Report]:
     return made
 
 
+def mapped(name: str, *, resume: bool) -> Graph[Order, Report]:
+    made = Graph[Order, Report](name, timeout=600)
+    written = made.add_node(writes, made.input, resume=resume)
+    seen = made.add_map(takes, written.stream, max_parallel=4)
+    made.set_finish_point(made.add_node(reports, written, seen))
+    return made
+
+
 restarting = graph("restarting", resume=False)
 resuming = graph("resuming", resume=True)
+mapped_restarting = mapped("mapped_restarting", resume=False)
+mapped_resuming = mapped("mapped_resuming", resume=True)
