@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, overload
 
 from .api import client as api
-from .api.client import RunStatus
+from .api.client import AS_IT_WAS, RunStatus
 from .api.ref import Ref, StreamRef
 from .api.retry import Seconds
 from .api.signal import Signal
@@ -136,6 +136,17 @@ class Run(Generic[T_co]):
     def retry(self) -> None:
         """Let a failed run go on from its failed nodes, under the same id."""
         self._loop.wait(self._run.retry())
+
+    def fork(
+        self,
+        from_node: Ref[Any] | str,
+        *,
+        input: object = AS_IT_WAS,  # noqa: A002 - the field's name for it
+        idempotency_key: str | None = None,
+    ) -> "Run[T_co]":
+        """Start a new run that goes on from this one at a node, perhaps with an edited input; see `Run.fork`."""
+        forking = self._run.fork(from_node, input=input, idempotency_key=idempotency_key)
+        return Run(self._loop, self._loop.wait(forking))
 
     def signal(self, signal: Signal[R], value: R, *, id: str | None = None) -> None:  # noqa: A002
         """Send a signal; the same `id` twice is one signal."""

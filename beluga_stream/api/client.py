@@ -12,8 +12,9 @@ from pydantic import TypeAdapter, ValidationError
 from ..application.desk import Desk
 from ..application.messages import Summary
 from ..application.results import Chunk, Event
+from ..domain.definition import EdgeMode, NodeKind
 from ..domain.ids import NodeKey, NodeName, RunId
-from ..domain.payload import Json
+from ..domain.payload import Inline, Json
 from ..errors import InvalidInput, InvalidState, NotFound, NotSerializable
 from .ref import Ref, StreamRef
 from .retry import Seconds, seconds
@@ -27,6 +28,8 @@ C = TypeVar("C")
 T_co = TypeVar("T_co", covariant=True)
 
 _ANY: TypeAdapter[Any] = TypeAdapter(Any)
+AS_IT_WAS: Any = object()
+"""Stands for the input of a node that nobody edits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ class RunStatus:
     ended_ms: int | None
     tags: Mapping[str, str]
     error: str | None
+    forked_from: str | None = None
 
 
 class Run(Generic[T_co]):
@@ -106,6 +110,48 @@ class Run(Generic[T_co]):
     async def retry(self) -> None:
         """Let a failed run go on from its failed nodes, under the same id."""
         await self._runs.retry(RunId(self.id))
+
+    async def fork(
+        self,
+        from_node: Ref[Any] | str,
+        *,
+        input: object = AS_IT_WAS,  # noqa: A002 - the field's name for it
+        idempotency_key: str | None = None,
+    ) -> "Run[T_co]":
+        """Start a new run of the same graph that goes on from this one at a node; this one stays as it is.
+
+        What comes before the node is taken over with its outputs, and so is what has ended beside it; the node and
+        what follows run anew. `input` is what the node is given instead of what it was: the value of its parameter, or
+        of several a mapping with some of them by name. The same `idempotency_key` is the same fork.
+
+        Raises `NotFound` for an unknown run or node, `Expired` for a run that is kept no longer, `InvalidState` when
+        the run cannot be forked there (what the node needs has not succeeded, or the graph has changed, is durable or
+        was undone), and `InvalidInput` for an input that the node does not take.
+        """
+        node = from_node if isinstance(from_node, str) else from_node.node
+        edited = None if input is AS_IT_WAS else Inline(self._edited(node, input))
+        run = await self._runs.fork(RunId(self.id), node, edited=edited, idempotency_key=idempotency_key)
+        return Run(self._runs, str(run), self._work)
+
+    def _edited(self, node: str, value: object) -> Json:
+        """An edited input as JSON, checked where the node's code is at hand."""
+        program = None if self._work is None else self._work.compile()
+        handler = None if program is None else program.handlers.get(NodeName(NodeKey(node)))
+        if program is None or handler is None:
+            return _json(_ANY, value, f"the input of node {node!r}")
+        types = {each.name: each.adapter if each.mode is EdgeMode.VALUE else _ANY for each in handler.parameters}
+        declared = next(each for each in program.definition.nodes if each.name == node)
+        is_list = declared.kind is NodeKind.MAP
+        if len(types) == 1:
+            ((name, adapter),) = types.items()
+            return _edit(adapter, value, f"{name!r} of node {node!r}", is_list=is_list)
+        if not isinstance(value, Mapping) or not value.keys() <= types.keys():
+            raise InvalidInput(f"node {node!r} takes a mapping with some of {', '.join(types)}", node=node)
+        first = next(iter(types), None)
+        return {
+            name: _edit(types[name], each, f"{name!r} of node {node!r}", is_list=is_list and name == first)
+            for name, each in value.items()
+        }
 
     async def signal(self, signal: Signal[R], value: R, *, id: str | None = None) -> None:  # noqa: A002
         """Send a signal; the same `id` twice is one signal. Raises `InvalidInput` for a value of another type."""
@@ -210,7 +256,17 @@ def status_of(summary: Summary) -> RunStatus:
         ended_ms=summary.ended_ms,
         tags=dict(summary.tags),
         error=None if summary.failure is None else summary.failure.message,
+        forked_from=summary.forked_from,
     )
+
+
+def _edit(adapter: TypeAdapter[Any], value: Any, what: str, *, is_list: bool) -> Json:
+    """One edited parameter; a map's first takes the list of what its handler takes."""
+    if not is_list:
+        return _json(adapter, value, what)
+    if not isinstance(value, list | tuple):
+        raise InvalidInput(f"{what} fails its type: a map goes over a list")
+    return [_json(adapter, each, f"item {index} of {what}") for index, each in enumerate(value)]
 
 
 def _json(adapter: TypeAdapter[Any], value: Any, what: str) -> Json:

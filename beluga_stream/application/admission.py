@@ -3,6 +3,7 @@
 import logging
 
 from ..domain.events import ChildFinished, Failure, RunRequested
+from ..domain.forking import check_fork
 from ..domain.frozen import replace
 from ..domain.limit import keys_of
 from ..domain.payload import Inline, Picked, seals_of
@@ -57,6 +58,11 @@ class Admission:
             try:
                 self._catalog.check_input(plan, event.input.value)
             except InvalidInput as error:
+                return event, None, self._refusal(event, error, now)
+        if event.fork is not None:
+            try:
+                check_fork(plan, event.fork)
+            except BelugaError as error:
                 return event, None, self._refusal(event, error, now)
         if self._spans.on and not tracing.is_trace(event.trace):
             event = replace(event, trace=tracing.new_trace(self._spans, event.run))

@@ -11,7 +11,10 @@ from .messages import Argument
 
 
 def arguments_of(plan: Plan, state: RunState, key: NodeKey) -> tuple[Argument, ...]:
-    """What the taken edges hand to a node; for a map item its item, for a later loop pass the last output."""
+    """What the taken edges hand to a node; for a map item its item, for a later loop pass the last output.
+
+    What a fork was given for its node stands in the place of what an edge hands over.
+    """
     name = node_of(key)
     declared = plan.nodes[name]
     if state.page is not None and state.page.stream is not None:
@@ -21,6 +24,9 @@ def arguments_of(plan: Plan, state: RunState, key: NodeKey) -> tuple[Argument, .
         if edge.mode is EdgeMode.ORDER:
             continue
         into = edge.into or ""
+        if state.fork is not None and state.fork.node == name and into in state.fork.edited:
+            bound.setdefault(into, Argument(into, state.fork.edited[into], mode=edge.mode))
+            continue
         if edge.source == INPUT or state.page is not None:
             bound.setdefault(into, Argument(into, state.input or NOTHING, mode=edge.mode))
             continue

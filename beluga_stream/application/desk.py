@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Protocol
 
 from ..domain.ids import RunId
-from ..domain.payload import Json, Payload
+from ..domain.payload import Inline, Json, Payload
 from .messages import Summary
 from .results import Event
 
@@ -21,6 +21,11 @@ class Desk(Protocol):
         tags: Mapping[str, str] | None = None,
     ) -> RunId:
         """Request a run; returns its id once the request is durable. The same key is the same run."""
+
+    async def fork(
+        self, run: RunId, node: str, *, edited: Inline | None = None, idempotency_key: str | None = None
+    ) -> RunId:
+        """Request a run that goes on from another one at a node, perhaps with an edited input of the node."""
 
     async def cancel(self, run: RunId, reason: str = "") -> None:
         """Ask for the run's end."""

@@ -100,7 +100,8 @@ class NodeChange(Frozen):
     """One status of one node; `counter` orders the statuses of a run and makes repeats harmless.
 
     `stream` is the incarnation that wrote last what others read live of a node that has succeeded. It may have been
-    another than the one that succeeded, which went on after it and added nothing.
+    another than the one that succeeded, which went on after it and added nothing. `branches` are the conditions that
+    held of a node that has succeeded and has any.
     """
 
     node: NodeKey
@@ -113,6 +114,7 @@ class NodeChange(Frozen):
     failure: Failure | None = None
     due_ms: int | None = None
     stream: Incarnation | None = None
+    branches: tuple[int, ...] | None = None
 
 
 class RunChange(Frozen):
@@ -199,6 +201,7 @@ class Summary(Frozen, kw_only=True, tag_field="type", tag="summary"):
     parent: RunId | None = None
     output: Payload | None = None
     failure: Failure | None = None
+    forked_from: RunId | None = None
 
 
 Result: TypeAlias = Progress | ChunkEmitted | Rejected

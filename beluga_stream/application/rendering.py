@@ -98,7 +98,7 @@ class Renderer:
             for command in commands:
                 match command:
                     case PublishNode():
-                        telling.node(_node_change(state, command))
+                        telling.node(_node_change(plan, state, command))
                     case PublishRun(status, counter):
                         telling.run(RunChange(status, counter, state.output, state.failure))
                     case DispatchNode():
@@ -181,6 +181,7 @@ def _summary(state: RunState) -> Summary:
         parent=None if state.parent is None else state.parent.run,
         output=state.output,
         failure=state.failure,
+        forked_from=None if state.fork is None else state.fork.of,
     )
 
 
@@ -346,8 +347,9 @@ def _feed(state: RunState, key: NodeKey) -> Feed:
     return Feed(start, state.page.stop - start)
 
 
-def _node_change(state: RunState, command: PublishNode) -> NodeChange:
+def _node_change(plan: Plan | None, state: RunState, command: PublishNode) -> NodeChange:
     node = state.nodes.get(command.node)
+    has_succeeded = command.status == NodeStatus.SUCCEEDED
     if node is None:
         return NodeChange(command.node, command.status, command.counter, command.attempt)
     return NodeChange(
@@ -357,8 +359,9 @@ def _node_change(state: RunState, command: PublishNode) -> NodeChange:
         command.attempt,
         incarnation=node.incarnation,
         chunks=node.chunks,
-        output=node.output if command.status == NodeStatus.SUCCEEDED else None,
+        output=node.output if has_succeeded else None,
         failure=node.failure,
         due_ms=node.due_ms,
-        stream=node.stream.incarnation if command.status == NodeStatus.SUCCEEDED and node.stream is not None else None,
+        stream=node.stream.incarnation if has_succeeded and node.stream is not None else None,
+        branches=node.branches if has_succeeded and plan is not None and command.node in plan.choosers else None,
     )

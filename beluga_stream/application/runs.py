@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import secrets
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -22,10 +22,12 @@ from . import codec, tracing
 from .answer import Answer, Asked, check_ended
 from .cursor import LIVE, Cursor
 from .follower import Follower
+from .forks import Forks
 from .inner import RunStream
 from .messages import Progress, Rejected, Summary
 from .payloads import Payloads
-from .results import Chunk, Event, NodeChanged, Refill, RunChanged
+from .results import Event, NodeChanged, RunChanged
+from .shown import shown
 from .summaries import Summaries
 from .tails import Tails
 from .topics import Topics
@@ -54,6 +56,7 @@ class Started(NamedTuple):
     run: RunId
     digest: str
     since: int
+    graph: str
 
 
 class Runs:
@@ -81,6 +84,14 @@ class Runs:
         self._spans = spans
         self._tails = Tails(reader, topics.run_results)
         self._summaries = Summaries(reader, topics.runs, self._partition)
+        self._forks = Forks(
+            topics=topics,
+            reader=reader,
+            payloads=payloads,
+            clock=clock,
+            summaries=self._summaries,
+            partition=self._partition,
+        )
         self._mine: dict[RunId, _Mine] = {}
         self._asked: OrderedDict[RunId, Asked] = OrderedDict()
 
@@ -135,6 +146,30 @@ class Runs:
             )
             return await self.submit(request, fresh=idempotency_key is None)
 
+    async def fork(
+        self, run: RunId, node: str, *, edited: Inline | None = None, idempotency_key: str | None = None
+    ) -> RunId:
+        """Request a run that goes on from another one at a node; see `request_fork`."""
+        return (await self.request_fork(run, node, edited=edited, idempotency_key=idempotency_key)).run
+
+    async def request_fork(
+        self,
+        run: RunId,
+        node: str,
+        *,
+        edited: Inline | None = None,
+        idempotency_key: str | None = None,
+        trace: str | None = None,
+    ) -> Started:
+        """Request a run that takes over what comes before the node from an earlier run, and executes the rest.
+
+        `edited` is what the node is given instead of what it was (of several parameters a mapping by name). The same
+        run, node and key are the same fork. Raises `NotFound` for an unknown run or node, `Expired` for what is kept
+        no longer, `InvalidState` for what cannot be forked there, `InvalidInput` for an edited input that cannot be.
+        """
+        request = await self._forks.request(run, node, edited=edited, idempotency_key=idempotency_key, trace=trace)
+        return await self.submit(request, fresh=idempotency_key is None)
+
     async def submit(self, request: RunRequested, *, fresh: bool = False) -> Started:
         """Send a request; its run is followed from here on. `fresh`: nobody can have started it before."""
         run, digest = request.run, request.digest
@@ -150,7 +185,7 @@ class Runs:
         retried = self.asked(run).retried
         self._ask(run, Asked(digest, follower.since, retried))
         await self._send(self._names.run_requests, run, codec.incoming.encode(request), request.trace)
-        return Started(run, digest, follower.since)
+        return Started(run, digest, follower.since, request.graph)
 
     async def cancel(self, run: RunId, reason: str = "") -> None:
         event = CancelRequested(run=run, key=str(run), at_ms=self._clock.now_ms(), reason=reason)
@@ -252,7 +287,7 @@ class Runs:
                         else:
                             decoded = codec.results.decode(record.value)
                             heard = reader.read(decoded, str(Cursor(partition, record.offset)))
-                            events = await self._whole(heard, decoded.at_ms)
+                            events = await shown(self.payloads, heard, decoded.at_ms)
                             seen = 0 if cursor is None else cursor.seen(record.offset)
                             for number, event in enumerate(events, start=1):
                                 if seen is not None and number > seen and not (live and past):
@@ -340,21 +375,6 @@ class Runs:
         except NotFound as error:
             raise NotFound(f"the result of run {run} is kept no longer: {error}", run=run) from error
 
-    async def _whole(self, heard: Iterable[Event], at_ms: int) -> list[Event]:
-        """These events with their values, and the time of their record."""
-        events: list[Event] = []
-        for event in heard:
-            if isinstance(event, Chunk):
-                payload = event.value
-                value = payload.value if isinstance(payload, Inline) else await self.payloads.load(payload)
-                events.append(_chunk(event, at_ms, event.seq, value))
-            elif isinstance(event, Refill):
-                values = await self.payloads.load(event.output)
-                events += [_chunk(event, at_ms, seq, value) for seq, value in enumerate(values)]
-            else:
-                events.append(replace(event, at_ms=at_ms))
-        return events
-
     async def _first_offset(self, run: RunId, partition: int, after: str | None) -> tuple[int, bool]:
         """Where the run's first record may lie, and whether retention has removed its end.
 
@@ -377,15 +397,3 @@ class Runs:
     async def _send(self, topic: str, run: RunId, value: bytes, trace: str | None = None) -> None:
         headers = () if trace is None else (("traceparent", trace.encode()),)
         await self._appender.append([Outgoing(topic, str(run).encode(), value, headers)])
-
-
-def _chunk(of: Chunk | Refill, at_ms: int, seq: int, value: Json) -> Chunk:
-    return Chunk(
-        cursor=of.cursor,
-        at_ms=at_ms,
-        node=of.node,
-        attempt=of.attempt,
-        incarnation=of.incarnation,
-        seq=seq,
-        value=value,
-    )

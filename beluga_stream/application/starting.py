@@ -2,11 +2,12 @@
 
 import hashlib
 import re
+from collections.abc import Iterator
 
 import orjson
 
 from ..domain.events import Event, RunRequested, SignalReceived
-from ..domain.payload import Json, seals_of
+from ..domain.payload import Json, Payload, seals_of
 from ..domain.state import RunState
 from ..errors import InvalidInput, NotSerializable
 from .partitioner import partition_of
@@ -59,14 +60,24 @@ def check_seals(event: Event) -> None:
     Who cannot read it could otherwise let a graph read it to him.
     """
     match event:
-        case RunRequested(input=payload, parent=None) | SignalReceived(value=payload, parent=None):
-            for owner in seals_of(payload):
+        case RunRequested(parent=None) | SignalReceived(parent=None):
+            for owner in (owner for payload in _brought_by(event) for owner in seals_of(payload)):
                 if owner != event.run:
                     raise InvalidInput(
                         f"a {event.type} of run {event.run} brings an encrypted value of run {owner}", run=event.run
                     )
         case _:
             return
+
+
+def _brought_by(event: RunRequested | SignalReceived) -> Iterator[Payload]:
+    if isinstance(event, SignalReceived):
+        yield event.value
+        return
+    yield event.input
+    if event.fork is not None:
+        yield from event.fork.edited.values()
+        yield from (taken.output for taken in event.fork.taken.values() if taken.output is not None)
 
 
 def check_handed(state: RunState, signal: SignalReceived) -> None:

@@ -44,7 +44,7 @@ def rights_of(holder: Holder, settings: Settings, uses: Uses) -> list[Right]:
             return _client(settings, uses)
         case "gateway":
             graphs = Right("topic", topics(settings).graphs, ("Read",), "knows the graphs and their inputs")
-            return [*_client(settings, uses), graphs]
+            return _merged([*_client(settings, uses), graphs])
         case "agent":
             return _agent(settings)
         case "operator":
@@ -130,7 +130,8 @@ def _gatherer(settings: Settings) -> list[Right]:
 def _client(settings: Settings, uses: Uses) -> list[Right]:
     names = topics(settings)
     return [
-        Right("topic", names.run_requests, ("Write",), "starts runs"),
+        Right("topic", names.run_requests, ("Read", "Write"), "starts and forks runs"),
+        Right("topic", names.graphs, ("Read",), "forks runs"),
         Right("topic", names.run_events, ("Write",), "signals, cancels, retries"),
         Right("topic", names.run_results, ("Read",), "follows runs"),
         Right("topic", names.runs, ("Read",), "lists runs"),

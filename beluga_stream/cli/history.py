@@ -20,12 +20,12 @@ from ..bootstrap.client import open_desk
 from ..bootstrap.connection import is_gateway, kafka, topics
 from ..bootstrap.settings import Settings
 from ..domain.ids import RunId, key_of
-from ..domain.payload import NOTHING, Json, Payload
+from ..domain.payload import NOTHING, Inline, Json, Payload
 from ..domain.state import RUN_ENDED
 from ..errors import InvalidState, NotFound
 from .runview import RunView
 from .screen import console, duration, moment, pretty, print_json, styled, table
-from .values import settings_with
+from .values import read_json, settings_with
 from .waits import held
 
 _BEFORE_START_MS = 60_000
@@ -89,7 +89,8 @@ async def show_run(run: str, *, node: str | None, broker: str | None, as_json: b
     now = SystemClock().now_ms()
     for reason in reasons:
         console.print(reason.as_text(now))
-    console.print(f"[dim]started {moment(summary.started_ms)} by {summary.trigger}[/dim]")
+    forked = "" if summary.forked_from is None else f", goes on from {summary.forked_from}"
+    console.print(f"[dim]started {moment(summary.started_ms)} by {summary.trigger}{forked}[/dim]")
     if gone:
         console.print(Text(f"its result is kept no longer: {gone}", style="yellow"))
     elif ended_well:
@@ -122,6 +123,17 @@ async def retry_run(run: str, *, broker: str | None, as_json: bool) -> None:
             raise InvalidState(f"run {run} is {summary.status}: only a failed run can be retried", run=run)
         await runs.retry(RunId(run))
     _say({"run": run, "requested": "retry"}, f"retry of {run} is requested", as_json=as_json)
+
+
+async def fork_run(
+    run: str, node: str, *, edited: str | None, key: str | None, broker: str | None, as_json: bool
+) -> None:
+    """Start a run that goes on from another one at a node."""
+    given = None if edited is None else Inline(read_json(edited, None))
+    async with open_desk(settings_with(broker=broker)) as runs:
+        forked = await runs.fork(RunId(run), node, edited=given, idempotency_key=key)
+    document = {"run": str(forked), "forked_from": run, "node": node}
+    _say(document, f"run {forked} goes on from {run} at {node}: `beluga watch {forked}` follows it", as_json=as_json)
 
 
 async def signal_run(
@@ -205,6 +217,7 @@ def _status_json(run: RunStatus) -> dict[str, Any]:
         "ended_ms": run.ended_ms,
         "tags": dict(run.tags),
         "error": run.error,
+        "forked_from": run.forked_from,
     }
 
 

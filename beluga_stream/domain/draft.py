@@ -76,6 +76,7 @@ class Draft:
         "due_ms",
         "ended_ms",
         "failure",
+        "fork",
         "generation",
         "limit",
         "nodes",
@@ -112,6 +113,7 @@ class Draft:
         self.compensated = state.compensated
         self.slot = state.slot
         self.limit = state.limit
+        self.fork = state.fork
 
     @property
     def run(self) -> RunId:
@@ -178,6 +180,7 @@ class Draft:
             compensated=self.compensated,
             slot=self.slot,
             limit=self.limit,
+            fork=self.fork,
         )
         return Decision(state, tuple(self.commands), tuple(self._timers()) if self.timers else ())
 

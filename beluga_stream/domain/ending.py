@@ -18,7 +18,7 @@ from .events import Failure
 from .frozen import replace
 from .ids import NodeKey, undo_key
 from .payload import NOTHING, Payload, gather
-from .state import NODE_ENDED, NodeStatus, RunStatus
+from .state import NODE_ENDED, NodeState, NodeStatus, RunStatus
 
 _AT_WORKERS = frozenset({NodeStatus.READY, NodeStatus.RUNNING})
 _NOT_FAILING = frozenset({RunStatus.RUNNING, RunStatus.LIMITED})
@@ -92,7 +92,9 @@ def compensate_next(draft: Draft) -> None:
     waiting = [
         (node.ended, name)
         for name in draft.plan.undoable
-        if (node := draft.node(name)).status is NodeStatus.SUCCEEDED and undo_key(name) not in draft.nodes
+        if (node := draft.node(name)).status is NodeStatus.SUCCEEDED
+        and undo_key(name) not in draft.nodes
+        and not is_taken_over(node)
     ]
     if not waiting:
         _end(draft, RunStatus.FAILED, failure=draft.failure)
@@ -130,6 +132,11 @@ def _stop(draft: Draft, keys: list[NodeKey]) -> list[str]:
         draft.move(key, NodeStatus.CANCELLED)
     draft.commands.extend(children)
     return at_workers
+
+
+def is_taken_over(node: NodeState) -> bool:
+    """Whether another run has executed it, and answers for its effects; a handler's attempts count from 1."""
+    return node.attempt == 0
 
 
 def _begins(command: Command) -> TypeGuard[DispatchNode | StartChild | RetryChild]:

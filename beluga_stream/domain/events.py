@@ -52,6 +52,27 @@ class Page(Frozen):
     stream: Source | None = None
 
 
+class Taken(Frozen):
+    """How a node had ended in the run that a fork goes on from. `branches` are the conditions that held."""
+
+    status: Literal["succeeded", "failed", "skipped", "cancelled"] = "succeeded"
+    output: Payload | None = None
+    branches: tuple[int, ...] = ()
+    failure: Failure | None = None
+
+
+class Fork(Frozen):
+    """A run that goes on from another one at a node: what is `taken` over is not executed again.
+
+    `edited` are values that the node is given instead of what its edges hand over, by parameter.
+    """
+
+    of: RunId
+    node: NodeName
+    taken: Mapping[NodeName, Taken] = field(default_factory=dict)
+    edited: Mapping[str, Payload] = field(default_factory=dict)
+
+
 class OfRun(Frozen, kw_only=True, tag_field="type"):
     """Base of what happens to a run. `key` is the record key of all its messages; times in epoch milliseconds."""
 
@@ -96,6 +117,7 @@ class RunRequested(OfRun, kw_only=True, tag="run_requested"):
     page: Page | None = None
     keys: Mapping[str, str] = field(default_factory=dict)
     again: bool = False
+    fork: Fork | None = None
 
 
 class NodeStarted(OfExecution, kw_only=True, tag="node_started"):

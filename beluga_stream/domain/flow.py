@@ -112,7 +112,9 @@ def _resolve(draft: Draft, way: Way, ended: list[NodeName], *, taken: bool) -> N
 
 
 def argument_of(draft: Draft, edge: Edge) -> Payload:
-    """What an edge that is taken hands over."""
+    """What an edge that is taken hands over, or what a fork was given in its place."""
+    if draft.fork is not None and draft.fork.node == edge.target and (edge.into or "") in draft.fork.edited:
+        return draft.fork.edited[edge.into or ""]
     if edge.source == INPUT or draft.before.page is not None:
         return draft.before.input or NOTHING
     return carried(edge, draft.node(edge.source))

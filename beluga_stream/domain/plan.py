@@ -105,6 +105,11 @@ class Plan:
         )
 
     @cached_property
+    def choosers(self) -> frozenset[NodeName]:
+        """The nodes whose workers say which branches are taken."""
+        return frozenset(edge.source for edge in self.definition.edges if edge.branch is not None)
+
+    @cached_property
     def finish(self) -> frozenset[NodeName]:
         return frozenset(self.definition.finish)
 
@@ -197,6 +202,14 @@ class Plan:
             for node in self.definition.nodes
             if node.join is not Join.ALL
         }
+
+    def before(self, name: NodeName) -> frozenset[NodeName]:
+        """All that a node comes after, however far."""
+        return frozenset(networkx.ancestors(self._digraph, name)) - {INPUT}
+
+    def after(self, name: NodeName) -> frozenset[NodeName]:
+        """All that comes after a node, however far."""
+        return frozenset(networkx.descendants(self._digraph, name))
 
     @cached_property
     def _digraph(self) -> "networkx.DiGraph[NodeName]":

@@ -129,6 +129,7 @@ def _requested(plan: Plan | None, state: RunState | None, event: RunRequested) -
         page=event.page,
         active=len(plan.nodes),
         keys=event.keys,
+        fork=event.fork,
     )
     draft = Draft(plan, fresh, event.at_ms)
     if event.page is None and plan.definition.limits:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
-from .events import Failure, Page, Parent
+from .events import Failure, Fork, Page, Parent
 from .frozen import Frozen, field
 from .ids import GraphHash, Incarnation, LimitId, NodeKey, NodeName, RunId
 from .payload import Payload
@@ -125,7 +125,7 @@ class RunState(Frozen, kw_only=True):
 
     `counter` numbers the statuses that readers see; `generation` the cancels that workers see;
     `active` counts the declared nodes that have not ended. `keys` are the values that its limits go by; `slot` and
-    `limit` are as of a node.
+    `limit` are as of a node. `fork` says which run it goes on from; what it takes over is in there until it begins.
     """
 
     run: RunId
@@ -157,6 +157,7 @@ class RunState(Frozen, kw_only=True):
     keys: Mapping[str, str] = field(default_factory=dict)
     slot: int = 0
     limit: LimitId | None = None
+    fork: Fork | None = None
 
     @property
     def ended(self) -> bool:

@@ -8,6 +8,7 @@ from .ending import cancel_nodes, compensate_next, finish_if_done
 from .events import Failure, NodeSucceeded
 from .execution import complete, dispatch, give_up, start_child
 from .flow import cancel_superfluous, executions, resolve_edges, select
+from .forking import take_over
 from .frozen import replace
 from .ids import INPUT, NodeKey, NodeName, is_page, is_undo, node_of
 from .limiting import told
@@ -22,10 +23,12 @@ PARKED_RECHECK_MS = 10_000
 
 
 def begin_run(draft: Draft) -> None:
-    """Resolve the input's edges and begin what they feed; a page begins its items."""
+    """Resolve the input's edges and begin what they feed; a page begins its items, a fork what it did not take over."""
     page = draft.before.page
     if page is not None:
         begin_page(draft, draft.plan.nodes[page.node], page)
+    elif draft.fork is not None:
+        take_over(draft, draft.fork)
     else:
         resolve_edges(draft, INPUT)
 

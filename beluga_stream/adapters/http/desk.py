@@ -52,6 +52,17 @@ class HttpDesk:
         self._remember(run, Asked(told["digest"], told["since"], self._of(run).retried))
         return run
 
+    async def fork(
+        self, run: RunId, node: str, *, edited: Inline | None = None, idempotency_key: str | None = None
+    ) -> RunId:
+        """See the port. Without a key it makes one up, so that asking again is harmless."""
+        key = secrets.token_hex(16) if idempotency_key is None else idempotency_key
+        body = {"node": node} if edited is None else {"node": node, "input": edited.value}
+        told = await self._wire.ask("POST", f"{_path(run)}/fork", body=body, headers={"Idempotency-Key": key})
+        forked = RunId(told["run"])
+        self._remember(forked, Asked(told["digest"], told["since"], self._of(forked).retried))
+        return forked
+
     async def cancel(self, run: RunId, reason: str = "") -> None:
         """See the port."""
         await self._wire.ask("POST", f"{_path(run)}/cancel", body={"reason": reason})
@@ -171,6 +182,7 @@ def _summary(told: Mapping[str, Any]) -> Summary:
         tags=told["tags"],
         parent=None if told["parent"] is None else RunId(told["parent"]),
         failure=failure,
+        forked_from=None if told.get("forked_from") is None else RunId(told["forked_from"]),
     )
 
 

@@ -36,6 +36,17 @@ class SignalForm(_In):
     id: _Tag | None = Field(None, description="The same id twice is one signal; by default each is a new one.")
 
 
+class ForkForm(_In):
+    """Where a fork goes on."""
+
+    node: str = Field(min_length=1, max_length=200, description="It and what follows run anew.")
+    input: Any = Field(
+        None,
+        description="What the node is given instead of what it was; of several parameters an object with some of them. "
+        "Left out: as it was.",
+    )
+
+
 class Nothing(_In):
     """No fields."""
 
@@ -83,6 +94,7 @@ class RunView(BaseModel):
     tags: dict[str, str]
     parent: str | None
     error: FailureView | None
+    forked_from: str | None = Field(None, description="The run that it goes on from, when it is a fork.")
 
 
 class RunsView(BaseModel):

@@ -10,9 +10,9 @@ from ...application.answer import Asked as AskedOfRun
 from ...application.catalog import Catalog
 from ...application.messages import Summary
 from ...application.runlist import Place, RunList
-from ...application.runs import Runs
+from ...application.runs import Runs, Started
 from ...domain.ids import RunId
-from ...domain.payload import Json
+from ...domain.payload import Inline, Json
 from ...domain.plan import Plan
 from ...errors import InvalidInput, NotFound, TimedOut
 from ...ports.log import Appender, Reader
@@ -75,15 +75,7 @@ class Operations:
             tags=asked.form.tags,
             trace=asked.headers.get("traceparent"),
         )
-        run = started.run
-        told = {
-            "run": run,
-            "graph": graph,
-            "events": f"/v1/runs/{run}/events",
-            "digest": started.digest,
-            "since": started.since,
-        }
-        return Given(told, 202, {"Location": f"/v1/runs/{run}"})
+        return _started(started)
 
     async def list_graphs(self, asked: Asked) -> Given:
         await self._engine.catalog.refresh()
@@ -167,6 +159,17 @@ class Operations:
         ends_after = await self._runs.request_retry(RunId(asked.path["run"]))
         return Given({"run": asked.path["run"], "ends_after": ends_after}, 202)
 
+    async def fork(self, asked: Asked) -> Given:
+        of, given = RunId(asked.path["run"]), asked.form
+        started = await self._runs.request_fork(
+            of,
+            given.node,
+            edited=Inline(given.input) if "input" in given.model_fields_set else None,
+            idempotency_key=asked.headers.get("idempotency-key"),
+            trace=asked.headers.get("traceparent"),
+        )
+        return _started(started)
+
     async def signal(self, asked: Asked) -> Given:
         run, given = RunId(asked.path["run"]), asked.form
         await self._runs.signal(run, asked.path["signal"], given.value, id=given.id)
@@ -201,6 +204,18 @@ class Operations:
             catalog.check_input(await self._plan(plan.definition.name), value)
 
 
+def _started(started: Started) -> Given:
+    run = started.run
+    told = {
+        "run": run,
+        "graph": started.graph,
+        "events": f"/v1/runs/{run}/events",
+        "digest": started.digest,
+        "since": started.since,
+    }
+    return Given(told, 202, {"Location": f"/v1/runs/{run}"})
+
+
 def asked_of(asked: Asked) -> AskedOfRun:
     """What the caller says that it has asked for the run."""
     query = asked.query
@@ -226,6 +241,7 @@ def _run_json(summary: Summary) -> dict[str, Any]:
         "error": None
         if failure is None
         else {"code": failure.code, "message": failure.message, "node": failure.node, "attempt": failure.attempt},
+        "forked_from": summary.forked_from,
     }
 
 

@@ -1,4 +1,4 @@
-"""`beluga runs`: list, show, stuck, cancel, retry, signal."""
+"""`beluga runs`: list, show, stuck, cancel, retry, fork, signal."""
 
 # ruff: noqa: PLC0415 - a command imports its work when it runs, so that `beluga --help` is quick
 
@@ -101,6 +101,36 @@ def retry_run(*, run: RunArgument, broker: Engine = None, as_json: AsJson = Fals
     from .. import history
 
     perform(history.retry_run(run, broker=broker, as_json=as_json), as_json=as_json)
+
+
+@app.command("fork")
+def fork_run(
+    *,
+    run: RunArgument,
+    node: Annotated[str, typer.Option("--from", metavar="NODE", help="It and what follows run anew.")],
+    edited: Annotated[
+        str | None,
+        typer.Option(
+            "--input",
+            metavar="JSON",
+            help="What the node is given instead of what it was; of several parameters an object with some of them.",
+            show_default=False,
+        ),
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(help="The same key is the same fork; by default each is a new one.", show_default=False),
+    ] = None,
+    broker: Engine = None,
+    as_json: AsJson = False,
+) -> None:
+    """Start a new run that takes over what comes before a node, and runs it and what follows anew.
+
+    Example: beluga runs fork 0d7f3c... --from digest --input '["another", "text"]'
+    """
+    from .. import history
+
+    perform(history.fork_run(run, node, edited=edited, key=key, broker=broker, as_json=as_json), as_json=as_json)
 
 
 @app.command("signal")
