@@ -54,16 +54,13 @@ class Admission:
         plan = self._catalog.covering(plan)
         if event.page is None and plan.needs_workflows and not self._workflows:
             return event, None, self._refusal(event, _no_workflows(event.graph), now)
-        if event.parent is None and isinstance(event.input, Inline):
-            try:
+        try:
+            if event.parent is None and isinstance(event.input, Inline):
                 self._catalog.check_input(plan, event.input.value)
-            except InvalidInput as error:
-                return event, None, self._refusal(event, error, now)
-        if event.fork is not None:
-            try:
+            if event.fork is not None:
                 check_fork(plan, event.fork)
-            except BelugaError as error:
-                return event, None, self._refusal(event, error, now)
+        except (InvalidInput, NotFound) as error:
+            return event, None, self._refusal(event, error, now)
         if self._spans.on and not tracing.is_trace(event.trace):
             event = replace(event, trace=tracing.new_trace(self._spans, event.run))
         try:

@@ -124,7 +124,7 @@ class Forks:
         return request
 
     async def _earlier(self, of: RunId) -> tuple[_Told, Summary]:
-        """What is told of the run. Raises `NotFound` and `Expired`, and `InvalidState` for one that cannot be forked."""
+        """What is told of the run. Raises `NotFound`, `Expired`, and `InvalidState` for what cannot be forked."""
         summary = await self._summaries.newest(of)
         told = _Told()
         started_ms = 0 if summary is None else summary.started_ms
@@ -149,11 +149,13 @@ class Forks:
         """A run's summary is sent after its first status: it is on its way."""
         try:
             async with asyncio.timeout(_SUMMARY_SECONDS):
-                while (summary := await self._summaries.newest(of)) is None:
+                while True:
+                    summary = await self._summaries.newest(of)
+                    if summary is not None:
+                        return summary
                     await asyncio.sleep(_AGAIN_SECONDS)
         except TimeoutError as error:
             raise Expired(f"run {of} has no summary in {self._names.runs} any more", run=of) from error
-        return summary
 
     async def _plan(self, summary: Summary) -> Plan:
         await self._catalog.refresh()
@@ -163,8 +165,8 @@ class Forks:
             raise NotFound(f"no graph {graph!r} is deployed any more", run=summary.run, graph=graph)
         if plan.hash != summary.definition:
             raise InvalidState(
-                f"graph {graph!r} has changed since run {summary.run}, from {summary.definition} to {plan.hash}: what the "
-                f"nodes gave may mean something else now; start a new run instead",
+                f"graph {graph!r} has changed since run {summary.run}, from {summary.definition} to {plan.hash}: what "
+                f"the nodes gave may mean something else now; start a new run instead",
                 run=summary.run,
                 graph=graph,
             )
