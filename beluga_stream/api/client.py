@@ -16,6 +16,7 @@ from ..domain.definition import EdgeMode, NodeKind
 from ..domain.ids import NodeKey, NodeName, RunId
 from ..domain.payload import Inline, Json
 from ..errors import InvalidInput, InvalidState, NotFound, NotSerializable
+from ..ports.handlers import Program
 from .ref import Ref, StreamRef
 from .retry import Seconds, seconds
 from .signal import Signal
@@ -93,6 +94,8 @@ class Run(Generic[T_co]):
         handler = None if program is None else program.handlers.get(NodeName(NodeKey(node.node)))
         if handler is None or handler.streams:
             return value  # type: ignore[no-any-return]  # without code there is no type to check
+        if program is not None and kind_of(program, node.node) is NodeKind.MAP:
+            return [handler.output.validate_python(item) for item in value]  # type: ignore[return-value]  # R is a list
         result: R = handler.output.validate_python(value)
         return result
 
@@ -140,8 +143,7 @@ class Run(Generic[T_co]):
         if program is None or handler is None:
             return _json(_ANY, value, f"the input of node {node!r}")
         types = {each.name: each.adapter if each.mode is EdgeMode.VALUE else _ANY for each in handler.parameters}
-        declared = next(each for each in program.definition.nodes if each.name == node)
-        is_list = declared.kind is NodeKind.MAP
+        is_list = kind_of(program, node) is NodeKind.MAP
         if len(types) == 1:
             ((name, adapter),) = types.items()
             return _edit(adapter, value, f"{name!r} of node {node!r}", is_list=is_list)
@@ -244,6 +246,11 @@ class Client:
         if self._runs is None:
             raise InvalidState("the client is not connected: use it inside `async with connect() as beluga`")
         return self._runs
+
+
+def kind_of(program: Program, node: str) -> NodeKind:
+    """How a node of a graph comes to its output."""
+    return next(each.kind for each in program.definition.nodes if each.name == node)
 
 
 def status_of(summary: Summary) -> RunStatus:

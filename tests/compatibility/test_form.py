@@ -46,6 +46,7 @@ UNUSED = {
     ("Limit", "key"),
     ("LimitRow", "arrival_ms"),
     ("Node", "max_crashes"),
+    ("NodeChange", "branches"),
     ("NodeFailed", "crashed_on"),
     ("NodeReady", "apart"),
     ("NodeReady", "feed"),
@@ -55,12 +56,15 @@ UNUSED = {
     ("NodeState", "handed"),
     ("Page", "stream"),
     ("RunRequested", "again"),
+    ("RunRequested", "fork"),
     ("RunRequested", "keys"),
+    ("RunState", "fork"),
     ("RunState", "keys"),
     ("SignalReceived", "parent"),
     ("SlotWanted", "value"),
     ("Stored", "parts"),
     ("Stored", "sealed"),
+    ("Summary", "forked_from"),
 }
 """Members that no recorded value has. What is new belongs here until the next recording has it."""
 
