@@ -1,0 +1,105 @@
+"""Forks at every node of a graph of every kind, on an engine that fails as a seed decides."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from beluga_stream import Graph, Stream, context
+from beluga_stream.application.runs import Runs
+from beluga_stream.domain.ids import RunId
+from beluga_stream.domain.payload import Inline
+from beluga_stream.testing.cluster import Cluster
+from tests.simulation.seeds import SIDE_SEEDS
+from tests.simulation.uses import used
+
+_SEEDS = range(min(25, max(4, SIDE_SEEDS // 20)))
+_TEXT = "to be or not"
+_RESULT = "to-be-or-not 9 many 70000 12"
+
+
+def _works(executed: list[tuple[str, str]]) -> Graph[str, str]:
+    """A stream that is read live, a map, a branch, a subgraph and a long value; it notes what is executed."""
+
+    def note(name: str) -> None:
+        executed.append((context().run_id, name))
+
+    async def words(text: str) -> AsyncIterator[str]:
+        note("words")
+        for word in text.split():
+            yield word
+
+    async def hear(said: Stream[str]) -> str:
+        note("hear")
+        return "-".join([word async for word in said])
+
+    async def length(word: str) -> int:
+        note("length")
+        return len(word)
+
+    async def few(total: list[int]) -> str:
+        note("few")
+        return "few"
+
+    async def many(total: list[int]) -> str:
+        note("many")
+        return "many"
+
+    async def swell(text: str) -> str:
+        note("swell")
+        return text[:1] * 70_000
+
+    async def inside(text: str) -> int:
+        return len(text)
+
+    async def report(heard: str, lengths: list[int], size: str, big: str, inner: int) -> str:
+        note("report")
+        return f"{heard} {sum(lengths)} {size} {len(big)} {inner}"
+
+    below = Graph[str, int]("below")
+    below.set_finish_point(below.add_node(inside, below.input))
+    graph = Graph[str, str]("forked")
+    said = graph.add_node(words, graph.input)
+    lengths = graph.add_map(length, said)
+    is_few = lengths.when(lambda found: len(found) < 3)
+    size = graph.first(graph.add_node(few, is_few), graph.add_node(many, lengths.otherwise()), name="size")
+    big = graph.add_node(swell, graph.input)
+    inner = graph.add_node(below, graph.input, name="below")
+    graph.set_finish_point(graph.add_node(report, graph.add_node(hear, said.stream), lengths, size, big, inner))
+    return graph
+
+
+_AFTER = {
+    "words": {"words", "hear", "length", "many", "report"},
+    "hear": {"hear", "report"},
+    "length": {"length", "many", "report"},
+    "many": {"many", "report"},
+    "size": {"report"},
+    "swell": {"swell", "report"},
+    "below": {"report"},
+    "report": {"report"},
+}
+"""The handlers that run anew for each node that is forked at."""
+
+
+@pytest.mark.parametrize("seed", _SEEDS)
+def test_forks_give_what_their_run_gave_and_execute_what_comes_after(seed: int) -> None:
+    executed: list[tuple[str, str]] = []
+    graph = _works(executed)
+
+    async def forked(runs: Runs, run: RunId, node: str) -> None:
+        fork = await runs.fork(run, node, idempotency_key="k")
+        assert await runs.fork(run, node, idempotency_key="k") == fork
+        assert await runs.result(fork, timeout_seconds=4_000) == _RESULT
+        assert {name for of, name in executed if of == fork} == _AFTER[node]
+
+    async def use(cluster: Cluster, runs: Runs) -> None:
+        run = await runs.start(graph.name, _TEXT, idempotency_key="one")
+        assert await runs.result(run, timeout_seconds=4_000) == _RESULT
+        for node in _AFTER:
+            await forked(runs, run, node)
+        edited = await runs.fork(run, "length", edited=Inline(["a", "bc"]))
+        assert await runs.result(edited, timeout_seconds=4_000) == "to-be-or-not 3 few 70000 12"
+        again = await runs.fork(edited, "few")
+        assert await runs.result(again, timeout_seconds=4_000) == "to-be-or-not 3 few 70000 12"
+
+    used(seed, [graph.compile()], use)
