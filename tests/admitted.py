@@ -11,8 +11,7 @@ import os
 import secrets
 import subprocess
 import sys
-import tempfile
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,15 +31,15 @@ class Session:
     secured: Any = None
 
 
-def start_session_broker() -> Broker:
-    """The broker that the environment asks for. Raises `BrokerUnavailable`."""
+def start_session_broker(folder: Callable[[str], Path]) -> Broker:
+    """The broker that the environment asks for. `folder` makes one for its files. Raises `BrokerUnavailable`."""
     asked = os.environ.get("BELUGA_TEST_SECURITY", "")
     if not asked:
         return start_broker()
     assert asked == "scram", f"BELUGA_TEST_SECURITY={asked}: it may be scram, or not be set"
     from tests.secured import start_secured  # noqa: PLC0415 - few sessions need it
 
-    Session.secured, broker = start_secured(Path(tempfile.mkdtemp(prefix="beluga-secured-")))
+    Session.secured, broker = start_secured(folder("secured"))
     broker.title = f"{broker.title}, SCRAM over TLS"
     return broker
 

@@ -23,11 +23,11 @@ _GRACE = 2.0
 
 # ------------------------------------------------------------------------------------------ the broker
 @pytest.fixture(scope="session")
-def started_broker(pytestconfig: pytest.Config) -> Iterator[Broker]:
+def started_broker(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """The broker as an object, for tests that restart or kill it."""
     began = time.monotonic()
     try:
-        broker = start_session_broker()
+        broker = start_session_broker(tmp_path_factory.mktemp)
     except BrokerUnavailable as reason:
         pytest.fail(f"no broker to test against: {reason}", pytrace=False)
     ready = time.monotonic() - began
