@@ -17,10 +17,10 @@ from ..domain.payload import Inline, Json, Payload
 from ..errors import InvalidInput, NotFound, StreamBroken, TimedOut
 from ..ports.log import Reader, Record
 from . import codec
-from .bookmarks import Bookmarks
 from .judging import first_of
 from .messages import NodeReady
 from .payloads import Payloads
+from .readahead import ReadAhead, Reading
 from .sequence import ChunkSequence
 from .tails import Tails
 
@@ -130,7 +130,7 @@ class Streams:
         self._reader = reader
         self._topic = topic
         self._payloads = payloads
-        self._bookmarks = Bookmarks()
+        self._ahead = ReadAhead()
         self._tails = Tails(reader, topic, buffered=_BUFFERED, buffered_bytes=_BUFFERED_BYTES)
 
     def open(self, partitions: Iterable[int]) -> None:
@@ -165,20 +165,18 @@ class Streams:
 
         Also whether there are no more, and then there may be none. Raises as `chunks` does.
         """
-        sequence, offset = self._bookmarks.find(work.root, source, start)
-        found: list[Payload] = []
+        ready = self._ahead.chunks(work.root, source, start, most)
+        if ready is not None:
+            return ready
+        read: list[tuple[Payload, int]] = []
+        sequence, offset = self._ahead.reading(work.root, source, start)
         async with aclosing(self._records(work, source, offset)) as batches:
-            while not (found or sequence.over):
-                for record in await _next(batches, place):
-                    if len(found) == most or sequence.over:
-                        break
-                    chunk = sequence.read(codec.results.decode(record.value))
-                    offset = record.offset + 1
-                    if chunk is not None and sequence.count > start:
-                        found.append(chunk)
-                self._bookmarks.put(work.root, source, sequence, offset)
+            while sequence.count <= start and not sequence.over:
+                read, offset = _read(sequence, await _next(batches, place), offset)
+                self._ahead.put(work.root, source, Reading(sequence, offset), read)
         await place.take_again()
-        return found, sequence.over
+        found = [chunk for chunk, _ in read[len(read) - max(0, sequence.count - start) :]][:most]
+        return found, sequence.over and start + len(found) >= sequence.count
 
     async def _chunks_of(
         self, sequence: ChunkSequence, records: Sequence[Record]
@@ -261,3 +259,16 @@ async def _next(batches: AsyncGenerator[Sequence[Record]], place: Place) -> Sequ
         return await anext(batches)
     finally:
         idle.cancel()
+
+
+def _read(sequence: ChunkSequence, records: Sequence[Record], offset: int) -> tuple[list[tuple[Payload, int]], int]:
+    """What these add to the stream, each with its size in the log, and the offset after the last of them."""
+    found: list[tuple[Payload, int]] = []
+    for record in records:
+        if sequence.over:
+            break
+        chunk = sequence.read(codec.results.decode(record.value))
+        offset = record.offset + 1
+        if chunk is not None:
+            found.append((chunk, len(record.value or b"")))
+    return found, offset

@@ -57,7 +57,7 @@ def chunks_came(draft: Draft, node: Node, key: NodeKey, *, over: bool) -> None:
     """Chunks of the stream have been read for this page: begin their items, and read on."""
     state = draft.node(node.name)
     length = length_of(draft.node(key).output or gather([]))
-    if length is None or state.came + length > state.total:
+    if length is None or state.came + length > state.total or (length == 0 and not over):
         message = f"{key} gave no chunks for the map {node.name} to go over: are all workers of one version?"
         give_up(draft, node.name, Failure("invalid_state", message, node=key))
         return

@@ -65,13 +65,13 @@ def play_maps(seed: int, options: ClusterOptions, *, tell: bool = True) -> None:
             raise Broken(f"seed {seed}: {wrong}")
 
 
-@pytest.mark.parametrize("seeds", batches(SIDE_SEEDS // 4), ids=str)
+@pytest.mark.parametrize("seeds", batches(SIDE_SEEDS // 8), ids=str)
 def test_a_map_goes_over_each_chunk_of_one_stream_whatever_fails(seeds: range) -> None:
     for seed in seeds:
         play_maps(seed, HARSH)
 
 
-@pytest.mark.parametrize("seeds", batches(SIDE_SEEDS // 8), ids=str)
+@pytest.mark.parametrize("seeds", batches(SIDE_SEEDS // 10), ids=str)
 def test_so_it_does_when_there_is_one_slot_and_what_feeds_it_waits(seeds: range) -> None:
     for seed in seeds:
         play_maps(seed, ClusterOptions(faults=12, crash=0.01, slots=1))
