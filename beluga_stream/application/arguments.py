@@ -1,6 +1,6 @@
 """What a node is given when it runs: the values that its taken edges hand to it, or the streams that it reads."""
 
-from ..domain.definition import EdgeMode, NodeKind
+from ..domain.definition import Edge, EdgeMode, NodeKind
 from ..domain.events import Source
 from ..domain.flow import carried, is_taken
 from ..domain.ids import INPUT, NodeKey, NodeName, feed_key, index_of, is_feed, node_of
@@ -21,26 +21,9 @@ def arguments_of(plan: Plan, state: RunState, key: NodeKey) -> tuple[Argument, .
         return _of_stream(plan, state, key, state.page.stream)
     bound: dict[str, Argument] = {}
     for edge in plan.incoming[name]:
-        if edge.mode is EdgeMode.ORDER:
-            continue
-        into = edge.into or ""
-        if state.fork is not None and state.fork.node == name and into in state.fork.edited:
-            bound.setdefault(into, Argument(into, state.fork.edited[into], mode=edge.mode))
-            continue
-        if edge.source == INPUT or state.page is not None:
-            bound.setdefault(into, Argument(into, state.input or NOTHING, mode=edge.mode))
-            continue
-        source = state.nodes.get(NodeKey(edge.source))
-        if source is None:
-            continue
-        if edge.mode is EdgeMode.STREAM and source.status not in NODE_ENDED:
-            stream = source_of(plan, edge.source, source)
-            if stream is not None:
-                bound.setdefault(into, Argument(into, NOTHING, mode=edge.mode, stream=stream))
-            continue
-        if source.status not in NODE_ENDED or not is_taken(edge, source):
-            continue
-        bound.setdefault(into, Argument(into, carried(edge, source), mode=edge.mode))
+        handed = _handed(plan, state, name, edge)
+        if handed is not None:
+            bound.setdefault(handed.name, handed)
     arguments = tuple(bound.values())
     if key == name or ":" in key:
         return arguments
@@ -52,6 +35,23 @@ def arguments_of(plan: Plan, state: RunState, key: NodeKey) -> tuple[Argument, .
             return arguments
         return (Argument(first.name, before.output or NOTHING), *rest)
     return (Argument(first.name, _item(first.payload, index_of(key))), *rest)
+
+
+def _handed(plan: Plan, state: RunState, name: NodeName, edge: Edge) -> Argument | None:
+    into = edge.into or ""
+    if edge.mode is EdgeMode.ORDER:
+        return None
+    if state.fork is not None and state.fork.node == name and into in state.fork.edited:
+        return Argument(into, state.fork.edited[into], mode=edge.mode)
+    if edge.source == INPUT or state.page is not None:
+        return Argument(into, state.input or NOTHING, mode=edge.mode)
+    source = state.nodes.get(NodeKey(edge.source))
+    if source is None:
+        return None
+    if source.status in NODE_ENDED:
+        return Argument(into, carried(edge, source), mode=edge.mode) if is_taken(edge, source) else None
+    stream = source_of(plan, edge.source, source) if edge.mode is EdgeMode.STREAM else None
+    return None if stream is None else Argument(into, NOTHING, mode=edge.mode, stream=stream)
 
 
 def _of_stream(plan: Plan, state: RunState, key: NodeKey, source: Source) -> tuple[Argument, ...]:
