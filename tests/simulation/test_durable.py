@@ -10,11 +10,16 @@ import pytest
 
 from beluga_stream import Graph, Signal
 from beluga_stream.application.bridge import Bridge
+from beluga_stream.application.pinned import closure
 from beluga_stream.domain import handing
-from beluga_stream.domain.definition import NodeKind
+from beluga_stream.domain.definition import Definition, NodeKind
 from beluga_stream.domain.draft import Draft
-from beluga_stream.domain.ids import NodeKey, RunId
+from beluga_stream.domain.events import RunRequested
+from beluga_stream.domain.ids import GraphHash, NodeKey, RunId
+from beluga_stream.domain.payload import Inline
 from beluga_stream.domain.state import Signalled
+from beluga_stream.errors import CodeMissing, InvalidGraph
+from beluga_stream.ports.handlers import Program
 from beluga_stream.ports.log import Record
 from beluga_stream.testing import Simulate, simulate
 from beluga_stream.testing.cluster import Cluster, ClusterOptions
@@ -107,6 +112,32 @@ async def asked_how_it_stands(cluster: Cluster, run: RunId) -> None:
             reasons = {each.on for each in standing.waits}
             assert "nothing" not in reasons, f"{durable} waits for nothing"
             assert bool(reasons) == (standing.status == "running" and bool(standing.nodes)), f"{durable}: {standing}"
+
+
+def _definitions(program: Program) -> dict[GraphHash, Definition]:
+    found = {program.definition.hash: program.definition}
+    for child in program.children.values():
+        found |= _definitions(child)
+    return found
+
+
+@pytest.mark.parametrize("seeds", batches(80), ids=str)
+def test_a_durable_run_is_pinned_to_all_that_it_needs_and_to_nothing_else(seeds: range) -> None:
+    for seed in seeds:
+        program = random_durable(seed, 5)
+        there = _definitions(program)
+        request = RunRequested(
+            run=RunId("r"), key="r", at_ms=0, graph="g", definition=program.definition.hash, input=Inline(1), digest=""
+        )
+        try:
+            pinned = closure(request, there.get)
+        except InvalidGraph:
+            assert any(each.limits or any(node.limits for node in each.nodes) for each in there.values())
+            continue
+        assert {each.hash: each for each in pinned} == there, f"seed {seed}"
+        for missing in there:
+            with pytest.raises(CodeMissing, match=str(missing)):
+                closure(request, {found: each for found, each in there.items() if found != missing}.get)
 
 
 @pytest.mark.parametrize("seeds", batches(SIDE_SEEDS // 8), ids=str)

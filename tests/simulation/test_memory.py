@@ -19,6 +19,7 @@ from beluga_stream import (
 from beluga_stream.api.chain import Chain
 from beluga_stream.application.runs import Runs
 from beluga_stream.domain.conversation import Entry
+from beluga_stream.errors import StoreUnavailable
 from beluga_stream.testing.cluster import Cluster, ClusterOptions
 from beluga_stream.testing.process import current_process
 from tests.simulation.test_simulation import batches
@@ -26,6 +27,7 @@ from tests.simulation.uses import used
 
 _SEEDS = 120
 _HARSH = ClusterOptions(faults=15, crash=0.03)
+_AWAY = 0.05
 _TURNS = ("one", "two", "three")
 
 
@@ -65,10 +67,12 @@ class _MortalStore(InProcessStore):
 
     async def fetch(self, key: str, /) -> bytes | None:
         await _moment()
+        _may_be_away()
         return await super().fetch(key)
 
     async def keep(self, key: str, value: bytes, seconds: float, /) -> None:
         await _moment()
+        _may_be_away()
         await super().keep(key, value, seconds)
         await _moment()
 
@@ -77,6 +81,13 @@ async def _moment() -> None:
     process = current_process()
     if process is not None:
         await process.effect()
+
+
+def _may_be_away() -> None:
+    """A cache that does not answer costs its nodes their results, and nothing else."""
+    process = current_process()
+    if process is not None and process.faults.strikes(_AWAY):
+        raise StoreUnavailable("the cache does not answer (simulated)")
 
 
 async def answer(asked: dict[str, str], history: History = INJECTED) -> list[str]:
