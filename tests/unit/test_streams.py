@@ -17,6 +17,7 @@ from beluga_stream.application.streams import HeldElsewhere, Live, LiveStream, R
 from beluga_stream.application.underway import Slot
 from beluga_stream.domain.events import Source
 from beluga_stream.domain.ids import GraphHash, Incarnation, NodeKey, NodeName
+from beluga_stream.domain.payload import Inline
 from beluga_stream.errors import InvalidInput, LogUnavailable, NotFound, StreamBroken, TimedOut
 from beluga_stream.ports.log import Outgoing
 from tests.unit.engines import TOPICS
@@ -93,6 +94,34 @@ async def test_chunks_are_read_as_they_come(bench: Bench) -> None:
             assert await anext(chunks) == f"a{number}"
         await bench.says(told("succeeded", 9, incarnation=A, chunks=4))
         assert [each async for each in chunks] == []
+
+
+async def test_what_feeds_a_map_takes_what_is_there_and_no_more_than_it_may(bench: Bench) -> None:
+    async def fed(start: int, most: int = 64) -> tuple[list[Any], bool]:
+        found, over = await bench.streams.next_chunks(bench.work, SOURCE, bench.place, start=start, most=most)
+        return [each.value for each in found if isinstance(each, Inline)], over
+
+    await bench.says(*(chunk(number) for number in range(5)))
+    assert await fed(0, 2) == (["a0", "a1"], False)
+    assert await fed(2, 2) == (["a2", "a3"], False)
+    waiting = asyncio.ensure_future(fed(5))
+    await bench.says(chunk(5), told("succeeded", 9, incarnation=A, chunks=6))
+    assert (await waiting)[0] == ["a5"]
+    assert await fed(4) == (["a4", "a5"], True)
+    assert await fed(6) == ([], True)
+    assert await fed(64) == ([], True), "a page behind the end gets nothing"
+    another = Streams(bench.log, TOPICS.run_results, Payloads(MemoryBlobs()))
+    try:
+        found = await another.next_chunks(bench.work, SOURCE, bench.place, start=64, most=64)
+        assert found == ([], True), "and hears so in a process that has read nothing of it"
+    finally:
+        await another.close()
+
+
+async def test_what_feeds_a_map_hears_that_the_stream_is_void(bench: Bench) -> None:
+    await bench.says(chunk(0), told("backoff", 9), told("ready", 10, attempt=2))
+    with pytest.raises(StreamBroken):
+        await bench.streams.next_chunks(bench.work, SOURCE, bench.place, start=1, most=63)
 
 
 async def test_readers_that_are_slow_read_the_log_again_and_miss_nothing(
