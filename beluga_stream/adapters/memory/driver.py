@@ -141,7 +141,8 @@ class MemoryDriver:
     async def _wait(self) -> None:
         """Until something can be read, something taken is settled, or the assignment changes."""
         reads = self._assigned and len(self._pending) < _TAKEN_AT_MOST
-        if reads and self._available():
+        # What retention has removed unread wakes it too: what it has taken before is committed meanwhile.
+        if reads and self._log.is_past(self._wanted()):
             await asyncio.sleep(0)
             return
         wanted = tuple(self._wanted()) if reads else ()

@@ -148,7 +148,7 @@ class MemoryLog:
 
     async def wait(self, positions: Mapping[tuple[str, int], int]) -> None:
         """Return when one of these partitions has a record at or after its position."""
-        if any(len(self._partitions(topic)[number]) > at for (topic, number), at in positions.items()):
+        if self.is_past(positions):
             return
         appended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.watch(positions, appended)
@@ -156,6 +156,10 @@ class MemoryLog:
             await appended
         finally:
             self.forget(positions, appended)
+
+    def is_past(self, positions: Mapping[tuple[str, int], int]) -> bool:
+        """Whether one of these partitions has had a record at or after its position, there still or removed since."""
+        return any(len(self._partitions(topic)[number]) > at for (topic, number), at in positions.items())
 
     def watch(self, targets: Iterable[tuple[str, int]], appended: "asyncio.Future[None]") -> None:
         """Let this future end when something is appended to one of these; `forget` it afterwards."""
