@@ -289,8 +289,8 @@ class Cluster:
     def _member(self, group: MemoryGroup, make: Callable[[Process], Role], name: str) -> Member:
         process = Process(name, self.faults, self.options.skew_seconds, partial(self.story.tell, name))
         role = make(process)
-        # The gatherers go by what ingest has committed.
-        watched = group.name == "ingest" and "gatherer" in self.roles
+        # The watchdog goes by what workers have committed, and the gatherers by what ingest has.
+        watched = group.name == "worker" or (group.name == "ingest" and "gatherer" in self.roles)
         driver = FaultyDriver(role, self.log, group, process, self.witness, commits_at_rest=watched)
         return Member(process, role, driver)
 
