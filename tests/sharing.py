@@ -7,6 +7,8 @@ from xdist.scheduler import LoadScopeScheduling
 _ALONE = ("tests/unit/", "tests/simulation/")
 """Where tests start no engine. Each may run anywhere."""
 
+_TOGETHER = "tests/unit/test_api_types.py"
+"""What it is about is made once for a process, and takes half a minute."""
 
 _MODEST = 10
 """The niceness of a process whose tests only compute."""
@@ -16,6 +18,8 @@ class Sharing(LoadScopeScheduling):
     """Tests with engines mostly wait, but not too many may at once; those of one process share its broker."""
 
     def _split_scope(self, nodeid: str) -> str:
+        if nodeid.startswith(_TOGETHER):
+            return _TOGETHER
         if nodeid.startswith(_ALONE):
             return nodeid
         return "integration" if nodeid.startswith("tests/integration/") else "others with engines"
