@@ -9,7 +9,10 @@ from datetime import timedelta
 import pytest
 
 from beluga_stream import Graph, Signal
+from beluga_stream.application import codec
 from beluga_stream.application.bridge import Bridge
+from beluga_stream.application.inside import Durable, Inside
+from beluga_stream.application.messages import Progress
 from beluga_stream.application.pinned import closure
 from beluga_stream.domain import handing
 from beluga_stream.domain.definition import Definition, NodeKind
@@ -18,6 +21,7 @@ from beluga_stream.domain.events import RunRequested
 from beluga_stream.domain.ids import GraphHash, NodeKey, RunId
 from beluga_stream.domain.payload import Inline
 from beluga_stream.domain.state import Signalled
+from beluga_stream.domain.waiting import Waiting
 from beluga_stream.errors import CodeMissing, InvalidGraph
 from beluga_stream.ports.handlers import Program
 from beluga_stream.ports.log import Record
@@ -112,6 +116,39 @@ async def asked_how_it_stands(cluster: Cluster, run: RunId) -> None:
             reasons = {each.on for each in standing.waits}
             assert "nothing" not in reasons, f"{durable} waits for nothing"
             assert bool(reasons) == (standing.status == "running" and bool(standing.nodes)), f"{durable}: {standing}"
+
+
+@pytest.mark.parametrize("seeds", batches(SIDE_SEEDS // 8), ids=str)
+def test_what_is_waited_for_inside_can_be_read_from_the_log(seeds: range) -> None:
+    for seed in seeds:
+        start = Start(program=around(_INNER, "outer"), value=1, key="one", beside=answered)
+        assert play([start], seed).ended["one"].status == "succeeded", f"seed {seed}"
+
+
+_INNER = waiting("inner", durable=True)
+
+
+async def answered(cluster: Cluster, run: RunId) -> None:
+    """Send the signal once the log says that the durable run waits for it."""
+    while not any(wait.on == "signal" for wait in shown_inside(cluster)):  # noqa: ASYNC110 - in virtual time
+        await asyncio.sleep(1)
+    [wait] = shown_inside(cluster)
+    assert (wait.node, wait.what) == ("sub/wait0", "signal 'go'")
+    async with cluster.client() as runs:
+        await runs.signal(run, "go", 1)
+
+
+def shown_inside(cluster: Cluster) -> list[Waiting]:
+    host, topic = cluster.workflows, cluster.topics.run_results
+    assert host is not None
+    durable = [Durable(each, NodeKey("sub"), host.plans[_INNER.definition.hash], 0) for each in host.runs]
+    inside = Inside(durable)
+    for partition in range(cluster.topics.partitions):
+        for record in cluster.log.records(topic, partition, most=1 << 30):
+            told = codec.results.decode(record.value)
+            if isinstance(told, Progress):
+                inside.read(told)
+    return [wait for each in durable for wait in inside.waits(each.run)]
 
 
 def _definitions(program: Program) -> dict[GraphHash, Definition]:

@@ -4,10 +4,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from beluga_stream import Graph, Stream, context
+from beluga_stream import Graph, Retry, Stream, context
 from beluga_stream.application.runs import Runs
-from beluga_stream.domain.ids import RunId
+from beluga_stream.domain.ids import NodeKey, RunId, child_run_id
 from beluga_stream.domain.payload import Inline
+from beluga_stream.errors import BelugaError, InvalidInput, InvalidState, NotFound, RunFailed
 from beluga_stream.testing.cluster import Cluster
 from tests.simulation.seeds import SIDE_SEEDS
 from tests.simulation.uses import used
@@ -103,3 +104,55 @@ def test_forks_give_what_their_run_gave_and_execute_what_comes_after(seed: int) 
         assert await runs.result(again, timeout_seconds=4_000) == "to-be-or-not 3 few 70000 12"
 
     used(seed, [graph.compile()], use)
+
+
+def _undoing() -> Graph[int, int]:
+    """A graph that fails after a node that it undoes."""
+
+    async def book(number: int) -> int:
+        return number
+
+    async def unbook(number: int, booked: int) -> None:
+        assert number == booked
+
+    async def pay(booked: int) -> int:
+        raise ValueError(f"no money for {booked}")
+
+    graph = Graph[int, int]("undoing")
+    booked = graph.add_node(book, graph.input, compensate=unbook)
+    graph.set_finish_point(graph.add_node(pay, booked, retry=Retry(1)))
+    return graph
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_cannot_be_forked_is_refused_and_begins_nothing(seed: int) -> None:
+    executed: list[tuple[str, str]] = []
+    graph, undoing = _works(executed), _undoing()
+
+    async def use(cluster: Cluster, runs: Runs) -> None:
+        async def refused(kind: type[BelugaError], said: str, of: RunId, node: str, edited: object = None) -> None:
+            with pytest.raises(kind, match=said):
+                await runs.fork(of, node, edited=None if edited is None else Inline(edited))
+
+        run = await runs.start(graph.name, _TEXT, idempotency_key="one")
+        assert await runs.result(run, timeout_seconds=4_000) == _RESULT
+        undone = await runs.start(undoing.name, 1, idempotency_key="two")
+        with pytest.raises(RunFailed):
+            await runs.result(undone, timeout_seconds=4_000)
+        before = len(executed)
+        await refused(NotFound, "there is no run", RunId("0" * 32), "words")
+        await refused(InvalidState, "is a part of run", child_run_id(run, NodeKey("below")), "inside")
+        await refused(InvalidState, "was undone", undone, "pay")
+        await refused(NotFound, "has no node 'word'", run, "word")
+        await refused(InvalidInput, "a part of a node", run, "length[0]")
+        await refused(InvalidState, "would be again", run, "few")
+        await refused(InvalidInput, "must be given a list", run, "length", "a word")
+        await refused(InvalidInput, "give an object with some of", run, "report", {"heart": "x"})
+        await refused(InvalidInput, "does not fit", run, "below", 5)
+        assert len(executed) == before
+        edited = await runs.fork(run, "report", edited=Inline({"heard": "nothing", "inner": 3}))
+        assert await runs.result(edited, timeout_seconds=4_000) == "nothing 9 many 70000 3"
+        inner = await runs.fork(run, "below", edited=Inline("four"))
+        assert await runs.result(inner, timeout_seconds=4_000) == "to-be-or-not 9 many 70000 4"
+
+    used(seed, [graph.compile(), undoing.compile()], use)
