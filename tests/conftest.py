@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import os
+import signal
 import threading
 import time
 import uuid
@@ -15,6 +16,10 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from tests.admitted import start_session_broker
 from tests.brokers import Broker, BrokerUnavailable
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # So shells start what is to run in the background, and what we start here would not hear a Ctrl-C either.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _BROKER = pytest.StashKey[str]()
 _GRACE = 2.0
