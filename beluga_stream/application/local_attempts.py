@@ -132,7 +132,7 @@ class LocalAttempts:
         """The next chunks of the stream that a map goes over."""
         source = work.arguments[0].stream
         assert source is not None, "a map is fed from a stream"
-        incarnation = Incarnation(secrets.token_hex(6))
+        incarnation = Incarnation(self._new_incarnation())
         try:
             chunks, over = await self._streams.next_chunks(work.root, source.node, start=feed.start, most=feed.most)
         except StreamBroken:
