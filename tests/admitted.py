@@ -35,7 +35,7 @@ def start_session_broker(folder: Callable[[str], Path]) -> Broker:
     """The broker that the environment asks for. `folder` makes one for its files. Raises `BrokerUnavailable`."""
     asked = os.environ.get("BELUGA_TEST_SECURITY", "")
     if not asked:
-        return start_broker()
+        return start_broker(brief=True)
     assert asked == "scram", f"BELUGA_TEST_SECURITY={asked}: it may be scram, or not be set"
     from tests.secured import start_secured  # noqa: PLC0415 - few sessions need it
 

@@ -57,6 +57,9 @@ _SETTINGS = {
 }
 """One KRaft node, in Kafka's own names; the container gets them as KAFKA_... variables."""
 
+_BRIEF = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+"""Options of Java for a broker that lives for minutes: else it spends more on compiling itself than on its work."""
+
 
 class BrokerUnavailable(Exception):
     """This kind of broker cannot be had on this machine; the message says why."""
@@ -140,8 +143,9 @@ class KafkaContainer:
 
     real = True
 
-    def __init__(self, image: str | None = None, *, door: "Door | None" = None) -> None:
+    def __init__(self, image: str | None = None, *, door: "Door | None" = None, brief: bool = False) -> None:
         self._door = door
+        self._brief = brief
         self._image = image or os.environ.get("KAFKA_IMAGE") or KAFKA_IMAGE
         self._port = free_port()
         self._container: Any = None
@@ -173,6 +177,8 @@ class KafkaContainer:
         for key, value in settings.items():
             container.with_env("KAFKA_" + key.replace("-", "___").replace(".", "_").upper(), value)
         container.with_env("KAFKA_HEAP_OPTS", "-Xmx1g -Xms256m")
+        if self._brief:
+            container.with_env("KAFKA_JVM_PERFORMANCE_OPTS", " ".join(_BRIEF))
         # A fixed port, known before the start: the broker tells its clients the address to come back to.
         # (host, port) keeps it on the loopback; the declared type knows ports only.
         container.ports[str(self._port)] = (HOST, self._port)
@@ -230,10 +236,13 @@ class JarKafka:
 
     real = True
 
-    def __init__(self, jars: Path | None = None, *, heap: str = "1g", door: "Door | None" = None) -> None:
+    def __init__(
+        self, jars: Path | None = None, *, heap: str = "1g", door: "Door | None" = None, brief: bool = False
+    ) -> None:
         found = os.environ.get("KAFKA_JARS")
         self._jars = jars or (Path(found) if found else _REPO / "build" / "kafka-jars")
         self._heap = heap
+        self._brief = brief
         self._folder = Path()
         self._process: subprocess.Popen[bytes] | None = None
         port, controller = free_port(), free_port()
@@ -309,7 +318,13 @@ class JarKafka:
 
     def _java(self, main: str, *arguments: str | Path, log: IO[bytes], heap: str = "256m") -> subprocess.Popen[bytes]:
         logging = _REPO / "deploy" / "kafka" / "log4j2.properties"
-        options = [f"-Xmx{heap}", f"-Dlog4j2.configurationFile={logging}", "-cp", f"{self._jars}/*"]
+        options = [
+            *(_BRIEF if self._brief else ()),
+            f"-Xmx{heap}",
+            f"-Dlog4j2.configurationFile={logging}",
+            "-cp",
+            f"{self._jars}/*",
+        ]
         try:
             return subprocess.Popen(["java", *options, main, *map(str, arguments)], stdout=log, stderr=log)
         except FileNotFoundError as error:
@@ -373,20 +388,21 @@ class EmbeddedBroker:
             self._folder = Path()
 
 
-def start_broker(environ: Mapping[str, str] = os.environ) -> Broker:
-    """The best broker there is, started. Raises `BrokerUnavailable` if that is none."""
+def start_broker(environ: Mapping[str, str] = os.environ, *, brief: bool = False) -> Broker:
+    """The best broker there is, started; `brief` if it is for minutes. Raises `BrokerUnavailable` if that is none."""
     asked = environ.get("BELUGA_TEST_BROKER", "")
     real_only = environ.get("BELUGA_REQUIRE_KAFKA", "") not in {"", "0"}
     candidates: list[Broker]
     match asked:
         case "docker":
-            candidates = [KafkaContainer()]
+            candidates = [KafkaContainer(brief=brief)]
         case "jars":
-            candidates = [JarKafka()]
+            candidates = [JarKafka(brief=brief)]
         case "embedded":
             candidates = [EmbeddedBroker()]
         case "":
-            candidates = [KafkaContainer()] if real_only else [KafkaContainer(), EmbeddedBroker()]
+            kafka = KafkaContainer(brief=brief)
+            candidates = [kafka] if real_only else [kafka, EmbeddedBroker()]
         case address:
             candidates = [ExternalBroker(address)]
     reasons: list[str] = []

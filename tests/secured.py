@@ -118,7 +118,7 @@ def start_secured(folder: Path) -> tuple[SecuredBroker, "KafkaContainer | JarKaf
     reasons = [] if kinds else [f"{asked} has no listener that asks who is there"]
     for kind in kinds:
         listener = SecureListener(folder)
-        broker = kind(door=listener)
+        broker = kind(door=listener, brief=True)
         try:
             broker.start()
         except BrokerUnavailable as reason:

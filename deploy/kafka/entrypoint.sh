@@ -8,7 +8,7 @@ data=${KAFKA_LOG_DIRS:-/var/lib/kafka/data}
 : >"$config"
 for name in "${!KAFKA_@}"; do
   case $name in
-    KAFKA_HEAP_OPTS | KAFKA_OPTS | KAFKA_LOG_DIRS) continue ;; # for this script, not the broker
+    KAFKA_HEAP_OPTS | KAFKA_JVM_PERFORMANCE_OPTS | KAFKA_OPTS | KAFKA_LOG_DIRS) continue ;; # for this script, not the broker
   esac
   key=${name#KAFKA_}
   key=${key,,}
@@ -22,7 +22,7 @@ printf 'log.dirs=%s\n' "$data" >>"$config"
 
 kafka() { # class of Kafka, arguments
   # shellcheck disable=SC2086 # options are several words
-  java ${KAFKA_HEAP_OPTS:--Xmx1g -Xms256m} ${KAFKA_OPTS:-} \
+  java ${KAFKA_HEAP_OPTS:--Xmx1g -Xms256m} ${KAFKA_JVM_PERFORMANCE_OPTS:-} ${KAFKA_OPTS:-} \
     -Dlog4j2.configurationFile=/opt/kafka/log4j2.properties -cp '/opt/kafka/libs/*' "$@"
 }
 
@@ -37,5 +37,5 @@ if [[ ! -f $data/meta.properties ]]; then
 fi
 # Process 1 is the broker itself, so that `docker stop` reaches it and it closes its log cleanly.
 # shellcheck disable=SC2086
-exec java ${KAFKA_HEAP_OPTS:--Xmx1g -Xms256m} ${KAFKA_OPTS:-} \
+exec java ${KAFKA_HEAP_OPTS:--Xmx1g -Xms256m} ${KAFKA_JVM_PERFORMANCE_OPTS:-} ${KAFKA_OPTS:-} \
   -Dlog4j2.configurationFile=/opt/kafka/log4j2.properties -cp '/opt/kafka/libs/*' kafka.Kafka "$config"
