@@ -107,7 +107,13 @@ def _compile(blueprint: Blueprint, input_kind: Any, output_kind: Any, kind: str)
         _named(name): _handler(wiring, name, branches.by_node.get(name, []), kinds) for name in wiring.signatures
     }
     by_hash = {child.definition.hash: child for child in children.values()}
-    return Compiled(Program(definition, handlers, input_adapter, output_adapter, by_hash), input_kind, output_kind)
+    signals = {
+        step.signal.name: adapter_of(step.signal.kind, blueprint.graph, name, "the signal")
+        for name, step in wiring.steps.items()
+        if step.signal is not None
+    }
+    program = Program(definition, handlers, input_adapter, output_adapter, by_hash, signals)
+    return Compiled(program, input_kind, output_kind)
 
 
 def _below(children: Iterable[Program]) -> list[Definition]:

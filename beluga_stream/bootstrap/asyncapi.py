@@ -1,5 +1,6 @@
 """The AsyncAPI 3 document of a deployment: every topic, what lies in it, and what the engine does with it."""
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -7,6 +8,7 @@ import msgspec.json
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema
 
+from ..application.contracts import LISTED, Kind
 from ..application.messages import Incoming, NodeReady, Notice, Result, Summary
 from ..domain.definition import Definition
 from ..domain.events import RunRequested
@@ -33,11 +35,38 @@ class _Channel(NamedTuple):
     sends: bool
 
 
+class _Event(NamedTuple):
+    """What a trigger reads of one topic."""
+
+    operation: str
+    topic: str
+    message: str
+    adapter: TypeAdapter[Any]
+    about: str
+    reader: str | None = None
+
+
+class _Typed(NamedTuple):
+    """What has a type that others go by, and the name of its schema. See `application/contracts.py`."""
+
+    schema: str
+    kind: Kind
+    of: str
+    part: str | None
+    adapter: TypeAdapter[Any]
+
+
 def document(settings: Settings, deployed: LoadedDeployment, version: str) -> dict[str, Any]:
     """The document as JSON, by these settings and graphs."""
     specs = {spec.name: spec for spec in engine_topics(settings, settings.queues or deployed.queues)}
     own = _own(settings, deployed.queues)
-    schemas, found = _schemas(deployed, own)
+    events = _events(deployed)
+    typed = [
+        *_typed(deployed),
+        *(_Typed(event.message, Kind.EVENT, event.topic, event.reader, event.adapter) for event in events),
+    ]
+    typed = list({each.schema: each for each in typed}.values())
+    schemas, found = _schemas(typed, own)
     channels: dict[str, Any] = {}
     operations: dict[str, Any] = {}
     messages: dict[str, Any] = {}
@@ -69,14 +98,10 @@ def document(settings: Settings, deployed: LoadedDeployment, version: str) -> di
         add(topics(settings).run_requests, message, _start(graph), about)
         operate(message, "receive", topics(settings).run_requests, message, about)
         operations[message]["description"] = f"Gives `graph.{graph}.output`; {len(program.definition.nodes)} nodes."
-    for trigger in deployed.triggers:
-        if trigger.kind != "topic":
-            continue
-        message = f"{trigger.topic}.event"
-        about = f"An event of {trigger.topic}: JSON, or a CloudEvent (1.0) with it as data."
-        add(trigger.topic, message, {"$ref": f"#/components/schemas/{message}"}, about)
-        started = f"An event starts a run of {trigger.graph}."
-        operate(f"trigger.{trigger.graph}.{trigger.name}", "receive", trigger.topic, message, started)
+    for event in events:
+        about = f"An event of {event.topic}: JSON, or a CloudEvent (1.0) with it as data."
+        add(event.topic, event.message, {"$ref": f"#/components/schemas/{event.message}"}, about)
+        operate(event.operation, "receive", event.topic, event.message, event.about)
     for spec in specs.values():
         channels.setdefault(spec.name, _channel(spec.name, spec))
     return {
@@ -91,6 +116,7 @@ def document(settings: Settings, deployed: LoadedDeployment, version: str) -> di
         "channels": channels,
         "operations": operations,
         "components": {"messages": messages, "schemas": schemas},
+        LISTED: [{"kind": each.kind, "of": each.of, "part": each.part, "schema": each.schema} for each in typed],
     }
 
 
@@ -109,21 +135,63 @@ def _own(settings: Settings, queues: Sequence[str]) -> list[_Channel]:
     ]
 
 
-def _schemas(deployed: LoadedDeployment, own: Sequence[_Channel]) -> tuple[dict[str, Any], list[Any]]:
+def _schemas(typed: Sequence[_Typed], own: Sequence[_Channel]) -> tuple[dict[str, Any], list[Any]]:
     """Every schema by its name, and those of the engine's topics in their order."""
     found, components = msgspec.json.schema_components([each.holds for each in own], ref_template=_OWN)
     schemas = {f"beluga.{name}": schema for name, schema in components.items()}
-    users: list[tuple[str, Any, TypeAdapter[Any]]] = []
-    for graph, program in _latest(deployed):
-        users.append((f"graph.{graph}.input", "validation", program.input))
-        users.append((f"graph.{graph}.output", "serialization", program.output))
-    events = {trigger.topic: trigger.adapter for trigger in deployed.triggers if trigger.kind == "topic"}
-    users += [(f"{topic}.event", "validation", adapter) for topic, adapter in events.items()]
+    users: list[tuple[str, Any, TypeAdapter[Any]]] = [
+        (each.schema, "validation" if each.kind.is_read else "serialization", each.adapter) for each in typed
+    ]
     known = [each for each in users if _has_schema(each[2], each[1])]
     made, shared = TypeAdapter.json_schemas(known, ref_template=_USERS)
     schemas |= {name: {} for name, _, _ in users}
     schemas |= {str(name): schema for (name, _), schema in made.items()}
     return _told(schemas | shared.get("$defs", {})), _told(list(found))
+
+
+def _events(deployed: LoadedDeployment) -> list[_Event]:
+    """What triggers read. A topic that all of them read as one type has one message, else each reader has its own."""
+    found: list[_Event] = []
+    for trigger in deployed.triggers:
+        operation = _key(f"trigger.{trigger.graph}.{trigger.name}")
+        if trigger.kind == "topic":
+            about = f"An event starts a run of {trigger.graph}."
+            found.append(_Event(operation, trigger.topic, "", trigger.adapter, about))
+        elif trigger.gathers is not None:
+            about = f"With others it starts a run of {trigger.graph} ({trigger.gathers.kind})."
+            found += [
+                _Event(f"{operation}.{number}", side.topic, "", side.adapter, about)
+                for number, side in enumerate(trigger.gathers.sides)
+            ]
+    kinds: dict[str, list[Any]] = {}
+    for event in found:
+        told = event.adapter.json_schema() if _has_schema(event.adapter, "validation") else None
+        known = kinds.setdefault(event.topic, [])
+        if told not in known:
+            known.append(told)
+    return [
+        event._replace(message=f"{event.topic}.event", reader=None)
+        if len(kinds[event.topic]) == 1
+        else event._replace(message=f"{event.topic}.event.{event.operation}", reader=event.operation)
+        for event in found
+    ]
+
+
+def _typed(deployed: LoadedDeployment) -> Iterable[_Typed]:
+    """What graphs take and give."""
+    for graph, program in _latest(deployed):
+        yield _Typed(f"graph.{graph}.input", Kind.INPUT, graph, None, program.input)
+        yield _Typed(f"graph.{graph}.output", Kind.OUTPUT, graph, None, program.output)
+        for node, handler in program.handlers.items():
+            if handler.streams:
+                yield _Typed(_key(f"graph.{graph}.chunks.{node}"), Kind.CHUNKS, graph, node, handler.output)
+        for name, adapter in program.signals.items():
+            yield _Typed(_key(f"graph.{graph}.signal.{name}"), Kind.SIGNAL, graph, name, adapter)
+
+
+def _key(name: str) -> str:
+    """The name as AsyncAPI allows it for a component: other letters by their number."""
+    return re.sub(r"[^\w.-]", lambda letter: f"_{ord(letter[0]):x}", name)
 
 
 def _told(tree: Any) -> Any:

@@ -169,7 +169,7 @@ class _Reader:
             raise InvalidInput(f"this is no JSON schema, but {type(tree).__name__}: {str(tree)[:60]}")
         if isinstance(tree, bool):
             return tree
-        tree = {name: value for name, value in tree.items() if name not in _MARKS}
+        tree = dict[str, Any]((name, value) for name, value in tree.items() if name not in _MARKS)
         tag = tree.pop("discriminator", None)
         if isinstance(tag, dict):
             tag = tag.get("propertyName")

@@ -51,13 +51,17 @@ class Handler:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A built graph: its data and its code. `children` are the subgraphs it refers to, by hash."""
+    """A built graph: its data and its code.
+
+    `children` are the subgraphs it refers to, by hash; `signals` what the signals that it waits for hold, by name.
+    """
 
     definition: Definition
     handlers: Mapping[NodeName, Handler]
     input: TypeAdapter[Any]
     output: TypeAdapter[Any]
     children: Mapping[GraphHash, "Program"] = field(default_factory=dict)
+    signals: Mapping[str, TypeAdapter[Any]] = field(default_factory=dict)
 
     @property
     def reads_streams(self) -> bool:

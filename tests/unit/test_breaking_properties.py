@@ -131,9 +131,9 @@ def _pairs(draw: st.DrawFn) -> tuple[Schema, Schema]:
     return Schema.of(old), Schema.of({"$defs": guarded, "allOf": [draw(_changed(old["allOf"][0]))]})
 
 
-@given(_pairs(), st.booleans(), st.lists(_VALUES, min_size=5, max_size=10))
+@given(pair=_pairs(), strict=st.booleans(), values=st.lists(_VALUES, min_size=5, max_size=10))
 @settings(max_examples=250, deadline=None)
-def test_what_is_compatible_no_value_disproves(pair: tuple[Schema, Schema], strict: bool, values: list[Any]) -> None:
+def test_what_is_compatible_no_value_disproves(*, pair: tuple[Schema, Schema], strict: bool, values: list[Any]) -> None:
     old, new = pair
     if breaks(old, new, strict=strict):
         return
@@ -144,9 +144,9 @@ def test_what_is_compatible_no_value_disproves(pair: tuple[Schema, Schema], stri
     assert [value for value in values if written.is_valid(value) and not read.is_valid(value)] == []
 
 
-@given(_documents(), st.booleans())
+@given(document=_documents(), strict=st.booleans())
 @settings(max_examples=60, deadline=None)
-def test_a_schema_is_compatible_with_itself(document: dict[str, Any], strict: bool) -> None:
+def test_a_schema_is_compatible_with_itself(*, document: dict[str, Any], strict: bool) -> None:
     assert breaks(Schema.of(document), Schema.of({**document, "title": "the same"}), strict=strict) == ()
 
 

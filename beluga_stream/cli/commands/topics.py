@@ -1,11 +1,13 @@
-"""`beluga topics`: list, apply."""
+"""`beluga topics`: list, apply, check."""
 
 # ruff: noqa: PLC0415 - a command imports its work when it runs, so that `beluga --help` is quick
+
+from typing import Annotated
 
 import typer
 
 from ..exits import perform
-from ..options import AsJson, Broker, Topics
+from ..options import Agents, AsJson, Broker, Topics
 
 app = typer.Typer(help="Topics: the engine's and those declared in topics/.", no_args_is_help=True)
 
@@ -30,3 +32,51 @@ def apply_topics(*, topics: Topics = None, broker: Broker = None, as_json: AsJso
     from .. import declared
 
     perform(declared.apply_topics(folder=topics, broker=broker, as_json=as_json), as_json=as_json)
+
+
+@app.command("check")
+def check(
+    *,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|-",
+            help="An earlier document of `beluga docs asyncapi`; without it: the graphs published on the broker.",
+            show_default=False,
+        ),
+    ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Compare both ways: earlier and later processes run side by side.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Whoever writes may give members that no type here names.")
+    ] = False,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Accept this break, named as it is reported; may be repeated."),
+    ] = None,
+    agents: Agents = None,
+    topics: Topics = None,
+    broker: Broker = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare the types of topics and graphs with those of before; exit code 1 if something breaks.
+
+    What is read (events, inputs, signals) must take what was valid before; what is written (outputs, chunks) must be
+    readable by the earlier types. docs/compatibility.md tells the rules.
+
+    Example: beluga topics check --against asyncapi.json
+    """
+    from .. import checking
+
+    work = checking.check(
+        against=against,
+        full=full,
+        strict=strict,
+        accept=accept or [],
+        agents=agents,
+        folder=topics,
+        broker=broker,
+        as_json=as_json,
+    )
+    perform(work, as_json=as_json)
