@@ -5,7 +5,7 @@ apart, place by place, down to what breaks; that is also how models that hold th
 decided is a break: it is refused rather than let through.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -81,6 +81,11 @@ class _Place:
         """The pointer to it."""
         return f"{self.at}/{name.replace('~', '~0').replace('/', '~1')}"
 
+    @property
+    def pair(self) -> _Pair:
+        """What tells it from other places that are compared."""
+        return repr(self.written), repr(self.read), self.strict
+
     def but(self, **changed: Any) -> "_Place":
         return replace(self, **changed)
 
@@ -102,6 +107,8 @@ class _Walk:
         self._read = read
         self._steps = 0
         self._broken: dict[_Pair, list[_Found]] = {}
+        self._covered: dict[_Pair, Containment] = {}
+        self._forms: dict[tuple[bool, str, bool], jsonschema_rs.CanonicalSchema] = {}
 
     def step(self, place: _Place) -> list[_Found]:
         """Every break at this place and below it.
@@ -111,7 +118,7 @@ class _Walk:
         """
         if self._covers(place) is Containment.YES:
             return []
-        pair = (repr(place.written), repr(place.read), place.strict)
+        pair = place.pair
         if pair in place.proven and pair not in place.same:
             return []
         if pair in self._broken:
@@ -238,11 +245,26 @@ class _Walk:
         """Whether all that is written there is read."""
         if place.read is True or place.written is False:
             return Containment.YES
+        pair = place.pair
+        if pair not in self._covered:
+            self._covered[pair] = self._ask(place)
+        return self._covered[pair]
+
+    def _ask(self, place: _Place) -> Containment:
         try:
-            written = self._written.bundle(place.written, written=not place.strict)
-            return _canonical(self._read.bundle(place.read)).covers(_canonical(written))
+            written = self._form(self._written, place.written, written=not place.strict)
+            return self._form(self._read, place.read, written=False).covers(written)
         except (CanonicalizationError, jsonschema_rs.ValidationError):
             return Containment.UNKNOWN
+
+    def _form(self, schema: Schema, tree: Tree, *, written: bool) -> jsonschema_rs.CanonicalSchema:
+        key = (schema is self._written, repr(tree), written)
+        if key not in self._forms:
+            bundle = schema.bundle(tree, written=written)
+            self._forms[key] = jsonschema_rs.canonicalize(
+                bundle, draft=jsonschema_rs.Draft202012, validate_formats=True
+            )
+        return self._forms[key]
 
     def told(self, found: _Found) -> Break:
         """A break as it is told, with a value that shows it if there is one."""
@@ -251,10 +273,6 @@ class _Walk:
         shown = specimen(written, self._read.bundle(place.read), place.at)
         certain = shown is not None or self._covers(place) is Containment.NO
         return Break(found.at, found.keyword, _shown(place.written, found.keyword), place.read, certain, shown)
-
-
-def _canonical(schema: Mapping[str, Any]) -> jsonschema_rs.CanonicalSchema:
-    return jsonschema_rs.canonicalize(dict(schema), draft=jsonschema_rs.Draft202012, validate_formats=True)
 
 
 def _conditions(tree: Tree) -> Iterator[dict[str, Any]]:

@@ -164,12 +164,12 @@ class _Reader:
         self._read: dict[str, Tree] = {}
         self._needed: list[str] = []
 
-    def read(self, tree: Any) -> Tree:
-        if not isinstance(tree, bool | dict):
-            raise InvalidInput(f"this is no JSON schema, but {type(tree).__name__}: {str(tree)[:60]}")
-        if isinstance(tree, bool):
-            return tree
-        tree = dict[str, Any]((name, value) for name, value in tree.items() if name not in _MARKS)
+    def read(self, given: Any) -> Tree:
+        if not isinstance(given, bool | dict):
+            raise InvalidInput(f"this is no JSON schema, but {type(given).__name__}: {str(given)[:60]}")
+        if isinstance(given, bool):
+            return given
+        tree: dict[str, Any] = {name: value for name, value in given.items() if name not in _MARKS}
         tag = tree.pop("discriminator", None)
         if isinstance(tag, dict):
             tag = tag.get("propertyName")
@@ -182,7 +182,7 @@ class _Reader:
         if isinstance(tag, str) and "oneOf" in tree:
             branches = [self._tagged(each, tag) for each in tree["oneOf"]]
             if _apart(branches, tag):
-                tree = {name: value for name, value in tree.items() if name != "oneOf"}
+                del tree["oneOf"]
                 tree["anyOf"] = [self._named(named, each) for named, each in branches]
         return tree
 
