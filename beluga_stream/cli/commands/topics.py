@@ -40,8 +40,8 @@ def check(
     against: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE|-",
-            help="An earlier document of `beluga docs asyncapi`; without it: the graphs published on the broker.",
+            metavar="FILE",
+            help="An earlier document of `beluga docs asyncapi` (- reads it from standard input), instead of the published graphs.",
             show_default=False,
         ),
     ] = None,
