@@ -162,24 +162,16 @@ def test_what_is_read_is_compared_backward_and_what_is_written_forward(place: _P
 def test_a_topic_of_a_join_is_compared_and_a_topic_may_have_readers_of_several_types(place: _Place) -> None:
     place.write("v1", _GRAPHS)
     place.keep("v1")
-    several = (
-        _GRAPHS.replace('Topic("payments", Payment)', 'Topic("payments", Payment)')
-        .replace('Topic("sold", Order)', 'Topic("orders", Demanding)')
-        .replace("class Payment", "class Demanding(Order):\n    at: str\n\n\nclass Payment", 1)
-    )
-    place.write("v2", several)
+    demanding = "class Demanding(Order):\n    at: str\n\n\nclass Payment"
+    several = _GRAPHS.replace('Topic("sold", Order)', 'Topic("orders", Demanding)')
+    place.write("v2", several.replace("class Payment", demanding, 1))
     found = place.check(agents="v2", code=1)
-    states = {name: each["state"] for name, each in found.items() if each["kind"] == "event"}
-    assert states == {
+    assert {name: each["state"] for name, each in found.items() if each["kind"] == "event"} == {
         "orders event trigger.shipping.orders": "compatible",
         "orders event trigger.settling.orders_2bpayments.0": "refused",
         "payments event": "compatible",
         "sold event": "removed",
-    } or states == {
-        name: ("refused" if "settling" in name else "removed" if name == "sold event" else "compatible")
-        for name in states
     }
-    assert "sold event" in states
 
 
 def test_what_is_gone_is_refused_unless_it_is_accepted_by_its_name(place: _Place) -> None:
@@ -202,8 +194,12 @@ def test_what_is_gone_is_refused_unless_it_is_accepted_by_its_name(place: _Place
         ('{"asyncapi": "3.0.0", "components": {"schemas": {}}}', "no AsyncAPI document as"),
         ('{"components": {"schemas": {}}, "x-beluga-contracts": [3]}', "no AsyncAPI document as"),
         (
-            '{"components": {"schemas": {"a": {"type": 3}}}, "x-beluga-contracts": '
-            '[{"kind": "event", "of": "a", "part": null, "schema": "a"}]}',
+            json.dumps(
+                {
+                    "components": {"schemas": {"a": {"type": 3}}},
+                    "x-beluga-contracts": [{"kind": "event", "of": "a", "part": None, "schema": "a"}],
+                }
+            ),
             "schema 'a': this is no JSON schema",
         ),
     ],

@@ -69,6 +69,18 @@ asks = Graph[int, int]("asks")
 asks.set_finish_point(asks.wait(Signal("answer", int), after=asks.input, timeout=3600))
 """
 
+NARROWER = """
+from beluga_stream import Graph
+
+
+def fragile(number: bool) -> int:
+    return int(number)
+
+
+breaks = Graph[bool, int]("breaks")
+breaks.set_finish_point(breaks.add_node(fragile, breaks.input))
+"""
+
 
 @dataclass
 class Deployment:
@@ -372,3 +384,23 @@ def test_the_embedded_broker_starts_and_stops() -> None:
     assert pid is not None
     assert not psutil.pid_exists(pid)
     assert not broker.is_running
+
+
+# ---------------------------------------------------------------------------------------------- types
+def test_types_are_compared_with_the_graphs_that_are_published(deployed: Deployment, tmp_path: Path) -> None:
+    deployed.run("run", "talk", '"one"')  # so that an engine has published them
+    said = deployed.run("topics", "check")
+    assert said.count("✓") == 8, said
+    assert "asks signal answer  not compared" in said
+    assert "nothing of topics and chunks" in " ".join(said.split())
+
+    (tmp_path / "graphs.py").write_text(NARROWER)
+    said = deployed.run("topics", "check", "--agents", str(tmp_path), code=1)
+    assert "1 of 2 are not compatible: breaks input" in said
+    deployed.run("topics", "check", "--agents", str(tmp_path), "--accept", "breaks input")
+
+
+def test_types_cannot_be_compared_where_no_graph_is_published(deployed: Deployment) -> None:
+    prefix = f"{deployed.environ['BELUGA_PREFIX']}-x"
+    nobody = Deployment(deployed.environ | {"BELUGA_PREFIX": prefix}, deployed.topic, deployed.mended)
+    assert "beluga" in nobody.run("topics", "check", code=3)

@@ -41,7 +41,7 @@ def check(
         str | None,
         typer.Option(
             metavar="FILE",
-            help="An earlier document of `beluga docs asyncapi` (- reads it from standard input), instead of the published graphs.",
+            help="An earlier document of `beluga docs asyncapi`, or - to read it; else: the published graphs.",
             show_default=False,
         ),
     ] = None,
