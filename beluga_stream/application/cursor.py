@@ -8,7 +8,7 @@ from ..errors import InvalidInput
 LIVE = "live"
 """In the place of a cursor: only what comes from now on."""
 
-_FORM = re.compile(r"(\d{1,9})-(\d{1,18})(?:\.(\d{1,9}))?")
+_FORM = re.compile(r"(\d{1,9})-(\d{1,18})(?:\.(\d{1,9}))?", re.ASCII)
 
 
 class Cursor(NamedTuple):
