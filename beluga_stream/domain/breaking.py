@@ -142,6 +142,8 @@ class _Walk:
                     return self._each(place, written[union])
             if isinstance(written.get("type"), list):
                 return self._each(place, [written | {"type": kind} for kind in written["type"]])
+            # What is composed is taken as it is read, as `Schema.bundle` does.
+            place = place.but(strict=place.strict or not is_plain(written))
         return self._conditions(place)
 
     def _each(self, place: _Place, branches: list[Tree]) -> list[_Found]:
@@ -150,7 +152,7 @@ class _Walk:
     def _conditions(self, place: _Place) -> list[_Found]:
         """A reader's schema is the sum of its conditions: each must be met by itself."""
         found: list[_Found] = []
-        for condition in _conditions(place.read):
+        for condition in _sum(place.read):
             one = place.but(read=condition)
             if self._covers(one) is not Containment.YES and not self._implied(one):
                 found += self._condition(one, condition)
@@ -275,7 +277,7 @@ class _Walk:
         return Break(found.at, found.keyword, _shown(place.written, found.keyword), place.read, certain, shown)
 
 
-def _conditions(tree: Tree) -> Iterator[dict[str, Any]]:
+def _sum(tree: Tree) -> Iterator[dict[str, Any]]:
     """The conditions that a schema is the sum of, each a schema by itself."""
     left = bare(tree)
     if isinstance(left, bool):
@@ -286,7 +288,7 @@ def _conditions(tree: Tree) -> Iterator[dict[str, Any]]:
     left = dict(left)
     for each in left.pop("allOf", ()):
         inner = bare(each)
-        yield from _conditions(inner) if isinstance(inner, dict) else _conditions({"not": {}} if not inner else True)
+        yield from _sum({"not": {}} if inner is False else inner)
     for group in _GROUPS:
         together = {name: left.pop(name) for name in group if name in left}
         if together:

@@ -4,6 +4,7 @@ It is kept as the models that wrote it behave (pydantic's): a union with a discr
 model by it. Draft 2020-12.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -25,6 +26,7 @@ _MARKS = frozenset(
     {"title", "description", "default", "examples", "example", "deprecated", "readOnly", "writeOnly", "$comment"}
     | {"$schema", "$id", "$defs", "definitions"}
 )
+_CONTENT = ("contentEncoding", "contentMediaType", "contentSchema")
 _COMPOSED = frozenset(
     {"$ref", "anyOf", "oneOf", "allOf", "not", "if", "then", "else", "dependentSchemas", "dependencies", "contains"}
     | {"unevaluatedProperties", "unevaluatedItems", "propertyNames", "$dynamicRef", "$recursiveRef"}
@@ -152,7 +154,7 @@ def _changed(name: str, value: Any, change: Any) -> Any:
 
 _SINGLE = frozenset(
     {"additionalProperties", "items", "contains", "not", "if", "then", "else", "propertyNames"}
-    | {"unevaluatedProperties", "unevaluatedItems", "contentSchema"}
+    | {"unevaluatedProperties", "unevaluatedItems"}
 )
 
 
@@ -170,6 +172,9 @@ class _Reader:
         if isinstance(given, bool):
             return given
         tree: dict[str, Any] = {name: value for name, value in given.items() if name not in _MARKS}
+        if content := {name: tree.pop(name) for name in _CONTENT if name in tree}:
+            # Models check it and JSON schema does not: it is compared as a format that nobody knows.
+            tree["allOf"] = [*tree.get("allOf", ()), {"format": json.dumps(content, sort_keys=True)}]
         tag = tree.pop("discriminator", None)
         if isinstance(tag, dict):
             tag = tag.get("propertyName")

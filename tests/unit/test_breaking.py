@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, Json, TypeAdapter
 
 from beluga_stream.domain.breaking import Break, breaks
 from beluga_stream.domain.schema import Schema
@@ -105,6 +105,9 @@ def _breaks(old: Any, new: Any, *, strict: bool = False) -> list[tuple[str, str]
         (Two, Three),
         (Order, dict[str, Any]),
         (Order, Any),
+        (Json[Order], Json[Order]),
+        (Json[Order], str),
+        (Base64Bytes, Base64Bytes),
         ({"allOf": [{"type": "integer"}, {"minimum": 3}]}, {"type": "number", "minimum": 2}),
         ({"type": "object", "patternProperties": {"^a": {"type": "integer"}}, "additionalProperties": False}, dict),
     ],
@@ -128,6 +131,8 @@ def test_what_takes_all_that_was_valid_is_compatible(old: Any, new: Any) -> None
         (Literal["a", "b"], Literal["a"], [("", "const")]),
         (str, Short, [("", "maxLength")]),
         (str, datetime, [("", "format")]),
+        (str, Json[int], [("", "format")]),
+        (Json[int], Json[float], [("", "format")]),
         (str, Annotated[str, Field(pattern="^a")], [("", "pattern")]),
         (tuple[int, str], tuple[int, int], [("/1", "type")]),
         (list[str], list[int], [("/*", "type")]),
@@ -158,6 +163,14 @@ def test_a_new_optional_member_breaks_only_who_may_write_what_no_type_names() ->
     assert {at.split("/")[1] for at, _ in _breaks(Order, More, strict=True)} == {"currency", "parts"}
     open_order = {"type": "object", "properties": {"id": {"type": "string"}}, "additionalProperties": True}
     assert _breaks(open_order, {"properties": {"n": {"type": "integer"}}}) == [("/n", "type")]
+
+
+def test_where_schemas_are_composed_further_members_are_taken_to_be_there() -> None:
+    inner = {"type": "object", "properties": {"p": {"type": "integer"}}}
+    composed = {"type": "object", "properties": {"a": inner}, "not": {"required": ["z"]}}
+    more = {"properties": {"a": {"properties": {"p": {"type": "integer"}, "q": {"type": "integer"}}}}}
+    assert _breaks({"type": "object", "properties": {"a": inner}}, more) == []
+    assert _breaks(composed, more) == [("/a/q", "type")]
 
 
 def test_what_cannot_be_decided_is_refused_and_says_so() -> None:
