@@ -16,6 +16,8 @@ from .schema import Schema, Tree, bare, is_plain
 from .specimen import Specimen, specimen
 
 _STEPS_MOST = 5_000
+_BREAKS_MOST = 100
+"""Of one pair of models, where it is met again."""
 _OBJECT = ("properties", "patternProperties", "additionalProperties")
 _GROUPS = (
     _OBJECT,
@@ -98,6 +100,11 @@ class _Found:
     keyword: str
     at: str
 
+    def moved(self, before: str, now: str) -> "_Found":
+        """The same at another place where the same two schemas meet."""
+        place = self.place.but(at=now + self.place.at.removeprefix(before))
+        return replace(self, at=now + self.at.removeprefix(before), place=place)
+
 
 class _Walk:
     """Takes two schemas apart together."""
@@ -106,7 +113,7 @@ class _Walk:
         self._written = written
         self._read = read
         self._steps = 0
-        self._broken: dict[_Pair, list[_Found]] = {}
+        self._broken: dict[_Pair, tuple[str, list[_Found]]] = {}
         self._covered: dict[_Pair, Containment] = {}
         self._forms: dict[tuple[bool, str, bool], jsonschema_rs.CanonicalSchema] = {}
 
@@ -122,13 +129,13 @@ class _Walk:
         if pair in place.proven and pair not in place.same:
             return []
         if pair in self._broken:
-            return self._broken[pair]
+            return [each.moved(self._broken[pair][0], place.at) for each in self._broken[pair][1]]
         self._steps += 1
         if pair in place.same or self._steps > _STEPS_MOST:
             return [_Found(place, "", place.at)]
         found = self._apart(place.but(proven=place.proven | {pair}, same=place.same | {pair}))
         if found:
-            self._broken[pair] = found
+            self._broken[pair] = place.at, found[:_BREAKS_MOST]
         return found
 
     def _apart(self, place: _Place) -> list[_Found]:

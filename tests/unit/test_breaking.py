@@ -165,6 +165,18 @@ def test_a_new_optional_member_breaks_only_who_may_write_what_no_type_names() ->
     assert _breaks(open_order, {"properties": {"n": {"type": "integer"}}}) == [("/n", "type")]
 
 
+def test_a_model_that_is_used_twice_breaks_at_both_places() -> None:
+    class Pair(BaseModel):
+        left: Tree
+        right: Tree | None
+
+    class Others(BaseModel):
+        left: Other
+        right: Other | None
+
+    assert {("/left/value", "type"), ("/right/value", "type")} <= set(_breaks(Pair, Others))
+
+
 def test_where_schemas_are_composed_further_members_are_taken_to_be_there() -> None:
     inner = {"type": "object", "properties": {"p": {"type": "integer"}}}
     composed = {"type": "object", "properties": {"a": inner}, "not": {"required": ["z"]}}
