@@ -19,6 +19,8 @@ from .values import parse, read_text, settings_with
 from .versions import version_of
 
 _SHOWN = 100
+_TOLD = (Kind.INPUT, Kind.OUTPUT, Kind.SIGNAL)
+"""What published graphs tell of."""
 _SIGNS = {
     State.COMPATIBLE: "[green]✓[/green]",
     State.REFUSED: "[red]✗[/red]",
@@ -92,9 +94,6 @@ async def check(
     wrong = [each.contract.name for each in verdicts if each.state in (State.REFUSED, State.REMOVED)]
     if wrong:
         raise InvalidState(f"{len(wrong)} of {len(verdicts)} are not compatible: {', '.join(wrong)}")
-
-
-_TOLD = (Kind.INPUT, Kind.OUTPUT, Kind.SIGNAL)
 
 
 async def _published(settings: Settings) -> list[Contract]:
