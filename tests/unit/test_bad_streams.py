@@ -27,6 +27,7 @@ async def count(numbers: Stream[int]) -> int:
     return found
 
 
+@pytest.mark.timeout(400)
 async def test_a_writer_that_fails_after_a_million_chunks_fails_its_run_and_says_why() -> None:
     @node(retry=_ONCE)
     async def writes(most: int) -> AsyncIterator[int]:
@@ -34,7 +35,7 @@ async def test_a_writer_that_fails_after_a_million_chunks_fails_its_run_and_says
             yield number
         raise ValueError("that was one too many")
 
-    async with asyncio.timeout(110):
+    async with asyncio.timeout(380):
         with pytest.raises(RunFailed, match="that was one too many"):
             await _piped(writes, count).invoke(_MILLION)
 
