@@ -27,20 +27,18 @@ class Standstill(RuntimeError):
 
 
 class _Turn(asyncio.TimerHandle):
-    """A callback that waits for its turn, without what the base class adds for debugging."""
+    """A callback that waits for its turn: of what the base class holds, only what a turn is made of."""
 
     __slots__ = ()
 
-    def __init__(
-        self, when: float, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
-    ) -> None:
-        self._when = when
+    def __init__(self, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None) -> None:
         self._callback = callback
         self._args = args
         self._context = copy_context() if context is None else context
         self._cancelled = False
-        self._source_traceback = None
-        self._repr = None
+
+    def __repr__(self) -> str:
+        return f"<turn of {self._callback!r}>"
 
     def cancel(self) -> None:
         """It is dropped when it is due."""
@@ -56,7 +54,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._chance = random.Random(seed).random  # noqa: S311 - a reproducible order, and no secret
         self._shuffle = shuffle
         self._virtual = 0.0
-        self._timers: list[tuple[float, int, _Turn]] = []
+        self._timers: list[tuple[float, int, _Turn | Pause]] = []
         self._numbers = itertools.count()
 
     def time(self) -> float:
@@ -77,7 +75,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def call_soon(
         self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
-        turn = _Turn(self._virtual, callback, args, context)
+        turn = _Turn(callback, args, context)
         self._ready.append(turn)  # type: ignore[attr-defined]
         return turn
 
@@ -89,7 +87,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def call_at(
         self, when: float, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        turn = _Turn(when, callback, args, context)
+        turn = _Turn(callback, args, context)
+        turn._when = when
         heapq.heappush(self._timers, (when, next(self._numbers), turn))
         return turn
 
@@ -98,15 +97,29 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     ) -> asyncio.TimerHandle:
         return self.call_at(self._virtual + delay, callback, *args, context=context)
 
+    def pause(self, turn: "Pause", seconds: float) -> None:
+        """Let it have its turn so much later."""
+        heapq.heappush(self._timers, (self._virtual + seconds, next(self._numbers), turn))
+
     def _run_once(self) -> None:
         """Turns until it stops, as the base class has them, but that nothing outside of the process is looked at.
 
         That is half of what a turn costs, and a simulation is made of turns.
         """
         ready: Any = self._ready  # type: ignore[attr-defined]
+        timers = self._timers
         while True:
-            self._gather(ready)
-            for _ in range(len(ready)):
+            if not ready:
+                self._jump()
+            until = self._virtual + _TOGETHER
+            while timers and timers[0][0] < until:
+                due = heapq.heappop(timers)[2]
+                if not due._cancelled:
+                    ready.append(due)
+            together = len(ready)
+            if together > 1 and self._shuffle:
+                self._mix(ready)
+            for _ in range(together):
                 turn = ready.popleft()
                 if not turn._cancelled:
                     try:
@@ -118,75 +131,66 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             if self._stopping:  # type: ignore[attr-defined]
                 return
 
-    def _gather(self, ready: Any) -> None:
-        """What is ready now, in the order that the seed decides."""
-        timers = self._timers
-        while timers and timers[0][2]._cancelled:
-            heapq.heappop(timers)
-        if not ready:
-            self._jump()
-        until = self._virtual + _TOGETHER
-        while timers and timers[0][0] < until:
-            due = heapq.heappop(timers)[2]
-            if not due._cancelled:
-                ready.append(due)
-        if len(ready) > 1 and self._shuffle:
-            turns = list(ready)
-            for last in range(len(turns) - 1, 0, -1):
-                other = int(self._chance() * (last + 1))
-                turns[last], turns[other] = turns[other], turns[last]
-            ready.clear()
-            ready.extend(turns)
+    def _mix(self, ready: Any) -> None:
+        """Put what is ready into the order that the seed decides."""
+        turns = list(ready)
+        for last in range(len(turns) - 1, 0, -1):
+            other = int(self._chance() * (last + 1))
+            turns[last], turns[other] = turns[other], turns[last]
+        ready.clear()
+        ready.extend(turns)
 
     def _jump(self) -> None:
         """Let the next timer be due now."""
-        if not self._timers:
-            if self._stopping:  # type: ignore[attr-defined]
-                return
+        timers = self._timers
+        while timers and timers[0][2]._cancelled:
+            heapq.heappop(timers)
+        if timers:
+            self._virtual = max(self._virtual, timers[0][0])
+        elif not self._stopping:  # type: ignore[attr-defined]
             raise Standstill("nothing is ready and no timer is set: what still waits would wait for ever")
-        self._virtual = max(self._virtual, self._timers[0][0])
+
+
+class _Cancelled:
+    """What a task hears of whose pause was cut short."""
+
+    def result(self) -> None:
+        raise asyncio.CancelledError
 
 
 class Pause:
     """Awaited, it lets so many seconds pass. Its end is the task's next step, with no future in between.
 
-    What `asyncio.sleep` does, at a third of its price: a simulation is made of pauses.
+    What `asyncio.sleep` does, at a fifth of its price: a simulation is made of pauses. To a task it is a future, and
+    to the loop a turn.
     """
 
-    __slots__ = ("_asyncio_future_blocking", "_cancelled", "_context", "_loop", "_seconds", "_timer", "_wake")
+    __slots__ = ("_args", "_asyncio_future_blocking", "_callback", "_cancelled", "_context", "_loop", "_seconds")
+
+    result = bool
+    """Asked by the task in its next step: nothing comes of a pause, and that is said without a call of Python."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._asyncio_future_blocking = False
-        self._cancelled = False
 
     def __await__(self) -> Generator["Pause", None, None]:
         self._loop = asyncio.get_running_loop()
         self._asyncio_future_blocking = True
+        self._cancelled = False
         yield self
 
-    def get_loop(self) -> asyncio.AbstractEventLoop:
-        """Asked by the task that awaits it, which then gives its next step."""
-        return self._loop
-
-    def add_done_callback(self, wake: Callable[["Pause"], object], *, context: Context) -> None:
-        """See `get_loop`."""
-        self._wake, self._context = wake, context
-        self._timer = self._loop.call_at(self._loop.time() + self._seconds, wake, self, context=context)
+    def add_done_callback(self, wake: Callable[..., object], *, context: Context) -> None:
+        """The task gives its next step."""
+        self._callback, self._args, self._context = wake, (self,), context
+        self._loop.pause(self, self._seconds)  # type: ignore[attr-defined]
 
     def cancel(self, msg: object = None) -> bool:
         """The task is cancelled: its next step comes at once."""
         if self._cancelled:
             return False
         self._cancelled = True
-        self._timer.cancel()
-        self._loop.call_soon(self._wake, self, context=self._context)
+        self._loop.call_soon(self._callback, _Cancelled(), context=self._context)
         return True
-
-    def result(self) -> None:
-        """Asked by the task in its next step."""
-        if self._cancelled:
-            raise asyncio.CancelledError
 
 
 class VirtualClock:
