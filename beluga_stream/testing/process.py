@@ -15,6 +15,8 @@ _current: ContextVar["Process | None"] = ContextVar("beluga_simulated_process", 
 _LASTS = 0.6
 """How often there is time between two effects; the others follow at once, and nobody comes in between."""
 
+_FEW_TASKS = 64
+
 _OVERSLEEPS = 5.0
 """How many times longer than it meant a process may sleep at most."""
 
@@ -41,9 +43,9 @@ class Faults:
 
     def pause(self) -> float:
         """How long the next thing takes."""
-        if not self.calm and self.random.random() < self.slow:
-            return self.random.uniform(0, self.slow_delay)
-        return self.random.uniform(0, self.delay)
+        chance = self.random.random
+        most = self.slow_delay if not self.calm and chance() < self.slow else self.delay
+        return most * chance()
 
     def strikes(self, probability: float) -> bool:
         """Whether a fault happens now; it uses up one of those that are left."""
@@ -74,7 +76,8 @@ class Process:
         self.ended = asyncio.Event()
         self._going = asyncio.Event()
         self._going.set()
-        self._tasks: dict[asyncio.Task[Any], None] = {}
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._tasks_most = _FEW_TASKS
 
     def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> "asyncio.Task[Any]":
         """Start a task of this process; all that it starts in turn is this process's too."""
@@ -85,9 +88,11 @@ class Process:
             _current.reset(token)
 
     def adopt(self, task: "asyncio.Task[Any]") -> None:
-        """Take a task in; the task factory calls it."""
-        self._tasks[task] = None
-        task.add_done_callback(self._tasks.pop)
+        """Take a task in; the task factory calls it. Those that are done are let go of now and then."""
+        self._tasks.append(task)
+        if len(self._tasks) > self._tasks_most:
+            self._tasks = [each for each in self._tasks if not each.done()]
+            self._tasks_most = max(_FEW_TASKS, 2 * len(self._tasks))
 
     def freeze(self) -> None:
         """Stop it as SIGSTOP does, at its next effect."""
@@ -134,7 +139,8 @@ class Process:
         self.alive = False
         self.tell("dies")
         self._going.set()
-        for task in tuple(self._tasks):
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
             task.cancel()
         self.ended.set()
 

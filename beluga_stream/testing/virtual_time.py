@@ -68,6 +68,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             future.set_exception(error)
         return future
 
+    get_debug = staticmethod(bool)
+    """No, and no call of Python: each future asks."""
+
     def _write_to_self(self) -> None:
         """Nobody looks at the system's events."""
 
@@ -151,6 +154,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             raise Standstill("nothing is ready and no timer is set: what still waits would wait for ever")
 
 
+class _Passed:
+    """What a task hears whose pause is over: nothing, and that without a call of Python."""
+
+    result = staticmethod(bool)
+
+
 class _Cancelled:
     """What a task hears of whose pause was cut short."""
 
@@ -165,10 +174,9 @@ class Pause:
     to the loop a turn.
     """
 
-    __slots__ = ("_args", "_asyncio_future_blocking", "_callback", "_cancelled", "_context", "_loop", "_seconds")
+    __slots__ = ("_asyncio_future_blocking", "_callback", "_cancelled", "_context", "_loop", "_seconds")
 
-    result = bool
-    """Asked by the task in its next step: nothing comes of a pause, and that is said without a call of Python."""
+    _args = (_Passed(),)
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -181,7 +189,7 @@ class Pause:
 
     def add_done_callback(self, wake: Callable[..., object], *, context: Context) -> None:
         """The task gives its next step."""
-        self._callback, self._args, self._context = wake, (self,), context
+        self._callback, self._context = wake, context
         self._loop.pause(self, self._seconds)  # type: ignore[attr-defined]
 
     def cancel(self, msg: object = None) -> bool:

@@ -142,17 +142,18 @@ class MemoryDriver:
         """Until something can be read, something taken is settled, or the assignment changes."""
         reads = self._assigned and len(self._pending) < _TAKEN_AT_MOST
         # What retention has removed unread wakes it too: what it has taken before is committed meanwhile.
-        if reads and self._log.is_past(self._wanted()):
+        wanted = self._wanted() if reads else {}
+        if self._log.is_past(wanted):
             await asyncio.sleep(0)
             return
-        wanted = tuple(self._wanted()) if reads else ()
+        places = tuple(wanted)
         woken = self._woken = asyncio.get_running_loop().create_future()
-        self._log.watch(wanted, woken)
+        self._log.watch(places, woken)
         try:
             await woken
         finally:
             self._woken = None
-            self._log.forget(wanted, woken)
+            self._log.forget(places, woken)
 
     def _wake(self, _: object = None) -> None:
         if self._woken is not None and not self._woken.done():
