@@ -28,6 +28,7 @@ from .admission import Admission
 from .catalog import Catalog
 from .deadletters import dead_letter
 from .deadlines import Deadlines
+from .extent import Extent, check_not_recreated, extent_of
 from .intake import Intake
 from .limits import LimitTimers, give_back, told
 from .messages import Heartbeat, Segment
@@ -37,7 +38,7 @@ from .rendering import Renderer, Step
 from .settlement import Decided, Settlement, written
 from .starting import check_request, check_seals
 from .states import RESTING_BYTES, too_large
-from .topics import Topics, check_not_recreated
+from .topics import Topics
 from .watchdog import Watch
 
 PAGE_LIMIT_BYTES = 1024
@@ -145,7 +146,8 @@ class Coordinator:
     async def acquire(self, partitions: frozenset[int]) -> None:
         """Open each partition's table, rebuild deadlines and leases, and send unconfirmed intents again."""
         await self._catalog.refresh()
-        await asyncio.gather(*(self._acquire(number) for number in sorted(partitions)))
+        extents = [await extent_of(self._reader, topic) for topic in self.topics]
+        await asyncio.gather(*(self._acquire(number, extents) for number in sorted(partitions)))
 
     async def release(self, partitions: frozenset[int]) -> None:
         """Drop the partitions, once what was decided about them is written and sent."""
@@ -226,23 +228,22 @@ class Coordinator:
             for watch in self._watches:
                 await watch.look(self._owned, self._clock.now_ms())
 
-    async def _acquire(self, number: int) -> None:
+    async def _acquire(self, number: int, extents: Sequence[Extent]) -> None:
         table = await self._tables.open(number)
         try:
-            self._owned[number] = await self._recovered(number, table)
+            self._owned[number] = await self._recovered(number, table, extents)
         except BaseException:
             # A release that comes meanwhile cancels this, and finds only what is owned.
             await table.close()
             raise
 
-    async def _recovered(self, number: int, table: PartitionTable) -> RunPartition:
+    async def _recovered(self, number: int, table: PartitionTable, extents: Sequence[Extent]) -> RunPartition:
         """The partition as its last owner left it; what that one may not have sent is sent again."""
         committed = await self._tables.committed(number)
         owned = RunPartition(number, table, self._options.resting_bytes)
-        for topic in self.topics:
+        for topic, begins, _ in extents:
             # What retention has removed counts as read, or no deadline would ever fire.
-            begin = (await self._reader.beginning(topic))[number]
-            owned.read[topic] = max(begin, committed.get(topic, 0))
+            owned.read[topic] = max(begins[number], committed.get(topic, 0))
         now = self._clock.now_ms()
         again: list[Outgoing] = []
         runs = 0
@@ -253,10 +254,10 @@ class Coordinator:
             again.extend(self._renderer.render(plan, [Step(kept.state, kept.intents)], now, number))
             runs += 1
         again.extend(told(self._names, owned.limits.unconfirmed(committed.get(self._names.run_events, 0), now)))
-        for topic in self.topics:
+        for extent in extents:
             # The broker forgets what a group has committed of a topic that is deleted; the table does not.
-            known = max(committed.get(topic, 0), owned.known.get(topic, 0))
-            await check_not_recreated(self._reader, topic, number, known)
+            known = max(committed.get(extent.topic, 0), owned.known.get(extent.topic, 0))
+            await check_not_recreated(self._reader, extent, number, known)
         others, summaries = self._parted(again)
         if others:
             await self._appender.append(others)

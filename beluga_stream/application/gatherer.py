@@ -20,12 +20,13 @@ from ..ports.spans import NO_SPANS, Spans
 from ..ports.telemetry import NO_TELEMETRY, Telemetry
 from . import codec
 from .deadletters import dead_letter
+from .extent import Extent, check_not_recreated, extent_of
 from .gathered import Gathered
 from .gatherings import Firing, Gatherings
 from .horizon import Horizon
 from .payloads import Payloads
 from .schedules import schedule_id
-from .topics import Topics, check_not_recreated
+from .topics import Topics
 
 log = logging.getLogger("beluga_stream.gatherer")
 
@@ -90,8 +91,9 @@ class Gatherer:
 
     async def acquire(self, partitions: frozenset[int]) -> None:
         """Open each partition's table, and send again what may not have been sent."""
+        extent = await extent_of(self._reader, self._names.trigger_events)
         for number in sorted(partitions):
-            await self._acquire(number)
+            await self._acquire(number, extent)
 
     async def release(self, partitions: frozenset[int]) -> None:
         """Drop the partitions: nothing is under way between two batches."""
@@ -194,12 +196,12 @@ class Gatherer:
                 outputs.extend(await self._gathered.start(firing, owned.items(firing), now))
         return outputs
 
-    async def _acquire(self, number: int) -> None:
+    async def _acquire(self, number: int, extent: Extent) -> None:
         table = await self._tables.open(number)
         try:
-            topic, now = self._names.trigger_events, self._clock.now_ms()
-            committed = (await self._tables.committed(number)).get(topic, 0)
-            await check_not_recreated(self._reader, topic, number, committed)
+            now = self._clock.now_ms()
+            committed = (await self._tables.committed(number)).get(extent.topic, 0)
+            await check_not_recreated(self._reader, extent, number, committed)
             options = self._options
             owned = Gatherings(
                 number,
@@ -210,7 +212,7 @@ class Gatherer:
             )
             again = list(owned.recover(committed, now))
             # What retention has removed counts as read, or no time would ever be over.
-            owned.read = max((await self._reader.beginning(topic))[number], committed)
+            owned.read = max(extent.begins[number], committed)
             outputs = [
                 each for firing in again for each in await self._gathered.start(firing, owned.items(firing), now)
             ]

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..errors import TopicMismatch
-from ..ports.log import Reader, TopicSpec
+from ..ports.log import TopicSpec
 from .partitioner import partition_of
 
 _DAY_MS = 86_400_000
@@ -85,16 +84,3 @@ class Topics:
             TopicSpec(self.dead_letters, self.partitions, kept, replication),
             TopicSpec(self.bus, self.partitions, kept, replication),
         ]
-
-
-async def check_not_recreated(reader: Reader, topic: str, number: int, committed: int) -> None:
-    """Raises `TopicMismatch` when the group has read further than the topic goes: it is another topic now."""
-    end = (await reader.end(topic))[number]
-    if committed > end:
-        raise TopicMismatch(
-            f"topic {topic} was deleted and created again: partition {number} ends at {end}, and the "
-            f"coordinators have read it up to {committed}. Its runs and the changelog belong to the old one: "
-            f"choose another BELUGA_PREFIX, or delete the engine's topics and consumer groups together",
-            topic=topic,
-            partition=number,
-        )

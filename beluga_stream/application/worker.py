@@ -337,21 +337,24 @@ class Worker:
             if self._failure is not None:
                 # A leased node has no delivery left that could tell the driver.
                 raise self._failure
-            now = self._clock.now_ms()
-            await asyncio.gather(*(self._keep(execution, now) for execution in tuple(self._running.values())))
+            await self._keep_all(self._clock.now_ms())
 
-    async def _keep(self, execution: Underway, now: int) -> None:
+    async def _keep_all(self, now: int) -> None:
+        kept = [self._keep(execution, now) for execution in tuple(self._running.values())]
+        await asyncio.gather(*(told for told in kept if told is not None))
+
+    def _keep(self, execution: Underway, now: int) -> Awaitable[object] | None:
         """Report a node that runs long as started, then beat for it, until it is told to stop."""
         if execution.stopped_ms is not None:
             if now - execution.stopped_ms >= _LEFT_AFTER_MS:
                 self._leave(execution)
-            return
-        if not execution.leased:
+        elif not execution.leased:
             if not execution.reporting and now - execution.began_ms >= self._options.lease_after_ms:
-                await self._hold(execution)
+                return self._hold(execution)
         elif now - execution.beat_ms >= self._options.heartbeat_ms:
             execution.beat_ms = now
-            await self._outbox.append([self._heartbeat(execution)])
+            return self._outbox.submit([self._heartbeat(execution)])
+        return None
 
     async def _hold(self, execution: Underway) -> None:
         """Take the lease that stands for the node's delivery from now on."""

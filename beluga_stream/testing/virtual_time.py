@@ -91,7 +91,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self, when: float, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         turn = _Turn(callback, args, context)
-        turn._when = when
+        turn._when = when  # type: ignore[attr-defined]
         heapq.heappush(self._timers, (when, next(self._numbers), turn))
         return turn
 

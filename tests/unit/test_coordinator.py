@@ -396,6 +396,21 @@ async def test_a_topic_that_was_created_again_is_refused(bench: Bench) -> None:
         await bench.another().acquire(OWNED)
 
 
+async def test_what_its_last_owner_reads_while_a_partition_is_taken_over_makes_no_other_topic_of_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_table = bench.tables.open
+
+    async def opened_late(number: int) -> MemoryPartitionTable:
+        await bench.tell(NAMES.run_requests, requested("late"))
+        return await open_table(number)
+
+    monkeypatch.setattr(bench.tables, "open", opened_late)
+    other = bench.another()
+    await other.acquire(OWNED)
+    assert RunId("late") in other.owned[0].runs
+
+
 async def test_a_state_keeps_a_value_no_longer_than_somebody_wants_it() -> None:
     bench = Bench(state_limit_bytes=20_000)
     names = [f"n{number}" for number in range(10)]

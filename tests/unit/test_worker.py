@@ -38,8 +38,7 @@ async def taken(worker: Worker, *records: Record) -> "asyncio.Future[None]":
 
 
 async def sweep(worker: Worker) -> None:
-    now = worker._clock.now_ms()
-    await asyncio.gather(*(worker._keep(each, now) for each in tuple(worker._running.values())))
+    await worker._keep_all(worker._clock.now_ms())
 
 
 def tasks(worker: Worker) -> list["asyncio.Task[None]"]:

@@ -159,10 +159,7 @@ class MemoryLog:
 
     def is_past(self, positions: Mapping[tuple[str, int], int]) -> bool:
         """Whether one of these partitions has had a record at or after its position, there still or removed since."""
-        for (topic, number), at in positions.items():
-            if len(self._partitions(topic)[number]) > at:
-                return True
-        return False
+        return any(len(self._partitions(topic)[number]) > at for (topic, number), at in positions.items())
 
     def watch(self, targets: Iterable[tuple[str, int]], appended: "asyncio.Future[None]") -> None:
         """Let this future end when something is appended to one of these; `forget` it afterwards."""
