@@ -66,7 +66,7 @@ class Deadlines:
             self._forgive(owned, now, self._clock.now_ms())
             for number, what in passed:
                 self._waiting.append(_Waiting(number, {topic: end[number] for topic, end in ends.items()}, what))
-        ripe = self._ripe(owned)
+        ripe = self._ripe(owned) if self._waiting else ()
         if ripe:
             await self._appender.append([self._event(number, what, now) for number, what in ripe])
         self._looked_ms = self._clock.now_ms()

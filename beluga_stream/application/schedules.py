@@ -4,8 +4,10 @@ Times are cron's, by CronSim, which does as Debian's cron does when clocks chang
 right after, one at a time that comes twice runs once, and what runs each hour or minute goes by real time.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import islice, takewhile
 from zoneinfo import ZoneInfo
 
@@ -26,6 +28,7 @@ _AT_A_TIME = 100
 """Most runs that one event starts; what is left follows with the next look."""
 
 
+@lru_cache(4_096)
 def schedule_id(graph: str, trigger: str) -> GatheringId:
     """The key of a schedule's events, and with the prefix of its row."""
     return GatheringId(digest("schedule", graph, trigger))
@@ -59,6 +62,8 @@ class Schedules:
         self.rows: dict[str, bytes] = {}
         self._of: dict[GatheringId, ScheduleRow] = {}
         self._asked: dict[GatheringId, int | None] = {}
+        self._next: dict[GatheringId, tuple[int, float]] = {}
+        """The first tick after the one that is dealt with: a look comes five times a second, and cron takes its time."""
 
     def recover(self, key: str, value: bytes) -> None:
         """Take in a row of the table."""
@@ -85,7 +90,10 @@ class Schedules:
             after_ms = None if row is None else row.until_ms
             if name in self._asked and self._asked[name] == after_ms:
                 continue
-            ticks = () if after_ms is None else due_ticks(schedule, name, after_ms, now_ms)
+            if after_ms is None or now_ms < self._first_after(schedule, name, after_ms):
+                ticks: tuple[int, ...] = ()
+            else:
+                ticks = due_ticks(schedule, name, after_ms, now_ms)
             if ticks or row is None:
                 self._asked[name] = after_ms
                 until_ms = ticks[-1] if ticks else now_ms
@@ -98,6 +106,13 @@ class Schedules:
                     ticks=ticks,
                     until_ms=until_ms,
                 )
+
+    def _first_after(self, schedule: Schedule, name: GatheringId, after_ms: int) -> float:
+        """The next tick, before which nothing is due; infinite when there is none."""
+        known = self._next.get(name)
+        if known is None or known[0] != after_ms:
+            known = self._next[name] = (after_ms, next(_ticks(schedule, after_ms), math.inf))
+        return known[1]
 
 
 def ticks_between(schedule: Schedule, begin_ms: int, end_ms: int) -> Iterator[int]:
