@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
@@ -57,8 +58,7 @@ def origin_of(call: Callable[..., Any]) -> Callable[..., Any]:
 def adapter_of(kind: Any, graph: str, node: str, what: str) -> TypeAdapter[Any]:
     """The check of a type. Raises `InvalidGraph` for one whose values cannot travel as JSON."""
     try:
-        adapter: TypeAdapter[Any] = TypeAdapter(kind)
-        adapter.json_schema()
+        return _adapter(kind)
     except (PydanticSchemaGenerationError, PydanticUserError, PydanticInvalidForJsonSchema) as error:
         reason = str(error).partition("\n")[0].partition(". ")[0]
         raise InvalidGraph(
@@ -68,6 +68,21 @@ def adapter_of(kind: Any, graph: str, node: str, what: str) -> TypeAdapter[Any]:
             graph=graph,
             node=node,
         ) from error
+
+
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    try:
+        # Its text too: unions in another order are equal, and are tried in that order.
+        return _known(kind, repr(kind))
+    except TypeError:  # it cannot be hashed, as what some annotations hold
+        return _known.__wrapped__(kind, "")
+
+
+@lru_cache(1_024)
+def _known(kind: Any, _: str) -> TypeAdapter[Any]:
+    """Most nodes share a few types, and a check takes long to build."""
+    adapter: TypeAdapter[Any] = TypeAdapter(kind)
+    adapter.json_schema()
     return adapter
 
 
