@@ -63,7 +63,7 @@ class Schedules:
         self._of: dict[GatheringId, ScheduleRow] = {}
         self._asked: dict[GatheringId, int | None] = {}
         self._next: dict[GatheringId, tuple[int, float]] = {}
-        """The first tick after the one that is dealt with: a look comes five times a second, and cron takes its time."""
+        """The first tick after the one that is dealt with: looks are many, and cron takes its time."""
 
     def recover(self, key: str, value: bytes) -> None:
         """Take in a row of the table."""

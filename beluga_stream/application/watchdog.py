@@ -37,6 +37,7 @@ log = logging.getLogger("beluga_stream.coordinator")
 _TOLD_MOST = 20
 """Most stuck runs that get a line of their own in one round; the others are told as a number."""
 
+_ASKED_AFTER = frozenset({"workflow", "child"})
 
 _SUSPECTS_MOST = 2_000
 """Most suspects for each partition of a queue; the oldest come first, and as they are cleared the next ones."""
@@ -175,17 +176,24 @@ class Watchdog:
         for each in late:
             if each.on in new:
                 self._tell(state, each)
+        events: list[Outgoing] = []
         for each in waiting:
-            if each.on == "worker" and now - each.since_ms > self._options.redispatch_ms:
-                self._suspect(partition.number, state, each.node)
-        asked = [self._lookout.look_after(partition.number, state, each, now) for each in waiting]
-        events = [question for question in asked if question is not None]
-        plan = self._catalog.plan(state.definition)
-        if plan is not None:
-            events.extend(told for each in waiting for told in self._lookout.ask_child(plan, state, each, now))
+            if each.on == "worker":
+                if now - each.since_ms > self._options.redispatch_ms:
+                    self._suspect(partition.number, state, each.node)
+            elif each.on in _ASKED_AFTER:
+                events.extend(self._ask(partition.number, state, each, now))
         if stalled:
             events.append(self._event(state, RunStalled(run=run, key=state.key, at_ms=now), partition.number))
         return events
+
+    def _ask(self, number: int, state: RunState, waiting: Waiting, now: int) -> Sequence[Outgoing]:
+        """What is asked about a run that is waited for, if it is due."""
+        plan = self._catalog.plan(state.definition)
+        question = self._lookout.look_after(number, state, waiting, now)
+        if question is not None:
+            return (question,)
+        return () if plan is None else self._lookout.ask_child(plan, state, waiting, now)
 
     def _waits(self, state: RunState) -> list[Waiting]:
         plan = self._catalog.plan(state.definition)

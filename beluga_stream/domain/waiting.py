@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple, TypeAlias
 
 from .definition import NodeKind
-from .ids import NodeKey, is_feed, node_of
+from .ids import NodeKey, NodeName, is_feed, node_of
 from .limiting import told as slot_of
 from .plan import Plan
 from .state import NODE_ENDED, NodeState, NodeStatus, RunState, RunStatus
@@ -53,7 +53,9 @@ def waits(plan: Plan, state: RunState) -> list[Waiting]:
         for key, node in state.nodes.items()
         if node.status is not NodeStatus.PENDING and node.status not in NODE_ENDED
     }
-    found = [_of(plan, state, key, node, begun) for key, node in begun.items()]
+    names = {key: node_of(key) for key in begun}
+    in_parts = {name for key, name in names.items() if name != key}
+    found = [_of(plan, state, key, node, names[key], has_parts=key in in_parts) for key, node in begun.items()]
     found.extend(_first_chunks(plan, begun, state))
     return found or [Waiting(None, "nothing", _NOTHING, state.started_ms)]
 
@@ -76,8 +78,8 @@ def _longest_wait_ms(plan: Plan) -> int:
     return min(limit.wait_ms for limit in plan.definition.limits)
 
 
-def _of(plan: Plan, state: RunState, key: NodeKey, node: NodeState, begun: Mapping[NodeKey, NodeState]) -> Waiting:
-    declared = plan.nodes[node_of(key)]
+def _of(plan: Plan, state: RunState, key: NodeKey, node: NodeState, name: NodeName, *, has_parts: bool) -> Waiting:
+    declared = plan.nodes[name]
     match node.status:
         case NodeStatus.LIMITED:
             return Waiting(key, "limit", slot_of(plan, state, key), node.since_ms, node.due_ms)
@@ -92,7 +94,7 @@ def _of(plan: Plan, state: RunState, key: NodeKey, node: NodeState, begun: Mappi
         case NodeStatus.PARKED:
             told = node.failure.message if node.failure is not None else "its code"
             return Waiting(key, "code", told, node.since_ms, node.due_ms)
-        case _ if node.child is not None and plan.is_durable(node_of(key)):
+        case _ if node.child is not None and plan.is_durable(name):
             return Waiting(key, "workflow", f"durable run {node.child}", node.since_ms, node.due_ms)
         case _ if node.child is not None:
             return Waiting(key, "child", f"run {node.child}", node.since_ms, node.due_ms)
@@ -100,7 +102,7 @@ def _of(plan: Plan, state: RunState, key: NodeKey, node: NodeState, begun: Mappi
             return Waiting(key, "signal", f"signal {declared.signal!r}", node.since_ms, node.due_ms)
         case _ if declared.kind is NodeKind.SLEEP:
             return Waiting(key, "timer", "the end of its sleep", node.since_ms, node.due_ms)
-        case _ if any(node_of(part) == key for part in begun if part != key):
+        case _ if has_parts:
             return Waiting(key, "parts", "its parts", node.since_ms)
         case _:
             return Waiting(key, "nothing", _NOTHING, node.since_ms)

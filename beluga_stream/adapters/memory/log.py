@@ -27,6 +27,8 @@ class MemoryLog:
         self._clock: Clock = clock or SystemClock()
         self._max_record_bytes = max_record_bytes
         self._topics: dict[str, list[list[Record]]] = {}
+        self._lists: dict[tuple[str, int], list[Record]] = {}
+        """The same, by topic and partition: what is looked at most is found at once."""
         self._begins: dict[tuple[str, int], int] = defaultdict(int)
         self._waiting: dict[tuple[str, int], dict[asyncio.Future[None], None]] = defaultdict(dict)
         self._keyless = 0
@@ -34,7 +36,9 @@ class MemoryLog:
     def create(self, specs: Iterable[TopicSpec]) -> None:
         """Create the topics that are not there."""
         for spec in specs:
-            self._topics.setdefault(spec.name, [[] for _ in range(spec.partitions)])
+            if spec.name not in self._topics:
+                self._topics[spec.name] = [[] for _ in range(spec.partitions)]
+                self._lists.update(((spec.name, number), each) for number, each in enumerate(self._topics[spec.name]))
 
     def drop_before(self, topic: str, partition: int, offset: int) -> None:
         """Let retention remove what lies before this offset."""
@@ -49,9 +53,8 @@ class MemoryLog:
         """What can be read now at these positions, of each at most so many; without those where there is nothing."""
         found: dict[tuple[str, int], Sequence[Record]] = {}
         for target, at in positions.items():
-            records = self._partitions(target[0])[target[1]]
-            begin = max(at, self._begins[target])
-            if begin < len(records):
+            records = self._lists[target]
+            if at < len(records) and (begin := max(at, self._begins[target])) < len(records):
                 found[target] = records[begin : begin + most]
         return found
 
@@ -84,18 +87,8 @@ class MemoryLog:
     def put(self, record: Outgoing, target: tuple[str, int]) -> Position:
         """Append one record now, and wake who reads its partition."""
         topic, partition = target
-        into = self._partitions(topic)[partition]
-        into.append(
-            Record(
-                topic,
-                partition,
-                len(into),
-                record.key,
-                record.value,
-                self._clock.now_ms(),
-                record.headers,
-            )
-        )
+        into = self._lists[target]
+        into.append(Record(topic, partition, len(into), record.key, record.value, self._clock.now_ms(), record.headers))
         for waiting in self._waiting.pop(target, ()):
             if not waiting.done():
                 waiting.set_result(None)
@@ -159,7 +152,7 @@ class MemoryLog:
 
     def is_past(self, positions: Mapping[tuple[str, int], int]) -> bool:
         """Whether one of these partitions has had a record at or after its position, there still or removed since."""
-        return any(len(self._partitions(topic)[number]) > at for (topic, number), at in positions.items())
+        return any(len(self._lists[target]) > at for target, at in positions.items())
 
     def watch(self, targets: Iterable[tuple[str, int]], appended: "asyncio.Future[None]") -> None:
         """Let this future end when something is appended to one of these; `forget` it afterwards."""
