@@ -57,7 +57,9 @@ class Catalog:
     async def _read_on(self) -> None:
         topic = self._topics.graphs
         end = (await self._reader.end(topic))[0]
-        begin = max(self._offset, (await self._reader.beginning(topic))[0])
+        begin = self._offset
+        if begin < end:
+            begin = max(begin, (await self._reader.beginning(topic))[0])
         if begin >= end:
             return
         async for records in self._reader.read(topic, {0: begin}, until={0: end}):

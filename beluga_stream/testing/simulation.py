@@ -69,15 +69,7 @@ def simulate(starts: Sequence[Start], seed: int, options: ClusterOptions | None 
 
     For graphs whose result does not depend on timing. `tell` is explained at `play`.
     """
-    # In a loop of its own: the local shell draws random ids, and must not move the simulation's order.
-    ends: dict[tuple[int, str], Ended] = {}
-    expected: dict[str, Ended] = {}
-    for start in starts:
-        alike = (id(start.program), repr((start.value, start.signals)))
-        if alike not in ends:
-            ends[alike] = run_virtually(here(start), seed)
-        expected[start.key] = ends[alike]
-    return play(starts, seed, options, expected, tell=tell)
+    return play(starts, seed, options, all_here(starts, seed), tell=tell)
 
 
 def play(
@@ -162,6 +154,19 @@ def _trace(cluster: Cluster) -> str:
             for record in cluster.log.records(topic, partition, most=1 << 30):
                 text.update(f"{record.position} {record.timestamp_ms} {record.value!r}".encode())
     return text.hexdigest()
+
+
+def all_here(starts: Sequence[Start], seed: int) -> dict[str, Ended]:
+    """How these runs end in the local shell, by their keys. Those that are alike run once."""
+    # In loops of their own: the local shell draws random ids, and must not move the simulation's order.
+    ends: dict[tuple[int, str], Ended] = {}
+    expected: dict[str, Ended] = {}
+    for start in starts:
+        alike = (id(start.program), repr((start.value, start.signals)))
+        if alike not in ends:
+            ends[alike] = run_virtually(here(start), seed)
+        expected[start.key] = ends[alike]
+    return expected
 
 
 async def here(start: Start) -> Ended:

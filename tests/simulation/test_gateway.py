@@ -15,8 +15,7 @@ from beluga_stream.application.runs import Runs
 from beluga_stream.domain.ids import RunId
 from beluga_stream.errors import InvalidInput, NotFound, RunFailed, RunRejected, TaskCanceled
 from beluga_stream.testing.cluster import Cluster, ClusterOptions
-from beluga_stream.testing.simulation import Ended, Start, here
-from beluga_stream.testing.virtual_time import run_virtually
+from beluga_stream.testing.simulation import Ended, Start, all_here
 from tests.simulation.gateways import desk_of
 from tests.simulation.seeds import SIDE_SEEDS
 from tests.simulation.streams import CHUNKS, pipeline
@@ -36,7 +35,7 @@ def test_runs_are_seen_over_http_as_they_are_in_the_log(seeds: range) -> None:
 
 def _play(seed: int) -> None:
     starts = [start for start in starts_of(seed) if not start.retry]
-    expected = {start.key: run_virtually(here(start), seed) for start in starts}
+    expected = all_here(starts, seed)
 
     async def use(cluster: Cluster, runs: Runs) -> None:
         async with desk_of(cluster) as (desk, _):

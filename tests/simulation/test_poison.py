@@ -14,8 +14,7 @@ from beluga_stream.domain.definition import MAX_CRASHES, NodeKind, OnFailure
 from beluga_stream.ports.handlers import Program
 from beluga_stream.testing.cluster import ClusterOptions
 from beluga_stream.testing.process import current_process
-from beluga_stream.testing.simulation import Ended, Start, here, play
-from beluga_stream.testing.virtual_time import run_virtually
+from beluga_stream.testing.simulation import Ended, Start, all_here, play
 from tests.simulation.programs import random_program, signals_of
 from tests.unit.engines import handler, program
 from tests.unit.graphs import edges, node, plan
@@ -83,7 +82,7 @@ def innocents(seed: int) -> list[Start]:
 def played(poison: list[Start], seed: int, options: ClusterOptions) -> list[Ended]:
     """How the poisoned runs end; the others must end as they do here, and all alike in status and output."""
     starts = [*poison, *innocents(seed)]
-    expected = {start.key: run_virtually(here(start), seed) for start in starts}
+    expected = all_here(starts, seed)
     report = play(starts, seed, options, expected)
     return [report.ended[start.key] for start in poison]
 

@@ -17,7 +17,7 @@ from beluga_stream.testing.cluster import Cluster, ClusterOptions
 from beluga_stream.testing.deployed import deployed
 from beluga_stream.testing.invariants import check
 from beluga_stream.testing.process import tasks_of_processes
-from beluga_stream.testing.simulation import Ended, Start, here
+from beluga_stream.testing.simulation import Ended, Start, all_here
 from beluga_stream.testing.virtual_time import run_virtually
 from tests.simulation.programs import program_of, signals_of
 from tests.simulation.seeds import SIDE_SEEDS
@@ -129,7 +129,7 @@ def _misses(cluster: Cluster) -> list[Any]:
 def test_every_value_is_swept_and_none_is_missed(seed: int) -> None:
     patient = program_of(PATIENT, seed)
     starts = [*starts_of(seed), Start(patient, [1, 2, 3], "patient", signals_of(patient), retry=True)]
-    expected = [run_virtually(here(start), seed) for start in starts]
+    expected = list(all_here(starts, seed).values())
     run_virtually(_simulate(starts, expected, seed), seed)
 
 
