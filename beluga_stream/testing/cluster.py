@@ -81,7 +81,7 @@ class ClusterOptions:
     workers: int = 2
     partitions: int = 4
     faults: int = 12
-    crash: float = 0.004
+    crash: float = 0.005
     unavailable: float = 0.002
     fuse_ms: int = 0
     slots: int = 256
