@@ -6,8 +6,10 @@ id, and that of a node's attempt, follow from what they are about. What is told 
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from hashlib import blake2b
+from types import MappingProxyType
 from typing import Literal
 
 from ..domain.definition import EdgeMode
@@ -34,6 +36,7 @@ def new_trace(spans: Spans, run: RunId) -> Trace | None:
     return None if sampled is None else Trace(f"00-{identity}-{run_span(run)}-{'01' if sampled else '00'}")
 
 
+@lru_cache(4096)
 def run_span(run: RunId, retry: str = "") -> str:
     """The id of a run's span; a run that is taken up again by `retry` has another for what follows."""
     return _hash(8, "run", run, retry)
@@ -92,13 +95,20 @@ def tell_when_durable(spans: Spans, ended: Sequence[Ended], writing: "asyncio.Ta
 
 def messaging(operation: Literal["send", "process"], topic: str, key: str | None = None) -> dict[str, str | int]:
     """The attributes that OpenTelemetry's conventions for messaging have for this."""
-    told: dict[str, str | int] = {
-        "messaging.system": "kafka",
-        "messaging.operation.name": operation,
-        "messaging.operation.type": operation,
-        "messaging.destination.name": topic,
-    }
-    return told if key is None else told | {"messaging.kafka.message.key": key}
+    told = _messaging(operation, topic)
+    return {**told} if key is None else {**told, "messaging.kafka.message.key": key}
+
+
+@lru_cache(256)
+def _messaging(operation: str, topic: str) -> Mapping[str, str]:
+    return MappingProxyType(
+        {
+            "messaging.system": "kafka",
+            "messaging.operation.name": operation,
+            "messaging.operation.type": operation,
+            "messaging.destination.name": topic,
+        }
+    )
 
 
 def came_from(plan: Plan, state: RunState, key: NodeKey) -> tuple[str, ...]:

@@ -59,7 +59,7 @@ def observing(settings: Settings, service: str) -> Iterator[Observed]:
         tracers = exports.tracers
         yield Observed(
             OtelTelemetry(exports.meters.get_meter(_SCOPE), alone=True),
-            NO_SPANS if tracers is None else OtelSpans(tracers.get_tracer(_SCOPE)),
+            NO_SPANS if tracers is None else OtelSpans(tracers.get_tracer(_SCOPE), tracers),
             exposition,
         )
     finally:

@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
@@ -20,15 +20,23 @@ from opentelemetry.sdk.metrics.export import (
     PeriodicExportingMetricReader,
 )
 from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, OTELResourceDetector, Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import SpanExporter
 
 from .ids import AgreedIds
+from .sending import Sender, Waiting
+from .told import Told
 
 log = logging.getLogger("beluga_stream.telemetry")
 
+SCOPE = "beluga_stream"
+"""What the engine's spans and metrics are of."""
+
 _SDK_LOGGERS = ("opentelemetry.exporter", "opentelemetry.sdk", "urllib3")
 _CLOSE_SECONDS = 5.0
+_COUNTS_ITSELF = "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED"
+_ENOUGH = 32
+"""Neither attributes nor links of the engine's own spans are more."""
 _EXEMPLARS = "OTEL_METRICS_EXEMPLAR_FILTER"
 
 
@@ -43,49 +51,30 @@ class Process(Resource):
         return self._hash
 
 
-class Told:
-    """Says when exporting begins to fail, and when it works again; never the same twice."""
+class Tracers(TracerProvider):
+    """One whose spans need not all be the SDK's: `quick` takes finished ones, as long as nobody else wants spans."""
 
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._failed = 0
+    def __init__(self, resource: Resource) -> None:
+        super().__init__(resource=resource, shutdown_on_exit=False, id_generator=AgreedIds())
+        self.quick: Waiting | None = None
+        self._processors = 0
 
-    def heard(self, *, success: bool) -> None:
-        """One export has ended."""
-        if success:
-            failed, self._failed = self._failed, 0
-            if failed:
-                log.warning("%s are exported again", self._what, extra={"action": "telemetry.back", "failed": failed})
-            return
-        self._failed += 1
-        if self._failed == 1:
-            log.warning(
-                "%s cannot be exported: the engine goes on, and what does not fit into the bounded queue is lost",
-                self._what,
-                extra={"action": "telemetry.away"},
-            )
+    def add_span_processor(self, span_processor: SpanProcessor) -> None:
+        self._processors += 1
+        is_all = self._processors == 1 and isinstance(span_processor, Waiting) and span_processor.takes_finished
+        self.quick = span_processor if is_all and _is_as_shipped() else None
+        super().add_span_processor(span_processor)
 
 
-class ToldSpans(SpanExporter):
-    """Another exporter of spans, told about."""
-
-    def __init__(self, exporter: SpanExporter) -> None:
-        self._exporter = exporter
-        self._told = Told("traces")
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        result = SpanExportResult.FAILURE
-        try:
-            result = self._exporter.export(spans)
-        finally:
-            self._told.heard(success=result is SpanExportResult.SUCCESS)
-        return result
-
-    def shutdown(self) -> None:
-        self._exporter.shutdown()
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        return self._exporter.force_flush(timeout_millis)
+def _is_as_shipped() -> bool:
+    """Whether nobody asks for what only the SDK does: to count its own spans, or to cut them short."""
+    limits = SpanLimits()
+    bounds = (limits.max_span_attributes, limits.max_links)
+    return (
+        os.environ.get(_COUNTS_ITSELF, "").strip().lower() != "true"
+        and limits.max_span_attribute_length is None
+        and all(bound is None or bound >= _ENOUGH for bound in bounds)
+    )
 
 
 class ToldMetrics(MetricExporter):
@@ -135,10 +124,16 @@ class Exports:
         # Nobody has asked for exemplars: they cost a third of each measurement.
         exemplars = None if _EXEMPLARS in os.environ else AlwaysOffExemplarFilter()
         self.meters = MeterProvider([*every, *readers], resource, exemplars, shutdown_on_exit=False)
-        self.tracers: TracerProvider | None = None
+        self.tracers: Tracers | None = None
+        self._waiting: Waiting | None = None
         if spans is not None:
-            self.tracers = TracerProvider(resource=resource, shutdown_on_exit=False, id_generator=AgreedIds())
-            self.tracers.add_span_processor(BatchSpanProcessor(ToldSpans(spans)))
+            self.tracers = Tracers(resource)
+            self._waiting = Waiting(Sender(spans, resource, SCOPE))
+            self.tracers.add_span_processor(self._waiting)
+
+    def lost_spans(self) -> Mapping[str, int]:
+        """How many were not exported, by the reason."""
+        return {"queue": 0, "export": 0} if self._waiting is None else self._waiting.lost()
 
     def close(self, seconds: float = _CLOSE_SECONDS) -> None:
         """Send what waits, for as long as that; what an exporter has not taken by then is lost."""

@@ -1,40 +1,52 @@
 """Spans in OpenTelemetry."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, Protocol
 
 from opentelemetry import trace
 from opentelemetry.context import Context
 
-from ...ports.spans import HERE, Ended, Of, Span, SpanKind, Trace
+from ...ports.spans import HERE, Ended, Of, Span, Trace
+from .above import Above, above
 from .agreeing import agreed
+from .finished import Finished
+from .kinds import KINDS
+from .record import Opened, Record
 
-_KINDS: Mapping[SpanKind, trace.SpanKind] = {
-    "internal": trace.SpanKind.INTERNAL,
-    "server": trace.SpanKind.SERVER,
-    "producer": trace.SpanKind.PRODUCER,
-    "consumer": trace.SpanKind.CONSUMER,
-}
+if TYPE_CHECKING:
+    from .sending import Waiting
+
 _NOWHERE = Context()
 _NANOSECONDS = 1_000_000
 
+_NOT_RECORDED_STAYS_SO = "remoteParentNotSampled:AlwaysOffSampler"
+_RECORDED_STAYS_SO = "remoteParentSampled:AlwaysOnSampler"
+_RECORDS_ALL = "AlwaysOnSampler"
+"""So a sampler describes itself that keeps to what is said of a trace already, and one that has no need to."""
 
-_KEEPS_TO_PARENTS = "remoteParentNotSampled:AlwaysOffSampler"
-"""So a sampler describes itself that records nothing of a trace which is not recorded."""
+
+class Quick(Protocol):
+    """A provider of tracers that may take the engine's spans otherwise than by a tracer."""
+
+    quick: "Waiting | None"
 
 
 class OtelSpans:
     """The port `Spans`. Without a tracer, that of the global provider, which does nothing unless one is set.
 
     Of a trace that is not recorded the SDK is asked nothing, if its sampler keeps to that anyway: where one trace in a
-    hundred is recorded, nearly all are such.
+    hundred is recorded, nearly all are such. Nor is it of one that is recorded, if `quick` takes what comes of it.
     """
 
-    def __init__(self, tracer: trace.Tracer | None = None) -> None:
+    def __init__(self, tracer: trace.Tracer | None = None, quick: Quick | None = None) -> None:
         self._tracer = tracer or trace.get_tracer("beluga_stream")
         sampler = self._sampler
-        self._keeps_to_parents = sampler is not None and _KEEPS_TO_PARENTS in sampler.get_description()
+        told = "" if sampler is None else sampler.get_description()
+        self._keeps_to_parents = _NOT_RECORDED_STAYS_SO in told
+        self._keeps_recorded = _RECORDED_STAYS_SO in told or told == _RECORDS_ALL
+        self._quick = quick
+        self._ids: Any = getattr(self._tracer, "id_generator", None)
 
     @property
     def on(self) -> bool:
@@ -45,22 +57,34 @@ class OtelSpans:
         """The SDK's tracers have one. A client without an SDK has no use for its import, which takes a while."""
         return getattr(self._tracer, "sampler", None)
 
-    @contextmanager
     def span(
         self, name: str, attributes: Mapping[str, str | int], *, parental: bool = True, of: Of = HERE
+    ) -> AbstractContextManager[Span]:
+        if of.parent is None:
+            return self._made(name, attributes, parental, of, None)
+        parent = above(of.parent)
+        takes = None if self._quick is None else self._quick.quick
+        if takes is not None and self._keeps_recorded and parent.is_recorded:
+            own_id = of.id or trace.format_span_id(self._ids.generate_span_id())
+            record = Record(self._tracer, takes, parent, own_id, name, of.kind, attributes, of.links)
+            return Opened(record, parental=parental)
+        if of.id is not None and self._is_left_out(parent.context):
+            return _unrecorded(parent.context, of.id, parental=parental)
+        return self._made(name, attributes, parental, of, parent.context)
+
+    @contextmanager
+    def _made(
+        self,
+        name: str,
+        attributes: Mapping[str, str | int],
+        parental: bool,  # noqa: FBT001 - as given to `span`
+        of: Of,
+        parent: trace.SpanContext | None,
     ) -> Iterator[Span]:
-        above = None if of.parent is None else _span_of(of.parent)
-        if above is not None and of.id is not None and self._is_left_out(above):
-            unrecorded = trace.NonRecordingSpan(
-                trace.SpanContext(above.trace_id, int(of.id, 16), is_remote=False, trace_flags=above.trace_flags)
-            )
-            with trace.use_span(unrecorded) if parental else nullcontext():
-                yield _OtelSpan(unrecorded)
-            return
-        context = None if above is None else _context(above)
-        links = [trace.Link(_span_of(link)) for link in of.links] if of.links else ()
+        context = None if parent is None else _context(parent)
+        links = [trace.Link(above(link).context) for link in of.links] if of.links else ()
         with agreed(of.id):
-            span = self._tracer.start_span(name, context, _KINDS[of.kind], attributes, links)
+            span = self._tracer.start_span(name, context, KINDS[of.kind], attributes, links)
         if parental:
             with trace.use_span(span, end_on_exit=True):
                 yield _OtelSpan(span)
@@ -72,15 +96,22 @@ class OtelSpans:
 
     def ended(self, span: Ended) -> None:
         of = span.of
-        above = None if of.parent is None else _span_of(of.parent)
-        is_root = above is not None and of.id is not None and above.span_id == int(of.id, 16)
-        if above is None or (is_root and not above.trace_flags.sampled) or self._is_left_out(above):
+        if of.parent is None:
             return
-        with agreed(of.id, trace.format_trace_id(above.trace_id) if is_root else None):
+        parent = above(of.parent)
+        is_root = of.id is not None and parent.id == of.id
+        is_recorded = parent.is_recorded
+        if (is_root and not is_recorded) or self._is_left_out(parent.context):
+            return
+        takes = None if self._quick is None else self._quick.quick
+        if takes is not None and of.id is not None and is_recorded and self._keeps_recorded:
+            takes.on_end(_finished(span, parent, of.id, is_root=is_root))  # type: ignore[arg-type] - it knows of them
+            return
+        with agreed(of.id, parent.trace if is_root else None):
             opened = self._tracer.start_span(
                 span.name,
-                Context() if is_root else _context(above),
-                _KINDS[of.kind],
+                Context() if is_root else _context(parent.context),
+                KINDS[of.kind],
                 span.attributes,
                 start_time=span.began_ms * _NANOSECONDS,
             )
@@ -130,10 +161,25 @@ def _context(above: trace.SpanContext) -> Context:
     return trace.set_span_in_context(trace.NonRecordingSpan(above), _NOWHERE)
 
 
-def _span_of(parent: str) -> trace.SpanContext:
-    """What a traceparent says; of what is none an invalid one. OpenTelemetry's propagator takes three times as long."""
-    try:
-        found, above, flags = int(parent[3:35], 16), int(parent[36:52], 16), int(parent[53:55], 16)
-    except ValueError:
-        return trace.INVALID_SPAN_CONTEXT
-    return trace.SpanContext(found, above, is_remote=True, trace_flags=trace.TraceFlags(flags))
+@contextmanager
+def _unrecorded(parent: trace.SpanContext, own_id: str, *, parental: bool) -> Iterator[Span]:
+    span = trace.NonRecordingSpan(
+        trace.SpanContext(parent.trace_id, int(own_id, 16), is_remote=False, trace_flags=parent.trace_flags)
+    )
+    with trace.use_span(span) if parental else nullcontext():
+        yield _OtelSpan(span)
+
+
+def _finished(span: Ended, parent: Above, own_id: str, *, is_root: bool) -> Finished:
+    return Finished(
+        span.name,
+        span.of.kind,
+        parent.trace,
+        own_id,
+        "" if is_root else parent.id,
+        span.began_ms * _NANOSECONDS,
+        span.ended_ms * _NANOSECONDS,
+        span.attributes,
+        span.of.links,
+        span.failure,
+    )

@@ -1,0 +1,119 @@
+"""Spans that wait for their export, in a bounded queue, and are sent; those that are lost are counted."""
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from opentelemetry.sdk.environment_variables import OTEL_BSP_MAX_QUEUE_SIZE
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+
+from .finished import Finished
+from .told import Told
+
+log = logging.getLogger("beluga_stream.telemetry")
+
+_QUEUE = 2_048
+
+Sends = Callable[[Sequence[Any]], bool]
+"""Sends spans; whether they have arrived."""
+
+
+class Sender(SpanExporter):
+    """Another exporter of spans, told about. What is `Finished` is encoded here, if the other one sends bytes."""
+
+    def __init__(self, exporter: SpanExporter, resource: Resource, scope: str) -> None:
+        self.told = Told("traces")
+        self.taken = 0
+        self.failed = 0
+        self._exporter = exporter
+        self._sends_finished = _finished_by(exporter, resource, scope)
+
+    @property
+    def takes_finished(self) -> bool:
+        return self._sends_finished is not None
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.taken += len(spans)
+        finished = [span for span in spans if isinstance(span, Finished)]
+        others = [span for span in spans if not isinstance(span, Finished)]
+        arrived = all([self._arrived(self._sends_finished, finished), self._arrived(self._sends_others, others)])
+        self.told.heard(success=arrived)
+        return SpanExportResult.SUCCESS if arrived else SpanExportResult.FAILURE
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return self._exporter.force_flush(timeout_millis)
+
+    def _arrived(self, sends: Sends | None, spans: Sequence[Any]) -> bool:
+        if not spans:
+            return True
+        try:
+            arrived = sends is not None and sends(spans)
+        except Exception:  # noqa: BLE001 - whatever an exporter raises, the spans are lost, and the engine goes on
+            log.debug("traces cannot be exported", exc_info=True)
+            arrived = False
+        self.failed += 0 if arrived else len(spans)
+        return arrived
+
+    def _sends_others(self, spans: Sequence[ReadableSpan]) -> bool:
+        return self._exporter.export(spans) is SpanExportResult.SUCCESS
+
+
+class Waiting(BatchSpanProcessor):
+    """The SDK's queue, which counts what does not fit. OTEL_BSP_... say how much waits for how long."""
+
+    def __init__(self, sender: Sender) -> None:
+        self._most = _number(OTEL_BSP_MAX_QUEUE_SIZE, _QUEUE)
+        self._sender = sender
+        self._ended = 0
+        self._dropped = 0
+        self._counting = threading.Lock()
+        super().__init__(sender, self._most)
+
+    @property
+    def takes_finished(self) -> bool:
+        return self._sender.takes_finished
+
+    def on_end(self, span: ReadableSpan) -> None:
+        context = span.context
+        if context is None or not context.trace_flags.sampled:
+            return
+        with self._counting:
+            self._ended += 1
+            is_full = self._ended - self._dropped - self._sender.taken > self._most
+            self._dropped += is_full
+        if is_full:
+            self._sender.told.full(self._most)
+        super().on_end(span)
+
+    def lost(self) -> Mapping[str, int]:
+        """How many spans were lost so far, by the reason: `queue`, it was full; `export`, nobody took them."""
+        return {"queue": self._dropped, "export": self._sender.failed}
+
+
+def _finished_by(exporter: SpanExporter, resource: Resource, scope: str) -> Sends | None:
+    """What sends finished spans by the same endpoint, headers, compression and tries as the exporter its own.
+
+    Only the exporter of OTLP over HTTP takes bytes, and only by a name of its own: of any other, and should that name go,
+    all spans are the SDK's.
+    """
+    client = getattr(exporter, "_client", None)
+    if type(exporter).__module__ != "opentelemetry.exporter.otlp.proto.http.trace_exporter" or client is None:
+        return None
+    from .protobuf import Encoding  # noqa: PLC0415 - it needs the exporter's package, which others come without
+
+    encoding = Encoding(resource, scope)
+    return lambda spans: bool(client.export(encoding.request(spans)).success)
+
+
+def _number(variable: str, default: int) -> int:
+    try:
+        return int(os.environ.get(variable, default))
+    except ValueError:
+        return default
