@@ -23,6 +23,7 @@ from .settings import Settings
 
 if TYPE_CHECKING:
     from ..adapters.otel.exporting import Exports
+    from ..adapters.otel.histograms import KeptHistograms
 
 _SCOPE = "beluga_stream"
 _PROTOCOLS = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
@@ -49,16 +50,20 @@ def observing(settings: Settings, service: str) -> Iterator[Observed]:
     if not wanted or os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         yield Observed(OtelTelemetry(), global_spans())
         return
-    from ..adapters.otel.exporting import Exports
+    from ..adapters.otel.exporting import Exports, kept_histograms
 
-    reader, exposition = _prometheus() if "prometheus" in wanted else (None, None)
     spans, measured = _otlp() if "otlp" in wanted else (None, None)
-    exports = Exports(service, spans=spans, metrics=measured, readers=[] if reader is None else [reader])
+    histograms = kept_histograms(measured)
+    reader, exposition = _prometheus(histograms) if "prometheus" in wanted else (None, None)
+    readers = [] if reader is None else [reader]
+    exports = Exports(service, spans=spans, metrics=measured, readers=readers, histograms=histograms)
     try:
         _set_global(exports)
         tracers = exports.tracers
+        telemetry = OtelTelemetry(exports.meters.get_meter(_SCOPE), alone=True, histograms=histograms)
+        telemetry.watch_lost_spans(exports.lost_spans)
         yield Observed(
-            OtelTelemetry(exports.meters.get_meter(_SCOPE), alone=True),
+            telemetry,
             NO_SPANS if tracers is None else OtelSpans(tracers.get_tracer(_SCOPE), tracers),
             exposition,
         )
@@ -91,14 +96,15 @@ def global_spans() -> Spans:
     return OtelSpans(tracer)
 
 
-def _prometheus() -> tuple[Any, Callable[[], bytes]]:
+def _prometheus(histograms: "KeptHistograms | None") -> tuple[Any, Callable[[], bytes]]:
     try:
         from opentelemetry.exporter.prometheus import PrometheusMetricReader
         from prometheus_client import CollectorRegistry, generate_latest
     except ImportError as error:
         raise InvalidConfig(f"BELUGA_TELEMETRY=prometheus needs its exporter: {_NEEDS}") from error
     registry = CollectorRegistry()
-    reader = PrometheusMetricReader(registry=registry, scope_info_enabled=False)
+    made: Any = PrometheusMetricReader if histograms is None else histograms.read_by(PrometheusMetricReader)
+    reader = made(registry=registry, scope_info_enabled=False)
     return reader, lambda: generate_latest(registry)
 
 

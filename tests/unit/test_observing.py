@@ -319,6 +319,7 @@ def test_every_metric_of_the_catalog_is_told_with_its_unit_and_attributes(of: Me
     told.triggered("g", "t", "started")
     told.watch_lag(lambda: [Lag("group", "topic", 0, 5)])
     told.watch_lag(lambda: [Lag("other", "topic", 1, 6)])
+    told.watch_lost_spans(lambda: {"queue": 3, "export": 0})
     found = of.metrics()
     assert set(found) == {metric.name for metric in METRICS}
     for metric in METRICS:

@@ -28,6 +28,8 @@ class Metric(NamedTuple):
     meaning: str
     told_by: str
     buckets: tuple[float, ...] = ()
+    is_watched: bool = False
+    """Whether it is asked for when somebody wants to know it; others are told of."""
 
 
 def _of(kind: str) -> tuple[Metric, ...]:
@@ -124,6 +126,16 @@ METRICS: tuple[Metric, ...] = (
         ("group", "topic", "partition"),
         "records of an assigned partition that the group has not acknowledged",
         "each role",
+        is_watched=True,
+    ),
+    Metric(
+        "lost_spans_total",
+        "counter",
+        "{span}",
+        ("reason",),
+        "spans that were not exported: they did not fit into the `queue`, or their `export` failed",
+        "each process",
+        is_watched=True,
     ),
 )
 """All of them."""

@@ -11,18 +11,21 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
+from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, Histogram, MeterProvider
 from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
     MetricExporter,
     MetricExportResult,
     MetricReader,
     MetricsData,
     PeriodicExportingMetricReader,
 )
+from opentelemetry.sdk.metrics.view import DefaultAggregation, ExplicitBucketHistogramAggregation
 from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter
 
+from .histograms import KeptHistograms
 from .ids import AgreedIds
 from .sending import Sender, Waiting
 from .told import Told
@@ -103,6 +106,20 @@ class ToldMetrics(MetricExporter):
         return self._exporter.force_flush(timeout_millis)
 
 
+def kept_histograms(exporter: MetricExporter | None) -> KeptHistograms | None:
+    """Histograms as the SDK would tell them; None when something is wanted of them that only the SDK does."""
+    if _EXEMPLARS in os.environ:
+        return None
+    if exporter is not None:
+        temporality = (exporter._preferred_temporality or {}).get(Histogram)  # noqa: SLF001 - nothing else knows it
+        aggregation = (exporter._preferred_aggregation or {}).get(Histogram)  # noqa: SLF001 - as above
+        if temporality not in {None, AggregationTemporality.CUMULATIVE} or not isinstance(
+            aggregation, ExplicitBucketHistogramAggregation | DefaultAggregation | None
+        ):
+            return None
+    return KeptHistograms(SCOPE)
+
+
 class Exports:
     """The providers of a process. `tracers` is None when no traces leave it."""
 
@@ -113,6 +130,7 @@ class Exports:
         spans: SpanExporter | None = None,
         metrics: MetricExporter | None = None,
         readers: Sequence[MetricReader] = (),
+        histograms: KeptHistograms | None = None,
     ) -> None:
         for name in _SDK_LOGGERS:
             # They tell of each request that failed, and of each try; we tell of the first.
@@ -120,7 +138,11 @@ class Exports:
         # Which process it was stands once in what is exported, and not in each span.
         process = {SERVICE_NAME: service, SERVICE_INSTANCE_ID: f"{socket.gethostname()}:{os.getpid()}"}
         resource = Process(Resource.create(process).merge(OTELResourceDetector().detect()))
-        every = [] if metrics is None else [PeriodicExportingMetricReader(ToldMetrics(metrics))]
+        self.histograms = histograms
+        periodic: Any = PeriodicExportingMetricReader
+        if histograms is not None:
+            periodic = histograms.read_by(periodic)
+        every = [] if metrics is None else [periodic(ToldMetrics(metrics))]
         # Nobody has asked for exemplars: they cost a third of each measurement.
         exemplars = None if _EXEMPLARS in os.environ else AlwaysOffExemplarFilter()
         self.meters = MeterProvider([*every, *readers], resource, exemplars, shutdown_on_exit=False)

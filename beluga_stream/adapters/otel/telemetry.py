@@ -1,7 +1,7 @@
 """The engine's metrics in OpenTelemetry, by the names of the catalog."""
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry import metrics
 
@@ -9,20 +9,31 @@ from ...ports.telemetry import Lag, TriggerOutcome
 from .catalog import KINDS, METRICS, Metric
 from .sums import KeptSum
 
+if TYPE_CHECKING:
+    from .histograms import KeptHistograms
+
 
 class OtelTelemetry:
-    """The port `Telemetry`. `prefix` begins every name. `alone`: one thread counts by this meter, and nobody else."""
+    """The port `Telemetry`. `prefix` begins every name. `alone`: one thread counts by this meter, and nobody else.
+
+    `histograms` are told beside the meter's; None: they are the meter's.
+    """
 
     def __init__(
-        self, meter: metrics.Meter | None = None, *, prefix: str = "orchestration", alone: bool = False
+        self,
+        meter: metrics.Meter | None = None,
+        *,
+        prefix: str = "orchestration",
+        alone: bool = False,
+        histograms: "KeptHistograms | None" = None,
     ) -> None:
         self._meter = meter or metrics.get_meter("beluga_stream")
         self._prefix = prefix
         self._lags: list[Callable[[], Iterable[Lag]]] = []
         made = {
-            metric.name: _instrument(self._meter, f"{prefix}_{metric.name}", metric, alone=alone)
+            metric.name: _instrument(self._meter, f"{prefix}_{metric.name}", metric, histograms, alone=alone)
             for metric in METRICS
-            if metric.type != "gauge"
+            if not metric.is_watched
         }
         self._executions = {kind: made[f"{kind}_executions_total"] for kind in KINDS}
         self._errors = {kind: made[f"{kind}_errors_total"] for kind in KINDS}
@@ -96,6 +107,17 @@ class OtelTelemetry:
                     )
         self._lags.append(lags)
 
+    def watch_lost_spans(self, lost: Callable[[], Mapping[str, int]]) -> None:
+        """Ask this, whenever somebody wants to know, how many spans were not exported, by the reason."""
+
+        def observed(_: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
+            return [metrics.Observation(count, {"reason": reason}) for reason, count in lost().items()]
+
+        (metric,) = (metric for metric in METRICS if metric.name == "lost_spans_total")
+        self._meter.create_observable_counter(
+            f"{self._prefix}_{metric.name}", [observed], metric.unit, metric.meaning
+        )
+
     def _observed(self, _: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
         for lags in self._lags:
             for lag in lags():
@@ -104,7 +126,11 @@ class OtelTelemetry:
                 )
 
 
-def _instrument(meter: metrics.Meter, name: str, metric: Metric, *, alone: bool) -> Any:
+def _instrument(
+    meter: metrics.Meter, name: str, metric: Metric, histograms: "KeptHistograms | None", *, alone: bool
+) -> Any:
+    if histograms is not None and metric.type == "histogram":
+        return histograms.histogram(name, metric)
     if alone and metric.type in {"counter", "updown"}:
         return KeptSum(meter, name, metric)
     if metric.type == "counter":
