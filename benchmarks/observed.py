@@ -4,9 +4,10 @@ import secrets
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from beluga_stream.application.topics import Topics
 from beluga_stream.bootstrap.settings import Settings
@@ -17,6 +18,8 @@ from benchmarks.traffic import Traffic
 
 _ROLES = ("coordinator", "worker", "ingest")
 _RUNS = 2_000
+_STEPS = 3
+_MICROSECONDS = 1_000_000
 _MOST_PERCENT = 10.0
 _SOME = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.1"}
 
@@ -29,19 +32,23 @@ async def cost(settings: Settings, folder: Path, *, rounds: int, warm: int) -> l
         some = stack.enter_context(_engine(settings, folder, exporting | _SOME, telemetry="otlp"))
         every = stack.enter_context(_engine(settings, folder, exporting, telemetry="otlp"))
         order = [off, some, every]
-        took: dict[str, list[float]] = {prefix: [] for prefix in order}
+        took: dict[str, list[float]] = {engine.prefix: [] for engine in order}
+        used: dict[str, list[float]] = {engine.prefix: [] for engine in order}
         for number in range(warm + rounds):
             # In turns, and each first as often as the others: the machine gets warmer, or busier, for all.
             order = [*order[1:], order[0]]
-            for prefix in order:
-                async with Traffic.open(settings.broker, Topics(prefix, settings.partitions)) as traffic:
-                    figure, *_ = await scenarios.burst(traffic, [], _RUNS)
+            for engine in order:
+                async with Traffic.open(settings.broker, Topics(engine.prefix, settings.partitions)) as traffic:
+                    figure, *seconds = await scenarios.burst(traffic, engine.processes, _RUNS)
                 if number >= warm:
-                    took[prefix].append(figure.value)
-    without, sampled, traced = (statistics.median(took[prefix]) for prefix in (off, some, every))
-    told = "; ".join(
-        f"{name} {', '.join(map(shown, took[prefix]))}"
-        for name, prefix in (("off", off), ("one in ten", some), ("every", every))
+                    took[engine.prefix].append(figure.value)
+                    used[engine.prefix].append(sum(each.value for each in seconds) * _MICROSECONDS / (_RUNS * _STEPS))
+    engines = (("off", off), ("one in ten", some), ("every", every))
+    without, sampled, traced = (statistics.median(took[engine.prefix]) for _, engine in engines)
+    alone, less, more = (statistics.median(used[engine.prefix]) for _, engine in engines)
+    told, cpu = (
+        "; ".join(f"{name} {', '.join(map(shown, by[engine.prefix]))}" for name, engine in engines)
+        for by in (took, used)
     )
     return [
         Figure("burst without traces and metrics", without, "steps/s"),
@@ -49,12 +56,22 @@ async def cost(settings: Settings, folder: Path, *, rounds: int, warm: int) -> l
         Figure("burst with metrics, every run traced", traced, "steps/s"),
         Figure("metrics and one trace in ten cost", 100 * (1 - sampled / without), "%", _MOST_PERCENT, "at most", told),
         Figure("metrics and every trace cost", 100 * (1 - traced / without), "%", _MOST_PERCENT),
+        Figure("CPU of all roles without traces and metrics", alone, "us/step", note=cpu),
+        Figure(
+            "CPU with metrics, one run in ten traced", less, "us/step", note=f"{100 * (less / alone - 1):.1f} % more"
+        ),
+        Figure("CPU with metrics, every run traced", more, "us/step", note=f"{100 * (more / alone - 1):.1f} % more"),
     ]
 
 
+class _Engine(NamedTuple):
+    prefix: str
+    processes: Sequence[EngineProcess]
+
+
 @contextmanager
-def _engine(settings: Settings, folder: Path, variables: dict[str, str], **changed: str) -> Iterator[str]:
-    """An engine; gives its prefix."""
+def _engine(settings: Settings, folder: Path, variables: dict[str, str], **changed: str) -> Iterator[_Engine]:
+    """An engine, for as long as the block lasts."""
     prefix = f"bench-{secrets.token_hex(3)}"
     processes = [
         EngineProcess([role], settings.broker, prefix, folder, variables=variables, **changed) for role in _ROLES
@@ -62,7 +79,7 @@ def _engine(settings: Settings, folder: Path, variables: dict[str, str], **chang
     try:
         for process in processes:
             process.wait_until_ready()
-        yield prefix
+        yield _Engine(prefix, processes)
         for process in processes:
             process.check()
     finally:

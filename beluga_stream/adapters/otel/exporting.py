@@ -64,8 +64,9 @@ class Tracers(TracerProvider):
 
     def add_span_processor(self, span_processor: SpanProcessor) -> None:
         self._processors += 1
-        is_all = self._processors == 1 and isinstance(span_processor, Waiting) and span_processor.takes_finished
-        self.quick = span_processor if is_all and _is_as_shipped() else None
+        self.quick = None
+        if self._processors == 1 and isinstance(span_processor, Waiting):
+            self.quick = span_processor if span_processor.takes_finished and _is_as_shipped() else None
         super().add_span_processor(span_processor)
 
 

@@ -55,19 +55,16 @@ class KeptHistogram:
             series = self._series[key] = _Series(len(self._bounds) + 1)
         series.counts[bisect_left(self._bounds, value)] += 1
         series.total += value
-        if value < series.least:
-            series.least = value
-        if value > series.greatest:
-            series.greatest = value
+        if not series.least <= value <= series.greatest:
+            series.least = min(series.least, value)
+            series.greatest = max(series.greatest, value)
 
     def told(self) -> Iterable[Metric]:
         """All so far. It is collected in another thread: a sum may lack the measurement of this very moment."""
         points = [self._point(key, series) for key, series in list(self._series.items())]
         if points:
             metric = self._metric
-            yield Metric(
-                self._name, metric.meaning, metric.unit, Histogram(points, AggregationTemporality.CUMULATIVE)
-            )
+            yield Metric(self._name, metric.meaning, metric.unit, Histogram(points, AggregationTemporality.CUMULATIVE))
 
     def _point(self, key: Sequence[str | bool], series: _Series) -> HistogramDataPoint:
         counts = tuple(series.counts)
@@ -114,12 +111,15 @@ class KeptHistograms:
             scopes.append(ScopeMetrics(InstrumentationScope(self._scope), told, ""))
         return replace(of, scope_metrics=scopes)
 
-    def read_by(self, reader: type[MetricReader]) -> type[MetricReader]:
-        """The same reader, of these as well."""
+    def read_by(self, reader: type[MetricReader]) -> Any:
+        """The same class of readers, of these as well."""
         kept = self
+        of: Any = reader
 
-        class Reader(reader):  # type: ignore[misc, valid-type] - the class is the argument
-            def _receive_metrics(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> None:
+        class Reader(of):  # type: ignore[misc]  # of which class it is, is known only here
+            def _receive_metrics(
+                self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any
+            ) -> None:
                 super()._receive_metrics(kept.among(metrics_data), timeout_millis, **kwargs)
 
         return Reader

@@ -130,4 +130,3 @@ class Encoding:
         for span in spans:
             yield b"\x12"
             yield _sized(_span(span))
-

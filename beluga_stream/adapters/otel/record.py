@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from time import time_ns
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from opentelemetry import context, trace
 
@@ -22,7 +22,7 @@ from .finished import Finished
 from .kinds import KINDS
 
 if TYPE_CHECKING:
-    from opentelemetry.sdk.trace import SpanProcessor
+    from .sending import Waiting
 
 _NOWHERE = context.Context()
 _RANDOM = 0x02
@@ -37,9 +37,10 @@ class Record(trace.Span):
     def __init__(  # noqa: PLR0913 - it is made in one place
         self,
         tracer: trace.Tracer,
-        takes: "SpanProcessor",
+        takes: "Waiting",
         parent: Above,
         own_id: str,
+        *,
         name: str,
         kind: SpanKind,
         attributes: Mapping[str, str | int],
@@ -103,7 +104,7 @@ class Record(trace.Span):
             return
         ended = time_ns() if end_time is None else end_time
         self._takes.on_end(
-            Finished(  # type: ignore[arg-type] - what takes it knows of it
+            Finished(
                 self._named,
                 self._kind,
                 self._parent.trace,
@@ -136,7 +137,11 @@ class Record(trace.Span):
         self._become().set_status(status, description)
 
     def record_exception(
-        self, exception: BaseException, attributes: Any = None, timestamp: int | None = None, escaped: bool = False
+        self,
+        exception: BaseException,
+        attributes: Any = None,
+        timestamp: int | None = None,
+        escaped: bool = False,  # noqa: FBT001, FBT002 - as OpenTelemetry has it
     ) -> None:
         self._become().record_exception(exception, attributes, timestamp, escaped)
 
@@ -169,11 +174,9 @@ class Opened:
         self._record = record
         self._parental = parental
 
-    def __enter__(self) -> "Opened":
+    def __enter__(self) -> Self:
         if self._parental:
-            self._token = context.attach(
-                context.Context({**context.get_current(), _CURRENT: self._record})
-            )
+            self._token = context.attach(context.Context({**context.get_current(), _CURRENT: self._record}))
         return self
 
     def __exit__(

@@ -36,7 +36,7 @@ class Sender(SpanExporter):
     def takes_finished(self) -> bool:
         return self._sends_finished is not None
 
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+    def export(self, spans: Sequence[ReadableSpan | Finished]) -> SpanExportResult:
         self.taken += len(spans)
         finished = [span for span in spans if isinstance(span, Finished)]
         others = [span for span in spans if not isinstance(span, Finished)]
@@ -55,7 +55,8 @@ class Sender(SpanExporter):
             return True
         try:
             arrived = sends is not None and sends(spans)
-        except Exception:  # noqa: BLE001 - whatever an exporter raises, the spans are lost, and the engine goes on
+        except Exception:
+            # Whatever an exporter raises: its spans are lost, and the engine goes on.
             log.debug("traces cannot be exported", exc_info=True)
             arrived = False
         self.failed += 0 if arrived else len(spans)
@@ -80,7 +81,7 @@ class Waiting(BatchSpanProcessor):
     def takes_finished(self) -> bool:
         return self._sender.takes_finished
 
-    def on_end(self, span: ReadableSpan) -> None:
+    def on_end(self, span: ReadableSpan | Finished) -> None:
         context = span.context
         if context is None or not context.trace_flags.sampled:
             return
@@ -90,7 +91,7 @@ class Waiting(BatchSpanProcessor):
             self._dropped += is_full
         if is_full:
             self._sender.told.full(self._most)
-        super().on_end(span)
+        super().on_end(span)  # type: ignore[arg-type]  # it looks at nothing but the context
 
     def lost(self) -> Mapping[str, int]:
         """How many spans were lost so far, by the reason: `queue`, it was full; `export`, nobody took them."""
@@ -100,8 +101,8 @@ class Waiting(BatchSpanProcessor):
 def _finished_by(exporter: SpanExporter, resource: Resource, scope: str) -> Sends | None:
     """What sends finished spans by the same endpoint, headers, compression and tries as the exporter its own.
 
-    Only the exporter of OTLP over HTTP takes bytes, and only by a name of its own: of any other, and should that name go,
-    all spans are the SDK's.
+    Only that of OTLP over HTTP takes bytes, and only by a name of its own: with any other, and should that name go, all
+    spans are the SDK's.
     """
     client = getattr(exporter, "_client", None)
     if type(exporter).__module__ != "opentelemetry.exporter.otlp.proto.http.trace_exporter" or client is None:

@@ -66,7 +66,9 @@ class OtelSpans:
         takes = None if self._quick is None else self._quick.quick
         if takes is not None and self._keeps_recorded and parent.is_recorded:
             own_id = of.id or trace.format_span_id(self._ids.generate_span_id())
-            record = Record(self._tracer, takes, parent, own_id, name, of.kind, attributes, of.links)
+            record = Record(
+                self._tracer, takes, parent, own_id, name=name, kind=of.kind, attributes=attributes, links=of.links
+            )
             return Opened(record, parental=parental)
         if of.id is not None and self._is_left_out(parent.context):
             return _unrecorded(parent.context, of.id, parental=parental)
@@ -105,7 +107,7 @@ class OtelSpans:
             return
         takes = None if self._quick is None else self._quick.quick
         if takes is not None and of.id is not None and is_recorded and self._keeps_recorded:
-            takes.on_end(_finished(span, parent, of.id, is_root=is_root))  # type: ignore[arg-type] - it knows of them
+            takes.on_end(_finished(span, parent, of.id, is_root=is_root))
             return
         with agreed(of.id, parent.trace if is_root else None):
             opened = self._tracer.start_span(

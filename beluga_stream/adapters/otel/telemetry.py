@@ -114,9 +114,7 @@ class OtelTelemetry:
             return [metrics.Observation(count, {"reason": reason}) for reason, count in lost().items()]
 
         (metric,) = (metric for metric in METRICS if metric.name == "lost_spans_total")
-        self._meter.create_observable_counter(
-            f"{self._prefix}_{metric.name}", [observed], metric.unit, metric.meaning
-        )
+        self._meter.create_observable_counter(f"{self._prefix}_{metric.name}", [observed], metric.unit, metric.meaning)
 
     def _observed(self, _: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
         for lags in self._lags:
