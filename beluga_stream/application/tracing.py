@@ -63,7 +63,16 @@ def within(spans: Spans, state: RunState) -> Trace | None:
     """The trace context of what a run causes: inside its span, if anybody will tell of one."""
     if state.trace is None:
         return None
-    return inside(state.trace, span_of(state)) if spans.on else Trace(state.trace)
+    if not spans.on:
+        return Trace(state.trace)
+    if state.page is not None:
+        return inside(state.trace, span_of(state))
+    return _inside_run(state.trace, state.run, state.retries_seen[-1] if state.retries_seen else "")
+
+
+@lru_cache(4096)
+def _inside_run(trace: str, run: RunId, retry: str) -> Trace:
+    return inside(trace, run_span(run, retry))
 
 
 def run_ended(spans: Spans, kind: str, state: RunState) -> list[Ended]:
@@ -115,8 +124,11 @@ def came_from(plan: Plan, state: RunState, key: NodeKey) -> tuple[str, ...]:
     """The trace contexts of the executions whose outputs come together in a node; empty when it has but one."""
     if state.trace is None or state.page is not None or key.endswith("~undo"):
         return ()
+    incoming = plan.incoming[node_of(key)]
+    if len(incoming) < 2:  # noqa: PLR2004 - what follows on one is no joining
+        return ()
     sources = dict.fromkeys(
-        edge.source for edge in plan.incoming[node_of(key)] if edge.source != INPUT and edge.mode is not EdgeMode.STREAM
+        edge.source for edge in incoming if edge.source != INPUT and edge.mode is not EdgeMode.STREAM
     )
     if len(sources) < 2:  # noqa: PLR2004 - what follows on one is no joining
         return ()

@@ -85,7 +85,7 @@ def _head(name: str, kind: SpanKind) -> bytes:
 def _link(parent: str) -> bytes:
     """An invalid one is left out, as by OpenTelemetry's SDK."""
     found = above(parent)
-    if not found.context.is_valid:
+    if not found.is_valid:
         return b""
     ids = bytes.fromhex(f"0a10{found.trace}1208{found.id}")
     return b"\x6a" + _sized(ids + b"\x35" + _OF_REMOTE[2:])

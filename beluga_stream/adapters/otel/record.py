@@ -87,9 +87,9 @@ class Record(trace.Span):
 
     def get_span_context(self) -> trace.SpanContext:
         if self._context is None:
-            of = self._parent.context
-            flags = trace.TraceFlags(trace.TraceFlags.SAMPLED | of.trace_flags & _RANDOM)
-            self._context = trace.SpanContext(of.trace_id, int(self._id, 16), is_remote=False, trace_flags=flags)
+            flags = trace.TraceFlags(trace.TraceFlags.SAMPLED | self._parent.flags & _RANDOM)
+            ids = int(self._parent.trace, 16), int(self._id, 16)
+            self._context = trace.SpanContext(*ids, is_remote=False, trace_flags=flags)
         return self._context
 
     def is_recording(self) -> bool:

@@ -23,6 +23,7 @@ _NANOSECONDS = 1_000_000
 _NOT_RECORDED_STAYS_SO = "remoteParentNotSampled:AlwaysOffSampler"
 _RECORDED_STAYS_SO = "remoteParentSampled:AlwaysOnSampler"
 _RECORDS_ALL = "AlwaysOnSampler"
+_RECORDS_ROOTS = f"ParentBased{{root:{_RECORDS_ALL},"
 """So a sampler describes itself that keeps to what is said of a trace already, and one that has no need to."""
 
 
@@ -43,14 +44,12 @@ class OtelSpans:
         self._tracer = tracer or trace.get_tracer("beluga_stream")
         sampler = self._sampler
         told = "" if sampler is None else sampler.get_description()
+        self.on = sampler is not None
         self._keeps_to_parents = _NOT_RECORDED_STAYS_SO in told
         self._keeps_recorded = _RECORDED_STAYS_SO in told or told == _RECORDS_ALL
+        self._records_roots = told == _RECORDS_ALL or told.startswith(_RECORDS_ROOTS)
         self._quick = quick
         self._ids: Any = getattr(self._tracer, "id_generator", None)
-
-    @property
-    def on(self) -> bool:
-        return self._sampler is not None
 
     @property
     def _sampler(self) -> Any:
@@ -70,7 +69,7 @@ class OtelSpans:
                 self._tracer, takes, parent, own_id, name=name, kind=of.kind, attributes=attributes, links=of.links
             )
             return Opened(record, parental=parental)
-        if of.id is not None and self._is_left_out(parent.context):
+        if of.id is not None and self._is_left_out(parent):
             return _unrecorded(parent.context, of.id, parental=parental)
         return self._made(name, attributes, parental, of, parent.context)
 
@@ -103,7 +102,7 @@ class OtelSpans:
         parent = above(of.parent)
         is_root = of.id is not None and parent.id == of.id
         is_recorded = parent.is_recorded
-        if (is_root and not is_recorded) or self._is_left_out(parent.context):
+        if (is_root and not is_recorded) or self._is_left_out(parent):
             return
         takes = None if self._quick is None else self._quick.quick
         if takes is not None and of.id is not None and is_recorded and self._keeps_recorded:
@@ -121,13 +120,15 @@ class OtelSpans:
             opened.set_status(trace.StatusCode.ERROR, span.failure)
         opened.end(span.ended_ms * _NANOSECONDS)
 
-    def _is_left_out(self, above: trace.SpanContext) -> bool:
-        return self._keeps_to_parents and above.is_valid and not above.trace_flags.sampled
+    def _is_left_out(self, parent: Above) -> bool:
+        return self._keeps_to_parents and parent.is_valid and not parent.is_recorded
 
     def samples(self, trace_id: str) -> bool | None:
         sampler = self._sampler
         if sampler is None:
             return None
+        if self._records_roots:
+            return True
         return bool(sampler.should_sample(Context(), int(trace_id, 16), "run").decision.is_sampled())
 
     def trace_id(self) -> str | None:
