@@ -239,7 +239,7 @@ def connect(address: str | None = None, *, token: str | None = None) -> "Client"
 
 def __getattr__(name: str) -> Any:
     if name == "app":
-        from .bootstrap import app_or_exit  # noqa: PLC0415 - only `faust -A beluga_stream` wants Faust
+        from .bootstrap import app_or_exit  # noqa: PLC0415 - only Faust's command line, and files that add to it
 
         return app_or_exit()
     home = _HOME_OF.get(name)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .client import connect as connect
-    from .engine import app_or_exit as app_or_exit
     from .engine import faust_app as faust_app
+    from .plain import app_or_exit as app_or_exit
 
-_HOMES = {"app_or_exit": "engine", "connect": "client", "faust_app": "engine"}
+_HOMES = {"app_or_exit": "plain", "connect": "client", "faust_app": "engine"}
 
 __all__ = ["app_or_exit", "connect", "faust_app"]
 

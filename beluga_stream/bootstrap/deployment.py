@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -24,6 +24,10 @@ from ..domain.ids import GraphHash
 from ..errors import InvalidDeployment, InvalidGraph
 from ..ports.handlers import Program, Trigger
 from ..ports.log import TopicSpec
+from .plain import files_add_to, files_add_to_no_engine
+
+if TYPE_CHECKING:
+    import faust
 
 PACKAGE = "beluga_deployment"
 """The import name of the agents folder."""
@@ -81,18 +85,20 @@ class LoadedDeployment:
             self._learn(child)
 
 
-def load(agents: str) -> LoadedDeployment:
+def load(agents: str, app: "faust.App | None" = None) -> LoadedDeployment:
     """Import every module of a folder or package and take its graphs and chains.
 
-    A module may run asyncio while it is imported: where a loop runs here, it gets a thread that has none. Raises
-    `InvalidDeployment` naming file and line.
+    What its files add to `beluga_stream.app` is added to `app`, or else to none that runs. A module may run asyncio
+    while it is imported: where a loop runs here, it gets a thread that has none. Raises `InvalidDeployment` naming file
+    and line.
     """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return _load(agents)
-    with ThreadPoolExecutor(1, "beluga-deployment") as thread:
-        return thread.submit(_load, agents).result()
+    with files_add_to(app):
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return _load(agents)
+        with ThreadPoolExecutor(1, "beluga-deployment") as thread:
+            return thread.submit(_load, agents).result()
 
 
 def _load(agents: str) -> LoadedDeployment:
@@ -174,6 +180,7 @@ def _modules(agents: str) -> list[ModuleType]:
 
 def prepare_child(agents: str) -> None:
     """Make a deployment's modules importable in a child process; each is imported when a call needs it."""
+    files_add_to_no_engine()
     folder = Path(agents)
     if folder.is_dir():
         _mount(folder.resolve())

@@ -64,15 +64,15 @@ def faust_app() -> faust.App:
         web_enabled=False,
         Worker=PromptWorker,
     )
-    _app = app
     standing = Standing(settings, f"{settings.prefix}-{'-'.join(settings.roles)}")
-    deployed = deployments.load(settings.agents) if _NEED_CODE & set(settings.roles) else None
-    return host(
+    deployed = deployments.load(settings.agents, app) if _NEED_CODE & set(settings.roles) else None
+    _app = host(
         app,
         partial(_roles, settings, connection, deployed, standing),
         prepare=partial(prepare, settings, connection, deployed),
         surround=standing.open,
     )
+    return _app
 
 
 def app_or_exit() -> faust.App:

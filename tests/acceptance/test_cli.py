@@ -346,6 +346,13 @@ def test_dev_restarts_on_a_change_and_stops_on_ctrl_c(tmp_path: Path) -> None:
     graph = tmp_path / "agents" / "graphs.py"
     graph.write_text("from beluga_stream import Graph\n\n\ndef inc(n: int) -> int:\n    return n + 1\n\n\n"
                      "one = Graph[int, int]('one')\none.set_finish_point(one.add_node(inc, one.input))\n")  # fmt: skip
+    (tmp_path / "agents" / "plain.py").write_text(
+        "from beluga_stream import app\n\nseen = app.Table('seen', default=int, partitions=4)\n\n\n"
+        "@app.agent(app.topic('clicks', value_type=str))\nasync def count(clicks):\n    async for click in clicks:\n"
+        "        seen[click] += 1\n        open('counted', 'w').write(f'{click} {seen[click]}')\n\n\n"
+        "@app.timer(0.5)\nasync def visit():\n    await count.send(key='home', value='home')\n"
+    )
+    (tmp_path / "topics" / "topics.yaml").write_text("topics: [{name: clicks}]\n")
     port = free_port()
     environ = {name: value for name, value in os.environ.items() if not name.startswith("BELUGA_")}
     environ |= {"PYTHONPATH": str(ROOT)}
@@ -355,19 +362,31 @@ def test_dev_restarts_on_a_change_and_stops_on_ctrl_c(tmp_path: Path) -> None:
     def said(words: str) -> Callable[[], bool]:
         return lambda: words in (tmp_path / "dev.log").read_text()
 
-    def run() -> str:
-        words = ["run", "one", "1", "--broker", f"127.0.0.1:{port}", "--timeout", "30"]
+    def command(*words: str) -> str:
+        words = (*words, "--broker", f"127.0.0.1:{port}")
         done = subprocess.run(
             [*BELUGA, *words], cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60, check=False
         )
-        return (done.stdout.splitlines() or [""])[-1]
+        return done.stdout
+
+    def run() -> str:
+        return (command("run", "one", "1", "--timeout", "30").splitlines() or [""])[-1]
+
+    def counted() -> int:
+        """How often plain Faust, which a file adds to the engine's app, has counted in its table."""
+        told = tmp_path / "counted"
+        return int((told.read_text() if told.exists() else "").rpartition(" ")[2] or 0)
 
     try:
         eventually(said("engine running"), within=60)
         eventually(lambda: run() == "2", within=60)
+        eventually(lambda: counted() > 1, within=60)
+        assert "✓ deployment" in command("doctor")
         graph.write_text(graph.read_text().replace("n + 1", "n + 41"))
         eventually(said("engine restarting"), within=60)
         eventually(lambda: run() == "42", within=60)
+        before = counted()
+        eventually(lambda: counted() > before, within=60)
         children = psutil.Process(dev.pid).children(recursive=True)
         dev.send_signal(signal.SIGINT)
         assert dev.wait(30) == 0

@@ -1,5 +1,8 @@
 """What is in agents/ and topics/ loads under one name, and what does not load is named by file and line."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,6 +44,65 @@ async def test_a_file_may_run_its_graph_while_it_is_imported_by_a_command(tmp_pa
     """As the first program of the README does, and commands load deployments in the midst of their own loop."""
     here = "import asyncio\n" + _GRAPH.format(name="one", title="one") + "assert asyncio.run(one.invoke(2)) == 4\n"
     assert sorted(deployment.load(_agents(tmp_path, a=here)).works) == ["one"]
+
+
+_PLAIN = """
+from beluga_stream import app
+seen = app.Table("seen", default=int)
+@app.agent(app.topic("clicks"))
+async def count(stream):
+    pass
+@app.timer(1.0)
+async def tick():
+    pass
+def times(number: int) -> int:
+    return number * len(app.tables)
+"""
+
+
+async def test_files_may_add_plain_faust_and_be_loaded_again(tmp_path: Path) -> None:
+    """As `beluga doctor` does, in the midst of its loop: each load has an app of its own."""
+    agents = _agents(tmp_path, a=_PLAIN + _GRAPH.format(name="one", title="one"), b="from .a import seen, app\n")
+    for _ in range(2):
+        assert sorted(deployment.load(agents).works) == ["one"]
+        first, second = (sys.modules[f"beluga_deployment.{name}"] for name in "ab")
+        assert first.app is second.app
+        assert list(first.app.tables) == ["seen"]
+
+
+def _python(agents: str, *words: str) -> str:
+    environ = os.environ | {"BELUGA_AGENTS": agents, "BELUGA_DATA": f"{agents}/data", "COLUMNS": "160"}
+    done = subprocess.run(
+        [sys.executable, *words], env=environ, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_plain_faust_of_files_is_the_engines(tmp_path: Path) -> None:
+    agents = _agents(tmp_path, a=_PLAIN)
+    assert "seen" in _python(agents, "-m", "faust", "-A", "beluga_stream", "tables")
+    assert "a.count" in _python(agents, "-m", "faust", "-A", "beluga_stream", "agents")
+
+
+def test_a_child_process_imports_files_that_add_plain_faust(tmp_path: Path) -> None:
+    code = """
+from beluga_stream.bootstrap.child import prepare_child
+prepare_child({!r})
+from beluga_deployment.a import app, times
+from beluga_deployment import b
+from beluga_stream import app as later
+assert app is b.app is later
+print(times(7))
+"""
+    agents = _agents(tmp_path, a=_PLAIN, b="from beluga_stream import app\n")
+    assert _python(agents, "-c", code.format(agents)) == "7\n"
+
+
+def test_a_deployment_without_plain_faust_loads_none(tmp_path: Path) -> None:
+    agents = _agents(tmp_path, a=_GRAPH.format(name="one", title="one"))
+    code = "import sys; from beluga_stream.bootstrap import deployment; deployment.load({!r}); print('faust' in sys.modules)"
+    assert _python(agents, "-c", code.format(agents)) == "False\n"
 
 
 def test_a_syntax_error_names_file_and_line(tmp_path: Path) -> None:
