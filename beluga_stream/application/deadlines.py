@@ -56,7 +56,7 @@ class Deadlines:
         self._forgive(owned, self._looked_ms, now)
         passed: list[tuple[int, Due]] = []
         for number, partition in owned.items():
-            passed.extend((number, timer) for timer in partition.due(now))
+            passed.extend((number, timer) for timer in partition.timers.due(now))
             for run, node, lease in partition.unheard(now, self._lease_ms):
                 lease.heard_ms = now
                 lease.silent = True
@@ -69,6 +69,9 @@ class Deadlines:
         ripe = self._ripe(owned) if self._waiting else ()
         if ripe:
             await self._appender.append([self._event(number, what, now) for number, what in ripe])
+        for number, what in ripe:
+            if isinstance(what, Timer) and number in owned:
+                owned[number].timers.told(what, now)
         self._looked_ms = self._clock.now_ms()
 
     def _forgive(self, owned: Mapping[int, RunPartition], since: int | None, now: int) -> None:
@@ -88,7 +91,7 @@ class Deadlines:
                 continue
             if any(partition.read.get(topic, 0) < end for topic, end in bounds.items()):
                 still.append(entry)
-            elif isinstance(what, Timer) or partition.is_silent(*what):
+            elif partition.timers.holds(what) if isinstance(what, Timer) else partition.is_silent(*what):
                 ripe.append((number, what))
         self._waiting = still
         return ripe

@@ -6,7 +6,7 @@ have been told of stay as small marks, so that they are known when they come aga
 """
 
 import heapq
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from ..errors import ResourceExhausted
 from ..ports.log import PartitionTable
 from . import codec, schedules
 from .schedules import Schedules
+from .timers import TOLD_AGAIN_MS
 
 _EVENT = "/e/"
 _FIRED = "/f/"
@@ -61,6 +62,8 @@ class Gatherings:
         self._deployed = deployed
         self._of: dict[GatheringId, Gathering] = {}
         self._due: list[tuple[int, GatheringId]] = []
+        self._told: deque[tuple[int, int, GatheringId]] = deque()
+        """Whose time was said to be over, and when that is said again if it has not been heard; the first one first."""
         self._remembered: list[tuple[int, str]] = []
         self._first: dict[str, bytes | None] = {}
         self._then: dict[str, bytes | None] = {}
@@ -180,14 +183,23 @@ class Gatherings:
                 self._drop(gathering.id)
 
     def take_due(self, now_ms: int) -> list[Gathering]:
-        """Take those whose time is over."""
+        """Take those whose time is over, and those of which that was said long ago."""
         found: list[Gathering] = []
+        while self._told and self._told[0][0] <= now_ms:
+            _, due_ms, name = self._told.popleft()
+            gathering = self._of.get(name)
+            if gathering is not None and gathering.is_open and due_ms == gathering.row.due_ms:
+                found.append(gathering)
         while self._due and self._due[0][0] <= now_ms:
             due_ms, name = heapq.heappop(self._due)
             gathering = self._of.get(name)
             if gathering is not None and gathering.is_open and due_ms in (gathering.row.due_ms, _AT_ONCE):
                 found.append(gathering)
         return found
+
+    def told(self, name: GatheringId, due_ms: int, now_ms: int) -> None:
+        """An event says that its time is over."""
+        self._told.append((now_ms + TOLD_AGAIN_MS, due_ms, name))
 
     def _fire(self, gathering: Gathering, row: FiredRow | None, offset: int, now_ms: int) -> Firing | None:
         if row is None:

@@ -77,6 +77,9 @@ class Horizon:
         ripe = self._ripe(owned)
         if ripe:
             await self._appender.append([self._event(each, now_ms) for each in ripe])
+        for each in ripe:
+            if each.partition in owned:
+                owned[each.partition].told(each.gathering, each.due_ms, now_ms)
 
     async def _bounds(self, topics: Iterable[str]) -> dict[tuple[str, int], int]:
         bounds: dict[tuple[str, int], int] = {}

@@ -16,6 +16,7 @@ from ..domain.slots import LimitRow, SlotRow, Slots
 from ..ports.clock import Clock
 from ..ports.log import Appender, Outgoing
 from . import codec
+from .timers import TOLD_AGAIN_MS
 from .topics import Topics
 
 PREFIX = "~limit/"
@@ -45,8 +46,8 @@ class Limits:
         self._read: dict[LimitId, _Read] = {}
         self._due: list[tuple[int, LimitId]] = []
         self._armed: dict[LimitId, int] = {}
-        self._fired: set[LimitId] = set()
-        """Whose `LimitDue` is on its way: no other is needed until it has come."""
+        self._told: dict[LimitId, int] = {}
+        """Whose `LimitDue` is on its way, and when another is needed if it has not come; the first one first."""
         self._paced: set[LimitId] = set()
         """Those with a rate that somebody waits for."""
 
@@ -90,7 +91,7 @@ class Limits:
         """Take an event into the batch; what is given out by it."""
         slots = self._of.get(event.key)
         if isinstance(event, LimitDue):
-            self._fired.discard(event.key)
+            self._told.pop(event.key, None)
         if slots is None:
             if not isinstance(event, SlotWanted):
                 return ()
@@ -125,11 +126,14 @@ class Limits:
     def take_due(self, now_ms: int) -> list[LimitId]:
         """Take the limits that are to be looked at by now."""
         found: list[LimitId] = []
+        while self._told and (told := next(iter(self._told.items())))[1] <= now_ms:
+            del self._told[told[0]]
+            found.append(told[0])
         while (due := self.next_due_ms()) is not None and due <= now_ms:
             _, limit = heapq.heappop(self._due)
             del self._armed[limit]
-            self._fired.add(limit)
             found.append(limit)
+        self._told.update(dict.fromkeys(found, now_ms + TOLD_AGAIN_MS))
         return found
 
     def _arm(self, slots: Slots) -> None:
@@ -138,7 +142,7 @@ class Limits:
         else:
             self._paced.discard(slots.id)
         due = slots.due_ms
-        if due is None or slots.id in self._fired:
+        if due is None or slots.id in self._told:
             self._armed.pop(slots.id, None)
         elif self._armed.get(slots.id) != due:
             self._armed[slots.id] = due

@@ -4,7 +4,6 @@ The table holds every run as bytes; `States` keeps those decoded that are at wor
 """
 
 import asyncio
-import heapq
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from ..domain.ids import GraphHash, Incarnation, NodeKey, RunId
 from ..domain.payload import Payload
 from ..domain.plan import Plan
 from ..domain.retention import FINAL, marker, shrunk, spent
-from ..domain.state import NodeState, NodeStatus, RunState, Timer, timers
+from ..domain.state import NodeState, NodeStatus, RunState, timers
 from ..ports.log import PartitionTable, Record
 from . import codec, early, limits
 from .codec import Kept
@@ -28,13 +27,13 @@ from .limits import Limits
 from .messages import Heartbeat
 from .outbox import Outbox
 from .states import RESTING_BYTES, States
+from .timers import Timers
 from .unanswered import Unanswered
 
 _NO_RUN = "~"
 """Begins the keys of rows that are no runs."""
 
 _ANSWERED = "~answered"
-_FEW_DEADLINES = 4_096
 _AT_A_TIME = 500
 _READ = "~read"
 
@@ -91,8 +90,6 @@ class RunPartition:
         self.summaries = Outbox(table)
         """What it writes as the owner beside its table."""
         self.leases: dict[tuple[RunId, NodeKey], Lease] = {}
-        self.deadlines: list[Timer] = []
-        self._most_deadlines = _FEW_DEADLINES
         self.read: dict[str, int] = {}
         """For each topic, the offset after the last record applied here."""
         self.ended: deque[tuple[int, RunId]] = deque()
@@ -103,6 +100,7 @@ class RunPartition:
         self.known: dict[str, int] = {}
         """What `read` was when the recovered table was last written: its topics went that far at least."""
         self._states = States(table, resting_bytes)
+        self.timers = Timers(self.runs, self._states)
         self._changed: dict[RunId, Changed] = {}
         self._unsent: dict[RunId, list[Unsent]] = {}
         self._markers: dict[RunId, RunState] = {}
@@ -142,14 +140,12 @@ class RunPartition:
                 ended.append((state.ended_ms or 0, state.run))
                 continue
             self._count_in(state)
-            self.deadlines.extend(timers(state))
+            self.timers.put(timers(state))
             for place, node in state.nodes.items():
                 if node.status is NodeStatus.RUNNING:
                     self.leases[state.run, place] = Lease(node.attempt, node.incarnation or Incarnation(""), now_ms)
         self.limits.recovered()
         self.early.forget([run for run in self.early.runs if self.table.get(run) is not None])
-        heapq.heapify(self.deadlines)
-        self._most_deadlines = max(_FEW_DEADLINES, 2 * len(self.deadlines))
         self.ended.extend(sorted(ended))
 
     def state(self, run: RunId) -> RunState | None:
@@ -179,10 +175,7 @@ class RunPartition:
         changed.intents.extend(decision.commands)
         changed.source[record.topic] = record.offset
         self._states.put(state)
-        for timer in decision.timers:
-            heapq.heappush(self.deadlines, timer)
-        if len(self.deadlines) > self._most_deadlines:
-            self._sweep_deadlines()
+        self.timers.put(decision.timers)
         if before is None:
             self.unanswered.begun(state.run, decision.commands, now_ms)
         else:
@@ -315,32 +308,9 @@ class RunPartition:
                 gone.append(run)
         return gone
 
-    def due(self, now_ms: int) -> list[Timer]:
-        """Take the deadlines that have passed and still stand in their run's state."""
-        found: list[Timer] = []
-        while self.deadlines and self.deadlines[0].due_ms <= now_ms:
-            timer = heapq.heappop(self.deadlines)
-            if self._holds(timer):
-                found.append(timer)
-        return found
-
     def unheard(self, now_ms: int, lease_ms: int) -> list[tuple[RunId, NodeKey, Lease]]:
         """The leases whose workers have been silent for too long."""
         return [(run, node, lease) for (run, node), lease in self.leases.items() if lease.heard_ms < now_ms - lease_ms]
-
-    def _sweep_deadlines(self) -> None:
-        """Forget the deadlines of what is over: most runs end long before theirs. A run that rests keeps its own."""
-        self.deadlines = [
-            timer
-            for timer in self.deadlines
-            if timer.run in self.runs and ((state := self._states.at_hand(timer.run)) is None or _stands(state, timer))
-        ]
-        heapq.heapify(self.deadlines)
-        self._most_deadlines = max(_FEW_DEADLINES, 2 * len(self.deadlines))
-
-    def _holds(self, timer: Timer) -> bool:
-        state = self._states.get(timer.run) if timer.run in self.runs else None
-        return state is not None and _stands(state, timer)
 
     def _unconfirmed(self, run: RunId, changed: Changed) -> tuple[tuple[Command, ...], dict[str, int]]:
         intents: list[Command] = []
@@ -394,13 +364,6 @@ def _seen(written: "asyncio.Task[None]") -> None:
 
 def _ended(intents: Sequence[Command]) -> list[NodeKey]:
     return [command.node for command in intents if isinstance(command, PublishNode) and command.status in _DONE]
-
-
-def _stands(state: RunState, timer: Timer) -> bool:
-    if timer.node is None:
-        return state.due_ms == timer.due_ms
-    node = state.nodes.get(timer.node)
-    return node is not None and node.attempt == timer.attempt and node.due_ms == timer.due_ms
 
 
 _DONE = frozenset({NodeStatus.SUCCEEDED, NodeStatus.SKIPPED})

@@ -17,6 +17,7 @@ from ..domain.ids import GatheringId, digest
 from ..domain.ticks import ScheduleRow, TicksDue, tick
 from ..ports.handlers import Schedule
 from . import codec
+from .timers import TOLD_AGAIN_MS
 
 PREFIX = "~schedule/"
 """Begins the keys of their rows; no gathering's id does."""
@@ -61,7 +62,8 @@ class Schedules:
     def __init__(self) -> None:
         self.rows: dict[str, bytes] = {}
         self._of: dict[GatheringId, ScheduleRow] = {}
-        self._asked: dict[GatheringId, int | None] = {}
+        self._asked: dict[GatheringId, tuple[int | None, int]] = {}
+        """What was said to be due after which time, and when it is said again if it has not been heard."""
         self._next: dict[GatheringId, tuple[int, float]] = {}
         """The first tick after the one that is dealt with: looks are many, and cron takes its time."""
 
@@ -83,19 +85,20 @@ class Schedules:
         return row if row.ticks else None
 
     def due(self, schedules: Mapping[tuple[str, str], Schedule], now_ms: int) -> Iterator[TicksDue]:
-        """What is to be said of the schedules that are this partition's: once, until it is heard."""
+        """What is to be said of the schedules that are this partition's: once in a while, until it is heard."""
         for (graph, trigger), schedule in schedules.items():
             name = schedule_id(graph, trigger)
             row = self._of.get(name)
             after_ms = None if row is None else row.until_ms
-            if name in self._asked and self._asked[name] == after_ms:
+            asked_ms, again_ms = self._asked.get(name, (None, now_ms))
+            if asked_ms == after_ms and now_ms < again_ms:
                 continue
             if after_ms is None or now_ms < self._first_after(schedule, name, after_ms):
                 ticks: tuple[int, ...] = ()
             else:
                 ticks = due_ticks(schedule, name, after_ms, now_ms)
             if ticks or row is None:
-                self._asked[name] = after_ms
+                self._asked[name] = after_ms, now_ms + TOLD_AGAIN_MS
                 until_ms = ticks[-1] if ticks else now_ms
                 yield TicksDue(
                     key=name,

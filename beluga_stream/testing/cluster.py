@@ -83,6 +83,7 @@ class ClusterOptions:
     faults: int = 12
     crash: float = 0.005
     unavailable: float = 0.002
+    forgets: float = 0.05
     fuse_ms: int = 0
     slots: int = 256
     inline_limit_bytes: int = INLINE_LIMIT_BYTES
@@ -133,6 +134,7 @@ class Cluster:
             random.Random(seed),  # noqa: S311 - a reproducible order, and no secret
             crash=options.crash,
             unavailable=options.unavailable,
+            forgets=options.forgets,
             left=options.faults,
         )
         self._incarnations = count()

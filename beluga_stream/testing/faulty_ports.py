@@ -58,6 +58,9 @@ class FaultyAppender:
             self._witness.sends(self._process, records)
         await self._process.effect()
         targets = [self._log.target(record) for record in records]
+        if self._forgets(records):
+            self._process.tell(f"the log confirms an append of {len(records)}, and loses it")
+            return [Position(topic, number, self._log.records_in(topic)) for topic, number in targets]
         arrives = self._arrive(targets)
         positions: dict[int, Position] = {}
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -78,6 +81,14 @@ class FaultyAppender:
             self._process.tell(f"an append of {len(records)} is not confirmed; {len(arrives)} came")
             raise LogUnavailable("the broker did not confirm in time (simulated)")
         return [positions[index] for index in range(len(records))]
+
+    def _forgets(self, records: Sequence[Outgoing]) -> bool:
+        """Whether the log loses what it confirms, as one does whose leader dies without a replica.
+
+        What time does can be told again by whoever told it; the rest is lost for good.
+        """
+        faults = self._process.faults
+        return self._witness is not None and self._witness.tells_the_time(records) and faults.strikes(faults.forgets)
 
     def _arrive(self, targets: Sequence[tuple[str, int]]) -> Sequence[int]:
         """Which records will be written: all, or of each partition a first part when the broker has trouble."""

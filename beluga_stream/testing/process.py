@@ -25,13 +25,15 @@ _OVERSLEEPS = 5.0
 class Faults:
     """What may go wrong, and how often; each figure is a probability for one effect. `left` bounds the crashes.
 
-    Delays are in seconds, the most that they may be; `late` is how often a live read begins with one. When `calm`
-    is set nothing goes wrong any more, so that every run can end.
+    Delays are in seconds, the most that they may be; `late` is how often a live read begins with one, and `forgets` how
+    often the log confirms that a time has come, and loses it. When `calm` is set nothing goes wrong any more, so that
+    every run can end.
     """
 
     random: random.Random
     crash: float = 0.0
     unavailable: float = 0.0
+    forgets: float = 0.0
     lost_in_flight: float = 0.5
     delay: float = 0.01
     slow: float = 0.02

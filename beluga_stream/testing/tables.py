@@ -56,7 +56,7 @@ def _leases(owned: RunPartition) -> Iterator[str]:
 
 
 def _deadlines(owned: RunPartition) -> Iterator[str]:
-    known = set(owned.deadlines)
+    known = set(owned.timers)
     for state in _going_on(owned):
         for timer in timers(state):
             if timer not in known:
@@ -85,8 +85,8 @@ def left_over(changelogs: Mapping[int, Changelog], coordinators: Members, worker
 def _in_mind(owned: RunPartition) -> Iterator[str]:
     if owned.leases:
         yield f"leases without runs: {owned.leases}"
-    if owned.deadlines:
-        yield f"deadlines without runs: {owned.deadlines}"
+    if owned.timers:
+        yield f"deadlines without runs: {list(owned.timers)}"
     if owned.limits.all:
         yield f"{len(owned.limits.all)} limits are kept in mind"
     if owned.runs or owned.of_graph.total():

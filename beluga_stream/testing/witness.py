@@ -17,7 +17,9 @@ from ..application.messages import CancelNotice
 from ..application.topics import Topics
 from ..application.verdict import Completed, Failed
 from ..application.worker import Worker
-from ..domain.events import LeaseExpired, RunRequested, TimerFired
+from ..domain.events import LeaseExpired, LimitDue, RunRequested, TimerFired
+from ..domain.gathering import GatheringDue
+from ..domain.ticks import TicksDue
 from ..errors import InvalidInput
 from ..ports.calls import Isolation
 from ..ports.log import Outgoing, Role
@@ -93,6 +95,15 @@ class Witness:
                 # A worker that stops puts back what it has not begun.
                 work = codec.node_ready.decode(record.value)
                 self._once(process, ("the work", work.run, work.node, str(work.attempt)))
+
+    def tells_the_time(self, records: Sequence[Outgoing]) -> bool:
+        """Whether these say that a time has come; such are appended apart from all else."""
+        for record in records[:1]:
+            if record.topic == self._topics.run_events:
+                return isinstance(codec.incoming.decode(record.value), TimerFired | LeaseExpired | LimitDue)
+            if record.topic == self._topics.trigger_events:
+                return isinstance(codec.gathering_events.decode(record.value), GatheringDue | TicksDue)
+        return False
 
     def begins(self, process: Process, context: Context) -> None:
         """The process calls a handler."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from beluga_stream.adapters.memory.tables import Changelog
-from beluga_stream.application import coordinator, rendering
+from beluga_stream.application import coordinator, limits, rendering, timers
 from beluga_stream.application.codec import Kept
 from beluga_stream.application.coordinator import Coordinator
 from beluga_stream.application.deadlines import Deadlines, Due
@@ -156,9 +156,15 @@ def deadlines_not_rebuilt(patch: pytest.MonkeyPatch) -> None:
     async def recovered(self: RunPartition, now_ms: int) -> AsyncIterator[Kept]:
         async for kept in recover(self, now_ms):
             yield kept
-        self.deadlines.clear()
+        self.timers._heap.clear()
 
     patch.setattr(RunPartition, "recover", recovered)
+
+
+def time_told_once(patch: pytest.MonkeyPatch) -> None:
+    """That a time has come is told once, whatever becomes of it."""
+    for module in (timers, limits):
+        patch.setattr(module, "TOLD_AGAIN_MS", 1 << 60)
 
 
 _AT_WORKERS = frozenset({NodeStatus.READY, NodeStatus.RUNNING})
@@ -176,6 +182,7 @@ PLANTS: tuple[Plant, ...] = (
     control_not_read_back,
     duplicates_answered,
     deadlines_not_rebuilt,
+    time_told_once,
 )
 
 

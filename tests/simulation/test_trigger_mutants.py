@@ -97,6 +97,12 @@ def schedules_not_sent_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Schedules, "unconfirmed", lambda *_: iter(()))
 
 
+def time_told_once(patch: pytest.MonkeyPatch) -> None:
+    """That a window is over, or a schedule due, is told once, whatever becomes of it."""
+    for module in ("gatherings", "schedules"):
+        patch.setattr(f"beluga_stream.application.{module}.TOLD_AGAIN_MS", 1 << 60)
+
+
 Plant = Callable[[pytest.MonkeyPatch], None]
 _PLANTS: Mapping[Plant, Callable[[int], None]] = {
     starts_not_sent_again: joins,
@@ -106,6 +112,7 @@ _PLANTS: Mapping[Plant, Callable[[int], None]] = {
     events_in_the_wrong_order_of_rows: joins,
     ticks_count_twice: lambda seed: schedules(seed, 0),
     schedules_not_sent_again: lambda seed: schedules(seed, 0),
+    time_told_once: joins,
 }
 
 

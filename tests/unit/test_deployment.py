@@ -101,7 +101,12 @@ print(times(7))
 
 def test_a_deployment_without_plain_faust_loads_none(tmp_path: Path) -> None:
     agents = _agents(tmp_path, a=_GRAPH.format(name="one", title="one"))
-    code = "import sys; from beluga_stream.bootstrap import deployment; deployment.load({!r}); print('faust' in sys.modules)"
+    code = """
+import sys
+from beluga_stream.bootstrap import deployment
+deployment.load({!r})
+print("faust" in sys.modules)
+"""
     assert _python(agents, "-c", code.format(agents)) == "False\n"
 
 

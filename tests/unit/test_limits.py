@@ -295,6 +295,5 @@ async def test_a_run_and_its_sleep_may_be_due_at_once(bench: Bench) -> None:
     bench.coordinator = bench.another()
     await bench.coordinator.acquire(OWNED)
     await bench.tell(NAMES.run_requests, requested("r1"))
-    deadlines = bench.coordinator.owned[0].deadlines
-    assert len(deadlines) == 2
-    assert deadlines[0].due_ms == deadlines[1].due_ms
+    run, sleep = bench.coordinator.owned[0].timers
+    assert run.due_ms == sleep.due_ms
