@@ -18,10 +18,10 @@ class Workflows(Protocol):
         """
 
     async def signal(self, event: SignalReceived) -> None:
-        """Hand a signal over. Raises `NotFound` for a run that has ended or is unknown."""
+        """Hand a signal over. Raises `NotFound` for a run that has ended or is unknown, whoever else has its id."""
 
     async def cancel(self, event: CancelRequested) -> None:
-        """Ask the run to end. One that has ended or is unknown is left alone."""
+        """Ask the run to end. One that has ended or is unknown is left alone, and so is another that has its id."""
 
     async def retry(self, event: RetryRequested) -> None:
         """Let a run that has failed go on from its failed nodes. Raises `NotFound` for one that is unknown."""

@@ -1,17 +1,31 @@
 """A workflow that is not the run's may have its id: it is never taken for the run."""
 
 import secrets
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
+from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 
 from beluga_stream import Graph
+from beluga_stream.adapters.memory.clock import SystemClock
 from beluga_stream.adapters.temporal.workflows import TemporalWorkflows
+from beluga_stream.application import codec
+from beluga_stream.application.bridge import Bridge
+from beluga_stream.application.catalog import Catalog
 from beluga_stream.application.topics import Topics
-from beluga_stream.domain.events import Parent, RetryRequested
+from beluga_stream.domain.events import CancelRequested, Parent, RetryRequested, RunRequested, SignalReceived
 from beluga_stream.domain.ids import NodeKey, RunId
+from beluga_stream.domain.payload import Inline
 from beluga_stream.errors import InvalidState
-from tests.durable import Bench, Deployed
+from beluga_stream.ports.log import Record
+from tests.durable import TOPICS, Bench, Deployed
+
+_FROM_OUTSIDE = (
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED,
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED,
+)
 
 
 async def increment(number: int) -> int:
@@ -62,6 +76,70 @@ async def test_a_run_that_nobody_s_node_asked_for_refuses_the_start(made: Bench)
     await made.start(one, 1, run=run)
     with pytest.raises(InvalidState):
         await made.start(one, 1, parent=parent, run=run)
+
+
+async def _other_kind(made: Bench, run: RunId) -> None:
+    await made.client.start_workflow("something-else", id=run, task_queue=made.task_queue)
+
+
+async def _other_engine(made: Bench, run: RunId) -> None:
+    names = Topics(prefix="staging", partitions=2)
+    theirs = TemporalWorkflows(made._connected, names, made._definition, task_queue=made.task_queue)
+    ours, made.workflows = made.workflows, theirs
+    await made.start(one, 1, parent=someone()[1], run=run)
+    made.workflows = ours
+
+
+async def _nobodys_node(made: Bench, run: RunId) -> None:
+    await made.start(one, 1, run=run)
+
+
+@pytest.mark.parametrize("foreign", [_other_kind, _other_engine, _nobodys_node])
+async def test_nothing_that_is_asked_behind_a_refused_start_reaches_the_other(
+    made: Bench, foreign: Callable[[Bench, RunId], Awaitable[None]]
+) -> None:
+    """Through the bridge, which takes requests of one run in their order."""
+    run, parent = someone()
+    await foreign(made, run)
+    about: dict[str, Any] = {"run": run, "key": parent.key, "at_ms": 0}
+    digest = {"graph": "durable-one", "definition": one.compile().definition.hash, "input": Inline(1), "digest": ""}
+    asked = [
+        RunRequested(**about, **digest, parent=parent),
+        SignalReceived(**about, signal="go", id="1", value=Inline(1)),
+        CancelRequested(**about, reason="enough"),
+    ]
+    catalog = Catalog(made.log, TOPICS)
+    bridge = Bridge(
+        topics=TOPICS, workflows=made.workflows, catalog=catalog, appender=made.log, payloads=made.payloads,
+        clock=SystemClock(),
+    )  # fmt: skip
+    records = [
+        Record(TOPICS.workflow_requests, 0, at, parent.key.encode(), codec.workflow_requests.encode(each), 0, ())
+        for at, each in enumerate(asked)
+    ]
+    done = await bridge.handle(records)
+    assert done is not None
+    await done
+    answers = made.log.records(TOPICS.run_events, TOPICS.place(parent.key)[1])
+    [told] = [codec.incoming.decode(answer.value) for answer in answers]
+    assert (told.status, told.failure.code) == ("rejected", "invalid_state")
+    history = await made.client.get_workflow_handle(run).fetch_history()
+    assert [event.event_type for event in history.events if event.event_type in _FROM_OUTSIDE] == []
+
+
+async def test_a_workflow_of_another_kind_is_not_the_run_that_is_looked_after(made: Bench) -> None:
+    run, _ = someone()
+    await _other_kind(made, run)
+    assert await made.workflows.describe(run) == "unknown"
+
+
+async def test_signals_and_cancels_reach_the_run_itself(made: Bench) -> None:
+    run, parent = someone()
+    await made.start(one, 1, parent=parent, run=run)
+    await made.workflows.signal(SignalReceived(run=run, key=parent.key, at_ms=0, signal="go", id="1", value=Inline(1)))
+    await made.workflows.cancel(CancelRequested(run=run, key=parent.key, at_ms=0, reason="enough"))
+    history = await made.client.get_workflow_handle(run).fetch_history()
+    assert [event.event_type for event in history.events if event.event_type in _FROM_OUTSIDE] == list(_FROM_OUTSIDE)
 
 
 async def test_the_run_itself_is_left_alone_when_it_is_asked_for_again(made: Bench) -> None:

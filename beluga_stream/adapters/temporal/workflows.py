@@ -73,12 +73,16 @@ class TemporalWorkflows:
             await self._check_ours(request)
 
     async def signal(self, event: SignalReceived) -> None:
+        if not await self._is_ours(event.run, event.key):
+            raise NotFound(f"the start of run {event.run} was refused: another workflow has its id", run=event.run)
         handle = (await self._client()).get_workflow_handle(str(event.run))
         await called(handle.signal(envelopes.SIGNAL, Told(event), rpc_timeout=CALL), f"{event.signal!r} for", event.run)
 
     async def cancel(self, event: CancelRequested) -> None:
         handle = (await self._client()).get_workflow_handle(str(event.run))
         try:
+            if not await self._is_ours(event.run, event.key):
+                return
             await called(handle.cancel(reason=event.reason, rpc_timeout=CALL), "cancel", event.run)
         except NotFound:
             return
@@ -105,7 +109,9 @@ class TemporalWorkflows:
             described = await called(handle.describe(rpc_timeout=CALL), "describe", run)
         except NotFound:
             return "unknown"
-        return "unknown" if described.status is None else STATES.get(described.status, "unknown")
+        if described.status is None or described.workflow_type != envelopes.INTERPRETER:
+            return "unknown"
+        return STATES.get(described.status, "unknown")
 
     async def close(self) -> None:
         self._connected = None  # the SDK closes its connection with the client
@@ -148,6 +154,11 @@ class TemporalWorkflows:
         if given is None or given.prefix != self._topics.prefix or not _is_of(given, request):
             raise _foreign(request.run)
 
+    async def _is_ours(self, run: RunId, key: str) -> bool:
+        """Whether the workflow that has the run's id was started for it. Raises `NotFound` when there is none."""
+        given = await self._given(run)
+        return given is not None and given.prefix == self._topics.prefix and _is_asked_by(given, key)
+
     async def _failed(self, run: RunId) -> Ended | None:
         """How the run has failed; None while it goes on. Raises `NotFound` and `InvalidState`."""
         state = await self.describe(run)
@@ -176,6 +187,12 @@ def _is_of(given: Start, request: RunRequested) -> bool:
     by_event = given.event.parent if isinstance(given.event, RunRequested) else request.parent
     parent = by_event if given.parent is None else given.parent
     return parent == request.parent and any(each.hash == request.definition for each in given.definitions)
+
+
+def _is_asked_by(given: Start, key: str) -> bool:
+    """Whether it was started for a run of this key. An earlier version's later executions do not tell."""
+    keys = {asked.key for asked in (given.event, given.parent) if asked is not None}
+    return not keys or key in keys
 
 
 def _foreign(run: RunId) -> InvalidState:
