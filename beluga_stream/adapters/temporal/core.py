@@ -73,5 +73,5 @@ class _Named(logging.Filter):
         came = vars(record).pop("temporal_log", None)
         if came is not None:
             record.action = "temporal"
-            record.msg = f"{record.getMessage()} {came.fields}"
+            record.msg, record.args = f"{record.getMessage()} {came.fields}", ()
         return True
