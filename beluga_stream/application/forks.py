@@ -7,7 +7,6 @@ behind may be swept.
 
 import asyncio
 import contextlib
-import secrets
 from collections.abc import AsyncGenerator, Callable
 
 from ..domain.cover import is_cover
@@ -71,6 +70,7 @@ class Forks:
         clock: Clock,
         summaries: Summaries,
         partition: Callable[[RunId], int],
+        new_id: Callable[[], str],
     ) -> None:
         self._names = topics
         self._reader = reader
@@ -78,6 +78,7 @@ class Forks:
         self._clock = clock
         self._summaries = summaries
         self._partition = partition
+        self._new_id = new_id
         self._catalog = Catalog(reader, topics)
 
     async def request(
@@ -93,7 +94,7 @@ class Forks:
             )
         statuses = {NodeName(key): change.status for key, change in told.nodes.items() if key in plan.nodes}
         taken = taken_by(plan, statuses, name, of)
-        key = idempotency_key if idempotency_key is not None else secrets.token_hex(16)
+        key = idempotency_key if idempotency_key is not None else self._new_id()
         run = run_id(summary.graph, "fork", f"{of}\x1f{name}\x1f{key}")
         request = RunRequested(
             run=run,

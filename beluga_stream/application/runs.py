@@ -73,6 +73,7 @@ class Runs:
         partition: Callable[[str], int],
         follows_starts: int = FOLLOWED_FROM_START,
         spans: Spans = NO_SPANS,
+        new_id: Callable[[], str] = lambda: secrets.token_hex(16),
     ) -> None:
         self._names = topics
         self._appender = appender
@@ -81,6 +82,7 @@ class Runs:
         self._clock = clock
         self._partition_of = partition
         self._follows_starts = follows_starts
+        self._new_id = new_id
         self._spans = spans
         self._tails = Tails(reader, topics.run_results)
         self._summaries = Summaries(reader, topics.runs, self._partition)
@@ -91,6 +93,7 @@ class Runs:
             clock=clock,
             summaries=self._summaries,
             partition=self._partition,
+            new_id=new_id,
         )
         self._mine: dict[RunId, _Mine] = {}
         self._asked: OrderedDict[RunId, Asked] = OrderedDict()
@@ -129,7 +132,7 @@ class Runs:
         trace: str | None = None,
     ) -> Started:
         """As `start`, with what tells a refusal of this start from that of another one."""
-        run = run_id(graph, "api", idempotency_key if idempotency_key is not None else secrets.token_hex(16))
+        run = run_id(graph, "api", idempotency_key if idempotency_key is not None else self._new_id())
         topic = self._names.run_requests
         facts = tracing.messaging("send", topic, run) | {"beluga.run": run, "beluga.graph": graph}
         with self._spans.span(f"send {topic}", facts, of=Of(trace, "producer")) as span:
@@ -198,7 +201,7 @@ class Runs:
         """As `retry`; returns where the run's stream ended before it: an end from before is no answer to it."""
         end = (await self._reader.end(self._names.run_results))[self._partition(run)]
         self._ask(run, replace(self.asked(run), retried=end))
-        event = RetryRequested(run=run, key=str(run), at_ms=self._clock.now_ms(), id=secrets.token_hex(8))
+        event = RetryRequested(run=run, key=str(run), at_ms=self._clock.now_ms(), id=self._new_id())
         await self._send(self._names.run_events, run, codec.incoming.encode(event))
         return end
 
@@ -226,7 +229,7 @@ class Runs:
             key=str(run),
             at_ms=self._clock.now_ms(),
             signal=signal,
-            id=id or secrets.token_hex(8),
+            id=id or self._new_id(),
             value=await self.payloads.store(str(run), value),
         )
         await self._send(self._names.run_events, run, codec.incoming.encode(event))

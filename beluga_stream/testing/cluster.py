@@ -138,6 +138,7 @@ class Cluster:
             left=options.faults,
         )
         self._incarnations = count()
+        self._ids = count()
         self._calm = asyncio.Event()
         self.log.create([*self.topics.specs(options.queues), TopicSpec(self.changelog, options.partitions)])
         self.log.create(TopicSpec(name, partitions) for name, partitions in options.user_topics.items())
@@ -163,6 +164,10 @@ class Cluster:
         self.workflows: LocalWorkflows | None = self._host() if durable else None
         """Hosts the durable runs, if a graph is durable. It never dies."""
         self.watch = Watch(self.roles["coordinator"])
+
+    def new_id(self) -> str:
+        """One that nothing else has, and that is the same whenever the seed is."""
+        return f"id-{next(self._ids)}"
 
     @property
     def defects(self) -> list[BaseException]:
@@ -220,6 +225,7 @@ class Cluster:
             payloads=self._payloads(),
             clock=self.clock,
             partition=lambda run: partition_of(run.encode(), self.topics.partitions),
+            new_id=self.new_id,
         )
         try:
             yield runs

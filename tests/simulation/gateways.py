@@ -76,6 +76,7 @@ class Gateways:
             payloads=Payloads(cluster.blobs, inline_limit_bytes=cluster.options.inline_limit_bytes),
             clock=process,
             partition=lambda run: partition_of(run.encode(), cluster.topics.partitions),
+            new_id=cluster.new_id,
         )
         listing = RunList(reader, cluster.topics.runs)
         engine = Engine(runs, Catalog(reader, cluster.topics), appender, reader, listing)
@@ -100,7 +101,7 @@ async def desk_of(cluster: Cluster) -> AsyncGenerator[tuple[HttpDesk, Gateways],
     gateways = Gateways(cluster)
     try:
         async with SimulatedWire(gateways) as wire:
-            yield HttpDesk(wire), gateways
+            yield HttpDesk(wire, new_id=cluster.new_id), gateways
     finally:
         await gateways.close()
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -28,8 +28,9 @@ _REMEMBERED = 100_000
 class HttpDesk:
     """Port `Desk` over HTTP. A gateway that is away is waited for as long as `Wire` is patient."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, new_id: Callable[[], str] = lambda: secrets.token_hex(16)) -> None:
         self._wire = wire
+        self._new_id = new_id
         self._asked: dict[RunId, Asked] = {}
 
     async def start(
@@ -41,7 +42,7 @@ class HttpDesk:
         tags: Mapping[str, str] | None = None,
     ) -> RunId:
         """See the port. Without a key it makes one up, so that asking again is harmless."""
-        key = secrets.token_hex(16) if idempotency_key is None else idempotency_key
+        key = self._new_id() if idempotency_key is None else idempotency_key
         told = await self._wire.ask(
             "POST",
             f"/v1/graphs/{_part(graph)}/runs",
@@ -56,7 +57,7 @@ class HttpDesk:
         self, run: RunId, node: str, *, edited: Inline | None = None, idempotency_key: str | None = None
     ) -> RunId:
         """See the port. Without a key it makes one up, so that asking again is harmless."""
-        key = secrets.token_hex(16) if idempotency_key is None else idempotency_key
+        key = self._new_id() if idempotency_key is None else idempotency_key
         body = {"node": node} if edited is None else {"node": node, "input": edited.value}
         told = await self._wire.ask("POST", f"{_path(run)}/fork", body=body, headers={"Idempotency-Key": key})
         forked = RunId(told["run"])
@@ -75,7 +76,7 @@ class HttpDesk:
 
     async def signal(self, run: RunId, signal: str, value: Json, *, id: str | None = None) -> None:  # noqa: A002 - the field's name
         """See the port."""
-        body = {"value": value, "id": id or secrets.token_hex(8)}
+        body = {"value": value, "id": id or self._new_id()}
         await self._wire.ask("POST", f"{_path(run)}/signals/{_part(signal)}", body=body)
 
     async def follow(self, run: RunId, *, after: str | None = None) -> AsyncGenerator[Event, None]:
