@@ -94,6 +94,9 @@ def _compile(blueprint: Blueprint, input_kind: Any, output_kind: Any, kind: str)
     check_liveness(plan, worlds, conditions, _required(wiring))
     input_adapter = adapter_of(input_kind, blueprint.graph, INPUT, "the input")
     output_adapter = adapter_of(output_kind, blueprint.graph, blueprint.finish[0], "the result")
+    handlers = {
+        _named(name): _handler(wiring, name, branches.by_node.get(name, []), kinds) for name in wiring.signatures
+    }
     definition = frozen.replace(
         definition,
         nodes=tuple(
@@ -101,11 +104,9 @@ def _compile(blueprint: Blueprint, input_kind: Any, output_kind: Any, kind: str)
         ),
         input_schema=input_adapter.json_schema(),
         output_schema=output_adapter.json_schema(mode="serialization"),
+        takes={name: taken for name, handler in handlers.items() if (taken := _taken(handler))},
     )
     check_limits(definition, _below(children.values()))
-    handlers = {
-        _named(name): _handler(wiring, name, branches.by_node.get(name, []), kinds) for name in wiring.signatures
-    }
     by_hash = {child.definition.hash: child for child in children.values()}
     signals = {
         step.signal.name: adapter_of(step.signal.kind, blueprint.graph, name, "the signal")
@@ -267,6 +268,13 @@ def _required(wiring: Wiring) -> dict[NodeName, frozenset[str]]:
             needed = frozenset(one.name for one in fed_arguments(wiring, name) if not one.is_optional)
             found[_named(name)] = needed
     return found
+
+
+def _taken(handler: Handler) -> dict[str, Any]:
+    """The JSON schemas of what edges hand to it, without those that take anything."""
+    values = [each for each in handler.parameters if each.mode is EdgeMode.VALUE]
+    schemas = {each.name: each.adapter.json_schema() for each in values}
+    return {name: schema for name, schema in schemas.items() if schema}
 
 
 def _handler(wiring: Wiring, name: str, conditions: Sequence[Condition], kinds: Mapping[str, Any]) -> Handler:

@@ -3,8 +3,6 @@
 import asyncio
 from collections.abc import Iterable
 
-import jsonschema_rs
-
 from ..domain.cover import WORKFLOW, cover, is_cover
 from ..domain.definition import Definition
 from ..domain.ids import GraphHash
@@ -14,6 +12,7 @@ from ..domain.plan import Plan
 from ..errors import InvalidConfig, InvalidInput, LogUnavailable
 from ..ports.log import Appender, Outgoing, Reader
 from . import codec
+from .schemas import Schema
 from .topics import Topics
 
 _TIMEOUT_SECONDS = 30.0
@@ -31,7 +30,7 @@ class Catalog:
         self._plans: dict[GraphHash, Plan] = {}
         self._latest: dict[str, GraphHash] = {}
         self._covers: dict[GraphHash, GraphHash] = {}
-        self._schemas: dict[GraphHash, jsonschema_rs.Validator | None] = {}
+        self._schemas: dict[GraphHash, Schema] = {}
         self._offset = 0
         self._lock = asyncio.Lock()
 
@@ -96,20 +95,15 @@ class Catalog:
 
     def check_input(self, plan: Plan, value: Json) -> None:
         """Raises `InvalidInput` when a value does not fit the graph's input schema."""
-        schema = plan.definition.input_schema
+        misfit = self._schema(plan).misfit(value)
+        if misfit is not None:
+            graph, told = plan.definition.name, f"{misfit.place or 'the input'}: {misfit.message}"
+            raise InvalidInput(f"the input does not fit graph {graph!r}: {told}", graph=graph)
+
+    def _schema(self, plan: Plan) -> Schema:
         if plan.hash not in self._schemas:
-            self._schemas[plan.hash] = None if schema in (None, {}) else jsonschema_rs.validator_for(schema)
-        validator = self._schemas[plan.hash]
-        if validator is None:
-            return
-        try:
-            validator.validate(value)
-        except jsonschema_rs.ValidationError as error:
-            place = ".".join(str(part) for part in error.instance_path) or "the input"
-            raise InvalidInput(
-                f"the input does not fit graph {plan.definition.name!r}: {place}: {error.message}",
-                graph=plan.definition.name,
-            ) from error
+            self._schemas[plan.hash] = Schema(plan.definition.input_schema)
+        return self._schemas[plan.hash]
 
 
 def covered(plan: Plan) -> Plan:

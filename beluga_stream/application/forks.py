@@ -7,12 +7,13 @@ behind may be swept.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 
 from ..domain.cover import is_cover
+from ..domain.definition import NodeKind
 from ..domain.events import Fork, RunRequested, Taken
 from ..domain.forking import check_edited, check_node, parameters, taken_by
-from ..domain.ids import NodeKey, NodeName, RunId, run_id
+from ..domain.ids import NodeKey, NodeName, RunId, key_of, run_id
 from ..domain.payload import INLINE_LIMIT_BYTES, NOTHING, Inline, Json, Payload
 from ..domain.plan import Plan
 from ..domain.state import NodeStatus, RunStatus
@@ -23,6 +24,7 @@ from . import codec
 from .catalog import Catalog
 from .messages import NodeChange, Progress, Summary
 from .payloads import Payloads
+from .schemas import Schema
 from .starting import REQUEST_MOST_BYTES
 from .summaries import Summaries
 from .topics import Topics
@@ -61,7 +63,7 @@ class _Told:
 class Forks:
     """Makes requests for forks."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - it is wired in one place, by name
         self,
         *,
         topics: Topics,
@@ -94,6 +96,8 @@ class Forks:
             )
         statuses = {NodeName(key): change.status for key, change in told.nodes.items() if key in plan.nodes}
         taken = taken_by(plan, statuses, name, of)
+        given = {} if edited is None else by_parameter(plan, name, edited.value)
+        check_types(plan, name, given)
         key = idempotency_key if idempotency_key is not None else self._new_id()
         run = run_id(summary.graph, "fork", f"{of}\x1f{name}\x1f{key}")
         request = RunRequested(
@@ -111,7 +115,7 @@ class Forks:
                 of,
                 name,
                 {each: await self._taken(run, plan, told.nodes[each], len(taken)) for each in sorted(taken)},
-                {} if edited is None else await self._edited(run, plan, name, edited.value),
+                await self._edited(run, plan, name, given),
             ),
         )
         size = len(codec.incoming.encode(request))
@@ -126,6 +130,8 @@ class Forks:
 
     async def _earlier(self, of: RunId) -> tuple[_Told, Summary]:
         """What is told of the run. Raises `NotFound`, `Expired`, and `InvalidState` for what cannot be forked."""
+        if key_of(of) != of:
+            raise InvalidState(f"run {of} is a part of run {key_of(of)}: fork that one", run=of)
         summary = await self._summaries.newest(of)
         told = _Told()
         started_ms = 0 if summary is None else summary.started_ms
@@ -231,13 +237,8 @@ class Forks:
             raise NotFound(f"{what} is kept no longer: {error}", **error.ids) from error
         return await self._payloads.store(str(run), value, limit_bytes=limit_bytes)
 
-    async def _edited(self, run: RunId, plan: Plan, name: NodeName, value: Json) -> dict[str, Payload]:
-        given = by_parameter(plan, name, value)
-        child = plan.child(name) if plan.nodes[name].kind == "graph" else None
-        for each in given.values():
-            if child is not None:
-                self._catalog.check_input(child, each)
-        edited = {each: await self._payloads.store(str(run), found) for each, found in given.items()}
+    async def _edited(self, run: RunId, plan: Plan, name: NodeName, given: Mapping[str, Json]) -> dict[str, Payload]:
+        edited = {each: await self._payloads.store(str(run), value) for each, value in given.items()}
         check_edited(plan, name, edited)
         return edited
 
@@ -254,3 +255,30 @@ def by_parameter(plan: Plan, name: NodeName, value: Json) -> dict[str, Json]:
         return value
     wanted = f"give an object with some of {', '.join(known)}" if known else "fork it without another input"
     raise InvalidInput(f"node {name!r} cannot be given this input: {wanted}", node=name)
+
+
+def check_types(plan: Plan, name: NodeName, given: Mapping[str, Json]) -> None:
+    """Raises `InvalidInput` with the place in an edited input that is not what the node's code, or its graph, takes."""
+    node, child = plan.nodes[name], plan.child(name)
+    first = next(iter(parameters(plan, name)), None)
+    for parameter, value in given.items():
+        schema = Schema(child.definition.input_schema if child is not None else _schema_of(plan, name, parameter))
+        within = (parameter,) if len(parameters(plan, name)) > 1 else ()
+        if node.kind is NodeKind.MAP and parameter == first:
+            items = value if isinstance(value, list) else ()
+            misfits = [schema.misfit(item, *within, index) for index, item in enumerate(items)]
+        else:
+            misfits = [schema.misfit(value, *within)]
+        misfit = next((each for each in misfits if each is not None), None)
+        if misfit is not None:
+            raise InvalidInput(
+                f"the input does not fit node {name!r}: {misfit.place or 'the input'}: {misfit.message}",
+                node=name,
+                place=misfit.place,
+            )
+
+
+def _schema_of(plan: Plan, name: NodeName, parameter: str) -> Json:
+    """None: it was published by a version that did not say it, or takes anything."""
+    known = plan.definition.takes.get(name, {})
+    return known.get(parameter) if parameter else next(iter(known.values()), None)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json as plain_json
+from collections.abc import Mapping
 from enum import StrEnum
 from functools import lru_cache
 
@@ -98,7 +99,11 @@ class Node(Frozen):
 
 
 class Definition(Frozen):
-    """A built graph. `input_schema` and `output_schema` are JSON schemas."""
+    """A built graph. `input_schema` and `output_schema` are JSON schemas.
+
+    `takes` has those of what edges hand to each node's parameters, of a map's first one that of an item. It says
+    nothing that the code does not, and takes no part in the hash.
+    """
 
     name: str
     nodes: tuple[Node, ...]
@@ -111,6 +116,7 @@ class Definition(Frozen):
     output_schema: Json = None
     limits: tuple[Limit, ...] = ()  # each run needs a slot of all
     version: int = DEFINITION_VERSION
+    takes: Mapping[NodeName, Mapping[str, Json]] = field(default_factory=dict)
 
     @property
     def hash(self) -> GraphHash:
@@ -130,6 +136,7 @@ class Definition(Frozen):
 def _hash_of(definition: bytes) -> GraphHash:
     """See `Definition.hash`, which is asked for again and again: working it out costs many times what encoding does."""
     data = json.decode(definition)
+    data.pop("takes", None)
     selects = {node["name"] for node in data["nodes"] if node.get("kind") == NodeKind.SELECT}
     place: dict[NodeName, int] = {}
     for edge in data["edges"]:

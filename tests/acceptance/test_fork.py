@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import ClientSession
 
 from beluga_stream import Chunk, connect
 from beluga_stream.errors import InvalidInput, InvalidState, NotFound, RunFailed
@@ -48,7 +49,7 @@ def executed(notes: Path, run: str) -> Counter[str]:
     return Counter(name for of, name in lines if of == run)
 
 
-def beluga(engine: Engine, *arguments: str, fails: bool = False) -> Any:
+def beluga(engine: Engine, *arguments: str, fails: int = 0) -> Any:
     done = subprocess.run(
         [sys.executable, "-m", "beluga_stream.cli", *arguments, "--json"],
         capture_output=True,
@@ -57,7 +58,7 @@ def beluga(engine: Engine, *arguments: str, fails: bool = False) -> Any:
         env=engine.environ,
         timeout=60,
     )
-    assert (done.returncode != 0) is fails, done.stdout + done.stderr
+    assert done.returncode == fails, done.stdout + done.stderr
     return json.loads((done.stderr if fails else done.stdout).strip().splitlines()[-1] if fails else done.stdout)
 
 
@@ -128,6 +129,13 @@ async def test_a_fork_over_http_and_by_the_command_line(engine: Engine, notes: P
                     await run.fork("nowhere")
                 with pytest.raises(InvalidState, match="skipped"):
                     await run.fork("many")
+            async with connect(gateway.url) as client, ClientSession() as session:
+                before = await client.list()
+                wrong = {"node": "length", "input": ["one", {"two": 2}]}
+                async with session.post(f"{gateway.url}/v1/runs/{run.id}/fork", json=wrong) as answer:
+                    problem = await answer.json()
+                assert (answer.status, problem["code"], problem["ids"]["place"]) == (422, "invalid_input", "1")
+                assert await client.list() == before, "nothing was started"
     finally:
         assert gateway.stop() == 0, gateway.tail
 
@@ -142,4 +150,7 @@ async def test_a_fork_over_http_and_by_the_command_line(engine: Engine, notes: P
             assert expected == f"one-two: few 6 ({LONG})"
     shown = beluga(engine, "runs", "show", told["run"])
     assert (shown["forked_from"], shown["trigger"]) == (run.id, "fork")
-    assert beluga(engine, "runs", "fork", run.id, "--from", "nowhere", fails=True)
+    assert beluga(engine, "runs", "fork", run.id, "--from", "nowhere", fails=3)
+    wrong_input = ("--from", "report", "--input", '{"size": {"how": "big"}}')
+    refused = beluga(engine, "runs", "fork", run.id, *wrong_input, fails=2)
+    assert "the input does not fit node 'report': size: " in json.dumps(refused)

@@ -40,6 +40,7 @@ SELDOM = {"cancel_child", "reject_run", "retry_child", "broadcast_cancel", "retu
 
 UNUSED = {
     ("Definition", "durable"),
+    ("Definition", "takes"),
     ("Definition", "version"),
     ("FiredRow", "parked"),
     ("Gathered", "names"),
