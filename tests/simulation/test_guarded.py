@@ -24,7 +24,7 @@ def _now() -> float:
 def _guarded(calls: list[float]) -> Graph[int, int]:
     """`calls` is when the dependency was called while it was away."""
 
-    @node(retry=Retry(21, first=4, most=10))
+    @node(retry=Retry(21, first=8, most=20))
     @CircuitBreaker("dependency", failures=_TRIED, reset_after=_RESET_SECONDS, now=_now)
     async def asks(number: int) -> int:
         if asyncio.get_running_loop().time() < _AWAY_SECONDS:
