@@ -190,7 +190,14 @@ class Pause:
     def add_done_callback(self, wake: Callable[..., object], *, context: Context) -> None:
         """The task gives its next step."""
         self._callback, self._context = wake, context
-        self._loop.pause(self, self._seconds)  # type: ignore[attr-defined]
+        if isinstance(self._loop, VirtualLoop):
+            self._loop.pause(self, self._seconds)
+        else:  # a simulated port by itself, where time is real
+            self._loop.call_later(self._seconds, self._end, context=context)
+
+    def _end(self) -> None:
+        if not self._cancelled:
+            self._callback(*self._args)
 
     def cancel(self, msg: object = None) -> bool:
         """The task is cancelled: its next step comes at once."""
