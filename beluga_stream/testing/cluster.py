@@ -83,7 +83,7 @@ class ClusterOptions:
     faults: int = 12
     crash: float = 0.005
     unavailable: float = 0.002
-    forgets: float = 0.05
+    forgets: float = 0.2
     fuse_ms: int = 0
     slots: int = 256
     inline_limit_bytes: int = INLINE_LIMIT_BYTES

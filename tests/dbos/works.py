@@ -94,6 +94,7 @@ async def main(folder: str, what: str) -> None:
         if what == "start":
             await made.execute(folder, id=ID)
             await made.signal(ID, word, "hello")
+            print("told", flush=True)
         print(await made.get_result(ID, timeout=60), flush=True)
 
 

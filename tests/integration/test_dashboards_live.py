@@ -170,6 +170,10 @@ def test_every_panel_shows_a_run_and_a_stopped_worker_raises_an_alert(broker: st
                 raise AssertionError(f"no series: {missing}") from error
             assert "BelugaDeadLetters" in prometheus.firing()
             (failed,) = (each for title, each in expressions() if title == "Attempts that failed")
-            nodes = {found["metric"]["node"] for found in prometheus.ask("query", query=failed)["result"]}
-            assert nodes == {"breaks", "first"}
+
+            def failing() -> set[str]:
+                return {found["metric"]["node"] for found in prometheus.ask("query", query=failed)["result"]}
+
+            # A rate is there from the second scrape on.
+            _until(lambda: failing() == {"breaks", "first"}, load)
             _until(lambda: not {"BelugaNoWorker", "BelugaProcessDown"} & prometheus.firing(), load)
