@@ -1,6 +1,7 @@
 """What every test gets: a broker, topics of its own, and a check that it leaves nothing running."""
 
 import asyncio
+import gc
 import inspect
 import os
 import signal
@@ -119,6 +120,17 @@ def temporal_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 # ------------------------------------------------------------------------------------ what each test gets
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Thousands of tests are made that stay: to look for garbage among them takes a third of the time."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark the tests that use a broker; async tests also get the check for tasks, in their own event loop.
 

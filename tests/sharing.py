@@ -10,6 +10,9 @@ _ALONE = ("tests/unit/", "tests/simulation/")
 _TOGETHER = "tests/unit/test_api_types.py"
 """What it is about is made once for a process, and takes half a minute."""
 
+_WITH_TEMPORAL = "tests/integration/test_durable.py"
+"""What needs a Temporal server goes on where there is one. So either process has as much to do as the other."""
+
 _MODEST = 10
 """The niceness of a process whose tests only compute."""
 
@@ -22,7 +25,8 @@ class Sharing(LoadScopeScheduling):
             return _TOGETHER
         if nodeid.startswith(_ALONE):
             return nodeid
-        return "integration" if nodeid.startswith("tests/integration/") else "others with engines"
+        is_integration = nodeid.startswith("tests/integration/") and not nodeid.startswith(_WITH_TEMPORAL)
+        return "integration" if is_integration else "others with engines"
 
 
 def give_way(nodeid: str) -> None:

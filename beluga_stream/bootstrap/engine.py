@@ -5,7 +5,6 @@ roles' apps with itself.
 """
 
 import asyncio
-import gc
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -28,6 +27,7 @@ from ..errors import BelugaError
 from . import deployment as deployments
 from .connection import kafka, topics
 from .encryption import payloads_of
+from .garbage import collect_seldom
 from .logs import configure_logs
 from .loop import suits_uvloop
 from .observing import Standing
@@ -151,15 +151,5 @@ async def _apps(site: Site, deployed: deployments.LoadedDeployment | None) -> Se
         from .roles.workflows import workflows  # noqa: PLC0415 - see above
 
         apps.append(await workflows(site, deployed))
-    _collect_seldom()
+    collect_seldom()
     return apps
-
-
-def _collect_seldom() -> None:
-    """Let the garbage collector leave alone what is there for good, and look less often at the rest.
-
-    An event makes dozens of objects and almost no cycles: with Python's defaults a third of a busy worker's
-    time went into looking for them. What has become garbage until now is too little to look for it.
-    """
-    gc.freeze()
-    gc.set_threshold(50_000, 10, 10)

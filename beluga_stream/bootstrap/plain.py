@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
+from .garbage import collect_seldom
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def app_or_exit() -> "faust.App":
     """What `beluga_stream.app` is here and now: the app that files add to, or else the engine."""
     if _given is not None:
         return _given()
+    collect_seldom()
     from .engine import app_or_exit as engine_or_exit  # noqa: PLC0415 - loads everything that a role may need
 
     return engine_or_exit()

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from ..bootstrap.garbage import collect_seldom
 from .commands import acls, blobs, deadletters, doctor, graph, keys, look, runs, serve, topics, triggers
 from .commands import run as running
 from .exits import configure_noise
@@ -65,4 +66,5 @@ def options(
 
 def run() -> None:
     """Run the command that was typed."""
+    collect_seldom()
     app()

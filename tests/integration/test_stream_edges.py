@@ -54,13 +54,13 @@ class Field:
             await self.kill(part)
 
     async def start(self, *parts: str) -> None:
-        """Start processes with these parts, one after the other."""
+        """Start processes with these parts."""
         for part in parts:
             role, environ = _ROLES[part]
             self._made += 1
             own = replace(self.deployment, environ={**self.deployment.environ, **environ})
             self.processes[part] = Process(own, role, f"{part}-{self._made}", part)
-            await self.processes[part].ready()
+        await asyncio.gather(*(self.processes[part].ready() for part in parts))
 
     async def kill(self, part: str) -> None:
         """`kill -9`."""
