@@ -46,7 +46,9 @@ async def copies(execution: Execution, proceed: Proceed) -> Any:
 async def mends(execution: Execution, proceed: Proceed) -> Any:
     try:
         return await proceed()
-    except NodeFailed:
+    except NodeFailed as error:
+        if ResourceExhausted.code in (error.code, error.reason):
+            raise  # by what else is going on, and not by what it does itself: see `_is_exhausted`
         return ["mended"] if execution.attempt == 1 else 7
 
 
