@@ -155,7 +155,7 @@ class Renderer:
             return
         value = codec.incoming.encode(event)
         sent = self._event(event.key, value, state)
-        is_durable = plan is not None and plan.is_durable(node_of(command.node))
+        is_durable = plan is not None and plan.starts_durable(command.node)
         yield sent._replace(topic=self._topics.workflow_requests) if is_durable else sent
 
     def _event(self, key: str, value: bytes, state: RunState) -> Outgoing:
@@ -274,7 +274,7 @@ def start_child(plan: Plan, state: RunState, command: StartChild, at_ms: int, sp
     """The request for a subgraph, a map item's graph or a page."""
     node = plan.nodes[node_of(command.node)]
     is_page = node.kind is NodeKind.MAP and ":" in command.node
-    is_near = is_page or plan.is_durable(node.name)
+    is_near = is_page or plan.starts_durable(command.node)
     arguments = arguments_of(plan, state, command.node)
     return RunRequested(
         run=command.child,

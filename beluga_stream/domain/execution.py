@@ -6,7 +6,7 @@ from .ending import fail_run
 from .events import Failure
 from .flow import resolve_edges
 from .handing import hand_kept
-from .ids import NodeKey, NodeName, child_run_id, is_page, near_run_id, node_of
+from .ids import NodeKey, NodeName, child_run_id, is_page, near_run_id
 from .limiting import ask, must_ask
 from .payload import Payload
 from .state import NodeStatus
@@ -49,7 +49,7 @@ def start_child(draft: Draft, key: NodeKey) -> None:
     """Begin a run for this execution; after the first attempt it is another run, with another id."""
     attempt = draft.node(key).attempt + 1
     named = key if attempt == 1 else NodeKey(f"{key}/{attempt}")
-    here = is_page(key) or draft.plan.is_durable(node_of(key))
+    here = is_page(key) or draft.plan.starts_durable(key)
     child = near_run_id(draft.run, named) if here else child_run_id(draft.run, named)
     draft.move(
         key,

@@ -14,7 +14,7 @@ import networkx
 from ..errors import InvalidGraph
 from .cover import WORKFLOW, is_cover
 from .definition import Definition, Edge, EdgeMode, Join, Node, NodeKind, OnFailure
-from .ids import INPUT, NOT_IN_NAMES, GraphHash, NodeName
+from .ids import INPUT, NOT_IN_NAMES, GraphHash, NodeKey, NodeName, is_page, node_of
 from .limit import Limit
 
 
@@ -139,9 +139,12 @@ class Plan:
         found = self.nodes[name].child
         return None if found is None else self.children.get(found)
 
-    def is_durable(self, name: NodeName) -> bool:
-        """Whether the runs that a node starts are durable: workflows, and no runs of the coordinator."""
-        child = self.child(name)
+    def starts_durable(self, key: NodeKey) -> bool:
+        """Whether the run that an execution starts is durable: a workflow, and no run of the coordinator.
+
+        A page of a map is none: it is a part of its run, whatever its items start.
+        """
+        child = None if is_page(key) else self.child(node_of(key))
         return child is not None and child.definition.durable
 
     @property

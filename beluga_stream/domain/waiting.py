@@ -94,7 +94,7 @@ def _of(plan: Plan, state: RunState, key: NodeKey, node: NodeState, name: NodeNa
         case NodeStatus.PARKED:
             told = node.failure.message if node.failure is not None else "its code"
             return Waiting(key, "code", told, node.since_ms, node.due_ms)
-        case _ if node.child is not None and plan.is_durable(name):
+        case _ if node.child is not None and plan.starts_durable(key):
             return Waiting(key, "workflow", f"durable run {node.child}", node.since_ms, node.due_ms)
         case _ if node.child is not None:
             return Waiting(key, "child", f"run {node.child}", node.since_ms, node.due_ms)

@@ -56,8 +56,10 @@ def waiting(name: str, *, durable: bool, signal: str = "go", waits: int = 1) -> 
     return Program(definition, {_n("begin"): _told("begin"), _n("end"): _told("end")}, ANY, ANY, {})
 
 
-def around(child: Program, name: str, *, kind: NodeKind = NodeKind.GRAPH, durable: bool = False) -> Program:
-    """A graph whose node `sub` is this one, between two tasks."""
+def around(
+    child: Program, name: str, *, kind: NodeKind = NodeKind.GRAPH, durable: bool = False, items: int = 3
+) -> Program:
+    """A graph whose node `sub` is this one, for each of so many items if it is a map, between two tasks."""
     definition = child.definition
     options: dict[str, Any] = {"child": definition.hash, "child_name": definition.name}
     made = plan(
@@ -66,7 +68,10 @@ def around(child: Program, name: str, *, kind: NodeKind = NodeKind.GRAPH, durabl
         ["after"],
         name,
     )
-    handlers = {_n("before"): _told("before", maps=kind is NodeKind.MAP), _n("after"): _told("after")}
+    handlers = {
+        _n("before"): _told("before", items=items if kind is NodeKind.MAP else None),
+        _n("after"): _told("after"),
+    }
     made_definition = replace(made.definition, durable=durable, timeout_ms=86_400_000)
     return Program(made_definition, handlers, ANY, ANY, {definition.hash: child})
 
@@ -99,9 +104,9 @@ def plan_of(program: Program) -> Plan:
     return learn(program)
 
 
-def _told(name: str, *, maps: bool = False) -> Handler:
+def _told(name: str, *, items: int | None = None) -> Handler:
     async def told(value: Any) -> Any:
-        return [[name, number] for number in range(3)] if maps else [name, value]
+        return [name, value] if items is None else [[name, number] for number in range(items)]
 
     return Handler(told, (Parameter("value", ANY),), ANY)
 

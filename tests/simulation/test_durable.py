@@ -18,7 +18,7 @@ from beluga_stream.domain import handing
 from beluga_stream.domain.definition import Definition, NodeKind
 from beluga_stream.domain.draft import Draft
 from beluga_stream.domain.events import RunRequested
-from beluga_stream.domain.ids import GraphHash, NodeKey, RunId
+from beluga_stream.domain.ids import GraphHash, NodeKey, RunId, is_page
 from beluga_stream.domain.payload import Inline
 from beluga_stream.domain.state import RunStatus, Signalled
 from beluga_stream.domain.waiting import Waiting
@@ -39,6 +39,8 @@ from tests.simulation.test_simulation import batches
 __all__ = ["simulate"]  # the fixture
 
 _WITHIN_SEEDS = 200
+_ITEMS = 65
+"""One more than a page has."""
 
 
 def starts_of(seed: int) -> list[Start]:
@@ -117,6 +119,23 @@ async def asked_how_it_stands(cluster: Cluster, run: RunId) -> None:
             reasons = {each.on for each in standing.waits}
             assert "nothing" not in reasons, f"{durable} waits for nothing"
             assert bool(reasons) == (goes_on and bool(standing.nodes)), f"{durable}: {standing}"
+
+
+@pytest.mark.parametrize("seeds", batches(SIDE_SEEDS // 25), ids=str)
+def test_each_item_of_a_large_map_is_a_durable_run_and_no_page_is(seeds: range) -> None:
+    program = around(waiting("item", durable=True, waits=0), "outer", kind=NodeKind.MAP, items=_ITEMS)
+    for seed in seeds:
+        found: set[RunId] = set()
+
+        async def noted(cluster: Cluster, run: RunId, found: set[RunId] = found) -> None:
+            assert cluster.workflows is not None
+            while len(found) < _ITEMS:
+                await asyncio.sleep(1)
+                found |= set(cluster.workflows.runs)
+
+        ended = play([Start(program=program, value=1, key="one", beside=noted)], seed).ended
+        assert ended["one"].status == "succeeded", f"seed {seed}"
+        assert not any(is_page(NodeKey(each.rpartition(".")[2])) for each in found)
 
 
 @pytest.mark.parametrize("seeds", batches(SIDE_SEEDS // 8), ids=str)

@@ -54,7 +54,7 @@ async def test_whoever_starts_a_durable_graph_starts_its_cover() -> None:
         assert refused is None
         assert found is not None
         assert is_cover(found.definition)
-        assert found.is_durable(WORKFLOW)
+        assert found.starts_durable(WORKFLOW)
         assert found.definition.timeout_ms == 5
         assert covered(found).hash == DURABLE.hash
     assert known.plan(found.hash) is found, "a run that is pinned to it finds it again"
