@@ -111,6 +111,7 @@ class RoleConsumer(driver_module.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._committing = asyncio.Lock()
+        self._dropped = False
 
     @property
     def driver(self) -> RoleDriver:
@@ -127,6 +128,10 @@ class RoleConsumer(driver_module.Consumer):
                     # wait_for_stopped ends when the service does.
                     await self.wait_for_stopped(driver.delivering)
                     continue
+                if self._dropped:
+                    self._dropped = False
+                    await self.perform_seek()
+                    continue
                 epoch = driver.epoch
                 wanted, all_of_them = self._wanted()
                 fetched = await self._thread._ensure_consumer().getmany(
@@ -137,10 +142,11 @@ class RoleConsumer(driver_module.Consumer):
                 )
                 if driver.epoch == epoch:
                     await self._deliver(fetched, epoch)
-                elif fetched and driver.delivering.is_set():
-                    # This fetch began before a rebalance and ended after it. What it brought is dropped,
-                    # so the position goes back to where the new ownership begins.
-                    await self.perform_seek()
+                elif fetched:
+                    # This fetch began before a rebalance and ended after it. What it brought is dropped, so the
+                    # position goes back to where the new ownership begins: before anything is delivered under it,
+                    # and though its beginning may have done so already, for the fetch may have ended in between.
+                    self._dropped = True
         except self.consumer_stopped_errors:
             if not self.app.should_stop:
                 raise
@@ -221,7 +227,10 @@ class RoleConsumer(driver_module.Consumer):
         async with asyncio.timeout(self.app.conf.broker_request_timeout):
             offsets = await asyncio.gather(*(consumer.committed(target) for target in targets))
         fresh = []
+        assigned = consumer.assignment()
         for target, offset in zip(targets, offsets, strict=True):
+            if target not in assigned:
+                continue  # any more: the next ownership begins with this, too
             if offset is None:
                 fresh.append(target)
             else:
