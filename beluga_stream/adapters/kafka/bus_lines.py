@@ -106,6 +106,7 @@ class GroupLine(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships no
         self._changed = asyncio.Event()
         self._committing: asyncio.Task[None] | None = None
         self._unplaced: set[TopicPartition] = set()
+        self._dropped: set[TopicPartition] = set()
 
     async def start(self) -> None:
         """Join the group, and wait until what is sent from now on comes to it. Raises `LogUnavailable`."""
@@ -141,13 +142,18 @@ class GroupLine(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships no
         consumer = self._connected()
         while not self._buffer:
             await self._placed.wait()
+            self._unplaced |= self._dropped & self._next.keys()
+            self._dropped.clear()
             try:
                 await self._place_rest()
                 fetched = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_MOST_RECORDS)
             except (KafkaError, OSError) as error:
                 raise refusal(self._connection, f"cannot read {self._topic}", error) from error
             if not self._placed.is_set():
-                continue  # they are given up just now, and are read again by whoever gets their partitions
+                # They are given up just now, and are read again by whoever gets their partitions. That may be this
+                # one, and its place found already, while it waits for that of another partition.
+                self._dropped |= fetched.keys()
+                continue
             for at, records in fetched.items():
                 for record in records:
                     if at in self._next and record.offset >= self._next[at]:
