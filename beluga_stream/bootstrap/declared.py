@@ -1,6 +1,6 @@
 """Topics and consumer groups by the settings: what must exist before a role starts. Faust is not needed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ..ports.log import TopicSpec
 from . import deployment as deployments
@@ -29,6 +29,12 @@ def engine_topics(settings: Settings, queues: Sequence[str]) -> list[TopicSpec]:
         for name in (changelog_topic(settings), triggers_changelog(settings))
     ]
     return [*own, *changelogs, *deployments.load_topics(settings.topics)]
+
+
+def source_topics(settings: Settings, declared: Sequence[TopicSpec], sources: Iterable[str]) -> list[TopicSpec]:
+    """Topics that trigger something and that no file declares: if nobody has created one, it gets the defaults."""
+    known = {spec.name for spec in declared}
+    return [TopicSpec(name, settings.partitions, {}, settings.replication) for name in sources if name not in known]
 
 
 def group(settings: Settings, role: str) -> str:

@@ -7,10 +7,9 @@ from ..adapters.kafka.admin import KafkaTopics
 from ..adapters.kafka.connection import KafkaConnection
 from ..adapters.kafka.rights import hidden, missing
 from ..errors import AccessDenied, InvalidConfig
-from ..ports.log import TopicSpec
 from ..ports.rights import Right, told
 from . import deployment as deployments
-from .declared import engine_topics
+from .declared import engine_topics, source_topics
 from .rights import Holder, Uses, rights_of
 from .settings import Settings
 
@@ -47,7 +46,7 @@ async def prepare(
             if role != "ingest" or uses.sources or uses.follows_runs or uses.gathers:  # else it does not start
                 await check_rights(role, settings, connection, uses)
         declared = engine_topics(settings, uses.queues)
-        wanted = [*declared, *_undeclared(settings, declared, uses)]
+        wanted = [*declared, *source_topics(settings, declared, uses.sources)]
         # A process without rights to see another role's topics leaves them to that role, or to an operator.
         unseen = await hidden(connection, [spec.name for spec in wanted])
         created = await admin.ensure([spec for spec in declared if spec.name not in unseen])
@@ -82,11 +81,3 @@ async def check_rights(holder: Holder, settings: Settings, connection: KafkaConn
             role=holder,
             user=user,
         )
-
-
-def _undeclared(settings: Settings, declared: Sequence[TopicSpec], uses: Uses) -> list[TopicSpec]:
-    """Topics that trigger something and that no file declares: if nobody has created one, it gets the defaults."""
-    known = {spec.name for spec in declared}
-    return [
-        TopicSpec(name, settings.partitions, {}, settings.replication) for name in uses.sources if name not in known
-    ]

@@ -15,7 +15,7 @@ from ..bootstrap.settings import Settings
 from ..bootstrap.temporal import temporal
 from ..errors import AccessDenied, BelugaError, InvalidState
 from ..ports.log import Outgoing, TopicSpec
-from .declared import PATIENCE_SECONDS, state_of, topics_of
+from .declared import PATIENCE_SECONDS, Needed, state_of, topics_of
 from .screen import console, print_json
 from .values import settings_with
 from .versions import version_of
@@ -61,13 +61,14 @@ async def _findings(broker: str | None) -> AsyncIterator[Finding]:
     if finding is not None:
         yield finding
     try:
-        specs = topics_of(settings)
+        needed = topics_of(settings)
     except BelugaError as error:
         yield Finding("declared topics", ok=False, said=str(error), fix="mend the file")
-        specs = []
+        needed = Needed([], [])
     try:
         async with KafkaTopics(connection, patience=PATIENCE_SECONDS) as admin:
             found = await admin.describe()
+            specs = needed.beside(found)
             yield Finding("broker", ok=True, said=f"{connection.where} answers; it has {len(found)} topics")
             unseen = await hidden(connection, [spec.name for spec in specs if spec.name not in found])
             if unseen:

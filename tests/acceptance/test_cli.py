@@ -69,6 +69,19 @@ asks = Graph[int, int]("asks")
 asks.set_finish_point(asks.wait(Signal("answer", int), after=asks.input, timeout=3600))
 """
 
+TRIGGERED = """
+from beluga_stream import Graph, Topic
+
+
+def keeps(note: str) -> str:
+    return note
+
+
+noted = Graph[str, str]("noted")
+noted.set_finish_point(noted.add_node(keeps, noted.input))
+noted.trigger(Topic("{topic}", str))
+"""
+
 NARROWER = """
 from beluga_stream import Graph
 
@@ -419,7 +432,18 @@ def test_types_are_compared_with_the_graphs_that_are_published(deployed: Deploym
     deployed.run("topics", "check", "--agents", str(tmp_path), "--accept", "breaks input")
 
 
+def test_topics_that_only_the_code_names_are_made_too(deployed: Deployment, tmp_path: Path) -> None:
+    topic = f"{deployed.environ['BELUGA_PREFIX']}.noted"
+    (tmp_path / "graphs.py").write_text(TRIGGERED.format(topic=topic))
+    environ = {**deployed.environ, "BELUGA_AGENTS": str(tmp_path)}
+    here = Deployment(environ | login(environ, ["operator"], tmp_path), deployed.topic, deployed.mended)
+    stands = {each["topic"]: each["state"] for each in here.json("topics", "list")}
+    assert stands[topic] == "missing"
+    assert here.json("topics", "apply")["created"] == [topic]
+    assert {each["topic"]: each["state"] for each in here.json("topics", "list")}[topic] == "ok"
+
+
 def test_types_cannot_be_compared_where_no_graph_is_published(deployed: Deployment) -> None:
-    prefix = f"{deployed.environ['BELUGA_PREFIX']}-x"
+    prefix = f"{deployed.environ['BELUGA_PREFIX']}.x"
     nobody = Deployment(deployed.environ | {"BELUGA_PREFIX": prefix}, deployed.topic, deployed.mended)
     assert "beluga" in nobody.run("topics", "check", code=3)
