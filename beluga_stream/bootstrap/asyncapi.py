@@ -8,8 +8,8 @@ import msgspec.json
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema
 
-from ..application.contracts import LISTED, Kind
 from ..application.messages import Incoming, NodeReady, Notice, Result, Summary
+from ..domain.contracts import LISTED, Kind
 from ..domain.definition import Definition
 from ..domain.events import RunRequested
 from ..ports.handlers import Program
@@ -47,7 +47,7 @@ class _Event(NamedTuple):
 
 
 class _Typed(NamedTuple):
-    """What has a type that others go by, and the name of its schema. See `application/contracts.py`."""
+    """What has a type that others go by, and the name of its schema. See `domain/contracts.py`."""
 
     schema: str
     kind: Kind

@@ -8,11 +8,11 @@ import orjson
 
 from ..adapters.kafka.reader import KafkaReader
 from ..application.catalog import Catalog
-from ..application.contracts import Contract, Kind, State, Verdict, compare, of_definitions, of_document
 from ..bootstrap import asyncapi, deployment
 from ..bootstrap.connection import kafka, topics
 from ..bootstrap.settings import Settings
 from ..domain.breaking import Break
+from ..domain.contracts import Contract, Kind, State, Verdict, compare, of_definitions, of_document
 from ..errors import InvalidInput, InvalidState, NotFound
 from .screen import console, print_json
 from .values import parse, read_text, settings_with

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from ..domain.breaking import Break, breaks
-from ..domain.definition import Definition
-from ..domain.schema import Schema
 from ..errors import InvalidInput
+from .breaking import Break, breaks
+from .definition import Definition
+from .schema import Schema
 
 LISTED = "x-beluga-contracts"
 """Where the document lists them: which schema is of what."""
