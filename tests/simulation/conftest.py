@@ -9,9 +9,13 @@ from collections.abc import Iterator
 import pytest
 from coverage import Coverage
 
+from tests.simulation import test_simulation
+
 _MEASURED_SEEDS = 50
-_MEASURED_ALONE = 10
-"""Of tests that play one seed each: theirs are longer simulations, and more alike.
+"""Of random graphs."""
+
+_MEASURED_ASIDE = 10
+"""Of the others: theirs are longer simulations, and more alike.
 
 Fewer seeds to measure can only reach fewer lines, and being measured makes a seed two to three times as dear.
 """
@@ -35,7 +39,8 @@ def seldom_collected() -> Iterator[None]:
 def measured(request: pytest.FixtureRequest) -> Iterator[None]:
     """Measure this test, unless it plays later seeds or plants bugs."""
     parameters = getattr(getattr(request.node, "callspec", None), "params", {})
-    is_late = min(parameters.get("seeds", (0,))) >= _MEASURED_SEEDS or parameters.get("seed", 0) >= _MEASURED_ALONE
+    first = min(parameters.get("seeds", (parameters.get("seed", 0),)))
+    is_late = first >= (_MEASURED_SEEDS if request.module is test_simulation else _MEASURED_ASIDE)
     if _MEASURING is None or "plant" in parameters or is_late:
         yield
         return

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from beluga_stream.testing import simulation
 from beluga_stream.testing.invariants import Broken
 from beluga_stream.testing.simulation import simulate
 from tests.simulation.mutants import PLANTS, STREAM_PLANTS, Plant
@@ -11,6 +12,12 @@ from tests.simulation.test_simulation import starts_of
 from tests.simulation.test_streams import HARSH, play_streams
 
 _WITHIN_SEEDS = 500
+
+
+@pytest.fixture(autouse=True)
+def soon_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that a bug has stopped is given up sooner: to play hours in which nothing happens takes long."""
+    monkeypatch.setattr(simulation, "PATIENCE_SECONDS", 3600.0)
 
 
 @pytest.mark.timeout(600)

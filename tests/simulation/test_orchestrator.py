@@ -106,7 +106,9 @@ async def _chains(seed: int) -> None:
         if outcome == _STOPPED or (stopped and _is_exhausted(outcome)):
             continue
         alone = WatchedExecutions(simulated(seed), NoSpans(), "chain.step", middleware=middleware)
-        assert outcome == await told(LocalEngine(executions=lambda of=alone: of).invoke(work.compile(), value))
+        assert outcome == await told(
+            LocalEngine(executions=lambda of=alone: of, now_ms=VirtualClock().now_ms).invoke(work.compile(), value)
+        )
 
 
 _STOPPED = ("stopped",)

@@ -27,7 +27,10 @@ from tests.unit.graphs import chain_of, child_of, edges, node, plan
 
 _SEEDS = min(SIDE_SEEDS // 4, 200)
 _OPTIONS = ClusterOptions(
-    inline_limit_bytes=8, coordinator=CoordinatorOptions(dedup_window_ms=400_000), retention_ms=40_000, sweep_ms=10_000
+    inline_limit_bytes=8,
+    coordinator=CoordinatorOptions(tick_ms=500, dedup_window_ms=400_000),
+    retention_ms=40_000,
+    sweep_ms=10_000,
 )
 """Runs outlive what is kept by far: a value is gone a minute after the last run that names it."""
 
