@@ -5,7 +5,7 @@ Beside whatever is decided meanwhile (docs/decisions/0007-pipelining.md).
 
 import asyncio
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..ports.log import Appender, Outgoing
 from .outbox import Outbox
@@ -64,7 +64,7 @@ class Settlement:
         async with self._turn:
             if self._failure is not None:
                 raise self._failure
-            await asyncio.wait(writing)
+            await _ended(writing)
             try:
                 for task in writing:
                     task.result()
@@ -77,19 +77,25 @@ class Settlement:
             outputs = [record for batch in decided for record in batch.outputs]
             sent = [self._outbox.submit(outputs)] if outputs else []
             sent.extend(batch.owned.summaries.submit(batch.summaries) for batch in decided if batch.summaries)
-        for outcome in await asyncio.gather(*sent, return_exceptions=True):
-            if isinstance(outcome, BaseException):
-                raise outcome
+        await _ended(sent)
+        errors = [error for outcome in sent if (error := outcome.exception()) is not None]
+        if errors:
+            raise errors[0]
         for batch in decided:
             batch.owned.sent(batch.sealed)
 
 
 async def written(decided: Sequence[Decided]) -> None:
     """Wait until a batch is in the changelog, or is not: that is told by what `Settlement.begin` returned."""
-    writing = _writing(decided)
-    if writing:
-        await asyncio.wait(writing)
+    await _ended(_writing(decided))
 
 
 def _writing(decided: Sequence[Decided]) -> list["asyncio.Task[None]"]:
     return [batch.writing for batch in decided if batch.writing is not None]
+
+
+async def _ended(futures: "Sequence[asyncio.Future[Any]]") -> None:
+    """Wait until all have ended, however they do. Of most there is one, or they have ended already."""
+    going_on = [future for future in futures if not future.done()]
+    if going_on:
+        await asyncio.wait(going_on)

@@ -10,7 +10,7 @@ from .payload import Inline, Stored
 from .state import NodeStatus, RunStatus
 
 _PLAIN = frozenset({str, int, float, bool, bytes, type(None), NodeStatus, RunStatus})
-"""Most members are of these, and name nothing."""
+"""Most members are of these, or empty, and name nothing."""
 
 
 def references(value: Any) -> Iterator[Stored]:
@@ -26,8 +26,8 @@ def references(value: Any) -> Iterator[Stored]:
         elif isinstance(found, Inline):
             continue  # a user's value, and no payload, whatever it looks like
         elif isinstance(found, Frozen):
-            left += [member for member in astuple(found) if type(member) not in _PLAIN]
+            left += [member for member in astuple(found) if member and type(member) not in _PLAIN]
         elif isinstance(found, tuple | list):
-            left += [member for member in found if type(member) not in _PLAIN]
+            left += [member for member in found if member and type(member) not in _PLAIN]
         elif isinstance(found, dict | Mapping):  # a dict is told from others at a fraction of the price
-            left += [member for member in found.values() if type(member) not in _PLAIN]
+            left += [member for member in found.values() if member and type(member) not in _PLAIN]

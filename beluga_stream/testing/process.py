@@ -119,11 +119,12 @@ class Process:
 
     async def effect(self) -> None:
         """A moment between two effects: time passes or not, and the process may die or stand still."""
-        if self.faults.random.random() < _LASTS:
-            await Pause(self.faults.pause())
+        faults = self.faults
+        if faults.random.random() < _LASTS:
+            await Pause(faults.pause())
         if not self._going.is_set():
             await self._going.wait()
-        if self.alive and self.faults.strikes(self.faults.crash):
+        if faults.left > 0 and self.alive and faults.strikes(faults.crash):
             self.kill()
         if not self.alive:
             await asyncio.Event().wait()  # its tasks are cancelled: nothing of it goes on

@@ -149,6 +149,8 @@ class _Response:
         self._chunks: asyncio.Queue[bytes | None] = asyncio.Queue(_CHUNKS_UNDER_WAY)
         self._started = asyncio.Event()
         self._left = asyncio.Event()
+        self._moved = asyncio.Event()
+        """There is more to read, or there never will be."""
         self._whole = False
         self._error: BaseException | None = None
 
@@ -190,12 +192,14 @@ class _Response:
             await self._chunks.put(message["body"])
         if not message.get("more_body"):
             self._whole = True
+        self._moved.set()
 
     def over(self, task: "asyncio.Task[None]") -> None:
         """The application has ended, or its process has."""
         self._error = None if task.cancelled() else task.exception()
         self._started.set()
         self._left.set()
+        self._moved.set()
 
     async def begun(self) -> None:
         """Wait for the head. Raises when the gateway dies first."""
@@ -208,6 +212,7 @@ class _Response:
     def leave(self) -> None:
         """The client has gone."""
         self._left.set()
+        self._moved.set()
         with contextlib.suppress(asyncio.QueueEmpty):
             while True:
                 self._chunks.get_nowait()
@@ -234,5 +239,6 @@ class _Response:
                 return b""
             if self._left.is_set():
                 raise ClientConnectionError("the gateway is gone (simulated)")
-            await asyncio.sleep(0.01)
+            self._moved.clear()
+            await self._moved.wait()
         return self._chunks.get_nowait() or b""

@@ -47,7 +47,7 @@ async def mends(execution: Execution, proceed: Proceed) -> Any:
     try:
         return await proceed()
     except NodeFailed as error:
-        if ResourceExhausted.code in (error.code, error.reason):
+        if error.code == ResourceExhausted.code:
             raise  # by what else is going on, and not by what it does itself: see `_is_exhausted`
         return ["mended"] if execution.attempt == 1 else 7
 

@@ -30,7 +30,7 @@ _OPTIONS = ClusterOptions(
     inline_limit_bytes=8,
     coordinator=CoordinatorOptions(tick_ms=500, dedup_window_ms=400_000),
     retention_ms=40_000,
-    sweep_ms=10_000,
+    sweep_ms=20_000,
 )
 """Runs outlive what is kept by far: a value is gone a minute after the last run that names it."""
 
