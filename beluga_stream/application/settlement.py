@@ -78,9 +78,9 @@ class Settlement:
             sent = [self._outbox.submit(outputs)] if outputs else []
             sent.extend(batch.owned.summaries.submit(batch.summaries) for batch in decided if batch.summaries)
         await _ended(sent)
-        errors = [error for outcome in sent if (error := outcome.exception()) is not None]
-        if errors:
-            raise errors[0]
+        failures = [failure for outcome in sent if (failure := outcome.exception()) is not None]
+        if failures:
+            raise failures[0]
         for batch in decided:
             batch.owned.sent(batch.sealed)
 
