@@ -21,7 +21,7 @@ class RunStream:
     """Folds the records of a run and of its durable children; as `RunReader` it is pure."""
 
     def __init__(self, run: RunId) -> None:
-        self._run = run
+        self.run = run
         self._own = RunReader()
         self._inner: dict[RunId, RunReader] = {}
         self._streamed: dict[NodeKey, dict[str, RunId]] = {}
@@ -40,7 +40,7 @@ class RunStream:
 
     def read(self, record: Progress | ChunkEmitted | Rejected, cursor: str) -> Iterator[Event]:
         """The events that a record means; none for one of another run."""
-        if record.run == self._run:
+        if record.run == self.run:
             for event in self._own.read(record, cursor):
                 if isinstance(event, RunChanged) and event.ended:
                     yield from self._cancelled(cursor)
@@ -72,7 +72,7 @@ class RunStream:
         """The node that has started this durable run; None when it is no child of this run's."""
         parent, _, rest = run.rpartition(".")
         key = NodeKey(rest.partition("/")[0])
-        return key if parent == self._run and not is_page(key) else None
+        return key if parent == self.run and not is_page(key) else None
 
     def _shown(self, key: NodeKey, child: RunId, event: Event) -> Iterator[Event]:
         """An event of a child, as one of this run. How the child itself stands is told by the node that started it."""

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import secrets
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -24,7 +24,7 @@ from .cursor import LIVE, Cursor
 from .follower import Follower
 from .forks import Forks
 from .inner import RunStream
-from .messages import Progress, Rejected, Summary
+from .messages import Progress, Rejected, Result, Summary
 from .payloads import Payloads
 from .results import Event, NodeChanged, RunChanged
 from .shown import shown
@@ -289,22 +289,31 @@ class Runs:
                             yield None
                         else:
                             decoded = codec.results.decode(record.value)
-                            heard = reader.read(decoded, str(Cursor(partition, record.offset)))
-                            events = await shown(self.payloads, heard, decoded.at_ms)
-                            seen = 0 if cursor is None else cursor.seen(record.offset)
-                            for number, event in enumerate(events, start=1):
-                                if seen is not None and number > seen and not (live and past):
-                                    if number < len(events):
-                                        part = Cursor(partition, record.offset, number)
-                                        yield replace(event, cursor=str(part))
-                                    else:
-                                        yield event
+                            place = Cursor(partition, record.offset)
+                            for event in await self._told(reader, decoded, place, cursor):
+                                if not (live and past):
+                                    yield event
                             if decoded.run == run:
                                 ended_at = record.offset
                         if reader.ended and (reader.final or not (past or ended_at < retried)):
                             return
         finally:
             self._tails.leave(partition, follower)
+
+    async def _told(self, reader: RunStream, record: Result, place: Cursor, after: Cursor | None) -> Sequence[Event]:
+        """The events of a record that come after the cursor. All but the last of them say which they are."""
+        events = await shown(self.payloads, reader.read(record, str(place)), record.at_ms)
+        seen = 0 if after is None else after.seen(place.offset)
+        if seen is None:
+            return ()
+        if len(events) < seen:
+            # The run's beginning was told twice, and whose cursor this is heard only this second time.
+            events = await shown(self.payloads, RunStream(reader.run).read(record, str(place)), record.at_ms)
+        return [
+            event if number == len(events) else replace(event, cursor=str(place._replace(events=number)))
+            for number, event in enumerate(events, start=1)
+            if number > seen
+        ]
 
     async def _begin(self, run: RunId, partition: int, after: str | None) -> tuple[Follower, int | None, bool]:
         """Somebody who follows the run live; where its earlier records begin, or None; whether they are gone."""

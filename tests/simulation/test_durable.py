@@ -22,7 +22,7 @@ from beluga_stream.domain.ids import GraphHash, NodeKey, RunId, is_page
 from beluga_stream.domain.payload import Inline
 from beluga_stream.domain.state import RunStatus, Signalled
 from beluga_stream.domain.waiting import Waiting
-from beluga_stream.errors import CodeMissing, InvalidGraph
+from beluga_stream.errors import CodeMissing, InvalidGraph, InvalidState, RunFailed
 from beluga_stream.ports.handlers import Program
 from beluga_stream.ports.log import Record
 from beluga_stream.testing import Simulate, simulate
@@ -30,6 +30,7 @@ from beluga_stream.testing.cluster import Cluster, ClusterOptions
 from beluga_stream.testing.invariants import Broken
 from beluga_stream.testing.simulation import Start, play
 from beluga_stream.testing.simulation import simulate as compared
+from beluga_stream.testing.workflows import LocalWorkflows
 from tests.simulation.durable import around, in_a_row, random_durable, waiting
 from tests.simulation.mutants import Plant
 from tests.simulation.programs import signals_of
@@ -88,6 +89,22 @@ def test_a_run_that_is_cancelled_leaves_no_durable_run_behind(seeds: range) -> N
         program = around(waiting("inner", durable=True), "outer", kind=NodeKind.MAP if seed % 2 else NodeKind.GRAPH)
         start = Start(program=program, value=1, key="one", cancel_after=random.Random(seed).uniform(0, 8))
         assert play([start], seed).ended["one"].status == "cancelled", f"seed {seed}"
+
+
+@pytest.mark.parametrize("error", [RuntimeError("broken"), InvalidState("its id is taken")], ids=repr)
+@pytest.mark.parametrize("seed", range(6))
+def test_a_durable_run_that_cannot_be_started_fails_its_node(
+    seed: int, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def start(self: LocalWorkflows, request: RunRequested) -> None:
+        raise error
+
+    monkeypatch.setattr(LocalWorkflows, "start", start)
+    program = around(waiting("inner", durable=True), "outer", kind=NodeKind.MAP if seed % 2 else NodeKind.GRAPH)
+    ended = play([Start(program, 1, "one")], seed).ended["one"]
+    assert ended.status == "failed", ended
+    assert isinstance(ended.error, RunFailed)
+    assert str(error) in str(ended.error)
 
 
 @pytest.mark.parametrize("seeds", batches(SIDE_SEEDS // 8), ids=str)

@@ -4,7 +4,8 @@ import pytest
 
 from beluga_stream.testing.cluster import ClusterOptions
 from beluga_stream.testing.invariants import Broken
-from beluga_stream.testing.simulation import Start, play
+from beluga_stream.testing.simulation import Start, here, play
+from beluga_stream.testing.virtual_time import run_virtually
 from tests.simulation.seeds import SIDE_SEEDS
 from tests.simulation.streams import CHUNKS, mapped, pipeline, wrong_with, wrong_with_map
 from tests.simulation.test_simulation import batches
@@ -75,3 +76,14 @@ def test_a_map_goes_over_each_chunk_of_one_stream_whatever_fails(seeds: range) -
 def test_so_it_does_when_there_is_one_slot_and_what_feeds_it_waits(seeds: range) -> None:
     for seed in seeds:
         play_maps(seed, ClusterOptions(faults=12, crash=0.01, slots=1))
+
+
+@pytest.mark.parametrize("policies", POLICIES, ids=str)
+def test_without_an_engine_readers_see_it_too(policies: tuple[bool, bool]) -> None:
+    first, second = policies
+    for seed in range(3):
+        piped = run_virtually(here(Start(PIPELINES[policies], CHUNKS, "piped")), seed)
+        assert wrong_with(piped.result, CHUNKS, first_resumes=first, second_resumes=second) is None
+        most = MANY if first else CHUNKS
+        mapped_over = run_virtually(here(Start(MAPS[policies], most, "mapped")), seed)
+        assert wrong_with_map(mapped_over.result, most, resumes=second) is None
