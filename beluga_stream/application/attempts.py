@@ -120,8 +120,11 @@ class Attempts:
         began = self._clock.now_ms()
         if work.trace is None or not self._spans.on:
             outcome = await self._outcome(work, incarnation, beat, place)
-        else:
+        elif self._spans.records(work.trace):
             outcome = await self._traced(work, incarnation, beat, place, topic)
+        else:
+            with self._spans.beneath(work.trace):
+                outcome = await self._outcome(work, incarnation, beat, place)
         took = (self._clock.now_ms() - began) / 1000
         success = isinstance(outcome, NodeSucceeded)
         self._telemetry.node_ended(work.graph, work.name, success=success, seconds=took)
@@ -135,14 +138,11 @@ class Attempts:
         is_chain = program is not None and program.definition.kind == "chain"
         span_id = tracing.node_span(work.run, work.node, work.attempt, incarnation)
         of = Of(work.trace, "internal" if topic is None else "consumer", work.links, span_id)
-        facts: dict[str, str | int] = {
+        facts = {
+            **tracing.of_node(work.graph, work.node, topic),
             "beluga.run": work.root,
-            "beluga.graph": work.graph,
-            "beluga.node": work.node,
             "beluga.attempt": work.attempt,
         }
-        if topic is not None:
-            facts |= tracing.messaging("process", topic)
         with self._spans.span("chain.step" if is_chain else "graph.node.execute", facts, of=of) as span:
             outcome = await self._outcome(work, incarnation, beat, place)
             if isinstance(outcome, NodeFailed):

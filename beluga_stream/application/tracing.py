@@ -108,6 +108,13 @@ def messaging(operation: Literal["send", "process"], topic: str, key: str | None
     return {**told} if key is None else {**told, "messaging.kafka.message.key": key}
 
 
+@lru_cache(4096)
+def of_node(graph: str, node: NodeKey, topic: str | None) -> Mapping[str, str | int]:
+    """What the span of each execution of a node says; with the topic that the node came by, if it came by one."""
+    told = {"beluga.graph": graph, "beluga.node": node}
+    return MappingProxyType(told if topic is None else {**_messaging("process", topic), **told})
+
+
 @lru_cache(256)
 def _messaging(operation: str, topic: str) -> Mapping[str, str]:
     return MappingProxyType(

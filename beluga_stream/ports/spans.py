@@ -66,6 +66,12 @@ class Spans(Protocol):
     ) -> AbstractContextManager[Span]:
         """A span for as long as it is entered. Spans opened meanwhile are its children, or only those `inside` it."""
 
+    def records(self, parent: str) -> bool:
+        """Whether a span inside this one would be recorded. If not, `beneath` is all that there is to do."""
+
+    def beneath(self, parent: str) -> AbstractContextManager[None]:
+        """Makes another process's span the parent of what is opened meanwhile."""
+
     def ended(self, span: Ended) -> None:
         """A span that is over. One whose `of.id` is its parent's is the root of its trace."""
 
@@ -96,12 +102,21 @@ class NoSpans:
 
     on = False
     _nothing: AbstractContextManager[Span] = nullcontext(_NoSpan())
+    _nowhere: AbstractContextManager[None] = nullcontext()
 
     def span(
         self, name: str, attributes: Mapping[str, str | int], *, parental: bool = True, of: Of = HERE
     ) -> AbstractContextManager[Span]:
         """Nothing."""
         return self._nothing
+
+    def records(self, parent: str) -> bool:
+        """No."""
+        return False
+
+    def beneath(self, parent: str) -> AbstractContextManager[None]:
+        """Nothing."""
+        return self._nowhere
 
     def ended(self, span: Ended) -> None:
         """Nothing."""

@@ -6,7 +6,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, Sampler
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler
 
 from beluga_stream.adapters.otel.exporting import Process
 from beluga_stream.adapters.otel.ids import AgreedIds
@@ -66,6 +66,24 @@ def test_a_sampler_that_does_not_keep_to_parents_is_asked() -> None:
         telling = Telling(sampler)
         telling.tell(_LEFT_OUT)
         assert "node" in telling.names
+
+
+@pytest.mark.parametrize("sampler", [ParentBased(ALWAYS_ON), ALWAYS_OFF], ids=["as its parent", "never"])
+def test_beneath_a_trace_that_is_not_recorded_nothing_is(sampler: Sampler) -> None:
+    telling = Telling(sampler)
+    assert not telling.spans.records(_LEFT_OUT)
+    with telling.spans.beneath(_LEFT_OUT):
+        here = trace.get_current_span().get_span_context()
+        assert trace.format_trace_id(here.trace_id) == _TRACE
+        telling.tracer.start_span("handler").end()
+    assert not trace.get_current_span().get_span_context().is_valid
+    assert telling.names == []
+    assert telling.spans.samples(_TRACE) is (sampler is not ALWAYS_OFF)
+
+
+def test_a_trace_that_is_recorded_and_one_that_a_sampler_may_record_are_to_be_told() -> None:
+    assert Telling(ParentBased(ALWAYS_ON)).spans.records(_LEFT_OUT[:-1] + "1")
+    assert Telling(ALWAYS_ON).spans.records(_LEFT_OUT)
 
 
 def test_an_error_passes_a_span_that_is_not_recorded() -> None:

@@ -28,6 +28,11 @@ class Above:
         flags = trace.TraceFlags(self.flags)
         return trace.SpanContext(int(self.trace, 16), int(self.id, 16), is_remote=True, trace_flags=flags)
 
+    @cached_property
+    def unrecorded(self) -> trace.Span:
+        """It as the parent of what goes on here."""
+        return trace.NonRecordingSpan(self.context)
+
 
 _NOTHING = Above(_NO_TRACE, _NO_SPAN, 0)
 

@@ -165,6 +165,21 @@ class Record(trace.Span):
             return full
 
 
+class Beneath:
+    """A span as the parent of what is opened while this is entered."""
+
+    __slots__ = ("_span", "_token")
+
+    def __init__(self, span: trace.Span) -> None:
+        self._span = span
+
+    def __enter__(self) -> None:
+        self._token = context.attach(context.Context({**context.get_current(), _CURRENT: self._span}))
+
+    def __exit__(self, *_: object) -> None:
+        context.detach(self._token)
+
+
 class Opened:
     """A record for as long as it is entered; with `parental` the parent of all that is opened meanwhile."""
 

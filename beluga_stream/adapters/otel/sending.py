@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from opentelemetry.sdk.environment_variables import OTEL_BSP_MAX_QUEUE_SIZE
+from opentelemetry.sdk.environment_variables import OTEL_BSP_MAX_EXPORT_BATCH_SIZE, OTEL_BSP_MAX_QUEUE_SIZE
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
@@ -16,7 +16,9 @@ from .told import Told
 
 log = logging.getLogger("beluga_stream.telemetry")
 
-_QUEUE = 2_048
+_QUEUE = 8_192
+_AT_ONCE = 2_048
+"""Four times what the SDK has: a request costs as much as a hundred spans in it, and there are thousands a second."""
 
 Sends = Callable[[Sequence[Any]], bool]
 """Sends spans; whether they have arrived."""
@@ -75,7 +77,11 @@ class Waiting(BatchSpanProcessor):
         self._ended = 0
         self._dropped = 0
         self._counting = threading.Lock()
-        super().__init__(sender, self._most)
+        super().__init__(
+            sender,
+            self._most,
+            max_export_batch_size=min(_number(OTEL_BSP_MAX_EXPORT_BATCH_SIZE, _AT_ONCE), self._most),
+        )
 
     @property
     def takes_finished(self) -> bool:

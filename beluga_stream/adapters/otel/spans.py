@@ -12,7 +12,7 @@ from .above import Above, above
 from .agreeing import agreed
 from .finished import Finished
 from .kinds import KINDS
-from .record import Opened, Record
+from .record import Beneath, Opened, Record
 
 if TYPE_CHECKING:
     from .sending import Waiting
@@ -23,8 +23,9 @@ _NANOSECONDS = 1_000_000
 _NOT_RECORDED_STAYS_SO = "remoteParentNotSampled:AlwaysOffSampler"
 _RECORDED_STAYS_SO = "remoteParentSampled:AlwaysOnSampler"
 _RECORDS_ALL = "AlwaysOnSampler"
+_RECORDS_NOTHING = "AlwaysOffSampler"
 _RECORDS_ROOTS = f"ParentBased{{root:{_RECORDS_ALL},"
-"""So a sampler describes itself that keeps to what is said of a trace already, and one that has no need to."""
+"""So a sampler describes itself that keeps to what is said of a trace already, and ones that have no need to."""
 
 
 class Quick(Protocol):
@@ -45,6 +46,7 @@ class OtelSpans:
         sampler = self._sampler
         told = "" if sampler is None else sampler.get_description()
         self.on = sampler is not None
+        self._records_nothing = told == _RECORDS_NOTHING
         self._keeps_to_parents = _NOT_RECORDED_STAYS_SO in told
         self._keeps_recorded = _RECORDED_STAYS_SO in told or told == _RECORDS_ALL
         self._records_roots = told == _RECORDS_ALL or told.startswith(_RECORDS_ROOTS)
@@ -95,6 +97,12 @@ class OtelSpans:
         finally:
             span.end()
 
+    def records(self, parent: str) -> bool:
+        return self.on and not self._is_left_out(above(parent))
+
+    def beneath(self, parent: str) -> AbstractContextManager[None]:
+        return Beneath(above(parent).unrecorded)
+
     def ended(self, span: Ended) -> None:
         of = span.of
         if of.parent is None:
@@ -121,14 +129,14 @@ class OtelSpans:
         opened.end(span.ended_ms * _NANOSECONDS)
 
     def _is_left_out(self, parent: Above) -> bool:
-        return self._keeps_to_parents and parent.is_valid and not parent.is_recorded
+        return self._records_nothing or (self._keeps_to_parents and parent.is_valid and not parent.is_recorded)
 
     def samples(self, trace_id: str) -> bool | None:
         sampler = self._sampler
         if sampler is None:
             return None
-        if self._records_roots:
-            return True
+        if self._records_roots or self._records_nothing:
+            return self._records_roots
         return bool(sampler.should_sample(Context(), int(trace_id, 16), "run").decision.is_sampled())
 
     def trace_id(self) -> str | None:
