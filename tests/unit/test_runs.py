@@ -1,17 +1,21 @@
 """The front desk, over the real coordinator and worker on a log in memory."""
 
+import itertools
 from contextlib import aclosing
 from typing import Any
 
 import pytest
 
+from beluga_stream.application import codec
 from beluga_stream.application.catalog import publish
 from beluga_stream.application.messages import ChunkEmitted, NodeChange, Progress, RunChange
-from beluga_stream.application.results import Chunk, NodeChanged, Refill, RunChanged, RunReader, Superseded
+from beluga_stream.application.results import Chunk, Event, NodeChanged, Refill, RunChanged, RunReader, Superseded
 from beluga_stream.domain.definition import NodeKind
+from beluga_stream.domain.frozen import replace
 from beluga_stream.domain.ids import Incarnation, NodeKey, RunId, run_id
 from beluga_stream.domain.payload import Inline
 from beluga_stream.errors import InvalidInput, RunFailed, RunRejected, TaskCanceled, TimedOut
+from beluga_stream.ports.log import Outgoing
 from tests.unit.desks import Desk, Mood, graph
 from tests.unit.engines import handler, program
 from tests.unit.graphs import edges, node, plan
@@ -119,6 +123,30 @@ async def test_a_stream_goes_on_after_a_cursor() -> None:
             with pytest.raises(InvalidInput):
                 async with aclosing(runs.follow(run, after=garbled)) as events:
                     await anext(events)
+
+
+async def test_who_heard_only_the_second_telling_of_a_beginning_goes_on_within_it() -> None:
+    async with Desk(graph(Mood())).open() as desk, desk.client() as runs:
+        run = await runs.start("test", 4)
+        once = [event async for event in runs.follow(run)]
+        partition = runs._partition(run)
+        told = [codec.results.decode(each.value) for each in desk.log.records(desk.topics.run_results, partition)]
+        other = next(
+            each for each in (RunId(f"{n:032x}") for n in itertools.count()) if runs._partition(each) == partition
+        )
+        begins = len(told) + 1
+        copies = [codec.results.encode(replace(each, run=other)) for each in (told[0], *told)]
+        await desk.log.append(
+            [Outgoing(desk.topics.run_results, other.encode(), each, partition=partition) for each in copies]
+        )
+        first = [event async for event in runs.follow(other)]
+        rest = [event async for event in runs.follow(other, after=f"{partition}-{begins}.1")]
+        assert [type(event) for event in first] == [type(event) for event in once]
+        assert _said(rest) == _said(once[1:])
+
+
+def _said(events: list[Event]) -> list[Any]:
+    return [(type(event), getattr(event, "node", None), getattr(event, "status", None)) for event in events]
 
 
 async def test_a_slow_follower_reads_what_it_missed_from_the_log() -> None:
