@@ -24,7 +24,9 @@ GRACE_SECONDS = 25
 MOST_DELAYED = 5.0
 """How long a run may take beyond its nodes' own times (seconds)."""
 
-_RATE = 4.0
+_RATE = 5.0
+"""Runs a second: some thirty executions are under way then, and seldom fewer than what a round waits for."""
+
 _SHARES: Mapping[str, int] = {"paced": 5, "line": 2, "leased": 1, "triggered": 2}
 """Nothing but lines: what a run of them takes beyond its nodes' times is delay."""
 
