@@ -52,7 +52,8 @@ def breaks(written: Schema, read: Schema, *, strict: bool = False) -> tuple[Brea
 
     Whoever writes is taken to write no members but those that the schema names, unless `strict`.
     """
-    if written == read:
+    # By what they say: to Python True equals 1, and to a schema it does not.
+    if repr(written) == repr(read):
         return ()
     walk = _Walk(written, read)
     found = walk.step(_Place(written.tree, read.tree, "", strict))

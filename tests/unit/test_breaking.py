@@ -146,6 +146,7 @@ def test_what_takes_all_that_was_valid_is_compatible(old: Any, new: Any) -> None
         (Two, Card, [("/kind", "const"), ("/number", "required")]),
         (Any, Closed, [("/*", "additionalProperties"), ("/id", "type"), ("/id", "required"), ("", "type")]),
         ({"type": "string", "format": "x"}, {"type": "string", "format": "y"}, [("", "format")]),
+        ({"const": 1}, {"const": True}, [("", "const")]),
         (
             {"type": "object", "properties": {"a/b~c": {}}},
             {"properties": {"a/b~c": {"type": "null"}}},
