@@ -29,6 +29,7 @@ async def bus(broker: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> A
         await topics.delete([f"{prefix}.bus", f"{prefix}.dead-letters"])
 
 
+@pytest.mark.usefixtures("real_broker")  # others do not notice that a member of a group is dead
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 async def test_what_a_killed_member_had_goes_to_the_others_and_nothing_is_lost(bus: MessageBus) -> None:

@@ -136,6 +136,7 @@ async def _result(client: Client, run: str) -> Any:
     return await Run[Any](client._desk, run, None).result(timeout=_WAIT_SECONDS)
 
 
+@pytest.mark.usefixtures("real_broker")  # others do not notice that a member of a group is dead
 @pytest.mark.kafka
 @pytest.mark.slow
 @pytest.mark.timeout(300)

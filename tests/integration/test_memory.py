@@ -114,6 +114,7 @@ async def test_three_turns_are_recalled_right_though_the_coordinator_is_killed(f
     assert [turn for turn in field.kept if turn[0] == "ben"] == [("ben", "hello", "hello ")]
 
 
+@pytest.mark.usefixtures("real_broker")  # others do not notice that a member of a group is dead
 async def test_a_worker_that_dies_between_save_and_report_has_saved_once(field: Field, client: Client) -> None:
     (field.folder / "dies").touch()
     first = await client.start("talk", _ask("one"))

@@ -128,6 +128,7 @@ async def test_a_reader_gives_its_first_output_while_its_writer_still_writes(fie
     assert [chunk.number for chunk in report.written] == list(range(30))
 
 
+@pytest.mark.usefixtures("real_broker")  # others do not notice that a member of a group is dead
 @pytest.mark.parametrize("graph", ["restarting", "resuming"])
 @pytest.mark.parametrize("victim", ["writer", "reader", "coordinator"])
 async def test_no_stream_is_mixed_or_broken_by_a_kill_in_its_midst(
@@ -150,6 +151,7 @@ async def test_no_stream_is_mixed_or_broken_by_a_kill_in_its_midst(
         assert [number for of, number, _, _ in noted(field) if of == run.id] == list(range(40))
 
 
+@pytest.mark.usefixtures("real_broker")  # others do not notice that a member of a group is dead
 async def test_readers_that_hold_every_slot_let_go_of_them_for_their_writers(field: Field, client: Client) -> None:
     await field.start("coordinator", "worker")
     runs: list[Run[Any]] = []
@@ -191,6 +193,7 @@ async def test_the_first_item_is_done_while_the_writer_still_writes(field: Field
     assert done[0] < chunks[50], "an item is done soon after its chunk, and not with its page"
 
 
+@pytest.mark.usefixtures("real_broker")  # others do not notice that a member of a group is dead
 @pytest.mark.parametrize("graph", ["mapped_restarting", "mapped_resuming"])
 @pytest.mark.parametrize("victim", ["writer", "reader", "coordinator"])
 async def test_no_map_over_a_stream_is_mixed_or_broken_by_a_kill_in_its_midst(
