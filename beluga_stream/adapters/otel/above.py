@@ -31,7 +31,21 @@ class Above:
     @cached_property
     def unrecorded(self) -> trace.Span:
         """It as the parent of what goes on here."""
-        return trace.NonRecordingSpan(self.context)
+        return _Unrecorded(self)
+
+
+class _Unrecorded(trace.NonRecordingSpan):
+    """Its context takes longer to make than all else about it, and few ask for it."""
+
+    def __init__(self, of: Above) -> None:
+        # Without its parent's, which wants the context at once.
+        self._of = of
+
+    def get_span_context(self) -> trace.SpanContext:
+        return self._of.context
+
+    def __repr__(self) -> str:
+        return f"NonRecordingSpan({self._of.context!r})"
 
 
 _NOTHING = Above(_NO_TRACE, _NO_SPAN, 0)
