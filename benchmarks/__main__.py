@@ -116,8 +116,8 @@ def measure(broker: Broker, folder: Path, only: Sequence[str], *, quick: bool) -
         figures += asyncio.run(local_chain.costs())
     if "observed" in only:
         say("traces and metrics, on and off:")
-        rounds, warm = (1, 1) if quick else (8, 4)
-        figures += asyncio.run(observed.cost(settings, folder, rounds=rounds, warm=warm))
+        sittings, rounds, warm = (1, 1, 1) if quick else (4, 4, 2)
+        figures += asyncio.run(observed.cost(settings, folder, sittings=sittings, rounds=rounds, warm=warm))
     if "durable" in only:
         say("durable subgraphs beside Temporal alone:")
         rounds, runs, warm = (1, 10, 5) if quick else (5, 60, 60)

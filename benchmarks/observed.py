@@ -21,35 +21,41 @@ _RUNS = 2_000
 _STEPS = 3
 _MICROSECONDS = 1_000_000
 _MOST_PERCENT = 10.0
+_NAMES = ("off", "one in ten", "every")
 _SOME = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.1"}
 
 
-async def cost(settings: Settings, folder: Path, *, rounds: int, warm: int) -> list[Figure]:
-    """The share of burst throughput that goes to metrics and traces, both sent by OTLP as they come."""
-    with ExitStack() as stack:
-        exporting = {"OTEL_EXPORTER_OTLP_ENDPOINT": stack.enter_context(_sink()), "OTEL_METRIC_EXPORT_INTERVAL": "5000"}
-        off = stack.enter_context(_engine(settings, folder, {}))
-        some = stack.enter_context(_engine(settings, folder, exporting | _SOME, telemetry="otlp"))
-        every = stack.enter_context(_engine(settings, folder, exporting, telemetry="otlp"))
-        order = [off, some, every]
-        took: dict[str, list[float]] = {engine.prefix: [] for engine in order}
-        used: dict[str, list[float]] = {engine.prefix: [] for engine in order}
-        for number in range(warm + rounds):
-            # In turns, and each first as often as the others: the machine gets warmer, or busier, for all.
-            order = [*order[1:], order[0]]
-            for engine in order:
-                async with Traffic.open(settings.broker, Topics(engine.prefix, settings.partitions)) as traffic:
-                    figure, *seconds = await scenarios.burst(traffic, engine.processes, _RUNS)
-                if number >= warm:
-                    took[engine.prefix].append(figure.value)
-                    used[engine.prefix].append(sum(each.value for each in seconds) * _MICROSECONDS / (_RUNS * _STEPS))
-    engines = (("off", off), ("one in ten", some), ("every", every))
-    without, sampled, traced = (statistics.median(took[engine.prefix]) for _, engine in engines)
-    alone, less, more = (statistics.median(used[engine.prefix]) for _, engine in engines)
-    told, cpu = (
-        "; ".join(f"{name} {', '.join(map(shown, by[engine.prefix]))}" for name, engine in engines)
-        for by in (took, used)
-    )
+async def cost(settings: Settings, folder: Path, *, sittings: int, rounds: int, warm: int) -> list[Figure]:
+    """The share of burst throughput that goes to metrics and traces, both sent by OTLP as they come.
+
+    Each sitting has engines of its own: two alike differ by some percent for as long as they run, by where their memory
+    happens to lie.
+    """
+    took: dict[str, list[float]] = {name: [] for name in _NAMES}
+    used: dict[str, list[float]] = {name: [] for name in _NAMES}
+    for _ in range(sittings):
+        with ExitStack() as stack:
+            sink = stack.enter_context(_sink())
+            exporting = {"OTEL_EXPORTER_OTLP_ENDPOINT": sink, "OTEL_METRIC_EXPORT_INTERVAL": "5000"}
+            engines = {
+                "off": stack.enter_context(_engine(settings, folder, {})),
+                "one in ten": stack.enter_context(_engine(settings, folder, exporting | _SOME, telemetry="otlp")),
+                "every": stack.enter_context(_engine(settings, folder, exporting, telemetry="otlp")),
+            }
+            order = list(_NAMES)
+            for number in range(warm + rounds):
+                # In turns, and each first as often as the others: the machine gets warmer, or busier, for all.
+                order = [*order[1:], order[0]]
+                for name in order:
+                    prefix, processes = engines[name]
+                    async with Traffic.open(settings.broker, Topics(prefix, settings.partitions)) as traffic:
+                        figure, *seconds = await scenarios.burst(traffic, processes, _RUNS)
+                    if number >= warm:
+                        took[name].append(figure.value)
+                        used[name].append(sum(each.value for each in seconds) * _MICROSECONDS / (_RUNS * _STEPS))
+    without, sampled, traced = (statistics.median(took[name]) for name in _NAMES)
+    alone, less, more = (statistics.median(used[name]) for name in _NAMES)
+    told, cpu = ("; ".join(f"{name} {', '.join(map(shown, by[name]))}" for name in _NAMES) for by in (took, used))
     return [
         Figure("burst without traces and metrics", without, "steps/s"),
         Figure("burst with metrics, one run in ten traced", sampled, "steps/s"),
