@@ -118,13 +118,14 @@ async def _roles(
         if deployed is not None:
             definitions = [program.definition for program in deployed.programs.values()]
             await publish(await site.appender(), site.topics, definitions)
+        site.dependencies.update(broker=site.reader.check, blobs=FileBlobs(settings.blobs).check)
         apps = await _apps(site, deployed)
         telemetry = site.observed.telemetry
         for app in apps:
             app.driver.on_acquired = partial(telemetry.recovered, app.driver.group.removeprefix(f"{settings.prefix}-"))
             telemetry.watch_lag(partial(lags_of, app))
         roles = partial(_standing_of, apps)
-        standing.watch(roles, {"broker": site.reader.check, "blobs": FileBlobs(settings.blobs).check})
+        standing.watch(roles, site.dependencies)
         yield apps
 
 

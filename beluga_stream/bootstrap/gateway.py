@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from importlib.util import find_spec
 
+from ..adapters.files.blobs import FileBlobs
 from ..adapters.kafka.appender import KafkaAppender
 from ..adapters.kafka.reader import KafkaReader
 from ..adapters.memory.clock import SystemClock
@@ -61,7 +62,7 @@ async def open_gateway(settings: Settings, standing: Standing | None = None) -> 
         stack.push_async_callback(listing.close)
         engine = Engine(runs, catalog, appender, reader, listing, publishable(declared, settings.prefix))
         health = Health() if standing is None or standing.health is None else standing.health
-        health.dependencies = {"broker": reader.check}
+        health.dependencies = {"broker": reader.check, "blobs": FileBlobs(settings.blobs).check}
         yield Gateway(engine, tokens, options_of(settings), spans=spans, health=health)
 
 

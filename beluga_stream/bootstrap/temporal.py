@@ -77,6 +77,12 @@ class SharedClient:
             return self._client
         return self._first(await self._connection.client(self._cipher))
 
+    async def check(self) -> None:
+        """Raises when Temporal does not answer, or says that it does not serve."""
+        from ..adapters.temporal.calls import check_health  # noqa: PLC0415 - see temporal()
+
+        await check_health(await self())
+
     def _first(self, connected: "Client") -> "Client":
         """Several may try at once, since none waits for another's patience: whoever is first has it for all."""
         if self._client is None:

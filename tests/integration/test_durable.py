@@ -27,6 +27,7 @@ from beluga_stream.bootstrap.settings import Settings
 from beluga_stream.domain.ids import run_id
 from beluga_stream.errors import RunFailed, RunRejected, TaskCanceled
 from tests.engine import Engine, client_environ
+from tests.observed import ask
 
 _AGENTS = Path(__file__).with_name("durable_agents")
 _ROLES = ("coordinator", "worker", "workflows")
@@ -44,7 +45,7 @@ class Field:
     prefix: str = field(default_factory=lambda: f"t-{uuid.uuid4().hex[:10]}")
     engines: dict[str, Engine] = field(default_factory=dict)
 
-    def start(self, role: str) -> Engine:
+    def start(self, role: str, **own: str) -> Engine:
         folder = self.folder / f"{role}-{uuid.uuid4().hex[:4]}"
         folder.mkdir()
         engine = Engine(
@@ -57,6 +58,7 @@ class Field:
             session_timeout_seconds="6",
             lease_seconds="6",
             **self.settings,
+            **own,
         )
         engine.environ["NOTES"] = str(self.folder)
         engine.start(groups=1)
@@ -109,6 +111,15 @@ def durable(broker: str, temporal_address: str, tmp_path: Path) -> Iterator[Fiel
     settings = {"temporal_address": temporal_address, "look_after_seconds": "2"}
     with fielded(broker, tmp_path, *_ROLES, temporal_task_queue=uuid.uuid4().hex, **settings) as made:
         yield made
+
+
+def temporal_answers(port: int) -> bool:
+    """What the process that is probed there says of it, among all that it depends on."""
+    told = json.loads(ask(f"http://127.0.0.1:{port}/health")[1])
+    dependencies = told["dependencies"]
+    assert dependencies["broker"]["ok"]
+    assert dependencies["blobs"]["ok"]
+    return bool(dependencies["temporal"]["ok"])
 
 
 async def eventually(is_so: Callable[[], bool]) -> None:
@@ -258,17 +269,21 @@ async def test_while_temporal_is_away_what_is_asked_of_it_waits(broker: str, tmp
         port = free_port()
     temporal = EmbeddedTemporal(port, tmp_path / "temporal", tmp_path / "temporal.log")
     settings = {"temporal_address": temporal.address, "look_after_seconds": "2"}
-    with fielded(broker, tmp_path, *_ROLES, **settings) as away:
+    with fielded(broker, tmp_path, "coordinator", "worker", **settings) as away:
+        probed = free_port()
+        away.start("workflows", probe_address=str(probed))
         async with away.client() as client:
             run = await client.start("sale", "7")
             await run.signal(Signal("approval", dict[str, bool]), {"ok": True})
             await eventually(lambda: bool(away.engines["workflows"].said("workflows_away")))
+            assert not temporal_answers(probed)
             async with aclosing(run.stream()) as events:
                 await anext(events)  # who hosts workflows may have told before the run was known
             assert (await run.status()).status == "running"
             try:
                 await asyncio.to_thread(temporal.start)
                 assert await run.result(timeout=90) == "may 7 be sold? yes"
+                assert temporal_answers(probed)
             finally:
                 for role in _ROLES:
                     away.engines[role].stop()

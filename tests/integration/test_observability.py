@@ -148,7 +148,8 @@ def test_every_role_answers_probes_and_shows_metrics(deployed: Deployed) -> None
             f'orchestration_recovery_seconds_count{{role="{role}"}} 1.0' in deployed.ask(role, "/metrics")[1].decode()
         )
     assert ask(f"{deployed.gateway.url}/ready")[0] == 200
-    assert json.loads(ask(f"{deployed.gateway.url}/health")[1])["dependencies"]["broker"]["ok"]
+    dependencies = json.loads(ask(f"{deployed.gateway.url}/health")[1])["dependencies"]
+    assert {name: each["ok"] for name, each in dependencies.items()} == {"broker": True, "blobs": True}
 
 
 def test_metrics_are_exported_over_otlp_too(deployed: Deployed) -> None:

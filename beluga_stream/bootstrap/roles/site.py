@@ -4,7 +4,7 @@ import os
 import socket
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ...adapters.faust.app import OpenTables, RoleApp, RoleOptions, role_app
@@ -12,6 +12,7 @@ from ...adapters.kafka.appender import KafkaAppender
 from ...adapters.kafka.connection import KafkaConnection
 from ...adapters.kafka.patience import Patience
 from ...adapters.kafka.reader import KafkaReader
+from ...application.health import Check
 from ...application.payloads import Payloads
 from ...application.topics import Topics
 from ...ports.clock import Clock
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Site:
-    """See the module. `stack` closes what the roles open."""
+    """See the module. `stack` closes what the roles open; `dependencies` are what they cannot do without."""
 
     settings: Settings
     connection: KafkaConnection
@@ -36,6 +37,7 @@ class Site:
     clock: Clock
     observed: Observed
     stack: AsyncExitStack
+    dependencies: dict[str, Check] = field(default_factory=dict)
 
     async def appender(self) -> KafkaAppender:
         """One more connection to write by."""

@@ -25,6 +25,7 @@ async def workflows(site: Site, deployed: LoadedDeployment) -> RoleApp:
         return None if plan is None else plan.definition
 
     client = SharedClient(settings)
+    site.dependencies["temporal"] = client.check
     telling = await site.appender()
     options = BridgeOptions()
     role = Bridge(
