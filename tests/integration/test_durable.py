@@ -7,17 +7,23 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import ExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.testservice.v1 import SleepRequest
 from temporalio.client import Client as Temporal
-from temporalio.client import WorkflowExecutionStatus
+from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
+from temporalio.testing import WorkflowEnvironment
 
-from beluga_stream import Chunk, NodeChanged, Signal, connect
+from beluga_stream import Chunk, Event, NodeChanged, RunChanged, Signal, connect
 from beluga_stream.adapters.embedded.broker import free_port
 from beluga_stream.adapters.embedded.temporal import EmbeddedTemporal
 from beluga_stream.adapters.kafka.reader import KafkaReader
@@ -28,6 +34,10 @@ from beluga_stream.domain.ids import run_id
 from beluga_stream.errors import RunFailed, RunRejected, TaskCanceled
 from tests.engine import Engine, client_environ
 from tests.observed import ask
+from tests.otlp import ReceivedSpan, Receiver, receiving
+
+_ANY: Any = None
+"""Stands for a graph whose code is the engine's."""
 
 _AGENTS = Path(__file__).with_name("durable_agents")
 _ROLES = ("coordinator", "worker", "workflows")
@@ -42,6 +52,7 @@ class Field:
     broker: str
     folder: Path
     settings: Mapping[str, str]
+    exports: Mapping[str, str]
     prefix: str = field(default_factory=lambda: f"t-{uuid.uuid4().hex[:10]}")
     engines: dict[str, Engine] = field(default_factory=dict)
 
@@ -60,7 +71,7 @@ class Field:
             **self.settings,
             **own,
         )
-        engine.environ["NOTES"] = str(self.folder)
+        engine.environ |= {"NOTES": str(self.folder), **self.exports}
         engine.start(groups=1)
         self.engines[role] = engine
         return engine
@@ -68,6 +79,13 @@ class Field:
     def kill(self, role: str) -> None:
         os.kill(self.engines[role].pid, signal.SIGKILL)
         assert self.engines[role].stop() == -signal.SIGKILL
+
+    def pause(self, role: str) -> None:
+        os.kill(self.engines[role].pid, signal.SIGSTOP)
+
+    async def start_again(self) -> None:
+        """All roles at once, since each waits until the dead member of its group is given up."""
+        await asyncio.gather(*(asyncio.to_thread(self.start, role) for role in _ROLES))
 
     @property
     def environ(self) -> dict[str, str]:
@@ -96,8 +114,10 @@ class Field:
 
 
 @contextmanager
-def fielded(broker: str, folder: Path, *roles: str, **settings: str) -> Iterator[Field]:
-    made = Field(broker, folder, settings)
+def fielded(
+    broker: str, folder: Path, *roles: str, exports: Mapping[str, str] = MappingProxyType({}), **settings: str
+) -> Iterator[Field]:
+    made = Field(broker, folder, settings, exports)
     with ExitStack() as stack:
         for role in roles:
             made.start(role)
@@ -132,9 +152,17 @@ async def eventually(is_so: Callable[[], bool]) -> None:
 async def until(run: Any, node: str, status: str) -> None:
     """Follow the run until a node of it has this status."""
     async with aclosing(run.stream()) as events:
+        await told_until(events, node, status)
+
+
+async def told_until(events: AsyncIterator[Event], node: str, status: str) -> list[Event]:
+    """What a stream tells next, to this status of a node."""
+    told: list[Event] = []
+    async with asyncio.timeout(60):
         async for event in events:
+            told.append(event)
             if isinstance(event, NodeChanged) and (event.node, event.status) == (node, status):
-                return
+                return told
     raise AssertionError(f"{node} was never {status}")
 
 
@@ -154,26 +182,95 @@ async def test_a_durable_graph_that_is_started_shows_its_own_nodes_and_chunks(du
     assert (listed["run"], listed["graph"], listed["status"]) == (run.id, "sale", "succeeded")
 
 
+@pytest.fixture
+async def skipping() -> AsyncIterator[WorkflowEnvironment]:
+    """Temporal's test server, whose days pass at once. The engine's own clocks are the machine's."""
+    server = str(Path(sys.executable).with_name("temporal-test-server"))
+    async with await WorkflowEnvironment.start_time_skipping(test_server_existing_path=server) as environment:
+        yield environment
+
+
+def _of(span: ReceivedSpan) -> str:
+    """The graph that it is of, or the graph and the node."""
+    return ".".join(str(span.attributes[name]) for name in ("beluga.graph", "beluga.node") if name in span.attributes)
+
+
+async def passed(skipping: WorkflowEnvironment, time: timedelta) -> None:
+    """Let so much time pass. It stands still while a workflow has something to do and nobody who does it."""
+    duration = Duration()
+    duration.FromTimedelta(time)
+    skip = skipping.client.test_service.unlock_time_skipping_with_sleep
+    await skip(SleepRequest(duration=duration), timeout=timedelta(seconds=90))
+
+
+async def handed_out(workflow: WorkflowHandle[Any, Any]) -> None:
+    """Wait until a worker has been given a task of this workflow, and has not answered yet."""
+    async with asyncio.timeout(30):
+        while (await workflow.fetch_history()).events[-1].event_type != EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED:
+            pass
+
+
+@pytest.fixture
+def observed(broker: str, skipping: WorkflowEnvironment, tmp_path: Path) -> Iterator[tuple[Field, Receiver]]:
+    """Coordinator, worker and workflows, with that server, and what receives their spans."""
+    settings = {"temporal_address": skipping.client.service_client.config.target_host, "telemetry": "otlp"}
+    with receiving() as receiver:
+        exports = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint, "OTEL_BSP_SCHEDULE_DELAY": "100"}
+        with fielded(broker, tmp_path, *_ROLES, exports=exports, **settings) as made:
+            yield made, receiver
+
+
 @pytest.mark.usefixtures("real_broker")  # others do not notice that a member of a group is dead
-async def test_an_approval_of_days_outlives_every_process(durable: Field) -> None:
+async def test_an_approval_after_two_days_outlives_every_process_in_one_run_and_one_trace(
+    observed: tuple[Field, Receiver], skipping: WorkflowEnvironment
+) -> None:
+    durable, receiver = observed
+    trace, caller = uuid.uuid4().hex, uuid.uuid4().hex[:16]
     async with durable.client() as client:
-        run = await client.start("order", "seven")
-        await until(run, "sale/decided", "waiting")
-        [waits, inside] = durable.beluga("runs", "stuck", "--all")
-        assert (waits["node"], waits["on"], waits["what"]) == ("sale", "workflow", f"durable run {run.id}.sale")
-        assert (inside["node"], inside["on"], inside["what"]) == ("sale/decided", "signal", "signal 'approval'")
-        assert inside["due_ms"] is not None
-        for role in _ROLES:
-            durable.kill(role)
-        for role in _ROLES:
-            durable.start(role)
-        durable.beluga("runs", "signal", run.id, "approval", '{"ok": true}')
-        assert await run.result(timeout=90) == f"may SEVEN be sold? yes {run.id}"
-        events = [event async for event in run.stream()]
-    assert [(event.node, event.value) for event in events if isinstance(event, Chunk)] == [
+        run = client.run(_ANY, await client._desk.start("order", "seven", trace=f"00-{trace}-{caller}-01"))
+        async with aclosing(run.stream()) as live:
+            told = await told_until(live, "sale/decided", "waiting")
+            [waits, inside] = durable.beluga("runs", "stuck", "--all")
+            assert (waits["node"], waits["on"], waits["what"]) == ("sale", "workflow", f"durable run {run.id}.sale")
+            assert (inside["node"], inside["on"], inside["what"]) == ("sale/decided", "signal", "signal 'approval'")
+            assert inside["due_ms"] is not None
+            receiver.wait(lambda spans: {"order.take", "sale.ask"} <= {_of(span) for span in spans})
+            durable.kill("coordinator")
+            durable.kill("worker")
+            durable.pause("workflows")
+            day = asyncio.ensure_future(passed(skipping, timedelta(days=1, hours=1)))
+            await handed_out(skipping.client.get_workflow_handle(f"{run.id}.sale"))
+            durable.kill("workflows")
+            await asyncio.gather(day, durable.start_again())
+            told += await told_until(live, "sale/decided", "waiting")  # the reminder
+            await passed(skipping, timedelta(days=1))
+            durable.beluga("runs", "signal", run.id, "approval", '{"ok": true}')
+            told += [event async for event in live]
+        assert await run.result(timeout=10) == f"may SEVEN be sold? yes {run.id}"
+    assert [(event.node, event.value) for event in told if isinstance(event, Chunk)] == [
         ("sale/letter", "may SEVEN be sold?"),
         ("sale/letter", "yes"),
     ]
+    decided = [event for event in told if isinstance(event, NodeChanged) and event.node == "sale/decided"]
+    assert [event.status for event in decided] == ["waiting", "waiting", "succeeded"]
+    assert decided[1].at_ms - decided[0].at_ms >= 86_400_000
+    assert isinstance(told[-1], RunChanged)
+    assert told[-1].status == "succeeded"
+    assert [each["run"] for each in durable.beluga("runs", "list")] == [run.id]
+    spans = receiver.wait(lambda spans: {"order", "order.ship", "sale", "sale.sign"} <= {_of(span) for span in spans})
+    assert {span.trace for span in spans} == {trace}
+    assert {span.attributes["beluga.run"] for span in spans} == {run.id, f"{run.id}.sale"}
+    [whole] = {span.id for span in spans if _of(span) == "order"}
+    [child] = {span.id for span in spans if _of(span) == "sale"}
+    assert {(_of(span), span.service.removeprefix(f"{durable.prefix}-"), span.parent) for span in spans} == {
+        ("order", "coordinator", caller),
+        ("order.take", "worker", whole),
+        ("sale", "workflows", whole),
+        ("sale.ask", "workflows", child),
+        ("sale.letter", "workflows", child),
+        ("sale.sign", "workflows", child),
+        ("order.ship", "worker", whole),
+    }
 
 
 async def test_all_that_a_run_tells_is_of_one_trace(durable: Field) -> None:
@@ -253,8 +350,7 @@ async def test_an_event_starts_one_durable_run_however_often_it_comes(durable: F
         async with durable.client() as client:
             for _ in range(2):
                 durable.beluga("publish", "durable-sales", '"9"', "--cloudevent", "--id", "event-9")
-            code: Any = None  # it is the engine's
-            run = client.run(code, run_id("sale", "durable-sales", "beluga-cli\x1fevent-9"))
+            run = client.run(_ANY, run_id("sale", "durable-sales", "beluga-cli\x1fevent-9"))
             await until(run, "decided", "waiting")
             durable.beluga("runs", "signal", run.id, "approval", '{"ok": false}')
             assert await run.result(timeout=60) == "may 9 be sold? no"

@@ -33,9 +33,9 @@ async def sign(words: list[str]) -> str:
     return " ".join(words)
 
 
-sale = Graph[str, str]("sale", durable=True, timeout=timedelta(days=3))
+sale = Graph[str, str]("sale", durable=True, timeout=timedelta(days=4))
 asked = sale.add_node(ask, sale.input)
-decided = sale.wait(approval, after=asked, timeout=timedelta(days=2), remind=timedelta(days=1), name="decided")
+decided = sale.wait(approval, after=asked, timeout=timedelta(days=3), remind=timedelta(days=1), name="decided")
 written = sale.add_node(letter, asked, decided)
 sale.set_finish_point(sale.add_node(sign, written))
 sale.trigger(Topic("durable-sales", str))
@@ -49,7 +49,7 @@ async def ship(receipt: str) -> str:
     return f"{receipt} {context().run_id}"
 
 
-order = Graph[str, str]("order", timeout=timedelta(days=3))
+order = Graph[str, str]("order", timeout=timedelta(days=7))
 taken = order.add_node(take, order.input)
 sold = order.add_node(sale, taken, name="sale")
 order.set_finish_point(order.add_node(ship, sold))
