@@ -19,27 +19,53 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-@contextlib.contextmanager
-def temporal_server(folder: Path, *, keeps: bool = False) -> Iterator[str]:
-    """The address of a server, which writes into `folder` and ends with the context. One that `keeps` has a file."""
-    port = free_port()
-    command = [str(Path(sys.executable).with_name("temporal")), "server", "start-dev", "--headless"]
-    command += ["--ip", "127.0.0.1", "--port", str(port)]
-    command += ["--db-filename", str(folder / "temporal.db")] if keeps else []
-    command += ["--http-port", str(free_port()), "--metrics-port", str(free_port()), "--log-level", "error"]
-    command += ["--dynamic-config-value", "limit.historyCount.suggestContinueAsNew=200"]
-    with (folder / "temporal.log").open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+class TemporalServer:
+    """Writes into `folder`, where one that `keeps` has a file. It is at the same address whenever it is started."""
+
+    def __init__(self, folder: Path, *, keeps: bool = False) -> None:
+        port = free_port()
+        self.address = f"127.0.0.1:{port}"
+        self._port = port
+        self._log = folder / "temporal.log"
+        self._command = [str(Path(sys.executable).with_name("temporal")), "server", "start-dev", "--headless"]
+        self._command += ["--ip", "127.0.0.1", "--port", str(port)]
+        self._command += ["--db-filename", str(folder / "temporal.db")] if keeps else []
+        self._command += ["--http-port", str(free_port()), "--metrics-port", str(free_port()), "--log-level", "error"]
+        self._command += ["--dynamic-config-value", "limit.historyCount.suggestContinueAsNew=200"]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Return when it answers."""
+        with self._log.open("ab") as output:
+            self._process = subprocess.Popen(self._command, stdout=output, stderr=subprocess.STDOUT)
+        _wait(self._process, self._port, self._log)
+
+    def kill(self) -> None:
+        """`kill -9`."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> None:
+        """End it. May be called when it never started."""
+        if self._process is None:
+            return
+        self._process.terminate()
         try:
-            _wait(process, port, folder / "temporal.log")
-            yield f"127.0.0.1:{port}"
-        finally:
-            process.terminate()
-            try:
-                process.wait(_STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+
+@contextlib.contextmanager
+def temporal_server(folder: Path) -> Iterator[str]:
+    """The address of a server that ends with the context and keeps nothing."""
+    server = TemporalServer(folder)
+    try:
+        server.start()
+        yield server.address
+    finally:
+        server.stop()
 
 
 def _wait(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
