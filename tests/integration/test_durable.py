@@ -313,14 +313,28 @@ async def test_a_cancel_reaches_the_handler_and_the_workflow(durable: Field, tem
         assert stands is WorkflowExecutionStatus.CANCELED
 
 
-async def test_a_workflow_that_is_terminated_by_hand_fails_the_run(durable: Field, temporal_address: str) -> None:
+async def test_a_workflow_that_is_ended_by_hand_stops_the_handler_and_fails_the_run(
+    durable: Field, temporal_address: str
+) -> None:
     temporal = await Temporal.connect(temporal_address)
     async with durable.client() as client:
-        run = await client.start("errand", "terminated")
-        await until(run, "lasting/endure", "running")
-        await temporal.get_workflow_handle(f"{run.id}.lasting").terminate("by hand")
+        runs = {how: await client.start("errand", how) for how in ("terminated", "cancelled")}
+        workflows = {how: temporal.get_workflow_handle(f"{run.id}.lasting") for how, run in runs.items()}
+        for run in runs.values():
+            await until(run, "lasting/endure", "running")
+        await workflows["terminated"].terminate("by hand")
+        await workflows["cancelled"].cancel(reason="by hand")
         with pytest.raises(RunFailed, match="its workflow was terminated"):
-            await run.result(timeout=90)
+            await runs["terminated"].result(timeout=90)
+        with pytest.raises(RunFailed, match="by hand"):
+            await runs["cancelled"].result(timeout=90)
+        await eventually(lambda: {(durable.folder / how).read_text() for how in runs} == {"told to stop"})
+        for how, run in runs.items():
+            (durable.folder / f"{how}-need-not").touch()
+            await run.retry()
+            assert await run.result(timeout=60) == how  # by another workflow
+        assert (await workflows["terminated"].describe()).status is WorkflowExecutionStatus.TERMINATED
+        assert (await workflows["cancelled"].describe()).status is WorkflowExecutionStatus.CANCELED
 
 
 async def test_without_temporal_a_durable_graph_is_refused_with_the_reason(broker: str, tmp_path: Path) -> None:

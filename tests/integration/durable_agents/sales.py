@@ -56,8 +56,10 @@ order.set_finish_point(order.add_node(ship, sold))
 
 
 async def endure(order: str) -> str:
-    """Goes on until it is told to stop, and leaves a note of that."""
+    """Goes on until it is told to stop, and leaves a note of that; unless there is a note that it need not."""
     place = Path(os.environ["NOTES"]) / order
+    if place.with_name(f"{order}-need-not").exists():
+        return order
     place.write_text("begun")
     try:
         await asyncio.sleep(600)
