@@ -316,10 +316,10 @@ class Orchestration:
         return self._running.metrics()
 
     async def check(self) -> None:
-        """Whether it can work. Raises `InvalidState` when it is closed, and what is wrong with an engine in use."""
+        """Whether it can work. Raises `InvalidState` when it is closed, and what is wrong with an engine or the bus."""
         await self._running.check_all()
         if self._bus is not None:
-            await self._bus.check()
+            await self._running.checked(self._bus, "the message bus")
 
     async def aclose(self) -> None:
         """Take no more runs and tasks, stop those that go on (they raise `TaskCanceled`), and close engines and bus."""

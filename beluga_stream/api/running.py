@@ -90,13 +90,24 @@ class Running:
     async def check(self, work: Work[Any, Any], runner: Runner) -> None:
         """Raises what keeps this from running."""
         self.refuse_if_closed()
-        await self._checked(runner, f"{work.compile().definition.kind} {work.name!r}")
+        await self.checked(runner, f"{work.compile().definition.kind} {work.name!r}")
 
     async def check_all(self) -> None:
         """Raises what is wrong with the engines in use."""
         self.refuse_if_closed()
         for name, provider in tuple(self.providers.opened.items()):
-            await self._checked(provider, f"provider {name!r}")
+            await self.checked(provider, f"provider {name!r}")
+
+    async def checked(self, checked: Any, what: str) -> None:
+        """Raises what is wrong with it, and `TimedOut` when it does not say."""
+        bound = asyncio.timeout(_CHECK_SECONDS)
+        try:
+            async with bound:
+                await checked.check()
+        except TimeoutError as error:
+            if not bound.expired():
+                raise
+            raise TimedOut(f"{what} did not say within {_CHECK_SECONDS:g} s how it is") from error
 
     def metrics(self) -> Metrics:
         """What goes on and what has been."""
@@ -161,16 +172,6 @@ class Running:
             self._bounds.discard(bound)
             if not self._bounds:
                 self._still.set()
-
-    async def _checked(self, checked: Any, what: str) -> None:
-        bound = asyncio.timeout(_CHECK_SECONDS)
-        try:
-            async with bound:
-                await checked.check()
-        except TimeoutError as error:
-            if not bound.expired():
-                raise
-            raise TimedOut(f"{what} did not say within {_CHECK_SECONDS:g} s how it is") from error
 
     def _over(self, work: Work[Any, Any], limit: float) -> BelugaError:
         """What a run raises that has been stopped: its orchestrator is closed, or its time is up."""

@@ -43,7 +43,10 @@ async def test_an_orchestrator_runs_what_is_deployed_and_counts_it(settings: Set
         works = contract_works
         counted = orch.create_chain(works.strip, works.words, works.count, name=works.counted.name, provider="kafka")
         await counted.check()
+        connected = asyncio.all_tasks()
         await orch.check()
+        await counted.check()
+        assert asyncio.all_tasks() == connected
         assert await counted.batch(["a b", "c"]) == [2, 1]
         assert (orch.metrics().chains.executions, orch.metrics().active_chains) == (2, 0)
 

@@ -361,8 +361,9 @@ async def _rest(events: AsyncIterator[Any]) -> list[Any]:
 
 
 async def test_a_check_that_is_well_says_nothing_and_leaves_nothing(orch: Orchestrator) -> None:
-    chain, before = orch.create_chain(clean), asyncio.all_tasks()
+    chain, bus, before = orch.create_chain(clean), orch.message_bus, asyncio.all_tasks()
     await orch.check()
+    await bus.check()
     await chain.check()
     assert asyncio.all_tasks() == before
 
