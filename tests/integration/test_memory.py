@@ -1,18 +1,16 @@
 """Memory on real processes: recalled right and saved once, whoever is killed between turns or right after a save."""
 
 import signal
-import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any, Self
 
-import orjson
 import pytest
 
 from beluga_stream import Client, connect
 from beluga_stream.errors import RunFailed
 from tests.chaos.cluster import Deployment, Process, until
+from tests.mortal_store import kept, tried
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -57,19 +55,6 @@ class Field:
         assert process.code is not None
         return process.code
 
-    @property
-    def kept(self) -> list[tuple[str, str, str]]:
-        """Conversation, text and answer of each turn, in the order of their saving."""
-        with closing(sqlite3.connect(self.folder / "memory.db")) as database:
-            rows = database.execute("SELECT conversation, value FROM turns ORDER BY place").fetchall()
-        turns = [(who, orjson.loads(value)) for who, value in rows]
-        return [(who, turn["input"]["text"], turn["output"]) for who, turn in turns]
-
-    @property
-    def tried(self) -> list[tuple[str, ...]]:
-        """The turn of each save that was tried, and whether it was the first."""
-        return [tuple(line.split()) for line in (self.folder / "tried").read_text().splitlines()]
-
 
 @pytest.fixture
 async def field(broker: str, topic_prefix: str, tmp_path: Path) -> AsyncIterator[Field]:
@@ -92,26 +77,42 @@ def _ask(text: str, **more: str) -> dict[str, Any]:
 
 @pytest.mark.usefixtures("real_broker")  # the embedded one keeps the partitions of the dead for minutes
 async def test_three_turns_are_recalled_right_though_the_coordinator_is_killed(field: Field, client: Client) -> None:
-    first = await client.start("talk", _ask("one"))
-    assert await first.result(timeout=_WAIT_SECONDS) == ["one "]
-    second = await client.start("talk", _ask("two", wait="go"))
-    await until((field.folder / "waiting").exists, _WAIT_SECONDS, "the second turn is being answered")
+    async def start(text: str, **more: str) -> list[Any]:
+        """A turn with the chain, and one with the graph."""
+        return [
+            await client.start(work, {"who": who, "text": text, **more})
+            for work, who in (("talk", "anna"), ("forum", "ben"))
+        ]
+
+    async def answers(runs: list[Any]) -> list[Any]:
+        return [await run.result(timeout=_WAIT_SECONDS) for run in runs]
+
+    assert await answers(await start("one")) == [["one "], "one, after 0"]
+    second = await start("two", wait="go")
+    for who in ("anna", "ben"):
+        await until((field.folder / f"waiting-{who}").exists, _WAIT_SECONDS, "the second turn is being answered")
     await field.kill("coordinator")
     (field.folder / "go").touch()
     await field.start("coordinator")
-    assert await second.result(timeout=_WAIT_SECONDS) == ["one ", "two "]
+    assert await answers(second) == [["one ", "two "], "one two, after 1"]
     await field.kill("coordinator")
     await field.start("coordinator")
-    third = await client.start("talk", _ask("three"))
-    other = await client.start("talk", {"who": "ben", "text": "hello"})
-    assert await third.result(timeout=_WAIT_SECONDS) == ["one ", "two ", "three "]
+    third = await start("three")
+    other = await client.start("talk", {"who": "carl", "text": "hello"})
+    assert await answers(third) == [["one ", "two ", "three "], "one two three, after 2"]
     assert await other.result(timeout=_WAIT_SECONDS) == ["hello "]
-    assert [turn for turn in field.kept if turn[0] == "anna"] == [
+    saved = kept(field.folder)
+    assert [turn for turn in saved if turn[0] == "anna"] == [
         ("anna", "one", "one "),
         ("anna", "two", "one two "),
         ("anna", "three", "one two three "),
     ]
-    assert [turn for turn in field.kept if turn[0] == "ben"] == [("ben", "hello", "hello ")]
+    assert [turn for turn in saved if turn[0] == "ben"] == [
+        ("ben", "one", "one, after 0"),
+        ("ben", "two", "one two, after 1"),
+        ("ben", "three", "one two three, after 2"),
+    ]
+    assert [turn for turn in saved if turn[0] == "carl"] == [("carl", "hello", "hello ")]
 
 
 @pytest.mark.usefixtures("real_broker")  # others do not notice that a member of a group is dead
@@ -119,13 +120,13 @@ async def test_a_worker_that_dies_between_save_and_report_has_saved_once(field: 
     (field.folder / "dies").touch()
     first = await client.start("talk", _ask("one"))
     assert await field.died("worker") == -signal.SIGKILL
-    assert [text for _, text, _ in field.kept] == ["one"], "it was saved before its process died"
+    assert [text for _, text, _ in kept(field.folder)] == ["one"], "it was saved before its process died"
     await field.start("worker")
     assert await first.result(timeout=_WAIT_SECONDS) == ["one "]
     second = await client.start("talk", _ask("two"))
     assert await second.result(timeout=_WAIT_SECONDS) == ["one ", "two "]
-    assert field.tried == [(first.id, "True"), (first.id, "False"), (second.id, "True")]
-    assert [text for _, text, _ in field.kept] == ["one", "two"]
+    assert tried(field.folder) == [(first.id, "True"), (first.id, "False"), (second.id, "True")]
+    assert [text for _, text, _ in kept(field.folder)] == ["one", "two"]
 
 
 async def test_a_store_that_is_away_is_tried_again_and_then_named(field: Field, client: Client) -> None:

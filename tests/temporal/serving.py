@@ -7,7 +7,7 @@ from tests.temporal import works
 
 
 async def main() -> None:
-    async with temporal_worker(works.survivor, works.asking, log="memory"):
+    async with temporal_worker(works.survivor, works.asking, works.remembering, log="memory"):
         print("ready", flush=True)
         await asyncio.Event().wait()
 

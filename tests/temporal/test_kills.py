@@ -3,6 +3,7 @@
 import asyncio
 import os
 import secrets
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import ResetStickyTaskQueueRequest
 from temporalio.client import Client
 
 from beluga_stream import Graph, Orchestrator, Retry, Stream, context
@@ -20,7 +23,10 @@ from beluga_stream.bootstrap.settings import Settings
 from beluga_stream.errors import LogUnavailable
 from beluga_stream.ports.log import Outgoing, Position
 from tests.durable import Bench, Deployed
+from tests.mortal_store import kept, tried
 from tests.temporal import works
+
+_TURNS = (("one", ["one"]), ("two", ["one", "two"]))
 
 
 @contextmanager
@@ -31,6 +37,7 @@ def serving(settings: Settings) -> Iterator["subprocess.Popen[str]"]:
         "BELUGA_TEMPORAL_ADDRESS": settings.temporal_address,
         "BELUGA_TEMPORAL_TASK_QUEUE": settings.temporal_task_queue,
         "BELUGA_BLOBS": settings.blobs,
+        "MEMORY_FOLDER": settings.blobs,
     }
     command = [sys.executable, "-m", "tests.temporal.serving"]
     with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as process:
@@ -46,6 +53,13 @@ def line(process: "subprocess.Popen[str]") -> str:
     output: IO[str] | None = process.stdout
     assert output is not None
     return output.readline().strip()
+
+
+async def unstick(client: Client, workflow: str) -> None:
+    """Let the server not wait, ten seconds more, for the worker that had this workflow last: it is dead."""
+    execution = WorkflowExecution(workflow_id=workflow)
+    request = ResetStickyTaskQueueRequest(namespace=client.namespace, execution=execution)
+    await client.workflow_service.reset_sticky_task_queue(request)
 
 
 @pytest.mark.slow
@@ -78,6 +92,34 @@ async def test_a_wait_survives_every_worker(temporal_address: str, tmp_path: Pat
         await asking.signal(run, works.approval, value=True)
         with serving(settings):
             assert await asking.get_result(run, timeout=60) == "3 True"
+
+
+@pytest.mark.slow
+async def test_a_worker_that_is_killed_before_a_save_and_after_another_costs_no_turn_and_doubles_none(
+    temporal_address: str, temporal: Client, tmp_path: Path
+) -> None:
+    settings = Settings.load(
+        temporal_address=temporal_address, temporal_task_queue=secrets.token_hex(8), blobs=str(tmp_path)
+    )
+    async with Orchestrator(settings) as orch:
+        talk = orch.create_workflow(works.remembering)
+        with serving(settings) as first:
+            loaded = await talk.execute({"who": "anna", "text": "one", "holds": "yes"})
+            assert await asyncio.to_thread(line, first) == "entered"
+            (tmp_path / "dies").touch()
+            saved = await talk.execute({"who": "ben", "text": "one"})
+            assert await asyncio.to_thread(first.wait, 30) == -signal.SIGKILL
+        assert kept(tmp_path) == [("ben", "one", ["one"])]
+        for run in (loaded, saved):
+            await unstick(temporal, run.workflow_id)
+        with serving(settings):  # it knows of both by their histories only
+            for run in (loaded, saved):
+                assert await talk.get_result(run, timeout=60) == ["one"]
+            for who in ("anna", "ben"):
+                turn = await talk.execute({"who": who, "text": "two"})
+                assert await talk.get_result(turn, timeout=30) == ["one", "two"]
+    assert sorted(kept(tmp_path)) == [(who, text, answer) for who in ("anna", "ben") for text, answer in _TURNS]
+    assert [turn for turn, first in tried(tmp_path) if first == "False"] == [saved.workflow_id]
 
 
 async def test_a_worker_that_stops_gives_its_work_back(temporal: Client) -> None:

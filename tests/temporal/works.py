@@ -1,12 +1,16 @@
 """Graphs and a workflow class that worker processes of tests serve."""
 
 import asyncio
+import os
+from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 
 from temporalio import activity, workflow
 from temporalio.exceptions import ApplicationError
 
-from beluga_stream import INJECTED, Graph, History, Retry, Signal, context
+from beluga_stream import INJECTED, BufferMemory, Graph, History, Retry, Signal, context, resource
+from tests.mortal_store import MortalStore
 
 approval = Signal("approval", bool)
 
@@ -35,6 +39,19 @@ async def turns_before(text: str, history: History = INJECTED) -> int:
     return len(history.turns)
 
 
+@resource
+async def store() -> AsyncIterator[MortalStore]:
+    yield MortalStore(Path(os.environ["MEMORY_FOLDER"]))
+
+
+async def recall(ask: dict[str, str], history: History = INJECTED) -> list[str]:
+    """What was said before, and now. The first worker of a turn that holds is killed in its midst."""
+    if "holds" in ask and context().attempt == 1:
+        print("entered", flush=True)
+        await asyncio.Event().wait()
+    return [*(turn.input["text"] for turn in history.turns), ask["text"]]
+
+
 survivor = Graph[int, int]("durable-survivor", durable=True)
 survivor.set_finish_point(survivor.add_node(dangerous, survivor.add_node(increment, survivor.input)))
 
@@ -54,6 +71,12 @@ asking.set_finish_point(
 
 failing = Graph[int, int]("durable-failing", durable=True)
 failing.set_finish_point(failing.add_node(broken, failing.input, retry=Retry(2, first=0.01)))
+
+
+remembering = Graph[dict[str, str], list[str]](
+    "durable-recalling", durable=True, memory=BufferMemory(store=MortalStore), conversation=lambda ask: ask["who"]
+)
+remembering.set_finish_point(remembering.add_node(recall, remembering.input))
 
 
 @activity.defn

@@ -1,17 +1,16 @@
-"""A chain that remembers in SQLite. Its folder tells it when to go on, and when its process has to die."""
+"""A chain and a graph that remember in SQLite. Their folder tells them when to go on, and when their process dies."""
 
 import asyncio
 import os
-import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 from pydantic import BaseModel
 
 from beluga_stream import INJECTED, BufferMemory, Graph, History, Retry, SQLiteStore, chain, node, resource
+from tests.mortal_store import MortalStore
 
 FOLDER = Path(os.environ["MEMORY_FOLDER"])
-FILE, TRIED, DIES, WAITING = (FOLDER / name for name in ("memory.db", "tried", "dies", "waiting"))
 
 
 class Ask(BaseModel):
@@ -22,28 +21,15 @@ class Ask(BaseModel):
     wait: str = ""
 
 
-class MortalStore(SQLiteStore):
-    """Notes each save that is tried. When there is the file `dies`, its process is killed right after the next one."""
-
-    async def append(self, conversation: str, turn: str, value: bytes, /) -> bool:
-        first = await super().append(conversation, turn, value)
-        with TRIED.open("a") as tried:
-            tried.write(f"{turn} {first}\n")
-        if DIES.exists():
-            DIES.unlink()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return first
-
-
 @resource
 async def store() -> AsyncIterator[MortalStore]:
-    yield MortalStore(FILE)
+    yield MortalStore(FOLDER)
 
 
 @node(retry=Retry(5, first=0.1, most=1), timeout=120)
 async def answer(ask: Ask, history: History = INJECTED) -> list[str]:
     if ask.wait:
-        WAITING.touch()
+        (FOLDER / f"waiting-{ask.who}").touch()
         while not (FOLDER / ask.wait).exists():  # noqa: ASYNC110 - the test tells by a file
             await asyncio.sleep(0.05)
     return [*(turn.input["text"] for turn in history.turns), ask.text]
@@ -55,6 +41,18 @@ async def words(lines: list[str]) -> AsyncIterator[str]:
 
 
 talk = chain(answer, words, memory=BufferMemory(store=MortalStore), conversation=lambda ask: ask.who, name="talk")
+
+
+async def count(ask: Ask, history: History = INJECTED) -> int:
+    return len(history.turns)
+
+
+async def both(lines: list[str], before: int) -> str:
+    return f"{' '.join(lines)}, after {before}"
+
+
+forum = Graph[Ask, str]("forum", memory=BufferMemory(store=MortalStore), conversation=lambda ask: ask.who)
+forum.set_finish_point(forum.add_node(both, forum.add_node(answer, forum.input), forum.add_node(count, forum.input)))
 
 lost = Graph[Ask, list[str]](
     "lost", memory=BufferMemory(store=SQLiteStore("/no/such/folder/memory.db")), conversation=lambda ask: ask.who
