@@ -5,6 +5,7 @@ process and child process; it is never installed.
 """
 
 import asyncio
+import contextlib
 import importlib
 import importlib.util
 import re
@@ -89,10 +90,10 @@ def load(agents: str, app: "faust.App | None" = None) -> LoadedDeployment:
     """Import every module of a folder or package and take its graphs and chains.
 
     What its files add to `beluga_stream.app` is added to `app`, or else to none that runs. A module may run asyncio
-    while it is imported: where a loop runs here, it gets a thread that has none. Raises `InvalidDeployment` naming file
-    and line.
+    while it is imported: where a loop runs here, it gets a thread that has none. What it prints then goes to stderr:
+    stdout is the command's, and may be JSON. Raises `InvalidDeployment` naming file and line.
     """
-    with files_add_to(app):
+    with files_add_to(app), contextlib.redirect_stdout(sys.stderr):
         try:
             asyncio.get_running_loop()
         except RuntimeError:

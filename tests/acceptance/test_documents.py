@@ -52,7 +52,7 @@ def test_the_readme_is_true(broker: str, monkeypatch: pytest.MonkeyPatch, tmp_pa
     (first_line, graph), (second_line, client) = _snippets(readme)
     assert first_line <= 30, "runnable code stands within 30 lines"
 
-    names: dict[str, Any] = {"__name__": "snippets"}
+    names: dict[str, Any] = {"__name__": "__main__"}
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         _run(readme, first_line, graph, names)

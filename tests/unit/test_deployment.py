@@ -1,5 +1,6 @@
 """What is in agents/ and topics/ loads under one name, and what does not load is named by file and line."""
 
+import json
 import os
 import subprocess
 import sys
@@ -41,9 +42,23 @@ def test_graphs_of_all_files_are_deployed_once(tmp_path: Path) -> None:
 
 
 async def test_a_file_may_run_its_graph_while_it_is_imported_by_a_command(tmp_path: Path) -> None:
-    """As the first program of the README does, and commands load deployments in the midst of their own loop."""
+    """Commands load deployments in the midst of their own loop."""
     here = "import asyncio\n" + _GRAPH.format(name="one", title="one") + "assert asyncio.run(one.invoke(2)) == 4\n"
     assert sorted(deployment.load(_agents(tmp_path, a=here)).works) == ["one"]
+
+
+def test_what_a_file_prints_while_it_is_imported_spoils_no_json(tmp_path: Path) -> None:
+    agents = _agents(tmp_path, a=_GRAPH.format(name="one", title="one") + "print('hello')\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "beluga_stream.cli", "docs", "asyncapi"],
+        env=os.environ | {"BELUGA_AGENTS": agents},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert json.loads(done.stdout)["asyncapi"]
+    assert done.stderr == "hello\n"
 
 
 _PLAIN = """
