@@ -134,7 +134,10 @@ class Run(Generic[T_co]):
         self._loop.wait(self._run.cancel(reason))
 
     def retry(self) -> None:
-        """Let a failed run go on from its failed nodes, under the same id."""
+        """Let a failed run go on from its failed nodes, under the same id.
+
+        Raises `InvalidState` for one that cannot go on, `Expired` for one that failed too long ago.
+        """
         self._loop.wait(self._run.retry())
 
     def fork(

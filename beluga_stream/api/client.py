@@ -111,7 +111,10 @@ class Run(Generic[T_co]):
         await self._runs.cancel(RunId(self.id), reason)
 
     async def retry(self) -> None:
-        """Let a failed run go on from its failed nodes, under the same id."""
+        """Let a failed run go on from its failed nodes, under the same id.
+
+        Raises `InvalidState` for one that cannot go on, `Expired` for one that failed too long ago.
+        """
         await self._runs.retry(RunId(self.id))
 
     async def fork(

@@ -115,7 +115,7 @@ class Coordinator:
         self._telemetry = telemetry
         self._options = options
         self._spans = spans
-        self._renderer = Renderer(topics, spans)
+        self._renderer = Renderer(topics, spans, remembers_ms=options.dedup_window_ms)
         self._intake = Intake(options.capacity, options.unanswered_most)
         self._owned: dict[int, RunPartition] = {}
         self._admission = Admission(topics, catalog, payloads, spans, workflows=options.workflows)

@@ -31,7 +31,7 @@ class Desk(Protocol):
         """Ask for the run's end."""
 
     async def retry(self, run: RunId) -> None:
-        """Let a failed run go on."""
+        """Let a failed run go on. Raises `InvalidState` or `Expired` where it is known that it cannot."""
 
     async def signal(self, run: RunId, signal: str, value: Json, *, id: str | None = None) -> None:  # noqa: A002 - the field's name
         """Send a signal; the same `id` twice is one signal."""

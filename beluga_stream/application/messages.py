@@ -187,7 +187,10 @@ class BegunNotice(Frozen, kw_only=True, tag_field="type", tag="begun"):
 
 
 class Summary(Frozen, kw_only=True, tag_field="type", tag="summary"):
-    """A run in one compacted record: for lists, dashboards and `on_run`. Pages have none."""
+    """A run in one compacted record: for lists, dashboards and `on_run`. Pages have none.
+
+    Of a failed run `retry_until_ms` is how long it can be retried: no longer than its end, when it cannot go on.
+    """
 
     run: RunId
     graph: str
@@ -202,6 +205,7 @@ class Summary(Frozen, kw_only=True, tag_field="type", tag="summary"):
     output: Payload | None = None
     failure: Failure | None = None
     forked_from: RunId | None = None
+    retry_until_ms: int | None = None
 
 
 Result: TypeAlias = Progress | ChunkEmitted | Rejected

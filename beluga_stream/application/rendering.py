@@ -77,11 +77,15 @@ class _Envelope(NamedTuple):
 
 
 class Renderer:
-    """Renders the commands of one run, each from the state that it was decided in."""
+    """Renders the commands of one run, each from the state that it was decided in.
 
-    def __init__(self, topics: Topics, spans: Spans = NO_SPANS) -> None:
+    `remembers_ms` is how long its owner keeps a run that has ended; None for one who does not tell.
+    """
+
+    def __init__(self, topics: Topics, spans: Spans = NO_SPANS, *, remembers_ms: int | None = None) -> None:
         self._topics = topics
         self._spans = spans
+        self._remembers_ms = remembers_ms
 
     def render(self, plan: Plan | None, steps: Sequence[Step], at_ms: int, partition: int) -> list[Outgoing]:
         """The records of some steps of a run, what readers see first. `partition` is the run's.
@@ -117,7 +121,7 @@ class Renderer:
         told = telling.told()
         if any(progress.status is not None for progress in told) and last.key == last.run:
             # Pages and durable children are no runs of their own to who lists them, and share their parent's key.
-            records.append(envelope.around(self._topics.runs, codec.summaries.encode(_summary(last))))
+            records.append(envelope.around(self._topics.runs, codec.summaries.encode(self._summary(last))))
         results = self._topics.run_results
         return [*(envelope.around(results, codec.results.encode(progress)) for progress in told), *records]
 
@@ -166,23 +170,30 @@ class Renderer:
         trace = tracing.within(self._spans, state)
         return () if trace is None else (("traceparent", trace.encode()),)
 
+    def _summary(self, state: RunState) -> Summary:
+        return Summary(
+            run=state.run,
+            graph=state.graph,
+            definition=state.definition,
+            status=state.status,
+            trigger=state.trigger,
+            started_ms=state.started_ms,
+            ended_ms=state.ended_ms,
+            tags=state.tags,
+            trace=state.trace,
+            parent=None if state.parent is None else state.parent.run,
+            output=state.output,
+            failure=state.failure,
+            forked_from=None if state.fork is None else state.fork.of,
+            retry_until_ms=self._retry_until_ms(state),
+        )
 
-def _summary(state: RunState) -> Summary:
-    return Summary(
-        run=state.run,
-        graph=state.graph,
-        definition=state.definition,
-        status=state.status,
-        trigger=state.trigger,
-        started_ms=state.started_ms,
-        ended_ms=state.ended_ms,
-        tags=state.tags,
-        trace=state.trace,
-        parent=None if state.parent is None else state.parent.run,
-        output=state.output,
-        failure=state.failure,
-        forked_from=None if state.fork is None else state.fork.of,
-    )
+    def _retry_until_ms(self, state: RunState) -> int | None:
+        if state.status is not RunStatus.FAILED or state.ended_ms is None:
+            return None
+        if state.compensated:
+            return state.ended_ms
+        return None if self._remembers_ms is None else state.ended_ms + self._remembers_ms
 
 
 def node_ready(plan: Plan, state: RunState, command: DispatchNode, at_ms: int, spans: Spans = NO_SPANS) -> NodeReady:

@@ -28,7 +28,7 @@ from .messages import Progress, Rejected, Result, Summary
 from .payloads import Payloads
 from .results import Event, NodeChanged, RunChanged
 from .shown import shown
-from .summaries import Summaries
+from .summaries import Summaries, check_retry
 from .tails import Tails
 from .topics import Topics
 
@@ -198,7 +198,11 @@ class Runs:
         await self.request_retry(run)
 
     async def request_retry(self, run: RunId) -> int:
-        """As `retry`; returns where the run's stream ended before it: an end from before is no answer to it."""
+        """As `retry`; returns where the run's stream ended before it: an end from before is no answer to it.
+
+        Raises `InvalidState` or `Expired` where the run's summary shows that nothing would come of it.
+        """
+        check_retry(run, await self.summary(run), self._clock.now_ms())
         end = (await self._reader.end(self._names.run_results))[self._partition(run)]
         self._ask(run, replace(self.asked(run), retried=end))
         event = RetryRequested(run=run, key=str(run), at_ms=self._clock.now_ms(), id=self._new_id())

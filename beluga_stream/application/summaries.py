@@ -4,10 +4,35 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 
 from ..domain.ids import RunId
+from ..domain.retention import FINAL
+from ..domain.state import RunStatus
+from ..errors import Expired, InvalidState
 from ..ports.log import Reader, Record
 from . import codec
 from .catchup import CatchUp
 from .messages import Summary
+
+
+def check_retry(run: RunId, summary: Summary | None, now_ms: int) -> None:
+    """Refuse a retry that would change nothing. A run that goes on may have failed by now: its summary comes later."""
+    if summary is None:
+        return
+    if summary.status in FINAL:
+        raise InvalidState(f"run {run} is {summary.status}: only a failed run can be retried", run=run)
+    until_ms = summary.retry_until_ms
+    if summary.status != RunStatus.FAILED or until_ms is None or now_ms <= until_ms:
+        return
+    if until_ms == summary.ended_ms:
+        raise InvalidState(
+            f"run {run} has failed and cannot go on: its compensations have undone it, or its state had grown too "
+            f"large to be kept; start a new run instead",
+            run=run,
+        )
+    raise Expired(
+        f"run {run} failed longer ago than BELUGA_DEDUP_WINDOW_HOURS, and what a retry needs is kept no longer: "
+        f"start a new run, or fork this one",
+        run=run,
+    )
 
 
 class Summaries:

@@ -80,7 +80,12 @@ async def show_run(run: str, *, node: str | None, broker: str | None, as_json: b
     reasons = [] if through_gateway or summary.status in RUN_ENDED else await held(settings, summary.run)
     view = seen.view
     if as_json:
-        more = {"trigger": summary.trigger, "definition": summary.definition, "nodes": view.nodes_json()}
+        more = {
+            "retry_until_ms": summary.retry_until_ms,
+            "trigger": summary.trigger,
+            "definition": summary.definition,
+            "nodes": view.nodes_json(),
+        }
         more |= {} if through_gateway else {"waits": [reason.as_json() for reason in reasons]}
         more |= {"output_gone": gone} if gone else {"output": output} if ended_well else {}
         print_json(_status_json(status_of(summary)) | more)
@@ -119,7 +124,7 @@ async def retry_run(run: str, *, broker: str | None, as_json: bool) -> None:
     """Let a failed run go on from its failed nodes."""
     async with open_desk(settings_with(broker=broker)) as runs:
         summary = await _known(runs, run)
-        if summary.status not in ("failed", "cancelled"):
+        if summary.status not in RUN_ENDED:
             raise InvalidState(f"run {run} is {summary.status}: only a failed run can be retried", run=run)
         await runs.retry(RunId(run))
     _say({"run": run, "requested": "retry"}, f"retry of {run} is requested", as_json=as_json)

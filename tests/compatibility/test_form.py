@@ -66,6 +66,7 @@ UNUSED = {
     ("Stored", "parts"),
     ("Stored", "sealed"),
     ("Summary", "forked_from"),
+    ("Summary", "retry_until_ms"),
 }
 """Members that no recorded value has. What is new belongs here until the next recording has it."""
 

@@ -157,6 +157,11 @@ async def test_how_a_run_ended_is_a_conflict_with_its_reason() -> None:
         assert status == 202
         asked = f"ends_after={retried['ends_after']}"
         assert await door.say("GET", f"/v1/runs/{run}/result?{asked}") == (200, {"run": run, "output": 8})
+        while (await door.say("GET", f"/v1/runs/{run}"))[1]["status"] != "succeeded":  # noqa: ASYNC110 - it follows
+            await asyncio.sleep(0.01)
+        status, told = await door.say("POST", f"/v1/runs/{run}/retry")
+        assert (status, told["code"]) == (409, "invalid_state")
+        assert told["detail"] == f"run {run} is succeeded: only a failed run can be retried"
 
 
 async def test_a_run_is_cancelled_and_signalled() -> None:

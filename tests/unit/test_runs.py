@@ -1,5 +1,6 @@
 """The front desk, over the real coordinator and worker on a log in memory."""
 
+import asyncio
 import itertools
 from contextlib import aclosing
 from typing import Any
@@ -8,16 +9,21 @@ import pytest
 
 from beluga_stream.application import codec
 from beluga_stream.application.catalog import publish
+from beluga_stream.application.coordinator import CoordinatorOptions
 from beluga_stream.application.messages import ChunkEmitted, NodeChange, Progress, RunChange
 from beluga_stream.application.results import Chunk, Event, NodeChanged, Refill, RunChanged, RunReader, Superseded
+from beluga_stream.application.runs import Runs
+from beluga_stream.application.summaries import check_retry
 from beluga_stream.domain.definition import NodeKind
 from beluga_stream.domain.frozen import replace
 from beluga_stream.domain.ids import Incarnation, NodeKey, RunId, run_id
 from beluga_stream.domain.payload import Inline
-from beluga_stream.errors import InvalidInput, RunFailed, RunRejected, TaskCanceled, TimedOut
+from beluga_stream.domain.retry import RetryPolicy
+from beluga_stream.errors import Expired, InvalidInput, InvalidState, RunFailed, RunRejected, TaskCanceled, TimedOut
+from beluga_stream.ports.handlers import Handler, Parameter
 from beluga_stream.ports.log import Outgoing
 from tests.unit.desks import Desk, Mood, graph
-from tests.unit.engines import handler, program
+from tests.unit.engines import ANY, handler, program
 from tests.unit.graphs import edges, node, plan
 
 
@@ -84,6 +90,64 @@ async def test_the_result_of_a_retried_run_is_the_later_one() -> None:
         assert await runs.result(run) == 8
         async with desk.client() as others:
             assert await others.result(run) == 8
+
+
+async def test_a_retry_that_would_change_nothing_is_refused() -> None:
+    async def do(value: int) -> int:
+        if value < 0:
+            raise ValueError("broken")
+        return -value
+
+    async def undo(value: int, output: int) -> None:
+        pass
+
+    of = plan(
+        [
+            node("a", has_compensation=True),
+            node("b", retry=RetryPolicy(attempts=1)),
+            node("w", NodeKind.WAIT, signal="go"),
+        ],
+        edges("input > a > b > w"),
+        ["w"],
+    )
+    back = Handler(undo, (Parameter("value", ANY), Parameter("output", ANY)), ANY)
+    undone = program(of, {"a": handler(do, compensate=back), "b": handler(do)})
+    async with Desk(undone).open() as desk, desk.client() as runs:
+        run = await runs.start("test", 1)
+        with pytest.raises(RunFailed, match="broken"):
+            await runs.result(run)
+        await shown(runs, run, "failed")
+        with pytest.raises(InvalidState, match="undone"):
+            await runs.retry(run)
+        run = await runs.start("test", -1)
+        await runs.cancel(run)
+        await shown(runs, run, "cancelled")
+        with pytest.raises(InvalidState, match="is cancelled: only a failed run"):
+            await runs.retry(run)
+        await runs.retry(RunId("0" * 32))  # it may begin and fail before this is read
+
+
+async def shown(runs: Runs, run: RunId, status: str) -> None:
+    """Until its summary says so: it follows the run's stream."""
+    while (summary := await runs.summary(run)) is None or summary.status != status:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+
+
+async def test_a_failed_run_can_be_retried_as_long_as_the_coordinator_remembers_it() -> None:
+    async with Desk(graph(Mood(broken=True))).open() as desk, desk.client() as runs:
+        run = await runs.start("test", 4)
+        with pytest.raises(RunFailed):
+            await runs.result(run)
+        await shown(runs, run, "failed")
+        summary = await runs.summary(run)
+    assert summary is not None
+    assert summary.ended_ms is not None
+    assert summary.retry_until_ms == summary.ended_ms + CoordinatorOptions().dedup_window_ms
+    check_retry(run, summary, summary.retry_until_ms)
+    with pytest.raises(Expired, match="BELUGA_DEDUP_WINDOW_HOURS"):
+        check_retry(run, summary, summary.retry_until_ms + 1)
+    check_retry(run, replace(summary, retry_until_ms=None), summary.retry_until_ms + 1)  # by one that did not tell
+    check_retry(run, replace(summary, status="running"), summary.retry_until_ms + 1)
 
 
 async def test_a_cancel_before_its_run_is_its_end() -> None:

@@ -184,6 +184,7 @@ def _summary(told: Mapping[str, Any]) -> Summary:
         parent=None if told["parent"] is None else RunId(told["parent"]),
         failure=failure,
         forked_from=None if told.get("forked_from") is None else RunId(told["forked_from"]),
+        retry_until_ms=told.get("retry_until_ms"),
     )
 
 

@@ -95,6 +95,9 @@ class RunView(BaseModel):
     parent: str | None
     error: FailureView | None
     forked_from: str | None = Field(None, description="The run that it goes on from, when it is a fork.")
+    retry_until_ms: int | None = Field(
+        None, description="Of a failed run: until when it can be retried; its end, when it cannot."
+    )
 
 
 class RunsView(BaseModel):

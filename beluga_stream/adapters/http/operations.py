@@ -242,6 +242,7 @@ def _run_json(summary: Summary) -> dict[str, Any]:
         if failure is None
         else {"code": failure.code, "message": failure.message, "node": failure.node, "attempt": failure.attempt},
         "forked_from": summary.forked_from,
+        "retry_until_ms": summary.retry_until_ms,
     }
 
 

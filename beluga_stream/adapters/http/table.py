@@ -137,6 +137,7 @@ TABLE: tuple[Operation, ...] = (
         Operations.retry,
         gives=form.RetryView,
         status=202,
+        problems=(409, 410),
     ),
     Operation(
         "forkRun",

@@ -96,6 +96,8 @@ def cancel_run(
 def retry_run(*, run: RunArgument, broker: Engine = None, as_json: AsJson = False) -> None:
     """Let a failed run go on from its failed nodes, under the same id.
 
+    It can for BELUGA_DEDUP_WINDOW_HOURS after it failed, unless its compensations have undone it.
+
     Example: beluga runs retry 0d7f3c... && beluga watch 0d7f3c...
     """
     from .. import history
