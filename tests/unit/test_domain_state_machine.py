@@ -1,12 +1,13 @@
 """The page that shows the state machine says what the code does."""
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from beluga_stream.domain.state import NODE_ENDED, NodeStatus
+from beluga_stream.domain.state import NODE_ENDED, NodeStatus, RunStatus
 from beluga_stream.domain.transitions import TABLE
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -30,6 +31,21 @@ def test_the_generated_pages_are_current(generate: ModuleType) -> None:
 def test_no_event_moves_a_node_that_has_ended_or_not_begun() -> None:
     closed = {*NODE_ENDED, NodeStatus.PENDING}
     assert not [status for status, _ in TABLE if status in closed]
+
+
+@pytest.mark.parametrize(
+    ("page", "said", "statuses"),
+    [
+        ("wire.md", r"`status\.status` is one of(.*?)\.\s", RunStatus),
+        ("wire.md", r"`nodes\[\]\.status` is one of(.*?);", NodeStatus),
+        ("http.md", r"the run's `status`:(.*?);", RunStatus),
+    ],
+)
+def test_the_lists_of_statuses_are_whole(page: str, said: str, statuses: type[RunStatus | NodeStatus]) -> None:
+    found = re.search(said, (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)
+    assert found is not None
+    # What is in brackets says what a status means.
+    assert re.findall(r"`(\w+)`", re.sub(r"\(.*?\)", "", found.group(1), flags=re.DOTALL)) == list(statuses)
 
 
 def test_every_status_is_reached(generate: ModuleType) -> None:
