@@ -27,6 +27,7 @@ from ..errors import BelugaError
 from . import deployment as deployments
 from .connection import kafka, topics
 from .encryption import payloads_of
+from .environment import warn_of_unknown
 from .garbage import collect_seldom
 from .logs import configure_logs
 from .loop import suits_uvloop
@@ -53,6 +54,7 @@ def faust_app() -> faust.App:
         return _app
     settings = Settings.load()
     configure_logs(settings)
+    warn_of_unknown()
     connection = kafka(settings)
     settings.data.mkdir(parents=True, exist_ok=True)
     app = faust.App(

@@ -86,8 +86,8 @@ def configure_logs(settings: Settings) -> None:
             logging.getLogger(name).setLevel(logging.INFO)
     logger = logging.getLogger("beluga_stream")
     logger.setLevel(settings.log_level)
-    if logger.handlers:
-        return
+    if any(not isinstance(each, logging.NullHandler) for each in logger.handlers):
+        return  # a command that is no process keeps quiet by one that says nothing
     _say(logger, settings, _EngineLines())
     # While its server is away every poll of the SDK says so.
     logging.getLogger("beluga_stream.temporal").addFilter(Seldom())

@@ -11,6 +11,7 @@ from ..adapters.kafka.fence import broker_fences
 from ..adapters.kafka.rights import hidden
 from ..bootstrap import deployment
 from ..bootstrap.connection import kafka, topics
+from ..bootstrap.environment import unknown
 from ..bootstrap.settings import Settings
 from ..bootstrap.temporal import temporal
 from ..errors import AccessDenied, BelugaError, InvalidState
@@ -56,6 +57,9 @@ async def _findings(broker: str | None) -> AsyncIterator[Finding]:
     except BelugaError as error:
         yield Finding("settings", ok=False, said=str(error), fix="mend the variable: see docs/configuration.md")
         return
+    for variable in unknown():
+        fix = "mend its name, or remove it: docs/configuration.md lists all settings"
+        yield Finding("variables", ok=None, said=f"{variable} is no setting, and is ignored", fix=fix)
     yield _deployment(settings)
     finding = await _temporal(settings)
     if finding is not None:

@@ -22,7 +22,8 @@ from ..bootstrap.settings import Settings
 from ..domain.ids import RunId, key_of
 from ..domain.payload import NOTHING, Inline, Json, Payload
 from ..domain.state import RUN_ENDED
-from ..errors import InvalidState, NotFound
+from ..domain.state import RunStatus as RunState
+from ..errors import InvalidInput, InvalidState, NotFound
 from .runview import RunView
 from .screen import console, duration, moment, pretty, print_json, styled, table
 from .values import read_json, settings_with
@@ -40,7 +41,9 @@ async def list_runs(
     broker: str | None,
     as_json: bool,
 ) -> None:
-    """The newest runs that fit, newest first."""
+    """The newest runs that fit, newest first. Raises `InvalidInput` for a status that no run can have."""
+    if status is not None and status not in list(RunState):
+        raise InvalidInput(f"there is no status {status!r}: a run is {', '.join(RunState)}")
     async with open_desk(settings_with(broker=broker)) as runs:
         found = [
             status_of(summary)

@@ -1,6 +1,7 @@
 """`beluga serve` and its tokens."""
 
 from ..adapters.http.tokens import SCOPES, Scope, new_token
+from ..bootstrap.environment import warn_of_unknown
 from ..bootstrap.gateway import serve as serve_gateway
 from ..bootstrap.gateway import tokens_of
 from ..bootstrap.logs import configure_logs
@@ -13,6 +14,7 @@ async def serve(*, address: str | None, broker: str | None, topics: str | None, 
     """Serve until told to stop."""
     settings = settings_with(broker=broker, http_address=address, topics=topics)
     configure_logs(settings)
+    warn_of_unknown()
     wanted = tokens_of(settings).wanted
 
     def ready(url: str) -> None:

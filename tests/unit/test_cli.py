@@ -13,11 +13,13 @@ from typer.testing import CliRunner
 from beluga_stream.adapters.memory.blobs import MemoryBlobs
 from beluga_stream.application.payloads import Payloads
 from beluga_stream.application.results import Chunk, NodeChanged, RunChanged, Superseded
+from beluga_stream.bootstrap.rights import HOLDERS
 from beluga_stream.cli import manual
 from beluga_stream.cli.exits import code_of
 from beluga_stream.cli.letters import Letter
 from beluga_stream.cli.main import app
 from beluga_stream.cli.runview import RunView
+from beluga_stream.domain.state import RunStatus
 from beluga_stream.errors import (
     BelugaError,
     Fenced,
@@ -67,6 +69,8 @@ def test_exit_codes(error: BelugaError, code: int) -> None:
         (["run", "g", "1", "--tag", "x"], 2, "write it as name=value"),
         (["publish", "t"], 2, "nothing to publish"),
         (["dead-letters", "replay"], 2, "name one dead letter"),
+        (["runs", "list", "--status", "sucess"], 2, "there is no status 'sucess'"),
+        (["acls", "nobody", "--user", "u"], 2, "there is no role 'nobody'"),
         (["graph", "validate", "--agents", "no_such_package"], 2, "neither a folder"),
     ],
 )
@@ -79,6 +83,16 @@ def test_a_mistake_is_one_line_and_a_code(words: list[str], code: int, said: str
     told = json.loads(runner.invoke(app, [*words, "--json"]).stderr)["error"]
     assert told["exit_code"] == code
     assert said in told["message"]
+
+
+def test_help_names_every_status_and_every_role() -> None:
+    """Their types take long to import, so help has the names themselves."""
+    assert set(RunStatus) <= _words(["runs", "list", "--help"])
+    assert set(HOLDERS) <= _words(["acls", "--help"])
+
+
+def _words(command: list[str]) -> set[str]:
+    return set(re.findall(r"\w+", runner.invoke(app, command, env={"COLUMNS": "200"}).stdout))
 
 
 def test_no_broker_is_code_5() -> None:

@@ -1,14 +1,22 @@
 """Settings come from the environment, and a wrong one is a line that names its variable."""
 
+import json
 import logging
 import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from aiokafka.protocol.admin import SaslAuthenticateRequest, SaslAuthenticateRequest_v1
 
 from beluga_stream.bootstrap.connection import kafka
+from beluga_stream.bootstrap.environment import unknown
 from beluga_stream.bootstrap.settings import Settings
 from beluga_stream.errors import InvalidConfig
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +68,45 @@ def test_credentials_reach_faust_and_aiokafka_alike_and_never_show(monkeypatch: 
     assert credentials.username == "ann"
     assert credentials.ssl_context is not None
     assert "hush-hush" not in f"{settings!r} {connection!r}"
+
+
+def test_a_misspelt_variable_is_told_with_the_one_that_is_meant() -> None:
+    misspelt, own = f"BELUGA_{'BROKERS'}", f"BELUGA_{'COMPANY_COLOUR'}"
+    told = [
+        str(each) for each in unknown({misspelt: "kafka:9092", own: "blue", "BELUGA_BROKER": "", "beluga_role": ""})
+    ]
+    assert told == [f"{misspelt} (is BELUGA_BROKER meant?)", own]
+    assert unknown({"BROKERS": "", "BELUGA_DEBUG": "1", "BELUGA_TEST_BROKER": "jars"}) == []
+
+
+def test_a_gateway_says_so_in_its_log(tmp_path: Path) -> None:
+    """As every process that writes a log, though other commands keep theirs to themselves."""
+    misspelt = f"BELUGA_{'BROKERS'}"
+    environ = os.environ | {misspelt: "kafka:9092", "BELUGA_BROKER_PATIENCE_SECONDS": "0", "BELUGA_LOG_FORMAT": "json"}
+    words = [sys.executable, "-m", "beluga_stream.cli", "serve", "--broker", "127.0.0.1:1", "--address", "127.0.0.1:0"]
+    done = subprocess.run(words, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    line = json.loads(done.stderr.splitlines()[0])
+    assert (line["action"], line["variable"]) == ("settings.unknown", misspelt)
+    assert done.returncode == 5
+
+
+def test_no_variable_of_this_project_is_taken_for_a_misspelt_one() -> None:
+    places = [
+        "Makefile",
+        "docker-compose.yml",
+        "Dockerfile",
+        ".ci",
+        "agents",
+        "beluga_stream",
+        "benchmarks",
+        "deploy",
+        "tests",
+    ]
+    paths = [each for place in places for each in (ROOT / place, *(ROOT / place).rglob("*")) if each.is_file()]
+    texts = [each.read_text(encoding="utf-8", errors="ignore") for each in paths if "__pycache__" not in each.parts]
+    named = {name for text in texts for name in re.findall(r"\bBELUGA_[A-Z0-9_]*[A-Z0-9]\b", text)}
+    assert "BELUGA_BROKER" in named
+    assert unknown(dict.fromkeys(named, "")) == []
 
 
 def test_half_of_a_credential_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """The table of operations: names, paths, who may, what each takes and gives. Routes and OpenAPI follow from it."""
 
+from ...domain.state import RunStatus
 from . import form
 from .operation import Operation, Parameter
 from .operations import PAGE, RESULT_MOST_SECONDS, Operations
@@ -66,7 +67,7 @@ TABLE: tuple[Operation, ...] = (
         problems=(422,),
         parameters=(
             Parameter("graph", "Only those of this graph."),
-            Parameter("status", "Only those with this status."),
+            Parameter("status", f"Only those with this status: {', '.join(RunStatus)}.", f"^({'|'.join(RunStatus)})$"),
             Parameter("tag", "Only those with this tag, `name=value`.", r"^[^=]+=", many=True),
             Parameter("limit", "Most runs in the answer.", number=(1, PAGE), whole=True),
             Parameter("after", "The `next` of the page before.", r"^\d{1,18}-[A-Za-z0-9_-]{1,128}$"),

@@ -13,7 +13,13 @@ from ..options import Agents, AsJson, Broker
 def acls(
     *,
     role: Annotated[
-        str, typer.Argument(metavar="ROLE", help="coordinator, worker, ingest, client or operator.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="ROLE",
+            help="coordinator, worker, ingest or workflows, as in BELUGA_ROLE; or client, gateway, agent (a program "
+            "that uses the message bus), operator (whoever types `beluga`).",
+            show_default=False,
+        ),
     ],
     user: Annotated[str, typer.Option(metavar="NAME", help="The user that processes of this role log in as.")],
     agents: Agents = None,

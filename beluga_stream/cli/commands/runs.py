@@ -16,7 +16,14 @@ app = typer.Typer(help="Runs that are remembered: look at them, and act on one."
 def list_runs(
     *,
     graph: Annotated[str | None, typer.Option(help="Only of this graph.", show_default=False)] = None,
-    status: Annotated[str | None, typer.Option(help="Only in this status.", show_default=False)] = None,
+    status: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STATUS",
+            help="Only in this status: limited, running, compensating, succeeded, failed or cancelled.",
+            show_default=False,
+        ),
+    ] = None,
     tag: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Only with this tag.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Most runs to show.")] = 50,
     broker: Engine = None,
@@ -59,7 +66,12 @@ def show_run(
 def stuck_runs(
     *,
     patience: Annotated[
-        float, typer.Option(min=0, help="Seconds past its own expectation, or that nobody takes its work.")
+        float,
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            help="How late is too late: after the time when a run should have gone on, or since nobody took its work.",
+        ),
     ] = 60,
     everything: Annotated[bool, typer.Option("--all", help="Whatever runs wait for, late or not.")] = False,
     broker: Broker = None,

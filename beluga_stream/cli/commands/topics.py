@@ -49,7 +49,12 @@ def check(
         bool, typer.Option("--full", help="Compare both ways: earlier and later processes run side by side.")
     ] = False,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Whoever writes may give members that no type here names.")
+        bool,
+        typer.Option(
+            "--strict",
+            help="Assume that writers also send members which their types do not name: then a new optional member is a "
+            "break, since it may be there already as something else.",
+        ),
     ] = False,
     accept: Annotated[
         list[str] | None,
