@@ -1,5 +1,7 @@
 """Every error the engine raises, in one tree. Each says what happened, whose fault it is and what to do.
 
+docs/errors.md is generated from this file.
+
 BelugaError
 ├── InvalidConfig            invalid_config           a setting, file or definition is wrong
 │   ├── InvalidGraph                                  a graph that cannot run; names node and fix
@@ -54,7 +56,10 @@ RETRYABLE_CODES = frozenset(
 
 
 class BelugaError(Exception):
-    """Base of all. `code` is stable and goes over the wire; `retryable` says whether trying again can help."""
+    """Base of all. `code` is stable and goes over the wire; `retryable` says whether trying again can help.
+
+    Whose fault: the engine's: a defect. To do: report it, with the log of the process.
+    """
 
     code: str = "internal"
     retryable: bool = False
@@ -69,80 +74,135 @@ class BelugaError(Exception):
 
 
 class InvalidConfig(BelugaError):
-    """A setting, file or definition is wrong. The fault is in the deployment."""
+    """A setting, file or definition is wrong.
+
+    Whose fault: the deployment's. To do: mend what the message names, and start again.
+    """
 
     code = "invalid_config"
 
 
 class InvalidGraph(InvalidConfig):
-    """A graph that cannot run. Names the node and the fix."""
+    """A graph that cannot run. Names the node and the fix.
+
+    Whose fault: who wrote the graph. To do: change the node or edge that the message names, as it says.
+    """
 
 
 class InvalidDeployment(InvalidConfig):
-    """A file in agents/ or topics/ does not load. Names file and line."""
+    """A file in agents/ or topics/ does not load. Names file and line.
+
+    Whose fault: who deployed it. To do: mend the file at the line that the message names; `beluga graph validate`
+    checks it without a broker.
+    """
 
 
 class TopicMismatch(InvalidConfig):
-    """A topic exists with other partitions than declared, or was recreated under the engine."""
+    """A topic exists with other partitions than declared, or was recreated under the engine.
+
+    Whose fault: who created or changed the topic. To do: declare what is there, or take new topics by another
+    `BELUGA_PREFIX`.
+    """
 
 
 class AccessDenied(InvalidConfig):
-    """The broker refuses the login, the certificate, or a right that this process needs. Names it."""
+    """The broker refuses the login, the certificate, or a right that this process needs. Names it.
+
+    Whose fault: who set up the login or the rights. To do: `beluga acls ROLE` prints the rights of a role; over
+    HTTP, send a token that has the scope.
+    """
 
     code = "access_denied"
 
 
 class KeyMissing(InvalidConfig):
-    """A value is encrypted with a key that this process does not have. Names the key; another process may have it."""
+    """A value is encrypted with a key that this process does not have. Names the key; another process may have it.
+
+    Whose fault: the deployment's: not every process has the same keys. To do: give the process the key that the
+    message names, then retry the run.
+    """
 
     code = "key_missing"
     retryable = True
 
 
 class InvalidInput(BelugaError):
-    """A value fails its type. The fault is the caller's or the producer's."""
+    """A value fails its type.
+
+    Whose fault: the caller's, or whoever published the event. To do: send a value that fits the type that the
+    message names.
+    """
 
     code = "invalid_input"
 
 
 class NotSerializable(InvalidInput):
-    """A handler's value cannot become JSON."""
+    """A handler's value cannot become JSON.
+
+    Whose fault: the handler's. To do: return something that its annotation turns into JSON: a model, a dataclass,
+    plain values.
+    """
 
 
 class RecordTooLarge(InvalidInput):
-    """A record is above the limit; nothing was sent."""
+    """A record is above the limit; nothing was sent.
+
+    Whose fault: the caller's, or the handler's. To do: put the value where the graph can fetch it, or send less at
+    once.
+    """
 
 
 class Tampered(InvalidInput):
-    """An encrypted value that its key does not open: altered, or moved to another run."""
+    """An encrypted value that its key does not open: altered, or moved to another run.
+
+    Whose fault: whoever altered or moved the value. To do: find out who writes to the topics or the blob store;
+    start a new run.
+    """
 
     code = "tampered"
 
 
 class NotFound(BelugaError):
-    """An unknown graph, run, node or topic."""
+    """An unknown graph, run, node or topic.
+
+    Whose fault: the caller's; or a deploy is missing. To do: check the name or id; a graph is known once a worker
+    has published it.
+    """
 
     code = "not_found"
 
 
 class TopicMissing(NotFound):
-    """The topic does not exist on the broker: `beluga topics apply` creates it."""
+    """The topic does not exist on the broker: `beluga topics apply` creates it.
+
+    Whose fault: the deployment's. To do: `beluga topics apply`.
+    """
 
 
 class Expired(NotFound):
-    """A place in a stream, or a whole stream, that retention has removed."""
+    """A place in a stream, or a whole stream, that retention has removed.
+
+    Whose fault: nobody's: retention is over. To do: start a new run; keep more by `BELUGA_RETENTION_HOURS`.
+    """
 
     code = "expired"
 
 
 class InvalidState(BelugaError):
-    """Not possible in the state things are in."""
+    """Not possible in the state things are in.
+
+    Whose fault: the caller's: it came too early or too late. To do: look at the run (`beluga runs show`), and do
+    what its state allows.
+    """
 
     code = "invalid_state"
 
 
 class RunRejected(InvalidState):
-    """The engine refused to start the run; `reason` is a code of this tree, and `retryable` is by that code."""
+    """The engine refused to start the run; `reason` is a code of this tree, and `retryable` is by that code.
+
+    Whose fault: by `reason`. To do: do as for the code in `reason`.
+    """
 
     def __init__(self, message: str, /, *, reason: str = "invalid_state", **ids: object) -> None:
         super().__init__(message, **ids)
@@ -151,19 +211,29 @@ class RunRejected(InvalidState):
 
 
 class IdempotencyConflict(InvalidState):
-    """The same idempotency key came with another payload."""
+    """The same idempotency key came with another payload.
+
+    Whose fault: the caller's. To do: use another key for another input.
+    """
 
     code = "idempotency_conflict"
 
 
 class CodeMissing(InvalidState):
-    """The deployed code lacks the node; the run is parked until a deploy brings it."""
+    """The deployed code lacks the node; the run is parked until a deploy brings it.
+
+    Whose fault: the deployment's: the workers have other code. To do: deploy the code; parked runs go on by
+    themselves.
+    """
 
     code = "code_missing"
 
 
 class ExecutionFailed(BelugaError):
-    """A handler raised."""
+    """A handler raised.
+
+    Whose fault: the handler's. To do: mend the handler, deploy it, and retry the run.
+    """
 
     code = "execution_failed"
 
@@ -172,6 +242,9 @@ class RunFailed(ExecutionFailed):
     """A run ended as failed. `ids` name run, node and attempt; `reason` is the failure's code.
 
     `retryable` is by that code: a run that failed of a timeout may succeed when it is started again.
+
+    Whose fault: by `reason`. To do: `beluga runs show` has the node's error; mend the cause, then `beluga runs
+    retry` or start it again.
     """
 
     def __init__(self, message: str, /, *, reason: str = "execution_failed", **ids: object) -> None:
@@ -181,7 +254,11 @@ class RunFailed(ExecutionFailed):
 
 
 class ProcessLost(ExecutionFailed):
-    """The process that a handler ran in ended in the midst of it: killed, out of memory, or crashed."""
+    """The process that a handler ran in ended in the midst of it: killed, out of memory, or crashed.
+
+    Whose fault: the handler's, or the machine's: often too little memory. To do: nothing at first, it is tried
+    again; give the process more memory, or the node less to do.
+    """
 
     retryable = True
 
@@ -191,6 +268,9 @@ class StreamBroken(ExecutionFailed):
 
     Raised out of the iteration over a `Stream`. The engine has then decided already what becomes of the reader: it
     begins again with the writer's next stream, or ends as its graph says.
+
+    Whose fault: the writer's. To do: let it pass out of the iteration: the engine begins the reader again, or ends
+    it.
     """
 
     code = "stream_broken"
@@ -198,71 +278,112 @@ class StreamBroken(ExecutionFailed):
 
 
 class Poisoned(ExecutionFailed):
-    """A node's process has died with it as often as its `max_crashes` allows: it is not tried again."""
+    """A node's process has died with it as often as its `max_crashes` allows: it is not tried again.
+
+    Whose fault: the handler's. To do: find what kills the process with this input; `beluga runs retry` begins anew.
+    """
 
     code = "poisoned"
 
 
 class MaxRetriesExceeded(ExecutionFailed):
-    """The last attempt that the retry policy allows failed too."""
+    """The last attempt that the retry policy allows failed too.
+
+    Whose fault: by its `__cause__`, the last attempt's. To do: mend that cause, or allow more attempts: `Retry(...)`.
+    """
 
     code = "max_retries_exceeded"
 
 
 class TimedOut(BelugaError, TimeoutError):
-    """A deadline passed."""
+    """A deadline passed.
+
+    Whose fault: nobody's in particular: it was too slow, or given too little time. To do: try again, or give it
+    more time (`timeout=`).
+    """
 
     code = "timeout"
     retryable = True
 
 
 class TaskCanceled(BelugaError):
-    """A run or node was cancelled."""
+    """A run or node was cancelled.
+
+    Whose fault: nobody's: somebody asked for it. To do: nothing; a cancelled run cannot be retried, start a new
+    one.
+    """
 
     code = "task_canceled"
 
 
 class ResourceExhausted(BelugaError):
-    """A limit is reached; try later."""
+    """A limit is reached; try later.
+
+    Whose fault: the load's. To do: come again later, or raise the limit that the message names.
+    """
 
     code = "resource_exhausted"
     retryable = True
 
 
 class RateLimitExceeded(ResourceExhausted):
-    """Too many calls in a period; the message says when the next one may come."""
+    """Too many calls in a period; the message says when the next one may come.
+
+    Whose fault: the load's. To do: come again when the message says.
+    """
 
     code = "rate_limit_exceeded"
 
 
 class CircuitBreakerOpen(BelugaError):
-    """What a call leads to failed too often of late: nothing was called. The message says when a trial comes."""
+    """What a call leads to failed too often of late: nothing was called. The message says when a trial comes.
+
+    Whose fault: the service's behind the circuit. To do: come again when the message says; look at the service.
+    """
 
     code = "circuit_breaker_open"
     retryable = True
 
 
 class DependencyFailed(BelugaError):
-    """What this one needs has failed: a service, or a task that comes before it."""
+    """What this one needs has failed: a service, or a task that comes before it.
+
+    Whose fault: the service's. To do: try again when it is back.
+    """
 
     code = "dependency_failed"
     retryable = True
 
 
 class StoreUnavailable(DependencyFailed):
-    """A store of conversations or results does not answer. Names it; `ids` has it as `store`."""
+    """A store of conversations or results does not answer. Names it; `ids` has it as `store`.
+
+    Whose fault: the store's. To do: check that it runs and can be reached; nodes are tried again by their retry
+    policy.
+    """
 
 
 class LogUnavailable(DependencyFailed):
-    """The broker does not answer, or did not confirm in time."""
+    """The broker does not answer, or did not confirm in time.
+
+    Whose fault: the broker's, or the network's. To do: check `BELUGA_BROKER` and the broker: `beluga doctor`.
+    """
 
 
 class Fenced(LogUnavailable):
-    """Another process has claimed this partition: this one must exit."""
+    """Another process has claimed this partition: this one must exit.
+
+    Whose fault: nobody's: a newer owner has taken over. To do: nothing: the process ends, and something restarts
+    it.
+    """
 
     code = "fenced"
     retryable = False
 
 
 class TemporalUnavailable(LogUnavailable):
-    """Temporal does not answer, or did not in time. Names the address."""
+    """Temporal does not answer, or did not in time. Names the address.
+
+    Whose fault: Temporal's, or the network's. To do: check `BELUGA_TEMPORAL_ADDRESS` and the server: `beluga
+    doctor`.
+    """

@@ -5,15 +5,20 @@ python docs/generate.py
 
 # ruff: noqa: INP001 - a script beside the pages that it writes, and no package
 
+import inspect
+import re
 import sys
 from pathlib import Path
 
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent))
 
+from beluga_stream import errors as tree  # noqa: E402
+from beluga_stream.adapters.http.problem import Problem  # noqa: E402
 from beluga_stream.adapters.otel.catalog import METRICS  # noqa: E402
 from beluga_stream.bootstrap.rights import HOLDERS, Uses, rights_of  # noqa: E402
 from beluga_stream.bootstrap.settings import Settings  # noqa: E402
+from beluga_stream.cli.exits import code_of  # noqa: E402
 from beluga_stream.domain import transitions  # noqa: E402
 from beluga_stream.domain.state import NODE_ENDED, RUN_ENDED, NodeStatus, RunStatus  # noqa: E402
 
@@ -164,8 +169,57 @@ _TYPES = {"counter": "counter", "updown": "up-down counter", "histogram": "histo
 _METRICS_BEGIN = "<!-- metrics: written by docs/generate.py from beluga_stream/adapters/otel/catalog.py -->"
 _METRICS_END = "<!-- /metrics -->"
 
+
+def errors() -> str:
+    """docs/errors.md: every error of the tree, by what its docstring says."""
+    kinds = [kind for kind in vars(tree).values() if isinstance(kind, type) and issubclass(kind, tree.BelugaError)]
+    rows = []
+    for kind in kinds:
+        text = " ".join((inspect.cleandoc(kind.__doc__ or "")).split())
+        said = re.fullmatch(r"(?P<meaning>.+) Whose fault: (?P<fault>.+)\. To do: (?P<todo>.+)\.", text)
+        assert said is not None, f"the docstring of {kind.__name__} must end in: Whose fault: ... . To do: ... ."
+        by_reason = "reason" in inspect.signature(kind).parameters
+        retryable = "by `reason`" if by_reason else "yes" if kind.retryable else "no"
+        exit_code = "by `reason`" if kind is tree.RunRejected else str(code_of(kind("")))
+        rows.append(
+            f"| `{kind.code}` | `{kind.__name__}` | {said['meaning']} | {said['fault']} | {said['todo']} | {retryable} "
+            f"| {Problem.of(kind('')).status} | {exit_code} |"
+        )
+    return "\n".join([*_ERRORS_HEAD, *rows, ""])
+
+
+_ERRORS_HEAD = """# Errors
+
+<!-- Written by docs/generate.py from beluga_stream/errors.py: change the code and run it again. -->
+
+Everything that goes wrong is an error of one tree, `beluga_stream.errors`; its base is `BelugaError`. `invoke()`,
+clients and the [orchestrator](orchestrator.md) raise them. They are the problem documents of
+[the gateway](http.md#errors), what [commands](cli.md) print, and the `failure` of nodes and runs
+[on the wire](wire.md).
+
+| in Python | in JSON | what it is |
+|---|---|---|
+| `error.code` | `code` | stable; several classes may share one, and say more |
+| `type(error).__name__` | `title` of a problem document | the class |
+| `str(error)`, `error.message` | `message`, or `detail` | what happened and what to do, for people; it may change |
+| `error.ids` | `ids` | what it is about: `run`, `node`, `attempt`, `graph`, `topic`, `file`, ...; texts, those that apply |
+| `error.retryable` | `retryable` | whether the same call may succeed later |
+| `error.reason` | `reason` | of `RunFailed` and `RunRejected`: the code of what made the run fail, or be refused |
+| `error.__cause__` | | what led to it |
+
+An exception of a handler that is none of these becomes `execution_failed`; one that is keeps its code, and its
+`retryable` says whether another attempt can help.
+
+In the table, *again* says whether the same call may succeed later, *HTTP* the status with which the gateway answers,
+and *exit* the exit code of `beluga`. `invalid_input` is also answered by 400, 405 and 415, `access_denied` by 401, and
+`timeout` by 408, for a body that does not come, and by 409, for a run that takes longer than its caller waits.
+
+| code | class | what it means | whose fault | what to do | again | HTTP | exit |
+|---|---|---|---|---|---|---|---|""".splitlines()
+
 PAGES = {
     "configuration.md": configuration,
+    "errors.md": errors,
     "observability.md": observability,
     "security.md": security,
     "state-machine.md": state_machine,
