@@ -202,7 +202,7 @@ clients and the [orchestrator](orchestrator.md) raise them. They are the problem
 | `error.code` | `code` | stable; several classes may share one, and say more |
 | `type(error).__name__` | `title` of a problem document | the class |
 | `str(error)`, `error.message` | `message`, or `detail` | what happened and what to do, for people; it may change |
-| `error.ids` | `ids` | what it is about: `run`, `node`, `attempt`, `graph`, `topic`, `file`, ...; texts, those that apply |
+| `error.ids` | `ids` | what it is about: `run`, `node`, `attempt`, `graph`, `topic`, `file`, ...; those that apply |
 | `error.retryable` | `retryable` | whether the same call may succeed later |
 | `error.reason` | `reason` | of `RunFailed` and `RunRejected`: the code of what made the run fail, or be refused |
 | `error.__cause__` | | what led to it |
