@@ -128,8 +128,8 @@ class Settings(BaseSettings):
         0,
         ge=0,
         le=10_000,
-        description="For how long a worker may go on with a line of quick nodes before it reports them, as one record "
-        "(milliseconds). 0, the default: each node goes through the log.",
+        description="For how long a worker may go on with the next nodes of a line before it reports them all, as one "
+        "record (milliseconds). 0, the default: each node goes through the log.",
     )
     heartbeat_seconds: float = Field(
         2.5, gt=0, description="How often a worker renews its leases (seconds); at most half of a lease."
@@ -147,14 +147,15 @@ class Settings(BaseSettings):
     redispatch_seconds: float = Field(
         300.0,
         gt=0,
-        description="Work that waits for a worker for so long is looked for; what no worker can have any more is "
-        "dispatched again. A child run that is waited for as long is asked how it stands (seconds).",
+        description="When a node has waited for a worker for this long (seconds), the coordinator checks whether any "
+        "worker can still have it, and dispatches it again if none can. When a run has waited for a child run for this "
+        "long, the coordinator asks the child how it stands.",
     )
     look_after_seconds: float = Field(
         30.0,
         gt=0,
-        description="A durable run that has not ended is asked after at Temporal after so long, and by its age ever "
-        "more seldom, up to ten minutes (seconds).",
+        description="When a durable run has not ended after this long (seconds), the engine asks Temporal whether it "
+        "is still there, and then again and again: the older the run, the more seldom, but at least every ten minutes.",
     )
     shutdown_grace_seconds: float = Field(
         10.0, ge=0, description="How long a worker that is told to stop lets running nodes finish (seconds)."
