@@ -20,7 +20,7 @@ def check_retry(run: RunId, summary: Summary | None, now_ms: int) -> None:
     if summary.status in FINAL:
         raise InvalidState(f"run {run} is {summary.status}: only a failed run can be retried", run=run)
     until_ms = summary.retry_until_ms
-    if summary.status != RunStatus.FAILED or until_ms is None or now_ms <= until_ms:
+    if summary.status != RunStatus.FAILED or until_ms is None:
         return
     if until_ms == summary.ended_ms:
         raise InvalidState(
@@ -28,11 +28,12 @@ def check_retry(run: RunId, summary: Summary | None, now_ms: int) -> None:
             f"large to be kept; start a new run instead",
             run=run,
         )
-    raise Expired(
-        f"run {run} failed longer ago than BELUGA_DEDUP_WINDOW_HOURS, and what a retry needs is kept no longer: "
-        f"start a new run, or fork this one",
-        run=run,
-    )
+    if now_ms > until_ms:
+        raise Expired(
+            f"run {run} failed longer ago than BELUGA_DEDUP_WINDOW_HOURS, and what a retry needs is kept no longer: "
+            f"start a new run, or fork this one",
+            run=run,
+        )
 
 
 class Summaries:

@@ -142,12 +142,15 @@ async def test_a_failed_run_can_be_retried_as_long_as_the_coordinator_remembers_
         summary = await runs.summary(run)
     assert summary is not None
     assert summary.ended_ms is not None
-    assert summary.retry_until_ms == summary.ended_ms + CoordinatorOptions().dedup_window_ms
-    check_retry(run, summary, summary.retry_until_ms)
+    until_ms = summary.ended_ms + CoordinatorOptions().dedup_window_ms
+    assert summary.retry_until_ms == until_ms
+    check_retry(run, summary, until_ms)
     with pytest.raises(Expired, match="BELUGA_DEDUP_WINDOW_HOURS"):
-        check_retry(run, summary, summary.retry_until_ms + 1)
-    check_retry(run, replace(summary, retry_until_ms=None), summary.retry_until_ms + 1)  # by one that did not tell
-    check_retry(run, replace(summary, status="running"), summary.retry_until_ms + 1)
+        check_retry(run, summary, until_ms + 1)
+    check_retry(run, replace(summary, retry_until_ms=None), until_ms + 1)  # by one that did not tell
+    check_retry(run, replace(summary, status="running"), until_ms + 1)
+    with pytest.raises(InvalidState, match="undone"):  # whatever the clock of who asks says
+        check_retry(run, replace(summary, retry_until_ms=summary.ended_ms), summary.ended_ms - 1)
 
 
 async def test_a_cancel_before_its_run_is_its_end() -> None:
