@@ -12,7 +12,8 @@ BelugaError
 ├── InvalidInput             invalid_input            a value that fails its type
 │   ├── NotSerializable                               a value that cannot become JSON
 │   ├── RecordTooLarge                                a record above the broker's limit
-│   └── Tampered             tampered                 an encrypted value that its key does not open
+│   ├── Tampered             tampered                 an encrypted value that its key does not open
+│   └── UnknownVersion       unknown_version          a record of a version that this engine does not know
 ├── NotFound                 not_found                an unknown graph, run, node or topic
 │   ├── TopicMissing
 │   └── Expired              expired                  it was there, and is kept no longer
@@ -31,6 +32,7 @@ BelugaError
 ├── ResourceExhausted        resource_exhausted*      a limit is reached; try later
 │   └── RateLimitExceeded    rate_limit_exceeded*     too many calls in a period
 ├── CircuitBreakerOpen       circuit_breaker_open*    what it leads to failed too often of late
+├── EngineStopped            engine_stopped           the engine that a command has started has ended
 └── DependencyFailed         dependency_failed*       what this one needs has failed
     ├── StoreUnavailable                              a store of memories or results does not answer; names it
     └── LogUnavailable                                the broker does not answer
@@ -160,6 +162,16 @@ class Tampered(InvalidInput):
     """
 
     code = "tampered"
+
+
+class UnknownVersion(InvalidInput):
+    """A record of a version that this engine does not know.
+
+    Whose fault: who upgraded one process and not the other. To do: upgrade this process, then `beluga dead-letters
+    replay`.
+    """
+
+    code = "unknown_version"
 
 
 class NotFound(BelugaError):
@@ -343,6 +355,15 @@ class CircuitBreakerOpen(BelugaError):
 
     code = "circuit_breaker_open"
     retryable = True
+
+
+class EngineStopped(BelugaError):
+    """The engine that `beluga dev` or `beluga demo` has started has ended by itself; its last words say why.
+
+    Whose fault: by those words. To do: mend what they name.
+    """
+
+    code = "engine_stopped"
 
 
 class DependencyFailed(BelugaError):

@@ -16,7 +16,7 @@ from ..domain.payload import Payload
 from ..domain.slots import LimitRow, SlotRow
 from ..domain.state import RunState
 from ..domain.ticks import ScheduleRow
-from ..errors import InvalidInput
+from ..errors import InvalidInput, UnknownVersion
 from .depth import nests_deeper
 from .messages import Incoming, NodeReady, Notice, Result, Summary, TriggerEvent, WorkflowRequest
 
@@ -29,12 +29,6 @@ T = TypeVar("T")
 
 _encoder = Encoder()
 _any: Decoder[Any] = Decoder()
-
-
-class UnknownVersion(InvalidInput):
-    """A record of a version that this engine does not know."""
-
-    code = "unknown_version"
 
 
 class Codec(Generic[T]):

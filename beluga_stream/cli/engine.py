@@ -6,16 +6,10 @@ from pathlib import Path
 
 from ..adapters.embedded.child import Child
 from ..bootstrap.settings import Settings
-from ..errors import BelugaError
+from ..errors import EngineStopped
 
 _GRACE_SECONDS = 5.0
 _ERROR = re.compile(r"does not start|^\w*(?:Error|Exception)\b|^[\w.]+(?:Error|Exception): ")
-
-
-class EngineStopped(BelugaError):
-    """The engine's process has ended by itself; its last words say why."""
-
-    code = "engine_stopped"
 
 
 def engine(settings: Settings, output: Path, **more: str) -> Child:

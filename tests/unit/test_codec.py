@@ -3,13 +3,13 @@ import random
 import pytest
 
 from beluga_stream.application import codec
-from beluga_stream.application.codec import Kept, UnknownVersion
+from beluga_stream.application.codec import Kept
 from beluga_stream.application.messages import CancelNotice, ChunkEmitted, Heartbeat, Progress, Rejected
 from beluga_stream.domain.commands import DispatchNode, PublishRun
 from beluga_stream.domain.events import RunRequested, SignalReceived
 from beluga_stream.domain.ids import Incarnation, NodeKey, RunId
 from beluga_stream.domain.payload import Gathered, Inline, Paged, Picked, Stored
-from beluga_stream.errors import InvalidInput
+from beluga_stream.errors import InvalidInput, UnknownVersion
 from tests.unit.graphs import ROUGH, Play, random_plan
 
 RUN = RunId("r" * 32)

@@ -22,7 +22,7 @@ from beluga_stream.domain.ids import NodeKey, RunId
 from beluga_stream.domain.payload import Gathered, Inline, Paged, Payload, Picked, Stored
 from beluga_stream.domain.references import references
 from beluga_stream.domain.state import NodeState, NodeStatus, RunState, RunStatus, Signalled
-from beluga_stream.errors import LogUnavailable, NotFound
+from beluga_stream.errors import LogUnavailable, NotFound, UnknownVersion
 from beluga_stream.ports.blobs import SweptBlobs
 from beluga_stream.ports.log import Outgoing, TopicSpec
 
@@ -151,7 +151,7 @@ async def test_a_table_that_cannot_be_read_whole_removes_nothing(store: Store) -
     with pytest.raises(LogUnavailable):
         await sweeper(store, Table(fails=True)).sweep(NOW)
     unknown = Table({"r": b'{"v":2,"state":{}}'})
-    with pytest.raises(codec.UnknownVersion):
+    with pytest.raises(UnknownVersion):
         await sweeper(store, unknown).sweep(NOW)
     assert await store.has(old)
 
