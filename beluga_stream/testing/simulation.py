@@ -13,7 +13,7 @@ from ..application.results import Event
 from ..application.runs import Runs
 from ..domain.ids import RunId
 from ..domain.payload import Json
-from ..errors import BelugaError, RunFailed, TaskCanceled
+from ..errors import BelugaError, InvalidState, RunFailed, TaskCanceled
 from ..ports.handlers import Program
 from .cluster import Cluster, ClusterOptions
 from .deployed import deployed
@@ -205,7 +205,8 @@ async def _play(cluster: Cluster, runs: Runs, start: Start) -> tuple[RunId, Ende
                     events.append(event)  # noqa: PERF401 - what came is told when the rest does not
             how = await _result(runs, run)
             if start.retry and how.status == "failed":
-                await runs.retry(run)
+                with contextlib.suppress(InvalidState):  # its compensations have undone it
+                    await runs.retry(run)
                 later = await _result(runs, run)
                 # It may succeed now: a loop gets more passes, and a child's attempts begin anew.
                 how = later if later.status == "cancelled" else how

@@ -31,7 +31,7 @@ from beluga_stream.application.topics import Topics
 from beluga_stream.bootstrap.connection import kafka
 from beluga_stream.bootstrap.settings import Settings
 from beluga_stream.domain.ids import run_id
-from beluga_stream.errors import RunFailed, RunRejected, TaskCanceled
+from beluga_stream.errors import InvalidState, RunFailed, RunRejected, TaskCanceled
 from tests.engine import Engine, client_environ
 from tests.observed import ask
 from tests.otlp import ReceivedSpan, Receiver, receiving
@@ -354,8 +354,12 @@ async def test_a_failed_run_goes_on_in_temporal_by_a_retry(durable: Field) -> No
             await run.result(timeout=60)
         (durable.folder / "it-mended").touch()
         durable.beluga("runs", "retry", run.id)
-        await run.retry()
+        async with asyncio.timeout(60):
+            while (await run.status()).status != "succeeded":  # noqa: ASYNC110 - it follows the stream
+                await asyncio.sleep(0.1)
         assert await run.result(timeout=60) == "it is mended"
+        with pytest.raises(InvalidState, match="only a failed run"):
+            await run.retry()
 
 
 async def test_an_event_starts_one_durable_run_however_often_it_comes(durable: Field) -> None:
