@@ -42,7 +42,7 @@ async def prepare(
     uses = uses_of(settings, deployed)
     _check_spans(settings, deployed)
     async with KafkaTopics(connection, patience=settings.broker_patience_seconds) as admin:
-        for role in settings.role:
+        for role in settings.roles:
             if role != "ingest" or uses.sources or uses.follows_runs or uses.gathers:  # else it does not start
                 await check_rights(role, settings, connection, uses)
         declared = engine_topics(settings, uses.queues)

@@ -275,6 +275,22 @@ async def test_a_role_with_one_right_too_few_says_which_in_one_line(
     assert "Traceback" not in said
 
 
+async def test_rights_of_a_role_that_is_there_by_default_are_checked_too(
+    secured: SecuredBroker, tmp_path: Path
+) -> None:
+    """Where Temporal is set up, `workflows` is among the roles of a process that names none."""
+    rights = {right for role in _ROLES for right in _rights(role)}
+    user = await secured.add_user("three-roles", list(rights))
+    deployed = _Deployment(secured, tmp_path)
+    engine = deployed.engine("three-roles", {**user, "temporal_address": "127.0.0.1:1"})
+    del engine.environ["BELUGA_ROLE"]
+    with pytest.raises(AssertionError, match=r"the engine ended with code [1-9]"):
+        await asyncio.to_thread(engine.start, groups=1)
+    assert re.search(
+        r"what the role workflows needs: .*Read on topic safe\.workflow-requests", engine.log.read_text()
+    ), engine.tail
+
+
 async def test_a_broker_that_nobody_vouches_for_is_not_spoken_to(secured: SecuredBroker) -> None:
     user = dict(await secured.add_user("careful", []))
     del user["tls_ca"]
