@@ -28,7 +28,7 @@ def engine_topics(settings: Settings, queues: Sequence[str]) -> list[TopicSpec]:
         )
         for name in (changelog_topic(settings), triggers_changelog(settings))
     ]
-    return [*own, *changelogs, *deployments.load_topics(settings.topics)]
+    return [*own, *changelogs, *deployments.load_topics(settings)]
 
 
 def source_topics(settings: Settings, declared: Sequence[TopicSpec], sources: Iterable[str]) -> list[TopicSpec]:

@@ -26,6 +26,7 @@ from ..errors import InvalidDeployment, InvalidGraph
 from ..ports.handlers import Program, Trigger
 from ..ports.log import TopicSpec
 from .plain import files_add_to, files_add_to_no_engine
+from .settings import Settings
 
 if TYPE_CHECKING:
     import faust
@@ -115,22 +116,23 @@ def _load(agents: str) -> LoadedDeployment:
 
 
 class _Topic(BaseModel):
-    """One declared topic."""
+    """One declared topic; docs/triggers.md tells what each key means."""
 
     model_config = ConfigDict(extra="forbid")
 
     name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")
-    partitions: int = Field(4, ge=1, le=10_000)
+    partitions: int | None = Field(None, ge=1, le=10_000)
     retention: str = Field("7d", pattern=r"^\d+(ms|s|m|h|d)$")
     cleanup: str = Field("delete", pattern="^(delete|compact)$")
-    replication: int = Field(1, ge=1, le=9)
+    replication: int | None = Field(None, ge=1, le=9)
     config: dict[str, str] = Field(default_factory=dict)
 
-    def spec(self) -> TopicSpec:
+    def spec(self, settings: Settings) -> TopicSpec:
         number, unit = re.fullmatch(r"(\d+)(\w+)", self.retention).groups()  # type: ignore[union-attr]  # the pattern holds
         retention = str(int(number) * _UNITS_MS[unit])
         config = {"retention.ms": retention, "cleanup.policy": self.cleanup, **self.config}
-        return TopicSpec(self.name, self.partitions, config, self.replication)
+        partitions = self.partitions or settings.partitions
+        return TopicSpec(self.name, partitions, config, self.replication or settings.replication)
 
 
 class _Topics(BaseModel):
@@ -141,8 +143,9 @@ class _Topics(BaseModel):
     topics: list[_Topic]
 
 
-def load_topics(folder: Path) -> list[TopicSpec]:
-    """The topics that the YAML files of a folder declare. Raises `InvalidDeployment` naming file and place."""
+def load_topics(settings: Settings) -> list[TopicSpec]:
+    """The topics that the YAML files of `BELUGA_TOPICS` declare. Raises `InvalidDeployment` naming file and place."""
+    folder = settings.topics
     found: dict[str, TopicSpec] = {}
     for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
         try:
@@ -157,7 +160,7 @@ def load_topics(folder: Path) -> list[TopicSpec]:
         for topic in declared.topics:
             if topic.name in found:
                 raise InvalidDeployment(f"{path} declares topic {topic.name!r} a second time", file=path)
-            found[topic.name] = topic.spec()
+            found[topic.name] = topic.spec(settings)
     return list(found.values())
 
 

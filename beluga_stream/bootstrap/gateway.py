@@ -48,7 +48,7 @@ _SECRET_LETTERS = 32
 async def open_gateway(settings: Settings, standing: Standing | None = None) -> AsyncIterator[Gateway]:
     """A gateway to the engine of these settings. Raises `InvalidConfig`, `LogUnavailable` and `AccessDenied`."""
     tokens = tokens_of(settings)
-    declared = [spec.name for spec in deployments.load_topics(settings.topics)]
+    declared = [spec.name for spec in deployments.load_topics(settings)]
     connection = kafka(settings)
     await check_rights("gateway", settings, connection, Uses())
     async with AsyncExitStack() as stack:

@@ -63,9 +63,18 @@ class Settings(BaseSettings):
         description="First part of the names of the engine's topics and consumer groups.",
     )
     partitions: int = Field(
-        4, ge=1, le=512, description="Partitions of every topic that is keyed by run; fixed once created."
+        4,
+        ge=1,
+        le=512,
+        description="Partitions of every topic that is keyed by run, fixed once created; and of your topics where "
+        "their declaration names none.",
     )
-    replication: int = Field(1, ge=1, le=9, description="Replicas of the engine's topics.")
+    replication: int = Field(
+        1,
+        ge=1,
+        le=9,
+        description="Replicas of the engine's topics, and of yours where their declaration names none.",
+    )
     retention_hours: float = Field(168, gt=0, description="How long the engine's topics keep records (hours).")
 
     store: Literal["memory", "rocksdb"] = Field(

@@ -62,7 +62,7 @@ async def validate(*, agents: str | None, topics_folder: str | None, as_json: bo
     """Load everything that is deployed, as a worker does. Raises `InvalidDeployment` naming file and line."""
     settings = settings_with(agents=agents, topics=topics_folder)
     loaded = deployment.load(settings.agents)
-    declared = {spec.name for spec in deployment.load_topics(settings.topics)}
+    declared = {spec.name for spec in deployment.load_topics(settings)}
     listened = {topic for trigger in loaded.triggers for topic in trigger.sources}
     undeclared = sorted(listened - declared)
     if as_json:

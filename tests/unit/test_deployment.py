@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from beluga_stream.bootstrap import deployment
+from beluga_stream.bootstrap.declared import engine_topics
+from beluga_stream.bootstrap.settings import Settings
 from beluga_stream.errors import InvalidDeployment
 
 _GRAPH = """
@@ -154,9 +156,17 @@ def test_a_missing_folder_is_said(tmp_path: Path) -> None:
 
 def test_topics_have_units(tmp_path: Path) -> None:
     (tmp_path / "t.yaml").write_text("topics:\n  - {name: a.b, partitions: 3, retention: 2h, cleanup: compact}\n")
-    (spec,) = deployment.load_topics(tmp_path)
+    (spec,) = deployment.load_topics(Settings.load(topics=tmp_path))
     assert (spec.name, spec.partitions) == ("a.b", 3)
     assert spec.config == {"retention.ms": "7200000", "cleanup.policy": "compact"}
+
+
+def test_a_topic_that_names_no_counts_gets_those_of_the_engine(tmp_path: Path) -> None:
+    """One that is lost with a single broker would be the weakest part of an engine with three replicas."""
+    (tmp_path / "t.yaml").write_text("topics:\n  - name: a\n  - {name: b, partitions: 2, replication: 1}\n")
+    settings = Settings.load(topics=tmp_path, partitions=12, replication=3)
+    found = {spec.name: (spec.partitions, spec.replication) for spec in engine_topics(settings, ["default"])}
+    assert (found["a"], found["b"]) == ((12, 3), (2, 1))
 
 
 @pytest.mark.parametrize(
@@ -171,5 +181,5 @@ def test_topics_have_units(tmp_path: Path) -> None:
 def test_a_wrong_topic_is_named_by_file_and_place(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "t.yaml").write_text(text)
     with pytest.raises(InvalidDeployment, match=said) as wrong:
-        deployment.load_topics(tmp_path)
+        deployment.load_topics(Settings.load(topics=tmp_path))
     assert "t.yaml" in str(wrong.value)
