@@ -10,6 +10,14 @@ from .partitioner import partition_of
 _DAY_MS = 86_400_000
 
 
+def insync(replication: int) -> dict[str, str]:
+    """How many replicas must have a record before it counts as written.
+
+    By Kafka's default one is enough: a broker that dies would take with it what it alone has confirmed.
+    """
+    return {"min.insync.replicas": str(min(2, replication))}
+
+
 @dataclass(frozen=True)
 class Topics:
     """Names under one prefix. `partitions` is the count that all run-keyed topics share."""
@@ -71,8 +79,9 @@ class Topics:
 
     def specs(self, queues: Sequence[str], *, replication: int = 1, retention_ms: int = 7 * _DAY_MS) -> list[TopicSpec]:
         """How every topic of the engine must look."""
-        kept = {"cleanup.policy": "delete", "retention.ms": str(retention_ms)}
-        compacted = {"cleanup.policy": "compact", "segment.ms": "600000", "min.cleanable.dirty.ratio": "0.1"}
+        safe = insync(replication)
+        kept = {"cleanup.policy": "delete", "retention.ms": str(retention_ms), **safe}
+        compacted = {"cleanup.policy": "compact", "segment.ms": "600000", "min.cleanable.dirty.ratio": "0.1", **safe}
         keyed = [self.run_requests, self.run_events, self.node_done, self.run_results, self.trigger_events]
         keyed.append(self.workflow_requests)
         keyed += [self.node_ready(queue) for queue in queues]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from ..application.topics import insync
 from ..ports.log import TopicSpec
 from . import deployment as deployments
 from .connection import topics
@@ -23,6 +24,7 @@ def engine_topics(settings: Settings, queues: Sequence[str]) -> list[TopicSpec]:
                 "segment.ms": "600000",
                 "min.cleanable.dirty.ratio": "0.1",
                 "max.compaction.lag.ms": "600000",
+                **insync(settings.replication),
             },
             settings.replication,
         )

@@ -73,7 +73,8 @@ class Settings(BaseSettings):
         1,
         ge=1,
         le=9,
-        description="Replicas of the engine's topics, and of yours where their declaration names none.",
+        description="Replicas of the engine's topics, and of yours where their declaration names none. From 2 on, two "
+        "must have a record of the engine before it counts as written (min.insync.replicas); 3 is for production.",
     )
     retention_hours: float = Field(168, gt=0, description="How long the engine's topics keep records (hours).")
 

@@ -6,9 +6,10 @@ import itertools
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import NotEnoughReplicasAfterAppendError, NotEnoughReplicasError
 from aiokafka.partitioner import DefaultPartitioner, murmur2
 from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulator
-from aiokafka.producer.sender import Sender
+from aiokafka.producer.sender import Sender, SendProduceReqHandler
 from aiokafka.producer.transaction_manager import TransactionManager
 
 from beluga_stream.adapters.kafka.connection import KafkaConnection
@@ -47,6 +48,15 @@ def test_keys_go_where_every_other_client_sends_them() -> None:
     for key in (b"run-1", b"\x00\xff", b"a" * 100):
         assert partition_of(key, 7) == partitioner(key, list(range(7)), [])
     assert murmur2(b"21") == -973932308 & 0xFFFFFFFF or murmur2(b"21") == -973932308
+
+
+def test_a_batch_that_too_few_replicas_have_is_sent_again() -> None:
+    """As long as there is patience, and under its old number: so `min.insync.replicas` is waited for."""
+    assert NotEnoughReplicasError.retriable
+    assert NotEnoughReplicasAfterAppendError.retriable
+    can_retry = inspect.getsource(SendProduceReqHandler._can_retry)
+    assert "_txn_manager is None and batch.expired()" in can_retry
+    assert "return error.retriable" in can_retry
 
 
 async def test_a_batch_is_kept_and_its_leader_asked_for_as_patience_says() -> None:

@@ -169,6 +169,14 @@ def test_a_topic_that_names_no_counts_gets_those_of_the_engine(tmp_path: Path) -
     assert (found["a"], found["b"]) == ((12, 3), (2, 1))
 
 
+@pytest.mark.parametrize(("replication", "insync"), [(1, "1"), (2, "2"), (3, "2"), (5, "2")])
+def test_a_record_of_the_engine_is_written_when_two_replicas_have_it(
+    tmp_path: Path, replication: int, insync: str
+) -> None:
+    specs = engine_topics(Settings.load(topics=tmp_path, replication=replication), ["default"])
+    assert {spec.config["min.insync.replicas"] for spec in specs} == {insync}
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
