@@ -134,7 +134,7 @@ def _one_line(pem: bytes) -> str:
 
 # ------------------------------------------------------------------------ requests that aiokafka does not know
 _RESOURCES = {"topic": 2, "group": 3, "transactional-id": 5}
-_OPERATIONS = {"Read": 3, "Write": 4, "Create": 5, "Delete": 6, "Describe": 8}
+_OPERATIONS = {"Read": 3, "Write": 4, "Create": 5, "Delete": 6, "Describe": 8, "DescribeConfigs": 10}
 _LITERAL, _PREFIXED, _ALLOW = 3, 4, 3
 
 

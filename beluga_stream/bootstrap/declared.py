@@ -11,6 +11,11 @@ from .settings import Settings
 
 def engine_topics(settings: Settings, queues: Sequence[str]) -> list[TopicSpec]:
     """Every topic that must exist before a role starts: the engine's and the deployment's."""
+    return [*own_topics(settings, queues), *deployments.load_topics(settings)]
+
+
+def own_topics(settings: Settings, queues: Sequence[str]) -> list[TopicSpec]:
+    """The engine's topics."""
     names = topics(settings)
     retention_ms = int(settings.retention_hours * 3_600_000)
     own = names.specs(queues, replication=settings.replication, retention_ms=retention_ms)
@@ -30,7 +35,7 @@ def engine_topics(settings: Settings, queues: Sequence[str]) -> list[TopicSpec]:
         )
         for name in (changelog_topic(settings), triggers_changelog(settings))
     ]
-    return [*own, *changelogs, *deployments.load_topics(settings)]
+    return [*own, *changelogs]
 
 
 def source_topics(settings: Settings, declared: Sequence[TopicSpec], sources: Iterable[str]) -> list[TopicSpec]:

@@ -7,9 +7,11 @@ from ..adapters.kafka.admin import KafkaTopics
 from ..adapters.kafka.connection import KafkaConnection
 from ..adapters.kafka.rights import hidden, missing
 from ..errors import AccessDenied, InvalidConfig
-from ..ports.rights import Right, told
+from ..ports.log import TopicSpec
+from ..ports.rights import required, told
 from . import deployment as deployments
-from .declared import engine_topics, source_topics
+from .conformity import COMPARED, conformity, refuse_unsafe
+from .declared import engine_topics, own_topics, source_topics
 from .rights import Holder, Uses, rights_of
 from .settings import Settings
 
@@ -49,12 +51,36 @@ async def prepare(
         wanted = [*declared, *source_topics(settings, declared, uses.sources)]
         # A process without rights to see another role's topics leaves them to that role, or to an operator.
         unseen = await hidden(connection, [spec.name for spec in wanted])
-        created = await admin.ensure([spec for spec in declared if spec.name not in unseen])
+        seen = [spec for spec in declared if spec.name not in unseen]
+        await _check_kept(admin, seen, own_topics(settings, uses.queues), connection)
+        created = await admin.ensure(seen)
         existing = await admin.describe(uses.sources)
         more = [spec for spec in wanted if spec not in declared and spec.name not in {*unseen, *existing}]
         created = [*created, *await admin.ensure(more)]
     if created:
         log.info("created topics: %s", ", ".join(created), extra={"action": "topics_created"})
+
+
+async def _check_kept(
+    admin: KafkaTopics, declared: Sequence[TopicSpec], own: Sequence[TopicSpec], connection: KafkaConnection
+) -> None:
+    """Look at those that exist already: refuse what would lose something, and tell of the rest."""
+    found = await admin.inspect([spec.name for spec in declared], COMPARED)
+    deviations, unchecked = conformity(declared, found)
+    refuse_unsafe(own, deviations, connection.where)
+    if deviations:
+        log.warning(
+            "not as declared: %s; `beluga doctor` tells how to mend it",
+            "; ".join(map(str, deviations)),
+            extra={"action": "topics_differ"},
+        )
+    if unchecked:
+        log.warning(
+            "how topics are kept was not checked, since Kafka does not tell %s (DescribeConfigs): %s",
+            connection.user,
+            ", ".join(unchecked),
+            extra={"action": "topics_unchecked"},
+        )
 
 
 def _check_spans(settings: Settings, deployed: deployments.LoadedDeployment | None) -> None:
@@ -72,7 +98,7 @@ def _check_spans(settings: Settings, deployed: deployments.LoadedDeployment | No
 
 async def check_rights(holder: Holder, settings: Settings, connection: KafkaConnection, uses: Uses) -> None:
     """Raises `AccessDenied` that names every right of the holder which Kafka does not grant us."""
-    lacking: Sequence[Right] = await missing(connection, rights_of(holder, settings, uses))
+    lacking = await missing(connection, required(rights_of(holder, settings, uses)))
     if lacking:
         user = connection.username or "ANONYMOUS"
         raise AccessDenied(

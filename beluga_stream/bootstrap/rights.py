@@ -60,7 +60,7 @@ def _coordinator(settings: Settings) -> list[Right]:
         Right("topic", names.node_done, ("Read",), "takes what nodes did"),
         Right("group", own, ("Read",), "its consumer group"),
         Right("group", group(settings, "worker"), ("Describe",), "sees what the workers are done with", prefixed=True),
-        Right("topic", changelog_topic(settings), ("Read", "Write"), "its table of runs"),
+        Right("topic", changelog_topic(settings), ("Read", "Write", "DescribeConfigs"), "its table of runs"),
         Right("transactional-id", f"{own}-", ("Write",), "keeps a former owner out", prefixed=True, sample="0"),
         Right("topic", names.graphs, ("Read",), "definitions"),
         Right("topic", names.node_ready(""), ("Write",), "gives work to any queue", prefixed=True, sample="default"),
@@ -69,6 +69,7 @@ def _coordinator(settings: Settings) -> list[Right]:
         Right("topic", names.runs, ("Write",), "summaries"),
         Right("topic", names.control, ("Write",), "cancels at the workers"),
         Right("topic", names.dead_letters, ("Write",), "what it refuses"),
+        _checks(settings),
     ]
 
 
@@ -82,13 +83,14 @@ def _worker(settings: Settings, uses: Uses) -> list[Right]:
         Right("topic", names.run_results, ("Read", "Write"), "chunks, and what its nodes read of those of others"),
         Right("topic", names.graphs, ("Write",), "publishes its definitions"),
         Right("topic", names.dead_letters, ("Write",), "what it refuses"),
+        _checks(settings),
     ]
 
 
 def _ingest(settings: Settings, uses: Uses) -> list[Right]:
     names = topics(settings)
     return [
-        *(Right("topic", source, ("Read",), "takes events") for source in uses.sources),
+        *(Right("topic", source, ("Read", "DescribeConfigs"), "takes events") for source in uses.sources),
         *(
             [Right("topic", names.runs, ("Read",), "`on_run`: triggers on the end of runs")]
             if uses.follows_runs
@@ -99,6 +101,7 @@ def _ingest(settings: Settings, uses: Uses) -> list[Right]:
         Right("topic", names.run_requests, ("Write",), "starts runs"),
         Right("topic", names.graphs, ("Write",), "publishes its definitions"),
         Right("topic", names.dead_letters, ("Write",), "what it refuses"),
+        _checks(settings),
     ]
 
 
@@ -112,7 +115,14 @@ def _workflows(settings: Settings) -> list[Right]:
         Right("topic", names.runs, ("Write",), "summaries of subgraphs"),
         Right("topic", names.graphs, ("Read", "Write"), "definitions"),
         Right("topic", names.dead_letters, ("Write",), "what it refuses"),
+        _checks(settings),
     ]
+
+
+def _checks(settings: Settings) -> Right:
+    """Every role looks at the topics that it sees before it starts."""
+    why = "checks how topics are kept"
+    return Right("topic", f"{settings.prefix}.", ("DescribeConfigs",), why, prefixed=True, sample="runs")
 
 
 def _gatherer(settings: Settings) -> list[Right]:
@@ -122,7 +132,12 @@ def _gatherer(settings: Settings) -> list[Right]:
     return [
         Right("topic", names.trigger_events, ("Read", "Write"), "brings events of one key together"),
         Right("group", own, ("Read",), "the consumer group of who keeps windows and batches"),
-        Right("topic", triggers_changelog(settings), ("Read", "Write"), "the table of windows and batches"),
+        Right(
+            "topic",
+            triggers_changelog(settings),
+            ("Read", "Write", "DescribeConfigs"),
+            "the table of windows and batches",
+        ),
         Right("transactional-id", f"{own}-", ("Write",), "keeps a former owner out", prefixed=True, sample="0"),
     ]
 
@@ -153,15 +168,25 @@ def _operator(settings: Settings, uses: Uses) -> list[Right]:
     probe = f"{settings.prefix}.doctor-"
     return [
         *_client(settings, uses),
-        Right("topic", f"{settings.prefix}.", ("Create", "Describe"), "`topics apply`", prefixed=True, sample="runs"),
+        Right(
+            "topic",
+            f"{settings.prefix}.",
+            ("Create", "Describe", "DescribeConfigs"),
+            "`topics`, `doctor`",
+            prefixed=True,
+            sample="runs",
+        ),
         Right(
             "topic",
             changelog_topic(settings),
-            ("Create", "Read"),
-            "`topics apply`, `runs show`, `runs stuck`, `blobs sweep`",
+            ("Create", "Read", "DescribeConfigs"),
+            "`topics`, `runs show`, `runs stuck`, `blobs sweep`",
         ),
-        Right("topic", triggers_changelog(settings), ("Create", "Describe"), "`topics apply`"),
-        *(Right("topic", source, ("Create", "Read"), "`topics apply`, `backfill`") for source in uses.sources),
+        Right("topic", triggers_changelog(settings), ("Create", "Describe", "DescribeConfigs"), "`topics`"),
+        *(
+            Right("topic", source, ("Create", "Read", "DescribeConfigs"), "`topics`, `backfill`")
+            for source in uses.sources
+        ),
         Right("topic", names.graphs, ("Read",), "`graph list`, `runs stuck`"),
         Right("topic", names.dead_letters, ("Read", "Write"), "`dead-letters`"),
         Right("topic", names.node_done, ("Write",), "`dead-letters replay`"),

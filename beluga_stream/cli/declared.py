@@ -1,16 +1,16 @@
 """Topics as they are declared and as they are on the broker."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from ..adapters.kafka.admin import KafkaTopics
 from ..bootstrap import deployment
+from ..bootstrap.conformity import COMPARED, conformity
 from ..bootstrap.connection import kafka
-from ..bootstrap.declared import engine_topics, source_topics
+from ..bootstrap.declared import own_topics, source_topics
 from ..bootstrap.preparation import uses_of
 from ..bootstrap.settings import Settings
-from ..errors import InvalidDeployment, TopicMismatch
+from ..errors import InvalidDeployment
 from ..ports.log import TopicSpec
 from .screen import console, print_json, table
 from .values import settings_with
@@ -19,15 +19,18 @@ PATIENCE_SECONDS = 2.0
 
 
 class Needed(NamedTuple):
-    """The topics that must exist. What triggers something and is `undeclared` may have any number of partitions."""
+    """The topics that must exist: the engine's own, and those of `topics/`.
 
+    What triggers something and is `undeclared` may be as it likes.
+    """
+
+    own: Sequence[TopicSpec]
     declared: Sequence[TopicSpec]
     undeclared: Sequence[TopicSpec]
 
-    def beside(self, found: Mapping[str, int]) -> list[TopicSpec]:
-        """All of them, where so many partitions of each were found."""
-        others = (replace(spec, partitions=found.get(spec.name, spec.partitions)) for spec in self.undeclared)
-        return [*self.declared, *others]
+    def beside(self, found: Mapping[str, TopicSpec]) -> list[TopicSpec]:
+        """All of them, where these were found."""
+        return [*self.own, *self.declared, *(found.get(spec.name, spec) for spec in self.undeclared)]
 
 
 def topics_of(settings: Settings) -> Needed:
@@ -38,22 +41,26 @@ def topics_of(settings: Settings) -> Needed:
         # What is wrong with the graphs is for `beluga graph validate` to say; topics do not wait for it.
         deployed = None
     uses = uses_of(settings, deployed)
-    declared = engine_topics(settings, uses.queues)
-    return Needed(declared, source_topics(settings, declared, uses.sources))
+    own, declared = own_topics(settings, uses.queues), deployment.load_topics(settings)
+    return Needed(own, declared, source_topics(settings, [*own, *declared], uses.sources))
 
 
-async def _standing(settings: Settings, admin: KafkaTopics) -> tuple[list[TopicSpec], Mapping[str, int]]:
-    """The topics, and how many partitions those that exist have."""
+async def _standing(settings: Settings, admin: KafkaTopics) -> tuple[list[TopicSpec], Mapping[str, TopicSpec]]:
+    """The topics as they are declared, and those that exist as they are."""
     needed = topics_of(settings)
-    found = await admin.describe(spec.name for spec in needed.beside({}))
+    found = await admin.inspect([spec.name for spec in needed.beside({})], COMPARED)
     return needed.beside(found), found
 
 
-def state_of(spec: TopicSpec, found: Mapping[str, int]) -> str:
-    """How a declared topic stands: ok, missing, or with which other count of partitions."""
-    if spec.name not in found:
+def state_of(spec: TopicSpec, found: Mapping[str, TopicSpec]) -> str:
+    """How a declared topic stands: ok, missing, or what it has otherwise than declared."""
+    there = found.get(spec.name)
+    if there is None:
         return "missing"
-    return "ok" if found[spec.name] == spec.partitions else f"has {found[spec.name]} partitions"
+    if there.partitions != spec.partitions:
+        return f"has {there.partitions} partitions"
+    differs = conformity([spec], found).deviations
+    return ", ".join(f"has {each.key}={each.has}, not {each.declared}" for each in differs) or "ok"
 
 
 async def list_topics(*, folder: str | None, broker: str | None, as_json: bool) -> None:
@@ -63,7 +70,16 @@ async def list_topics(*, folder: str | None, broker: str | None, as_json: bool) 
         specs, found = await _standing(settings, admin)
     if as_json:
         print_json(
-            [{"topic": spec.name, "partitions": spec.partitions, "state": state_of(spec, found)} for spec in specs]
+            [
+                {
+                    "topic": spec.name,
+                    "partitions": spec.partitions,
+                    "replication": spec.replication,
+                    "config": dict(spec.config),
+                    "state": state_of(spec, found),
+                }
+                for spec in specs
+            ]
         )
         return
     shown = table("", "topic", ">partitions", "kept", "state")
@@ -77,6 +93,8 @@ async def list_topics(*, folder: str | None, broker: str | None, as_json: bool) 
     console.print(shown)
     if any(spec.name not in found for spec in specs):
         console.print("[dim]`beluga topics apply` creates what is missing[/dim]")
+    if unchecked := [spec.name for spec in found.values() if not spec.config]:
+        console.print(f"[dim]of {len(unchecked)}, how they are kept was not checked: Kafka does not tell us[/dim]")
 
 
 async def apply_topics(*, folder: str | None, broker: str | None, as_json: bool) -> None:
@@ -84,13 +102,12 @@ async def apply_topics(*, folder: str | None, broker: str | None, as_json: bool)
     settings = settings_with(broker=broker, topics=folder)
     async with KafkaTopics(kafka(settings), patience=PATIENCE_SECONDS) as admin:
         specs, found = await _standing(settings, admin)
-        for spec in specs:
-            if (state := state_of(spec, found)) not in ("ok", "missing"):
-                raise TopicMismatch(f"topic {spec.name} {state}, but {spec.partitions} are declared", topic=spec.name)
         created = await admin.ensure(specs)
     if as_json:
         print_json({"created": list(created), "existing": len(specs) - len(created)})
         return
     for name in created:
         console.print(f"[green]✓[/green] created {name}")
+    for each in conformity(specs, found).deviations:
+        console.print(f"[yellow]![/yellow] {each}", soft_wrap=True)
     console.print(f"[dim]{len(specs) - len(created)} of {len(specs)} existed already[/dim]")

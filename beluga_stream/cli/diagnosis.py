@@ -2,7 +2,7 @@
 
 import platform
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from ..adapters.kafka.admin import KafkaTopics
@@ -10,13 +10,14 @@ from ..adapters.kafka.connection import KafkaConnection
 from ..adapters.kafka.fence import broker_fences
 from ..adapters.kafka.rights import hidden
 from ..bootstrap import deployment
+from ..bootstrap.conformity import COMPARED, conformity, mending, unsafe
 from ..bootstrap.connection import kafka, topics
 from ..bootstrap.environment import unknown
 from ..bootstrap.settings import Settings
 from ..bootstrap.temporal import temporal
 from ..errors import AccessDenied, BelugaError, InvalidState
 from ..ports.log import Outgoing, TopicSpec
-from .declared import PATIENCE_SECONDS, Needed, state_of, topics_of
+from .declared import PATIENCE_SECONDS, Needed, topics_of
 from .screen import console, print_json
 from .values import settings_with
 from .versions import version_of
@@ -68,17 +69,19 @@ async def _findings(broker: str | None) -> AsyncIterator[Finding]:
         needed = topics_of(settings)
     except BelugaError as error:
         yield Finding("declared topics", ok=False, said=str(error), fix="mend the file")
-        needed = Needed([], [])
+        needed = Needed([], [], [])
     try:
         async with KafkaTopics(connection, patience=PATIENCE_SECONDS) as admin:
-            found = await admin.describe()
+            number = len(await admin.describe())
+            yield Finding("broker", ok=True, said=f"{connection.where} answers; it has {number} topics")
+            found = await admin.inspect([spec.name for spec in needed.beside({})], COMPARED)
             specs = needed.beside(found)
-            yield Finding("broker", ok=True, said=f"{connection.where} answers; it has {len(found)} topics")
             unseen = await hidden(connection, [spec.name for spec in specs if spec.name not in found])
             if unseen:
                 said = f"{len(unseen)} of {len(specs)} cannot be seen by {connection.user}: not checked"
                 yield Finding("rights", ok=None, said=said, fix="run this as an operator: `beluga acls operator`")
-            for finding in _topics(settings, [spec for spec in specs if spec.name not in unseen], found):
+            seen = [spec for spec in specs if spec.name not in unseen]
+            for finding in (*_topics(seen, found), *_kept(connection, needed, seen, found), *_counts(settings, found)):
                 yield finding
             yield await _fencing(settings, connection, admin)
     except AccessDenied as error:
@@ -127,10 +130,10 @@ def _without_temporal(settings: Settings) -> Finding | None:
     )
 
 
-def _topics(settings: Settings, specs: list[TopicSpec], found: Mapping[str, int]) -> list[Finding]:
-    states = {spec.name: state_of(spec, found) for spec in specs}
-    missing = [name for name, state in states.items() if state == "missing"]
-    other = [f"{name} {state}" for name, state in states.items() if state not in ("ok", "missing")]
+def _topics(specs: Sequence[TopicSpec], found: Mapping[str, TopicSpec]) -> list[Finding]:
+    missing = [spec.name for spec in specs if spec.name not in found]
+    there = [(spec, found[spec.name].partitions) for spec in specs if spec.name in found]
+    other = [f"{spec.name} has {count} partitions" for spec, count in there if count != spec.partitions]
     findings: list[Finding] = []
     if missing:
         told = f"{len(missing)} are missing: {', '.join(missing[:3])}{' ...' if missing[3:] else ''}"
@@ -139,19 +142,40 @@ def _topics(settings: Settings, specs: list[TopicSpec], found: Mapping[str, int]
         fix = "declare what is there (BELUGA_PARTITIONS, topics/), or move to new topics (BELUGA_PREFIX)"
         findings.append(Finding("topics", ok=False, said=", ".join(other), fix=fix))
     if not missing and not other:
-        findings.append(Finding("topics", ok=True, said=f"all {len(specs)} are as declared"))
+        findings.append(Finding("topics", ok=True, said=f"all {len(specs)} are there, with the partitions declared"))
+    return findings
+
+
+def _kept(
+    connection: KafkaConnection, needed: Needed, specs: Sequence[TopicSpec], found: Mapping[str, TopicSpec]
+) -> list[Finding]:
+    """How those that exist are kept: one finding for each thing that is otherwise than declared."""
+    deviations, unchecked = conformity(specs, found)
+    refused = unsafe(needed.own, deviations)
+    findings = [
+        Finding("kept", ok=False if each in refused else None, said=str(each), fix=mending(each, connection.where))
+        for each in deviations
+    ]
+    if unchecked:
+        said = f"not checked for {len(unchecked)} topics: Kafka does not tell {connection.user} (DescribeConfigs)"
+        findings.append(Finding("kept", ok=None, said=said, fix="run this as an operator: `beluga acls operator`"))
+    elif not deviations:
+        findings.append(Finding("kept", ok=True, said="replicas, cleanup and retention are as declared, or safer"))
+    return findings
+
+
+def _counts(settings: Settings, found: Mapping[str, TopicSpec]) -> list[Finding]:
     names = topics(settings)
     keyed = [names.run_requests, names.run_events, names.node_done, names.run_results, names.runs]
     keyed.append(names.workflow_requests)
-    counts = {name: found[name] for name in keyed if name in found}
+    counts = {name: found[name].partitions for name in keyed if name in found}
     if len(set(counts.values())) > 1:
         told = ", ".join(f"{name} has {count}" for name, count in counts.items())
         fix = "give them one count: create the engine's topics anew under another BELUGA_PREFIX"
-        findings.append(Finding("partitions", ok=False, said=told, fix=fix))
-    elif counts:
-        count = next(iter(counts.values()))
-        findings.append(Finding("partitions", ok=True, said=f"run-keyed topics have {count} each"))
-    return findings
+        return [Finding("partitions", ok=False, said=told, fix=fix)]
+    return [
+        Finding("partitions", ok=True, said=f"run-keyed topics have {count} each") for count in set(counts.values())
+    ]
 
 
 async def _fencing(settings: Settings, connection: KafkaConnection, admin: KafkaTopics) -> Finding:

@@ -1,11 +1,14 @@
 """What a process may do on the broker, as access control lists say it: a resource, and operations on it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-Operation = Literal["Read", "Write", "Create", "Delete", "Describe"]
-"""By Kafka's names. Read, Write and Delete include Describe."""
+Operation = Literal["Read", "Write", "Create", "Delete", "Describe", "DescribeConfigs"]
+"""By Kafka's names. Read, Write and Delete include Describe; nothing here includes DescribeConfigs."""
+
+OPTIONAL: frozenset[Operation] = frozenset({"DescribeConfigs"})
+"""What a role does without: then it cannot check how topics are kept, and says so."""
 
 Resource = Literal["topic", "group", "transactional-id"]
 
@@ -31,6 +34,12 @@ class Right:
 
     def __str__(self) -> str:
         return f"{' and '.join(self.operations)} on {self.resource} {self.name}{'*' if self.prefixed else ''}"
+
+
+def required(rights: Sequence[Right]) -> list[Right]:
+    """Without the `OPTIONAL`."""
+    strict = (replace(right, operations=tuple(op for op in right.operations if op not in OPTIONAL)) for right in rights)
+    return [right for right in strict if right.operations]
 
 
 def told(rights: Sequence[Right]) -> str:

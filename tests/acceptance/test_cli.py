@@ -313,13 +313,19 @@ def test_graphs_and_topics_are_shown(deployed: Deployment) -> None:
     assert {graph["graph"] for graph in published} == {"asks", "breaks", "stuck", "talk"}
     assert "words stream" in deployed.run("graph", "show", "talk")
     assert deployed.run("graph", "show", "talk", "--mermaid").startswith("flowchart TD")
-    assert {topic["state"] for topic in deployed.json("topics", "list")} == {"ok"}
+    listed = {
+        topic["topic"].removeprefix(deployed.environ["BELUGA_PREFIX"]): topic
+        for topic in deployed.json("topics", "list")
+    }
+    assert {topic["state"] for topic in listed.values()} == {"ok"}
+    assert listed["-coordinator-runs-changelog"]["config"]["cleanup.policy"] == "compact"
     assert deployed.json("topics", "apply")["created"] == []
 
 
 def test_doctor_finds_what_is_wrong(deployed: Deployment) -> None:
     assert {finding["check"]: finding["ok"] for finding in deployed.json("doctor")} | {"fencing": None} == {
-        "versions": True, "deployment": True, "broker": True, "topics": True, "partitions": True, "fencing": None,
+        "versions": True, "deployment": True, "broker": True, "topics": True, "kept": True, "partitions": True,
+        "fencing": None,
     }  # fmt: skip
     elsewhere = deployed.environ | {"BELUGA_PREFIX": "nobody-has-this"}
     other = Deployment(elsewhere | login(elsewhere, ["operator"], ROOT), "", Path())

@@ -148,6 +148,10 @@ async def test_topics_are_created_once_and_checked_after(connection: KafkaConnec
             await topics.ensure([TopicSpec(f"{topic_prefix}a", 4)])
         assert caught.value.ids == {"topic": names[0], "actual": "3", "declared": "4"}
         assert await topics.describe(names) == dict(zip(names, (3, 1), strict=True))
+        assert await topics.inspect([*names, f"{topic_prefix}absent"], ["cleanup.policy"]) == {
+            names[0]: TopicSpec(names[0], 3, {"cleanup.policy": "delete"}),
+            names[1]: TopicSpec(names[1], 1, {"cleanup.policy": "compact"}),
+        }
         await topics.delete([*names, f"{topic_prefix}never"])
         async with asyncio.timeout(10):
             while await topics.describe(names):  # noqa: ASYNC110 - nobody tells us

@@ -14,6 +14,9 @@ import pytest
 from beluga_stream import connect
 from beluga_stream.adapters.kafka.admin import KafkaTopics
 from beluga_stream.adapters.kafka.connection import KafkaConnection
+from beluga_stream.bootstrap.connection import kafka
+from beluga_stream.bootstrap.preparation import prepare
+from beluga_stream.bootstrap.settings import Settings
 from beluga_stream.ports.log import TopicSpec
 from tests.acceptance.notes import Doc, notes
 from tests.engine import Engine, client_environ
@@ -114,6 +117,37 @@ async def test_a_topic_with_other_partitions_than_declared_is_refused(
     code, said = await asyncio.to_thread(_started, broker, tmp_path)
     assert code == 1
     assert _reason(said) == f"topic {name} has 1 partitions, but 3 are declared: declare 1, or move to a new topic"
+
+
+async def test_a_table_that_is_not_compacted_is_refused(broker: str, tmp_path: Path, topic_prefix: str) -> None:
+    """Topics are often made by somebody else beforehand."""
+    prefix = f"{topic_prefix}made"
+    changelog = f"{prefix}-coordinator-runs-changelog"
+    async with KafkaTopics(KafkaConnection.parse(broker)) as topics:
+        await topics.ensure([TopicSpec(changelog, 4)])
+        code, said = await asyncio.to_thread(lambda: _started(broker, tmp_path, prefix=prefix))
+        assert code == 1
+        assert _reason(said).startswith(f"topic {changelog} has cleanup.policy=delete, but must have compact, or ")
+        assert _reason(said).endswith(f"--entity-name {changelog} --add-config cleanup.policy=compact")
+        assert list(await topics.describe([f"{prefix}.run-requests"])) == [], "and nothing was created"
+
+
+async def test_lesser_differences_are_told(
+    broker: str, tmp_path: Path, topic_prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings.load(broker=broker, prefix=f"{topic_prefix}made", topics=tmp_path)
+    node_done = f"{settings.prefix}.node-done"
+    async with KafkaTopics(kafka(settings)) as topics:
+        await topics.ensure([TopicSpec(node_done, 4, {"retention.ms": "60000"})])
+    for _ in range(2):
+        caplog.clear()
+        await prepare(settings, kafka(settings), None)
+        told = {record.action: record.getMessage() for record in caplog.records if hasattr(record, "action")}
+        assert told.pop("topics_differ") == (
+            f"not as declared: {node_done} has retention.ms=60000, declared is 604800000; "
+            "`beluga doctor` tells how to mend it"
+        )
+        assert "topics_unchecked" not in told
 
 
 @pytest.mark.parametrize("topic", ["run-requests", "node-done"])

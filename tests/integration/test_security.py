@@ -25,12 +25,12 @@ from beluga_stream.adapters.kafka.rights import missing
 from beluga_stream.bootstrap import deployment
 from beluga_stream.bootstrap.connection import kafka
 from beluga_stream.bootstrap.declared import engine_topics
-from beluga_stream.bootstrap.preparation import uses_of
+from beluga_stream.bootstrap.preparation import prepare, uses_of
 from beluga_stream.bootstrap.rights import HOLDERS, Holder, rights_of
 from beluga_stream.bootstrap.settings import Settings
 from beluga_stream.domain.ids import digest, run_id
 from beluga_stream.errors import AccessDenied, TaskCanceled
-from beluga_stream.ports.rights import Right
+from beluga_stream.ports.rights import Right, required
 from tests.acceptance import test_shells as shells
 from tests.admitted import Session
 from tests.brokers import BrokerUnavailable
@@ -164,9 +164,12 @@ async def test_every_role_works_with_its_least_rights(
         listed = json.loads(await deployed.beluga("client", "runs", "list", "--json"))
         assert {run["graph"] for run in listed} == {"talk", "settled", "leased", "paged", "asks", "stuck"}
         assert "signal" in await deployed.beluga("operator", "runs", "show", waits.id)
-        assert "all " in await deployed.beluga("operator", "doctor")
+        checked = await deployed.beluga("operator", "doctor")
+        assert "with the partitions declared" in checked
+        assert "cleanup and retention are as declared" in checked
         assert "fencing" in await deployed.beluga("client", "doctor")
         assert not engines["coordinator"].said("table.unfenced")
+        assert not any(engine.said("topics_unchecked") for engine in engines.values())
         workers = KafkaWorkers(kafka(_settings(**deployed.users["coordinator"])), f"{_PREFIX}-worker")
         assert await workers.acknowledged(f"{_PREFIX}.node-ready.default"), "what watches over lost work sees nothing"
         assert not any(engine.said("dead_letter") for engine in engines.values())
@@ -273,6 +276,21 @@ async def test_a_role_with_one_right_too_few_says_which_in_one_line(
     assert re.search(told, refused[0]["message"]), refused
     assert refused[0]["message"].endswith("see docs/security.md")
     assert "Traceback" not in said
+
+
+async def test_a_role_that_may_not_see_how_topics_are_kept_says_so_and_works(
+    secured: SecuredBroker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As every role does whose rights are from before it looked at that."""
+    async with KafkaTopics(KafkaConnection.parse(secured.admin)) as admin:
+        await admin.ensure(engine_topics(_settings(topics=tmp_path), ("default",)))
+    for rights, unchecked in ((_rights("worker"), False), (required(_rights("worker")), True)):
+        user = await secured.add_user(f"u{secrets.token_hex(4)}", rights)
+        settings = _settings(role="worker", topics=tmp_path, **user)
+        caplog.clear()
+        await prepare(settings, kafka(settings), deployment.load(_AGENTS))
+        said = [record for record in caplog.records if getattr(record, "action", "") == "topics_unchecked"]
+        assert [f"{_PREFIX}.node-done" in record.getMessage() for record in said] == [True] * unchecked
 
 
 async def test_rights_of_a_role_that_is_there_by_default_are_checked_too(

@@ -3,9 +3,10 @@
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Self
+from typing import Any, Self
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     KafkaConnectionError,
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 _DENIED = (TopicAuthorizationFailedError, ClusterAuthorizationFailedError)
 _PAUSE_SECONDS = 1.0, 5.0
 """The first pause and the longest one between two attempts to connect."""
+_CONFIGS_SECONDS = 10.0
 
 
 class KafkaTopics:
@@ -96,18 +98,22 @@ class KafkaTopics:
 
         Asks for the list of all topics, since asking for one by name would let the broker create it.
         """
-        wanted = None if names is None else set(names)
-        try:
-            async with asyncio.timeout(self._timeout):
-                found = await self._connected().describe_topics(None)
-        except (KafkaError, TimeoutError, OSError) as error:
-            raise refusal(self._connection, "cannot list topics", error) from error
+        found = await self._listed(names)
+        return {name: len(partitions) for name, partitions in found.items()}
+
+    async def inspect(self, names: Iterable[str], keys: Sequence[str]) -> Mapping[str, TopicSpec]:
+        """Those of these topics that exist, as they are, with the settings `keys`.
+
+        `config` is empty where the broker does not tell: it may be too old, or not grant us DescribeConfigs.
+        """
+        found = await self._listed(names)
+        configs = await self._configs(list(found), keys) if found else {}
         return {
-            topic["topic"]: len(topic["partitions"])
-            for topic in found
-            if (wanted is None or topic["topic"] in wanted)
-            and topic["partitions"]
-            and all(p["leader"] >= 0 for p in topic["partitions"])
+            # The fewest replicas of a partition: a reassignment may be under way.
+            name: TopicSpec(
+                name, len(partitions), configs.get(name, {}), min(len(each["replicas"]) for each in partitions)
+            )
+            for name, partitions in found.items()
         }
 
     async def ensure(self, specs: Sequence[TopicSpec]) -> Sequence[str]:
@@ -140,6 +146,36 @@ class KafkaTopics:
                 raise refusal(self._connection, f"cannot delete topic {name}", error_type(), f"Delete on topic {name}")
             if error_type not in (NoError, UnknownTopicOrPartitionError):
                 raise LogUnavailable(f"cannot delete topic {name}: {error_type.__name__}")
+
+    async def _listed(self, names: Iterable[str] | None) -> dict[str, list[Any]]:
+        wanted = None if names is None else set(names)
+        try:
+            async with asyncio.timeout(self._timeout):
+                found = await self._connected().describe_topics(None)
+        except (KafkaError, TimeoutError, OSError) as error:
+            raise refusal(self._connection, "cannot list topics", error) from error
+        return {
+            topic["topic"]: topic["partitions"]
+            for topic in found
+            if (wanted is None or topic["topic"] in wanted)
+            and topic["partitions"]
+            and all(p["leader"] >= 0 for p in topic["partitions"])
+        }
+
+    async def _configs(self, names: Sequence[str], keys: Sequence[str]) -> dict[str, dict[str, str]]:
+        """What is told of these topics; nothing is no reason to fail, since all else is known without it."""
+        asked = [ConfigResource(ConfigResourceType.TOPIC, name, dict.fromkeys(keys, "")) for name in names]
+        try:
+            async with asyncio.timeout(_CONFIGS_SECONDS):
+                (response,) = await self._connected().describe_configs(asked)
+        except (KafkaError, NotImplementedError, TimeoutError, OSError) as error:
+            log.debug("the broker does not tell how topics are kept: %r", error)
+            return {}
+        return {
+            name: {entry[0]: entry[1] for entry in entries if entry[1] is not None}
+            for code, _, _, name, entries in response.resources
+            if for_code(code) is NoError
+        }
 
     async def _create(self, specs: Sequence[TopicSpec]) -> None:
         new = [

@@ -24,7 +24,7 @@ from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.adapters.kafka.refusal import refusal
 from beluga_stream.ports.rights import Operation, Right
 
-_BITS: Mapping[Operation, int] = {"Read": 3, "Write": 4, "Create": 5, "Delete": 6, "Describe": 8}
+_BITS: Mapping[Operation, int] = {"Read": 3, "Write": 4, "Create": 5, "Delete": 6, "Describe": 8, "DescribeConfigs": 10}
 """Kafka's codes of operations: a granted one sets the bit of this number."""
 
 _NOT_TOLD = -(1 << 31)

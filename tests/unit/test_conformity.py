@@ -1,0 +1,64 @@
+"""Topics that somebody else created, beside what is declared."""
+
+import pytest
+
+from beluga_stream.bootstrap.conformity import Deviation, conformity, mending, refuse_unsafe, unsafe
+from beluga_stream.errors import TopicMismatch
+from beluga_stream.ports.log import TopicSpec
+
+_KEPT = {"cleanup.policy": "delete", "retention.ms": "1000", "min.insync.replicas": "2"}
+_COMPACTED = {"cleanup.policy": "compact", "min.insync.replicas": "2", "segment.ms": "600000"}
+
+
+def _differences(spec: TopicSpec, there: TopicSpec) -> list[tuple[str, str, str]]:
+    return [(each.key, each.has, each.declared) for each in conformity([spec], {spec.name: there}).deviations]
+
+
+@pytest.mark.parametrize(
+    ("config", "replication", "found"),
+    [
+        ({}, 3, []),
+        ({"cleanup.policy": "compact"}, 3, [("cleanup.policy", "compact", "delete")]),
+        ({"cleanup.policy": "compact,delete"}, 3, [("cleanup.policy", "compact,delete", "delete")]),
+        ({"retention.ms": "-1"}, 3, [("retention.ms", "-1", "1000")]),
+        ({"min.insync.replicas": "1"}, 3, [("min.insync.replicas", "1", "2")]),
+        ({}, 1, [("replicas", "1", "3")]),
+        ({"min.insync.replicas": "3"}, 5, []),
+    ],
+    ids=["the same", "cleanup", "both cleanups", "retention", "in sync", "replicas", "safer"],
+)
+def test_what_a_topic_has_otherwise_than_declared(
+    config: dict[str, str], replication: int, found: list[tuple[str, str, str]]
+) -> None:
+    assert _differences(TopicSpec("t", 4, _KEPT, 3), TopicSpec("t", 4, _KEPT | config, replication)) == found
+
+
+def test_a_compacted_topic_may_have_any_retention_and_segments() -> None:
+    there = TopicSpec("t", 4, _COMPACTED | {"retention.ms": "1", "segment.ms": "1"})
+    assert _differences(TopicSpec("t", 4, _COMPACTED | {"retention.ms": "1000"}), there) == []
+
+
+def test_what_the_broker_does_not_tell_is_not_taken_for_good() -> None:
+    specs = [TopicSpec("told", 1, _KEPT), TopicSpec("untold", 1, _KEPT), TopicSpec("absent", 1, _KEPT)]
+    found = {"told": specs[0], "untold": TopicSpec("untold", 1)}
+    assert conformity(specs, found) == ([], ["untold"])
+
+
+def test_a_table_of_the_engine_that_is_not_compacted_is_refused_with_the_command() -> None:
+    own, theirs = TopicSpec("changelog", 1, _COMPACTED), TopicSpec("orders", 1, _COMPACTED)
+    found = {name: TopicSpec(name, 1, _KEPT) for name in ("changelog", "orders")}
+    deviations = conformity([own, theirs], found).deviations
+    assert [each.topic for each in deviations] == ["changelog", "orders"]
+    assert [each.topic for each in unsafe([own], deviations)] == ["changelog"]
+    with pytest.raises(TopicMismatch) as refused:
+        refuse_unsafe([own], deviations, "kafka:9092")
+    assert str(refused.value) == (
+        "topic changelog has cleanup.policy=delete, but must have compact, or Kafka would delete by age what a run, "
+        "a graph or a window still needs; this mends it: kafka-configs.sh --bootstrap-server kafka:9092 --alter "
+        "--entity-type topics --entity-name changelog --add-config cleanup.policy=compact"
+    )
+    refuse_unsafe([], deviations, "kafka:9092")
+
+
+def test_replicas_are_no_setting_of_a_topic() -> None:
+    assert mending(Deviation("t", "replicas", "1", "3"), "kafka:9092").startswith("kafka-reassign-partitions.sh")
