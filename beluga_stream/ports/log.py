@@ -118,7 +118,10 @@ class Reader(Protocol):
     def read(
         self, topic: str, start: Mapping[int, int], *, until: Mapping[int, int] | None = None
     ) -> AsyncIterator[Sequence[Record]]:
-        """Batches from `start` (partition -> offset), up to `until`, or for ever without it."""
+        """Batches from `start` (partition -> offset), up to `until`, or for ever without it.
+
+        Raises `LogUnavailable` when what is there up to `until` does not come.
+        """
 
     async def at_time(self, topic: str, timestamp_ms: int) -> Mapping[int, int]:
         """For each partition, the first offset at or after this time (end, when there is none)."""

@@ -15,6 +15,7 @@ from beluga_stream.adapters.kafka.reader import KafkaReader
 from beluga_stream.application.partitioner import partition_of
 from beluga_stream.errors import InvalidConfig, LogUnavailable, RecordTooLarge, TopicMismatch, TopicMissing
 from beluga_stream.ports.log import Outgoing, Record, TopicSpec
+from tests.brokers import EmbeddedBroker
 
 
 @pytest.fixture
@@ -118,6 +119,25 @@ async def test_reading_stops_at_the_end_starts_anywhere_and_closes_its_consumer(
         assert await reader.partitions(topic) == 4
         assert (await reader.end(topic))[1] == 101
         assert (await reader.beginning(topic))[1] == 0
+
+
+async def test_what_is_known_to_be_there_is_waited_for_within_a_bound() -> None:
+    """A broker that goes away in the midst of it must not hold up a command or a gateway for ever."""
+    broker = EmbeddedBroker()
+    broker.start()
+    try:
+        connection = KafkaConnection.parse(broker.address, request_timeout=5.0)
+        async with KafkaTopics(connection) as topics, KafkaAppender(connection) as appender:
+            await topics.ensure([TopicSpec("log", 1)])
+            await appender.append([Outgoing("log", b"k", b"v")])
+        async with asyncio.timeout(30), KafkaReader(connection, timeout=2.0) as reader:
+            reading = reader.read("log", {0: 0}, until={0: 2})
+            assert [record.value for record in await anext(reading)] == [b"v"]
+            broker.stop()
+            with pytest.raises(LogUnavailable, match=r"cannot read log: Kafka at \S+ has sent nothing for 2 s"):
+                await anext(reading)
+    finally:
+        broker.stop()
 
 
 async def test_offsets_are_found_by_time(connection: KafkaConnection, topic: str) -> None:

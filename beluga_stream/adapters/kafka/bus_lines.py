@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
+from beluga_stream.adapters.kafka.closing import close
 from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.adapters.kafka.pacing import pace
 from beluga_stream.adapters.kafka.reader import KafkaReader
@@ -268,7 +269,7 @@ class GroupLine(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships no
         if consumer is not None:
             self._next.clear()
             with suppress(KafkaError, OSError):
-                await consumer.stop()
+                await close(consumer)
 
 
 def _place(record: Any) -> str:

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Self
+from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
 from beluga_stream.adapters.kafka.admin import KafkaTopics
+from beluga_stream.adapters.kafka.closing import close
 from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.adapters.kafka.pacing import pace
 from beluga_stream.adapters.kafka.patience import Patience
@@ -15,6 +16,8 @@ from beluga_stream.adapters.kafka.refusal import refusal
 from beluga_stream.adapters.kafka.rights import hidden
 from beluga_stream.errors import LogUnavailable, TopicMissing
 from beluga_stream.ports.log import Record
+
+_Fetched = Mapping[TopicPartition, Sequence[Any]]
 
 _START_SECONDS = 5.0
 """How long a consumer that nobody wants any more may take to come to the end of its start."""
@@ -28,7 +31,8 @@ class KafkaReader:
     """Port `Reader` on Kafka. Start it before use.
 
     Every `read` has a consumer of its own, closed with the iterator. `max_records` bounds a batch,
-    `timeout` (seconds) each question about offsets, and so does `patience` where it is given.
+    `timeout` (seconds) each question about offsets and each wait for what is known to be there, and so does `patience`
+    where it is given.
     """
 
     def __init__(
@@ -58,7 +62,7 @@ class KafkaReader:
         """Disconnect. Iterators that are still open keep their consumers until they are closed."""
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            await consumer.stop()
+            await close(consumer)
         await self._topics.stop()
 
     async def __aenter__(self) -> Self:
@@ -129,7 +133,8 @@ class KafkaReader:
     ) -> AsyncIterator[Sequence[Record]]:
         """See the port. An offset that retention has removed reads from the first that is left.
 
-        Without `until` an empty batch comes about once a second, so that a reader can look up.
+        Without `until` an empty batch comes about once a second, so that a reader can look up. With it there is
+        always something to come: raises `LogUnavailable` when nothing does for as long as patience lasts.
         """
         await self.partitions(topic)
         open_ended = until is None
@@ -148,7 +153,12 @@ class KafkaReader:
                 consumer.seek(TopicPartition(topic, partition), start[partition])
             while left:
                 targets = [TopicPartition(topic, p) for p in left]
-                fetched = await consumer.getmany(*targets, timeout_ms=1000, max_records=self._max_records)
+                if open_ended:
+                    fetched = await self._fetch(consumer, targets)
+                    positions: Mapping[TopicPartition, int] = {}
+                else:
+                    async with self._patience.waiting(f"reading {topic}"):
+                        fetched, positions = await self._advance(consumer, targets)
                 batch = [
                     Record(r.topic, r.partition, r.offset, r.key, r.value, r.timestamp, tuple(r.headers))
                     for records in fetched.values()
@@ -157,15 +167,32 @@ class KafkaReader:
                 ]
                 if batch or open_ended:
                     yield batch
-                if not open_ended:
-                    for target in targets:
-                        # The position, not the last record: compaction leaves gaps.
-                        if await consumer.position(target) >= (left[target.partition] or 0):
-                            del left[target.partition]
+                for target, position in positions.items():
+                    # The position, not the last record: compaction leaves gaps.
+                    if position >= (left[target.partition] or 0):
+                        del left[target.partition]
+        except TimeoutError as error:
+            silent = f"Kafka at {self._connection.where} has sent nothing for {self._patience.seconds:g} s"
+            raise LogUnavailable(f"cannot read {topic}: {silent}") from error
         except (KafkaError, OSError) as error:
             raise refusal(self._connection, f"cannot read {topic}", error, f"Read on topic {topic}") from error
         finally:
-            await consumer.stop()
+            await close(consumer)
+
+    async def _fetch(self, consumer: AIOKafkaConsumer, targets: Sequence[TopicPartition]) -> _Fetched:
+        fetched: _Fetched = await consumer.getmany(*targets, timeout_ms=1000, max_records=self._max_records)
+        return fetched
+
+    async def _advance(
+        self, consumer: AIOKafkaConsumer, targets: Sequence[TopicPartition]
+    ) -> tuple[_Fetched, Mapping[TopicPartition, int]]:
+        """The next records, and the positions after them; these may move on alone, where compaction left nothing."""
+        before = {target: await consumer.position(target) for target in targets}
+        while True:
+            fetched = await self._fetch(consumer, targets)
+            positions = {target: await consumer.position(target) for target in targets}
+            if fetched or positions != before:
+                return fetched, positions
 
     async def _targets(self, topic: str) -> list[TopicPartition]:
         return [TopicPartition(topic, p) for p in range(await self.partitions(topic))]
@@ -191,6 +218,6 @@ class KafkaReader:
             # Cancelled in the midst of it, aiokafka forgets its first connection: so it comes to its end.
             await asyncio.wait({starting}, timeout=_START_SECONDS)
             starting.cancel()
-            await consumer.stop()
+            await close(consumer)
             raise
         return consumer

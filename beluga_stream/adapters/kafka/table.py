@@ -13,6 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
+from beluga_stream.adapters.kafka.closing import close
 from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.adapters.kafka.fence import FencedProducer, broker_fences
 from beluga_stream.adapters.kafka.patience import Patience
@@ -113,7 +114,7 @@ class KafkaPartitionTable:
                         ]
                     )
         finally:
-            await consumer.stop()
+            await close(consumer)
         return count
 
     def keep_claiming(self) -> None:
