@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..adapters.kafka.appender import KafkaAppender
 from ..adapters.kafka.batches import MAX_RECORD_BYTES, size_of
@@ -17,12 +17,17 @@ from ..application.deadletters import MESSAGE, REASON, SOURCE, letter_id, marked
 from ..application.payloads import Payloads
 from ..bootstrap.connection import kafka, topics
 from ..bootstrap.encryption import payloads_of
-from ..errors import InvalidInput, InvalidState, NotFound
-from ..ports.log import Outgoing, Record
+from ..errors import BelugaError, InvalidInput, InvalidState, KeyMissing, NotFound, Tampered
+from ..ports.log import Appender, Outgoing, Reader, Record
 from .screen import console, moment, print_json, table
 from .values import settings_with
 
 _SOURCE_PARTS = 3
+_PAGE = 100
+"""So many letters are sent, and marked, at a time."""
+
+_OF_ONE_LETTER = (NotFound, InvalidState, KeyMissing, Tampered)
+"""What keeps one letter from being had back, and says nothing of the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +81,18 @@ class Letter:
         }
 
 
+class Kept(NamedTuple):
+    """A letter that could not be sent again, and why."""
+
+    letter: Letter
+    error: BelugaError
+
+
 class DeadLetters:
     """Reads the topic up to its end, and appends what is done about a letter."""
 
     def __init__(
-        self, topic: str, reader: KafkaReader, appender: KafkaAppender, payloads: Payloads, connection: KafkaConnection
+        self, topic: str, reader: Reader, appender: Appender, payloads: Payloads, connection: KafkaConnection
     ) -> None:
         self._topic = topic
         self._reader = reader
@@ -115,19 +127,36 @@ class DeadLetters:
         """The record that a letter is about, as it came."""
         return await letter.again(self._payloads)
 
-    async def replay(self, letters: Sequence[Letter]) -> None:
-        """Send these again, then mark them. A crash between the two sends twice rather than never."""
-        again = [await letter.again(self._payloads) for letter in letters]
+    async def replay(self, letters: Sequence[Letter]) -> list[Kept]:
+        """Send these again, page by page, and mark them; return those that cannot be had back any more.
+
+        A crash between the two sends a page twice rather than never.
+        """
+        kept: list[Kept] = []
+        for start in range(0, len(letters), _PAGE):
+            sent: list[Letter] = []
+            again: list[Outgoing] = []
+            for letter in letters[start : start + _PAGE]:
+                try:
+                    again.append(await letter.again(self._payloads))
+                except _OF_ONE_LETTER as error:
+                    kept.append(Kept(letter, error))
+                else:
+                    sent.append(letter)
+            await self._send(again)
+            await self._mark(sent, "replayed")
+        return kept
+
+    async def discard(self, letter: Letter) -> None:
+        await self._mark([letter], "discarded")
+
+    async def _send(self, again: Sequence[Outgoing]) -> None:
         await self._appender.append([record for record in again if size_of(record) <= MAX_RECORD_BYTES])
         for record in again:
             if (size := size_of(record)) > MAX_RECORD_BYTES:
                 # Its topic once took a record of this size; alone in its batch it takes it again.
                 async with KafkaAppender(self._connection, max_record_bytes=size) as alone:
                     await alone.append([record])
-        await self._mark(letters, "replayed")
-
-    async def discard(self, letter: Letter) -> None:
-        await self._mark([letter], "discarded")
 
     async def _mark(self, letters: Sequence[Letter], how: str) -> None:
         now = int(time.time() * 1_000)
@@ -169,19 +198,25 @@ async def show_letter(id: str, *, broker: str | None, as_json: bool) -> None:  #
     """Everything about one."""
     async with opened(broker) as dead:
         letter = await dead.one(id)
-        record = await dead.whole(letter)
+        gone = ""
+        try:
+            record = await dead.whole(letter)
+        except NotFound as error:
+            record, gone = Outgoing(letter.source, None, None), error.message
     value = None if record.value is None else record.value.decode("utf-8", "replace")
     key = None if record.key is None else record.key.decode("utf-8", "replace")
     both = (*letter.record.headers, *record.headers)
     headers = {name: (data or b"").decode("utf-8", "replace") for name, data in both}
     if as_json:
-        print_json(letter.as_json() | {"key": key, "headers": headers, "value": value})
+        print_json(
+            letter.as_json() | {"key": key, "headers": headers, "value": value} | ({"gone": gone} if gone else {})
+        )
         return
     for name, told in (("reason", letter.reason), ("message", letter.message), ("from", letter.source)):
         console.print(f"[bold]{name:>8}[/bold]  ", end="")
         console.print(told, markup=False, soft_wrap=True)
     console.print(f"[bold]{'key':>8}[/bold]  {key}\n", soft_wrap=True)
-    console.print(value or "", markup=False, soft_wrap=True)
+    console.print(gone or value or "", markup=False, soft_wrap=True)
 
 
 async def replay(
@@ -191,7 +226,10 @@ async def replay(
     broker: str | None,
     as_json: bool,
 ) -> None:
-    """Send one, or all that nobody has handled, to where they came from."""
+    """Send one, or all that nobody has handled, to where they came from.
+
+    Raises the error of the one, or `InvalidState` in the end when not all could be sent.
+    """
     if (id is None) == (not all_of_them):
         raise InvalidInput("name one dead letter, or say --all")
     async with opened(broker) as dead:
@@ -199,14 +237,30 @@ async def replay(
             chosen = [letter for letter in await dead.all() if letter.handled is None]
         else:
             chosen = [await dead.one(id)]
-        await dead.replay(chosen)
+        kept = await dead.replay(chosen)
+    if kept and not all_of_them:
+        raise kept[0].error
+    why = {each.letter.id: each.error.message for each in kept}
     if as_json:
-        print_json([letter.as_json() | {"handled": "replayed"} for letter in chosen])
-        return
-    for letter in chosen:
-        console.print(f"{letter.id} is sent to {letter.topic} again")
-    if not chosen:
-        console.print("There are no dead letters.")
+        print_json(
+            [
+                letter.as_json() | ({"error": why[letter.id]} if letter.id in why else {"handled": "replayed"})
+                for letter in chosen
+            ]
+        )
+    else:
+        for letter in chosen:
+            if letter.id in why:
+                console.print(f"{letter.id} is not sent: {why[letter.id]}", markup=False, soft_wrap=True)
+            else:
+                console.print(f"{letter.id} is sent to {letter.topic} again")
+        if not chosen:
+            console.print("There are no dead letters.")
+    if kept:
+        raise InvalidState(
+            f"{len(kept)} of {len(chosen)} dead letters could not be sent again: `beluga dead-letters discard ID` "
+            "takes one off the list"
+        )
 
 
 async def discard(id: str, *, broker: str | None, as_json: bool) -> None:  # noqa: A002

@@ -1,12 +1,24 @@
 """Dead letters: what is kept of a record, whatever it holds, and how it is had back."""
 
-import pytest
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.adapters.memory.blobs import MemoryBlobs
+from beluga_stream.adapters.memory.log import MemoryLog
 from beluga_stream.application.deadletters import dead_letter, original
 from beluga_stream.application.payloads import Payloads
-from beluga_stream.errors import InvalidInput
-from beluga_stream.ports.log import Outgoing, Record
+from beluga_stream.cli import letters
+from beluga_stream.cli.letters import DeadLetters
+from beluga_stream.cli.main import app
+from beluga_stream.errors import InvalidInput, LogUnavailable
+from beluga_stream.ports.log import Outgoing, Position, Record, TopicSpec
 
 
 def _read(letter: Outgoing) -> Record:
@@ -32,6 +44,68 @@ async def test_headers_and_keys_may_be_long_too() -> None:
     letter = await dead_letter("dead", record, InvalidInput("x" * 600_000), payloads)
     assert sum(len(value) for _, value in letter.headers) < 5_000
     assert await original(_read(letter), payloads) == (record.key, None, record.headers)
+
+
+async def _dead(log: MemoryLog, payloads: Payloads, *values: bytes) -> DeadLetters:
+    log.create([TopicSpec("docs", 1), TopicSpec("dead", 1)])
+    for offset, value in enumerate(values):
+        record = Record("docs", 0, offset, b"k", value)
+        await log.append([await dead_letter("dead", record, InvalidInput("no good"), payloads)])
+    return DeadLetters("dead", log, log, payloads, KafkaConnection.parse("127.0.0.1:1"))
+
+
+async def test_letters_are_sent_again_though_the_value_of_one_is_lost() -> None:
+    log, blobs = MemoryLog(), MemoryBlobs()
+    dead = await _dead(log, Payloads(blobs), b"first", b"x" * 600_000, b"last")
+    blobs.stored.clear()
+    (kept,) = await dead.replay(await dead.all())
+    assert (kept.letter.id, kept.error.code) == ("0-1", "not_found")
+    assert [record.value for record in log.records("docs", 0)] == [b"first", b"last"]
+    assert [letter.handled is not None for letter in await dead.all()] == [True, False, True]
+
+
+async def test_letters_that_were_sent_before_the_broker_went_away_are_marked() -> None:
+    class Leaving(MemoryLog):
+        left = 3  # the first page, its markers, the second page
+
+        async def append(self, records: Sequence[Outgoing]) -> Sequence[Position]:
+            if records[0].topic == "docs" or self.records_in("docs"):
+                self.left -= 1
+            if self.left < 0:
+                raise LogUnavailable("gone")
+            return await super().append(records)
+
+    log = Leaving()
+    dead = await _dead(log, Payloads(MemoryBlobs()), *(str(n).encode() for n in range(250)))
+    with pytest.raises(LogUnavailable):
+        await dead.replay(await dead.all())
+    assert log.records_in("docs") == 200
+    assert sum(letter.handled is not None for letter in await dead.all()) == 100
+
+
+def test_the_command_sends_what_it_can_and_says_what_it_could_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    blobs = MemoryBlobs()
+    dead = asyncio.run(_dead(MemoryLog(), Payloads(blobs), b"first", b"x" * 600_000))
+
+    @asynccontextmanager
+    async def opened(_: str | None) -> AsyncIterator[DeadLetters]:
+        yield dead
+
+    monkeypatch.setattr(letters, "opened", opened)
+
+    def beluga(*words: str) -> Result:
+        return CliRunner().invoke(app, ["dead-letters", *words, "--json"])
+
+    blobs.stored.clear()
+    shown = beluga("show", "0-1")
+    assert (shown.exit_code, json.loads(shown.stdout)["value"]) == (0, None)
+    assert "there is no blob" in json.loads(shown.stdout)["gone"]
+    assert beluga("replay", "0-1").exit_code == 3
+    sent = beluga("replay", "--all")
+    assert sent.exit_code == 1
+    assert "1 of 2 dead letters could not be sent again" in sent.stderr
+    assert [(each["id"], each["handled"]) for each in json.loads(sent.stdout)] == [("0-0", "replayed"), ("0-1", None)]
+    assert [each["id"] for each in json.loads(beluga("list").stdout)] == ["0-1"]
 
 
 async def test_a_message_that_cannot_be_encoded_is_mended() -> None:

@@ -54,6 +54,8 @@ def replay_letters(
 ) -> None:
     """Publish a letter to the topic it came from, once what was wrong is mended.
 
+    With --all, those whose large values are gone from the blob store are named and left; the exit code is then 1.
+
     Example: beluga dead-letters replay 2-17
     """
     from .. import letters
