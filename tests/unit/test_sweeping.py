@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from beluga_stream.adapters.files.blobs import FileBlobs
 from beluga_stream.adapters.memory.blobs import MemoryBlobs
@@ -22,7 +24,7 @@ from beluga_stream.domain.ids import NodeKey, RunId
 from beluga_stream.domain.payload import Gathered, Inline, Paged, Payload, Picked, Stored
 from beluga_stream.domain.references import references
 from beluga_stream.domain.state import NodeState, NodeStatus, RunState, RunStatus, Signalled
-from beluga_stream.errors import LogUnavailable, NotFound, UnknownVersion
+from beluga_stream.errors import InvalidConfig, LogUnavailable, NotFound, UnknownVersion
 from beluga_stream.ports.blobs import SweptBlobs
 from beluga_stream.ports.log import Outgoing, TopicSpec
 
@@ -180,6 +182,29 @@ async def test_a_store_that_is_no_folder_is_swept_too() -> None:
     ages_later = NOW * 2
     assert (await sweeper(store, table).sweep(ages_later)).removed == 1
     assert [await store.has(ref) for ref in refs] == [True, False]
+
+
+class StrictFiles(MemoryFileSystem):
+    """Takes no option that it does not know, as s3fs."""
+
+    protocol = "strictfs"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+
+async def test_a_store_gets_no_option_that_is_another_stores() -> None:
+    fsspec.register_implementation("strictfs", StrictFiles, clobber=True)
+    blobs = FileBlobs("strictfs://bucket")
+    assert await blobs.get(await blobs.put("run", b"data")) == b"data"
+
+
+def test_a_store_whose_package_is_missing_is_named_in_one_line() -> None:
+    fsspec.register_implementation("farfs", "no_such_package.Files", errtxt="Install farfs to go there", clobber=True)
+    for url, said in (("farfs://user:secret@there", "Install farfs to go there"), ("nofs://x", "not known: nofs")):
+        with pytest.raises(InvalidConfig, match=rf"^BELUGA_BLOBS=\w+://\.\.\. cannot be used: .*{said}") as wrong:
+            FileBlobs(url)
+        assert "secret" not in str(wrong.value)
 
 
 async def test_a_folder_may_vanish_while_something_is_stored_in_it(tmp_path: Path) -> None:

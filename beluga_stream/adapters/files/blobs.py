@@ -12,7 +12,7 @@ from typing import ParamSpec, TypeVar
 
 import fsspec
 
-from ...errors import InvalidInput, LogUnavailable, NotFound
+from ...errors import InvalidConfig, InvalidInput, LogUnavailable, NotFound
 
 _TIMEOUT_SECONDS = 60.0
 _TRIES = 5
@@ -24,10 +24,21 @@ R = TypeVar("R")
 
 
 class FileBlobs:
-    """The port `SweptBlobs` under one URL. On a local disk a blob is synced before it has its name."""
+    """The port `SweptBlobs` under one URL. On a local disk a blob is synced before it has its name.
+
+    Raises `InvalidConfig` for a store that fsspec does not know, or whose package is not installed.
+    """
 
     def __init__(self, url: str) -> None:
-        self._files, self._root = fsspec.core.url_to_fs(url, auto_mkdir=True)
+        try:
+            self._files, self._root = fsspec.core.url_to_fs(url)
+        except (ImportError, ValueError) as error:
+            # Not the whole URL: a login may be in it.
+            place = f"{url.partition('://')[0]}://..."
+            raise InvalidConfig(
+                f"BELUGA_BLOBS={place} cannot be used: {error}. A store of objects needs its fsspec package, "
+                f"as s3fs for s3:// and gcsfs for gs://; see docs/operating.md"
+            ) from error
         self._local = isinstance(self._files, fsspec.implementations.local.LocalFileSystem)
 
     async def put(self, owner: str, data: bytes) -> str:
