@@ -4,6 +4,7 @@ The table holds every run as bytes; `States` keeps those decoded that are at wor
 """
 
 import asyncio
+import logging
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,12 +31,15 @@ from .states import RESTING_BYTES, States
 from .timers import Timers
 from .unanswered import Unanswered
 
+log = logging.getLogger("beluga_stream.coordinator")
+
 _NO_RUN = "~"
 """Begins the keys of rows that are no runs."""
 
 _ANSWERED = "~answered"
 _AT_A_TIME = 500
 _READ = "~read"
+_HOUR_MS = 3_600_000
 
 
 @dataclass(slots=True)
@@ -114,6 +118,7 @@ class RunPartition:
         self.limits = Limits()
         self.unanswered = Unanswered()
         self._answered: str | None = None
+        self._told_ms: int | None = None
 
     async def recover(self, now_ms: int) -> AsyncIterator[Kept]:
         """Rebuild deadlines and leases from the table; yield every run that has intents.
@@ -306,7 +311,23 @@ class RunPartition:
             # A run that was retried has a later end, with an entry of its own.
             if state is not None and state.ended and (state.ended_ms or 0) == ended_ms:
                 gone.append(run)
+                if ended_ms >= now_ms - window_ms and most:
+                    self._tell_forgotten(now_ms, now_ms - ended_ms, most)
         return gone
+
+    def _tell_forgotten(self, now_ms: int, age_ms: int, most: int) -> None:
+        """A start that is repeated later than this runs again, though time alone would remember it: say so hourly."""
+        if self._told_ms is not None and now_ms - self._told_ms < _HOUR_MS:
+            return
+        self._told_ms = now_ms
+        log.warning(
+            "partition %d forgets runs %d s after their end, before BELUGA_DEDUP_WINDOW_HOURS is over, for more than "
+            "BELUGA_DEDUP_MOST=%d have ended since: raise it, or a start that is repeated later runs again",
+            self.number,
+            age_ms // 1000,
+            most,
+            extra={"action": "dedup_most", "partition": self.number, "seconds": age_ms // 1000},
+        )
 
     def unheard(self, now_ms: int, lease_ms: int) -> list[tuple[RunId, NodeKey, Lease]]:
         """The leases whose workers have been silent for too long."""

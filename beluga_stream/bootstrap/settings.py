@@ -106,10 +106,14 @@ class Settings(BaseSettings):
     dedup_window_hours: float = Field(
         24,
         gt=0,
-        description="How long a finished run is remembered, so that a repeated start is recognised (hours).",
+        description="How long a finished run is remembered, so that a repeated start is recognised (hours), unless "
+        "BELUGA_DEDUP_MOST forgets it before.",
     )
     dedup_most: int = Field(
-        25_000, ge=0, description="Most finished runs remembered in each partition; the oldest go first."
+        25_000,
+        ge=0,
+        description="Most finished runs remembered in each partition, pages of maps and child runs among them; the "
+        "oldest go first, also within the window. See docs/guarantees.md for how many it takes.",
     )
 
     capacity: int = Field(

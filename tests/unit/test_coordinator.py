@@ -466,6 +466,35 @@ async def test_a_run_is_remembered_until_its_end_is_told() -> None:
     assert "r" not in rows, "its marker is not written again"
 
 
+async def test_runs_that_are_forgotten_before_their_time_are_told_of_once_an_hour(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bench = Bench(dedup_most=2, dedup_window_ms=10 * 3_600_000)
+    await bench.coordinator.acquire(OWNED)
+
+    async def ends(*runs: str) -> None:
+        for run in runs:
+            await bench.tell(NAMES.run_requests, requested(run))
+            await bench.tell(NAMES.node_done, done(run, "a"))
+            await bench.tell(NAMES.node_done, done(run, "b"))
+
+    def told() -> list[Any]:
+        return [record for record in caplog.records if getattr(record, "action", "") == "dedup_most"]
+
+    await ends("r", "s")
+    assert told() == [], "both are remembered"
+    bench.clock.now += 60_000
+    await ends("t", "u", "v")
+    assert [record.seconds for record in told()] == [60]
+    assert "before BELUGA_DEDUP_WINDOW_HOURS is over" in caplog.text
+    bench.clock.now += 3_600_000
+    await ends("w")
+    assert len(told()) == 2
+    bench.clock.now += 11 * 3_600_000
+    await ends("x", "y")
+    assert len(told()) == 2, "their time was over"
+
+
 async def test_what_is_only_on_its_way_makes_no_run_too_large() -> None:
     calm = Bench()
     await calm.coordinator.acquire(OWNED)
