@@ -178,12 +178,10 @@ async def test_topics_are_created_once_and_checked_after(connection: KafkaConnec
                 await asyncio.sleep(0.05)
 
 
-async def test_no_broker_is_said_once_a_second_and_then_given_up(caplog: pytest.LogCaptureFixture) -> None:
+async def test_no_broker_is_given_up_after_a_while() -> None:
     nobody = KafkaConnection(("127.0.0.1:1",), request_timeout=1.0)
     with pytest.raises(LogUnavailable, match=r"no Kafka broker answers at 127\.0\.0\.1:1"):
         await KafkaTopics(nobody, patience=1.5).start()
-    waits = [r for r in caplog.records if getattr(r, "action", "") == "kafka.wait"]
-    assert 1 <= len(waits) <= 3
     with pytest.raises(LogUnavailable):
         await KafkaAppender(nobody, timeout=2.0).start()
     with pytest.raises(LogUnavailable):

@@ -19,6 +19,7 @@ from aiokafka.errors import (
 )
 
 from beluga_stream.adapters.kafka.connection import KafkaConnection
+from beluga_stream.adapters.kafka.patience import Patience
 from beluga_stream.adapters.kafka.refusal import refusal, why_unreachable
 from beluga_stream.errors import AccessDenied, InvalidConfig, LogUnavailable, TopicMismatch
 from beluga_stream.ports.log import TopicSpec
@@ -26,59 +27,45 @@ from beluga_stream.ports.log import TopicSpec
 log = logging.getLogger(__name__)
 
 _DENIED = (TopicAuthorizationFailedError, ClusterAuthorizationFailedError)
-_PAUSE_SECONDS = 1.0, 5.0
-"""The first pause and the longest one between two attempts to connect."""
 _CONFIGS_SECONDS = 10.0
 
 
 class KafkaTopics:
     """Creates, checks, lists and deletes topics. Start it before use.
 
-    `timeout` (seconds) bounds every request, `patience` how long `start` waits for a broker that
-    refuses connections.
+    `timeout` (seconds) bounds every request, `patience` how long `start` waits for a broker that does not answer.
     """
 
     def __init__(self, connection: KafkaConnection, *, timeout: float = 30.0, patience: float = 30.0) -> None:
         self._connection = connection
         self._timeout = timeout
-        self._patience = patience
+        self._patience = Patience(connection.where, patience)
         self._admin: AIOKafkaAdminClient | None = None
 
     async def start(self) -> None:
-        """Connect, trying again and again. Raises `LogUnavailable` when patience ends."""
+        """Connect, trying again and again. Raises `LogUnavailable` when patience ends, and `AccessDenied` at once."""
         where = self._connection.where
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._patience
-        pause, most = _PAUSE_SECONDS
-        while True:
-            admin = AIOKafkaAdminClient(**self._connection.client_settings("topics"))
-            try:
-                async with asyncio.timeout(max(deadline - loop.time(), 1.0)):
-                    await admin.start()
-            except (KafkaConnectionError, TimeoutError, OSError) as error:
-                await admin.close()
+        try:
+            self._admin = await self._patience.insist("connecting", self._connect)
+        except TimeoutError as error:
+            raise LogUnavailable(
+                f"no Kafka broker answers at {where} (tried for {self._patience.seconds:g} s)"
+            ) from error
+        except KafkaError as error:
+            raise LogUnavailable(f"Kafka at {where} refuses us: {error!r}") from error
+
+    async def _connect(self) -> AIOKafkaAdminClient:
+        admin = AIOKafkaAdminClient(**self._connection.client_settings("topics"))
+        try:
+            await admin.start()
+        except BaseException as error:
+            await admin.close()
+            if isinstance(error, KafkaConnectionError | OSError):
                 denied = await why_unreachable(self._connection)
                 if denied is not None:
                     raise denied from error
-                left = deadline - loop.time()
-                if left <= 0:
-                    raise LogUnavailable(
-                        f"no Kafka broker answers at {where} (tried for {self._patience:g} s)"
-                    ) from error
-                log.warning(
-                    "no Kafka broker answers at %s yet, trying for %.0f s more",
-                    where,
-                    left,
-                    extra={"action": "kafka.wait"},
-                )
-                await asyncio.sleep(min(pause, left))
-                pause = min(2 * pause, most)
-            except KafkaError as error:
-                await admin.close()
-                raise LogUnavailable(f"Kafka at {where} refuses us: {error!r}") from error
-            else:
-                self._admin = admin
-                return
+            raise
+        return admin
 
     async def stop(self) -> None:
         """Disconnect."""
