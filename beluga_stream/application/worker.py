@@ -13,7 +13,6 @@ import logging
 import os
 import secrets
 import socket
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -35,6 +34,7 @@ from .messages import NodeReady, Outcome
 from .notices import Notices
 from .outbox import Outbox
 from .payloads import Payloads
+from .reported import Reported
 from .streams import HeldElsewhere, Streams
 from .topics import Topics
 from .underway import Batch, Slot, Underway
@@ -46,8 +46,6 @@ _STOP_SECONDS = 10.0
 
 _LEFT_AFTER_MS = 6_000
 """How long a handler that is told to stop keeps its slot; `Executions` gives up those with a timeout before."""
-
-_OUTCOMES_KEPT = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +113,7 @@ class Worker:
         self._slots = asyncio.Semaphore(options.slots)
         self._running: dict[tuple[RunId, str, int], Underway] = {}
         self._by_run: dict[RunId, dict[tuple[RunId, str, int], None]] = {}
-        self._outcomes: OrderedDict[tuple[RunId, str, int], Outgoing] = OrderedDict()
+        self._reported = Reported()
         self._deliveries: set[asyncio.Future[None]] = set()
         self._failure: Exception | None = None
 
@@ -229,7 +227,7 @@ class Worker:
         if self._notices.is_cancelled(work):
             batch.one_less()
             return
-        outcome = self._outcomes.get(key)
+        outcome = self._reported.get(key)
         if outcome is not None:
             self._send_later(outcome, batch)
             return
@@ -273,9 +271,7 @@ class Worker:
             sent = self._outbox.submit([outcome])
             execution.reported = True
             await sent
-            self._outcomes[key] = outcome
-            if len(self._outcomes) > _OUTCOMES_KEPT:
-                self._outcomes.popitem(last=False)
+            self._reported.put(key, outcome)
         except asyncio.CancelledError:
             # Cancelled by a notice: the coordinator has already moved on, there is nothing to report.
             log.info("stopped %s/%s/%d", *key, extra={"action": "cancelled", "run": key[0], "node": key[1]})

@@ -543,8 +543,11 @@ async def test_control_is_read_from_its_beginning_and_again_after_a_release() ->
     await of.worker.close()
 
 
-async def test_a_redelivery_whose_outcome_is_forgotten_runs_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("beluga_stream.application.worker._OUTCOMES_KEPT", 1)
+@pytest.mark.parametrize(("bound", "most"), [("_MOST", 1), ("_MOST_BYTES", 400)])
+async def test_a_redelivery_whose_outcome_is_forgotten_runs_again(
+    monkeypatch: pytest.MonkeyPatch, bound: str, most: int
+) -> None:
+    monkeypatch.setattr(f"beluga_stream.application.reported.{bound}", most)
     gate = Gate()
     gate.open.set()
     of = bench(gate)
