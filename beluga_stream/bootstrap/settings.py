@@ -116,6 +116,11 @@ class Settings(BaseSettings):
         "oldest go first, also within the window. See docs/guarantees.md for how many it takes.",
     )
 
+    triggers_begin: Literal["earliest", "latest"] = Field(
+        "earliest",
+        description="Where ingest begins with a topic that it has not read before: `earliest` starts runs for the "
+        "events that the topic still holds, `latest` for those that come from now on. See docs/triggers.md.",
+    )
     capacity: int = Field(
         100_000,
         ge=1,

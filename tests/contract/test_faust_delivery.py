@@ -82,9 +82,12 @@ class _Consumer(RoleConsumer):
 
     def __init__(self, log: _Log) -> None:
         conf = SimpleNamespace(broker_max_poll_records=100, broker_request_timeout=5.0)
-        self.app: Any = SimpleNamespace(driver=RoleDriver(_Taking(), "group"), conf=conf, should_stop=False)
+        self.app: Any = SimpleNamespace(
+            driver=RoleDriver(_Taking(), "group"), conf=conf, should_stop=False, begins_at_end=False
+        )
         self._thread: Any = SimpleNamespace(_ensure_consumer=lambda: log)
         self._dropped = False
+        self._known = frozenset()
         self.stopping = False
         self.delivered: list[int] = []
 

@@ -134,7 +134,7 @@ def test_consumers_know_the_calls_we_make() -> None:
         "partition_assignment_strategy",
         "fetch_max_wait_ms",
     } <= parameters
-    for name in ("getmany", "commit", "committed", "seek", "seek_to_beginning", "assignment"):
+    for name in ("getmany", "commit", "committed", "seek", "seek_to_beginning", "end_offsets", "assignment"):
         assert hasattr(aiokafka.AIOKafkaConsumer, name)
 
 

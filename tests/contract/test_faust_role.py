@@ -4,8 +4,10 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 
 from beluga_stream.adapters.faust.app import RoleApp, RoleOptions, role_app
 from beluga_stream.adapters.kafka.admin import KafkaTopics
@@ -60,6 +62,16 @@ def committed(connection: KafkaConnection, topics: tuple[str, ...]) -> KafkaTabl
     return KafkaTables(connection, group=f"{topics[0]}-group", topics=topics, owner="test", changelog="unused")
 
 
+async def begun(connection: KafkaConnection, topics: tuple[str, ...], offsets: list[int]) -> None:
+    """Wait until the group has committed these offsets of the first topic."""
+    async with committed(connection, topics) as tables:
+
+        async def are_there() -> bool:
+            return [(await tables.committed(number))[topics[0]] for number in range(len(offsets))] == offsets
+
+        await eventually(are_there)
+
+
 async def test_records_come_in_order_after_acquire_and_release_and_close_end_it(
     connection: KafkaConnection, topics: tuple[str, ...], appender: KafkaAppender
 ) -> None:
@@ -87,6 +99,45 @@ async def test_records_come_in_order_after_acquire_and_release_and_close_end_it(
         for partition in range(4):
             total += sum((await tables.committed(partition)).values())
         assert total == 5300
+
+
+async def test_a_group_that_begins_at_the_end_loses_nothing_after_that(
+    connection: KafkaConnection, topics: tuple[str, ...], appender: KafkaAppender
+) -> None:
+    """Its beginning is durable before anything comes, so what comes while no process is there is read later."""
+    options = replace(QUICK, begins_at_end=True)
+    await appender.append([Outgoing(topics[0], b"k", b"old", partition=number % 4) for number in range(40)])
+    async with running(RecordingRole(*topics), connection, options=options):
+        await begun(connection, topics, [10] * 4)
+    await appender.append([Outgoing(topics[0], b"k", b"new", partition=number % 4) for number in range(8)])
+    role = RecordingRole(*topics)
+    async with running(role, connection, options=options):
+        await role.until(lambda: len(role.records) == 8)
+    assert {record.value for record in role.records} == {b"new"}
+
+
+async def test_a_partition_that_is_added_later_is_read_from_its_beginning(
+    connection: KafkaConnection, topics: tuple[str, ...], appender: KafkaAppender, real_broker: str
+) -> None:
+    options = replace(QUICK, begins_at_end=True)
+    await appender.append([Outgoing(topics[0], b"k", b"old", partition=0)])
+    role = RecordingRole(topics[0])
+    async with running(role, connection, options=options):
+        await begun(connection, topics, [1, 0, 0, 0])
+        await appender.append([Outgoing(topics[0], b"k", b"seen", partition=0)])
+        await role.until(lambda: len(role.records) == 1)
+    admin = AIOKafkaAdminClient(bootstrap_servers=real_broker)
+    await admin.start()
+    try:
+        await admin.create_partitions({topics[0]: NewPartitions(5)})
+    finally:
+        await admin.close()
+    async with KafkaAppender(connection) as knows_it:
+        await knows_it.append([Outgoing(topics[0], b"k", b"added", partition=4)])
+    role = RecordingRole(topics[0])
+    async with running(role, connection, options=options):
+        await role.until(lambda: len(role.records) == 1)
+    assert [record.value for record in role.records] == [b"added"]
 
 
 async def test_only_what_is_settled_is_acknowledged_and_in_order(

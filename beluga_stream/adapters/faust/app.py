@@ -48,6 +48,7 @@ class RoleApp(faust.App):
     BootStrategy = ConsumerOnly
 
     consumer: RoleConsumer
+    begins_at_end = False
 
     def __init__(self, driver: RoleDriver, **settings: Any) -> None:
         super().__init__(driver.group, **settings)
@@ -138,13 +139,15 @@ class OpenTables(Protocol):
 class RoleOptions:
     """How a role app behaves in its group. Times are in seconds.
 
-    At most `max_pending` takings are unsettled at a time; `drain_timeout` bounds a release.
+    At most `max_pending` takings are unsettled at a time; `drain_timeout` bounds a release. With `begins_at_end` a
+    topic of which the group has committed nothing is read from where it ends now, else from its first record.
     """
 
     max_pending: int = 64
     drain_timeout: float = 20.0
     commit_interval: float = 0.5
     session_timeout: float = 10.0
+    begins_at_end: bool = False
 
 
 _DEFAULTS = RoleOptions()
@@ -190,6 +193,7 @@ def role_app(
         "web_enabled": False,
     }
     app = RoleApp(driver, **settings)
+    app.begins_at_end = options.begins_at_end
     if tables is not None:
         app.tables.add(RunTable(app, opened=tables.opened, changelog=tables.changelog))
     return app

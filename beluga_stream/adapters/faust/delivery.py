@@ -9,7 +9,7 @@ what Faust costs. Everything that leans on the insides of Faust's consumer is he
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import aiokafka
@@ -112,6 +112,8 @@ class RoleConsumer(driver_module.Consumer):
         super().__init__(*args, **kwargs)
         self._committing = asyncio.Lock()
         self._dropped = False
+        self._known: frozenset[str] = frozenset()
+        """Topics of which the group has read something, as far as this process has seen."""
 
     @property
     def driver(self) -> RoleDriver:
@@ -217,7 +219,7 @@ class RoleConsumer(driver_module.Consumer):
         return True
 
     async def perform_seek(self) -> None:
-        """Go to what the group has committed, and to the beginning where it has committed nothing.
+        """Go to what the group has committed, and where it has committed nothing to where the role begins.
 
         Stock Faust stays where it is in the second case, and so loses what a fetch has brought and a
         rebalance made it drop.
@@ -227,6 +229,7 @@ class RoleConsumer(driver_module.Consumer):
         async with asyncio.timeout(self.app.conf.broker_request_timeout):
             offsets = await asyncio.gather(*(consumer.committed(target) for target in targets))
         fresh = []
+        known = set(self._known)
         assigned = consumer.assignment()
         for target, offset in zip(targets, offsets, strict=True):
             if target not in assigned:
@@ -235,8 +238,31 @@ class RoleConsumer(driver_module.Consumer):
                 fresh.append(target)
             else:
                 consumer.seek(target, offset)
-        if fresh:
-            await consumer.seek_to_beginning(*fresh)
+                known.add(target.topic)
+        # A partition that was added to a topic which is read already is read whole.
+        late = [target for target in fresh if self.app.begins_at_end and target.topic not in known]
+        early = [target for target in fresh if target not in late]
+        if early:
+            await consumer.seek_to_beginning(*early)
+        if late and not await self._begin_at_end(late):
+            return  # a rebalance is under way: the next ownership begins with this
+        self._known = frozenset(known | {target.topic for target in late})
+
+    async def _begin_at_end(self, targets: Sequence[TopicPartition]) -> bool:
+        """Commit the end at once: what comes after it is the group's, whoever reads it and whenever."""
+        consumer = self._thread._ensure_consumer()
+        ends = await consumer.end_offsets(targets)
+        for target, offset in ends.items():
+            if target in consumer.assignment():
+                consumer.seek(target, offset)
+        try:
+            await consumer.commit({target: OffsetAndMetadata(offset, "") for target, offset in ends.items()})
+        except (CommitFailedError, IllegalStateError) as error:
+            log.warning("%s could not begin: %s", self.driver.group, error, extra={"action": "role.commit"})
+            return False
+        named = ", ".join(f"{target.topic}/{target.partition}" for target in targets)
+        log.info("%s begins at the end of %s", self.driver.group, named, extra={"action": "begins_at_end"})
+        return True
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Let the role give up first, and commit while the old assignment still allows it.

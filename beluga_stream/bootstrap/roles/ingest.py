@@ -18,7 +18,8 @@ async def ingest(site: Site, deployed: LoadedDeployment) -> list[RoleApp]:
         telemetry=site.observed.telemetry,
         spans=site.observed.spans,
     )
-    apps = [site.app(role, group(site.settings, "ingest"))] if role.topics else []
+    at_end = site.settings.triggers_begin == "latest"
+    apps = [site.app(role, group(site.settings, "ingest"), begins_at_end=at_end)] if role.topics else []
     if any(trigger.is_kept for trigger in deployed.triggers):
         from .gatherer import gatherer  # noqa: PLC0415 - few deployments have one
 

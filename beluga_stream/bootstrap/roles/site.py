@@ -60,8 +60,16 @@ class Site:
         )
         return await self.stack.enter_async_context(tables)
 
-    def app(self, role: Role, group: str, tables: OpenTables | None = None, *, max_pending: int = 64) -> RoleApp:
-        """The role, driven by Faust. It may have `max_pending` takings under way."""
+    def app(
+        self,
+        role: Role,
+        group: str,
+        tables: OpenTables | None = None,
+        *,
+        max_pending: int = 64,
+        begins_at_end: bool = False,
+    ) -> RoleApp:
+        """The role, driven by Faust. It may have `max_pending` takings under way; see `RoleOptions`."""
         return role_app(
             role,
             group=group,
@@ -72,5 +80,6 @@ class Site:
                 max_pending=max_pending,
                 drain_timeout=self.settings.shutdown_grace_seconds + 10,
                 session_timeout=self.settings.session_timeout_seconds,
+                begins_at_end=begins_at_end,
             ),
         )
