@@ -12,7 +12,8 @@ T_co = TypeVar("T_co", covariant=True)
 class Topic(Generic[E]):
     """A topic whose events are of type `kind`, as CloudEvents or plain JSON.
 
-    Partitions and retention are operations' matter: `topics/*.yaml`.
+    Partitions and retention are operations' matter: `topics/*.yaml`, whose form is in docs/triggers.md ("Declaring
+    topics").
 
     Raises `InvalidConfig` for an empty name.
     """

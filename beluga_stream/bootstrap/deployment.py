@@ -115,8 +115,8 @@ def _load(agents: str) -> LoadedDeployment:
         raise InvalidDeployment(f"{agents}: {error}", **error.ids) from error
 
 
-class _Topic(BaseModel):
-    """One declared topic; docs/triggers.md tells what each key means."""
+class DeclaredTopic(BaseModel):
+    """One topic of a file; docs/triggers.md tells what each key means."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -140,7 +140,7 @@ class _Topics(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    topics: list[_Topic]
+    topics: list[DeclaredTopic]
 
 
 def load_topics(settings: Settings) -> list[TopicSpec]:

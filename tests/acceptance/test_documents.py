@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from beluga_stream.bootstrap import deployment
+from beluga_stream.bootstrap.settings import Settings
+from beluga_stream.ports.log import TopicSpec
 from tests.engine import client_environ, running
 
 _REPO = Path(__file__).resolve().parents[2]
@@ -68,6 +71,23 @@ def test_the_readme_is_true(broker: str, monkeypatch: pytest.MonkeyPatch, tmp_pa
             _run(readme, second_line, client, names)
             asyncio.run(names["main"]())
     assert said.getvalue() == "digest To\ndigest Or\nTO BE / OR NOT TO BE (To, Or)\n"
+
+
+def test_the_topics_that_a_document_declares_can_be_declared_and_every_key_is_told(tmp_path: Path) -> None:
+    page = (_REPO / "docs" / "triggers.md").read_text()
+    (block,) = re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "topics.yaml").write_text(block)
+    orders, customers, clicks = deployment.load_topics(Settings.load(topics=tmp_path, partitions=7, replication=2))
+    assert orders == TopicSpec(
+        "orders",
+        12,
+        {"retention.ms": str(30 * 86_400_000), "cleanup.policy": "delete", "min.insync.replicas": "2"},
+        3,
+    )
+    assert customers.config["cleanup.policy"] == "compact"
+    assert (clicks.partitions, clicks.replication, clicks.config["retention.ms"]) == (7, 2, str(7 * 86_400_000))
+    section = page.partition("## Declaring topics")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == set(deployment.DeclaredTopic.model_fields)
 
 
 def test_the_tests_that_a_document_names_exist() -> None:
