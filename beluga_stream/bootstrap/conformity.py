@@ -28,8 +28,17 @@ class Deviation(NamedTuple):
     has: str
     declared: str
 
+
+class Alike(NamedTuple):
+    """Topics that have the same otherwise than declared: often all of them, and told of once."""
+
+    topics: list[str]
+    key: str
+    has: str
+    declared: str
+
     def __str__(self) -> str:
-        return f"{self.topic} has {self.key}={self.has}, declared is {self.declared}"
+        return f"{self.key} is {self.has} and not {self.declared}: {', '.join(self.topics)}"
 
 
 class Conformity(NamedTuple):
@@ -65,25 +74,37 @@ def unsafe(own: Iterable[TopicSpec], deviations: Iterable[Deviation]) -> list[De
 
 
 def refuse_unsafe(own: Iterable[TopicSpec], deviations: Iterable[Deviation], broker: str) -> None:
-    """Raises `TopicMismatch` for the first of the `unsafe`."""
-    for each in unsafe(own, deviations):
+    """Raises `TopicMismatch` for what is `unsafe`."""
+    for kind in alike(unsafe(own, deviations)):
+        named = ", ".join(kind.topics)
         raise TopicMismatch(
-            f"topic {each.topic} has {each.key}={each.has}, but must have {each.declared}, or {_WHY[each.declared]}; "
-            f"this mends it: {mending(each, broker)}",
-            topic=each.topic,
-            actual=each.has,
-            declared=each.declared,
+            f"topic {named}: {kind.key} is {kind.has} and must be {kind.declared}, or {_WHY[kind.declared]}; "
+            f"this mends it: {mending(kind, broker)}",
+            topic=named,
+            actual=kind.has,
+            declared=kind.declared,
         )
 
 
-def mending(deviation: Deviation, broker: str) -> str:
-    """The command of Kafka that makes a topic as declared."""
-    if deviation.key == REPLICAS:
-        return f"kafka-reassign-partitions.sh --bootstrap-server {broker}, to {deviation.declared} replicas"
-    return (
-        f"kafka-configs.sh --bootstrap-server {broker} --alter --entity-type topics --entity-name {deviation.topic} "
-        f"--add-config {deviation.key}={deviation.declared}"
+def alike(deviations: Iterable[Deviation]) -> list[Alike]:
+    """Put those together that are of the same kind."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for each in deviations:
+        found.setdefault((each.key, each.has, each.declared), []).append(each.topic)
+    return [Alike(topics, *kind) for kind, topics in found.items()]
+
+
+def mending(deviations: Alike, broker: str) -> str:
+    """The command of Kafka that makes these topics as declared."""
+    topics, key, _, declared = deviations
+    if key == REPLICAS:
+        return f"kafka-reassign-partitions.sh --bootstrap-server {broker}, to {declared} replicas"
+    one = len(topics) == 1
+    command = (
+        f"kafka-configs.sh --bootstrap-server {broker} --alter --entity-type topics "
+        f"--entity-name {topics[0] if one else '$topic'} --add-config {key}={declared}"
     )
+    return command if one else f"for topic in {' '.join(topics)}; do {command}; done"
 
 
 def _differs(key: str, has: str, declared: str, there: TopicSpec) -> bool:

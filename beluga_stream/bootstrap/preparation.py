@@ -10,7 +10,7 @@ from ..errors import AccessDenied, InvalidConfig
 from ..ports.log import TopicSpec
 from ..ports.rights import required, told
 from . import deployment as deployments
-from .conformity import COMPARED, conformity, refuse_unsafe
+from .conformity import COMPARED, alike, conformity, refuse_unsafe
 from .declared import engine_topics, own_topics, source_topics
 from .rights import Holder, Uses, rights_of
 from .settings import Settings
@@ -71,7 +71,7 @@ async def _check_kept(
     if deviations:
         log.warning(
             "not as declared: %s; `beluga doctor` tells how to mend it",
-            "; ".join(map(str, deviations)),
+            "; ".join(map(str, alike(deviations))),
             extra={"action": "topics_differ"},
         )
     if unchecked:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from ..adapters.kafka.admin import KafkaTopics
 from ..bootstrap import deployment
-from ..bootstrap.conformity import COMPARED, conformity
+from ..bootstrap.conformity import COMPARED, alike, conformity
 from ..bootstrap.connection import kafka
 from ..bootstrap.declared import own_topics, source_topics
 from ..bootstrap.preparation import uses_of
@@ -108,6 +108,6 @@ async def apply_topics(*, folder: str | None, broker: str | None, as_json: bool)
         return
     for name in created:
         console.print(f"[green]✓[/green] created {name}")
-    for each in conformity(specs, found).deviations:
-        console.print(f"[yellow]![/yellow] {each}", soft_wrap=True)
+    for kind in alike(conformity(specs, found).deviations):
+        console.print(f"[yellow]![/yellow] {kind}", soft_wrap=True)
     console.print(f"[dim]{len(specs) - len(created)} of {len(specs)} existed already[/dim]")

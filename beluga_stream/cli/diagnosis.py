@@ -10,7 +10,7 @@ from ..adapters.kafka.connection import KafkaConnection
 from ..adapters.kafka.fence import broker_fences
 from ..adapters.kafka.rights import hidden
 from ..bootstrap import deployment
-from ..bootstrap.conformity import COMPARED, conformity, mending, unsafe
+from ..bootstrap.conformity import COMPARED, alike, conformity, mending, unsafe
 from ..bootstrap.connection import kafka, topics
 from ..bootstrap.environment import unknown
 from ..bootstrap.settings import Settings
@@ -149,12 +149,14 @@ def _topics(specs: Sequence[TopicSpec], found: Mapping[str, TopicSpec]) -> list[
 def _kept(
     connection: KafkaConnection, needed: Needed, specs: Sequence[TopicSpec], found: Mapping[str, TopicSpec]
 ) -> list[Finding]:
-    """How those that exist are kept: one finding for each thing that is otherwise than declared."""
+    """How those that exist are kept: one finding for each kind of what is otherwise than declared."""
     deviations, unchecked = conformity(specs, found)
     refused = unsafe(needed.own, deviations)
+    borne = [each for each in deviations if each not in refused]
     findings = [
-        Finding("kept", ok=False if each in refused else None, said=str(each), fix=mending(each, connection.where))
-        for each in deviations
+        Finding("kept", ok=ok, said=str(kind), fix=mending(kind, connection.where))
+        for ok, some in ((False, refused), (None, borne))
+        for kind in alike(some)
     ]
     if unchecked:
         said = f"not checked for {len(unchecked)} topics: Kafka does not tell {connection.user} (DescribeConfigs)"

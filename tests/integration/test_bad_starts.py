@@ -127,7 +127,7 @@ async def test_a_table_that_is_not_compacted_is_refused(broker: str, tmp_path: P
         await topics.ensure([TopicSpec(changelog, 4)])
         code, said = await asyncio.to_thread(lambda: _started(broker, tmp_path, prefix=prefix))
         assert code == 1
-        assert _reason(said).startswith(f"topic {changelog} has cleanup.policy=delete, but must have compact, or ")
+        assert _reason(said).startswith(f"topic {changelog}: cleanup.policy is delete and must be compact, or ")
         assert _reason(said).endswith(f"--entity-name {changelog} --add-config cleanup.policy=compact")
         assert list(await topics.describe([f"{prefix}.run-requests"])) == [], "and nothing was created"
 
@@ -144,7 +144,7 @@ async def test_lesser_differences_are_told(
         await prepare(settings, kafka(settings), None)
         told = {record.action: record.getMessage() for record in caplog.records if hasattr(record, "action")}
         assert told.pop("topics_differ") == (
-            f"not as declared: {node_done} has retention.ms=60000, declared is 604800000; "
+            f"not as declared: retention.ms is 60000 and not 604800000: {node_done}; "
             "`beluga doctor` tells how to mend it"
         )
         assert "topics_unchecked" not in told

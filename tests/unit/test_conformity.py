@@ -2,7 +2,7 @@
 
 import pytest
 
-from beluga_stream.bootstrap.conformity import Deviation, conformity, mending, refuse_unsafe, unsafe
+from beluga_stream.bootstrap.conformity import Deviation, alike, conformity, mending, refuse_unsafe, unsafe
 from beluga_stream.errors import TopicMismatch
 from beluga_stream.ports.log import TopicSpec
 
@@ -53,12 +53,30 @@ def test_a_table_of_the_engine_that_is_not_compacted_is_refused_with_the_command
     with pytest.raises(TopicMismatch) as refused:
         refuse_unsafe([own], deviations, "kafka:9092")
     assert str(refused.value) == (
-        "topic changelog has cleanup.policy=delete, but must have compact, or Kafka would delete by age what a run, "
-        "a graph or a window still needs; this mends it: kafka-configs.sh --bootstrap-server kafka:9092 --alter "
+        "topic changelog: cleanup.policy is delete and must be compact, or Kafka would delete by age what a run, a "
+        "graph or a window still needs; this mends it: kafka-configs.sh --bootstrap-server kafka:9092 --alter "
         "--entity-type topics --entity-name changelog --add-config cleanup.policy=compact"
     )
     refuse_unsafe([], deviations, "kafka:9092")
 
 
 def test_replicas_are_no_setting_of_a_topic() -> None:
-    assert mending(Deviation("t", "replicas", "1", "3"), "kafka:9092").startswith("kafka-reassign-partitions.sh")
+    (kind,) = alike([Deviation("t", "replicas", "1", "3")])
+    assert mending(kind, "kafka:9092").startswith("kafka-reassign-partitions.sh")
+
+
+def test_what_many_topics_have_alike_is_told_and_mended_once() -> None:
+    """As those of an engine from before `min.insync.replicas` was set."""
+    both, other = alike(
+        [
+            Deviation("a", "min.insync.replicas", "1", "2"),
+            Deviation("b", "retention.ms", "1", "2"),
+            Deviation("c", "min.insync.replicas", "1", "2"),
+        ]
+    )
+    assert str(both) == "min.insync.replicas is 1 and not 2: a, c"
+    assert mending(both, "kafka:9092") == (
+        "for topic in a c; do kafka-configs.sh --bootstrap-server kafka:9092 --alter --entity-type topics "
+        "--entity-name $topic --add-config min.insync.replicas=2; done"
+    )
+    assert other.topics == ["b"]
