@@ -77,17 +77,27 @@ class Topics:
         encoded = key.encode()
         return encoded, partition_of(encoded, self.partitions)
 
-    def specs(self, queues: Sequence[str], *, replication: int = 1, retention_ms: int = 7 * _DAY_MS) -> list[TopicSpec]:
-        """How every topic of the engine must look."""
+    def specs(
+        self,
+        queues: Sequence[str],
+        *,
+        replication: int = 1,
+        retention_ms: int = 7 * _DAY_MS,
+        runs_retention_ms: int | None = None,
+    ) -> list[TopicSpec]:
+        """How every topic of the engine must look. Summaries of runs are kept for ever unless they have a retention."""
         safe = insync(replication)
         kept = {"cleanup.policy": "delete", "retention.ms": str(retention_ms), **safe}
         compacted = {"cleanup.policy": "compact", "segment.ms": "600000", "min.cleanable.dirty.ratio": "0.1", **safe}
+        summaries = compacted
+        if runs_retention_ms is not None:
+            summaries = {**compacted, "cleanup.policy": "compact,delete", "retention.ms": str(runs_retention_ms)}
         keyed = [self.run_requests, self.run_events, self.node_done, self.run_results, self.trigger_events]
         keyed.append(self.workflow_requests)
         keyed += [self.node_ready(queue) for queue in queues]
         return [
             *(TopicSpec(name, self.partitions, kept, replication) for name in keyed),
-            TopicSpec(self.runs, self.partitions, compacted, replication),
+            TopicSpec(self.runs, self.partitions, summaries, replication),
             TopicSpec(self.graphs, 1, compacted, replication),
             TopicSpec(self.control, 1, kept, replication),
             TopicSpec(self.dead_letters, self.partitions, kept, replication),

@@ -68,17 +68,25 @@ def conformity(declared: Iterable[TopicSpec], found: Mapping[str, TopicSpec]) ->
 
 
 def unsafe(own: Iterable[TopicSpec], deviations: Iterable[Deviation]) -> list[Deviation]:
-    """Those by which the engine would lose what it still needs: the cleanup of its own topics."""
+    """Those by which the engine would lose what it still needs: the cleanup of its own topics.
+
+    To keep for ever what may be deleted is none.
+    """
     names = {spec.name for spec in own}
-    return [each for each in deviations if each.key == CLEANUP and each.topic in names]
+    return [
+        each
+        for each in deviations
+        if each.key == CLEANUP and each.topic in names and (each.has, each.declared) != ("compact", "compact,delete")
+    ]
 
 
 def refuse_unsafe(own: Iterable[TopicSpec], deviations: Iterable[Deviation], broker: str) -> None:
     """Raises `TopicMismatch` for what is `unsafe`."""
     for kind in alike(unsafe(own, deviations)):
         named = ", ".join(kind.topics)
+        why = _WHY[kind.declared.partition(",")[0]]
         raise TopicMismatch(
-            f"topic {named}: {kind.key} is {kind.has} and must be {kind.declared}, or {_WHY[kind.declared]}; "
+            f"topic {named}: {kind.key} is {kind.has} and must be {kind.declared}, or {why}; "
             f"this mends it: {mending(kind, broker)}",
             topic=named,
             actual=kind.has,
@@ -100,9 +108,10 @@ def mending(deviations: Alike, broker: str) -> str:
     if key == REPLICAS:
         return f"kafka-reassign-partitions.sh --bootstrap-server {broker}, to {declared} replicas"
     one = len(topics) == 1
+    value = f"[{declared}]" if "," in declared else declared
     command = (
         f"kafka-configs.sh --bootstrap-server {broker} --alter --entity-type topics "
-        f"--entity-name {topics[0] if one else '$topic'} --add-config {key}={declared}"
+        f"--entity-name {topics[0] if one else '$topic'} --add-config {key}={value}"
     )
     return command if one else f"for topic in {' '.join(topics)}; do {command}; done"
 

@@ -8,6 +8,8 @@ from . import deployment as deployments
 from .connection import topics
 from .settings import Settings
 
+_HOUR_MS = 3_600_000
+
 
 def engine_topics(settings: Settings, queues: Sequence[str]) -> list[TopicSpec]:
     """Every topic that must exist before a role starts: the engine's and the deployment's."""
@@ -17,8 +19,13 @@ def engine_topics(settings: Settings, queues: Sequence[str]) -> list[TopicSpec]:
 def own_topics(settings: Settings, queues: Sequence[str]) -> list[TopicSpec]:
     """The engine's topics."""
     names = topics(settings)
-    retention_ms = int(settings.retention_hours * 3_600_000)
-    own = names.specs(queues, replication=settings.replication, retention_ms=retention_ms)
+    kept, listed = settings.retention_hours, settings.runs_retention_hours
+    own = names.specs(
+        queues,
+        replication=settings.replication,
+        retention_ms=int(kept * _HOUR_MS),
+        runs_retention_ms=None if listed is None else int(listed * _HOUR_MS),
+    )
     changelogs = [
         TopicSpec(
             name,

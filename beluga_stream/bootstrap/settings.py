@@ -77,6 +77,12 @@ class Settings(BaseSettings):
         "must have a record of the engine before it counts as written (min.insync.replicas); 3 is for production.",
     )
     retention_hours: float = Field(168, gt=0, description="How long the engine's topics keep records (hours).")
+    runs_retention_hours: float | None = Field(
+        None,
+        gt=0,
+        description="For how long the summary of a run is kept after its last change, with its result if that is small "
+        "(hours). Unset: for ever. After that the run is in no list, and can be neither shown nor retried.",
+    )
 
     store: Literal["memory", "rocksdb"] = Field(
         "memory", description="Where a coordinator keeps the table of its partitions."

@@ -1,7 +1,10 @@
 """Topics that somebody else created, beside what is declared."""
 
+from dataclasses import replace
+
 import pytest
 
+from beluga_stream.application.topics import Topics
 from beluga_stream.bootstrap.conformity import Deviation, alike, conformity, mending, refuse_unsafe, unsafe
 from beluga_stream.errors import TopicMismatch
 from beluga_stream.ports.log import TopicSpec
@@ -58,6 +61,25 @@ def test_a_table_of_the_engine_that_is_not_compacted_is_refused_with_the_command
         "--entity-type topics --entity-name changelog --add-config cleanup.policy=compact"
     )
     refuse_unsafe([], deviations, "kafka:9092")
+
+
+@pytest.mark.parametrize(
+    ("has", "refused"),
+    [("compact", False), ("delete,compact", False), ("delete", True)],
+    ids=["for ever", "so", "events"],
+)
+def test_summaries_with_a_retention_may_be_kept_for_ever_and_must_be_compacted(has: str, *, refused: bool) -> None:
+    (runs,) = (spec for spec in Topics().specs([], runs_retention_ms=1000) if spec.name == "beluga.runs")
+    deviations = conformity(
+        [runs], {runs.name: replace(runs, config={**runs.config, "cleanup.policy": has})}
+    ).deviations
+    if refused:
+        with pytest.raises(
+            TopicMismatch, match=r"must be compact,delete, or Kafka would delete by age .*=\[compact,delete\]$"
+        ):
+            refuse_unsafe([runs], deviations, "kafka:9092")
+    else:
+        refuse_unsafe([runs], deviations, "kafka:9092")
 
 
 def test_replicas_are_no_setting_of_a_topic() -> None:
