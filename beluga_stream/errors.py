@@ -20,7 +20,7 @@ BelugaError
 ├── InvalidState             invalid_state            not possible in the state things are in
 │   ├── RunRejected                                   a start that was refused, with the reason
 │   ├── IdempotencyConflict  idempotency_conflict     the same key with another payload
-│   └── CodeMissing          code_missing             the deployed code lacks the node
+│   └── CodeMissing          code_missing             the deployed code lacks the node, or does not fit the workflow
 ├── ExecutionFailed          execution_failed         a handler raised
 │   ├── RunFailed                                     a run ended as failed; names node and attempt
 │   ├── ProcessLost                                   its process died; another attempt may help
@@ -232,10 +232,9 @@ class IdempotencyConflict(InvalidState):
 
 
 class CodeMissing(InvalidState):
-    """The deployed code lacks the node; the run is parked until a deploy brings it.
+    """The deployed code lacks the node, or cannot go on with a workflow: it waits until a deploy brings what can.
 
-    Whose fault: the deployment's: the workers have other code. To do: deploy the code; parked runs go on by
-    themselves.
+    Whose fault: the deployment's: the workers have other code. To do: deploy the code; what waits goes on by itself.
     """
 
     code = "code_missing"

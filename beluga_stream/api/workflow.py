@@ -72,7 +72,8 @@ class Workflow(Generic[I, O]):
         """Wait for its end, at most so long (seconds or timedelta), and return its result.
 
         Raises `RunFailed`, `TaskCanceled` (also for one that was terminated), `TimedOut` when it took too long or does
-        not end within `timeout` (then it goes on), and `NotFound`.
+        not end within `timeout` (then it goes on), `CodeMissing` when it stands still until other code is deployed, and
+        `NotFound`.
         """
         limit = None if timeout is None else seconds(timeout)
         with self._following.span("get_result", self._name):
@@ -94,7 +95,8 @@ class Workflow(Generic[I, O]):
     async def query(self, which: Which, query: str = "state", /, *arguments: Any) -> Any:
         """Ask it something. A graph answers `state`: how its nodes stand, and what each waits for.
 
-        Raises `NotFound` for an unknown workflow or query, and `ExecutionFailed` for a query that raises.
+        Raises `NotFound` for an unknown workflow or query, `ExecutionFailed` for a query that raises, and `CodeMissing`
+        for a workflow that stands still until other code is deployed.
         """
         with self._following.span("query", self._name):
             return await self._following.bounded(self._runner.query(_started(which), query, arguments))

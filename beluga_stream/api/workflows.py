@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from ..application.tally import Tally
-from ..errors import InvalidState, LogUnavailable, ResourceExhausted
+from ..errors import CodeMissing, InvalidState, LogUnavailable, ResourceExhausted
 from ..ports.spans import Span, Spans
 from ..ports.telemetry import Telemetry
 from ..ports.workflow_runner import Started, WorkflowRunner
@@ -18,7 +18,7 @@ MOST_FOLLOWED = 1_000
 """Workflows of one orchestrator that are followed to their end at a time; then it begins no more."""
 
 _AGAIN_SECONDS = 5.0
-"""After how long somebody who does not answer is asked again for a workflow's end."""
+"""After how long a workflow is asked again for its end that stands still, or whose engine does not answer."""
 
 
 class Following:
@@ -89,7 +89,7 @@ class Following:
         while True:
             try:
                 await runner.result(started)
-            except LogUnavailable:
+            except (LogUnavailable, CodeMissing):
                 await asyncio.sleep(_AGAIN_SECONDS)
             except Exception:  # noqa: BLE001 - whatever it raises, it has no result; who waits for it is told
                 return False

@@ -39,7 +39,8 @@ class WorkflowRunner(Protocol):
     async def result(self, started: Started) -> Any:
         """Wait for its end.
 
-        Raises `RunFailed`, `TaskCanceled` (also for one that was terminated), `TimedOut` and `NotFound`.
+        Raises `RunFailed`, `TaskCanceled` (also for one that was terminated), `TimedOut`, `NotFound`, and `CodeMissing`
+        for one that stands still until other code is deployed.
         """
         raise NotImplementedError
 
@@ -48,7 +49,10 @@ class WorkflowRunner(Protocol):
         raise NotImplementedError
 
     async def query(self, started: Started, name: str, arguments: Sequence[Any]) -> Any:
-        """Ask it. Raises `NotFound` for an unknown workflow or query, `ExecutionFailed` for one that raises."""
+        """Ask it. Raises `NotFound` for an unknown workflow or query, `ExecutionFailed` for one that raises.
+
+        Raises `CodeMissing` for a workflow that stands still until other code is deployed.
+        """
         raise NotImplementedError
 
     async def update(self, started: Started, name: str, arguments: Sequence[Any]) -> Any:

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import random
+import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -130,3 +132,79 @@ class SecondTime:
         if workflow.info().attempt == 1:
             raise ApplicationError("not yet")
         return number
+
+
+@workflow.defn
+class Raising:
+    """Its first `times` attempts raise what any code may."""
+
+    @workflow.run
+    async def run(self, times: int) -> int:
+        if workflow.info().attempt <= times:
+            raise ValueError(f"attempt {workflow.info().attempt} is broken")
+        return workflow.info().attempt
+
+
+@workflow.defn(sandboxed=False)
+class RaisingOutside:
+    """As the other, without the sandbox."""
+
+    @workflow.run
+    async def run(self, times: int) -> int:
+        raise ValueError("broken outside")
+
+
+@workflow.defn
+class Guessing:
+    """It asks for what no replay could give again."""
+
+    @workflow.run
+    async def run(self, number: int) -> int:
+        return number + random.randint(0, 9)
+
+
+@workflow.defn(sandboxed=False)
+class Blocking:
+    """Keeps its worker's thread for longer than Temporal takes for an accident."""
+
+    @workflow.run
+    async def run(self, number: int) -> int:
+        time.sleep(3)  # noqa: ASYNC251 - what no workflow may do
+        return number
+
+
+@workflow.defn(name="Deployed")
+class Deployed:
+    """Waits for a while, then for a word."""
+
+    def __init__(self) -> None:
+        self._word: str | None = None
+
+    @workflow.run
+    async def run(self, text: str) -> str:
+        await workflow.sleep(0.01)
+        await workflow.wait_condition(lambda: self._word is not None)
+        return f"{text} {self._word}"
+
+    @workflow.signal
+    def say(self, word: str) -> None:
+        self._word = word
+
+    @workflow.query
+    def heard(self) -> str | None:
+        return self._word
+
+    @workflow.update
+    def hear(self, word: str) -> None:
+        raise ValueError(f"nobody hears {word}")
+
+
+@workflow.defn(name="Deployed")
+class DeployedAnew(Deployed):
+    """A later version, which begins with an activity: no history of the other is one of its own."""
+
+    @workflow.run
+    async def run(self, text: str) -> str:
+        greeting = await workflow.execute_activity(greet, text, start_to_close_timeout=timedelta(seconds=10))
+        await workflow.wait_condition(lambda: self._word is not None)
+        return f"{greeting} {self._word}"

@@ -21,6 +21,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from ...errors import (
     AccessDenied,
     BelugaError,
+    CodeMissing,
     ExecutionFailed,
     InvalidInput,
     NotFound,
@@ -31,6 +32,9 @@ from ...errors import (
 )
 
 T = TypeVar("T")
+
+_NON_DETERMINISM = "[TMPRL1100]"
+"""Temporal's number of the error that history and code do not fit each other."""
 
 CALL = timedelta(seconds=10)
 """How long a call to the server may take, its retries among them."""
@@ -47,7 +51,7 @@ async def called(call: Awaitable[T], what: str, workflow: str) -> T:
 
 @contextmanager
 def translated(what: str, workflow: str) -> Iterator[None]:
-    """Raise `NotFound`, `AccessDenied`, `InvalidInput`, `ExecutionFailed` or `TemporalUnavailable`."""
+    """Raise `NotFound`, `AccessDenied`, `InvalidInput`, `ExecutionFailed`, `CodeMissing` or `TemporalUnavailable`."""
     try:
         yield
     except RPCError as error:
@@ -104,9 +108,20 @@ def _late(what: str, workflow: str) -> TemporalUnavailable:
 
 
 def _answered(message: str, what: str, workflow: str) -> BelugaError:
-    """A handler that is not there, or that raised. The SDK tells them apart by its words alone."""
+    """A handler that is not there, or that raised, or is not reached. The SDK tells them apart by its words alone."""
+    if _NON_DETERMINISM in message:
+        return stalled(workflow, message)
     kind = NotFound if "expected but not found" in message else ExecutionFailed
     return kind(f"{what} workflow {workflow}: {message}", workflow=workflow)
+
+
+def stalled(workflow: str, why: str) -> CodeMissing:
+    """What is told of a workflow with which its worker's code cannot go on. `why` is Temporal's own message."""
+    return CodeMissing(
+        f"workflow {workflow} stands still, since its worker's code cannot go on with it: {why}; it goes on when "
+        f"workers have code that can, as that which it began with; or terminate it",
+        workflow=workflow,
+    )
 
 
 async def check_health(client: Client) -> None:

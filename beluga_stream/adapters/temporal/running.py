@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from pydantic import ValidationError
@@ -21,16 +21,19 @@ from ...domain.events import RunRequested, SignalReceived
 from ...domain.ids import RunId
 from ...domain.payload import NOTHING
 from ...domain.state import RunStatus
-from ...errors import InvalidConfig, InvalidInput, InvalidState, NotFound, RunFailed, TaskCanceled
+from ...errors import InvalidConfig, InvalidInput, InvalidState, NotFound, RunFailed, TaskCanceled, TemporalUnavailable
 from ...ports.clock import Clock
 from ...ports.handlers import Program
 from ...ports.workflow_runner import Description, Started
 from . import envelopes
 from .calls import CALL, called, check_health, failed, translated
 from .envelopes import Ended, Start, Told
+from .stalled import result_of, stall_of
 from .workflows import STATES, ended_of
 
 Connect = Callable[[], Awaitable[Client]]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -56,19 +59,19 @@ class TemporalRunner(ABC):
         handle = await self._handle(started, self._result_type)
         try:
             with translated("result of", started.workflow_id):
-                return await self._loaded(started, await handle.result())
+                return await self._loaded(started, await result_of(await self._connect(), handle))
         except WorkflowFailureError as error:
             raise self._failure(error, started) from error
 
     async def query(self, started: Started, name: str, arguments: Sequence[Any]) -> Any:
         handle = await self._handle(started)
         asked = handle.query(name, args=list(arguments), result_type=self._answers.get(name), rpc_timeout=CALL)
-        return self._told(await called(asked, f"query {name!r} of", started.workflow_id))
+        return self._told(await self._answer(asked, f"query {name!r} of", started.workflow_id))
 
     async def update(self, started: Started, name: str, arguments: Sequence[Any]) -> Any:
         handle = await self._handle(started)
         asked = handle.execute_update(name, args=list(arguments), rpc_timeout=CALL)
-        return await called(asked, f"update {name!r} of", started.workflow_id)
+        return await self._answer(asked, f"update {name!r} of", started.workflow_id)
 
     async def cancel(self, started: Started, reason: str) -> None:
         handle = await self._handle(started)
@@ -93,6 +96,15 @@ class TemporalRunner(ABC):
 
     async def check(self) -> None:
         await check_health(await self._connect())
+
+    async def _answer(self, asked: Awaitable[T], what: str, workflow_id: str) -> T:
+        """What a worker answers. Raises `CodeMissing` when it does not, since the workflow stands still."""
+        try:
+            return await called(asked, what, workflow_id)
+        except TemporalUnavailable as error:
+            if (stall := await stall_of(await self._connect(), workflow_id)) is None:
+                raise
+            raise stall from error
 
     async def _begin(self, workflow: Any, arguments: Sequence[Any], workflow_id: str) -> Started:
         terms = self._terms

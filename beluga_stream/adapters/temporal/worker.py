@@ -10,9 +10,10 @@ from typing import Any, Self
 
 from temporalio.client import Client
 from temporalio.worker import Worker
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+from temporalio.worker.workflow_sandbox import SandboxRestrictions
 
 from .activities import Activities
+from .failing import Sandboxed, Unsandboxed
 from .interpreter import Interpreter
 from .queues import queue_for, told_queue
 
@@ -60,9 +61,10 @@ class TemporalWorker:
         of_nodes = activities.of_nodes if "default" in queues else ()
         runs: dict[str, Any] = {
             "workflow_task_executor": threads,
-            "workflow_runner": SandboxedWorkflowRunner(
+            "workflow_runner": Sandboxed(
                 restrictions=SandboxRestrictions.default.with_passthrough_modules(*_DETERMINISTIC)
             ),
+            "unsandboxed_workflow_runner": Unsandboxed(),
         }
         self._workers = [
             Worker(
