@@ -12,7 +12,7 @@ from typing import Any
 from ..application.results import Event, RunChanged
 from ..application.tally import Metrics, Tally
 from ..errors import BelugaError, InvalidState, RunFailed, TaskCanceled, TimedOut
-from ..ports.spans import Span, Spans
+from ..ports.spans import Span, Spans, trace_id
 from ..ports.telemetry import Telemetry
 from .features import Options
 from .provider import Providers, Runner, Signals
@@ -207,7 +207,9 @@ class Running:
         level = logging.DEBUG if outcome.failure is None or outcome.left else logging.INFO
         if not self._logger.isEnabledFor(level):
             return
-        told = {"action": f"{kind}.invoke", f"{kind}_name": name, "seconds": took, "trace": self._spans.trace_id()}
+        here = self._spans.here()
+        trace = None if here is None else trace_id(here)
+        told = {"action": f"{kind}.invoke", f"{kind}_name": name, "seconds": took, "trace": trace}
         how = (
             "ended"
             if outcome.failure is None

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 
 from ..domain.events import Failure, NodeFailed, NodeParked, NodeStreaming, NodeSucceeded, Source, StreamVoid
@@ -12,9 +12,9 @@ from ..errors import BelugaError, CodeMissing, InvalidInput, LogUnavailable, Str
 from ..ports.clock import Clock
 from ..ports.handlers import Deployment, Handler
 from ..ports.log import Outgoing
-from ..ports.spans import Of, Span, Spans
+from ..ports.spans import Spans
 from ..ports.telemetry import Telemetry
-from . import codec, tracing
+from . import codec
 from .apart import Address
 from .context import Context, RunLogger, resume
 from .execution import Executions
@@ -23,6 +23,7 @@ from .messages import ChunkEmitted, NodeReady, Outcome
 from .outbox import Outbox
 from .payloads import Payloads
 from .sending import Sending, Sent
+from .spanned import spanned
 from .streams import Live, Place, Streams
 from .topics import Topics
 from .verdict import Completed, Failed
@@ -39,8 +40,6 @@ Beat = Callable[[Payload | None], Awaitable[None]]
 
 Report = Callable[[NodeReady, NodeStreaming], Sent]
 """Tells whoever decides that a stream has begun; the future ends when that cannot be lost."""
-
-_NO_SPAN: AbstractContextManager[None] = nullcontext()
 
 
 @dataclass(slots=True)
@@ -120,33 +119,17 @@ class Attempts:
                 clock=self._clock,
             )
         began = self._clock.now_ms()
-        with self._span(work, incarnation, topic) as span:
-            outcome = await self._outcome(work, incarnation, beat, place)
-            success = isinstance(outcome, NodeSucceeded)
-            if span is not None and not success:
-                _tell_failure(span, outcome)
+        execution = self._outcome(work, incarnation, beat, place)
+        if work.trace is None or not self._spans.on:
+            outcome = await execution
+        else:
+            program = self._deployment.programs.get(work.definition)
+            kind = "graph" if program is None else program.definition.kind
+            outcome = await spanned(execution, self._spans, work, incarnation, kind=kind, topic=topic)
         took = (self._clock.now_ms() - began) / 1000
+        success = isinstance(outcome, NodeSucceeded)
         self._telemetry.node_ended(work.graph, work.name, success=success, seconds=took)
         return outcome
-
-    def _span(
-        self, work: NodeReady, incarnation: Incarnation, topic: str | None
-    ) -> AbstractContextManager[Span | None]:
-        """The node's span is the parent of whatever its handler traces; unless it is recorded, what it would be in."""
-        if work.trace is None or not self._spans.on:
-            return _NO_SPAN
-        if not self._spans.records(work.trace):
-            return self._spans.beneath(work.trace)
-        program = self._deployment.programs.get(work.definition)
-        is_chain = program is not None and program.definition.kind == "chain"
-        span_id = tracing.node_span(work.run, work.node, work.attempt, incarnation)
-        of = Of(work.trace, "internal" if topic is None else "consumer", work.links, span_id)
-        facts = {
-            **tracing.of_node(work.graph, work.node, topic),
-            "beluga.run": work.root,
-            "beluga.attempt": work.attempt,
-        }
-        return self._spans.span("chain.step" if is_chain else "graph.node.execute", facts, of=of)
 
     async def _outcome(self, work: NodeReady, incarnation: Incarnation, beat: Beat, place: Place) -> Outcome:
         """Run the work's handler once. All its chunks are durable when this returns. Raises `LogUnavailable`.
@@ -349,14 +332,6 @@ def done(topics: Topics, work: NodeReady, event: object) -> Outgoing:
 def trace_of(work: NodeReady) -> tuple[tuple[str, bytes], ...]:
     """The work's trace as record headers."""
     return () if work.trace is None else (("traceparent", work.trace.encode()),)
-
-
-def _tell_failure(span: Span, outcome: Outcome) -> None:
-    if isinstance(outcome, NodeFailed):
-        span.tell({"error.type": outcome.failure.code})
-        span.fail(outcome.failure.message)
-    else:
-        span.fail(outcome.type)
 
 
 def _failure(error: BelugaError, work: NodeReady) -> Failure:

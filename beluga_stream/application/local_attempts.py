@@ -11,12 +11,14 @@ from ..domain.ids import GraphHash, Incarnation, NodeKey, RunId
 from ..domain.payload import Inline, Json, Payload
 from ..errors import InvalidState, StreamBroken
 from ..ports.handlers import Handler, Program
+from ..ports.spans import NO_SPANS, Spans
 from .context import Context
 from .executing import Executing
 from .local_streams import LocalStreams
 from .messages import Feed, NodeReady
 from .payloads import Payloads
 from .results import Chunk, Event
+from .spanned import spanned
 from .streams import Live
 from .verdict import Completed
 
@@ -47,7 +49,9 @@ class LocalAttempts:
         tell: Tell,
         now_ms: Callable[[], int],
         new_incarnation: Callable[[], str] = lambda: secrets.token_hex(6),
+        spans: Spans = NO_SPANS,
     ) -> None:
+        self._spans = spans
         self._new_incarnation = new_incarnation
         self._root = root
         self._programs = programs
@@ -62,8 +66,12 @@ class LocalAttempts:
         """Run the work's handler once."""
         if work.feed is not None:
             return await self._fed(work, work.feed)
-        handler = self._handler(work)
         incarnation = Incarnation(self._new_incarnation())
+        kind = self._programs[work.definition].definition.kind
+        return await spanned(self._outcome(work, incarnation), self._spans, work, incarnation, kind=kind)
+
+    async def _outcome(self, work: NodeReady, incarnation: Incarnation) -> NodeSucceeded | NodeFailed:
+        handler = self._handler(work)
         told: Payload | None = None
 
         async def beat(details: object) -> None:

@@ -18,6 +18,7 @@ from ..application.results import Event, RunChanged
 from ..domain.ids import GraphHash, RunId
 from ..errors import InvalidConfig
 from ..ports.handlers import Program
+from ..ports.spans import NO_SPANS, Spans
 from ..ports.workflow_runner import WorkflowRunner
 from .encryption import cipher_of
 from .settings import Settings
@@ -30,14 +31,15 @@ _UNREAD = 1_024
 
 
 class DbosProvider:
-    """One engine, opened at the first run or check. It runs the graphs that it was asked for."""
+    """One engine, opened at the first run or check. It runs the graphs that it was asked for, and tells their spans."""
 
     kinds = ("chain", "graph", "workflow")
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, spans: Spans = NO_SPANS) -> None:
         if find_spec("dbos") is None:
             raise InvalidConfig("the provider 'dbos' needs the package dbos: pip install 'beluga-stream[dbos]'")
         self._settings = settings
+        self._spans = spans
         self._programs: dict[GraphHash, Program] = {}
         self._executions = Executions(threads=MOST_WORKERS, open_resource=open_resource)
         self._engine: DbosEngine | None = None
@@ -65,7 +67,7 @@ class DbosProvider:
         )
         program = made.compile()
         self._learn(program)
-        return DbosRunner(self.engine, terms, program, SystemClock())
+        return DbosRunner(self.engine, terms, program, SystemClock(), spans=self._spans)
 
     async def engine(self) -> "DbosEngine":
         """The engine. Raises `InvalidState` when DBOS or its file is in use, and `LogUnavailable`."""
@@ -79,6 +81,7 @@ class DbosProvider:
                     executions=self._executions,
                     clock=SystemClock(),
                     cipher=cipher_of(self._settings),
+                    spans=self._spans,
                 )
                 await engine.open()
                 self._engine = engine

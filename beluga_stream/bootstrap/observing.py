@@ -86,13 +86,17 @@ def global_spans() -> Spans:
     provider = trace.get_tracer_provider()
     if isinstance(provider, trace.ProxyTracerProvider):
         return NO_SPANS
-    from opentelemetry.sdk.trace import Tracer
+    return spans_of(provider.get_tracer(_SCOPE))
 
-    from ..adapters.otel.ids import AgreedIds
 
-    tracer = provider.get_tracer(_SCOPE)
-    if isinstance(tracer, Tracer) and not isinstance(tracer.id_generator, AgreedIds):
-        tracer.id_generator = AgreedIds(tracer.id_generator)
+def spans_of(tracer: trace.Tracer) -> Spans:
+    """Those of a tracer, which gives spans the ids that processes agree on."""
+    made: Any = tracer
+    if hasattr(made, "id_generator"):  # the SDK's have one
+        from ..adapters.otel.ids import AgreedIds
+
+        if not isinstance(made.id_generator, AgreedIds):
+            made.id_generator = AgreedIds(made.id_generator)
     return OtelSpans(tracer)
 
 

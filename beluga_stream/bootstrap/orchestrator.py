@@ -6,7 +6,6 @@ from typing import Literal
 
 from opentelemetry import metrics, trace
 
-from ..adapters.otel.spans import OtelSpans
 from ..adapters.otel.telemetry import OtelTelemetry
 from ..api.features import Defaults, Features
 from ..api.here import LocalProvider
@@ -15,8 +14,9 @@ from ..api.provider import Provider, ProviderFactory, Providers
 from ..api.running import Running
 from ..application.middleware import Middleware
 from ..errors import InvalidConfig
-from ..ports.spans import NoSpans, Spans
+from ..ports.spans import NO_SPANS
 from .bus import kafka_bus, local_bus
+from .observing import spans_of
 from .settings import Settings
 
 _FEATURES = Features()
@@ -57,7 +57,7 @@ class Orchestrator(Orchestration):
             raise InvalidConfig(f"metrics_prefix={metrics_prefix!r}: OpenTelemetry's names begin with a letter")
         if bus not in ("local", "kafka"):
             raise InvalidConfig(f"bus={bus!r}: give 'local' or 'kafka'")
-        spans: Spans = NoSpans() if tracer is None else OtelSpans(tracer)
+        spans = NO_SPANS if tracer is None else spans_of(tracer)
 
         def kafka() -> Provider:
             from .kafka import KafkaProvider  # noqa: PLC0415 - only who asks for it loads the broker's client
@@ -67,12 +67,12 @@ class Orchestrator(Orchestration):
         def temporal() -> Provider:
             from .temporal_provider import TemporalProvider  # noqa: PLC0415 - its package is an optional extra
 
-            return TemporalProvider(settings or Settings.load())
+            return TemporalProvider(settings or Settings.load(), spans)
 
         def dbos() -> Provider:
             from .dbos_provider import DbosProvider  # noqa: PLC0415 - its package is an optional extra
 
-            return DbosProvider(settings or Settings.load())
+            return DbosProvider(settings or Settings.load(), spans)
 
         built_in: Mapping[str, ProviderFactory] = {
             "local": lambda: LocalProvider(spans, tuple(middleware)),

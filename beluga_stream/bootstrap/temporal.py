@@ -8,9 +8,12 @@ from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
+from opentelemetry import metrics, trace
+
 from ..adapters.files.blobs import FileBlobs
 from ..adapters.memory.clock import SystemClock
 from ..adapters.memory.log import MemoryLog
+from ..adapters.otel.telemetry import OtelTelemetry
 from ..adapters.processes.isolation import Isolated
 from ..adapters.processes.pool import Processes
 from ..api.resource import open_resource
@@ -28,6 +31,7 @@ from . import isolated
 from .child import prepare_child
 from .connection import kafka, topics
 from .encryption import cipher_of, payloads_of
+from .observing import global_spans, spans_of
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -165,13 +169,19 @@ async def temporal_worker(
     activities: Sequence[Callable[..., Any]] = (),
     settings: Settings | None = None,
     log: Literal["kafka", "memory"] = "kafka",
+    meter: metrics.Meter | None = None,
+    tracer: trace.Tracer | None = None,
 ) -> AsyncIterator[None]:
     """Run durable graphs, and workflows and activities of your own, in this process, for as long as it is entered.
 
     What runs tell (statuses, chunks) goes to the engine's topics; with `log="memory"` it stays in this process, so
     that no broker is needed: for tests, for trying out, and where nobody reads streams. Such a worker takes none of
-    the runs that an engine starts, nor those whose stream is read: they have task queues of their own. Raises
-    `TemporalUnavailable`, and `LogUnavailable` without a broker.
+    the runs that an engine starts, nor those whose stream is read: they have task queues of their own.
+
+    `meter` and `tracer` are OpenTelemetry's, by default those that this process has set. Runs that were started in a
+    trace tell their spans here.
+
+    Raises `TemporalUnavailable`, and `LogUnavailable` without a broker.
     """
     given = settings or Settings.load()
     async with AsyncExitStack() as stack:
@@ -189,6 +199,8 @@ async def temporal_worker(
                 tells=log != "memory",
                 workflows=workflows,
                 activities=activities,
+                telemetry=OtelTelemetry(meter),
+                spans=global_spans() if tracer is None else spans_of(tracer),
             )
         )
         yield

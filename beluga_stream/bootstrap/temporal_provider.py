@@ -15,6 +15,7 @@ from ..api.work import Work
 from ..application.results import Event
 from ..application.runs import Runs
 from ..domain.ids import RunId
+from ..ports.spans import NO_SPANS, Spans
 from ..ports.workflow_runner import WorkflowRunner
 from .client import open_runs
 from .connection import topics
@@ -30,12 +31,16 @@ OpenRuns = Callable[[], AbstractAsyncContextManager[Runs]]
 
 
 class TemporalProvider:
-    """One client, connected at the first run or check. `open_runs` reads streams (default: those on Kafka)."""
+    """One client, connected at the first run or check.
+
+    Runs are in the trace that `spans` have where they are started. `open_runs` reads streams (default: those on Kafka).
+    """
 
     kinds = ("chain", "graph", "workflow")
 
-    def __init__(self, settings: Settings, open_runs: OpenRuns | None = None) -> None:
+    def __init__(self, settings: Settings, spans: Spans = NO_SPANS, *, open_runs: OpenRuns | None = None) -> None:
         self._settings = settings
+        self._spans = spans
         self._connection = temporal(settings)
         self._open_runs = open_runs or (lambda: _kafka_runs(settings))
         self._client: Client | None = None
@@ -72,13 +77,14 @@ class TemporalProvider:
             topics=topics(self._settings),
             payloads=payloads_of(self._settings),
             clock=SystemClock(),
+            spans=self._spans,
         )
 
     async def client(self) -> "Client":
         """The client. Raises `TemporalUnavailable`."""
         async with self._opening:
             if self._client is None:
-                self._client = await self._connection.client(cipher_of(self._settings))
+                self._client = await self._connection.client(cipher_of(self._settings), spans=self._spans)
             return self._client
 
     async def runs(self) -> Runs:

@@ -7,6 +7,12 @@ from typing import Literal, NamedTuple, NewType, Protocol
 Trace = NewType("Trace", str)
 """A W3C `traceparent`: the trace, the span that is the parent of what follows, and whether it is recorded."""
 
+
+def trace_id(trace: Trace) -> str:
+    """The trace's id, as 32 hexadecimal digits."""
+    return trace[3:35]
+
+
 SpanKind = Literal["internal", "server", "producer", "consumer"]
 
 
@@ -78,8 +84,8 @@ class Spans(Protocol):
     def samples(self, trace_id: str) -> bool | None:
         """Whether a new trace of this id (32 hexadecimal digits) is recorded; None when nothing is traced."""
 
-    def trace_id(self) -> str | None:
-        """The trace that is going on, as its 32 hexadecimal digits."""
+    def here(self) -> Trace | None:
+        """What goes on here, as the parent of what other processes do; None when nothing is traced."""
 
 
 class _NoSpan:
@@ -125,7 +131,7 @@ class NoSpans:
         """None."""
         return None
 
-    def trace_id(self) -> str | None:
+    def here(self) -> Trace | None:
         """None."""
         return None
 

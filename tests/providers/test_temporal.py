@@ -45,7 +45,7 @@ class Attended(TemporalProvider):
     """The provider with a worker that begins with its first run."""
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(settings, self._opened)
+        super().__init__(settings, open_runs=self._opened)
         self._own = settings
 
     async def client(self):  # type: ignore[no-untyped-def]  # noqa: ANN201 - as its base

@@ -25,6 +25,7 @@ from ...errors import BelugaError, InvalidState, LogUnavailable
 from ...ports.cipher import Cipher
 from ...ports.clock import Clock
 from ...ports.handlers import Program
+from ...ports.spans import NO_SPANS, Spans
 from .records import GRAPH, MAIL, NEXT, Ended, Entry, Start
 from .run import Follower, Run
 from .serializer import JsonSerializer, RunEnded
@@ -60,7 +61,9 @@ class DbosEngine:
         executions: Executing,
         clock: Clock,
         cipher: Cipher | None = None,
+        spans: Spans = NO_SPANS,
     ) -> None:
+        self._spans = spans
         self._database = database
         self._programs = programs
         self._executions = executions
@@ -163,6 +166,7 @@ class DbosEngine:
             now_ms=self._clock.now_ms,
             taken_over=run_id not in self._begun,
             follower=self._followers.get(run_id),
+            spans=self._spans,
         )
         self._begun.discard(run_id)
         if run_id in self._mailed:

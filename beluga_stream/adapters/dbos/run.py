@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
+from ...application import tracing
 from ...application.executing import Executing
 from ...application.family import Effect, Family, Shown, Stop
 from ...application.local_attempts import LocalAttempts, NoBlobs
@@ -34,8 +35,9 @@ from ...domain.events import (
 )
 from ...domain.ids import GraphHash, Incarnation, NodeKey, RunId
 from ...domain.plan import Plan
-from ...domain.state import NODE_ENDED, NodeStatus, RunStatus
+from ...domain.state import NODE_ENDED, NodeStatus, RunState, RunStatus
 from ...ports.handlers import Program
+from ...ports.spans import NO_SPANS, Spans
 from .records import Emitted, Ended, Entry, Start, Told
 
 _WAITING = 1_024
@@ -65,13 +67,15 @@ class Run:
         now_ms: Callable[[], int],
         taken_over: bool,
         follower: Follower | None = None,
+        spans: Spans = NO_SPANS,
     ) -> None:
+        self._spans = spans
         self._start = start
         self._programs = programs
         self._plans: dict[GraphHash, Plan] = {}
         for definition in start.definitions:
             self._plans[definition.hash] = Plan(definition, self._plans)
-        self._family = Family(root, self._plans)
+        self._family = Family(root, self._plans, spans=spans)
         self._root = root
         self._executions = executions
         self._now_ms = now_ms
@@ -322,8 +326,18 @@ class Run:
                         failure=node.failure,
                     )
                 )
-        elif isinstance(command, PublishRun) and state.run == self._root:
+        elif isinstance(command, PublishRun):
+            self._trace(state, command)
+            if state.run != self._root:
+                return
             await self._show(RunChanged(cursor="", status=command.status, output=state.output, failure=state.failure))
+
+    def _trace(self, state: RunState, command: PublishRun) -> None:
+        """Tell the span of a run that has ended: once, and not again to who takes over."""
+        is_end = state.ended and command.status == state.status
+        if self._live and is_end and state.page is None and state.definition is not None:
+            for span in tracing.run_ended(self._spans, self._plans[state.definition].definition.kind, state):
+                self._spans.ended(span)
 
     async def _show(self, event: Shows) -> None:
         if self._follower is not None:
@@ -342,6 +356,7 @@ class Run:
             streams=self._streams,
             tell=partial(self._meanwhile, work),
             now_ms=self._now_ms,
+            spans=self._spans,
         )
         try:
             happened: Told | Exception = Told(await attempts.outcome(work))

@@ -21,6 +21,7 @@ from ...domain.payload import NOTHING, Inline
 from ...errors import InvalidInput, InvalidState, NotFound, NotSerializable, RunFailed, TaskCanceled, TimedOut
 from ...ports.clock import Clock
 from ...ports.handlers import Program
+from ...ports.spans import NO_SPANS, Spans
 from ...ports.workflow_runner import Description, Started
 from ...ports.workflows import WorkflowState
 from .engine import DbosEngine
@@ -56,7 +57,10 @@ class Terms:
 class DbosRunner:
     """Runs one graph. `opened` gives the engine when it is first needed."""
 
-    def __init__(self, opened: Opened, terms: Terms, program: Program, clock: Clock) -> None:
+    def __init__(
+        self, opened: Opened, terms: Terms, program: Program, clock: Clock, *, spans: Spans = NO_SPANS
+    ) -> None:
+        self._spans = spans
         self._opened = opened
         self._terms = terms
         self._program = program
@@ -79,6 +83,7 @@ class DbosRunner:
             input=Inline(json),
             digest="dbos",
             trigger="workflow",
+            trace=self._spans.here(),
         )
         timeout = self._terms.timeout
         start = Start(

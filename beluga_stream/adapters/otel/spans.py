@@ -139,9 +139,8 @@ class OtelSpans:
             return self._records_roots
         return bool(sampler.should_sample(Context(), int(trace_id, 16), "run").decision.is_sampled())
 
-    def trace_id(self) -> str | None:
-        context = trace.get_current_span().get_span_context()
-        return trace.format_trace_id(context.trace_id) if context.is_valid else None
+    def here(self) -> Trace | None:
+        return _told(trace.get_current_span())
 
 
 class _OtelSpan:
@@ -150,11 +149,7 @@ class _OtelSpan:
 
     @property
     def trace(self) -> Trace | None:
-        context = self._span.get_span_context()
-        if not context.is_valid:
-            return None
-        flags = "01" if context.trace_flags.sampled else "00"
-        return Trace(f"00-{trace.format_trace_id(context.trace_id)}-{trace.format_span_id(context.span_id)}-{flags}")
+        return _told(self._span)
 
     def fail(self, message: str) -> None:
         self._span.set_status(trace.StatusCode.ERROR, message)
@@ -166,6 +161,14 @@ class _OtelSpan:
     def inside(self) -> Iterator[None]:
         with trace.use_span(self._span, record_exception=False, set_status_on_exception=False):
             yield
+
+
+def _told(span: trace.Span) -> Trace | None:
+    context = span.get_span_context()
+    if not context.is_valid:
+        return None
+    flags = "01" if context.trace_flags.sampled else "00"
+    return Trace(f"00-{trace.format_trace_id(context.trace_id)}-{trace.format_span_id(context.span_id)}-{flags}")
 
 
 def _context(above: trace.SpanContext) -> Context:

@@ -67,7 +67,7 @@ class Activities:
         self._slots = asyncio.Semaphore(slots)
         self._outbox = Outbox(appender, goes_on=True)
         self._streams = Streams(reader, topics.run_results, payloads)
-        self._spans = spans
+        self.spans = spans
         self._telling: set[asyncio.Task[None]] = set()
         self._attempts = Attempts(
             topics=topics,
@@ -137,7 +137,7 @@ class Activities:
         if records.then:
             await self._appender.append(records.then)
         for span in records.spans:
-            self._spans.ended(span)
+            self.spans.ended(span)
 
     @activity.defn(name=envelopes.PUT_AWAY)
     async def put_away(self, owner: str, carried: Carried) -> str:

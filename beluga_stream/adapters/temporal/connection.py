@@ -10,9 +10,11 @@ from temporalio.service import RPCError, RPCStatusCode, TLSConfig
 
 from ...errors import InvalidConfig, TemporalUnavailable
 from ...ports.cipher import Cipher
+from ...ports.spans import NO_SPANS, Spans
 from .calls import told
 from .converter import converter
 from .core import runtime
+from .propagation import Starting
 
 CONNECT_SECONDS = 10.0
 
@@ -34,8 +36,13 @@ class TemporalConnection:
     server_name: str | None = None
     api_key: str | None = field(default=None, repr=False)
 
-    async def client(self, cipher: Cipher | None = None, *, timeout_seconds: float = CONNECT_SECONDS) -> Client:
-        """A client whose namespace is there. Raises `TemporalUnavailable`, `AccessDenied` and `InvalidConfig`."""
+    async def client(
+        self, cipher: Cipher | None = None, *, spans: Spans = NO_SPANS, timeout_seconds: float = CONNECT_SECONDS
+    ) -> Client:
+        """A client whose namespace is there. Workflow classes that it starts are in the trace that `spans` have here.
+
+        Raises `TemporalUnavailable`, `AccessDenied` and `InvalidConfig`.
+        """
         tls = self._tls()
         try:
             async with asyncio.timeout(timeout_seconds):
@@ -45,6 +52,7 @@ class TemporalConnection:
                     data_converter=converter(cipher),
                     tls=tls,
                     api_key=self.api_key,
+                    interceptors=[Starting(spans)] if spans.on else [],
                     runtime=runtime(),
                 )
                 await self._check_namespace(client)

@@ -24,6 +24,7 @@ from ...domain.state import RunStatus
 from ...errors import InvalidConfig, InvalidInput, InvalidState, NotFound, RunFailed, TaskCanceled, TemporalUnavailable
 from ...ports.clock import Clock
 from ...ports.handlers import Program
+from ...ports.spans import NO_SPANS, Spans
 from ...ports.workflow_runner import Description, Started
 from . import envelopes
 from .calls import CALL, called, check_health, failed, translated
@@ -154,12 +155,21 @@ class TemporalRunner(ABC):
 
 
 class GraphRunner(TemporalRunner):
-    """Runs a durable graph: its workflow's id is the run's."""
+    """Runs a durable graph: its workflow's id is the run's, and its trace that in which it is started."""
 
-    def __init__(
-        self, connect: Connect, terms: Terms, program: Program, *, topics: Topics, payloads: Payloads, clock: Clock
+    def __init__(  # noqa: PLR0913 - it is wired in one place, by name
+        self,
+        connect: Connect,
+        terms: Terms,
+        program: Program,
+        *,
+        topics: Topics,
+        payloads: Payloads,
+        clock: Clock,
+        spans: Spans = NO_SPANS,
     ) -> None:
         super().__init__(connect, terms)
+        self._spans = spans
         self._program = program
         self._topics = topics
         self._payloads = payloads
@@ -181,12 +191,14 @@ class GraphRunner(TemporalRunner):
             input=await self._payloads.store(workflow_id, json),
             digest=self._payloads.digest(json),
             trigger="workflow",
+            trace=self._spans.here(),
         )
         start = Start(
             definitions=closure(request, self._definitions.get),
             prefix=self._topics.prefix,
             partitions=self._topics.partitions,
             event=request,
+            spans=request.trace is not None,
         )
         begun = await self._begin(envelopes.INTERPRETER, [start], workflow_id)
         return Started(begun.workflow_id)  # a long one goes on in another execution

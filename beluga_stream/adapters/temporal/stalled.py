@@ -33,7 +33,7 @@ _ITS_CODE = frozenset(
 
 async def result_of(client: Client, handle: WorkflowHandle[Any, Any]) -> Any:
     """The workflow's result. Raises as `WorkflowHandle.result`, and `CodeMissing` when it stands still."""
-    ending = asyncio.create_task(handle.result(), name=f"beluga-result-{handle.id}")
+    ending = asyncio.create_task(handle.result(), name="beluga-result")
     try:
         seen, pause = None, _FIRST_LOOK_SECONDS
         while True:

@@ -15,6 +15,7 @@ from temporalio.worker.workflow_sandbox import SandboxRestrictions
 from .activities import Activities
 from .failing import Sandboxed, Unsandboxed
 from .interpreter import Interpreter
+from .propagation import Executing
 from .queues import queue_for, told_queue
 
 _THROTTLE = timedelta(seconds=2)
@@ -72,6 +73,7 @@ class TemporalWorker:
                 task_queue=task_queue,
                 workflows=[Interpreter, *workflows],
                 activities=[*of_nodes, *activities.of_runs, *more_activities],
+                interceptors=[Executing(activities.spans)] if workflows or more_activities else [],
                 **runs,
                 **make,
             )
