@@ -73,6 +73,8 @@ class WorkflowProvider(Provider, Protocol):
 ProviderFactory: TypeAlias = Callable[[], Provider]
 """Makes a provider; a class without arguments is one. It must not connect: that is for the first run."""
 
+_OF_WORKFLOWS = ("start", "result", "signal", "query", "update", "cancel", "terminate", "describe", "check")
+
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
 
 
@@ -128,7 +130,13 @@ class Providers:
                 f"provider {options.provider!r} is a {type(provider).__name__}, which lacks workflow: see the protocol "
                 f"WorkflowProvider"
             )
-        return provider.workflow(made, options)
+        runner: object = provider.workflow(made, options)
+        if not isinstance(runner, WorkflowRunner):
+            raise InvalidConfig(
+                f"provider {options.provider!r} runs workflows by a {type(runner).__name__}, which lacks "
+                f"{', '.join(_missing(runner, *_OF_WORKFLOWS))}: see the protocol WorkflowRunner"
+            )
+        return runner
 
     async def aclose(self) -> None:
         """Close what is open; the first that raises is raised when all are closed."""

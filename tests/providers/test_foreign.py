@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from beluga_stream import Defaults, Orchestrator
+from beluga_stream import Defaults, Graph, Orchestrator
 from beluga_stream.api.provider import ProviderFactory
 from beluga_stream.errors import InvalidConfig, NotFound
 from beluga_stream.testing import ProviderContract
@@ -82,6 +82,17 @@ class OnlyChains(NoRunner):
         return self
 
 
+class NoWorkflow(OnlyChains):
+    kinds = ("workflow",)
+
+
+class OnlyStarts(NoWorkflow):
+    def workflow(self, made: Any, options: Any) -> Any:
+        return self
+
+    async def start(self, value: Any, workflow_id: str) -> Any: ...
+
+
 def needs_more(address: str) -> Any: ...
 
 
@@ -105,6 +116,19 @@ async def test_one_that_runs_no_graphs_is_refused_for_them_and_one_whose_runner_
             orch.create_graph("g", provider="mine")
         with pytest.raises(InvalidConfig, match="lacks invoke, stream"):
             await orch.create_chain(double, provider="mine").invoke(1)
+
+
+async def test_one_that_runs_workflows_and_lacks_what_runs_them_is_refused() -> None:
+    made = Graph[int, int]("durable", durable=True)
+    made.set_finish_point(made.add_node(double, made.input))
+    async with Orchestrator(providers={"none": NoWorkflow, "starts": OnlyStarts, "chains": OnlyChains}) as orch:
+        with pytest.raises(InvalidConfig, match="a NoWorkflow, which lacks workflow: see the protocol"):
+            orch.create_workflow(made, provider="none")
+        lacks = "by a OnlyStarts, which lacks result, signal, query, update, cancel, terminate, describe: see"
+        with pytest.raises(InvalidConfig, match=lacks):
+            orch.create_workflow(made, provider="starts")
+        with pytest.raises(InvalidConfig, match="runs no workflows, only chains"):
+            orch.create_workflow(made, provider="chains")
 
 
 async def test_a_name_that_is_none_is_refused() -> None:
