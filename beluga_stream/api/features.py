@@ -16,6 +16,9 @@ MOST_RETRIES = 20
 MOST_WORKERS = 1_000
 MOST_QUEUED = 100_000
 
+WORKERS = ("max_workers", "queue_size", "parallel")
+"""Options of a graph's workers in this process, for engines that have none here."""
+
 _NOT_OF_RUNNING = ("name", "memory", "conversation")
 """Options that say what is made, and not how it runs."""
 
@@ -38,8 +41,9 @@ class Defaults:
 
     `timeout` bounds a run (seconds or timedelta, up to 24 hours). `retries` is how often a failed step is tried
     again (0 to 20), where it has no `Retry` of its own. Of graphs only: `max_workers` executions go on at a time
-    (1 to 1,000), and while `queue_size` wait (0 to 100,000) no more runs are taken. `provider` names the
-    engine. Raises `InvalidConfig` when a value is out of range.
+    (1 to 1,000), and while `queue_size` wait (0 to 100,000) no more runs are taken; both are for the engine `local`,
+    and mean nothing to the others. Of workflows `timeout` and `retries` are for classes: a durable graph has its own.
+    `provider` names the engine. Raises `InvalidConfig` when a value is out of range.
     """
 
     _: KW_ONLY

@@ -1,6 +1,6 @@
 """`Orchestrator`: makes chains, graphs and workflows that share engines, defaults, bounds and metrics."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, overload
@@ -214,7 +214,7 @@ class Orchestration:
         blueprint.memory = remembered(options.get("memory"), options.get("conversation"))
         made: ManagedChain[Any, Any] = ManagedChain(blueprint, self._running, chosen)
         made.compile()
-        self._offer(chosen, "chain")
+        self._offer(chosen, "chain", options)
         return made
 
     @overload
@@ -254,7 +254,7 @@ class Orchestration:
         """
         self._ask("graphs")
         chosen = merged(GRAPH, self._graphs, options)
-        self._offer(chosen, "graph")
+        self._offer(chosen, "graph", options)
         return ManagedGraph(
             name,
             (input, output),
@@ -283,7 +283,7 @@ class Orchestration:
             raise InvalidConfig(
                 f"graph {made.name!r} is not durable: make it Graph({made.name!r}, durable=True), or invoke() it"
             )
-        self._offer(chosen, "workflow")
+        self._offer(chosen, "workflow", options)
         name = options.get("name") or (made.name if isinstance(made, Work) else made.__name__)
         runner = self._running.providers.workflow(made, chosen)
         return Workflow(name, made, runner, self._running.following, chosen)
@@ -336,11 +336,11 @@ class Orchestration:
         if not getattr(self._features, feature):
             raise InvalidState(f"{feature} is switched off: this orchestrator was made with Features({feature}=False)")
 
-    def _offer(self, options: Options | WorkflowOptions, kind: str) -> None:
-        """Raises `NotFound` and `InvalidConfig` for an engine that cannot run this."""
+    def _offer(self, options: Options | WorkflowOptions, kind: str, given: Mapping[str, Any]) -> None:
+        """Raises `NotFound` and `InvalidConfig` for an engine that cannot run this, or not as it is given."""
         if self._surrounds and options.provider != "local":
             raise InvalidConfig(
                 f"provider {options.provider!r} runs handlers out of reach of this orchestrator's middleware: "
                 f"use provider='local', or an orchestrator without middleware"
             )
-        self._running.offered(options.provider, kind)
+        self._running.offered(options.provider, kind, given)

@@ -41,7 +41,11 @@ class Runner(Protocol):
 
 @runtime_checkable
 class Provider(Protocol):
-    """An engine. The orchestrator opens it when it is first needed, and closes it."""
+    """An engine. The orchestrator opens it when it is first needed, and closes it.
+
+    It may have an attribute `ignores`: names of `Options` that mean nothing to it, as `max_workers`. Who gives one
+    of them to a chain or graph for this engine is refused; as a default it does not apply.
+    """
 
     @property
     def kinds(self) -> Collection[str]:
@@ -137,6 +141,17 @@ class Providers:
                 f"{', '.join(_missing(runner, *_OF_WORKFLOWS))}: see the protocol WorkflowRunner"
             )
         return runner
+
+    def refuse_ignored(self, name: str, given: Mapping[str, Any]) -> None:
+        """Raises `InvalidConfig` for options, given by name, that the open engine of this name would ignore.
+
+        What is True asks for nothing special: `parallel` is how every engine runs.
+        """
+        ignored = [one for one in getattr(self._open[name], "ignores", ()) if given.get(one, True) is not True]
+        if ignored:
+            raise InvalidConfig(
+                f"provider {name!r} does not keep {', '.join(ignored)}: leave that out, or choose provider='local'"
+            )
 
     async def aclose(self) -> None:
         """Close what is open; the first that raises is raised when all are closed."""

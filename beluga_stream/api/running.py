@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -46,9 +46,10 @@ class Running:
         self._still.set()
         self._closed = False
 
-    def offered(self, provider: str, kind: str) -> None:
-        """Raises `NotFound` and `InvalidConfig` for an engine that does not run this kind."""
+    def offered(self, provider: str, kind: str, given: Mapping[str, Any]) -> None:
+        """Raises `NotFound` and `InvalidConfig` for an engine that does not run this kind, or not as given."""
         self.providers.get(provider, kind)
+        self.providers.refuse_ignored(provider, given)
 
     def runner(self, work: Work[Any, Any], options: Options) -> Runner:
         """What runs this from now on. Raises `NotFound` and `InvalidConfig` for an engine that cannot."""

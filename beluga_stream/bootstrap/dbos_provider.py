@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from ..adapters.memory.clock import SystemClock
-from ..api.features import MOST_WORKERS, Options, WorkflowOptions
+from ..api.features import MOST_WORKERS, WORKERS, Options, WorkflowOptions
 from ..api.provider import Signals
 from ..api.resource import open_resource
 from ..api.retry import seconds
@@ -34,6 +34,7 @@ class DbosProvider:
     """One engine, opened at the first run or check. It runs the graphs that it was asked for, and tells their spans."""
 
     kinds = ("chain", "graph", "workflow")
+    ignores = WORKERS
 
     def __init__(self, settings: Settings, spans: Spans = NO_SPANS) -> None:
         if find_spec("dbos") is None:

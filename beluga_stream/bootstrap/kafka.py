@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import Any
 
 from ..api.client import Client, Run
-from ..api.features import Options
+from ..api.features import WORKERS, Options
 from ..api.provider import Signals
 from ..api.work import Work
 from ..application.results import Event
@@ -25,6 +25,7 @@ class KafkaProvider:
     """One client, connected at the first run or check."""
 
     kinds = ("chain", "graph")
+    ignores = WORKERS
 
     def __init__(self, settings: Settings, spans: Spans | None = None) -> None:
         self._spans = spans

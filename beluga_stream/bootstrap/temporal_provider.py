@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..adapters.memory.clock import SystemClock
 from ..adapters.temporal.queues import told_queue
-from ..api.features import Options, WorkflowOptions
+from ..api.features import WORKERS, Options, WorkflowOptions
 from ..api.provider import Signals
 from ..api.retry import seconds
 from ..api.work import Work
@@ -37,6 +37,7 @@ class TemporalProvider:
     """
 
     kinds = ("chain", "graph", "workflow")
+    ignores = WORKERS
 
     def __init__(self, settings: Settings, spans: Spans = NO_SPANS, *, open_runs: OpenRuns | None = None) -> None:
         self._settings = settings

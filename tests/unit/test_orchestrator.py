@@ -380,6 +380,21 @@ async def test_an_unknown_provider_is_refused_with_those_there_are(orch: Orchest
         orch.create_chain(clean, provider="argo")
 
 
+@pytest.mark.parametrize("provider", ["kafka", "temporal", "dbos"])
+async def test_options_that_an_engine_would_ignore_are_refused_and_as_defaults_do_not_apply(provider: str) -> None:
+    async with Orchestrator(graphs=Defaults(max_workers=2, queue_size=3)) as orch:
+        for given, named in (
+            ({"max_workers": 2}, "max_workers"),
+            ({"queue_size": 0}, "queue_size"),
+            ({"parallel": False}, "parallel"),
+            ({"max_workers": 2, "queue_size": 3}, "max_workers, queue_size"),
+        ):
+            with pytest.raises(InvalidConfig, match=f"provider '{provider}' does not keep {named}: leave that out"):
+                orch.create_graph("g", provider=provider, **given)  # type: ignore[call-overload]  # of a mapping
+            orch.create_graph("g", provider="local", **given)  # type: ignore[call-overload]  # of a mapping
+        orch.create_graph("g", provider=provider, parallel=True, timeout=5, retries=1)
+
+
 async def test_what_it_makes_can_be_deployed_and_faked_like_any_other(orch: Orchestrator) -> None:
     chain = orch.create_chain(clean, count, name="words", retries=1)
     program, triggers = chain.deploy()
