@@ -6,7 +6,7 @@ import secrets
 from typing import Any
 
 from ..api.provider import Signals
-from ..errors import BelugaError
+from ..errors import BelugaError, NotFound
 from ..ports.workflow_runner import Started, WorkflowRunner
 
 _CANCEL_SECONDS = 5.0
@@ -59,5 +59,7 @@ class WorkflowWork:
         try:
             async with asyncio.timeout(_CANCEL_SECONDS):
                 await self._workflow.cancel(started, "whoever started it has left")
+        except NotFound:
+            pass  # it has ended meanwhile
         except (TimeoutError, BelugaError) as error:
             log.warning("workflow %s may go on though nobody waits for it: %s", started.workflow_id, error)

@@ -30,7 +30,10 @@ class Description:
 
 @runtime_checkable
 class WorkflowRunner(Protocol):
-    """Runs workflows of one kind. Values are the user's. All raise `LogUnavailable` when nobody answers in time."""
+    """Runs workflows of one kind. Values are the user's. All raise `LogUnavailable` when nobody answers in time.
+
+    What an engine has no way to do, be it signals, queries, updates or an end from outside, raises `InvalidState`.
+    """
 
     async def start(self, value: Any, workflow_id: str) -> Started:
         """Begin one. Raises `InvalidInput`, and `InvalidState` when the id is taken."""

@@ -11,14 +11,17 @@
 Coordinators and workers are the real ones. Their log delays, their processes die between any two effects, are
 stopped and taken for dead, and are replaced; time is virtual. A failing seed fails again.
 
-`ProviderContract` is for tests of an orchestrator's providers: see docs/orchestrator.md.
+`ProviderContract` and `WorkflowContract` are for tests of an orchestrator's providers: see docs/orchestrator.md.
 """
 
 import pytest
 
-pytest.register_assert_rewrite(f"{__name__}.provider_contract")
+pytest.register_assert_rewrite(
+    *(f"{__name__}.{suite}" for suite in ("played", "provider_contract", "workflow_contract"))
+)
 
 from .fixture import Outcome, Simulate, simulate  # noqa: E402 - asserts are rewritten when a module is imported
 from .provider_contract import ProviderContract  # noqa: E402
+from .workflow_contract import WorkflowContract  # noqa: E402
 
-__all__ = ["Outcome", "ProviderContract", "Simulate", "simulate"]
+__all__ = ["Outcome", "ProviderContract", "Simulate", "WorkflowContract", "simulate"]

@@ -8,13 +8,14 @@
             return MyProvider
 
 It needs pytest and no plugin. A provider that runs what is deployed elsewhere deploys
-`beluga_stream.testing.contract_works` there. `patience` is how many seconds a run may take.
+`beluga_stream.testing.contract_works` there. `patience` is how many seconds a test may take. Engines for workflows have
+a suite of their own, `WorkflowContract`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from typing import Any, TypeVar
+from dataclasses import fields
+from typing import Any
 
 import pytest
 
@@ -24,47 +25,23 @@ from ..api.work import Work
 from ..application.results import Chunk, Event, RunChanged
 from ..errors import InvalidInput, RunFailed
 from . import contract_works as works
-
-T = TypeVar("T")
+from .played import Played
 
 _KINDS = {"chain", "graph", "workflow"}
 
 
-class ProviderContract:
-    """The tests. Each opens a provider of its own and closes it."""
-
-    patience = 30.0
-
-    @pytest.fixture
-    def make(self) -> ProviderFactory:
-        """Makes the provider that is tested."""
-        raise NotImplementedError("say how your provider is made: override the fixture make()")
-
-    @pytest.fixture
-    def play(self, make: ProviderFactory) -> Callable[[Callable[[Provider], Awaitable[Any]]], Any]:
-        """Runs a test with an open provider, in a loop of its own, and finds what it leaves behind."""
-
-        async def played(test: Callable[[Provider], Awaitable[T]]) -> T:
-            before = asyncio.all_tasks()
-            async with asyncio.timeout(self.patience):
-                provider = make()
-                try:
-                    return await test(provider)
-                finally:
-                    await provider.aclose()
-                    await asyncio.sleep(0)
-                    left = asyncio.all_tasks() - before
-                    assert not left, f"it leaves tasks behind: {left}"
-
-        return lambda test: asyncio.run(played(test))
+class ProviderContract(Played):
+    """The tests. Each opens a provider of its own and closes it. What it does not run is skipped."""
 
     def test_it_is_a_provider(self, make: ProviderFactory, play: Any) -> None:
         async def test(provider: Provider) -> None:
             assert isinstance(provider, Provider)
             assert set(provider.kinds) <= _KINDS
-            assert {"chain", "graph"} & set(provider.kinds), "it runs chains, graphs or both"
-            work = works.counted if "chain" in provider.kinds else works.diamond
-            assert isinstance(runner(provider, work), Runner)
+            assert provider.kinds, "it runs chains, graphs or workflows: for those see WorkflowContract"
+            for work in (works.counted, works.diamond):
+                if kind_of(work) in provider.kinds:
+                    assert isinstance(runner(provider, work), Runner)
+            assert set(getattr(provider, "ignores", ())) <= {field.name for field in fields(Options)}
 
         play(test)
 

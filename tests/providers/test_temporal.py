@@ -1,7 +1,7 @@
 """The provider `temporal` keeps the contract: a real server, a worker beside each provider, and a log in memory."""
 
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from beluga_stream import Orchestrator
 from beluga_stream.adapters.files.blobs import FileBlobs
 from beluga_stream.adapters.memory.clock import SystemClock
 from beluga_stream.adapters.memory.log import MemoryLog
-from beluga_stream.api.provider import ProviderFactory, WorkflowProvider
+from beluga_stream.api.provider import ProviderFactory
 from beluga_stream.application.partitioner import partition_of
 from beluga_stream.application.payloads import Payloads
 from beluga_stream.application.runs import Runs
@@ -20,9 +20,7 @@ from beluga_stream.bootstrap.settings import Settings
 from beluga_stream.bootstrap.temporal import Programs, temporal, worker_of
 from beluga_stream.bootstrap.temporal_provider import TemporalProvider
 from beluga_stream.errors import TemporalUnavailable
-from beluga_stream.ports.workflow_runner import WorkflowRunner
-from beluga_stream.testing import ProviderContract, contract_works
-from tests.temporal import works
+from beluga_stream.testing import ProviderContract, WorkflowContract, contract_workflows, contract_works
 from tests.temporal_server import free_port
 
 _DEPLOYED = Programs(
@@ -37,6 +35,7 @@ _DEPLOYED = Programs(
         contract_works.both,
         contract_works.nested,
         contract_works.asking,
+        *contract_workflows.WORKS,
     ]
 )
 
@@ -74,7 +73,7 @@ class Attended(TemporalProvider):
                 await runs.close()
 
 
-class TestTemporal(ProviderContract):
+class TestTemporal(ProviderContract, WorkflowContract):
     patience = 60.0
 
     @pytest.fixture
@@ -86,16 +85,6 @@ class TestTemporal(ProviderContract):
             shutdown_grace_seconds=0.1,
         )
         return lambda: Attended(settings)
-
-    def test_it_runs_workflows_too(self, play: Callable[..., None]) -> None:
-        async def test(provider: object) -> None:
-            assert isinstance(provider, WorkflowProvider)
-            assert "workflow" in provider.kinds
-            async with Orchestrator(providers={"other": lambda: provider}) as orch:
-                made = orch.create_workflow(works.asking, provider="other")
-                assert isinstance(made._runner, WorkflowRunner)
-
-        play(test)
 
 
 async def test_a_server_that_is_away_is_told_by_the_check() -> None:

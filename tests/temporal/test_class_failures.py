@@ -10,7 +10,7 @@ import pytest
 from beluga_stream import Orchestrator, temporal_worker
 from beluga_stream.adapters.temporal.interpreter import Interpreter
 from beluga_stream.bootstrap.settings import Settings
-from beluga_stream.errors import CodeMissing, ExecutionFailed, RunFailed
+from beluga_stream.errors import CodeMissing, ExecutionFailed, RunFailed, TaskCanceled
 from tests.temporal import works
 
 
@@ -49,6 +49,22 @@ async def test_a_class_that_raises_is_begun_again(settings: Settings) -> None:
     async with Orchestrator(settings) as orch, serving(settings, works.Raising):
         raising = orch.create_workflow(works.Raising, retries=1)
         assert await raising.get_result(await raising.execute(1), timeout=30) == 2
+
+
+async def test_one_that_has_begun_again_is_still_the_one_that_was_executed(settings: Settings) -> None:
+    async with Orchestrator(settings) as orch, serving(settings, works.SecondWaits):
+        made = orch.create_workflow(works.SecondWaits)
+        run, other = await made.execute(1), await made.execute(2)
+        async with asyncio.timeout(30):
+            for each in (run, other):
+                while await made.query(each, "attempt") < 2:  # noqa: ASYNC110 - it tells no event
+                    await asyncio.sleep(0.05)
+        assert (await made.describe(run)).state == "running"
+        await made.signal(run, "finish")
+        assert await made.get_result(run, timeout=30) == 1
+        await made.cancel(other)
+        with pytest.raises(TaskCanceled):
+            await made.get_result(other, timeout=30)
 
 
 async def test_an_input_that_a_class_cannot_read_fails_it(settings: Settings) -> None:

@@ -145,6 +145,29 @@ class Raising:
         return workflow.info().attempt
 
 
+@workflow.defn
+class SecondWaits:
+    """Its first attempt fails, and the second waits for a word."""
+
+    def __init__(self) -> None:
+        self._done = False
+
+    @workflow.run
+    async def run(self, number: int) -> int:
+        if workflow.info().attempt == 1:
+            raise ValueError("not yet")
+        await workflow.wait_condition(lambda: self._done)
+        return number
+
+    @workflow.query
+    def attempt(self) -> int:
+        return workflow.info().attempt
+
+    @workflow.signal
+    def finish(self) -> None:
+        self._done = True
+
+
 @workflow.defn(sandboxed=False)
 class RaisingOutside:
     """As the other, without the sandbox."""

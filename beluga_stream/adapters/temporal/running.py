@@ -57,10 +57,11 @@ class TemporalRunner(ABC):
 
     async def result(self, started: Started) -> Any:
         """See the port. The wait is as long as the workflow."""
-        handle = await self._handle(started, self._result_type)
+        client, name = await self._connect(), started.workflow_id
+        handle = client.get_workflow_handle(name, run_id=started.run_id, result_type=self._result_type)
         try:
-            with translated("result of", started.workflow_id):
-                return await self._loaded(started, await result_of(await self._connect(), handle))
+            with translated("result of", name):
+                return await self._loaded(started, await result_of(client, handle))
         except WorkflowFailureError as error:
             raise self._failure(error, started) from error
 
@@ -76,6 +77,9 @@ class TemporalRunner(ABC):
 
     async def cancel(self, started: Started, reason: str) -> None:
         handle = await self._handle(started)
+        # The server takes the cancel of a workflow that has ended, and does nothing.
+        if (state := (await self.describe(started)).state) != "running":
+            raise NotFound(f"cancel: workflow {started.workflow_id} has ended: {state}", workflow=started.workflow_id)
         await called(handle.cancel(reason=reason, rpc_timeout=CALL), "cancel", started.workflow_id)
 
     async def terminate(self, started: Started, reason: str) -> None:
@@ -131,9 +135,10 @@ class TemporalRunner(ABC):
             ) from error
         return Started(workflow_id, handle.result_run_id)
 
-    async def _handle(self, started: Started, result_type: Any = None) -> WorkflowHandle[Any, Any]:
+    async def _handle(self, started: Started) -> WorkflowHandle[Any, Any]:
+        """The workflow as it is now: one that has begun again has another execution than the one that was started."""
         client = await self._connect()
-        return client.get_workflow_handle(started.workflow_id, run_id=started.run_id, result_type=result_type)
+        return client.get_workflow_handle(started.workflow_id, first_execution_run_id=started.run_id)
 
     @property
     def _answers(self) -> Mapping[str, Any]:
