@@ -1,5 +1,6 @@
 """A provider of another package: found by its entry point, held to the contract, and refused when it is broken."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,8 @@ import pytest
 
 from beluga_stream import Defaults, Graph, Orchestrator
 from beluga_stream.api.provider import ProviderFactory
-from beluga_stream.errors import InvalidConfig, NotFound
-from beluga_stream.testing import ProviderContract
+from beluga_stream.errors import InvalidConfig, InvalidState, NotFound
+from beluga_stream.testing import ProviderContract, WorkflowContract, contract_workflows
 
 PACKAGE = Path(__file__).parent / "foreign"
 
@@ -31,6 +32,42 @@ class TestForeign(ProviderContract):
     def make(self, installed: Any) -> ProviderFactory:
         factory: ProviderFactory = installed.DeskProvider
         return factory
+
+
+@pytest.fixture
+def halls(installed: Any) -> Iterator[Any]:
+    """The package's engine for workflows."""
+    import foreign_hall  # type: ignore[import-not-found]  # noqa: PLC0415 - see above
+
+    yield foreign_hall
+    foreign_hall.close_hall_of_all()
+
+
+class TestForeignWorkflows(ProviderContract, WorkflowContract):
+    """An engine for workflows alone keeps the one contract by what it does not run, and the other by what it does."""
+
+    refuses = ("update",)
+
+    @pytest.fixture
+    def make(self, halls: Any) -> ProviderFactory:
+        factory: ProviderFactory = halls.HallProvider
+        return factory
+
+
+async def test_an_engine_for_workflows_is_found_by_its_entry_point(halls: Any) -> None:
+    async with Orchestrator(workflows=Defaults(provider="hall")) as orch:
+        asking = orch.create_workflow(contract_workflows.asking, metadata={"owner": "tests"})
+        run = await asking.execute("may I?", id="one")
+        with pytest.raises(InvalidState):
+            await asking.update(run, "anything")
+        await asking.check()
+        with pytest.raises(InvalidConfig, match="runs no chains, only workflows"):
+            orch.create_chain(double, provider="hall")
+    async with Orchestrator() as orch:
+        asking = orch.create_workflow(contract_workflows.asking, provider="hall")
+        await asking.signal("one", contract_workflows.answer, "yes")
+        assert await asking.get_result("one", timeout=30) == "may I? yes"
+        assert (await asking.describe("one")).metadata == {"owner": "tests"}
 
 
 async def test_it_is_found_by_its_entry_point_and_runs_what_asks_for_it(installed: Any) -> None:
