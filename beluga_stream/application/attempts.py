@@ -23,7 +23,7 @@ from .messages import ChunkEmitted, NodeReady, Outcome
 from .outbox import Outbox
 from .payloads import Payloads
 from .sending import Sending, Sent
-from .spanned import spanned
+from .spanned import spanned, tell_outcome
 from .streams import Live, Place, Streams
 from .topics import Topics
 from .verdict import Completed, Failed
@@ -119,13 +119,11 @@ class Attempts:
                 clock=self._clock,
             )
         began = self._clock.now_ms()
-        execution = self._outcome(work, incarnation, beat, place)
-        if work.trace is None or not self._spans.on:
-            outcome = await execution
-        else:
-            program = self._deployment.programs.get(work.definition)
-            kind = "graph" if program is None else program.definition.kind
-            outcome = await spanned(execution, self._spans, work, incarnation, kind=kind, topic=topic)
+        program = self._deployment.programs.get(work.definition)
+        kind = "graph" if program is None else program.definition.kind
+        with spanned(self._spans, work, incarnation, kind=kind, topic=topic) as span:
+            outcome = await self._outcome(work, incarnation, beat, place)
+            tell_outcome(span, outcome)
         took = (self._clock.now_ms() - began) / 1000
         success = isinstance(outcome, NodeSucceeded)
         self._telemetry.node_ended(work.graph, work.name, success=success, seconds=took)

@@ -18,7 +18,7 @@ from .local_streams import LocalStreams
 from .messages import Feed, NodeReady
 from .payloads import Payloads
 from .results import Chunk, Event
-from .spanned import spanned
+from .spanned import spanned, tell_outcome
 from .streams import Live
 from .verdict import Completed
 
@@ -68,7 +68,10 @@ class LocalAttempts:
             return await self._fed(work, work.feed)
         incarnation = Incarnation(self._new_incarnation())
         kind = self._programs[work.definition].definition.kind
-        return await spanned(self._outcome(work, incarnation), self._spans, work, incarnation, kind=kind)
+        with spanned(self._spans, work, incarnation, kind=kind) as span:
+            outcome = await self._outcome(work, incarnation)
+            tell_outcome(span, outcome)
+            return outcome
 
     async def _outcome(self, work: NodeReady, incarnation: Incarnation) -> NodeSucceeded | NodeFailed:
         handler = self._handler(work)

@@ -1,35 +1,27 @@
 """The span of one execution of a node of a run that has a trace."""
 
-from collections.abc import Awaitable
-from typing import TypeVar
+from contextlib import AbstractContextManager, nullcontext
 
 from ..domain.events import NodeFailed, NodeSucceeded, OfAttempt
 from ..domain.ids import Incarnation
-from ..ports.spans import Of, Spans
+from ..ports.spans import Of, Span, Spans
 from . import tracing
 from .messages import NodeReady
 
-O = TypeVar("O", bound=OfAttempt)  # noqa: E741 - the outcome's type
+_NO_SPAN: AbstractContextManager[None] = nullcontext()
 
 
-async def spanned(
-    execution: Awaitable[O],
-    spans: Spans,
-    work: NodeReady,
-    incarnation: Incarnation,
-    *,
-    kind: str,
-    topic: str | None = None,
-) -> O:
-    """What comes of an execution, whose span is the parent of whatever its handler traces.
+def spanned(
+    spans: Spans, work: NodeReady, incarnation: Incarnation, *, kind: str, topic: str | None = None
+) -> AbstractContextManager[Span | None]:
+    """The parent of whatever the execution's handler traces, for as long as it is entered; None: it is not recorded.
 
     `kind` is that of its graph or chain. `topic` is the one that the work came from; None: it never was in the log.
     """
     if work.trace is None or not spans.on:
-        return await execution
+        return _NO_SPAN
     if not spans.records(work.trace):
-        with spans.beneath(work.trace):
-            return await execution
+        return spans.beneath(work.trace)
     span_id = tracing.node_span(work.run, work.node, work.attempt, incarnation)
     of = Of(work.trace, "internal" if topic is None else "consumer", work.links, span_id)
     facts = {
@@ -37,11 +29,15 @@ async def spanned(
         "beluga.run": work.root,
         "beluga.attempt": work.attempt,
     }
-    with spans.span("chain.step" if kind == "chain" else "graph.node.execute", facts, of=of) as span:
-        outcome = await execution
-        if isinstance(outcome, NodeFailed):
-            span.tell({"error.type": outcome.failure.code})
-            span.fail(outcome.failure.message)
-        elif not isinstance(outcome, NodeSucceeded):
-            span.fail(outcome.type)
-        return outcome
+    return spans.span("chain.step" if kind == "chain" else "graph.node.execute", facts, of=of)
+
+
+def tell_outcome(span: Span | None, outcome: OfAttempt) -> None:
+    """What came of the execution: nothing is said of a success."""
+    if span is None or isinstance(outcome, NodeSucceeded):
+        return
+    if isinstance(outcome, NodeFailed):
+        span.tell({"error.type": outcome.failure.code})
+        span.fail(outcome.failure.message)
+    else:
+        span.fail(outcome.type)
