@@ -223,7 +223,7 @@ def node_ready(plan: Plan, state: RunState, command: DispatchNode, at_ms: int, s
         trace=tracing.within(spans, state),
         resume=resume,
         emitted=source_of(plan, name, node) if resume else None,
-        links=tracing.came_from(plan, state, command.node) if spans.on else (),
+        links=tracing.came_from(plan, state, command.node, name) if spans.on else (),
         feed=feed,
     )
 

@@ -12,8 +12,7 @@ from hashlib import blake2b
 from types import MappingProxyType
 from typing import Literal
 
-from ..domain.definition import EdgeMode
-from ..domain.ids import INPUT, Incarnation, NodeKey, RunId, node_of
+from ..domain.ids import Incarnation, NodeKey, NodeName, RunId
 from ..domain.plan import Plan
 from ..domain.state import NODE_ENDED, RunState, RunStatus
 from ..ports.spans import Ended, Of, Spans, Trace
@@ -128,23 +127,19 @@ def _messaging(operation: str, topic: str) -> Mapping[str, str]:
     )
 
 
-def came_from(plan: Plan, state: RunState, key: NodeKey) -> tuple[str, ...]:
-    """The trace contexts of the executions whose outputs come together in a node; empty when it has but one."""
-    if state.trace is None or state.page is not None or key.endswith("~undo"):
-        return ()
-    incoming = plan.incoming[node_of(key)]
-    if len(incoming) < 2:  # noqa: PLR2004 - what follows on one is no joining
-        return ()
-    sources = dict.fromkeys(
-        edge.source for edge in incoming if edge.source != INPUT and edge.mode is not EdgeMode.STREAM
-    )
-    if len(sources) < 2:  # noqa: PLR2004 - what follows on one is no joining
+def came_from(plan: Plan, state: RunState, key: NodeKey, name: NodeName) -> tuple[str, ...]:
+    """The trace contexts of the executions whose outputs come together in a node; empty when it has but one.
+
+    `name` is that of the node which the key belongs to.
+    """
+    sources = plan.joined.get(name)
+    if sources is None or state.trace is None or state.page is not None or key.endswith("~undo"):
         return ()
     found: list[str] = []
-    for name in sources:
-        node = state.nodes.get(NodeKey(name))
+    for source in sources:
+        node = state.nodes.get(NodeKey(source))
         if node is not None and node.status in NODE_ENDED and node.incarnation is not None:
-            span = node_span(state.run, NodeKey(name), node.attempt, node.incarnation)
+            span = node_span(state.run, NodeKey(source), node.attempt, node.incarnation)
             found.append(inside(state.trace, span))
     return tuple(found[:_LINKS_MOST])
 

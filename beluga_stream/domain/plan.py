@@ -65,6 +65,16 @@ class Plan:
         return {name: tuple(edges) for name, edges in found.items()}
 
     @cached_property
+    def joined(self) -> Mapping[NodeName, tuple[NodeName, ...]]:
+        """Of each node in which outputs come together, whose they are."""
+        found: dict[NodeName, tuple[NodeName, ...]] = {}
+        for name, edges in self.incoming.items():
+            sources = [edge.source for edge in edges if edge.source != INPUT and edge.mode is not EdgeMode.STREAM]
+            if len(set(sources)) > 1:
+                found[name] = tuple(dict.fromkeys(sources))
+        return found
+
+    @cached_property
     def into(self) -> Mapping[NodeName, tuple[Way, ...]]:
         """The edges into each node."""
         found: dict[NodeName, tuple[Way, ...]] = {}
