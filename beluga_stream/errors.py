@@ -240,6 +240,16 @@ class CodeMissing(InvalidState):
     code = "code_missing"
 
 
+class WorkflowDeadlock(CodeMissing):
+    """A workflow's class has held its worker up, as `time.sleep` does: it waits until a deploy brings other code.
+
+    Whose fault: the class's. To do: wait by `asyncio` and `workflow.sleep`, put what blocks into an activity, and
+    deploy it.
+    """
+
+    code = "workflow_deadlock"
+
+
 class ExecutionFailed(BelugaError):
     """A handler raised.
 

@@ -84,13 +84,16 @@ async def test_an_update_that_raises_is_answered_and_harms_nothing(settings: Set
         assert await made.get_result(run, timeout=30) == "to be"
 
 
-@pytest.mark.parametrize("served", [works.Raising, works.Blocking])
-async def test_a_class_that_its_worker_lacks_or_that_blocks_it_stands_still(settings: Settings, served: type) -> None:
+@pytest.mark.parametrize(("served", "code"), [(works.Raising, "code_missing"), (works.Blocking, "workflow_deadlock")])
+async def test_a_class_that_its_worker_lacks_or_that_blocks_it_stands_still(
+    settings: Settings, served: type, code: str
+) -> None:
     async with Orchestrator(settings) as orch, serving(settings, served):
         made = orch.create_workflow(works.Blocking)
         run = await made.execute(1)
-        with pytest.raises(CodeMissing, match=r"not registered|deadlock"):
+        with pytest.raises(CodeMissing, match=r"not registered|deadlock") as told:
             await made.get_result(run, timeout=30)
+        assert told.value.code == code
         await made.terminate(run)
 
 

@@ -29,12 +29,16 @@ from ...errors import (
     TaskCanceled,
     TemporalUnavailable,
     TimedOut,
+    WorkflowDeadlock,
 )
 
 T = TypeVar("T")
 
 _NON_DETERMINISM = "[TMPRL1100]"
 """Temporal's number of the error that history and code do not fit each other."""
+
+_DEADLOCK = "[TMPRL1101]"
+"""And of the one that a workflow's code did not let go of its worker in time."""
 
 CALL = timedelta(seconds=10)
 """How long a call to the server may take, its retries among them."""
@@ -117,7 +121,8 @@ def _answered(message: str, what: str, workflow: str) -> BelugaError:
 
 def stalled(workflow: str, why: str) -> CodeMissing:
     """What is told of a workflow with which its worker's code cannot go on. `why` is Temporal's own message."""
-    return CodeMissing(
+    kind = WorkflowDeadlock if _DEADLOCK in why else CodeMissing
+    return kind(
         f"workflow {workflow} stands still, since its worker's code cannot go on with it: {why}; it goes on when "
         f"workers have code that can, as that which it began with; or terminate it",
         workflow=workflow,
