@@ -113,6 +113,6 @@ async def test_it_exits_with_an_error_when_a_role_fails(
 
 async def test_it_says_that_there_is_no_broker(topic_prefix: str, tmp_path: Path) -> None:
     async with worker("127.0.0.1:1", topic_prefix, tmp_path) as running:
-        await running.until(lambda lines: count(lines, "no Kafka broker answers at 127.0.0.1:1 yet") >= 2)
+        await running.until(lambda lines: count(lines, "Kafka at 127.0.0.1:1 has not answered for 5 s") == 1)
         running.process.terminate()
         await running.ended()

@@ -43,8 +43,8 @@ def halls(installed: Any) -> Iterator[Any]:
     foreign_hall.close_hall_of_all()
 
 
-class TestForeignWorkflows(ProviderContract, WorkflowContract):
-    """An engine for workflows alone keeps the one contract by what it does not run, and the other by what it does."""
+class TestForeignWorkflows(WorkflowContract):
+    """An engine for workflows alone keeps the contract of those, and no other."""
 
     refuses = ("update",)
 
