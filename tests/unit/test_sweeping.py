@@ -184,6 +184,44 @@ async def test_a_store_that_is_no_folder_is_swept_too() -> None:
     assert [await store.has(ref) for ref in refs] == [True, False]
 
 
+class SlowFiles(MemoryFileSystem):
+    """Answers no more than sixty requests within one of our timeouts: it counts those of each call in a thread."""
+
+    protocol = "slowfs"
+    calls = 0
+
+    def modified(self, path: str) -> Any:
+        self._answer()
+        return super().modified(path)
+
+    def cat_file(self, path: str, *more: Any, **options: Any) -> Any:
+        self._answer()
+        return super().cat_file(path, *more, **options)
+
+    def _answer(self) -> None:
+        SlowFiles.calls += 1
+        if SlowFiles.calls > 60:
+            raise TimeoutError
+
+
+async def test_a_slow_store_is_swept_some_objects_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    fsspec.register_implementation("slowfs", SlowFiles, clobber=True)
+    call_in_thread = asyncio.to_thread
+
+    async def counted(*call: Any, **named: Any) -> Any:
+        SlowFiles.calls = 0
+        return await call_in_thread(*call, **named)
+
+    monkeypatch.setattr(asyncio, "to_thread", counted)
+    blobs = FileBlobs("slowfs://bucket")
+    refs = [await blobs.put(f"run{number}", b"data") for number in range(130)]
+    await blobs.touch(refs)
+    later = NOW * 2
+    found = [ref async for some in blobs.older(later) for ref in some]
+    assert sorted(found) == sorted(refs)
+    assert await blobs.delete(refs, later) == 130
+
+
 class StrictFiles(MemoryFileSystem):
     """Takes no option that it does not know, as s3fs."""
 

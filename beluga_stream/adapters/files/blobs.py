@@ -16,8 +16,8 @@ from ...errors import InvalidConfig, InvalidInput, LogUnavailable, NotFound
 
 _TIMEOUT_SECONDS = 60.0
 _TRIES = 5
-_AT_ONCE = 1_000
-"""How many files one call of a sweep looks at."""
+_AT_ONCE, _OBJECTS_AT_ONCE = 1_000, 50
+"""How many files one call of a sweep is about. An object is some requests, one after the other, within one timeout."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,6 +40,7 @@ class FileBlobs:
                 f"as s3fs for s3:// and gcsfs for gs://; see docs/operating.md"
             ) from error
         self._local = isinstance(self._files, fsspec.implementations.local.LocalFileSystem)
+        self._at_once = _AT_ONCE if self._local else _OBJECTS_AT_ONCE
 
     async def put(self, owner: str, data: bytes) -> str:
         ref = f"{owner}/{hashlib.sha256(data).hexdigest()}"
@@ -62,16 +63,23 @@ class FileBlobs:
         """See the port. Goes through the store file by file: there may be more than memory could list."""
         files = self._files_of(self._root)
         while True:
-            some = await self._in_thread(_some, files)
+            some = await self._in_thread(_some, files, self._at_once)
             if not some:
                 return
             yield [path.removeprefix(f"{self._root}/") for path, new_ms in some if new_ms < before_ms]
 
     async def touch(self, refs: Sequence[str]) -> None:
-        await self._in_thread(self._touch, [self._path(ref) for ref in refs])
+        for paths in self._parts(refs):
+            await self._in_thread(self._touch, paths)
 
     async def delete(self, refs: Sequence[str], before_ms: int) -> int:
-        return await self._in_thread(self._delete, [self._path(ref) for ref in refs], before_ms)
+        return sum([await self._in_thread(self._delete, paths, before_ms) for paths in self._parts(refs)])
+
+    def _parts(self, refs: Sequence[str]) -> Iterator[list[str]]:
+        """Their paths, as many at a time as one call is for."""
+        paths = iter([self._path(ref) for ref in refs])
+        while some := list(islice(paths, self._at_once)):
+            yield some
 
     def _path(self, ref: str) -> str:
         if ref.startswith("/") or any(part in ("", ".", "..") for part in ref.split("/")) or "\0" in ref:
@@ -140,8 +148,8 @@ class FileBlobs:
             raise LogUnavailable(f"the blob store at {self._root} fails: {error}") from error
 
 
-def _some(files: Iterator[tuple[str, float]]) -> list[tuple[str, float]]:
-    return list(islice(files, _AT_ONCE))
+def _some(files: Iterator[tuple[str, float]], most: int) -> list[tuple[str, float]]:
+    return list(islice(files, most))
 
 
 def _write_synced(place: Path, data: bytes) -> None:
