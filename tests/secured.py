@@ -3,6 +3,7 @@
 Its plain listener is the administrator's, who makes users and gives them rights.
 """
 
+import asyncio
 import hashlib
 import os
 import secrets
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import (
     Array,
@@ -26,12 +28,15 @@ from aiokafka.protocol.types import (
     TaggedFields,
 )
 
+from beluga_stream.bootstrap.connection import kafka
+from beluga_stream.bootstrap.settings import Settings
 from beluga_stream.ports.rights import Right
 from tests.brokers import HOST, BrokerUnavailable, JarKafka, KafkaContainer, free_port
 from tests.certificates import Authority
 
 _ITERATIONS = 4096
 _SCRAM_SHA_512 = 2
+_APPLIED_SECONDS = 20.0
 
 
 @dataclass
@@ -89,16 +94,16 @@ class SecuredBroker:
         await client.bootstrap()
         try:
             node = client.get_random_node()
+            if rights:
+                granted: Any = await client.send(node, _Once(_CreateAcls(_acls(name, rights))))
+                assert {error for error, _ in granted.results} == {0}, granted
             made: Any = await client.send(
                 node, _Once(_AlterUsers([], [(name, _SCRAM_SHA_512, _ITERATIONS, salt, salted, {})], {}))
             )
             assert [error for _, error, *_ in made.results] == [0], made
-            if rights:
-                granted: Any = await client.send(node, _Once(_CreateAcls(_acls(name, rights))))
-                assert {error for error, _ in granted.results} == {0}, granted
         finally:
             await client.close()
-        return {
+        settings = {
             "broker": self.listener.address,
             "security_protocol": "SASL_SSL",
             "sasl_mechanism": "SCRAM-SHA-512",
@@ -106,6 +111,24 @@ class SecuredBroker:
             "sasl_password": password,
             "tls_ca": str(self.listener.ca),
         }
+        await _applied(settings)
+        return settings
+
+
+async def _applied(settings: Mapping[str, str]) -> None:
+    """Wait until the user can log in: what was granted before that holds by then, too, as it is applied in order."""
+    connection = kafka(Settings.load(**settings))
+    async with asyncio.timeout(_APPLIED_SECONDS):
+        while True:
+            client = AIOKafkaClient(**connection.client_settings("applied"))
+            try:
+                await client.bootstrap()
+            except KafkaError:
+                await asyncio.sleep(0.05)
+            else:
+                return
+            finally:
+                await client.close()
 
 
 def start_secured(folder: Path) -> tuple[SecuredBroker, "KafkaContainer | JarKafka"]:
