@@ -1,8 +1,6 @@
 """What a user's workflow class may do wrong: it raises, it is not deterministic, and a deployment changes it."""
 
 import asyncio
-import secrets
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,16 +10,6 @@ from beluga_stream.adapters.temporal.interpreter import Interpreter
 from beluga_stream.bootstrap.settings import Settings
 from beluga_stream.errors import CodeMissing, ExecutionFailed, RunFailed, TaskCanceled
 from tests.temporal import works
-
-
-@pytest.fixture
-def settings(temporal_address: str, tmp_path: Path) -> Settings:
-    return Settings.load(
-        temporal_address=temporal_address,
-        temporal_task_queue=secrets.token_hex(8),
-        blobs=str(tmp_path),
-        shutdown_grace_seconds=0.5,
-    )
 
 
 def serving(settings: Settings, *classes: type) -> Any:

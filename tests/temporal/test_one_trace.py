@@ -1,10 +1,8 @@
 """One trace of what an orchestrator starts on Temporal: from its call to the nodes and activities in the workers."""
 
-import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, Tracer, TracerProvider
@@ -67,16 +65,6 @@ def traced() -> Iterator[Traced]:
     tracers.add_span_processor(SimpleSpanProcessor(exporter))
     yield Traced(exporter, tracers)
     tracers.shutdown()
-
-
-@pytest.fixture
-def settings(temporal_address: str, tmp_path: Path) -> Settings:
-    return Settings.load(
-        temporal_address=temporal_address,
-        temporal_task_queue=secrets.token_hex(8),
-        blobs=str(tmp_path),
-        shutdown_grace_seconds=0.5,
-    )
 
 
 @pytest.fixture

@@ -43,16 +43,6 @@ from tests.temporal_server import free_port
 
 
 @pytest.fixture
-def settings(temporal_address: str, tmp_path: Path) -> Settings:
-    return Settings.load(
-        temporal_address=temporal_address,
-        temporal_task_queue=secrets.token_hex(8),
-        blobs=str(tmp_path),
-        shutdown_grace_seconds=0.5,
-    )
-
-
-@pytest.fixture
 async def orch(settings: Settings) -> AsyncIterator[Orchestrator]:
     """An orchestrator, and a worker of this process."""
     async with AsyncExitStack() as stack:
