@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from ..errors import LogUnavailable
@@ -21,6 +21,9 @@ _RECENT = 256
 
 _START_SECONDS = 30.0
 
+_IDLE_SECONDS = 30.0
+"""How long a partition is read after the last one who followed a run of it has left."""
+
 
 class _Tail:
     """Reads one partition from its end on, and hands each record to those who follow its key.
@@ -34,6 +37,10 @@ class _Tail:
         self._partition = partition
         self.followers: dict[bytes, dict[Follower, None]] = {}
         self.position = -1
+        self.followed = 0
+        """How many have followed it so far."""
+        self.awaited = 0
+        """By how many who want to follow it once it is ready."""
         self._recent: deque[Record] = deque(maxlen=_RECENT)
         self._ready = asyncio.Event()
         self._task = asyncio.create_task(self._run(), name=f"beluga-tail-{partition}")
@@ -45,6 +52,8 @@ class _Tail:
         done, _ = await asyncio.wait({waiting, self._task}, timeout=_START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
         if self._task in done:
+            if self._task.cancelled():
+                raise LogUnavailable(f"reading {self._topic}/{self._partition} was ended: does this process end?")
             self._task.result()
         if not done:
             raise LogUnavailable(f"{self._topic}/{self._partition} could not be read: is the broker there?")
@@ -90,7 +99,7 @@ class _Tail:
 
 
 class Tails:
-    """The tails of this process, opened when first needed."""
+    """The tails of this process: a partition is read while a run of it is followed, and for a moment after that."""
 
     def __init__(
         self, reader: Reader, topic: str, *, buffered: int = BUFFERED, buffered_bytes: int = _BUFFERED_BYTES
@@ -100,34 +109,44 @@ class Tails:
         self._buffered = buffered
         self._buffered_bytes = buffered_bytes
         self._tails: dict[int, _Tail] = {}
+        self._idle: dict[_Tail, asyncio.TimerHandle] = {}
+        """What looks whether they are."""
+        self._closing: set[asyncio.Task[None]] = set()
         self._catch_up = CatchUp(reader, topic)
 
     async def close(self) -> None:
         await self._catch_up.close()
+        for idle in self._idle.values():
+            idle.cancel()
+        self._idle.clear()
         for tail in self._tails.values():
             await tail.close()
         self._tails.clear()
+        await asyncio.gather(*self._closing)
 
     async def follow(self, partition: int, key: bytes, start: int | None = None) -> Follower:
         """Get every record of the key that is appended from now on, and maybe from `start` on."""
-        tail = self._open(partition)
-        await tail.ready()
+        tail = await self._ready(partition)
         follower = Follower(key, self._buffered, self._buffered_bytes, since=tail.position)
         if start is not None:
             tail.catch_up(follower, start)
         tail.followers.setdefault(key, {})[follower] = None
         return follower
 
-    def open(self, partitions: Iterable[int]) -> None:
-        """Begin to read these, so that who follows one does not wait for that."""
-        for partition in partitions:
-            self._open(partition)
-
-    def _open(self, partition: int) -> _Tail:
-        tail = self._tails.get(partition)
-        if tail is None or tail.over:
-            tail = self._tails[partition] = _Tail(self._reader, self._topic, partition)
-        return tail
+    async def _ready(self, partition: int) -> _Tail:
+        while True:
+            tail = self._tails.get(partition)
+            if tail is None or tail.over:
+                tail = self._tails[partition] = _Tail(self._reader, self._topic, partition)
+                self._watch(partition, tail)  # whoever wants it may give up before it is ready
+            tail.followed += 1
+            tail.awaited += 1
+            try:
+                await tail.ready()
+            finally:
+                tail.awaited -= 1
+            if self._tails.get(partition) is tail:
+                return tail
 
     def leave(self, partition: int, follower: Follower) -> None:
         """Want no more."""
@@ -139,6 +158,25 @@ class Tails:
             followers.pop(follower, None)
             if not followers:
                 del tail.followers[follower.key]
+        if not tail.followers and tail not in self._idle:
+            self._watch(partition, tail)
+
+    def _watch(self, partition: int, tail: _Tail) -> None:
+        """Look after a while whether it is idle still."""
+        loop = asyncio.get_running_loop()
+        self._idle[tail] = loop.call_later(_IDLE_SECONDS, self._close_if_idle, partition, tail, tail.followed)
+
+    def _close_if_idle(self, partition: int, tail: _Tail, followed: int) -> None:
+        del self._idle[tail]
+        if tail.followers or self._tails.get(partition) is not tail:
+            return
+        if tail.awaited or tail.followed != followed:
+            self._watch(partition, tail)
+            return
+        del self._tails[partition]
+        task = asyncio.create_task(tail.close(), name=f"beluga-tail-{partition}-closing")
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
 
     async def records(
         self, partition: int, follower: Follower, start: int | None
