@@ -1,20 +1,28 @@
-"""What we lean on inside aiokafka. A failure means a new version: look at `fence.py` and `batches.py`."""
+"""What we lean on inside aiokafka. A failure means a new version: look at what the test names, or at `fence.py`."""
 
+import ast
 import asyncio
 import inspect
 import itertools
+import textwrap
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
+from aiokafka.conn import AIOKafkaConnection, AIOKafkaProtocol
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.errors import NotEnoughReplicasAfterAppendError, NotEnoughReplicasError
 from aiokafka.partitioner import DefaultPartitioner, murmur2
-from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulator
+from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulator, MessageBatch
 from aiokafka.producer.sender import Sender, SendProduceReqHandler
 from aiokafka.producer.transaction_manager import TransactionManager
+from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.protocol.produce import ProduceRequest
 
 from beluga_stream.adapters.kafka.connection import KafkaConnection
+from beluga_stream.adapters.kafka.fetcher import PromptConsumer, PromptFetcher
 from beluga_stream.adapters.kafka.producer import PatientProducer
+from beluga_stream.adapters.kafka.sender import PromptSender
 from beluga_stream.application.partitioner import partition_of
 
 
@@ -73,7 +81,7 @@ async def test_a_batch_is_kept_and_its_leader_asked_for_as_patience_says() -> No
     """`producer.py` changes how long and how often; both are private, and used where it thinks they are."""
     assert "_batch_ttl" in inspect.getsource(MessageAccumulator._append_batch)
     assert "expired()" in inspect.getsource(MessageAccumulator.drain_by_nodes)
-    assert "self.client.force_metadata_update()" in inspect.getsource(Sender._sender_routine)
+    assert "self.client.force_metadata_update()" in inspect.getsource(PromptSender._send)
     producer = PatientProducer(KafkaConnection.parse("127.0.0.1:1"), "test", patience=123.0, max_record_bytes=1000)
     assert producer._message_accumulator._batch_ttl == 123.0
     await producer.stop()
@@ -118,6 +126,112 @@ async def test_a_question_that_is_under_way_is_joined() -> None:
     assert await asyncio.gather(first, second) == [True, True]
     assert producer.client._md_update_fut is under_way
     await producer.stop()
+
+
+async def test_a_producer_leaves_everything_to_its_sender() -> None:
+    """`sender.py` takes its place before it runs, and hears of every batch by the one way that there is for it."""
+    stop = inspect.getsource(AIOKafkaProducer.stop)
+    assert stop.index("self._sender.sender_task") < stop.index("self._sender.close()") < stop.index("client.close()")
+    assert "self._sender.start()" in inspect.getsource(AIOKafkaProducer.start)
+    for adds in (MessageAccumulator.add_message, MessageAccumulator.add_batch):
+        source = inspect.getsource(adds)
+        assert "self._append_batch(builder, tp)" in source
+        assert "MessageBatch(" not in source
+    assert _arguments(MessageAccumulator.drain_by_nodes) == ["self", "ignore_nodes", "muted_partitions"]
+    producer = PatientProducer(KafkaConnection.parse("127.0.0.1:1"), "test", patience=1.0, max_record_bytes=1000)
+    assert isinstance(producer._sender, PromptSender)
+    assert producer._sender._message_accumulator is producer._message_accumulator
+    await producer.stop()
+
+
+def test_a_sender_counts_what_it_has_under_way_and_ends_when_it_is_cancelled() -> None:
+    """`sender.py` adds to both before it sends."""
+    sends = inspect.getsource(Sender._send_produce_req)
+    assert sends.index("await handler.do(node_id)") < sends.index("_in_flight.remove(node_id)")
+    assert "_muted_partitions.remove(tp)" in sends
+    close = inspect.getsource(Sender.close)
+    assert close.index("_sender_task.cancel()") < close.index("await self._sender_task")
+    start = inspect.getsource(Sender.start)
+    assert "create_task(self._sender_routine())" in start
+    assert "add_done_callback(self._fail_all)" in start
+    own = {name for name, _ in inspect.getmembers(PromptSender) if name in vars(PromptSender)}
+    assert own & vars(Sender).keys() == {"__doc__", "__init__", "__module__", "_fail_all", "_sender_routine"}
+
+
+def test_a_failed_batch_wakes_whoever_waits_for_room_behind_it() -> None:
+    """`sender.py` looks at that failure, for often nobody waits."""
+    assert "_drain_waiter.set_exception(exception)" in inspect.getsource(MessageBatch.failure)
+    assert "batch.failure(exception)" in inspect.getsource(MessageAccumulator.fail_all)
+
+
+def test_a_consumer_has_one_fetcher_and_gives_it_all_its_settings() -> None:
+    """`fetcher.py` makes another one of the same."""
+    assert _settings_of(AIOKafkaConsumer.start, "Fetcher") == _settings_of(PromptConsumer.start, "PromptFetcher")
+    assert "assert self._fetcher is None" in inspect.getsource(AIOKafkaConsumer.start)
+    assert "self._subscriptions.register_fetch_waiters(self._fetch_waiters)" in inspect.getsource(Fetcher.__init__)
+
+
+def test_a_fetcher_does_in_its_routine_what_ours_does_in_its_own() -> None:
+    """All else of it is used as it is: fetches and resets are its own, and whoever consumes wakes its routine."""
+    routine = inspect.getsource(Fetcher._fetch_requests_routine)
+    for part in (
+        "self._proc_fetch_request(assignment, node_id, request)",
+        "self._update_fetch_positions(assignment, node_id, tps)",
+        "assignment.unassign_future",
+        "self._client.force_metadata_update()",
+        "self._wait_consume_future = create_future()",
+    ):
+        assert part in routine
+    for wakes in (Fetcher.seek_to, Fetcher.request_offset_reset, Fetcher.fetched_records, Fetcher.next_record):
+        assert "self._notify(self._wait_consume_future)" in inspect.getsource(wakes)
+    waits = inspect.getsource(Fetcher.fetched_records)
+    assert waits.index("self._create_fetch_waiter()") < waits.index("waiter.result()")
+    actions = inspect.getsource(Fetcher._get_actions_per_node)
+    for part in ("calculate_backoff()", "has_valid_position", "resume_fut", "_select_read_replica", "_fetcher_timeout"):
+        assert part in actions
+        assert part in inspect.getsource(PromptFetcher)
+    assert "self._preferred_read_replica.get(tp)" in inspect.getsource(Fetcher._select_read_replica)
+
+
+def test_a_connection_takes_frames_and_fails_what_waits_when_it_is_closed() -> None:
+    """`exchange.py` takes them in its place, and leaves to it all that is no packet."""
+    reads = inspect.getsource(AIOKafkaConnection._read)
+    assert reads.index("readexactly(4)") < reads.index("readexactly(size)") < reads.index("self._handle_frame(resp)")
+    takes = inspect.getsource(AIOKafkaConnection._handle_frame)
+    assert "correlation_id, request, fut = self._requests[0]" in takes
+    assert takes.index("self._last_action =") < takes.index("self._requests.popleft()")
+    close = inspect.getsource(AIOKafkaConnection.close)
+    assert "self._writer = self._reader = None" in close
+    assert close.index("for _, _, fut in self._requests") < close.index("self._requests = collections.deque()")
+    sends = inspect.getsource(AIOKafkaConnection.send)
+    assert sends.index("self._writer.write(size + message)") < sends.index("self._requests.append(")
+    assert vars(AIOKafkaProtocol).keys() & vars(asyncio.Protocol).keys() == {"__doc__", "__module__"}
+    assert "self._conns[(node_id, group)].send(" in inspect.getsource(AIOKafkaClient.send)
+
+
+def test_requests_keep_what_they_were_made_of() -> None:
+    """`fetch_session.py` and `produce_packet.py` read it."""
+    fetch = FetchRequest(1, 2, 3, 1, [("t", [(0, 5, 9)])], rack_id="r")
+    assert (fetch._max_wait_ms, fetch._min_bytes, fetch._max_bytes, fetch._isolation_level) == (1, 2, 3, 1)
+    assert (fetch.topics, fetch._rack_id) == ([("t", [(0, 5, 9)])], "r")
+    produce = ProduceRequest("id", -1, 7, [("t", [(0, b"b")])])
+    assert (produce._transactional_id, produce._required_acks, produce._timeout) == ("id", -1, 7)
+    assert produce._topics == [("t", [(0, b"b")])]
+
+
+def _arguments(function: Any) -> list[str]:
+    return list(inspect.signature(function).parameters)
+
+
+def _settings_of(function: Any, called: str) -> dict[str, str]:
+    """What a function calls another one with."""
+    for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(function)))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == called:
+            return {
+                **{str(place): ast.unparse(value) for place, value in enumerate(node.args)},
+                **{str(each.arg): ast.unparse(each.value) for each in node.keywords},
+            }
+    raise AssertionError(f"{called} is not called")
 
 
 def _listening_to(producer: PatientProducer) -> list[float]:

@@ -22,7 +22,7 @@ from mode import Service
 
 from beluga_stream.adapters.faust.assignor import NumberAssignor
 from beluga_stream.adapters.faust.driver import Batch, RoleDriver
-from beluga_stream.adapters.kafka.pacing import pace
+from beluga_stream.adapters.kafka.fetcher import PromptConsumer
 
 if TYPE_CHECKING:
     from beluga_stream.adapters.faust.app import RoleApp
@@ -34,6 +34,8 @@ _POLL_MS = 200
 """A process that stops leaves its group after the poll that is under way."""
 _QUEUE_RECORDS = 2_000
 """What comes now waits behind so many records at most, and behind what aiokafka has fetched."""
+_MANY_RECORDS = 100
+"""A fetch that brings fewer leaves little behind."""
 _LAG_RECORDS = 1_000
 """Yielding topics give way while more than this waits in the others."""
 
@@ -77,7 +79,7 @@ class LoopConsumer(driver_module.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         conf = self.app.conf
-        consumer = aiokafka.AIOKafkaConsumer(
+        return PromptConsumer(
             client_id=conf.broker_client_id,
             group_id=conf.id,
             group_instance_id=conf.consumer_group_instance_id,
@@ -99,7 +101,6 @@ class LoopConsumer(driver_module.AIOKafkaConsumerThread):
             connections_max_idle_ms=conf.consumer_connections_max_idle_ms,
             **driver_module.credentials_to_aiokafka_auth(conf.broker_credentials, conf.ssl_context),
         )
-        return pace(consumer)
 
 
 class RoleConsumer(driver_module.Consumer):
@@ -107,6 +108,10 @@ class RoleConsumer(driver_module.Consumer):
 
     app: "RoleApp"
     _thread: LoopConsumer
+    _holding = False
+    """Whether topics are held back."""
+    _brought = 0
+    """Records that the last fetch brought."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -142,6 +147,7 @@ class RoleConsumer(driver_module.Consumer):
                     timeout_ms=_POLL_MS if all_of_them else _FETCH_WAIT_MS,
                     max_records=self.app.conf.broker_max_poll_records,
                 )
+                self._brought = sum(map(len, fetched.values()))
                 if driver.epoch == epoch:
                     await self._deliver(fetched, epoch)
                 elif fetched:
@@ -162,10 +168,13 @@ class RoleConsumer(driver_module.Consumer):
         """What to take next; no more is fetched of the topics that the role wants no more of for now."""
         consumer = self._thread._ensure_consumer()
         role = self.driver.role
-        assignment = consumer.assignment()
         held = role.held_back
+        if not (held or self._holding or (role.yielding and self._brought >= _MANY_RECORDS)):
+            return [], True  # of all that is assigned
+        assignment = consumer.assignment()
         if role.yielding and self._waiting(consumer, assignment, role.yielding) > _LAG_RECORDS:
             held |= role.yielding
+        self._holding = bool(held)
         paused = consumer.paused()
         for target in assignment:
             if (target.topic in held) != (target in paused):

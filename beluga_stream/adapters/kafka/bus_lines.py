@@ -13,7 +13,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from beluga_stream.adapters.kafka.closing import close
 from beluga_stream.adapters.kafka.connection import KafkaConnection
-from beluga_stream.adapters.kafka.pacing import pace
+from beluga_stream.adapters.kafka.fetcher import PromptConsumer
 from beluga_stream.adapters.kafka.reader import KafkaReader
 from beluga_stream.adapters.kafka.refusal import refusal
 from beluga_stream.errors import LogUnavailable
@@ -111,7 +111,7 @@ class GroupLine(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships no
 
     async def start(self) -> None:
         """Join the group, and wait until what is sent from now on comes to it. Raises `LogUnavailable`."""
-        consumer = AIOKafkaConsumer(
+        consumer = PromptConsumer(
             **self._connection.client_settings("bus"),
             group_id=self._group,
             enable_auto_commit=False,
@@ -123,7 +123,7 @@ class GroupLine(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships no
             rebalance_timeout_ms=_REBALANCE_MS,
             fetch_max_wait_ms=50,
         )
-        pace(consumer).subscribe([self._topic], listener=self)
+        consumer.subscribe([self._topic], listener=self)
         self._consumer = consumer
         try:
             async with asyncio.timeout(_PLACED_SECONDS):

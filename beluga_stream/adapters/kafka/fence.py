@@ -13,6 +13,7 @@ from aiokafka.errors import InvalidProducerEpoch, KafkaConnectionError, KafkaErr
 
 from beluga_stream.adapters.kafka.batches import MAX_RECORD_BYTES, check_sizes, placed, send_batches
 from beluga_stream.adapters.kafka.connection import KafkaConnection
+from beluga_stream.adapters.kafka.courier import Courier
 from beluga_stream.adapters.kafka.patience import Patience
 from beluga_stream.adapters.kafka.producer import PatientProducer
 from beluga_stream.adapters.kafka.refusal import refusal
@@ -30,7 +31,8 @@ class FencedProducer:
     Once it has appended a record to a partition, an instance that was started earlier is refused there.
 
     With `fencing=False` it is an ordinary idempotent producer, for brokers that cannot fence.
-    `timeout` (seconds) bounds start and every append, and so does `patience` where it is given.
+    `timeout` (seconds) bounds start and every append, and so does `patience` where it is given. Those with one
+    `courier` send what they have for one broker together.
     """
 
     def __init__(
@@ -39,14 +41,14 @@ class FencedProducer:
         fence_id: str,
         *,
         fencing: bool = True,
-        max_record_bytes: int = MAX_RECORD_BYTES,
         timeout: float = 30.0,
         patience: Patience | None = None,
+        courier: Courier | None = None,
     ) -> None:
         self._connection = connection
+        self._courier = courier
         self._fence_id = fence_id
         self._fencing = fencing
-        self._max_record_bytes = max_record_bytes
         self._patience = patience or Patience(connection.where, timeout, insists=False)
         self._producer: AIOKafkaProducer | None = None
 
@@ -63,7 +65,8 @@ class FencedProducer:
             self._connection,
             self._fence_id,
             patience=self._patience.seconds,
-            max_record_bytes=self._max_record_bytes,
+            max_record_bytes=MAX_RECORD_BYTES,
+            courier=self._courier,
             transactional_id=self._fence_id if self._fencing else None,
         )
         try:
@@ -85,7 +88,7 @@ class FencedProducer:
         """
         if self._producer is None:
             raise LogUnavailable(f"the producer of {self._fence_id} is not started")
-        check_sizes(records, self._max_record_bytes)
+        check_sizes(records, MAX_RECORD_BYTES)
         try:
             async with self._patience.waiting(f"writing as the owner of {self._fence_id}"):
                 outcomes = await send_batches(self._producer, await placed(self._producer, records))

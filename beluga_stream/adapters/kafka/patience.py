@@ -6,8 +6,8 @@ everything again. So whatever needs the broker waits, and the process says so in
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from types import TracebackType
 from typing import TypeVar
 
 from aiokafka.errors import KafkaError, KafkaTimeoutError
@@ -24,22 +24,33 @@ _BACKOFF_SECONDS = 0.1, 1.0
 """The first pause and the longest one between two attempts."""
 
 
-class _Watch:
-    """Calls back soon, and then again and again, until it is cancelled."""
+class _Wait:
+    """One wait for the broker, bounded. It calls back soon, and then again and again, until it is over."""
 
-    def __init__(self, tell: Callable[[], None]) -> None:
-        self._tell = tell
+    def __init__(self, patience: "Patience", what: str) -> None:
+        self._patience = patience
+        self._what = what
+
+    async def __aenter__(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
+        self._rang = False
         self._next = self._loop.call_later(_SOON_SECONDS, self._ring)
-        self.rang = False
+        self._bound = asyncio.timeout(self._patience.seconds)
+        await self._bound.__aenter__()
 
-    def cancel(self) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._next.cancel()
+        if kind is None and self._rang:
+            self._patience.answered()
+        await self._bound.__aexit__(kind, error, trace)
 
     def _ring(self) -> None:
-        self.rang = True
+        self._rang = True
         self._next = self._loop.call_later(_AGAIN_SECONDS, self._ring)
-        self._tell()
+        self._patience.tell(self._what, self._began)
 
 
 class Patience:
@@ -55,18 +66,9 @@ class Patience:
         self._told_at: float | None = None
         self._away_since: float | None = None
 
-    @asynccontextmanager
-    async def waiting(self, what: str) -> AsyncGenerator[None, None]:
+    def waiting(self, what: str) -> _Wait:
         """What is done inside needs the broker. Raises `TimeoutError` when patience ends."""
-        began = asyncio.get_running_loop().time()
-        watch = _Watch(lambda: self._tell(what, began))
-        try:
-            async with asyncio.timeout(self.seconds):
-                yield
-            if watch.rang:
-                self._answered()
-        finally:
-            watch.cancel()
+        return _Wait(self, what)
 
     async def insist(self, what: str, call: Callable[[], Awaitable[T]]) -> T:
         """Call it again and again while it fails by what may pass. Raises its last error, or `TimeoutError`."""
@@ -84,7 +86,8 @@ class Patience:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, most)
 
-    def _tell(self, what: str, began: float) -> None:
+    def tell(self, what: str, began: float) -> None:
+        """Say that `what` waits since `began`, unless somebody has said so."""
         now = asyncio.get_running_loop().time()
         if self._away_since is None:
             self._away_since = began
@@ -101,7 +104,8 @@ class Patience:
             extra={"action": "broker.away", "seconds": round(away)},
         )
 
-    def _answered(self) -> None:
+    def answered(self) -> None:
+        """Say that the broker is back, if it was away."""
         if self._away_since is None:
             return
         away = asyncio.get_running_loop().time() - self._away_since

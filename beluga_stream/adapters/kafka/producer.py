@@ -4,13 +4,19 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
 from beluga_stream.adapters.kafka.connection import KafkaConnection
+from beluga_stream.adapters.kafka.courier import Courier
+from beluga_stream.adapters.kafka.exchange import Exchange
+from beluga_stream.adapters.kafka.sender import PromptSender
 
 _METADATA_SECONDS = 0.2
+_CLOSE_SECONDS = 1.0
+"""For the connections of a producer that was given up."""
 
 
 class PatientProducer(AIOKafkaProducer):  # type: ignore[misc]  # it ships no types
@@ -19,10 +25,19 @@ class PatientProducer(AIOKafkaProducer):  # type: ignore[misc]  # it ships no ty
     aiokafka gives such a batch up after the request timeout, which must stay short to notice a dead connection; and
     while there is no leader it asks for one without a pause, hundreds of times a second. For a topic that is written to
     for the first time it asks twice: once at once, and once more to hear the answer.
+
+    Producers with one `courier` send what they have for one broker together.
     """
 
     def __init__(
-        self, connection: KafkaConnection, purpose: str, *, patience: float, max_record_bytes: int, **options: Any
+        self,
+        connection: KafkaConnection,
+        purpose: str,
+        *,
+        patience: float,
+        max_record_bytes: int,
+        courier: Courier | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(
             **connection.client_settings(purpose),
@@ -34,6 +49,8 @@ class PatientProducer(AIOKafkaProducer):  # type: ignore[misc]  # it ships no ty
             **options,
         )
         self._message_accumulator._batch_ttl = patience
+        self._sender: PromptSender = PromptSender(self._sender)
+        self.client.send = Exchange(self.client, courier).send
         self._update: Callable[[], asyncio.Future[bool]] = self.client.force_metadata_update
         self._updated = float("-inf")
         self._later: asyncio.Task[bool] | None = None
@@ -42,9 +59,15 @@ class PatientProducer(AIOKafkaProducer):  # type: ignore[misc]  # it ships no ty
         self.client.add_topic = self._add_at_once
 
     async def stop(self) -> None:
-        """Send what is left, then ask for no leaders any more."""
+        """Send what is left, then ask for no leaders any more. When it is cancelled, what is left fails."""
         try:
             await super().stop()
+        except asyncio.CancelledError:
+            await self._sender.give_up()
+            with suppress(TimeoutError):  # a broker that stands still takes no leave
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await self.client.close()
+            raise
         finally:
             if self._later is not None:
                 self._later.cancel()

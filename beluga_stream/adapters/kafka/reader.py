@@ -10,7 +10,7 @@ from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 from beluga_stream.adapters.kafka.admin import KafkaTopics
 from beluga_stream.adapters.kafka.closing import close
 from beluga_stream.adapters.kafka.connection import KafkaConnection
-from beluga_stream.adapters.kafka.pacing import pace
+from beluga_stream.adapters.kafka.fetcher import PromptConsumer
 from beluga_stream.adapters.kafka.patience import Patience
 from beluga_stream.adapters.kafka.refusal import refusal
 from beluga_stream.adapters.kafka.rights import hidden
@@ -203,7 +203,7 @@ class KafkaReader:
         return self._consumer
 
     async def _new_consumer(self, purpose: str, *, waits: bool = False) -> AIOKafkaConsumer:
-        consumer = AIOKafkaConsumer(
+        consumer = PromptConsumer(
             **self._connection.client_settings(purpose),
             group_id=None,
             enable_auto_commit=False,
@@ -211,7 +211,7 @@ class KafkaReader:
             # A long wait would hold up partitions that an in-flight fetch left out: only where there is one.
             fetch_max_wait_ms=_LONG_WAIT_MS if waits else _SHORT_WAIT_MS,
         )
-        starting = asyncio.ensure_future(pace(consumer).start())
+        starting = asyncio.ensure_future(consumer.start())
         try:
             await asyncio.shield(starting)
         except BaseException:

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Self
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from beluga_stream.adapters.kafka.closing import close
 from beluga_stream.adapters.kafka.connection import KafkaConnection
+from beluga_stream.adapters.kafka.courier import Courier
 from beluga_stream.adapters.kafka.fence import FencedProducer, broker_fences
+from beluga_stream.adapters.kafka.fetcher import PromptConsumer
 from beluga_stream.adapters.kafka.patience import Patience
 from beluga_stream.adapters.kafka.refusal import refusal
 from beluga_stream.adapters.kafka.store import Change, MemoryStore, Store, StoreFactory
@@ -88,7 +90,7 @@ class KafkaPartitionTable:
 
     async def recover(self, connection: KafkaConnection, end: int) -> int:
         """Fill the store from the changelog up to `end`; return how many records that took."""
-        consumer = AIOKafkaConsumer(
+        consumer = PromptConsumer(
             **connection.client_settings(f"recovery-{self.partition}"),
             enable_auto_commit=False,
             auto_offset_reset="earliest",
@@ -203,6 +205,7 @@ class KafkaTables:
         self._owner = owner
         self.changelog = changelog or f"{group}-runs-changelog"
         self._options = options
+        self._courier = Courier()
         self._opened: dict[int, KafkaPartitionTable] = {}
         self._admin: AIOKafkaAdminClient | None = None
         self._probing = asyncio.Lock()
@@ -257,7 +260,9 @@ class KafkaTables:
         began = time.monotonic()
         fence_id = f"{self._group}-{partition}"
         fencing = await self._probe(fence_id, partition)
-        producer = FencedProducer(self._connection, fence_id, fencing=fencing, patience=self._patience)
+        producer = FencedProducer(
+            self._connection, fence_id, fencing=fencing, patience=self._patience, courier=self._courier
+        )
         await producer.start()
         table = KafkaPartitionTable(
             TopicPartition(self.changelog, partition),
