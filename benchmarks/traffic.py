@@ -10,6 +10,7 @@ from typing import Any, Self
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from beluga_stream.adapters.kafka.batches import placed, send_batches
+from beluga_stream.adapters.kafka.fetcher import PromptConsumer
 from beluga_stream.application import codec
 from beluga_stream.application.starting import input_digest
 from beluga_stream.application.topics import Topics
@@ -90,7 +91,7 @@ class Traffic:
         self, topic: str, start: dict[TopicPartition, int] | None = None
     ) -> AsyncIterator[AIOKafkaConsumer]:
         """A consumer without a group, at these offsets or at the end."""
-        consumer = AIOKafkaConsumer(
+        consumer = PromptConsumer(
             bootstrap_servers=self.broker,
             enable_auto_commit=False,
             fetch_max_wait_ms=50,
