@@ -59,10 +59,10 @@ def inside(trace: str, span: str) -> Trace:
 
 
 def within(spans: Spans, state: RunState) -> Trace | None:
-    """The trace context of what a run causes: inside its span, if anybody will tell of one."""
+    """The trace context of what a run causes: inside its span, if there will be one."""
     if state.trace is None:
         return None
-    if not spans.on:
+    if not spans.on or not spans.records(state.trace):
         return Trace(state.trace)
     if state.page is not None:
         return inside(state.trace, span_of(state))
@@ -76,7 +76,7 @@ def _inside_run(trace: str, run: RunId, retry: str) -> Trace:
 
 def run_ended(spans: Spans, kind: str, state: RunState) -> list[Ended]:
     """The span of a run that has just ended, if anybody wants it."""
-    if not spans.on or state.trace is None:
+    if state.trace is None or not spans.records(state.trace):
         return []
     told: dict[str, str | int] = {"beluga.run": state.run, f"beluga.{kind}": state.graph, "beluga.status": state.status}
     failure = None

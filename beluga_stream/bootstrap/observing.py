@@ -51,6 +51,7 @@ def observing(settings: Settings, service: str) -> Iterator[Observed]:
         yield Observed(OtelTelemetry(), global_spans())
         return
     from ..adapters.otel.exporting import Exports, kept_histograms
+    from ..adapters.otel.gathered import GatheredTelemetry
 
     spans, measured = _otlp() if "otlp" in wanted else (None, None)
     histograms = kept_histograms(measured)
@@ -62,11 +63,15 @@ def observing(settings: Settings, service: str) -> Iterator[Observed]:
         tracers = exports.tracers
         telemetry = OtelTelemetry(exports.meters.get_meter(_SCOPE), alone=True, histograms=histograms)
         telemetry.watch_lost_spans(exports.lost_spans)
-        yield Observed(
-            telemetry,
-            NO_SPANS if tracers is None else OtelSpans(tracers.get_tracer(_SCOPE), tracers),
-            exposition,
-        )
+        gathered = GatheredTelemetry(telemetry)
+        try:
+            yield Observed(
+                gathered,
+                NO_SPANS if tracers is None else OtelSpans(tracers.get_tracer(_SCOPE), tracers),
+                exposition,
+            )
+        finally:
+            gathered.count()
     finally:
         exports.close()
 

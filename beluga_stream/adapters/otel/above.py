@@ -8,6 +8,9 @@ from opentelemetry import trace
 _SAMPLED = trace.TraceFlags.SAMPLED
 _AS_WRITTEN = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
 _NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
+_BYTES = len(f"00-{_NO_TRACE}-{_NO_SPAN}-00")
+_EVEN = frozenset("02468ace")
+"""How the flags end of what is not sampled."""
 
 
 class Above:
@@ -28,24 +31,31 @@ class Above:
         flags = trace.TraceFlags(self.flags)
         return trace.SpanContext(int(self.trace, 16), int(self.id, 16), is_remote=True, trace_flags=flags)
 
-    @cached_property
-    def unrecorded(self) -> trace.Span:
-        """It as the parent of what goes on here."""
-        return _Unrecorded(self)
 
+class Unrecorded(trace.NonRecordingSpan):
+    """What a traceparent says, as the parent of what goes on here. Reading it takes long, and few ask for it."""
 
-class _Unrecorded(trace.NonRecordingSpan):
-    """Its context takes longer to make than all else about it, and few ask for it."""
-
-    def __init__(self, of: Above) -> None:
+    def __init__(self, told: str) -> None:
         # Without its parent's, which wants the context at once.
-        self._of = of
+        self._told = told
 
     def get_span_context(self) -> trace.SpanContext:
-        return self._of.context
+        return above(self._told).context
 
     def __repr__(self) -> str:
-        return f"NonRecordingSpan({self._of.context!r})"
+        return f"NonRecordingSpan({self.get_span_context()!r})"
+
+
+def is_unrecorded(parent: str) -> bool:
+    """Whether this is a valid traceparent that says so: told without reading it, which takes longer than all else.
+
+    False says nothing: then ask `above`.
+    """
+    return (
+        parent[-1:] in _EVEN
+        and len(parent) == _BYTES
+        and not (parent.startswith(_NO_TRACE, 3) or parent.startswith(_NO_SPAN, 36))
+    )
 
 
 _NOTHING = Above(_NO_TRACE, _NO_SPAN, 0)

@@ -8,7 +8,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 
 from ...ports.spans import HERE, Ended, Of, Span, Trace
-from .above import Above, above
+from .above import Above, Unrecorded, above, is_unrecorded
 from .agreeing import agreed
 from .finished import Finished
 from .kinds import KINDS
@@ -98,10 +98,12 @@ class OtelSpans:
             span.end()
 
     def records(self, parent: str) -> bool:
-        return self.on and not self._is_left_out(above(parent))
+        if not self.on or self._records_nothing or (self._keeps_to_parents and is_unrecorded(parent)):
+            return False
+        return not self._is_left_out(above(parent))
 
     def beneath(self, parent: str) -> AbstractContextManager[None]:
-        return Beneath(above(parent).unrecorded)
+        return Beneath(Unrecorded(parent))
 
     def ended(self, span: Ended) -> None:
         of = span.of
