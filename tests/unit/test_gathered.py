@@ -1,77 +1,85 @@
-"""Counts that are gathered are counted a moment later, all of them and in order."""
+"""Counts that are gathered are counted a moment later, all of them; what is not recorded is told from its end."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from opentelemetry.metrics import NoOpMeter
 
 from beluga_stream.adapters.otel import gathered
 from beluga_stream.adapters.otel.above import above, is_unrecorded
 from beluga_stream.adapters.otel.gathered import GatheredTelemetry
-from beluga_stream.ports.telemetry import NoTelemetry
+from beluga_stream.adapters.otel.telemetry import OtelTelemetry
 
 _WITHIN_SECONDS = 10.0
 
 
-class Counted(NoTelemetry):
+class Counted(OtelTelemetry):
     """What was counted, in order; `all_there` is set at the last."""
 
     def __init__(self, last: str = "") -> None:
+        super().__init__(NoOpMeter("test"))
         self.counts: list[tuple[Any, ...]] = []
         self.all_there = asyncio.Event()
-        self._last = last
+        self.last = last
 
-    def run_started(self, kind: str, name: str, nodes: int) -> None:
-        self.counts.append(("run started", kind, name, nodes))
-        if name == self._last:
+    def runs_started(self, kind: str, name: str, nodes: int, count: int) -> None:
+        self.counts.append(("runs started", kind, name, nodes, count))
+        if name == self.last:
             self.all_there.set()
 
-    def run_ended(self, kind: str, name: str, *, success: bool, seconds: float) -> None:
-        self.counts.append(("run ended", kind, name, success, seconds))
+    def runs_ended(self, kind: str, name: str, *, success: bool, seconds: Sequence[float]) -> None:
+        self.counts.append(("runs ended", kind, name, success, *seconds))
 
-    def node_began(self, graph: str, waited: float) -> None:
-        self.counts.append(("node began", graph, waited))
+    def nodes_waited(self, graph: str, waits: Sequence[float]) -> None:
+        self.counts.append(("nodes waited", graph, *waits))
 
-    def node_ended(self, graph: str, node: str, *, success: bool, seconds: float) -> None:
-        self.counts.append(("node ended", graph, node, success, seconds))
+    def nodes_ended(self, graph: str, node: str, *, success: bool, seconds: Sequence[float]) -> None:
+        self.counts.append(("nodes ended", graph, node, success, *seconds))
 
-    def node_left(self) -> None:
-        self.counts.append(("node left",))
+    def in_flight(self, change: int) -> None:
+        self.counts.append(("in flight", change))
 
     def dead_letter(self, role: str, code: str) -> None:
         self.counts.append(("dead letter", role, code))
 
 
-async def test_what_is_counted_often_is_counted_a_moment_later_and_in_order() -> None:
+async def test_what_is_counted_often_is_counted_together_a_moment_later() -> None:
     counted = Counted(last="last")
     telemetry = GatheredTelemetry(counted)
-    telemetry.node_began("stories", 0.5)
+    for waited in (0.5, 0.25, 0.125):
+        telemetry.node_began("stories", waited)
     telemetry.node_ended("stories", "load", success=False, seconds=2.0)
+    telemetry.node_ended("stories", "load", success=True, seconds=3.0)
+    telemetry.node_ended("stories", "load", success=True, seconds=4.0)
     telemetry.node_left()
     telemetry.run_ended("graph", "stories", success=True, seconds=3.0)
-    telemetry.run_started("chain", "last", 2)
+    for _ in range(2):
+        telemetry.run_started("chain", "last", 2)
     assert counted.counts == []
     async with asyncio.timeout(_WITHIN_SECONDS):
         await counted.all_there.wait()
-    assert counted.counts == [
-        ("node began", "stories", 0.5),
-        ("node ended", "stories", "load", False, 2.0),
-        ("node left",),
-        ("run ended", "graph", "stories", True, 3.0),
-        ("run started", "chain", "last", 2),
+    assert sorted(counted.counts) == [
+        ("in flight", 2),
+        ("nodes ended", "stories", "load", False, 2.0),
+        ("nodes ended", "stories", "load", True, 3.0, 4.0),
+        ("nodes waited", "stories", 0.5, 0.25, 0.125),
+        ("runs ended", "graph", "stories", True, 3.0),
+        ("runs started", "chain", "last", 2, 2),
     ]
 
 
 async def test_what_comes_after_is_counted_after_the_next_moment() -> None:
-    counted = Counted(last="first")
+    counted = Counted()
     telemetry = GatheredTelemetry(counted)
     for name in ("first", "second"):
         counted.all_there.clear()
-        counted._last = name
+        counted.last = name
         telemetry.run_started("graph", name, 1)
         async with asyncio.timeout(_WITHIN_SECONDS):
             await counted.all_there.wait()
-    assert [name for _, _, name, _ in counted.counts] == ["first", "second"]
+    assert [name for _, _, name, _, _ in counted.counts] == ["first", "second"]
 
 
 async def test_rare_things_are_counted_at_once() -> None:
@@ -86,12 +94,12 @@ async def test_no_more_than_so_many_are_gathered(monkeypatch: pytest.MonkeyPatch
     telemetry = GatheredTelemetry(counted)
     for _ in range(3):
         telemetry.node_left()
-    assert len(counted.counts) == 3
+    assert counted.counts == [("in flight", -3)]
     telemetry.node_left()
     telemetry.count()
-    assert len(counted.counts) == 4
+    assert counted.counts == [("in flight", -3), ("in flight", -1)]
     telemetry.count()
-    assert len(counted.counts) == 4
+    assert len(counted.counts) == 2
 
 
 @pytest.mark.parametrize("flags", [f"{number:02x}" for number in range(256)])

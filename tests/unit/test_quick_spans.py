@@ -5,11 +5,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
-from opentelemetry import trace
+from opentelemetry import context, trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from beluga_stream.adapters.otel import record
 from beluga_stream.adapters.otel.exporting import SCOPE, Exports
 from beluga_stream.adapters.otel.record import Record
 from beluga_stream.adapters.otel.spans import OtelSpans
@@ -226,3 +227,24 @@ def test_spans_that_do_not_fit_or_do_not_arrive_are_counted_and_told_of_once(
         "telemetry.full",
         "telemetry.away",
     ]
+
+
+@pytest.mark.parametrize("kept_elsewhere", [False, True])
+def test_what_is_current_is_so_for_opentelemetry_too(monkeypatch: pytest.MonkeyPatch, kept_elsewhere: bool) -> None:  # noqa: FBT001 - a parameter
+    """The engine sets it by a shorter way than OpenTelemetry's, if that keeps it where it is thought to."""
+    assert record._kept_in is not None
+    if kept_elsewhere:
+        monkeypatch.setattr(record, "_kept_in", None)
+    unrecorded = f"00-{_TRACE}-{_RUN}-00"
+    spans = OtelSpans()
+    token = context.attach(context.set_value("more", 1))
+    with spans.beneath(unrecorded):
+        assert here().get_span_context().span_id == int(_RUN, 16)
+        assert not here().is_recording()
+        assert context.get_value("more") == 1
+        with trace.use_span(trace.INVALID_SPAN):
+            assert not here().get_span_context().is_valid
+        assert here().get_span_context().span_id == int(_RUN, 16)
+    assert not here().get_span_context().is_valid
+    context.detach(token)
+    assert context.get_value("more") is None

@@ -49,15 +49,20 @@ class KeptHistogram:
 
     def record(self, value: float, attributes: Mapping[str, str | bool]) -> None:
         """As an instrument's; the attributes are all of the metric's, in the order of the catalog."""
+        self.record_all((value,), attributes)
+
+    def record_all(self, values: Sequence[float], attributes: Mapping[str, str | bool]) -> None:
+        """As `record`, for each of at least one."""
         key = tuple(attributes.values())
         series = self._series.get(key)
         if series is None:
             series = self._series[key] = _Series(len(self._bounds) + 1)
-        series.counts[bisect_left(self._bounds, value)] += 1
-        series.total += value
-        if not series.least <= value <= series.greatest:
-            series.least = min(series.least, value)
-            series.greatest = max(series.greatest, value)
+        counts, bounds = series.counts, self._bounds
+        for value in values:
+            counts[bisect_left(bounds, value)] += 1
+        series.total += sum(values)
+        series.least = min(series.least, *values)
+        series.greatest = max(series.greatest, *values)
 
     def told(self) -> Iterable[Metric]:
         """All so far. It is collected in another thread: a sum may lack the measurement of this very moment."""

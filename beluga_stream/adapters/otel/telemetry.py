@@ -1,6 +1,6 @@
 """The engine's metrics in OpenTelemetry, by the names of the catalog."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import metrics
@@ -52,19 +52,28 @@ class OtelTelemetry:
         self._recoveries = made["recovery_seconds"]
 
     def run_started(self, kind: str, name: str, nodes: int) -> None:
-        self._active[kind].add(1, {f"{kind}_name": name})
+        self.runs_started(kind, name, nodes, 1)
+
+    def runs_started(self, kind: str, name: str, nodes: int, count: int) -> None:
+        """As `run_started`, so many times."""
+        self._active[kind].add(count, {f"{kind}_name": name})
         if kind == "graph":
-            self._nodes.record(nodes, {"graph_name": name})
+            _record(self._nodes, [nodes] * count, {"graph_name": name})
 
     def run_ended(self, kind: str, name: str, *, success: bool, seconds: float) -> None:
+        self.runs_ended(kind, name, success=success, seconds=(seconds,))
+
+    def runs_ended(self, kind: str, name: str, *, success: bool, seconds: Sequence[float]) -> None:
+        """As `run_ended`, for each of these."""
+        count = len(seconds)
         told: dict[str, str | bool] = {f"{kind}_name": name, "success": success}
-        self._active[kind].add(-1, {f"{kind}_name": name})
-        self._executions[kind].add(1, told)
-        self._durations[kind].record(seconds, told)
-        self._all.add(1, {"success": success})
+        self._active[kind].add(-count, {f"{kind}_name": name})
+        self._executions[kind].add(count, told)
+        _record(self._durations[kind], seconds, told)
+        self._all.add(count, {"success": success})
         if not success:
-            self._errors[kind].add(1, {f"{kind}_name": name})
-            self._all_errors.add(1)
+            self._errors[kind].add(count, {f"{kind}_name": name})
+            self._all_errors.add(count)
 
     def runs_owned(self, kind: str, name: str, change: int) -> None:
         self._active[kind].add(change, {f"{kind}_name": name})
@@ -73,15 +82,27 @@ class OtelTelemetry:
         self._stuck.add(change, {"reason": reason})
 
     def node_began(self, graph: str, waited: float) -> None:
-        self._in_flight.add(1)
+        self.in_flight(1)
+        self.nodes_waited(graph, (waited,))
+
+    def nodes_waited(self, graph: str, waits: Sequence[float]) -> None:
+        """So long each of these was on its way to a worker."""
         # Two clocks may disagree, and nothing waits for less than no time.
-        self._waits.record(max(0.0, waited), {"graph_name": graph})
+        _record(self._waits, [max(0.0, waited) for waited in waits], {"graph_name": graph})
 
     def node_ended(self, graph: str, node: str, *, success: bool, seconds: float) -> None:
-        self._node_durations.record(seconds, {"graph_name": graph, "node": node, "success": success})
+        self.nodes_ended(graph, node, success=success, seconds=(seconds,))
+
+    def nodes_ended(self, graph: str, node: str, *, success: bool, seconds: Sequence[float]) -> None:
+        """As `node_ended`, for each of these."""
+        _record(self._node_durations, seconds, {"graph_name": graph, "node": node, "success": success})
 
     def node_left(self) -> None:
-        self._in_flight.add(-1)
+        self.in_flight(-1)
+
+    def in_flight(self, change: int) -> None:
+        """So many more nodes are, or fewer."""
+        self._in_flight.add(change)
 
     def lease_expired(self, graph: str) -> None:
         self._expiries.add(1, {"graph_name": graph})
@@ -122,6 +143,16 @@ class OtelTelemetry:
                 yield metrics.Observation(
                     lag.records, {"group": lag.group, "topic": lag.topic, "partition": lag.partition}
                 )
+
+
+def _record(histogram: Any, values: Sequence[float], told: Mapping[str, str | bool]) -> None:
+    """Measure all of these. Those of the SDK take one at a time."""
+    record_all = getattr(histogram, "record_all", None)
+    if record_all is not None:
+        record_all(values, told)
+        return
+    for value in values:
+        histogram.record(value, told)
 
 
 def _instrument(
