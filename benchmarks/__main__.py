@@ -182,7 +182,7 @@ async def drive(settings: Settings, engine: list[EngineProcess], parts: Sequence
 
 
 async def edge_costs(traffic: Traffic, processes: list[Process], *, quick: bool) -> list[Figure]:
-    """The pipeline comes first: its first run of all tells what it costs that nothing is open yet."""
+    """The pipeline comes first: its first run of all tells what is open before it is needed."""
     rounds, chunks = (1, 10_000) if quick else (3, 100_000)
     pipeline = await edge.pipeline(traffic, 5 if quick else 30)
     latency = await edge.latency(traffic, 200 if quick else 2_000)

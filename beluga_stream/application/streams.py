@@ -5,7 +5,7 @@ partition. A reader keeps a bounded number of records: one that is slow or late 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing, suppress
 from typing import Any, Protocol
 
@@ -132,6 +132,10 @@ class Streams:
         self._payloads = payloads
         self._ahead = ReadAhead()
         self._tails = Tails(reader, topic, buffered=_BUFFERED, buffered_bytes=_BUFFERED_BYTES)
+
+    def open(self, partitions: Iterable[int]) -> None:
+        """Be ready to read streams of runs in these, which takes a moment; for a while, unless somebody does."""
+        self._tails.open(partitions)
 
     async def close(self) -> None:
         """Read no more."""

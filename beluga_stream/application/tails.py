@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 
 from ..errors import LogUnavailable
@@ -133,12 +133,21 @@ class Tails:
         tail.followers.setdefault(key, {})[follower] = None
         return follower
 
+    def open(self, partitions: Iterable[int]) -> None:
+        """Begin to read these, so that who follows one soon does not wait for that."""
+        for partition in partitions:
+            self._open(partition)
+
+    def _open(self, partition: int) -> _Tail:
+        tail = self._tails.get(partition)
+        if tail is None or tail.over:
+            tail = self._tails[partition] = _Tail(self._reader, self._topic, partition)
+            self._watch(partition, tail)  # whoever wants it may give up before it is ready
+        return tail
+
     async def _ready(self, partition: int) -> _Tail:
         while True:
-            tail = self._tails.get(partition)
-            if tail is None or tail.over:
-                tail = self._tails[partition] = _Tail(self._reader, self._topic, partition)
-                self._watch(partition, tail)  # whoever wants it may give up before it is ready
+            tail = self._open(partition)
             tail.followed += 1
             tail.awaited += 1
             try:

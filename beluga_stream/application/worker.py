@@ -90,6 +90,7 @@ class Worker:
         self._payloads = payloads
         self._executions = executions
         self._streams = Streams(reader, topics.run_results, payloads)
+        self._reads_streams = any(program.reads_streams for program in deployment.programs.values())
         self._attempts = Attempts(
             topics=topics,
             streams=self._streams,
@@ -130,6 +131,8 @@ class Worker:
 
     async def acquire(self, partitions: frozenset[int]) -> None:
         """Know the cancels before taking work, and which records another may have begun before."""
+        if self._reads_streams:
+            self._streams.open(partitions)
         await self._notices.catch_up()
         for topic in self.topics:
             ends = await self._reader.end(topic)

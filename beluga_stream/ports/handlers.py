@@ -63,6 +63,11 @@ class Program:
     children: Mapping[GraphHash, "Program"] = field(default_factory=dict)
     signals: Mapping[str, TypeAdapter[Any]] = field(default_factory=dict)
 
+    @property
+    def reads_streams(self) -> bool:
+        """Whether one of its nodes reads what another still writes."""
+        return any(edge.mode is EdgeMode.STREAM for edge in self.definition.edges)
+
     def handler(self, name: NodeName, role: Literal["handler", "fallback", "compensate"]) -> Handler | None:
         """The function of a node that is meant by this role."""
         found = self.handlers.get(name)
