@@ -1,5 +1,6 @@
 """Forks at every node of a graph of every kind, on an engine that fails as a seed decides."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
@@ -16,6 +17,8 @@ from tests.simulation.uses import used
 _SEEDS = range(min(25, max(4, SIDE_SEEDS // 20)))
 _TEXT = "to be or not"
 _RESULT = "to-be-or-not 9 many 70000 12"
+_HEARD_SECONDS = 600
+"""Virtual: by then some coordinator has heard what was said, whoever else died."""
 
 
 def _works(executed: list[tuple[str, str]]) -> Graph[str, str]:
@@ -278,6 +281,7 @@ def test_a_run_that_was_cancelled_before_it_began_is_refused(seed: int) -> None:
     async def use(cluster: Cluster, runs: Runs) -> None:
         run = run_id(graph.name, "api", "late")
         await runs.cancel(run, "never mind")
+        await asyncio.sleep(_HEARD_SECONDS)
         await runs.start(graph.name, _TEXT, idempotency_key="late")
         with pytest.raises(TaskCanceled):
             await runs.result(run, timeout_seconds=4_000)
