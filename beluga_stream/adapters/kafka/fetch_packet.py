@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from struct import Struct
 from typing import ClassVar, NamedTuple, TypeAlias
 
-from beluga_stream.adapters.kafka.packet import COUNT, HEADER_BYTES, LENGTH, Packet, check_end, text
+from beluga_stream.adapters.kafka.packet import COUNT, HEADER_BYTES, Packet, check_end, text, topic_at
 
 _FIXED = Struct(">iiiibiii")
 """replica, max_wait_ms, min_bytes, max_bytes, isolation, session, epoch, number of topics."""
@@ -93,11 +93,7 @@ class FetchPacket(Packet):
         at = HEADER_BYTES + _HEAD.size
         topics: list[tuple[str, list[Found]]] = []
         for _ in range(count):
-            (length,) = LENGTH.unpack_from(frame, at)
-            at += LENGTH.size + length
-            name = frame[at - length : at].decode()
-            (partitions,) = COUNT.unpack_from(frame, at)
-            at += COUNT.size
+            name, partitions, at = topic_at(frame, at)
             found: list[Found] = []
             for _ in range(partitions):
                 partition, failure, high, stable, begin, transactions = _FOUND.unpack_from(frame, at)

@@ -65,6 +65,14 @@ class Packable:
         raise NotImplementedError
 
 
+def topic_at(frame: bytes, at: int) -> tuple[str, int, int]:
+    """The topic that begins here in an answer: its name, the number of its partitions, and where the first begins."""
+    (length,) = LENGTH.unpack_from(frame, at)
+    at += LENGTH.size + length
+    (partitions,) = COUNT.unpack_from(frame, at)
+    return frame[at - length : at].decode(), partitions, at + COUNT.size
+
+
 def check_end(frame: bytes, at: int) -> None:
     """Raise `struct.error` when an answer that ends here is longer than its frame: a slice may be short unseen."""
     if at > len(frame):

@@ -8,7 +8,7 @@ from typing import ClassVar, Self, TypeAlias
 
 from aiokafka.protocol.produce import ProduceRequest
 
-from beluga_stream.adapters.kafka.packet import COUNT, HEADER_BYTES, LENGTH, Packet, Versions, check_end, text
+from beluga_stream.adapters.kafka.packet import COUNT, HEADER_BYTES, Packet, Versions, check_end, text, topic_at
 
 _FIXED = Struct(">hhii")
 """transactional id (none), acks, timeout_ms, number of topics."""
@@ -85,11 +85,7 @@ class ProducePacket(Packet):
         at = HEADER_BYTES + COUNT.size
         topics: list[tuple[str, list[Placed]]] = []
         for _ in range(count):
-            (length,) = LENGTH.unpack_from(frame, at)
-            at += LENGTH.size + length
-            name = frame[at - length : at].decode()
-            (partitions,) = COUNT.unpack_from(frame, at)
-            at += COUNT.size
+            name, partitions, at = topic_at(frame, at)
             end = at + partitions * _PLACED.size
             topics.append((name, list(_PLACED.iter_unpack(frame[at:end]))))
             at = end
