@@ -252,6 +252,8 @@ async def test_it_is_stopped_while_a_fetch_waits_for_its_next_try(broker: str, t
     await consumer.start()
     failed = failing(consumer, KafkaConnectionError())
     consumer.assign(targets(topic))
+    for target in targets(topic):
+        consumer.seek(target, 0)  # asking where a new topic begins may fail, and would be tried again in a minute
     async with asyncio.timeout(10):
         await failed.get()
         await consumer.stop()
