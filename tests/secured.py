@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from aiokafka.client import AIOKafkaClient
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import KafkaError
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import (
@@ -117,18 +118,23 @@ class SecuredBroker:
 
 async def _applied(settings: Mapping[str, str]) -> None:
     """Wait until the user can log in: what was granted before that holds by then, too, as it is applied in order."""
-    connection = kafka(Settings.load(**settings))
+    given = kafka(Settings.load(**settings)).client_settings("applied")
+    [address] = given.pop("bootstrap_servers")
+    host, _, port = address.rpartition(":")
     async with asyncio.timeout(_APPLIED_SECONDS):
         while True:
-            client = AIOKafkaClient(**connection.client_settings("applied"))
+            connection = AIOKafkaConnection(host, int(port), **given)
             try:
-                await client.bootstrap()
+                await connection.connect()
             except KafkaError:
-                await asyncio.sleep(0.05)
+                knows = False
             else:
+                knows = True
+            # TLS takes leave of the broker: the loop may end right after this, and would leave the socket open.
+            await connection.close()
+            if knows:
                 return
-            finally:
-                await client.close()
+            await asyncio.sleep(0.05)
 
 
 def start_secured(folder: Path) -> tuple[SecuredBroker, "KafkaContainer | JarKafka"]:
