@@ -3,14 +3,16 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Self
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, UnknownTopicOrPartitionError
 
-from beluga_stream.adapters.kafka.batches import MAX_RECORD_BYTES, Outcome, check_sizes, placed, send_batches
+from beluga_stream.adapters.kafka.batches import MAX_RECORD_BYTES, Outcome, begin, check_sizes, placed
 from beluga_stream.adapters.kafka.connection import KafkaConnection
-from beluga_stream.adapters.kafka.patience import Patience
+from beluga_stream.adapters.kafka.patience import Patience, Watch
 from beluga_stream.adapters.kafka.producer import PatientProducer
 from beluga_stream.adapters.kafka.refusal import refusal, why_unreachable
 from beluga_stream.errors import RecordTooLarge, TopicMissing
@@ -70,7 +72,9 @@ class KafkaAppender:
         self._queue: list[_Waiting] = []
         self._queued = 0
         self._room = asyncio.Event()
-        self._flushing: asyncio.Task[None] | None = None
+        self._quiet = asyncio.Event()
+        """Set while nothing is under way."""
+        self._quiet.set()
 
     async def start(self) -> None:
         """Connect. Raises `LogUnavailable` when no broker answers in time."""
@@ -83,8 +87,9 @@ class KafkaAppender:
 
     async def stop(self) -> None:
         """Send what is under way, within the timeout, and disconnect."""
-        if self._flushing is not None:
-            await asyncio.wait([self._flushing], timeout=self._timeout)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._timeout):
+                await self._quiet.wait()
         producer, self._producer = self._producer, None
         if producer is not None:
             await self._retire(producer)
@@ -128,36 +133,54 @@ class KafkaAppender:
     def _enqueue(self, waiting: "_Waiting") -> None:
         self._queue.append(waiting)
         self._queued += len(waiting.records)
-        if self._flushing is None or self._flushing.done():
-            self._flushing = asyncio.create_task(self._flush(), name="appender-flush")
+        if self._quiet.is_set():
+            self._quiet.clear()
+            # After this turn of the loop: by then all that is appended together is there.
+            asyncio.get_running_loop().call_soon(self._flush)
 
-    async def _flush(self) -> None:
-        """Send all that is queued in one go, as long as there is something.
+    def _flush(self) -> None:
+        """Send all that is queued in one go; `_flushed` goes on with what has come meanwhile.
 
         aiokafka has one batch of a partition under way at a time: appends that come meanwhile would
         each wait for a round trip of their own.
         """
-        while self._queue:
-            group, self._queue = self._queue, []
-            producer = group[0].producer
-            self._queue = [waiting for waiting in group if waiting.producer is not producer]
-            group = [waiting for waiting in group if waiting.producer is producer]
-            self._queued = sum(len(waiting.records) for waiting in self._queue)
-            self._room.set()
-            try:
-                async with self._patience.waiting("writing"):
-                    outcomes = await send_batches(producer, [r for waiting in group for r in waiting.records])
-            except (KafkaError, TimeoutError, OSError) as error:
-                self._give_up(producer)
-                for waiting in group:
-                    waiting.fail(error)
-                continue
-            start = 0
+        group, self._queue = self._queue, []
+        producer = group[0].producer
+        self._queue = [waiting for waiting in group if waiting.producer is not producer]
+        group = [waiting for waiting in group if waiting.producer is producer]
+        self._queued = sum(len(waiting.records) for waiting in self._queue)
+        self._room.set()
+        sending = begin(producer, [record for waiting in group for record in waiting.records], now=True)
+        watch = Watch(self._patience, "writing")
+        bound = asyncio.get_running_loop().call_later(self._timeout, sending.cancel)
+        sending.add_done_callback(partial(self._flushed, producer, group, watch, bound))
+
+    def _flushed(
+        self,
+        producer: AIOKafkaProducer,
+        group: Sequence["_Waiting"],
+        watch: Watch,
+        bound: asyncio.TimerHandle,
+        sent: "asyncio.Future[list[Outcome]]",
+    ) -> None:
+        bound.cancel()
+        error = TimeoutError() if sent.cancelled() else sent.exception()
+        watch.over(answered=error is None)
+        if error is not None:
+            self._give_up(producer)
+            for waiting in group:
+                waiting.fail(error)
+        else:
+            outcomes, start = sent.result(), 0
             for waiting in group:
                 end = start + len(waiting.records)
                 if not waiting.resolve(outcomes[start:end]):
                     self._give_up(producer)
                 start = end
+        if self._queue:
+            self._flush()
+        else:
+            self._quiet.set()
 
     def _give_up(self, producer: AIOKafkaProducer) -> None:
         # A failed batch leaves a hole in an idempotent producer's sequence numbers, and every later

@@ -4,15 +4,19 @@
 and keep the key of every record, which is what makes the engine's batches cheap.
 """
 
+import asyncio
 import time
 from asyncio import Future
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
+from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import RecordMetadata
 
+from beluga_stream.adapters.kafka.producer import PatientProducer
 from beluga_stream.application.partitioner import partition_of
 from beluga_stream.errors import RecordTooLarge
 from beluga_stream.ports.log import Outgoing, Position
@@ -50,18 +54,77 @@ def check_sizes(records: Sequence[Outgoing], limit: int) -> None:
 
 
 async def send_batches(producer: AIOKafkaProducer, records: Sequence[Outgoing]) -> list[Outcome]:
-    """Send all, in order within a partition; say for each where it lies or why it failed.
+    """As `begin`, and wait for what comes of it."""
+    return await begin(producer, records)
+
+
+def begin(producer: AIOKafkaProducer, records: Sequence[Outgoing], *, now: bool = False) -> "Future[list[Outcome]]":
+    """Send all, in order within a partition; the future says for each where it lies or why it failed.
 
     Every record must name its partition (`placed`). Retries for ever on errors that may pass: the caller
-    bounds the wait.
+    bounds the wait. `now`: see `PatientProducer.hand_over`.
     """
     groups: dict[tuple[str, int], list[int]] = {}
     for index, record in enumerate(records):
         assert record.partition is not None
         groups.setdefault((record.topic, record.partition), []).append(index)
+    if isinstance(producer, PatientProducer):
+        batches = _in_one_each(producer, records, groups)
+        sent = None if batches is None else producer.hand_over(batches, now=now)
+        if sent is not None:
+            return _Together(len(records), list(zip(groups, groups.values(), sent, strict=True))).outcomes
+    return asyncio.ensure_future(_one_after_the_other(producer, records, groups))
+
+
+def _in_one_each(
+    producer: PatientProducer, records: Sequence[Outgoing], groups: Mapping[tuple[str, int], Sequence[int]]
+) -> list[tuple[TopicPartition, BatchBuilder]] | None:
+    """A batch for each partition; None when one of them takes several."""
+    now = int(time.time() * 1000)
+    batches: list[tuple[TopicPartition, BatchBuilder]] = []
+    for target, indexes in groups.items():
+        batch = producer.create_batch()
+        for index in indexes:
+            if not _added(batch, records[index], now):
+                return None
+        batches.append((TopicPartition(*target), batch))
+    return batches
+
+
+class _Together:
+    """Batches that are on their way at the same time, one for each partition."""
+
+    def __init__(
+        self, count: int, sent: Sequence[tuple[tuple[str, int], Sequence[int], "Future[RecordMetadata]"]]
+    ) -> None:
+        self.outcomes: Future[list[Outcome]] = asyncio.get_running_loop().create_future()
+        self._known: list[Outcome] = [_UNSENT] * count
+        self._left = len(sent)
+        if not sent:
+            self.outcomes.set_result([])
+        for target, indexes, future in sent:
+            future.add_done_callback(partial(self._ended, target, indexes))
+
+    def _ended(self, target: tuple[str, int], indexes: Sequence[int], future: "Future[RecordMetadata]") -> None:
+        error: Any = future.exception()
+        if error is not None:
+            for index in indexes:
+                self._known[index] = error
+        else:
+            base = future.result().offset
+            for place, index in enumerate(indexes):
+                self._known[index] = Position(*target, base + place)
+        self._left -= 1
+        if self._left == 0 and not self.outcomes.done():
+            self.outcomes.set_result(self._known)
+
+
+async def _one_after_the_other(
+    producer: AIOKafkaProducer, records: Sequence[Outgoing], groups: Mapping[tuple[str, int], Sequence[int]]
+) -> list[Outcome]:
+    """Handing a batch over waits where one of its partition is there already."""
     outcomes: list[Outcome] = [_UNSENT] * len(records)
-    # One after the other and not as tasks: handing a batch over waits only where one of its partition is full.
-    sending: list[tuple[tuple[str, int], list[int], list[_Sent]]] = []
+    sending: list[tuple[tuple[str, int], Sequence[int], list[_Sent]]] = []
     for target, indexes in groups.items():
         try:
             sending.append((target, indexes, await _enqueue(producer, target, [records[index] for index in indexes])))
@@ -116,17 +179,21 @@ async def _enqueue(producer: AIOKafkaProducer, target: tuple[str, int], records:
     sent: list[_Sent] = []
     batch = producer.create_batch()
     for record in records:
-        # aiokafka's compiled builder takes headers as a list and nothing else.
-        headers = list(record.headers)
-        if batch.append(timestamp=now, key=record.key, value=record.value, headers=headers) is None:
+        if not _added(batch, record, now):
             # Full: this one opens the next batch. send_batch waits until the former is under way.
             count = batch.record_count()
             sent.append((await _on_its_way(producer, batch, target), count))
             batch = producer.create_batch()
-            batch.append(timestamp=now, key=record.key, value=record.value, headers=headers)
+            _added(batch, record, now)
     count = batch.record_count()
     sent.append((await _on_its_way(producer, batch, target), count))
     return sent
+
+
+def _added(batch: BatchBuilder, record: Outgoing, now_ms: int) -> bool:
+    # aiokafka's compiled builder takes headers as a list and nothing else.
+    headers = list(record.headers)
+    return batch.append(timestamp=now_ms, key=record.key, value=record.value, headers=headers) is not None
 
 
 async def _on_its_way(producer: AIOKafkaProducer, batch: Any, target: tuple[str, int]) -> "Future[RecordMetadata]":

@@ -36,15 +36,22 @@ class Exchange:
 
     async def send(self, node_id: int, request: Any, *, group: int = ConnectionGroup.DEFAULT) -> Any:
         """The broker's answer. Raises aiokafka's errors, as its client does."""
+        answer = self.begin(node_id, request, group=group)
+        return await (self._plain(node_id, request, group=group) if answer is None else answer)
+
+    def begin(
+        self, node_id: int, request: Any, *, group: int = ConnectionGroup.DEFAULT
+    ) -> "asyncio.Future[Any] | None":
+        """Put it on its way now; the future is the answer, or fails as `send` does. None: this has no short way."""
         connection = self._client._conns.get((node_id, group))
         if connection is None or not connection.connected() or not _framed(connection):
-            return await self._plain(node_id, request, group=group)
+            return None
         packet = _packed(request, connection._versions)
         if packet is None:
-            return await self._plain(node_id, request, group=group)
+            return None
         if self._courier is not None and isinstance(packet, ProducePacket):
-            return await self._courier.take(node_id, packet, partial(self._put, connection))
-        return await self._put(connection, packet)
+            return self._courier.take(node_id, packet, partial(self._put, connection))
+        return self._put(connection, packet)
 
     def _put(self, connection: Any, packet: Packet) -> "asyncio.Future[Any]":
         """Put it on the wire; the future is its answer."""

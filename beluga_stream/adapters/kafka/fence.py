@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidProducerEpoch, KafkaConnectionError, KafkaError, ProducerFenced
 
-from beluga_stream.adapters.kafka.batches import MAX_RECORD_BYTES, check_sizes, placed, send_batches
+from beluga_stream.adapters.kafka.batches import MAX_RECORD_BYTES, begin, check_sizes, placed
 from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.adapters.kafka.courier import Courier
 from beluga_stream.adapters.kafka.patience import Patience
@@ -91,7 +91,7 @@ class FencedProducer:
         check_sizes(records, MAX_RECORD_BYTES)
         try:
             async with self._patience.waiting(f"writing as the owner of {self._fence_id}"):
-                outcomes = await send_batches(self._producer, await placed(self._producer, records))
+                outcomes = await begin(self._producer, await placed(self._producer, records), now=True)
             positions: list[Position] = []
             for outcome in outcomes:
                 if isinstance(outcome, KafkaError):

@@ -27,6 +27,10 @@ log = logging.getLogger(__name__)
 
 _NO_LEADER = (None, -1)
 
+_TURNS = 6
+"""Of the loop, between an answer with records and the next fetch: about as many as it takes until what those lead to is
+written. Whoever waits for it waits for that write, and a broker on the same machine takes the processor for a fetch."""
+
 Actions: TypeAlias = tuple[
     list[tuple[int, FetchRequest]], dict[int, list[TopicPartition]], float, bool, list["asyncio.Future[None]"]
 ]
@@ -142,10 +146,18 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
 
     def _done(self, node: int, task: "asyncio.Task[bool]") -> None:
         self._in_flight.discard(node)
-        if not task.cancelled() and task.exception() is None and task.result():
-            for waiter in self._fetch_waiters:
-                self._notify(waiter)
-        self._wake()
+        if task.cancelled() or task.exception() is not None or not task.result():
+            self._wake()
+            return
+        for waiter in self._fetch_waiters:
+            self._notify(waiter)
+        self._wake_later(_TURNS)
+
+    def _wake_later(self, turns: int) -> None:
+        if turns == 0:
+            self._wake()
+        else:
+            asyncio.get_running_loop().call_soon(self._wake_later, turns - 1)
 
     def _take_results(self) -> None:
         """Raise what went wrong in a way that nothing here knows of: the consumer ends with it."""

@@ -24,33 +24,46 @@ _BACKOFF_SECONDS = 0.1, 1.0
 """The first pause and the longest one between two attempts."""
 
 
+class Watch:
+    """Tells that something waits for the broker: soon, and then again and again, until it is `over`."""
+
+    def __init__(self, patience: "Patience", what: str) -> None:
+        self._patience = patience
+        self._what = what
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
+        self._rang = False
+        self._next = self._loop.call_later(_SOON_SECONDS, self._ring)
+
+    def over(self, *, answered: bool) -> None:
+        """It waits no longer, because the broker has answered or for another reason."""
+        self._next.cancel()
+        if answered and self._rang:
+            self._patience.answered()
+
+    def _ring(self) -> None:
+        self._rang = True
+        self._next = self._loop.call_later(_AGAIN_SECONDS, self._ring)
+        self._patience.tell(self._what, self._began)
+
+
 class _Wait:
-    """One wait for the broker, bounded. It calls back soon, and then again and again, until it is over."""
+    """One wait for the broker, watched and bounded."""
 
     def __init__(self, patience: "Patience", what: str) -> None:
         self._patience = patience
         self._what = what
 
     async def __aenter__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._began = self._loop.time()
-        self._rang = False
-        self._next = self._loop.call_later(_SOON_SECONDS, self._ring)
+        self._watch = Watch(self._patience, self._what)
         self._bound = asyncio.timeout(self._patience.seconds)
         await self._bound.__aenter__()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._next.cancel()
-        if kind is None and self._rang:
-            self._patience.answered()
+        self._watch.over(answered=kind is None)
         await self._bound.__aexit__(kind, error, trace)
-
-    def _ring(self) -> None:
-        self._rang = True
-        self._next = self._loop.call_later(_AGAIN_SECONDS, self._ring)
-        self._patience.tell(self._what, self._began)
 
 
 class Patience:

@@ -3,11 +3,13 @@
 # ruff: noqa: SLF001 - three of aiokafka's habits can be changed only inside it (contract test: test_kafka_internals)
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.structs import RecordMetadata
 
 from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.adapters.kafka.courier import Courier
@@ -57,6 +59,25 @@ class PatientProducer(AIOKafkaProducer):  # type: ignore[misc]  # it ships no ty
         self._add_topic: Callable[[str], asyncio.Future[bool]] = self.client.add_topic
         self.client.force_metadata_update = self._update_at_a_pace
         self.client.add_topic = self._add_at_once
+
+    def hand_over(
+        self, batches: Sequence[tuple[TopicPartition, BatchBuilder]], *, now: bool
+    ) -> list["asyncio.Future[RecordMetadata]"] | None:
+        """Take all of these, and say when each lies in the log. None, and none is taken, when one would have to wait.
+
+        They go on their way after this turn of the loop, with what else is handed over in it, or `now`.
+        """
+        accumulator, cluster = self._message_accumulator, self.client.cluster
+        if accumulator._closed or accumulator._exception is not None:
+            return None
+        for target, _ in batches:
+            known = cluster.partitions_for_topic(target.topic)
+            if known is None or target.partition not in known or accumulator._batches.get(target):
+                return None
+        taken = [accumulator._append_batch(builder, target).future for target, builder in batches]
+        if now:
+            self._sender.send_now()
+        return taken
 
     async def stop(self) -> None:
         """Send what is left, then ask for no leaders any more. When it is cancelled, what is left fails."""

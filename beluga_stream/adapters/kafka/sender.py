@@ -1,18 +1,23 @@
 """Sends a producer's batches as soon as they are there.
 
 aiokafka's sender is a task that waits for everything that may concern it, and is woken twice for each request. Here
-whoever hands a batch over puts it on its way, and the end of a request does so with what has come meanwhile. How a
-request is made, tried again and judged stays as it is.
+whoever hands a batch over puts it on its way, and the answer does so with what has come meanwhile. A request that is
+answered well has no task at all. How one is made, tried again and judged stays as it is.
 """
 
 # ruff: noqa: SLF001 - it replaces a part of aiokafka (contract test: test_kafka_internals)
 
 import asyncio
+from collections.abc import Coroutine, Mapping
+from functools import partial
 from typing import Any
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, ProducerClosed
-from aiokafka.producer.sender import Sender
+from aiokafka.producer.sender import Sender, SendProduceReqHandler
+
+from beluga_stream.adapters.kafka.exchange import Exchange
+from beluga_stream.adapters.kafka.produce_packet import ProduceAnswer
 
 
 class PromptSender(Sender):  # type: ignore[misc]  # it ships no types
@@ -28,7 +33,7 @@ class PromptSender(Sender):  # type: ignore[misc]  # it ships no types
             retry_backoff_ms=replaced._retry_backoff * 1000,
             request_timeout_ms=replaced._request_timeout_ms,
         )
-        self._requests: set[asyncio.Task[None]] = set()
+        self._requests: set[asyncio.Future[Any]] = set()
         self._due: asyncio.Handle | None = None
         self._broken: asyncio.Future[None] | None = None
         """Fails with what ends the sender."""
@@ -40,6 +45,12 @@ class PromptSender(Sender):  # type: ignore[misc]  # it ships no types
             return batch
 
         accumulator._append_batch = append_and_send
+
+    def send_now(self) -> None:
+        """Do not wait for what else is handed over in this turn of the loop."""
+        if self._due is not None:
+            self._due.cancel()
+            self._send()
 
     async def give_up(self) -> None:
         """Send nothing any more: what is not confirmed fails."""
@@ -54,12 +65,14 @@ class PromptSender(Sender):  # type: ignore[misc]  # it ships no types
         try:
             await self._broken
         except asyncio.CancelledError:
-            await asyncio.gather(*self._requests)
+            while self._requests:  # what is refused is tried again
+                await asyncio.wait(self._requests)
         finally:
-            for left in (self._due, *self._requests):
-                if left is not None:
-                    left.cancel()
-            await asyncio.gather(*self._requests, return_exceptions=True)
+            left = list(self._requests)
+            for each in (self._due, *left):
+                if each is not None:
+                    each.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
 
     def _fail_all(self, task: "asyncio.Task[None]") -> None:
         """Nothing that is left will be sent. There is no transaction that could fail with it."""
@@ -90,21 +103,77 @@ class PromptSender(Sender):  # type: ignore[misc]  # it ships no types
         for node, batches in by_node.items():
             self._in_flight.add(node)
             self._muted_partitions.update(batches)
-            request = asyncio.create_task(self._send_produce_req(node, batches))
-            self._requests.add(request)
-            request.add_done_callback(self._sent)
+            try:
+                self._request(node, batches)
+            except Exception as error:  # noqa: BLE001 - it is told to all that wait
+                self._end(error)
         if unknown_leaders:
             self.client.force_metadata_update().add_done_callback(lambda _: self._send_soon())
+
+    def _request(self, node: int, batches: Mapping[TopicPartition, Any]) -> None:
+        exchange = getattr(self.client.send, "__self__", None)
+        handler = SendProduceReqHandler(self, batches)
+        answer = exchange.begin(node, handler.create_request()) if isinstance(exchange, Exchange) else None
+        if answer is None:
+            self._go_on(self._judged(node, handler))
+            return
+        self._requests.add(answer)
+        answer.add_done_callback(partial(self._answered, node, handler))
+
+    def _answered(self, node: int, handler: SendProduceReqHandler, answer: "asyncio.Future[ProduceAnswer]") -> None:
+        self._requests.discard(answer)
+        if answer.cancelled():
+            return  # the sender has ended
+        if answer.exception() is None and _is_well(answer.result()):
+            handler.handle_response(answer.result())
+            self._over(node, handler)
+            self._send()
+            return
+        handler._client = _Told(self.client, answer)
+        self._go_on(self._judged(node, handler))
+
+    async def _judged(self, node: int, handler: SendProduceReqHandler) -> None:
+        """Do what follows from an answer that is not a good one, or is not there yet."""
+        await handler.do(node)
+        self._over(node, handler)
+
+    def _over(self, node: int, handler: SendProduceReqHandler) -> None:
+        self._in_flight.discard(node)
+        self._muted_partitions.difference_update(handler._batches)
+
+    def _go_on(self, work: Coroutine[Any, Any, None]) -> None:
+        request = asyncio.create_task(work)
+        self._requests.add(request)
+        request.add_done_callback(self._sent)
 
     def _sent(self, request: "asyncio.Task[None]") -> None:
         self._requests.discard(request)
         error = None if request.cancelled() else request.exception()
         if error is not None:
-            broken = KafkaError(f"a batch could not be sent: {error!r}")
-            broken.__cause__ = error
-            self._break(broken)
+            self._end(error)
         self._send()
+
+    def _end(self, error: BaseException) -> None:
+        broken = KafkaError(f"a batch could not be sent: {error!r}")
+        broken.__cause__ = error
+        self._break(broken)
 
     def _break(self, error: KafkaError) -> None:
         if self._broken is not None and not self._broken.done():
             self._broken.set_exception(error)
+
+
+class _Told:
+    """In the place of a client, for one request: its answer is there already."""
+
+    def __init__(self, client: Any, answer: "asyncio.Future[ProduceAnswer]") -> None:
+        self._answer = answer
+        self.force_metadata_update = client.force_metadata_update
+        self._maybe_wait_metadata = client._maybe_wait_metadata
+
+    async def send(self, _: int, __: Any) -> ProduceAnswer:
+        return await self._answer
+
+
+def _is_well(answer: ProduceAnswer) -> bool:
+    return all(placed[1] == 0 for _, partitions in answer.topics for placed in partitions)
