@@ -32,6 +32,7 @@ from .garbage import collect_seldom
 from .logs import configure_logs
 from .loop import suits_uvloop
 from .observing import Standing
+from .pages import in_large_pages
 from .preparation import prepare
 from .roles.site import Site
 from .settings import Settings
@@ -128,6 +129,7 @@ async def _roles(
             telemetry.watch_lag(partial(lags_of, app))
         roles = partial(_standing_of, apps)
         standing.watch(roles, site.dependencies)
+        await stack.enter_async_context(in_large_pages())
         yield apps
 
 
