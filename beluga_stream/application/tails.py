@@ -21,7 +21,7 @@ _RECENT = 256
 
 _START_SECONDS = 30.0
 
-_IDLE_SECONDS = 30.0
+_IDLE_SECONDS = 10.0
 """How long a partition is read after the last one who followed a run of it has left."""
 
 
