@@ -140,6 +140,10 @@ class Run(Generic[T_co]):
         """
         self._loop.wait(self._run.retry())
 
+    def override(self, node: Ref[Any] | str, *, timeout: Seconds | None = None, attempts: int | None = None) -> None:
+        """Give a node of this run another timeout or number of attempts; see `Run.override`."""
+        self._loop.wait(self._run.override(node, timeout=timeout, attempts=attempts))
+
     def fork(
         self,
         from_node: Ref[Any] | str,

@@ -18,7 +18,7 @@ from ..domain.payload import Inline, Json
 from ..errors import InvalidInput, InvalidState, NotFound, NotSerializable
 from ..ports.handlers import Program
 from .ref import Ref, StreamRef
-from .retry import Seconds, seconds
+from .retry import Seconds, milliseconds, seconds
 from .signal import Signal
 from .work import Work
 
@@ -116,6 +116,30 @@ class Run(Generic[T_co]):
         Raises `InvalidState` for one that cannot go on, `Expired` for one that failed too long ago.
         """
         await self._runs.retry(RunId(self.id))
+
+    async def override(
+        self,
+        node: Ref[Any] | str,
+        *,
+        timeout: Seconds | None = None,  # noqa: ASYNC109 - the node's, no wait's
+        attempts: int | None = None,
+    ) -> None:
+        """Give a node of this run another timeout or number of attempts than its definition says.
+
+        The run goes on, or has failed and may be retried: `await run.override(node, timeout=600)`, then `run.retry()`.
+        An attempt that is under way keeps its timeout; the next one has the new. `attempts` counts the first one too,
+        and holds for an attempt under way: when it fails, the new number decides whether there is another. Several
+        executions of the node (items of a map, passes, its compensation and fallback) each have these, but not the
+        items of a map that is split into pages (over more than 64 items, or over a stream). An override replaces an
+        earlier one of the node: what is left out is as the definition has it. Returns once the request is durable.
+
+        Raises `NotFound` for an unknown run or node; `InvalidState` for a run that has ended and cannot go on, or is
+        durable; `Expired` for one that failed too long ago; `InvalidInput` for values out of range, or neither, and for
+        a node without a handler of its own (a subgraph's nodes are those of the child run).
+        """
+        name = node if isinstance(node, str) else node.node
+        limit = None if timeout is None else milliseconds(timeout)
+        await self._runs.override(RunId(self.id), name, timeout_ms=limit, attempts=attempts)
 
     async def fork(
         self,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..domain import frozen
-from ..domain.definition import MAX_CRASHES, Definition, Edge, EdgeMode, Node, NodeKind, OnFailure
+from ..domain.definition import LONGEST_TIMEOUT_MS, MAX_CRASHES, Definition, Edge, EdgeMode, Node, NodeKind, OnFailure
 from ..domain.ids import INPUT, NodeKey, NodeName
 from ..domain.plan import Plan
 from ..domain.retry import RetryPolicy
@@ -26,8 +26,6 @@ from .remembering import check_unremembered, with_memory
 from .retry import milliseconds
 from .signature import called
 from .wiring import WORK_INPUT, Wire, Wiring, fed_arguments, wire
-
-LONGEST_NODE_MS = 24 * 3600 * 1000
 
 
 @dataclass(slots=True)
@@ -209,7 +207,7 @@ def _node(wiring: Wiring, name: str, children: Mapping[str, Program]) -> Node:
     timeout_ms = step.timeout_ms
     if "timeout" in options:
         timeout_ms = milliseconds(options["timeout"])
-        if not 0 < timeout_ms <= LONGEST_NODE_MS:
+        if not 0 < timeout_ms <= LONGEST_TIMEOUT_MS:
             raise InvalidGraph(
                 f"graph {graph!r}, node {name!r}: timeout={options['timeout']} is out of range: "
                 f"give more than 0 and at most 24 hours, in seconds or as a timedelta; to wait "

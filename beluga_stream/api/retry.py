@@ -6,16 +6,13 @@ from dataclasses import KW_ONLY, dataclass
 from datetime import timedelta
 from typing import Any, TypeAlias, TypeVar, cast
 
-from ..domain.retry import RetryPolicy
+from ..domain.retry import MOST_ATTEMPTS, RetryPolicy
 from ..errors import InvalidConfig
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 Seconds: TypeAlias = float | timedelta
 """A duration: a number of seconds, or a timedelta."""
-
-MOST_ATTEMPTS = 21
-"""Twenty retries after the first attempt."""
 
 _LONGEST_PAUSE_SECONDS = 24 * 3600
 
@@ -29,8 +26,10 @@ def seconds(value: Seconds) -> float:
 
 
 def milliseconds(value: Seconds) -> int:
-    """The duration in whole milliseconds, at least one unless it is zero."""
+    """The duration in whole milliseconds, at least one unless it is zero. Raises `InvalidConfig` for infinity."""
     given = seconds(value)
+    if math.isinf(given):
+        raise InvalidConfig(f"the duration {given:g} is out of range: give a number of seconds, or a timedelta")
     return max(round(given * 1000), 1) if given > 0 else round(given * 1000)
 
 

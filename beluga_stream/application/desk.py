@@ -33,6 +33,11 @@ class Desk(Protocol):
     async def retry(self, run: RunId) -> None:
         """Let a failed run go on. Raises `InvalidState` or `Expired` where it is known that it cannot."""
 
+    async def override(
+        self, run: RunId, node: str, *, timeout_ms: int | None = None, attempts: int | None = None
+    ) -> None:
+        """Give a node of a run that goes on, or may be retried, another timeout or number of attempts."""
+
     async def signal(self, run: RunId, signal: str, value: Json, *, id: str | None = None) -> None:  # noqa: A002 - the field's name
         """Send a signal; the same `id` twice is one signal."""
 

@@ -5,7 +5,6 @@ values are stored anew as the new run's own: what is encrypted is bound to its r
 behind may be swept.
 """
 
-import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Mapping
 
@@ -30,8 +29,6 @@ from .summaries import Summaries
 from .topics import Topics
 
 _EARLIER_MS = 60_000
-_SUMMARY_SECONDS = 10.0
-_AGAIN_SECONDS = 0.1
 _TAKEN_BYTES = 64 * 1024
 """What is taken over has so much room in the request, parted among the nodes; the rest goes to the blob store."""
 _LEAST_BYTES = 256
@@ -71,6 +68,7 @@ class Forks:
         payloads: Payloads,
         clock: Clock,
         summaries: Summaries,
+        catalog: Catalog,
         partition: Callable[[RunId], int],
         new_id: Callable[[], str],
     ) -> None:
@@ -81,7 +79,7 @@ class Forks:
         self._summaries = summaries
         self._partition = partition
         self._new_id = new_id
-        self._catalog = Catalog(reader, topics)
+        self._catalog = catalog
 
     async def request(
         self, of: RunId, node: str, *, edited: Inline | None, idempotency_key: str | None, trace: str | None
@@ -145,24 +143,14 @@ class Forks:
         if told.first != 1:
             raise Expired(f"what happened in run {of} is kept no longer: start a new run instead", run=of)
         if summary is None:
-            summary = await self._awaited(of)
+            summary = await self._summaries.awaited(of)
+        if summary is None:
+            raise Expired(f"run {of} has no summary in {self._names.runs} any more", run=of)
         if summary.parent is not None:
             raise InvalidState(f"run {of} is a part of run {summary.parent}: fork that one", run=of)
         if summary.definition is None:
             raise InvalidState(f"run {of} was cancelled before it began: start a new run instead", run=of)
         return told, summary
-
-    async def _awaited(self, of: RunId) -> Summary:
-        """A run's summary is sent after its first status: it is on its way."""
-        try:
-            async with asyncio.timeout(_SUMMARY_SECONDS):
-                while True:
-                    summary = await self._summaries.newest(of)
-                    if summary is not None:
-                        return summary
-                    await asyncio.sleep(_AGAIN_SECONDS)
-        except TimeoutError as error:
-            raise Expired(f"run {of} has no summary in {self._names.runs} any more", run=of) from error
 
     async def _plan(self, summary: Summary) -> Plan:
         await self._catalog.refresh()

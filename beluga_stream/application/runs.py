@@ -1,4 +1,4 @@
-"""The engine's front desk: start runs, follow them, and send them signals, cancels and retries.
+"""The engine's front desk: start runs, follow them, and send them signals, cancels, retries and overrides.
 
 Speaks JSON and ids; the typed client in `api` is a thin cover over it.
 """
@@ -11,8 +11,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Se
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from ..domain.events import CancelRequested, NodeOverridden, RetryRequested, RunRequested, SignalReceived
-from ..domain.ids import GraphHash, NodeKey, NodeName, RunId, key_of, run_id
+from ..domain.events import CancelRequested, RetryRequested, RunRequested, SignalReceived
+from ..domain.ids import GraphHash, RunId, key_of, run_id
 from ..domain.payload import NOTHING, Inline, Json, Payload
 from ..errors import Expired, NotFound, TimedOut
 from ..ports.clock import Clock
@@ -20,11 +20,13 @@ from ..ports.log import Appender, Outgoing, Reader
 from ..ports.spans import NO_SPANS, Of, Spans
 from . import codec, tracing
 from .answer import Answer, Asked, check_ended
+from .catalog import Catalog
 from .cursor import LIVE, Cursor
 from .follower import Follower
 from .forks import Forks
 from .inner import RunStream
 from .messages import Progress, Rejected, Result, Summary
+from .overrides import Overrides
 from .payloads import Payloads
 from .results import Event, NodeChanged, RunChanged
 from .shown import shown
@@ -86,12 +88,15 @@ class Runs:
         self._spans = spans
         self._tails = Tails(reader, topics.run_results)
         self._summaries = Summaries(reader, topics.runs, self._partition)
+        catalog = Catalog(reader, topics)
+        self._overrides = Overrides(clock=clock, summaries=self._summaries, catalog=catalog)
         self._forks = Forks(
             topics=topics,
             reader=reader,
             payloads=payloads,
             clock=clock,
             summaries=self._summaries,
+            catalog=catalog,
             partition=self._partition,
             new_id=new_id,
         )
@@ -216,14 +221,14 @@ class Runs:
     async def override(
         self, run: RunId, node: str, *, timeout_ms: int | None = None, attempts: int | None = None
     ) -> None:
-        """Give a node of a run that goes on, or may be retried, another timeout or number of attempts."""
-        event = NodeOverridden(
-            run=run,
-            key=str(run),
-            at_ms=self._clock.now_ms(),
-            node=NodeName(NodeKey(node)),
-            timeout_ms=timeout_ms,
-            attempts=attempts,
+        """Give a node of a run that goes on, or may be retried, another timeout or number of attempts.
+
+        It holds for attempts that begin after it (docs/operating.md says what it reaches), and replaces an earlier
+        override of the node: what is None is as the definition has it. Raises `NotFound` for an unknown run or node,
+        `InvalidState` or `Expired` for a run that cannot go on, `InvalidInput` for what cannot be overridden so.
+        """
+        event = await self._overrides.request(
+            run, node, timeout_ms=timeout_ms, attempts=attempts, is_expected=run in self._asked
         )
         await self._send(self._names.run_events, run, codec.incoming.encode(event))
 

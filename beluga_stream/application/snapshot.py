@@ -30,7 +30,14 @@ async def rows(
 async def unfinished(
     reader: Reader, changelog: str, partitions: Iterable[int], only: RunId | None = None
 ) -> list[RunState]:
-    """The runs of these partitions that go on, oldest first; with `only` this run and its pages.
+    """The runs of these partitions that go on, oldest first; with `only` this run and its pages. See `remembered`."""
+    return [state for state in await remembered(reader, changelog, partitions, only) if not state.ended]
+
+
+async def remembered(
+    reader: Reader, changelog: str, partitions: Iterable[int], only: RunId | None = None
+) -> list[RunState]:
+    """As `unfinished`, and with what is remembered of those that have ended.
 
     Reads each partition's changelog up to its present end. Raises `TopicMissing`, `InvalidInput`.
     """
@@ -46,4 +53,4 @@ async def unfinished(
                 else:
                     last[key] = value
     states = [codec.kept.decode(value).state for value in last.values()]
-    return sorted((state for state in states if not state.ended), key=lambda state: state.started_ms)
+    return sorted(states, key=lambda state: state.started_ms)

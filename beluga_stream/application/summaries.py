@@ -1,5 +1,6 @@
 """The summaries of runs, as `beluga.runs` has them now: of one run, or of all."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 
@@ -12,6 +13,9 @@ from . import codec
 from .catchup import CatchUp
 from .messages import Summary
 
+_WITHIN_SECONDS = 10.0
+_AGAIN_SECONDS = 0.1
+
 
 def check_retry(run: RunId, summary: Summary | None, now_ms: int) -> None:
     """Refuse a retry that would change nothing. A run that goes on may have failed by now: its summary comes later."""
@@ -19,6 +23,11 @@ def check_retry(run: RunId, summary: Summary | None, now_ms: int) -> None:
         return
     if summary.status in FINAL:
         raise InvalidState(f"run {run} is {summary.status}: only a failed run can be retried", run=run)
+    check_remembered(run, summary, now_ms)
+
+
+def check_remembered(run: RunId, summary: Summary, now_ms: int) -> None:
+    """Refuse what is asked of a failed run that cannot be retried, or no more."""
     until_ms = summary.retry_until_ms
     if summary.status != RunStatus.FAILED or until_ms is None:
         return
@@ -58,6 +67,18 @@ class Summaries:
             async for records in batches:
                 newest = records[-1]
         return None if newest is None or newest.value is None else codec.summaries.decode(newest.value)
+
+    async def awaited(self, run: RunId) -> Summary | None:
+        """The newest of a run that was asked for: its summary is on its way, unless the run was refused."""
+        try:
+            async with asyncio.timeout(_WITHIN_SECONDS):
+                while True:
+                    summary = await self.newest(run)
+                    if summary is not None:
+                        return summary
+                    await asyncio.sleep(_AGAIN_SECONDS)
+        except TimeoutError:
+            return None
 
     async def each(self) -> AsyncIterator[Summary]:
         """Every summary that is there, older ones of a run among them."""

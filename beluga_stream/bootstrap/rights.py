@@ -146,8 +146,8 @@ def _client(settings: Settings, uses: Uses) -> list[Right]:
     names = topics(settings)
     return [
         Right("topic", names.run_requests, ("Read", "Write"), "starts and forks runs"),
-        Right("topic", names.graphs, ("Read",), "forks runs"),
-        Right("topic", names.run_events, ("Write",), "signals, cancels, retries"),
+        Right("topic", names.graphs, ("Read",), "forks runs, overrides nodes"),
+        Right("topic", names.run_events, ("Write",), "signals, cancels, retries, overrides"),
         Right("topic", names.run_results, ("Read",), "follows runs"),
         Right("topic", names.runs, ("Read",), "lists runs"),
         *(Right("topic", source, ("Write",), "publishes events") for source in uses.sources),

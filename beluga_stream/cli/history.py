@@ -10,6 +10,7 @@ from rich.text import Text
 from ..adapters.kafka.reader import KafkaReader
 from ..adapters.memory.clock import SystemClock
 from ..api.client import RunStatus, status_of
+from ..api.retry import milliseconds
 from ..application import codec
 from ..application.desk import Desk
 from ..application.inner import RunStream
@@ -20,14 +21,16 @@ from ..bootstrap.client import open_desk
 from ..bootstrap.connection import is_gateway, kafka, topics
 from ..bootstrap.settings import Settings
 from ..domain.ids import RunId, key_of
+from ..domain.overriding import check_values
 from ..domain.payload import NOTHING, Inline, Json, Payload
-from ..domain.state import RUN_ENDED
+from ..domain.retention import FINAL
+from ..domain.state import RUN_ENDED, Override
 from ..domain.state import RunStatus as RunState
 from ..errors import InvalidInput, InvalidState, NotFound
 from .runview import RunView
 from .screen import console, duration, moment, pretty, print_json, styled, table
 from .values import read_json, settings_with
-from .waits import held
+from .waits import inspected
 
 _BEFORE_START_MS = 60_000
 
@@ -80,16 +83,21 @@ async def show_run(run: str, *, node: str | None, broker: str | None, as_json: b
             return
         ended_well = summary.status == "succeeded"
         output, gone = await _output(runs, seen.output) if ended_well else (None, "")
-    reasons = [] if through_gateway or summary.status in RUN_ENDED else await held(settings, summary.run)
+    is_read = not (through_gateway or summary.status in FINAL)
+    reasons, overrides = await inspected(settings, summary.run) if is_read else ([], {})
     view = seen.view
     if as_json:
-        more = {
+        more: dict[str, Any] = {
             "retry_until_ms": summary.retry_until_ms,
             "trigger": summary.trigger,
             "definition": summary.definition,
             "nodes": view.nodes_json(),
         }
-        more |= {} if through_gateway else {"waits": [reason.as_json() for reason in reasons]}
+        if not through_gateway:
+            more["waits"] = [reason.as_json() for reason in reasons]
+            more["overrides"] = {
+                name: {"timeout_ms": each.timeout_ms, "attempts": each.attempts} for name, each in overrides.items()
+            }
         more |= {"output_gone": gone} if gone else {"output": output} if ended_well else {}
         print_json(_status_json(status_of(summary)) | more)
         return
@@ -97,6 +105,8 @@ async def show_run(run: str, *, node: str | None, broker: str | None, as_json: b
     now = SystemClock().now_ms()
     for reason in reasons:
         console.print(reason.as_text(now))
+    for name, override in overrides.items():
+        console.print(Text(f"{name} is overridden: {_told_override(override)}", style="magenta"))
     forked = "" if summary.forked_from is None else f", goes on from {summary.forked_from}"
     console.print(f"[dim]started {moment(summary.started_ms)} by {summary.trigger}{forked}[/dim]")
     if gone:
@@ -131,6 +141,19 @@ async def retry_run(run: str, *, broker: str | None, as_json: bool) -> None:
             raise InvalidState(f"run {run} is {summary.status}: only a failed run can be retried", run=run)
         await runs.retry(RunId(run))
     _say({"run": run, "requested": "retry"}, f"retry of {run} is requested", as_json=as_json)
+
+
+async def override_node(
+    run: str, node: str, *, timeout_seconds: float | None, attempts: int | None, broker: str | None, as_json: bool
+) -> None:
+    """Give a node of a run another timeout or number of attempts."""
+    timeout_ms = None if timeout_seconds is None else milliseconds(timeout_seconds)
+    check_values(timeout_ms, attempts)
+    async with open_desk(settings_with(broker=broker)) as runs:
+        await runs.override(RunId(run), node, timeout_ms=timeout_ms, attempts=attempts)
+    document = {"run": run, "node": node, "timeout_ms": timeout_ms, "attempts": attempts}
+    told = _told_override(Override(timeout_ms, attempts))
+    _say(document, f"an override of {node} of {run} is requested: {told}", as_json=as_json)
 
 
 async def fork_run(
@@ -229,7 +252,13 @@ def _status_json(run: RunStatus) -> dict[str, Any]:
     }
 
 
-def _say(document: dict[str, str], line: str, *, as_json: bool) -> None:
+def _told_override(override: Override) -> str:
+    timeout = () if override.timeout_ms is None else (f"a timeout of {override.timeout_ms / 1000:g} s",)
+    attempts = () if override.attempts is None else (f"{override.attempts} attempts",)
+    return " and ".join((*timeout, *attempts))
+
+
+def _say(document: dict[str, Any], line: str, *, as_json: bool) -> None:
     if as_json:
         print_json(document)
     else:

@@ -1,6 +1,6 @@
 """What runs wait for: of one run, and of all those that have waited longer than they should."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from typing import Any, NamedTuple
 
@@ -13,13 +13,13 @@ from ..application.catalog import Catalog
 from ..application.inside import Durable, Inside
 from ..application.messages import Progress
 from ..application.partitioner import partition_of
-from ..application.snapshot import unfinished
+from ..application.snapshot import remembered
 from ..application.topics import Topics
 from ..bootstrap.connection import kafka, topics
 from ..bootstrap.declared import changelog_topic
 from ..bootstrap.settings import Settings
-from ..domain.ids import RunId, key_of, node_of
-from ..domain.state import RunState
+from ..domain.ids import NodeName, RunId, key_of, node_of
+from ..domain.state import Override, RunState
 from ..domain.waiting import Waiting, waits
 from .screen import console, duration, moment, print_json, table
 from .values import settings_with
@@ -54,18 +54,29 @@ class Held(NamedTuple):
         return Text(f"{waiting.node or 'the run'} waits for {waiting.what}: {since} so far{due}", style="magenta")
 
 
-async def held(settings: Settings, only: RunId | None = None) -> list[Held]:
-    """Every reason why runs go on, or why this one does."""
+async def held(settings: Settings) -> list[Held]:
+    """Every reason why runs go on."""
+    reasons, _ = await _read(settings, None)
+    return reasons
+
+
+async def inspected(settings: Settings, run: RunId) -> tuple[list[Held], Mapping[NodeName, Override]]:
+    """Why this run goes on, and what of it an operator has overridden."""
+    reasons, states = await _read(settings, run)
+    return reasons, next((state.overrides for state in states if state.run == run), {})
+
+
+async def _read(settings: Settings, only: RunId | None) -> tuple[list[Held], list[RunState]]:
     names = topics(settings)
     numbers = range(names.partitions) if only is None else [partition_of(only.encode(), names.partitions)]
     async with AsyncExitStack() as stack:
         reader = await stack.enter_async_context(KafkaReader(kafka(settings)))
         catalog = Catalog(reader, names)
         await catalog.refresh()
-        states = await unfinished(reader, changelog_topic(settings), numbers, only)
-        found = list(_reasons(catalog, states))
+        states = await remembered(reader, changelog_topic(settings), numbers, only)
+        found = list(_reasons(catalog, [state for state in states if not state.ended]))
         inside = await _inside(reader, names, catalog, found)
-    return [each for reason in found for each in (reason, *_inner(inside, reason))]
+    return [each for reason in found for each in (reason, *_inner(inside, reason))], states
 
 
 async def _inside(reader: KafkaReader, names: Topics, catalog: Catalog, found: Sequence[Held]) -> Inside:

@@ -17,6 +17,9 @@ from .retry import RetryPolicy
 DEFINITION_VERSION = 1
 _HASHES_MOST = 1_024
 
+LONGEST_TIMEOUT_MS = 24 * 3600 * 1000
+"""Of one attempt."""
+
 MAX_CRASHES = 3
 """How often in a row a node's process may die with it, unless it says otherwise."""
 

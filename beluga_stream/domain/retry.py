@@ -3,6 +3,9 @@
 from .frozen import Frozen
 from .ids import digest
 
+MOST_ATTEMPTS = 21
+"""Twenty retries after the first attempt."""
+
 
 class RetryPolicy(Frozen):
     """Exponential backoff, doubling from `first_ms` to at most `most_ms`; `attempts` counts the first too.

@@ -50,6 +50,12 @@ def fragile(number: int) -> int:
     return number + 1
 
 
+@node(retry=Retry(1), timeout=0.2)
+async def hurried(number: int) -> int:
+    await asyncio.sleep(0.6)
+    return number * 2
+
+
 async def forever(number: int) -> int:
     await asyncio.sleep(3600)
     return number
@@ -61,6 +67,9 @@ talk.trigger(Topic("{topic}", str))
 
 breaks = Graph[int, int]("breaks")
 breaks.set_finish_point(breaks.add_node(fragile, breaks.input))
+
+rushed = Graph[int, int]("rushed")
+rushed.set_finish_point(rushed.add_node(hurried, rushed.input))
 
 stuck = Graph[int, int]("stuck")
 stuck.set_finish_point(stuck.add_node(forever, stuck.input))
@@ -251,6 +260,26 @@ def test_a_failed_run_is_retried(deployed: Deployment) -> None:
     assert "only a failed run" in deployed.run("runs", "retry", run, code=1)
 
 
+def test_a_node_that_has_too_little_time_is_overridden_and_the_run_retried(deployed: Deployment) -> None:
+    deployed.run("run", "rushed", "3", "--tag", "case=override", code=1)
+    (run,) = [run["run"] for run in deployed.json("runs", "list", "--status", "failed", "--tag", "case=override")]
+    assert deployed.json("runs", "show", run)["overrides"] == {}
+    assert f"run {run} has no node 'nowhere'" in deployed.run(
+        "runs", "override", run, "nowhere", "--attempts", "2", code=3
+    )
+    assert "no run nope" in deployed.run("runs", "override", "nope", "hurried", "--attempts", "2", code=3)
+
+    told = deployed.json("runs", "override", run, "hurried", "--timeout", "60", "--attempts", "2")
+    assert told == {"run": run, "node": "hurried", "timeout_ms": 60_000, "attempts": 2}
+    wanted = {"hurried": {"timeout_ms": 60_000, "attempts": 2}}
+    eventually(lambda: deployed.json("runs", "show", run)["overrides"] == wanted)
+    assert "hurried is overridden: a timeout of 60 s and 2 attempts" in deployed.run("runs", "show", run)
+    deployed.run("runs", "retry", run)
+    eventually(lambda: deployed.json("runs", "show", run)["status"] == "succeeded")
+    assert deployed.json("runs", "show", run)["output"] == 6
+    assert "nothing to override" in deployed.run("runs", "override", run, "hurried", "--attempts", "2", code=1)
+
+
 def test_a_run_that_goes_on_times_out_and_is_cancelled(deployed: Deployment) -> None:
     error = json.loads(deployed.run("run", "stuck", "1", "--timeout", "1", "--json", code=4))["error"]
     assert error["code"] == "timeout"
@@ -308,7 +337,7 @@ def test_dead_letters_are_replayed_and_discarded(deployed: Deployment) -> None:
 
 # ------------------------------------------------------------------------------------------ operations
 def test_graphs_and_topics_are_shown(deployed: Deployment) -> None:
-    assert [graph["graph"] for graph in deployed.json("graph", "list")] == ["asks", "breaks", "stuck", "talk"]
+    assert [graph["graph"] for graph in deployed.json("graph", "list")] == ["asks", "breaks", "rushed", "stuck", "talk"]
     published = eventually(lambda: deployed.json("graph", "list", "--broker", deployed.environ["BELUGA_BROKER"]))
     assert {graph["graph"] for graph in published} == {"asks", "breaks", "stuck", "talk"}
     assert "words stream" in deployed.run("graph", "show", "talk")
@@ -428,7 +457,7 @@ def test_the_embedded_broker_starts_and_stops() -> None:
 def test_types_are_compared_with_the_graphs_that_are_published(deployed: Deployment, tmp_path: Path) -> None:
     deployed.run("run", "talk", '"one"')  # so that an engine has published them
     said = deployed.run("topics", "check")
-    assert said.count("✓") == 8, said
+    assert said.count("✓") == 10, said
     assert "asks signal answer  not compared" in said
     assert "nothing of topics and chunks" in " ".join(said.split())
 

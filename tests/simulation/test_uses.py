@@ -119,7 +119,8 @@ def test_what_clients_ask_for_is_answered(seed: int) -> None:  # noqa: PLR0915 -
 
     async def retried(runs: Runs) -> None:
         run = await runs.start(graph.name, -1, idempotency_key="below", tags={"of": "me"})
-        await anext(runs.follow(run))
+        while await runs.summary(run) is None:  # noqa: ASYNC110 - it follows the run's stream
+            await asyncio.sleep(0.1)
         await runs.override(run, "picky", attempts=3, timeout_ms=5_000)
         await runs.signal(run, GO.name, "go", id="1")
         for _ in range(2):

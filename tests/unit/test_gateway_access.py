@@ -53,6 +53,7 @@ async def test_without_a_token_or_with_a_wrong_one_nothing_is_told() -> None:
         ("POST", f"{RUN}/stream-token", "read"),
         ("POST", f"{RUN}/cancel", "control"),
         ("POST", f"{RUN}/retry", "control"),
+        ("POST", f"{RUN}/nodes/a/override", "control"),
         ("POST", f"{RUN}/signals/go", "control"),
         ("POST", "/v1/topics/orders/events", "publish"),
     ],

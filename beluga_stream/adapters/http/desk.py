@@ -74,6 +74,13 @@ class HttpDesk:
         known = self._of(run)
         self._remember(run, Asked(known.digest, known.started, told["ends_after"]))
 
+    async def override(
+        self, run: RunId, node: str, *, timeout_ms: int | None = None, attempts: int | None = None
+    ) -> None:
+        """See the port."""
+        body = {"timeout_ms": timeout_ms, "attempts": attempts}
+        await self._wire.ask("POST", f"{_path(run)}/nodes/{_part(node)}/override", body=body)
+
     async def signal(self, run: RunId, signal: str, value: Json, *, id: str | None = None) -> None:  # noqa: A002 - the field's name
         """See the port."""
         body = {"value": value, "id": id or self._new_id()}

@@ -4,6 +4,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from ...domain.definition import LONGEST_TIMEOUT_MS
+from ...domain.retry import MOST_ATTEMPTS
+
 RUN_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$"
 NAME_PATTERN = r"^[^/\x00-\x1f]{1,200}$"
 CURSOR_PATTERN = r"^(live|\d{1,9}-\d{1,18}(\.\d{1,9})?)$"
@@ -45,6 +48,13 @@ class ForkForm(_In):
         description="What the node is given instead of what it was; of several parameters an object with some of them. "
         "Left out: as it was.",
     )
+
+
+class OverrideForm(_In):
+    """What a node of one run has instead of what its definition says. Give at least one; null is the definition's."""
+
+    timeout_ms: int | None = Field(None, ge=1, le=LONGEST_TIMEOUT_MS, description="Bounds one attempt.")
+    attempts: int | None = Field(None, ge=1, le=MOST_ATTEMPTS, description="The first one included.")
 
 
 class Nothing(_In):

@@ -170,6 +170,11 @@ class Operations:
         )
         return _started(started)
 
+    async def override(self, asked: Asked) -> Given:
+        run, given = RunId(asked.path["run"]), asked.form
+        await self._runs.override(run, asked.path["node"], timeout_ms=given.timeout_ms, attempts=given.attempts)
+        return Given({"run": run}, 202)
+
     async def signal(self, asked: Asked) -> Given:
         run, given = RunId(asked.path["run"]), asked.form
         await self._runs.signal(run, asked.path["signal"], given.value, id=given.id)

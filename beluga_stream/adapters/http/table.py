@@ -154,6 +154,18 @@ TABLE: tuple[Operation, ...] = (
         (404, 409, 410, 413, 422),
     ),
     Operation(
+        "overrideNode",
+        "POST",
+        f"{_RUN}/nodes/{{node}}/override",
+        "Give a node of a run that goes on, or may be retried, another timeout or number of attempts.",
+        "control",
+        Operations.override,
+        form.OverrideForm,
+        form.AskedView,
+        202,
+        problems=(404, 409, 410, 413, 422),
+    ),
+    Operation(
         "signalRun",
         "POST",
         f"{_RUN}/signals/{{signal}}",

@@ -1,4 +1,4 @@
-"""`beluga runs`: list, show, stuck, cancel, retry, fork, signal."""
+"""`beluga runs`: list, show, stuck, cancel, retry, override, fork, signal."""
 
 # ruff: noqa: PLC0415 - a command imports its work when it runs, so that `beluga --help` is quick
 
@@ -115,6 +115,35 @@ def retry_run(*, run: RunArgument, broker: Engine = None, as_json: AsJson = Fals
     from .. import history
 
     perform(history.retry_run(run, broker=broker, as_json=as_json), as_json=as_json)
+
+
+@app.command("override")
+def override_node(
+    *,
+    run: RunArgument,
+    node: Annotated[str, typer.Argument(metavar="NODE", help="The node's name.", show_default=False)],
+    timeout: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="Most time for one attempt, up to 24 hours.", show_default=False),
+    ] = None,
+    attempts: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="How often it is tried, 1 to 21, the first included.", show_default=False),
+    ] = None,
+    broker: Engine = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give a node of one run another timeout or number of attempts than the graph has.
+
+    The run goes on, or has failed and may be retried. A new timeout holds for attempts that begin after it. An
+    override replaces an earlier one of the node: the option that is left out is as the graph has it.
+
+    Example: beluga runs override 0d7f3c... digest --timeout 600 && beluga runs retry 0d7f3c...
+    """
+    from .. import history
+
+    work = history.override_node(run, node, timeout_seconds=timeout, attempts=attempts, broker=broker, as_json=as_json)
+    perform(work, as_json=as_json)
 
 
 @app.command("fork")
