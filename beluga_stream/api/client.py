@@ -128,9 +128,8 @@ class Run(Generic[T_co]):
 
         The run goes on, or has failed and may be retried: `await run.override(node, timeout=600)`, then `run.retry()`.
         An attempt that is under way keeps its timeout; the next one has the new. `attempts` counts the first one too,
-        and holds for an attempt under way: when it fails, the new number decides whether there is another. Several
-        executions of the node (items of a map, passes, its compensation and fallback) each have these, but not the
-        items of a map that is split into pages (over more than 64 items, or over a stream). An override replaces an
+        and holds for an attempt under way: when it fails, the new number decides whether there is another. Each item of
+        a map, each pass of a loop, the node's fallback and its compensation have these. An override replaces an
         earlier one of the node: what is left out is as the definition has it. Returns once the request is durable.
 
         Raises `NotFound` for an unknown run or node; `InvalidState` for a run that has ended and cannot go on, or is

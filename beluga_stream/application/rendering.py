@@ -10,6 +10,7 @@ from ..domain.commands import (
     Command,
     DispatchNode,
     NotifyParent,
+    OverrideChild,
     PublishNode,
     PublishRun,
     RejectRun,
@@ -23,6 +24,7 @@ from ..domain.definition import NodeKind
 from ..domain.events import (
     CancelRequested,
     ChildFinished,
+    NodeOverridden,
     Page,
     Parent,
     RetryRequested,
@@ -30,12 +32,13 @@ from ..domain.events import (
     SignalReceived,
     SlotReturned,
     SlotWanted,
+    Source,
 )
 from ..domain.ids import NodeKey, NodeName, bounds_of, digest, index_of, is_feed, key_of, node_of
 from ..domain.limit import limit_of, value_of
 from ..domain.payload import NOTHING
 from ..domain.plan import Plan
-from ..domain.state import NodeStatus, RunState, RunStatus
+from ..domain.state import NodeStatus, Override, RunState, RunStatus
 from ..ports.log import Headers, Outgoing
 from ..ports.spans import NO_SPANS, Spans
 from . import codec, tracing
@@ -53,7 +56,7 @@ from .messages import (
 from .progress import Telling
 from .topics import Topics
 
-ChildCommand: TypeAlias = StartChild | SignalChild | RetryChild | CancelChild
+ChildCommand: TypeAlias = StartChild | SignalChild | OverrideChild | RetryChild | CancelChild
 
 _AT_WORKERS = frozenset({NodeStatus.READY, NodeStatus.RUNNING})
 
@@ -110,7 +113,7 @@ class Renderer:
                             work = node_ready(plan, state, command, at_ms, self._spans)
                             topic = self._topics.node_ready(plan.nodes[work.name].queue)
                             records.append(envelope.around(topic, codec.node_ready.encode(work)))
-                    case StartChild() | SignalChild() | RetryChild() | CancelChild():
+                    case StartChild() | SignalChild() | OverrideChild() | RetryChild() | CancelChild():
                         records.extend(self._to_child(plan, command, state, last, at_ms))
                     case AskSlot():
                         if plan is not None and _is_asking(last, command):
@@ -230,7 +233,7 @@ def node_ready(plan: Plan, state: RunState, command: DispatchNode, at_ms: int, s
 
 def _for_child(
     plan: Plan | None, command: ChildCommand, state: RunState, last: RunState, at_ms: int, spans: Spans
-) -> WorkflowEvent | None:
+) -> WorkflowEvent | NodeOverridden | None:
     match command:
         case StartChild():
             if plan is None or not _is_awaited(last, command):
@@ -238,6 +241,8 @@ def _for_child(
             return start_child(plan, state, command, at_ms, spans)
         case SignalChild():
             return signal_child(state, command, at_ms) if _is_awaited(last, command) else None
+        case OverrideChild():
+            return override_child(state, command, at_ms)
         case RetryChild():
             return retry_child(state, command, at_ms)
         case CancelChild():
@@ -299,9 +304,16 @@ def start_child(plan: Plan, state: RunState, command: StartChild, at_ms: int, sp
         tags=state.tags,
         trace=tracing.within(spans, state),
         parent=Parent(state.run, state.key, command.node),
-        page=Page(node.name, *bounds_of(command.node), stream=arguments[0].stream) if is_page else None,
+        page=page_of(state, command.node, arguments[0].stream) if is_page else None,
         keys=state.keys if is_page else {},
     )
+
+
+def page_of(state: RunState, key: NodeKey, stream: Source | None) -> Page:
+    """What a page is to do, and with what of its node overridden."""
+    name = node_of(key)
+    override = state.overrides.get(name, Override())
+    return Page(name, *bounds_of(key), stream=stream, timeout_ms=override.timeout_ms, attempts=override.attempts)
 
 
 _ENDED_AS: dict[RunStatus, Literal["succeeded", "failed", "cancelled"]] = {
@@ -330,6 +342,20 @@ def child_finished(state: RunState, parent: Parent, at_ms: int) -> ChildFinished
 def retry_child(state: RunState, command: RetryChild, at_ms: int) -> RetryRequested:
     """The request that a failed child goes on. Its id is its parent's attempt, so that repeats are harmless."""
     return RetryRequested(run=command.child, key=key_of(command.child), at_ms=at_ms, id=f"{state.run}/{command.id}")
+
+
+def override_child(state: RunState, command: OverrideChild, at_ms: int) -> NodeOverridden:
+    """What a page is told of its node: to be told twice changes nothing."""
+    name = node_of(command.node)
+    override = state.overrides[name]
+    return NodeOverridden(
+        run=command.child,
+        key=key_of(command.child),
+        at_ms=at_ms,
+        node=name,
+        timeout_ms=override.timeout_ms,
+        attempts=override.attempts,
+    )
 
 
 def signal_child(state: RunState, command: SignalChild, at_ms: int) -> SignalReceived:

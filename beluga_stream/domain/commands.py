@@ -48,6 +48,13 @@ class SignalChild(Frozen, tag_field="type", tag="signal_child"):
     signal: Signalled
 
 
+class OverrideChild(Frozen, tag_field="type", tag="override_child"):
+    """Tell a page what its node has been overridden by."""
+
+    node: NodeKey
+    child: RunId
+
+
 class BroadcastCancel(Frozen, tag_field="type", tag="broadcast_cancel"):
     """Tell every worker to stop these attempts (`node key/attempt`); none given means the whole run.
 
@@ -108,6 +115,7 @@ Command: TypeAlias = (
     | RetryChild
     | CancelChild
     | SignalChild
+    | OverrideChild
     | BroadcastCancel
     | PublishNode
     | PublishRun

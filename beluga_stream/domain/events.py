@@ -43,13 +43,16 @@ class Source(Frozen):
 class Page(Frozen):
     """A slice of a large map: the run does these items of this node, and nothing else.
 
-    With a `stream` they are its chunks, as far as there are so many.
+    With a `stream` they are its chunks, as far as there are so many. `timeout_ms` and `attempts` are what an operator
+    had given the node before the page began.
     """
 
     node: NodeName
     start: int
     stop: int
     stream: Source | None = None
+    timeout_ms: int | None = None
+    attempts: int | None = None
 
 
 class Taken(Frozen):

@@ -5,9 +5,10 @@ duplicate, a replay, a late one) returns the state unchanged and no commands. So
 events leads to the same state however often its parts are repeated.
 """
 
+from collections.abc import Mapping
 from typing import assert_never
 
-from .commands import NotifyParent, PublishRun, RejectRun
+from .commands import NotifyParent, OverrideChild, PublishRun, RejectRun
 from .draft import Decision, Draft
 from .ending import cancel_run, fail_run, give_up
 from .events import (
@@ -24,6 +25,7 @@ from .events import (
     NodeStarted,
     NodeStreaming,
     NodeSucceeded,
+    Page,
     RetryRequested,
     RunRequested,
     RunStalled,
@@ -34,7 +36,7 @@ from .events import (
 )
 from .frozen import replace
 from .handing import hand_on
-from .ids import NodeKey
+from .ids import NodeKey, NodeName, is_page, node_of
 from .limiting import ask_for_run, awaits, granted_to_run, told, unwanted
 from .mending import mend
 from .plan import Plan
@@ -57,6 +59,10 @@ _LISTENING = frozenset({RunStatus.RUNNING, RunStatus.LIMITED})
 
 _AFTER_THE_END = (RetryRequested, SignalReceived, NodeOverridden)
 """What a run that has failed still listens to."""
+
+
+_PAGE_GOES_ON = frozenset({NodeStatus.WAITING, NodeStatus.FAILED})
+"""A page that does or, once its run is retried, may. One that was cancelled is begun anew then, and told so."""
 
 
 def reduce(plan: Plan | None, state: RunState | None, event: Event) -> Decision | None:
@@ -130,6 +136,7 @@ def _requested(plan: Plan | None, state: RunState | None, event: RunRequested) -
         active=len(plan.nodes),
         keys=event.keys,
         fork=event.fork,
+        overrides=_overrides_of(event.page),
     )
     draft = Draft(plan, fresh, event.at_ms)
     if event.page is None and plan.definition.limits:
@@ -162,6 +169,13 @@ def _requested_again(state: RunState, event: RunRequested) -> Decision:
     if event.again and state.ended and state.parent is not None:
         return Decision(state, (NotifyParent(),))
     return Decision(state)
+
+
+def _overrides_of(page: Page | None) -> Mapping[NodeName, Override]:
+    """What a page begins with."""
+    if page is None or (page.timeout_ms is None and page.attempts is None):
+        return {}
+    return {page.node: Override(page.timeout_ms, page.attempts)}
 
 
 def _born_cancelled(event: CancelRequested) -> Decision:
@@ -258,7 +272,12 @@ def _override(plan: Plan, state: RunState, event: NodeOverridden) -> Decision:
     goes_on = not state.ended or state.status is RunStatus.FAILED
     if event.node not in plan.nodes or not goes_on or state.overrides.get(event.node) == override:
         return Decision(state)
-    return Decision(replace(state, overrides={**state.overrides, event.node: override}))
+    pages = tuple(
+        OverrideChild(key, node.child)
+        for key, node in state.nodes.items()
+        if is_page(key) and node_of(key) == event.node and node.child is not None and node.status in _PAGE_GOES_ON
+    )
+    return Decision(replace(state, overrides={**state.overrides, event.node: override}), pages)
 
 
 def _retry(plan: Plan, state: RunState, event: RetryRequested) -> Decision:

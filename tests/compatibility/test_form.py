@@ -35,7 +35,15 @@ CODECS: dict[str, Codec[Any]] = {
 SINCE = {"dispatch_lost", "run_stalled", "stream_void"}
 """Kinds of records that are newer than every recording. The next recording has them: then take them out."""
 
-SELDOM = {"cancel_child", "reject_run", "retry_child", "broadcast_cancel", "return_slot", "signal_child"}
+SELDOM = {
+    "cancel_child",
+    "reject_run",
+    "retry_child",
+    "broadcast_cancel",
+    "return_slot",
+    "signal_child",
+    "override_child",
+}
 """Commands that no row of a recording happens to hold, since their records were sent before it was made."""
 
 UNUSED = {
@@ -55,7 +63,9 @@ UNUSED = {
     ("NodeState", "came"),
     ("NodeState", "fed"),
     ("NodeState", "handed"),
+    ("Page", "attempts"),
     ("Page", "stream"),
+    ("Page", "timeout_ms"),
     ("RunRequested", "again"),
     ("RunRequested", "fork"),
     ("RunRequested", "keys"),

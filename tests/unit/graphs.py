@@ -17,7 +17,7 @@ from msgspec.json import Decoder
 from msgspec.structs import replace
 
 from beluga_stream.application.arguments import arguments_of
-from beluga_stream.application.rendering import slot_wanted
+from beluga_stream.application.rendering import override_child, page_of, slot_wanted
 from beluga_stream.domain.commands import (
     AskSlot,
     BroadcastCancel,
@@ -25,6 +25,7 @@ from beluga_stream.domain.commands import (
     Command,
     DispatchNode,
     NotifyParent,
+    OverrideChild,
     PublishNode,
     PublishRun,
     RejectRun,
@@ -43,6 +44,7 @@ from beluga_stream.domain.events import (
     LimitDue,
     LimitEvent,
     NodeFailed,
+    NodeOverridden,
     NodeParked,
     NodeReleased,
     NodeStarted,
@@ -66,7 +68,6 @@ from beluga_stream.domain.ids import (
     NodeKey,
     NodeName,
     RunId,
-    bounds_of,
     index_of,
     is_feed,
     is_page,
@@ -371,10 +372,8 @@ class Play:
                 self._work(of, state, key, attempt)
             case StartChild(key, child):
                 self._start_child(of, state, key, child)
-            case RetryChild(_, child, request):
-                self.ask(RetryRequested(run=child, key=child, at_ms=self.clock, id=f"{state.run}/{request}"))
-            case CancelChild(_, child):
-                self.ask(CancelRequested(run=child, key=child, at_ms=self.clock))
+            case RetryChild() | CancelChild() | OverrideChild():
+                self._tell_child(state, command)
             case NotifyParent():
                 assert state.parent is not None
                 assert state.status is not RunStatus.RUNNING
@@ -407,6 +406,15 @@ class Play:
             case PublishRun() | RejectRun():
                 pass
 
+    def _tell_child(self, state: RunState, command: RetryChild | CancelChild | OverrideChild) -> None:
+        match command:
+            case RetryChild(_, child, request):
+                self.ask(RetryRequested(run=child, key=child, at_ms=self.clock, id=f"{state.run}/{request}"))
+            case CancelChild(_, child):
+                self.ask(CancelRequested(run=child, key=child, at_ms=self.clock))
+            case OverrideChild():
+                self.ask(override_child(state, command, self.clock))
+
     def _stop(self, run: RunId, attempts: tuple[str, ...]) -> None:
         """Some workers hear in time that they should stop, and say nothing more."""
         for channel in [key for key in self.channels if isinstance(key, tuple) and len(key) == _EXECUTION]:
@@ -427,7 +435,7 @@ class Play:
         content = Inline(1)
         if is_page(key):
             given_to = arguments_of(of, state, key)[0]
-            page = Page(node_of(key), *bounds_of(key), stream=given_to.stream)
+            page = page_of(state, key, given_to.stream)
             content = Inline(list(range(page.stop))) if key.endswith("]") else given_to.payload
         else:
             given = of.nodes[node_of(key)].child
@@ -547,7 +555,10 @@ class Play:
         state = decision.state
         marker = before is not None and before.digest == ""  # cancelled before it began
         later = isinstance(event, RetryRequested | SignalReceived) or (marker and isinstance(event, RunRequested))
-        if before is not None and before.ended and not later:
+        if before is not None and before.status is RunStatus.FAILED and isinstance(event, NodeOverridden):
+            assert replace(state, overrides=before.overrides) == before, "an override changes what is none"
+            assert all(isinstance(command, OverrideChild) for command in decision.commands)
+        elif before is not None and before.ended and not later:
             assert decision == answer(before, event, decision), f"{event} after the end is not ignored"
         if decision == Decision(before if before is not None else state):
             return

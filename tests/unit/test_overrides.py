@@ -64,6 +64,41 @@ async def test_a_failed_run_is_overridden_retried_and_succeeds() -> None:
     assert slow.calls == 4, "twice there was too little time; then there was enough, and a second attempt"
 
 
+async def test_a_subgraphs_node_is_overridden_in_the_child_run() -> None:
+    async def slow(value: int) -> int:
+        await asyncio.sleep(0.3)
+        return value * 2
+
+    quick = plan([node("c", timeout_ms=50, retry=RetryPolicy(1))], edges("input > c"), ["c"], "child")
+    calls = node("g", NodeKind.GRAPH, child=quick.hash, child_name="child")
+    parent = Definition("test", (calls,), edges("input > g"), (name("g"),))
+    of = program(Plan(parent, {quick.hash: quick}), {})
+    async with Desk(program(quick, {"c": handler(slow)}), of).open() as desk, desk.client() as runs:
+        run = await runs.start("test", 4)
+        await failed(runs, run)
+        (child,) = [summary.run for summary in await runs.summaries() if summary.parent == run]
+        with pytest.raises(InvalidInput, match="a subgraph's nodes are those of the child run"):
+            await runs.override(run, "g", timeout_ms=10_000)
+        await runs.override(child, "c", timeout_ms=10_000)
+        await runs.retry(run)
+        assert await runs.result(run) == 8
+
+
+async def test_the_pages_of_a_large_map_are_overridden_with_it() -> None:
+    async def item(value: int) -> int:
+        await asyncio.sleep(0.3)
+        return value * 2
+
+    quick = node("m", NodeKind.MAP, timeout_ms=50, max_parallel=128, retry=RetryPolicy(1))
+    items = program(plan([quick], edges("input > m"), ["m"]), {"m": handler(item)})
+    async with Desk(items).open() as desk, desk.client() as runs:
+        run = await runs.start("test", list(range(150)))
+        await failed(runs, run)
+        await runs.override(run, "m", timeout_ms=10_000)
+        await runs.retry(run)
+        assert await runs.result(run) == [2 * number for number in range(150)]
+
+
 async def test_a_gateway_overrides_with_the_same_answers() -> None:
     async with Desk(Slow().program).open() as desk, opened(desk) as door, desk_at(door.url) as http:
         run = await http.start("test", 4)

@@ -817,3 +817,19 @@ def test_an_operator_overrides_attempts_and_timeout_of_one_run() -> None:
     assert work.timeout_ms == 9_000
     play.broken("a", retryable=True)
     assert play.state.status is RunStatus.FAILED, "one attempt is all it may have now"
+
+
+def test_an_override_leaves_a_pause_as_it_is_and_the_attempt_after_it() -> None:
+    of = plan([node("a", retry=RetryPolicy(5), timeout_ms=1_000)], edges("input > a"), ["a"])
+    play = hand(of)
+    play.broken("a", retryable=True)
+    pause = play.state.nodes[name("a")]
+    assert pause.status is NodeStatus.BACKOFF
+    play.deliver(NodeOverridden(run=ROOT, key=ROOT, at_ms=0, node=name("a"), timeout_ms=9_000, attempts=1))
+    assert play.state.nodes[name("a")] == pause
+    play.fire("a")
+    work = node_ready(of, play.state, DispatchNode(name("a"), 2), 0)
+    assert work is not None
+    assert work.timeout_ms == 9_000
+    play.broken("a", retryable=True)
+    assert play.state.status is RunStatus.FAILED

@@ -4,13 +4,16 @@ from dataclasses import replace
 
 import pytest
 
+from beluga_stream.application.rendering import node_ready
+from beluga_stream.domain.commands import DispatchNode
 from beluga_stream.domain.definition import EdgeMode, NodeKind, OnFailure
-from beluga_stream.domain.events import NodeFailed, RetryRequested
+from beluga_stream.domain.draft import Decision
+from beluga_stream.domain.events import Event, NodeFailed, NodeOverridden, RetryRequested, RunRequested
 from beluga_stream.domain.ids import NodeKey, RunId, is_page
 from beluga_stream.domain.payload import Inline, Paged
 from beluga_stream.domain.plan import Plan
 from beluga_stream.domain.retry import RetryPolicy
-from beluga_stream.domain.state import NodeState, NodeStatus, RunStatus
+from beluga_stream.domain.state import NodeState, NodeStatus, Override, RunState, RunStatus
 from tests.unit.graphs import (
     CALM,
     MAP_SIZES,
@@ -21,6 +24,7 @@ from tests.unit.graphs import (
     child_of,
     edge,
     edges,
+    name,
     node,
     plan,
     values_of,
@@ -293,3 +297,54 @@ def test_a_failed_item_of_a_stream_fails_the_map_and_retry_goes_on_from_it() -> 
     assert state.status is RunStatus.SUCCEEDED
     assert values_of(state.output) == list(range(150))
     assert not done & {(run, key) for run, key, _ in play.dispatched[begun:]}
+
+
+OVERRIDE = NodeOverridden(run=ROOT, key=ROOT, at_ms=0, node=name("map"), timeout_ms=9_000, attempts=3)
+
+
+def pages_of(play: Play) -> list[RunState]:
+    return [run for run in play.runs.values() if run.page is not None]
+
+
+def test_an_override_reaches_the_pages_that_go_on_and_those_that_begin_later() -> None:
+    play = Play(mapped(max_parallel=128, retry=ONCE, timeout_ms=1_000), 1, CALM, value=list(range(300)))
+    while len(pages_of(play)) < 2:
+        assert play.step()
+    play.deliver(OVERRIDE)
+    told = [play.runs[RunId(f"{ROOT}.map[{at}:{at + 64}]")].run for at in (0, 64)]
+    timeouts: list[int | None] = []
+
+    def watch(before: object, event: Event, after: Decision) -> None:
+        of = after.state
+        if of.page is not None and isinstance(event, RunRequested) and of.run not in told:
+            work = [command for command in after.commands if isinstance(command, DispatchNode)]
+            timeouts.extend(one.timeout_ms for each in work if (one := node_ready(play.plan, of, each, 0)) is not None)
+
+    play.on_decision = watch
+    assert play.run().status is RunStatus.SUCCEEDED
+    assert len(pages_of(play)) == 5
+    assert all(page.overrides == {name("map"): Override(9_000, 3)} for page in pages_of(play))
+    assert timeouts == [9_000] * (300 - 2 * 64), "a page that begins later has it from its first item on"
+
+
+def test_a_page_that_failed_has_the_override_when_the_run_is_retried() -> None:
+    play = Play(mapped(retry=ONCE), 1, replace(CALM, fails=1.0, final=0.0), value=list(range(100)))
+    assert play.run().status is RunStatus.FAILED
+    (failed,) = pages_of(play)
+    play.deliver(OVERRIDE)
+    play.ask(RetryRequested(run=ROOT, key=ROOT, at_ms=0))
+    assert play.run().status is RunStatus.FAILED
+    page = play.runs[failed.run]
+    assert page.overrides == {name("map"): Override(9_000, 3)}
+    assert page.failure is not None
+    assert "after 3 attempts" in page.failure.message
+
+
+def test_pages_of_a_stream_begin_with_the_override() -> None:
+    play = Play(over_a_stream(), 1, replace(CALM, lengths=(150,)))
+    while ROOT not in play.runs:
+        assert play.step()
+    play.deliver(OVERRIDE)
+    assert play.run().status is RunStatus.SUCCEEDED
+    assert len(pages_of(play)) >= 3
+    assert all(page.overrides == {name("map"): Override(9_000, 3)} for page in pages_of(play))
