@@ -339,7 +339,7 @@ def test_dead_letters_are_replayed_and_discarded(deployed: Deployment) -> None:
 def test_graphs_and_topics_are_shown(deployed: Deployment) -> None:
     assert [graph["graph"] for graph in deployed.json("graph", "list")] == ["asks", "breaks", "rushed", "stuck", "talk"]
     published = eventually(lambda: deployed.json("graph", "list", "--broker", deployed.environ["BELUGA_BROKER"]))
-    assert {graph["graph"] for graph in published} == {"asks", "breaks", "stuck", "talk"}
+    assert {graph["graph"] for graph in published} == {"asks", "breaks", "rushed", "stuck", "talk"}
     assert "words stream" in deployed.run("graph", "show", "talk")
     assert deployed.run("graph", "show", "talk", "--mermaid").startswith("flowchart TD")
     listed = {
