@@ -8,7 +8,6 @@ import asyncio
 import time
 from asyncio import Future
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any, TypeAlias
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -70,9 +69,10 @@ def begin(producer: AIOKafkaProducer, records: Sequence[Outgoing], *, now: bool 
         groups.setdefault((record.topic, record.partition), []).append(index)
     if isinstance(producer, PatientProducer):
         batches = _in_one_each(producer, records, groups)
-        sent = None if batches is None else producer.hand_over(batches, now=now)
-        if sent is not None:
-            return _Together(len(records), list(zip(groups, groups.values(), sent, strict=True))).outcomes
+        if batches is not None:
+            together = _Together(len(records), groups)
+            if producer.hand_over(batches, together.told, now=now):
+                return together.outcomes
     return asyncio.ensure_future(_one_after_the_other(producer, records, groups))
 
 
@@ -94,26 +94,21 @@ def _in_one_each(
 class _Together:
     """Batches that are on their way at the same time, one for each partition."""
 
-    def __init__(
-        self, count: int, sent: Sequence[tuple[tuple[str, int], Sequence[int], "Future[RecordMetadata]"]]
-    ) -> None:
+    def __init__(self, count: int, groups: Mapping[tuple[str, int], Sequence[int]]) -> None:
         self.outcomes: Future[list[Outcome]] = asyncio.get_running_loop().create_future()
+        self._groups = list(groups.items())
         self._known: list[Outcome] = [_UNSENT] * count
-        self._left = len(sent)
-        if not sent:
+        self._left = len(groups)
+        if not groups:
             self.outcomes.set_result([])
-        for target, indexes, future in sent:
-            future.add_done_callback(partial(self._ended, target, indexes))
 
-    def _ended(self, target: tuple[str, int], indexes: Sequence[int], future: "Future[RecordMetadata]") -> None:
-        error: Any = future.exception()
-        if error is not None:
-            for index in indexes:
-                self._known[index] = error
-        else:
-            base = future.result().offset
-            for place, index in enumerate(indexes):
-                self._known[index] = Position(*target, base + place)
+    def told(self, place: int, offset: int | KafkaError) -> None:
+        """What came of one of them."""
+        (topic, partition), indexes = self._groups[place]
+        for further, index in enumerate(indexes):
+            self._known[index] = (
+                offset if isinstance(offset, KafkaError) else Position(topic, partition, offset + further)
+            )
         self._left -= 1
         if self._left == 0 and not self.outcomes.done():
             self.outcomes.set_result(self._known)

@@ -36,19 +36,27 @@ class Exchange:
 
     async def send(self, node_id: int, request: Any, *, group: int = ConnectionGroup.DEFAULT) -> Any:
         """The broker's answer. Raises aiokafka's errors, as its client does."""
-        answer = self.begin(node_id, request, group=group)
-        return await (self._plain(node_id, request, group=group) if answer is None else answer)
-
-    def begin(
-        self, node_id: int, request: Any, *, group: int = ConnectionGroup.DEFAULT
-    ) -> "asyncio.Future[Any] | None":
-        """Put it on its way now; the future is the answer, or fails as `send` does. None: this has no short way."""
-        connection = self._client._conns.get((node_id, group))
-        if connection is None or not connection.connected() or not _framed(connection):
-            return None
-        packet = _packed(request, connection._versions)
+        connection = self._short(node_id, group)
+        packet = None if connection is None else _packed(request, connection._versions)
         if packet is None:
-            return None
+            return await self._plain(node_id, request, group=group)
+        return await self._begin(node_id, connection, packet)
+
+    def takes(self, node_id: int, kind: type[Packet]) -> bool:
+        """Whether such a packet can be put on its way to this broker now."""
+        connection = self._short(node_id, ConnectionGroup.DEFAULT)
+        return connection is not None and kind.fits(connection._versions)
+
+    def begin(self, node_id: int, packet: Packet) -> "asyncio.Future[Any]":
+        """Put it on its way, if the exchange `takes` it; the future is the answer, or fails as `send` does."""
+        return self._begin(node_id, self._short(node_id, ConnectionGroup.DEFAULT), packet)
+
+    def _short(self, node_id: int, group: int) -> Any:
+        """The connection, if it is there and answers come from it by the short way."""
+        connection = self._client._conns.get((node_id, group))
+        return connection if connection is not None and connection.connected() and _framed(connection) else None
+
+    def _begin(self, node_id: int, connection: Any, packet: Packet) -> "asyncio.Future[Any]":
         if self._courier is not None and isinstance(packet, ProducePacket):
             return self._courier.take(node_id, packet, partial(self._put, connection))
         return self._put(connection, packet)

@@ -5,16 +5,16 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.producer.message_accumulator import BatchBuilder
-from aiokafka.structs import RecordMetadata
 
 from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.adapters.kafka.courier import Courier
 from beluga_stream.adapters.kafka.exchange import Exchange
-from beluga_stream.adapters.kafka.sender import PromptSender
+from beluga_stream.adapters.kafka.sender import PromptSender, Told, tell
 
 _METADATA_SECONDS = 0.2
 _CLOSE_SECONDS = 1.0
@@ -60,30 +60,33 @@ class PatientProducer(AIOKafkaProducer):  # type: ignore[misc]  # it ships no ty
         self.client.force_metadata_update = self._update_at_a_pace
         self.client.add_topic = self._add_at_once
 
-    def hand_over(
-        self, batches: Sequence[tuple[TopicPartition, BatchBuilder]], *, now: bool
-    ) -> list["asyncio.Future[RecordMetadata]"] | None:
-        """Take all of these, and say when each lies in the log. None, and none is taken, when one would have to wait.
+    def hand_over(self, batches: Sequence[tuple[TopicPartition, BatchBuilder]], told: Told, *, now: bool) -> bool:
+        """Take all of these, and tell of each when it lies in the log. False, and none is taken, when one has to wait.
 
         They go on their way after this turn of the loop, with what else is handed over in it, or `now`.
         """
         accumulator, cluster = self._message_accumulator, self.client.cluster
         if accumulator._closed or accumulator._exception is not None:
-            return None
+            return False
         for target, _ in batches:
             known = cluster.partitions_for_topic(target.topic)
-            if known is None or target.partition not in known or accumulator._batches.get(target):
-                return None
-        taken = [accumulator._append_batch(builder, target).future for target, builder in batches]
-        if now:
-            self._sender.send_now()
-        return taken
+            if known is None or target.partition not in known:
+                return False
+        if now and self._sender.post(batches, told):
+            return True
+        if any(accumulator._batches.get(target) for target, _ in batches):
+            return False
+        for place, (target, builder) in enumerate(batches):
+            accumulator._append_batch(builder, target).future.add_done_callback(partial(tell, told, place))
+        return True
 
     async def stop(self) -> None:
         """Send what is left, then ask for no leaders any more. When it is cancelled, what is left fails."""
         try:
+            await self._sender.settle()
             await super().stop()
         except asyncio.CancelledError:
+            self._closed = True
             await self._sender.give_up()
             with suppress(TimeoutError):  # a broker that stands still takes no leave
                 async with asyncio.timeout(_CLOSE_SECONDS):

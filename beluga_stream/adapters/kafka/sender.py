@@ -1,23 +1,37 @@
 """Sends a producer's batches as soon as they are there.
 
 aiokafka's sender is a task that waits for everything that may concern it, and is woken twice for each request. Here
-whoever hands a batch over puts it on its way, and the answer does so with what has come meanwhile. A request that is
-answered well has no task at all. How one is made, tried again and judged stays as it is.
+whoever hands a batch over puts it on its way, and the end of a request does so with what has come meanwhile. What
+nothing is in the way of is a `post`: it has no place in a queue and no task, if it is answered well. What is refused,
+or has to wait, goes aiokafka's way of trying again.
 """
 
 # ruff: noqa: SLF001 - it replaces a part of aiokafka (contract test: test_kafka_internals)
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, ProducerClosed
+from aiokafka.producer.message_accumulator import BatchBuilder, MessageBatch
 from aiokafka.producer.sender import Sender, SendProduceReqHandler
+from aiokafka.structs import RecordMetadata
 
 from beluga_stream.adapters.kafka.exchange import Exchange
-from beluga_stream.adapters.kafka.produce_packet import ProduceAnswer
+from beluga_stream.adapters.kafka.produce_packet import ProduceAnswer, ProducePacket
+
+Told: TypeAlias = Callable[[int, "int | KafkaError"], None]
+"""Of a batch, by its place among those handed over: its offset in the log, or why it is not there."""
+
+_NO_LEADER = (None, -1)
+
+
+class _Posted(NamedTuple):
+    place: int
+    target: TopicPartition
+    builder: BatchBuilder
 
 
 class PromptSender(Sender):  # type: ignore[misc]  # it ships no types
@@ -46,11 +60,30 @@ class PromptSender(Sender):  # type: ignore[misc]  # it ships no types
 
         accumulator._append_batch = append_and_send
 
-    def send_now(self) -> None:
-        """Do not wait for what else is handed over in this turn of the loop."""
-        if self._due is not None:
-            self._due.cancel()
-            self._send()
+    def post(self, batches: Sequence[tuple[TopicPartition, BatchBuilder]], told: Told) -> bool:
+        """Send all of these now. False, and none is sent, when something is in the way of one of them."""
+        exchange = getattr(self.client.send, "__self__", None)
+        if not (self._sends and isinstance(exchange, Exchange)) or self._message_accumulator._batches:
+            return False
+        by_node: dict[int, list[_Posted]] = {}
+        for place, (target, builder) in enumerate(batches):
+            node = self.client.cluster.leader_for_partition(target)
+            if node in _NO_LEADER or node in self._in_flight or target in self._muted_partitions:
+                return False
+            by_node.setdefault(node, []).append(_Posted(place, target, builder))
+        if not all(exchange.takes(node, ProducePacket) for node in by_node):
+            return False
+        for node, posted in by_node.items():
+            self._hold(node, [each.target for each in posted])
+            answer = self._put(exchange, node, posted)
+            self._requests.add(answer)
+            answer.add_done_callback(partial(self._answered, node, posted, told))
+        return True
+
+    async def settle(self) -> None:
+        """Wait until what is under way now is answered."""
+        if self._requests:
+            await asyncio.wait(set(self._requests))
 
     async def give_up(self) -> None:
         """Send nothing any more: what is not confirmed fails."""
@@ -66,7 +99,7 @@ class PromptSender(Sender):  # type: ignore[misc]  # it ships no types
             await self._broken
         except asyncio.CancelledError:
             while self._requests:  # what is refused is tried again
-                await asyncio.wait(self._requests)
+                await asyncio.wait(set(self._requests))
         finally:
             left = list(self._requests)
             for each in (self._due, *left):
@@ -87,6 +120,69 @@ class PromptSender(Sender):  # type: ignore[misc]  # it ships no types
     def _sends(self) -> bool:
         return self._broken is not None and not self._broken.done()
 
+    # -------------------------------------------------------------------------------------------- posts
+    def _put(self, exchange: Exchange, node: int, posted: Sequence[_Posted]) -> "asyncio.Future[Any]":
+        numbers = self._txn_manager
+        topics: dict[str, list[tuple[int, bytes]]] = {}
+        for _, target, builder in posted:
+            first = numbers.sequence_number(target)
+            numbers.increment_sequence_number(target, builder.record_count())
+            builder._set_producer_state(numbers.producer_id, numbers.producer_epoch, first)
+            topics.setdefault(target.topic, []).append((target.partition, builder._build()))
+        try:
+            return exchange.begin(node, ProducePacket(self._acks, self._request_timeout_ms, topics))
+        except Exception as error:  # noqa: BLE001 - nothing can follow it, for its numbers are used up
+            self._end(error)
+            never: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            never.cancel()
+            return never
+
+    def _answered(
+        self, node: int, posted: Sequence[_Posted], told: Told, answer: "asyncio.Future[ProduceAnswer]"
+    ) -> None:
+        self._requests.discard(answer)
+        if answer.cancelled() or self._sender_task.done():
+            error = self._ended_by()
+            for each in posted:
+                told(each.place, error)
+            return
+        if answer.exception() is None:
+            written = {
+                (topic, partition): offset
+                for topic, partitions in answer.result().topics
+                for partition, refused, offset, _, _ in partitions
+                if not refused
+            }
+            if all(each.target in written for each in posted):
+                self._let_go(node, [each.target for each in posted])
+                for each in posted:
+                    told(each.place, written[each.target])
+                self._send()
+                return
+        self._try_again(node, posted, told, answer)
+
+    def _try_again(
+        self, node: int, posted: Sequence[_Posted], told: Told, answer: "asyncio.Future[ProduceAnswer]"
+    ) -> None:
+        """Go on as if aiokafka had sent them: it knows what can be tried again, and when."""
+        accumulator = self._message_accumulator
+        batches: dict[TopicPartition, MessageBatch] = {}
+        for place, target, builder in posted:
+            batch = batches[target] = MessageBatch(target, builder, accumulator._batch_ttl, accumulator._linger_time)
+            batch.drain_ready()
+            accumulator._pending_batches.add(batch)
+            batch.future.add_done_callback(partial(_no_longer, accumulator._pending_batches, batch))
+            batch.future.add_done_callback(partial(tell, told, place))
+        handler = SendProduceReqHandler(self, batches)
+        handler._client = _Answered(self.client, answer)
+        self._go_on(self._requested(node, handler))
+
+    def _ended_by(self) -> KafkaError:
+        broken = self._broken
+        error = None if broken is None or broken.cancelled() or not broken.done() else broken.exception()
+        return error if isinstance(error, KafkaError) else ProducerClosed()
+
+    # ------------------------------------------------------------------------------- what waits its turn
     def _send_soon(self) -> None:
         """Send after this turn of the loop: by then all that is handed over together is there."""
         if self._due is None and self._sends:
@@ -101,45 +197,22 @@ class PromptSender(Sender):  # type: ignore[misc]  # it ships no types
             ignore_nodes=self._in_flight, muted_partitions=self._muted_partitions
         )
         for node, batches in by_node.items():
-            self._in_flight.add(node)
-            self._muted_partitions.update(batches)
-            try:
-                self._request(node, batches)
-            except Exception as error:  # noqa: BLE001 - it is told to all that wait
-                self._end(error)
+            self._hold(node, batches)
+            self._go_on(self._requested(node, SendProduceReqHandler(self, batches)))
         if unknown_leaders:
             self.client.force_metadata_update().add_done_callback(lambda _: self._send_soon())
 
-    def _request(self, node: int, batches: Mapping[TopicPartition, Any]) -> None:
-        exchange = getattr(self.client.send, "__self__", None)
-        handler = SendProduceReqHandler(self, batches)
-        answer = exchange.begin(node, handler.create_request()) if isinstance(exchange, Exchange) else None
-        if answer is None:
-            self._go_on(self._judged(node, handler))
-            return
-        self._requests.add(answer)
-        answer.add_done_callback(partial(self._answered, node, handler))
-
-    def _answered(self, node: int, handler: SendProduceReqHandler, answer: "asyncio.Future[ProduceAnswer]") -> None:
-        self._requests.discard(answer)
-        if answer.cancelled():
-            return  # the sender has ended
-        if answer.exception() is None and _is_well(answer.result()):
-            handler.handle_response(answer.result())
-            self._over(node, handler)
-            self._send()
-            return
-        handler._client = _Told(self.client, answer)
-        self._go_on(self._judged(node, handler))
-
-    async def _judged(self, node: int, handler: SendProduceReqHandler) -> None:
-        """Do what follows from an answer that is not a good one, or is not there yet."""
+    async def _requested(self, node: int, handler: SendProduceReqHandler) -> None:
         await handler.do(node)
-        self._over(node, handler)
+        self._let_go(node, handler._batches)
 
-    def _over(self, node: int, handler: SendProduceReqHandler) -> None:
+    def _hold(self, node: int, targets: Iterable[TopicPartition]) -> None:
+        self._in_flight.add(node)
+        self._muted_partitions.update(targets)
+
+    def _let_go(self, node: int, targets: Iterable[TopicPartition]) -> None:
         self._in_flight.discard(node)
-        self._muted_partitions.difference_update(handler._batches)
+        self._muted_partitions.difference_update(targets)
 
     def _go_on(self, work: Coroutine[Any, Any, None]) -> None:
         request = asyncio.create_task(work)
@@ -163,7 +236,7 @@ class PromptSender(Sender):  # type: ignore[misc]  # it ships no types
             self._broken.set_exception(error)
 
 
-class _Told:
+class _Answered:
     """In the place of a client, for one request: its answer is there already."""
 
     def __init__(self, client: Any, answer: "asyncio.Future[ProduceAnswer]") -> None:
@@ -175,5 +248,11 @@ class _Told:
         return await self._answer
 
 
-def _is_well(answer: ProduceAnswer) -> bool:
-    return all(placed[1] == 0 for _, partitions in answer.topics for placed in partitions)
+def tell(told: Told, place: int, sent: "asyncio.Future[RecordMetadata]") -> None:
+    """Tell what came of a batch of aiokafka's."""
+    error = sent.exception()
+    told(place, sent.result().offset if error is None else error)
+
+
+def _no_longer(pending: set[MessageBatch], batch: MessageBatch, _: object) -> None:
+    pending.discard(batch)
