@@ -129,6 +129,19 @@ async def test_a_run_that_nobody_knows_is_not_found() -> None:
             assert headers["Content-Type"] == "application/problem+json"
 
 
+async def test_a_run_whose_start_the_reader_knows_of_is_waited_for() -> None:
+    """It was started by way of another gateway, and no coordinator has taken it up yet."""
+    options = replace(QUICK, pace=Pace(heartbeat=0.02, unknown_after=0.02))
+    async with Desk(graph(Mood())).open() as desk, opened(desk, options=options) as door, asyncio.timeout(20):
+        async with door.session.get(f"{door.url}/v1/runs/{NOBODY}/events?digest=ab") as response:
+            seen = b""
+            while seen.count(b": still here") < 3:
+                came = await response.content.readany()
+                assert came, seen
+                seen += came
+        assert (response.status, b"event: live" in seen, b"event: problem" in seen) == (200, True, False)
+
+
 async def test_what_retention_has_removed_is_gone() -> None:
     async with Desk(counting()).open() as desk:
         async with opened(desk) as door:

@@ -81,7 +81,9 @@ class _Telling:
         self._wish = wish
         self._pace = pace
         self._answer = Answer(wish.run, wish.asked)
-        self._known = wish.after not in (None, LIVE) or runs.asked(wish.run).digest is not None
+        asked = wish.asked.digest or runs.asked(wish.run).digest
+        # Who knows of a start has been told that it is durable, by another gateway perhaps: the run will be there.
+        self._known = wish.after not in (None, LIVE) or asked is not None
         self._caught_up = False
         """All that was there has come, and the reader does not know yet."""
         self.status: str | None = None
