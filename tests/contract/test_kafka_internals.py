@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import AIOKafkaConnection, AIOKafkaProtocol
 from aiokafka.consumer.fetcher import Fetcher
+from aiokafka.consumer.subscription_state import Assignment, TopicPartitionState
 from aiokafka.errors import NotEnoughReplicasAfterAppendError, NotEnoughReplicasError
 from aiokafka.partitioner import DefaultPartitioner, murmur2
 from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulator, MessageBatch
@@ -187,9 +188,21 @@ def test_a_fetcher_does_in_its_routine_what_ours_does_in_its_own() -> None:
     waits = inspect.getsource(Fetcher.fetched_records)
     assert waits.index("self._create_fetch_waiter()") < waits.index("waiter.result()")
     actions = inspect.getsource(Fetcher._get_actions_per_node)
-    for part in ("calculate_backoff()", "has_valid_position", "resume_fut", "_select_read_replica", "_fetcher_timeout"):
+    for part in ("calculate_backoff()", "_select_read_replica", "_fetcher_timeout"):
         assert part in actions
         assert part in inspect.getsource(PromptFetcher)
+    # What it asks of a state by properties and a method, ours looks at.
+    for name, shown in (
+        ("has_valid_position", "_position is not None"),
+        ("position", "_position"),
+        ("paused", "_paused"),
+        ("resume_fut", "_resume_fut"),
+    ):
+        assert f".{name}" in actions
+        assert f"return self.{shown}" in inspect.getsource(getattr(TopicPartitionState, name).fget)
+        assert f"state.{shown.removesuffix(' is not None')}" in inspect.getsource(PromptFetcher)
+    assert "return self._tp_state.get(tp)" in inspect.getsource(Assignment.state_value)
+    assert "for tp in self._topic_partitions" in inspect.getsource(Assignment.__init__)
     assert "self._preferred_read_replica.get(tp)" in inspect.getsource(Fetcher._select_read_replica)
 
 

@@ -76,6 +76,8 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
         super().__init__(*arguments, **settings)
         self._paused: set[asyncio.Future[None]] = set()
         """Of these each tells when its partition is wanted again; each has been asked to."""
+        self._nodes: set[int | None] = set()
+        """Where the partitions were when that was last looked at."""
         self._fetch_task.add_done_callback(self._ended)
 
     async def close(self) -> None:
@@ -137,6 +139,7 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
         await _end_fetches(self)
         self._records.clear()
         self._paused.clear()
+        self._nodes = set()
 
     def _begin(self, node: int, work: Coroutine[Any, Any, bool]) -> None:
         task = asyncio.create_task(work)
@@ -182,6 +185,8 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
         self._notify(self._wait_consume_future)
 
     def _get_actions_per_node(self, assignment: Any) -> Actions:
+        if self._nodes and self._nodes <= self._in_flight:
+            return [], {}, self._fetcher_timeout, False, []  # each has been asked, and answers
         wanted: dict[int, list[tuple[TopicPartition, int]]] = defaultdict(list)
         resets: dict[int, list[TopicPartition]] = defaultdict(list)
         held: dict[int, float] = {}
@@ -189,29 +194,32 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
         leaderless = False
         leader_of = self._client.cluster.leader_for_partition
         source_of = self._select_read_replica if self._preferred_read_replica else leader_of
-        for target in assignment.tps:
+        waiting = self._records
+        nodes: set[int | None] = set()
+        for target, state in assignment._tp_state.items():
             node = source_of(target)
-            if target in self._records:
+            nodes.add(node)
+            if target in waiting:
                 # What waits to be consumed holds its node up, for a while.
-                backoff = self._records[target].calculate_backoff()
+                backoff = waiting[target].calculate_backoff()
                 if backoff:
                     held[node] = max(backoff, held.get(node, 0.0))
                 continue
             if node in self._in_flight:
                 continue
-            state = assignment.state_value(target)
             if node in _NO_LEADER:
                 leaderless = True
-            elif not state.has_valid_position:
+            elif state._position is None:
                 leader = leader_of(target)  # of offsets a follower knows nothing
                 if leader in _NO_LEADER:
                     leaderless = True
                 else:
                     resets[leader].append(target)
-            elif state.paused:
-                paused.append(state.resume_fut)
+            elif state._paused:
+                paused.append(state._resume_fut)
             else:
-                wanted[node].append((target, state.position))
+                wanted[node].append((target, state._position))
+        self._nodes = nodes
         fetches = [
             (node, self._request(targets))
             for node, targets in wanted.items()
