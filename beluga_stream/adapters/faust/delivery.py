@@ -129,6 +129,7 @@ class RoleConsumer(driver_module.Consumer):
 
     async def _drain_messages(self, fetcher: Service) -> None:
         driver = self.driver
+        most = self.app.conf.broker_max_poll_records  # Faust takes a while to say it
         try:
             while not (self.should_stop or fetcher.should_stop):
                 if not driver.delivering.is_set():
@@ -145,7 +146,7 @@ class RoleConsumer(driver_module.Consumer):
                     *wanted,
                     # What is held back may be wanted again in a moment.
                     timeout_ms=_POLL_MS if all_of_them else _FETCH_WAIT_MS,
-                    max_records=self.app.conf.broker_max_poll_records,
+                    max_records=most,
                 )
                 self._brought = sum(map(len, fetched.values()))
                 if driver.epoch == epoch:
