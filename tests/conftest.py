@@ -11,6 +11,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import hypothesis
 import psutil
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
@@ -21,6 +22,10 @@ from tests.brokers import Broker, BrokerUnavailable
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # So shells start what is to run in the background, and what we start here would not hear a Ctrl-C either.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("untimed", hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 _BROKER = pytest.StashKey[str]()
 _GRACE = 2.0

@@ -27,7 +27,9 @@ class TemporalServer:
         self.address = f"127.0.0.1:{port}"
         self._port = port
         self._log = folder / "temporal.log"
-        self._command = [str(Path(sys.executable).with_name("temporal")), "server", "start-dev", "--headless"]
+        temporal = str(Path(sys.executable).with_name("temporal"))
+        self._ask = [temporal, "operator", "cluster", "health", "--address", self.address]
+        self._command = [temporal, "server", "start-dev", "--headless"]
         self._command += ["--ip", "127.0.0.1", "--port", str(port)]
         self._command += ["--db-filename", str(folder / "temporal.db")] if keeps else []
         self._command += ["--http-port", str(free_port()), "--metrics-port", str(free_port()), "--log-level", "error"]
@@ -38,7 +40,7 @@ class TemporalServer:
         """Return when it answers."""
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(self._command, stdout=output, stderr=subprocess.STDOUT)
-        _wait(self._process, self._port, self._log)
+        self._wait(self._process)
 
     def kill(self) -> None:
         """`kill -9`."""
@@ -56,6 +58,17 @@ class TemporalServer:
         except subprocess.TimeoutExpired:
             self.kill()
 
+    def _wait(self, process: "subprocess.Popen[bytes]") -> None:
+        """Until it says that it is healthy: its port is open before that."""
+        until = time.monotonic() + _START_SECONDS
+        while time.monotonic() < until and process.poll() is None:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._port), timeout=1):
+                asked = subprocess.run(self._ask, capture_output=True, timeout=_START_SECONDS, check=False)
+                if asked.returncode == 0:
+                    return
+            time.sleep(0.05)
+        raise RuntimeError(f"Temporal's server did not start: {self._log.read_text()}")
+
 
 @contextlib.contextmanager
 def temporal_server(folder: Path) -> Iterator[str]:
@@ -66,14 +79,3 @@ def temporal_server(folder: Path) -> Iterator[str]:
         yield server.address
     finally:
         server.stop()
-
-
-def _wait(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
-    until = time.monotonic() + _START_SECONDS
-    while time.monotonic() < until:
-        if process.poll() is not None:
-            break
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
-        time.sleep(0.05)
-    raise RuntimeError(f"Temporal's server did not start: {log.read_text()}")
