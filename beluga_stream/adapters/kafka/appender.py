@@ -150,9 +150,14 @@ class KafkaAppender:
         group = [waiting for waiting in group if waiting.producer is producer]
         self._queued = sum(len(waiting.records) for waiting in self._queue)
         self._room.set()
-        sending = begin(producer, [record for waiting in group for record in waiting.records], now=True)
+        loop = asyncio.get_running_loop()
+        try:
+            sending = begin(producer, [record for waiting in group for record in waiting.records], now=True)
+        except Exception as error:  # noqa: BLE001 - it is told to all that wait, and the queue goes on
+            sending = loop.create_future()
+            sending.set_exception(error)
         watch = Watch(self._patience, "writing")
-        bound = asyncio.get_running_loop().call_later(self._timeout, sending.cancel)
+        bound = loop.call_later(self._timeout, sending.cancel)
         sending.add_done_callback(partial(self._flushed, producer, group, watch, bound))
 
     def _flushed(
