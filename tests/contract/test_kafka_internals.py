@@ -4,6 +4,7 @@ import ast
 import asyncio
 import inspect
 import itertools
+import re
 import textwrap
 from typing import Any
 
@@ -23,7 +24,7 @@ from aiokafka.protocol.produce import ProduceRequest
 from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.adapters.kafka.fetcher import PromptConsumer, PromptFetcher
 from beluga_stream.adapters.kafka.producer import PatientProducer
-from beluga_stream.adapters.kafka.sender import PromptSender
+from beluga_stream.adapters.kafka.sender import PromptSender, _Told
 from beluga_stream.application.partitioner import partition_of
 
 
@@ -146,8 +147,9 @@ async def test_a_producer_leaves_everything_to_its_sender() -> None:
 
 
 def test_a_sender_counts_what_it_has_under_way_and_ends_when_it_is_cancelled() -> None:
-    """`sender.py` adds to both before it sends."""
+    """`sender.py` adds to both before it sends, and takes the place of `_send_produce_req`."""
     sends = inspect.getsource(Sender._send_produce_req)
+    assert "handler = SendProduceReqHandler(self, batches)" in sends
     assert sends.index("await handler.do(node_id)") < sends.index("_in_flight.remove(node_id)")
     assert "_muted_partitions.remove(tp)" in sends
     close = inspect.getsource(Sender.close)
@@ -157,6 +159,17 @@ def test_a_sender_counts_what_it_has_under_way_and_ends_when_it_is_cancelled() -
     assert "add_done_callback(self._fail_all)" in start
     own = {name for name, _ in inspect.getmembers(PromptSender) if name in vars(PromptSender)}
     assert own & vars(Sender).keys() == {"__doc__", "__init__", "__module__", "_fail_all", "_sender_routine"}
+
+
+async def test_who_judges_an_answer_asks_nothing_else_of_its_client() -> None:
+    """`sender.py` gives it one that has the answer already."""
+    judges = inspect.getsource(SendProduceReqHandler)
+    asked = {"send", "force_metadata_update", "_maybe_wait_metadata"}
+    assert set(re.findall(r"self\._client\.(\w+)", judges)) == asked
+    told = _Told(AIOKafkaClient(), asyncio.Future())
+    assert all(hasattr(told, each) for each in asked)
+    assert "await self._client.send(node_id, request)" in judges
+    assert "_sender.client" not in judges
 
 
 def test_a_failed_batch_wakes_whoever_waits_for_room_behind_it() -> None:
