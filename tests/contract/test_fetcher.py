@@ -13,7 +13,7 @@ from aiokafka.protocol.fetch import FetchRequest
 from beluga_stream.adapters.kafka.admin import KafkaTopics
 from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.adapters.kafka.fetch_session import in_sessions
-from beluga_stream.adapters.kafka.fetcher import PromptConsumer, PromptFetcher
+from beluga_stream.adapters.kafka.fetcher import _TURNS, PromptConsumer, PromptFetcher
 from beluga_stream.ports.log import TopicSpec
 
 PARTITIONS = 4
@@ -129,6 +129,49 @@ async def test_a_single_record_is_brought_to_who_waits_for_it(
     await write(producer, topic, 1, 2)
     async with asyncio.timeout(_WITHIN):
         assert (await waiting).partition == 2
+
+
+async def test_the_next_fetch_waits_for_some_turns_though_all_has_been_taken(
+    consumer: PromptConsumer, topic: str, producer: AIOKafkaProducer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever takes it wakes the fetcher, before what it leads to is written."""
+    fetcher = consumer._fetcher
+    loop = asyncio.get_running_loop()
+    turn, brought = 0, -1
+    waited: list[int] = []
+    done, begin = fetcher._done, fetcher._begin
+
+    def has_done(node: int, task: "asyncio.Task[bool]") -> None:
+        nonlocal brought
+        if not task.cancelled() and task.result():
+            brought = turn
+        done(node, task)
+
+    def begins(node: int, work: Any) -> None:
+        nonlocal brought
+        if brought >= 0:
+            waited.append(turn - brought)
+            brought = -1
+        begin(node, work)
+
+    def count() -> None:
+        nonlocal turn
+        turn += 1
+        if not waited:
+            loop.call_soon(count)
+
+    await write(producer, topic, 1)
+    await read(consumer, PARTITIONS)
+    taking = asyncio.create_task(read(consumer, 1))
+    monkeypatch.setattr(fetcher, "_done", has_done)
+    monkeypatch.setattr(fetcher, "_begin", begins)
+    loop.call_soon(count)
+    await write(producer, topic, 1, 1)
+    async with asyncio.timeout(_WITHIN):
+        await taking
+        while not waited:  # noqa: ASYNC110 - nobody tells us
+            await asyncio.sleep(0)
+    assert waited[0] >= _TURNS
 
 
 async def test_what_is_paused_is_not_asked_for_until_it_is_resumed(

@@ -148,19 +148,20 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
         task.add_done_callback(partial(self._done, node))
 
     def _done(self, node: int, task: "asyncio.Task[bool]") -> None:
-        self._in_flight.discard(node)
         if task.cancelled() or task.exception() is not None or not task.result():
-            self._wake()
+            self._free(node, 0)
             return
         for waiter in self._fetch_waiters:
             self._notify(waiter)
-        self._wake_later(_TURNS)
+        self._free(node, _TURNS)
 
-    def _wake_later(self, turns: int) -> None:
+    def _free(self, node: int, turns: int) -> None:
+        """Ask it again after so many turns. Until then it counts as asked: taking what it brought wakes the fetcher."""
         if turns == 0:
+            self._in_flight.discard(node)
             self._wake()
         else:
-            asyncio.get_running_loop().call_soon(self._wake_later, turns - 1)
+            asyncio.get_running_loop().call_soon(self._free, node, turns - 1)
 
     def _take_results(self) -> None:
         """Raise what went wrong in a way that nothing here knows of: the consumer ends with it."""
