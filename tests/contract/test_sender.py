@@ -291,6 +291,34 @@ async def test_what_is_refused_or_not_answered_on_the_short_way_is_sent_again_in
     assert unheard == []
 
 
+async def test_what_waits_for_its_next_try_fails_when_its_producer_is_given_up(
+    connection: KafkaConnection, topic: str, unheard: list[str]
+) -> None:
+    producer = a_producer(connection)
+    await producer.start()
+    await begin(producer, one(topic, 0))
+    client: Any = producer.client
+
+    def refuses(_: int, __: Any) -> "asyncio.Future[ProduceAnswer]":
+        client.cluster.leader_for_partition = lambda _: None
+        answer: asyncio.Future[ProduceAnswer] = asyncio.get_running_loop().create_future()
+        answer.set_result(ProduceAnswer([(topic, [(0, _NOT_LEADER, -1, -1, -1)])]))
+        return answer
+
+    client.send.__self__.begin = refuses
+    async with asyncio.timeout(30):
+        sent = begin(producer, one(topic, 0), now=True)
+        await under_way(producer)
+        while not producer._message_accumulator._batches:  # noqa: ASYNC110 - nobody tells us
+            await asyncio.sleep(0)
+        await producer._sender.give_up()
+        [outcome] = await sent
+        await producer.stop()
+    assert isinstance(outcome, ProducerClosed)
+    gc.collect()
+    assert unheard == []
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 async def test_a_producer_that_is_given_up_leaves_nothing_and_its_appends_fail(
     how: signal.Signals, unheard: list[str]

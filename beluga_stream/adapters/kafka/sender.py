@@ -111,6 +111,9 @@ class PromptSender(Sender):  # type: ignore[misc]  # it ships no types
         """Nothing that is left will be sent. There is no transaction that could fail with it."""
         error = None if task.cancelled() else task.exception()
         accumulator = self._message_accumulator
+        for batches in accumulator._batches.values():
+            # What waits for its next try takes leave of those under way as it ends: it must be one of them.
+            accumulator._pending_batches.update(batch for batch in batches if batch.retry_count)
         accumulator.fail_all(error or ProducerClosed())
         for batches in accumulator._batches.values():
             for batch in batches:
