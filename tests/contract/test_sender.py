@@ -115,14 +115,14 @@ async def test_single_records_go_the_same_way(
 async def test_what_is_handed_over_in_one_turn_is_one_request(topic: str, producer: PatientProducer) -> None:
     await asyncio.gather(*(send_batches(producer, one(topic, partition)) for partition in range(PARTITIONS)))
     requests: list[int] = []
-    client: Any = producer.client
-    send = client.send
+    exchange: Any = producer.client.send.__self__
+    on_its_way = exchange.begin
 
-    async def counted(node: int, request: Any, **more: Any) -> Any:
+    def counted(node: int, request: Any) -> Any:
         requests.append(sum(len(batches) for _, batches in request._topics))
-        return await send(node, request, **more)
+        return on_its_way(node, request)
 
-    client.send = counted
+    exchange.begin = counted
     await asyncio.gather(*(send_batches(producer, one(topic, partition)) for partition in range(PARTITIONS)))
     assert requests == [PARTITIONS]
 

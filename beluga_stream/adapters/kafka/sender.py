@@ -62,6 +62,7 @@ class PromptSender(Sender):  # type: ignore[misc]  # it ships no types
 
     def post(self, batches: Sequence[tuple[TopicPartition, BatchBuilder]], told: Told) -> bool:
         """Send all of these now. False, and none is sent, when something is in the way of one of them."""
+        # Whoever has put something before the client's `send` hears of every request.
         exchange = getattr(self.client.send, "__self__", None)
         if not (self._sends and isinstance(exchange, Exchange)) or self._message_accumulator._batches:
             return False
@@ -98,7 +99,7 @@ class PromptSender(Sender):  # type: ignore[misc]  # it ships no types
         try:
             await self._broken
         except asyncio.CancelledError:
-            while self._requests:  # what is refused is tried again
+            while self._requests:  # a request that is refused is followed by the task that takes it back
                 await asyncio.wait(set(self._requests))
         finally:
             left = list(self._requests)
