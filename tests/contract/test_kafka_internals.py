@@ -24,7 +24,7 @@ from aiokafka.protocol.produce import ProduceRequest
 from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.adapters.kafka.fetcher import PromptConsumer, PromptFetcher
 from beluga_stream.adapters.kafka.producer import PatientProducer
-from beluga_stream.adapters.kafka.sender import PromptSender, _Told
+from beluga_stream.adapters.kafka.sender import PromptSender, _Answered
 from beluga_stream.application.partitioner import partition_of
 
 
@@ -166,7 +166,7 @@ async def test_who_judges_an_answer_asks_nothing_else_of_its_client() -> None:
     judges = inspect.getsource(SendProduceReqHandler)
     asked = {"send", "force_metadata_update", "_maybe_wait_metadata"}
     assert set(re.findall(r"self\._client\.(\w+)", judges)) == asked
-    told = _Told(AIOKafkaClient(), asyncio.Future())
+    told = _Answered(AIOKafkaClient(), asyncio.Future())
     assert all(hasattr(told, each) for each in asked)
     assert "await self._client.send(node_id, request)" in judges
     assert "_sender.client" not in judges

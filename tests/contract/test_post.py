@@ -2,11 +2,12 @@
 
 import asyncio
 import gc
+import itertools
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError, ProducerClosed
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, ProducerClosed, RequestTimedOutError
 
 from beluga_stream.adapters.kafka.admin import KafkaTopics
 from beluga_stream.adapters.kafka.batches import MAX_RECORD_BYTES, begin, send_batches
@@ -128,6 +129,46 @@ async def test_a_refused_post_is_judged_as_aiokafka_judges(
     assert after == Position(topic, 0, 2)
     # The fake refusal came from a broker that has written it.
     assert await written(connection, topic) == [b"first", b"second", b"third"]
+    gc.collect()
+    assert unheard == []
+
+
+async def test_posts_that_are_refused_or_not_answered_are_sent_again_in_order(
+    connection: KafkaConnection, topic: str, producer: PatientProducer, unheard: list[str]
+) -> None:
+    """What follows waits for it; what was written already is not written twice."""
+    exchange: Any = producer.client.send.__self__
+    on_its_way = exchange.begin
+    script = itertools.cycle(["refused", "well", "lost"])
+
+    def begins(node: int, packet: ProducePacket) -> "asyncio.Future[Any]":
+        word = next(script)
+        if word == "well":
+            return on_its_way(node, packet)  # type: ignore[no-any-return]
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        if word == "refused":
+            refused = [(name, number, _NOT_LEADER) for name, number in packet.targets]
+            nobodys = ("another producer's", [(0, 0, 7, -1, 0)])
+            answer.set_result(
+                ProduceAnswer([nobodys, *((name, [(number, code, -1, -1, -1)]) for name, number, code in refused)])
+            )
+        else:
+            on_its_way(node, packet).add_done_callback(
+                lambda sent: answer.set_exception(RequestTimedOutError(repr(sent.result())))
+            )
+        return answer
+
+    exchange.begin = begins
+    async with asyncio.timeout(60):
+        for number in range(9):
+            sent = post(producer, topic, b"%d" % number)
+            behind = begin(producer, [Outgoing(topic, b"k", b"behind %d" % number, partition=0)], now=True)
+            assert await sent == [Position(topic, 0, 1 + 2 * number)]
+            assert await behind == [Position(topic, 0, 2 + 2 * number)]
+    values = [value for number in range(9) for value in (b"%d" % number, b"behind %d" % number)]
+    assert await written(connection, topic) == [b"first", *values]
+    sender = producer._sender
+    assert not any((sender._requests, sender._in_flight, sender._muted_partitions))
     gc.collect()
     assert unheard == []
 
