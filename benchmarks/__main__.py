@@ -172,7 +172,7 @@ async def drive(settings: Settings, engine: list[EngineProcess], parts: Sequence
         # A broker that has just started compiles its code first, and takes a core for that: half a minute's load.
         for _ in range(1 if quick else 12):
             await scenarios.burst(traffic, processes, 2_000)
-        await scenarios.closed(traffic, processes, 32, 1 if quick else 8)
+        await scenarios.closed(traffic, processes, 32, 1 if quick else 24)
         figures: list[Figure] = []
         for name, (times, measure_once) in measured.items():
             if name in parts:
