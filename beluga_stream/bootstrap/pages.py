@@ -53,7 +53,7 @@ def enlarge() -> int:
     try:
         if "[never]" in _SETTING.read_text():
             return 0
-        ranges = list(full_ranges(_RANGES.read_text().splitlines()))
+        ranges = list(full_ranges(_RANGES.read_text(errors="replace").splitlines()))
         advise = ctypes.CDLL(None).madvise
     except (OSError, AttributeError):
         return 0  # another system

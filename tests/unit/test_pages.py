@@ -93,6 +93,13 @@ def test_another_system_has_none(linux: Linux) -> None:
     assert pages.enlarge() == 0
 
 
+def test_a_file_whose_name_is_no_text_is_in_nobodys_way(linux: Linux) -> None:
+    linux.has(0x7F0000000000, 2 * _MIB, resident=2 * _MIB)
+    told = b"7e0000000000-7e0000200000 rw-p 00000000 fe:00 1    /tmp/\xff\nRss:  2048 kB\n"
+    linux.ranges.write_bytes(told + linux.ranges.read_bytes())
+    assert pages.enlarge() == 1
+
+
 async def test_it_is_done_a_while_after_the_start(linux: Linux, monkeypatch: pytest.MonkeyPatch) -> None:
     done = asyncio.Event()
     loop = asyncio.get_running_loop()

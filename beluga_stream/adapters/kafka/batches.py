@@ -61,7 +61,8 @@ def begin(producer: AIOKafkaProducer, records: Sequence[Outgoing], *, now: bool 
     """Send all, in order within a partition; the future says for each where it lies or why it failed.
 
     Every record must name its partition (`placed`). Retries for ever on errors that may pass: the caller
-    bounds the wait. `now`: see `PatientProducer.hand_over`.
+    bounds the wait. Of two calls for one partition, of which the first is not answered, the second may be first in the
+    log. `now`: see `PatientProducer.hand_over`.
     """
     groups: dict[tuple[str, int], list[int]] = {}
     for index, record in enumerate(records):
