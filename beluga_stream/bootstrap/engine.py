@@ -31,6 +31,7 @@ from .environment import warn_of_unknown
 from .garbage import collect_seldom
 from .logs import configure_logs
 from .loop import suits_uvloop
+from .memory import given_back
 from .observing import Standing
 from .pages import in_large_pages
 from .preparation import prepare
@@ -130,6 +131,7 @@ async def _roles(
         roles = partial(_standing_of, apps)
         standing.watch(roles, site.dependencies)
         await stack.enter_async_context(in_large_pages())
+        await stack.enter_async_context(given_back())
         yield apps
 
 
