@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from .beside import beside
+
 log = logging.getLogger(__name__)
 
 _EVERY_SECONDS = 5.0
@@ -30,12 +32,8 @@ async def given_back() -> AsyncIterator[None]:
     if not _is_told():
         yield
         return
-    task = asyncio.create_task(_look_after(), name="beluga-memory")
-    try:
+    async with beside(_look_after(), "beluga-memory"):
         yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 def _is_told() -> bool:

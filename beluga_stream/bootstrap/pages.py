@@ -14,6 +14,8 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from .beside import beside
+
 log = logging.getLogger(__name__)
 
 _AFTER_SECONDS = 10.0
@@ -40,12 +42,8 @@ async def in_large_pages() -> AsyncIterator[None]:
         count = await asyncio.to_thread(enlarge)
         log.debug("%d large pages", count, extra={"action": "pages", "pages": count})
 
-    task = asyncio.create_task(later(), name="beluga-pages")
-    try:
+    async with beside(later(), "beluga-pages"):
         yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 def enlarge() -> int:

@@ -107,6 +107,19 @@ async def test_a_system_that_does_not_say_how_large_a_process_is_is_left_alone(
         assert not [task for task in asyncio.all_tasks() if task.get_name() == "beluga-memory"]
 
 
+async def test_that_it_fails_ends_nothing_and_is_told(
+    system: System, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def breaks() -> int:
+        system.looked.set()
+        raise OSError("no such file")
+
+    monkeypatch.setattr(memory, "resident", breaks)
+    async with asyncio.timeout(20), memory.given_back():
+        await system.looked.wait()
+    assert "beluga-memory has ended: OSError('no such file')" in caplog.text
+
+
 def test_this_system_says_how_large_this_process_is() -> None:
     assert 10 * _MIB < memory.resident() < 10_000 * _MIB
     memory.trim()
