@@ -134,11 +134,6 @@ async def test_one_that_was_cancelled_does_not_disturb_the_others(gone: int) -> 
 
 # -------------------------------------------------------------------------------------- on a broker
 @pytest.fixture
-def connection(broker: str) -> KafkaConnection:
-    return KafkaConnection.parse(broker)
-
-
-@pytest.fixture
 async def topic(connection: KafkaConnection, topic_prefix: str) -> str:
     name = f"{topic_prefix}log"
     async with KafkaTopics(connection) as topics:

@@ -52,14 +52,6 @@ async def consumer(request: pytest.FixtureRequest, broker: str, topic: str) -> A
     await made.stop()
 
 
-@pytest.fixture
-async def unheard() -> list[str]:
-    """What went wrong and nobody was told of; to be looked at after `gc.collect()`."""
-    told: list[str] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["message"]))
-    return told
-
-
 def targets(topic: str, *partitions: int) -> list[TopicPartition]:
     return [TopicPartition(topic, number) for number in partitions or range(PARTITIONS)]
 

@@ -22,11 +22,6 @@ _NOT_LEADER, _TOO_LARGE = 6, 10
 
 
 @pytest.fixture
-def connection(broker: str) -> KafkaConnection:
-    return KafkaConnection.parse(broker)
-
-
-@pytest.fixture
 async def topic(connection: KafkaConnection, topic_prefix: str) -> str:
     name = f"{topic_prefix}log"
     async with KafkaTopics(connection) as topics:
@@ -43,14 +38,6 @@ async def producer(connection: KafkaConnection, topic: str) -> AsyncIterator[Pat
         await send_batches(made, [Outgoing(topic, b"k", b"first", partition=number) for number in range(PARTITIONS)])
     yield made
     await made.stop()
-
-
-@pytest.fixture
-async def unheard() -> list[str]:
-    """What went wrong and nobody was told of; to be looked at after `gc.collect()`."""
-    told: list[str] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["message"]))
-    return told
 
 
 def post(producer: PatientProducer, topic: str, value: bytes = b"v", partition: int = 0) -> "asyncio.Future[list[Any]]":

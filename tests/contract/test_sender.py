@@ -25,11 +25,6 @@ _NOT_LEADER = NotLeaderForPartitionError.errno
 
 
 @pytest.fixture
-def connection(broker: str) -> KafkaConnection:
-    return KafkaConnection.parse(broker)
-
-
-@pytest.fixture
 async def topic(connection: KafkaConnection, topic_prefix: str) -> str:
     name = f"{topic_prefix}log"
     async with KafkaTopics(connection) as topics:
@@ -44,14 +39,6 @@ async def producer(connection: KafkaConnection) -> AsyncIterator[PatientProducer
     yield made
     async with asyncio.timeout(30):
         await made.stop()
-
-
-@pytest.fixture
-async def unheard() -> list[str]:
-    """What went wrong and nobody was told of; to be looked at after `gc.collect()`."""
-    told: list[str] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["message"]))
-    return told
 
 
 def a_producer(connection: KafkaConnection, patience: float = 30.0) -> PatientProducer:
