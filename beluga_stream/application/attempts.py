@@ -14,9 +14,9 @@ from ..ports.handlers import Deployment, Handler
 from ..ports.log import Outgoing
 from ..ports.spans import Spans
 from ..ports.telemetry import Telemetry
-from . import codec
+from . import codec, tracing
 from .apart import Address
-from .context import Context, RunLogger, resume
+from .context import NODE_LOG, Context, RunLogger, resume
 from .execution import Executions
 from .feeding import fed
 from .messages import ChunkEmitted, NodeReady, Outcome
@@ -279,7 +279,7 @@ class Attempts:
             idempotency_key=f"{work.root}/{work.node}",
             deadline_ms=None if work.timeout_ms is None else self._clock.now_ms() + work.timeout_ms,
             trace=work.trace,
-            logger=RunLogger(logging.getLogger("beluga_stream.node"), fields),
+            logger=RunLogger(NODE_LOG, fields),
             _beat=watched_beat,
         )
 
@@ -298,7 +298,8 @@ class Attempts:
         )
         attempt.chunks += 1
         key, partition = self._names.place(work.key)
-        record = Outgoing(self._names.run_results, key, codec.results.encode(emitted), trace_of(work), partition)
+        headers = tracing.headers_of(work.trace)
+        record = Outgoing(self._names.run_results, key, codec.results.encode(emitted), headers, partition)
         if attempt.chunks == attempt.before + 1:
             position = (await self._outbox.append([record]))[0]
             streaming = NodeStreaming(
@@ -324,12 +325,7 @@ class Attempts:
 def done(topics: Topics, work: NodeReady, event: object) -> Outgoing:
     """The record that tells the coordinator something about this work."""
     key, partition = topics.place(work.key)
-    return Outgoing(topics.node_done, key, codec.incoming.encode(event), trace_of(work), partition)
-
-
-def trace_of(work: NodeReady) -> tuple[tuple[str, bytes], ...]:
-    """The work's trace as record headers."""
-    return () if work.trace is None else (("traceparent", work.trace.encode()),)
+    return Outgoing(topics.node_done, key, codec.incoming.encode(event), tracing.headers_of(work.trace), partition)
 
 
 def _failure(error: BelugaError, work: NodeReady) -> Failure:

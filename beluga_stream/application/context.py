@@ -10,7 +10,8 @@ from pydantic import TypeAdapter
 
 X = TypeVar("X")
 
-_log = logging.getLogger("beluga_stream.node")
+NODE_LOG = logging.getLogger("beluga_stream.node")
+"""What handlers say."""
 
 
 class RunLogger(logging.LoggerAdapter[logging.Logger]):
@@ -42,7 +43,7 @@ class Context:
     trace: str | None = None
     heartbeat_details: Any = None
     cancelled: bool = False
-    logger: logging.Logger | logging.LoggerAdapter[Any] = _log
+    logger: logging.Logger | logging.LoggerAdapter[Any] = NODE_LOG
     _beat: Callable[[object], Awaitable[None]] | None = None
     _emitted: Sequence[Any] = ()
 

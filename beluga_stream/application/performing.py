@@ -1,6 +1,5 @@
 """The other side of `apart`: what the process does that has one execution to itself."""
 
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 
 from ..domain.events import Failure
@@ -9,7 +8,7 @@ from ..domain.payload import Json
 from ..errors import CodeMissing
 from ..ports.handlers import Program
 from .apart import Answer, Beaten, Yielded, encoded, task_of
-from .context import Context, RunLogger
+from .context import NODE_LOG, Context, RunLogger
 from .execution import Executions
 from .verdict import Completed, Failed
 
@@ -33,7 +32,7 @@ async def perform(data: bytes, programs: Mapping[GraphHash, Program], executions
         await tell(encoded(Yielded(chunk)))
 
     fields = {"run": facts["run_id"], "graph": facts["graph"], "node": facts["node"], "attempt": facts["attempt"]}
-    logger = RunLogger(logging.getLogger("beluga_stream.node"), fields)
+    logger = RunLogger(NODE_LOG, fields)
     context = Context(**facts, logger=logger, _beat=beat)
     result = await executions.run(handler, task.values, context, timeout_ms=None, emit=emit)
     return encoded(Answer(completed=result) if isinstance(result, Completed) else Answer(failed=result))

@@ -170,8 +170,7 @@ class Renderer:
         return Outgoing(self._topics.run_events, encoded, value, self._headers(state), partition)
 
     def _headers(self, state: RunState) -> Headers:
-        trace = tracing.within(self._spans, state)
-        return () if trace is None else (("traceparent", trace.encode()),)
+        return tracing.headers_of(tracing.within(self._spans, state))
 
     def _summary(self, state: RunState) -> Summary:
         return Summary(
@@ -226,7 +225,7 @@ def node_ready(plan: Plan, state: RunState, command: DispatchNode, at_ms: int, s
         trace=tracing.within(spans, state),
         resume=resume,
         emitted=source_of(plan, name, node) if resume else None,
-        links=tracing.came_from(plan, state, command.node, name) if spans.on else (),
+        links=tracing.came_from(plan, state, command.node, name) if spans.on and name in plan.joined else (),
         feed=feed,
     )
 

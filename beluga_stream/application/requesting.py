@@ -8,7 +8,7 @@ from ..domain.ids import run_id
 from ..errors import ExecutionFailed
 from ..ports.handlers import Program
 from ..ports.log import Outgoing
-from . import codec
+from . import codec, tracing
 from .judging import said
 from .payloads import Payloads
 from .topics import Topics
@@ -56,5 +56,5 @@ class Requests:
             trigger=trigger,
             trace=trace,
         )
-        headers = () if trace is None else (("traceparent", trace.encode()),)
-        return Outgoing(self._topic, str(run).encode(), codec.incoming.encode(request), headers)
+        value = codec.incoming.encode(request)
+        return Outgoing(self._topic, str(run).encode(), value, tracing.headers_of(trace))

@@ -416,5 +416,4 @@ class Runs:
         return max(begin, found[partition]), gone
 
     async def _send(self, topic: str, run: RunId, value: bytes, trace: str | None = None) -> None:
-        headers = () if trace is None else (("traceparent", trace.encode()),)
-        await self._appender.append([Outgoing(topic, str(run).encode(), value, headers)])
+        await self._appender.append([Outgoing(topic, str(run).encode(), value, tracing.headers_of(trace))])

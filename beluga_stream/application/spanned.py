@@ -4,7 +4,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 from ..domain.events import NodeFailed, NodeSucceeded, OfAttempt
 from ..domain.ids import Incarnation
-from ..ports.spans import Of, Span, Spans
+from ..ports.spans import Facts, Of, Span, Spans
 from . import tracing
 from .messages import NodeReady
 
@@ -23,12 +23,9 @@ def spanned(
     if not spans.records(work.trace):
         return spans.beneath(work.trace)
     span_id = tracing.node_span(work.run, work.node, work.attempt, incarnation)
-    of = Of(work.trace, "internal" if topic is None else "consumer", work.links, span_id)
-    facts = {
-        **tracing.of_node(work.graph, work.node, topic),
-        "beluga.run": work.root,
-        "beluga.attempt": work.attempt,
-    }
+    alike = tracing.of_node(work.graph, work.node, topic)
+    of = Of(work.trace, "internal" if topic is None else "consumer", work.links, span_id, alike)
+    facts: Facts = {"beluga.run": work.root, "beluga.attempt": work.attempt}
     return spans.span("chain.step" if kind == "chain" else "graph.node.execute", facts, of=of)
 
 

@@ -15,9 +15,11 @@ from typing import Literal
 from ..domain.ids import Incarnation, NodeKey, NodeName, RunId
 from ..domain.plan import Plan
 from ..domain.state import NODE_ENDED, RunState, RunStatus
-from ..ports.spans import Ended, Of, Spans, Trace
+from ..ports.log import Headers
+from ..ports.spans import Ended, Facts, Of, Spans, Trace
 from .messages import Summary
 
+_DRAWN = re.compile(r"[0-9a-f]{12}").fullmatch
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _LINKS_MOST = 32
 """Of more predecessors the first are linked: backends drop what goes beyond their own bound."""
@@ -42,8 +44,19 @@ def run_span(run: RunId, retry: str = "") -> str:
 
 
 def node_span(run: RunId, node: NodeKey, attempt: int, incarnation: Incarnation) -> str:
-    """The id of the span of one execution of an attempt."""
+    """The id of the span of one execution of an attempt.
+
+    An incarnation is as good as unique in its trace, and all that a worker draws has the digits for most of an id:
+    hashing that with each execution would take longer than keeping the span.
+    """
+    if _DRAWN(incarnation) is not None:
+        return f"{incarnation}{_node_mark(node, attempt)}"
     return _hash(8, "node", run, node, str(attempt), incarnation)
+
+
+@lru_cache(4096)
+def _node_mark(node: NodeKey, attempt: int) -> str:
+    return _hash(2, node, str(attempt))
 
 
 def span_of(state: RunState) -> str:
@@ -72,6 +85,12 @@ def within(spans: Spans, state: RunState) -> Trace | None:
 @lru_cache(4096)
 def _inside_run(trace: str, run: RunId, retry: str) -> Trace:
     return inside(trace, run_span(run, retry))
+
+
+@lru_cache(4096)
+def headers_of(trace: str | None) -> Headers:
+    """A trace context as headers of a record. All records of a run have the same."""
+    return () if trace is None else (("traceparent", trace.encode()),)
 
 
 def run_ended(spans: Spans, kind: str, state: RunState) -> list[Ended]:
@@ -108,11 +127,10 @@ def messaging(operation: Literal["send", "process"], topic: str, key: str | None
 
 
 @lru_cache(4096)
-def of_node(graph: str, node: NodeKey, topic: str | None) -> Mapping[str, str | int]:
+def of_node(graph: str, node: NodeKey, topic: str | None) -> Facts:
     """What the span of each execution of a node says; with the topic that the node came by, if it came by one."""
-    # Not wrapped against changes: unpacking a wrapped one takes four times as long, once for each span.
     told = {"beluga.graph": graph, "beluga.node": node}
-    return told if topic is None else {**_messaging("process", topic), **told}
+    return MappingProxyType(told if topic is None else {**_messaging("process", topic), **told})
 
 
 @lru_cache(256)

@@ -1,6 +1,7 @@
 """Names of things. A run id is a hash of what started it: the same event is the same run everywhere."""
 
 import hashlib
+from functools import lru_cache
 from typing import NewType
 
 RunId = NewType("RunId", str)
@@ -93,8 +94,9 @@ NOT_IN_NAMES = "[]:#~/"
 """Letters that keys, pages and attempts are made with, and names may not hold."""
 
 
+@lru_cache(1_024)
 def node_of(key: NodeKey) -> NodeName:
-    """The declared node that a key belongs to."""
+    """The declared node that a key belongs to. Remembered: a step asks four times, mostly of the same few."""
     for mark in "[#~":
         name, found, _ = key.partition(mark)
         if found:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from types import MappingProxyType
 from typing import Literal, NamedTuple, NewType, Protocol
 
 Trace = NewType("Trace", str)
@@ -15,18 +16,25 @@ def trace_id(trace: Trace) -> str:
 
 SpanKind = Literal["internal", "server", "producer", "consumer"]
 
+Facts = Mapping[str, str | int]
+"""What a span says of what it is about."""
+
+NO_FACTS: Facts = MappingProxyType({})
+
 
 class Of(NamedTuple):
     """Where a span belongs. `parent`: another process's span; None: what goes on here.
 
     `links` are the traces of what came together in it. `id` is the span's own, in 16 hexadecimal digits, where others
-    refer to it; None: a new one.
+    refer to it; None: a new one. `alike` is what many spans say besides their own attributes: one object for all of
+    them, which never changes, so that it is read once.
     """
 
     parent: str | None = None
     kind: SpanKind = "internal"
     links: Sequence[str] = ()
     id: str | None = None
+    alike: Facts = NO_FACTS
 
 
 HERE = Of()
@@ -36,7 +44,7 @@ class Ended(NamedTuple):
     """A span that is told of when it is over. Times in epoch milliseconds; `failure` is why it failed."""
 
     name: str
-    attributes: Mapping[str, str | int]
+    attributes: Facts
     of: Of
     began_ms: int
     ended_ms: int
@@ -49,7 +57,7 @@ class Span(Protocol):
     def fail(self, message: str) -> None:
         """What it is about has failed."""
 
-    def tell(self, attributes: Mapping[str, str | int]) -> None:
+    def tell(self, attributes: Facts) -> None:
         """What is known of it only now."""
 
     def inside(self) -> AbstractContextManager[None]:
@@ -68,11 +76,11 @@ class Spans(Protocol):
         """Whether spans go anywhere."""
 
     def span(
-        self, name: str, attributes: Mapping[str, str | int], *, parental: bool = True, of: Of = HERE
+        self, name: str, attributes: Facts, *, parental: bool = True, of: Of = HERE
     ) -> AbstractContextManager[Span]:
         """A span for as long as it is entered. Spans opened meanwhile are its children, or only those `inside` it."""
 
-    def records(self, parent: str) -> bool:
+    def records(self, parent: str, /) -> bool:
         """Whether a span inside this one would be recorded. If not, `beneath` is all that there is to do."""
 
     def beneath(self, parent: str) -> AbstractContextManager[None]:
@@ -95,7 +103,7 @@ class _NoSpan:
     def fail(self, message: str) -> None:
         """Nothing."""
 
-    def tell(self, attributes: Mapping[str, str | int]) -> None:
+    def tell(self, attributes: Facts) -> None:
         """Nothing."""
 
     def inside(self) -> AbstractContextManager[None]:
@@ -111,12 +119,12 @@ class NoSpans:
     _nowhere: AbstractContextManager[None] = nullcontext()
 
     def span(
-        self, name: str, attributes: Mapping[str, str | int], *, parental: bool = True, of: Of = HERE
+        self, name: str, attributes: Facts, *, parental: bool = True, of: Of = HERE
     ) -> AbstractContextManager[Span]:
         """Nothing."""
         return self._nothing
 
-    def records(self, parent: str) -> bool:
+    def records(self, parent: str, /) -> bool:
         """No."""
         return False
 
@@ -142,7 +150,7 @@ NO_SPANS = NoSpans()
 class _ToldElsewhere(NoSpans):
     on = True
 
-    def records(self, parent: str) -> bool:
+    def records(self, parent: str, /) -> bool:
         """Yes, for all that is known here: whoever tells them knows better."""
         return True
 

@@ -10,7 +10,7 @@ from typing import Self
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, UnknownTopicOrPartitionError
 
-from beluga_stream.adapters.kafka.batches import MAX_RECORD_BYTES, Outcome, begin, check_sizes, placed
+from beluga_stream.adapters.kafka.batches import MAX_RECORD_BYTES, Outcome, begin, check_sizes, placed, positions_of
 from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.adapters.kafka.patience import Patience, Watch
 from beluga_stream.adapters.kafka.producer import PatientProducer
@@ -40,12 +40,14 @@ class _Waiting:
 
     def resolve(self, outcomes: Sequence[Outcome]) -> bool:
         """Wake the append with its positions, or with its first error; False if there was one."""
-        errors = [outcome for outcome in outcomes if isinstance(outcome, KafkaError)]
-        if errors:
-            self.fail(errors[0])
-        elif not self.future.done():
-            self.future.set_result([outcome for outcome in outcomes if isinstance(outcome, Position)])
-        return not errors
+        try:
+            positions = positions_of(outcomes)
+        except KafkaError as error:
+            self.fail(error)
+            return False
+        if not self.future.done():
+            self.future.set_result(positions)
+        return True
 
 
 class KafkaAppender:

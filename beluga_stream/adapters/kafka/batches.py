@@ -29,6 +29,8 @@ Outcome: TypeAlias = Position | KafkaError
 _Sent: TypeAlias = tuple["Future[RecordMetadata]", int]
 """A batch on its way, and how many records it has."""
 _UNSENT = KafkaError("not sent")
+_new = tuple.__new__
+"""Without the call between it and a named tuple: there is a position for every record."""
 
 
 def size_of(record: Outgoing) -> int:
@@ -92,6 +94,14 @@ def _in_one_each(
     return batches
 
 
+def positions_of(outcomes: Sequence[Outcome]) -> Sequence[Position]:
+    """All positions. Raises the first of the errors."""
+    positions = [outcome for outcome in outcomes if type(outcome) is Position]
+    if len(positions) < len(outcomes):
+        raise next(outcome for outcome in outcomes if isinstance(outcome, KafkaError))
+    return positions
+
+
 class _Together:
     """Batches that are on their way at the same time, one for each partition."""
 
@@ -106,10 +116,13 @@ class _Together:
     def told(self, place: int, offset: int | KafkaError) -> None:
         """What came of one of them."""
         (topic, partition), indexes = self._groups[place]
-        for further, index in enumerate(indexes):
-            self._known[index] = (
-                offset if isinstance(offset, KafkaError) else Position(topic, partition, offset + further)
-            )
+        known = self._known
+        if isinstance(offset, KafkaError):
+            for index in indexes:
+                known[index] = offset
+        else:
+            for lies, index in enumerate(indexes, offset):
+                known[index] = _new(Position, (topic, partition, lies))
         self._left -= 1
         if self._left == 0 and not self.outcomes.done():
             self.outcomes.set_result(self._known)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidProducerEpoch, KafkaConnectionError, KafkaError, ProducerFenced
 
-from beluga_stream.adapters.kafka.batches import MAX_RECORD_BYTES, begin, check_sizes, placed
+from beluga_stream.adapters.kafka.batches import MAX_RECORD_BYTES, begin, check_sizes, placed, positions_of
 from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.adapters.kafka.courier import Courier
 from beluga_stream.adapters.kafka.patience import Patience
@@ -92,11 +92,7 @@ class FencedProducer:
         try:
             async with self._patience.waiting(f"writing as the owner of {self._fence_id}"):
                 outcomes = await begin(self._producer, await placed(self._producer, records), now=True)
-            positions: list[Position] = []
-            for outcome in outcomes:
-                if isinstance(outcome, KafkaError):
-                    raise outcome
-                positions.append(outcome)
+            positions = positions_of(outcomes)
         except (ProducerFenced, InvalidProducerEpoch) as error:
             raise Fenced(f"another process owns {self._fence_id} now", fence_id=self._fence_id) from error
         except (KafkaError, TimeoutError, OSError) as error:

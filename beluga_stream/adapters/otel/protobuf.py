@@ -14,7 +14,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from ...ports.spans import SpanKind
+from ...ports.spans import Facts, SpanKind
 from .above import above
 from .finished import Finished
 
@@ -77,6 +77,18 @@ def _attribute(item: tuple[str, str | int]) -> bytes:
     return found
 
 
+_alike: dict[int, tuple[Facts, bytes]] = {}
+"""What spans say alike, by its address: it is kept, so that no other comes to lie there."""
+
+
+def _told_alike(facts: Facts) -> bytes:
+    found = b"".join(map(_attribute, facts.items()))
+    if len(_alike) >= _REMEMBERED:
+        _alike.clear()
+    _alike[id(facts)] = facts, found
+    return found
+
+
 @lru_cache(256)
 def _head(name: str, kind: SpanKind) -> bytes:
     return b"\x2a" + _sized(_utf8(name)) + b"\x30" + _counted(_KINDS[kind])
@@ -92,17 +104,19 @@ def _link(parent: str) -> bytes:
 
 
 def _span(span: Finished) -> bytes:
-    parent, known = span.parent, _attributes.get
+    parent, of, known = span.parent, span.of, _attributes.get
+    alike = _alike.get(id(of.alike))
     parts = [
         bytes.fromhex(f"0a10{span.trace}1208{span.id}2208{parent}" if parent else f"0a10{span.trace}1208{span.id}"),
-        _head(span.name, span.kind),
+        _head(span.name, of.kind),
         _TIMES(_BEGAN, span.began, _ENDED, span.ended),
+        _told_alike(of.alike) if alike is None else alike[1],
         *[known(item) or _attribute(item) for item in span.attributes.items()],
         _OF_REMOTE if parent else _OF_NONE,
         _AS_IT_SHOULD if span.failure is None else b"\x7a" + _sized(b"\x12" + _sized(_utf8(span.failure)) + _FAILED),
     ]
-    if span.links:
-        parts += map(_link, span.links)
+    if of.links:
+        parts += map(_link, of.links)
     return b"".join(parts)
 
 

@@ -7,7 +7,7 @@ takes its place, with its ids and times.
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from time import time_ns
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from opentelemetry import context, trace
 
-from ...ports.spans import SpanKind, Trace
+from ...ports.spans import Facts, Of, Trace
 from .above import Above, above
 from .agreeing import agreed
 from .finished import Finished
@@ -35,26 +35,16 @@ _becoming = threading.Lock()
 class Record(trace.Span):
     """See the module. `takes` is given it when it is over; `tracer` makes the span that takes its place."""
 
-    def __init__(  # noqa: PLR0913 - it is made in one place
-        self,
-        tracer: trace.Tracer,
-        takes: "Waiting",
-        parent: Above,
-        own_id: str,
-        *,
-        name: str,
-        kind: SpanKind,
-        attributes: Mapping[str, str | int],
-        links: Sequence[str],
+    def __init__(  # noqa: PLR0913, PLR0917 - it is made in one place, and for each execution
+        self, tracer: trace.Tracer, takes: "Waiting", parent: Above, own_id: str, name: str, of: Of, attributes: Facts
     ) -> None:
         self._tracer = tracer
         self._takes = takes
         self._parent = parent
         self._id = own_id
         self._named = name
-        self._kind = kind
-        self._facts = dict(attributes)
-        self._linked = links
+        self._of = of
+        self._facts = attributes
         self._failure: str | None = None
         self._over = False
         self._context: trace.SpanContext | None = None
@@ -79,10 +69,10 @@ class Record(trace.Span):
         else:
             self._full.set_status(trace.StatusCode.ERROR, message)
 
-    def tell(self, attributes: Mapping[str, str | int]) -> None:
+    def tell(self, attributes: Facts) -> None:
         """What is known of it only now."""
         if self._full is None:
-            self._facts.update(attributes)
+            self._facts = {**self._facts, **attributes}
         else:
             self._full.set_attributes(attributes)
 
@@ -103,18 +93,17 @@ class Record(trace.Span):
         if self._full is not None:
             self._full.end(end_time)
             return
-        ended = time_ns() if end_time is None else end_time
-        self._takes.on_end(
+        parent, ended = self._parent, time_ns() if end_time is None else end_time
+        self._takes.take(
             Finished(
                 self._named,
-                self._kind,
-                self._parent.trace,
+                self._of,
+                parent.trace,
                 self._id,
-                self._parent.id,
+                parent.id,
                 self._began,
                 ended,
                 self._facts,
-                self._linked,
                 self._failure,
             )
         )
@@ -152,10 +141,11 @@ class Record(trace.Span):
             if self._full is not None:
                 return self._full
             within = trace.set_span_in_context(trace.NonRecordingSpan(self._parent.context), _NOWHERE)
-            links = [trace.Link(above(link).context) for link in self._linked]
+            links = [trace.Link(above(link).context) for link in self._of.links]
+            facts = {**self._of.alike, **self._facts}
             with agreed(self._id):
                 full = self._tracer.start_span(
-                    self._named, within, KINDS[self._kind], self._facts, links, start_time=self._began
+                    self._named, within, KINDS[self._of.kind], facts, links, start_time=self._began
                 )
             if self._failure is not None:
                 full.set_status(trace.StatusCode.ERROR, self._failure)
@@ -233,7 +223,7 @@ class Opened:
     def fail(self, message: str) -> None:
         self._record.fail(message)
 
-    def tell(self, attributes: Mapping[str, str | int]) -> None:
+    def tell(self, attributes: Facts) -> None:
         self._record.tell(attributes)
 
     def inside(self) -> AbstractContextManager[Any]:

@@ -1,8 +1,10 @@
 """Spans that wait for their export, in a bounded queue, and are sent; those that are lost are counted."""
 
+import itertools
 import logging
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -74,14 +76,15 @@ class Waiting(BatchSpanProcessor):
     def __init__(self, sender: Sender) -> None:
         self._most = _number(OTEL_BSP_MAX_QUEUE_SIZE, _QUEUE)
         self._sender = sender
-        self._ended = 0
+        self._ended = itertools.count(1)
+        """Counts without a lock: every span of the process goes by here."""
         self._dropped = 0
-        self._counting = threading.Lock()
-        super().__init__(
-            sender,
-            self._most,
-            max_export_batch_size=min(_number(OTEL_BSP_MAX_EXPORT_BATCH_SIZE, _AT_ONCE), self._most),
-        )
+        self._dropping = threading.Lock()
+        at_once = min(_number(OTEL_BSP_MAX_EXPORT_BATCH_SIZE, _AT_ONCE), self._most)
+        super().__init__(sender, self._most, max_export_batch_size=at_once)
+        self._few = at_once - 1
+        self._queue: deque[Finished] | None = getattr(self._batch_processor, "_queue", None)
+        """The SDK's own, as long as it has it by that name."""
 
     @property
     def takes_finished(self) -> bool:
@@ -91,13 +94,20 @@ class Waiting(BatchSpanProcessor):
         context = span.context
         if context is None or not context.trace_flags.sampled:
             return
-        with self._counting:
-            self._ended += 1
-            is_full = self._ended - self._dropped - self._sender.taken > self._most
-            self._dropped += is_full
-        if is_full:
+        if next(self._ended) - self._dropped - self._sender.taken > self._most:
+            with self._dropping:
+                self._dropped += 1
             self._sender.told.full(self._most)
         super().on_end(span)  # type: ignore[arg-type]  # it looks at nothing but the context
+
+    def take(self, span: Finished) -> None:
+        """As `on_end`, by the shortest way as long as nobody need be told that there is enough for a request."""
+        queue = self._queue
+        if queue is None or len(queue) >= self._few:
+            self.on_end(span)
+            return
+        next(self._ended)
+        queue.appendleft(span)
 
     def lost(self) -> Mapping[str, int]:
         """How many spans were lost so far, by the reason: `queue`, it was full; `export`, nobody took them."""

@@ -1,13 +1,14 @@
 """Spans in OpenTelemetry."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from opentelemetry import trace
 from opentelemetry.context import Context
 
-from ...ports.spans import HERE, Ended, Of, Span, Trace
+from ...ports.spans import HERE, Ended, Facts, Of, Span, Trace
 from .above import Above, Unrecorded, above, is_unrecorded
 from .agreeing import agreed
 from .finished import Finished
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _NOWHERE = Context()
 _NANOSECONDS = 1_000_000
+_REMEMBERED = 4_096
 
 _NOT_RECORDED_STAYS_SO = "remoteParentNotSampled:AlwaysOffSampler"
 _RECORDED_STAYS_SO = "remoteParentSampled:AlwaysOnSampler"
@@ -51,6 +53,8 @@ class OtelSpans:
         self._keeps_recorded = _RECORDED_STAYS_SO in told or told == _RECORDS_ALL
         self._records_roots = told == _RECORDS_ALL or told.startswith(_RECORDS_ROOTS)
         self._quick = quick
+        self.records: Callable[[str], bool] = lru_cache(_REMEMBERED)(self._records)
+        """Asked of each node of each run, which mostly is of a trace that was asked of before."""
         self._ids: Any = getattr(self._tracer, "id_generator", None)
 
     @property
@@ -59,7 +63,7 @@ class OtelSpans:
         return getattr(self._tracer, "sampler", None)
 
     def span(
-        self, name: str, attributes: Mapping[str, str | int], *, parental: bool = True, of: Of = HERE
+        self, name: str, attributes: Facts, *, parental: bool = True, of: Of = HERE
     ) -> AbstractContextManager[Span]:
         if of.parent is None:
             return self._made(name, attributes, parental, of, None)
@@ -67,10 +71,7 @@ class OtelSpans:
         takes = None if self._quick is None else self._quick.quick
         if takes is not None and self._keeps_recorded and parent.is_recorded:
             own_id = of.id or trace.format_span_id(self._ids.generate_span_id())
-            record = Record(
-                self._tracer, takes, parent, own_id, name=name, kind=of.kind, attributes=attributes, links=of.links
-            )
-            return Opened(record, parental=parental)
+            return Opened(Record(self._tracer, takes, parent, own_id, name, of, attributes), parental=parental)
         if of.id is not None and self._is_left_out(parent):
             return _unrecorded(parent.context, of.id, parental=parental)
         return self._made(name, attributes, parental, of, parent.context)
@@ -79,7 +80,7 @@ class OtelSpans:
     def _made(
         self,
         name: str,
-        attributes: Mapping[str, str | int],
+        attributes: Facts,
         parental: bool,  # noqa: FBT001 - as given to `span`
         of: Of,
         parent: trace.SpanContext | None,
@@ -87,7 +88,7 @@ class OtelSpans:
         context = None if parent is None else _context(parent)
         links = [trace.Link(above(link).context) for link in of.links] if of.links else ()
         with agreed(of.id):
-            span = self._tracer.start_span(name, context, KINDS[of.kind], attributes, links)
+            span = self._tracer.start_span(name, context, KINDS[of.kind], {**of.alike, **attributes}, links)
         if parental:
             with trace.use_span(span, end_on_exit=True):
                 yield _OtelSpan(span)
@@ -97,7 +98,7 @@ class OtelSpans:
         finally:
             span.end()
 
-    def records(self, parent: str) -> bool:
+    def _records(self, parent: str) -> bool:
         if not self.on or self._records_nothing or (self._keeps_to_parents and is_unrecorded(parent)):
             return False
         return not self._is_left_out(above(parent))
@@ -116,14 +117,14 @@ class OtelSpans:
             return
         takes = None if self._quick is None else self._quick.quick
         if takes is not None and of.id is not None and is_recorded and self._keeps_recorded:
-            takes.on_end(_finished(span, parent, of.id, is_root=is_root))
+            takes.take(_finished(span, parent, of.id, is_root=is_root))
             return
         with agreed(of.id, parent.trace if is_root else None):
             opened = self._tracer.start_span(
                 span.name,
                 Context() if is_root else _context(parent.context),
                 KINDS[of.kind],
-                span.attributes,
+                {**span.of.alike, **span.attributes},
                 start_time=span.began_ms * _NANOSECONDS,
             )
         if span.failure is not None:
@@ -156,7 +157,7 @@ class _OtelSpan:
     def fail(self, message: str) -> None:
         self._span.set_status(trace.StatusCode.ERROR, message)
 
-    def tell(self, attributes: Mapping[str, str | int]) -> None:
+    def tell(self, attributes: Facts) -> None:
         self._span.set_attributes(attributes)
 
     @contextmanager
@@ -189,13 +190,12 @@ def _unrecorded(parent: trace.SpanContext, own_id: str, *, parental: bool) -> It
 def _finished(span: Ended, parent: Above, own_id: str, *, is_root: bool) -> Finished:
     return Finished(
         span.name,
-        span.of.kind,
+        span.of,
         parent.trace,
         own_id,
         "" if is_root else parent.id,
         span.began_ms * _NANOSECONDS,
         span.ended_ms * _NANOSECONDS,
         span.attributes,
-        span.of.links,
         span.failure,
     )
