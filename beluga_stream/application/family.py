@@ -30,6 +30,7 @@ from ..domain.plan import Plan
 from ..domain.reducer import overflow, reduce
 from ..domain.state import RunState, Timer, timers
 from ..ports.spans import NO_SPANS, Spans
+from .carried import Carrying
 from .local_limits import LocalLimits, with_keys
 from .messages import NodeReady
 from .rendering import child_finished, node_ready, retry_child, signal_child, start_child
@@ -76,7 +77,7 @@ class Family:
         spans: Spans = NO_SPANS,
     ) -> None:
         self._is_long = is_long
-        self._spans = spans
+        self._carrying = Carrying(spans)
         self._root = root
         self._plans = plans
         self._limits = LocalLimits()
@@ -181,9 +182,9 @@ class Family:
     ) -> None:
         match command:
             case DispatchNode() if plan is not None:
-                effects.append(node_ready(plan, state, command, now_ms, self._spans))
+                effects.append(node_ready(plan, state, command, now_ms, self._carrying.of(state)))
             case StartChild() if plan is not None:
-                todo.append(start_child(plan, state, command, now_ms, self._spans))
+                todo.append(start_child(plan, state, command, now_ms, self._carrying.of(state).trace))
             case SignalChild():
                 todo.append(signal_child(state, command, now_ms))
             case CancelChild(_, child):

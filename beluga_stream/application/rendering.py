@@ -40,9 +40,10 @@ from ..domain.payload import NOTHING
 from ..domain.plan import Plan
 from ..domain.state import NodeStatus, Override, RunState, RunStatus
 from ..ports.log import Headers, Outgoing
-from ..ports.spans import NO_SPANS, Spans
+from ..ports.spans import NO_SPANS, Spans, Trace
 from . import codec, tracing
 from .arguments import arguments_of, source_of, undo_arguments
+from .carried import NO_TRACE, Carried, Carrying
 from .messages import (
     CancelNotice,
     Feed,
@@ -87,7 +88,7 @@ class Renderer:
 
     def __init__(self, topics: Topics, spans: Spans = NO_SPANS, *, remembers_ms: int | None = None) -> None:
         self._topics = topics
-        self._spans = spans
+        self._carrying = Carrying(spans)
         self._remembers_ms = remembers_ms
 
     def render(self, plan: Plan | None, steps: Sequence[Step], at_ms: int, partition: int) -> list[Outgoing]:
@@ -98,7 +99,7 @@ class Renderer:
         be forgotten by then, and with a node that was reported together with the one before it.
         """
         last = steps[-1].state
-        envelope = _Envelope(last.key.encode(), partition, self._headers(last))
+        envelope = _Envelope(last.key.encode(), partition, self._carrying.of(last).headers)
         telling = Telling(last, at_ms)
         records: list[Outgoing] = []
         for state, commands in steps:
@@ -110,7 +111,7 @@ class Renderer:
                         telling.run(RunChange(status, counter, state.output, state.failure))
                     case DispatchNode():
                         if plan is not None and _is_at_workers(last, command):
-                            work = node_ready(plan, state, command, at_ms, self._spans)
+                            work = node_ready(plan, state, command, at_ms, self._carrying.of(state))
                             topic = self._topics.node_ready(plan.nodes[work.name].queue)
                             records.append(envelope.around(topic, codec.node_ready.encode(work)))
                     case StartChild() | SignalChild() | OverrideChild() | RetryChild() | CancelChild():
@@ -157,7 +158,7 @@ class Renderer:
         self, plan: Plan | None, command: ChildCommand, state: RunState, last: RunState, at_ms: int
     ) -> Iterator[Outgoing]:
         """Whoever owns the child hears of it: the coordinator, or for a durable one who hosts workflows."""
-        event = _for_child(plan, command, state, last, at_ms, self._spans)
+        event = _for_child(plan, command, state, last, at_ms, self._carrying.of(state).trace)
         if event is None:
             return
         value = codec.incoming.encode(event)
@@ -167,10 +168,7 @@ class Renderer:
 
     def _event(self, key: str, value: bytes, state: RunState) -> Outgoing:
         encoded, partition = self._topics.place(key)
-        return Outgoing(self._topics.run_events, encoded, value, self._headers(state), partition)
-
-    def _headers(self, state: RunState) -> Headers:
-        return tracing.headers_of(tracing.within(self._spans, state))
+        return Outgoing(self._topics.run_events, encoded, value, self._carrying.of(state).headers, partition)
 
     def _summary(self, state: RunState) -> Summary:
         return Summary(
@@ -198,7 +196,9 @@ class Renderer:
         return None if self._remembers_ms is None else state.ended_ms + self._remembers_ms
 
 
-def node_ready(plan: Plan, state: RunState, command: DispatchNode, at_ms: int, spans: Spans = NO_SPANS) -> NodeReady:
+def node_ready(
+    plan: Plan, state: RunState, command: DispatchNode, at_ms: int, carried: Carried = NO_TRACE
+) -> NodeReady:
     """The work that a dispatch means."""
     node = state.nodes[command.node]
     name = node_of(command.node)
@@ -222,22 +222,22 @@ def node_ready(plan: Plan, state: RunState, command: DispatchNode, at_ms: int, s
         details=node.details,
         losses=node.losses,
         apart=feed is None and runs_apart(plan.nodes[name], node.losses),
-        trace=tracing.within(spans, state),
+        trace=carried.trace,
         resume=resume,
         emitted=source_of(plan, name, node) if resume else None,
-        links=tracing.came_from(plan, state, command.node, name) if spans.on and name in plan.joined else (),
+        links=tracing.came_from(plan, state, command.node, name) if carried.linked and name in plan.joined else (),
         feed=feed,
     )
 
 
 def _for_child(
-    plan: Plan | None, command: ChildCommand, state: RunState, last: RunState, at_ms: int, spans: Spans
+    plan: Plan | None, command: ChildCommand, state: RunState, last: RunState, at_ms: int, trace: Trace | None
 ) -> WorkflowEvent | NodeOverridden | None:
     match command:
         case StartChild():
             if plan is None or not _is_awaited(last, command):
                 return None
-            return start_child(plan, state, command, at_ms, spans)
+            return start_child(plan, state, command, at_ms, trace)
         case SignalChild():
             return signal_child(state, command, at_ms) if _is_awaited(last, command) else None
         case OverrideChild():
@@ -285,7 +285,9 @@ def _timeout_ms(plan: Plan, state: RunState, name: NodeName) -> int | None:
     return declared if override is None else override.timeout_ms or declared
 
 
-def start_child(plan: Plan, state: RunState, command: StartChild, at_ms: int, spans: Spans = NO_SPANS) -> RunRequested:
+def start_child(
+    plan: Plan, state: RunState, command: StartChild, at_ms: int, trace: Trace | None = None
+) -> RunRequested:
     """The request for a subgraph, a map item's graph or a page."""
     node = plan.nodes[node_of(command.node)]
     is_page = node.kind is NodeKind.MAP and ":" in command.node
@@ -301,7 +303,7 @@ def start_child(plan: Plan, state: RunState, command: StartChild, at_ms: int, sp
         digest=digest(str(command.child)),
         trigger="parent",
         tags=state.tags,
-        trace=tracing.within(spans, state),
+        trace=trace,
         parent=Parent(state.run, state.key, command.node),
         page=page_of(state, command.node, arguments[0].stream) if is_page else None,
         keys=state.keys if is_page else {},

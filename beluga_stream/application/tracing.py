@@ -77,19 +77,11 @@ def within(spans: Spans, state: RunState) -> Trace | None:
         return None
     if not spans.on or not spans.records(state.trace):
         return Trace(state.trace)
-    if state.page is not None:
-        return inside(state.trace, span_of(state))
-    return _inside_run(state.trace, state.run, state.retries_seen[-1] if state.retries_seen else "")
+    return inside(state.trace, span_of(state))
 
 
-@lru_cache(4096)
-def _inside_run(trace: str, run: RunId, retry: str) -> Trace:
-    return inside(trace, run_span(run, retry))
-
-
-@lru_cache(4096)
 def headers_of(trace: str | None) -> Headers:
-    """A trace context as headers of a record. All records of a run have the same."""
+    """A trace context as headers of a record."""
     return () if trace is None else (("traceparent", trace.encode()),)
 
 

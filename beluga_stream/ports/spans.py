@@ -80,7 +80,7 @@ class Spans(Protocol):
     ) -> AbstractContextManager[Span]:
         """A span for as long as it is entered. Spans opened meanwhile are its children, or only those `inside` it."""
 
-    def records(self, parent: str, /) -> bool:
+    def records(self, parent: str) -> bool:
         """Whether a span inside this one would be recorded. If not, `beneath` is all that there is to do."""
 
     def beneath(self, parent: str) -> AbstractContextManager[None]:
@@ -124,7 +124,7 @@ class NoSpans:
         """Nothing."""
         return self._nothing
 
-    def records(self, parent: str, /) -> bool:
+    def records(self, parent: str) -> bool:
         """No."""
         return False
 
@@ -150,7 +150,7 @@ NO_SPANS = NoSpans()
 class _ToldElsewhere(NoSpans):
     on = True
 
-    def records(self, parent: str, /) -> bool:
+    def records(self, parent: str) -> bool:
         """Yes, for all that is known here: whoever tells them knows better."""
         return True
 

@@ -33,6 +33,8 @@ from beluga_stream.domain.payload import Inline
 from beluga_stream.domain.state import RunStatus
 from beluga_stream.errors import LogUnavailable, TopicMismatch
 from beluga_stream.ports.log import Outgoing, Position, Record
+from beluga_stream.ports.spans import NO_SPANS, Spans
+from beluga_stream.ports.telemetry import NO_TELEMETRY, Telemetry
 from tests.unit.graphs import edges, node, plan
 
 NAMES = Topics(partitions=1)
@@ -72,6 +74,9 @@ class BreakingAppender:
 class Bench:
     """One coordinator over one partition, and everything it writes."""
 
+    telemetry: Telemetry = NO_TELEMETRY
+    spans: Spans = NO_SPANS
+
     def __init__(self, **options: int) -> None:
         self.log = MemoryLog()
         self.log.create(NAMES.specs(["default"]))
@@ -95,6 +100,8 @@ class Bench:
             catalog=catalog,
             payloads=Payloads(MemoryBlobs()),
             clock=self.clock,
+            telemetry=self.telemetry,
+            spans=self.spans,
             options=self.options,
         )
 

@@ -10,7 +10,6 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from beluga_stream.adapters.otel.catalog import METRICS
 from beluga_stream.application import codec, tracing
-from beluga_stream.application.coordinator import Coordinator
 from beluga_stream.application.messages import NodeReady
 from beluga_stream.domain.events import LeaseExpired, NodeStarted, RetryRequested, RunRequested
 from beluga_stream.domain.ids import Incarnation, NodeKey, RunId
@@ -31,16 +30,10 @@ class Observed(Bench):
     """A coordinator's bench, whose coordinators are measured."""
 
     def __init__(self, of: Measured) -> None:
-        self.of = of
+        self.telemetry, self.spans = of.telemetry, of.spans
         super().__init__()
         self.plan = plan([node("a"), node("b"), node("c")], edges("input > a > c") + edges("input > b > c"), ["c"])
         self.coordinator = self.another()
-
-    def another(self) -> Coordinator:
-        coordinator = super().another()
-        coordinator._telemetry = self.of.telemetry
-        coordinator._spans = coordinator._renderer._spans = coordinator._admission._spans = self.of.spans
-        return coordinator
 
     def work(self) -> list[NodeReady]:
         return [codec.node_ready.decode(record.value) for record in self.written(NAMES.node_ready("default"))]

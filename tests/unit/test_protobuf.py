@@ -14,29 +14,41 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from beluga_stream.adapters.otel.finished import Finished
 from beluga_stream.adapters.otel.kinds import KINDS
 from beluga_stream.adapters.otel.protobuf import Encoding
+from beluga_stream.ports.spans import Of
 
 _RESOURCE = Resource({"service.name": "beluga-worker", "process.pid": 7}, "https://opentelemetry.io/schemas/1.0.0")
 _SCOPE = "beluga_stream"
+_PARENT = f"00-{'1' * 32}-{'3' * 16}-01"
 _ENCODING = Encoding(_RESOURCE, _SCOPE)
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
 traces = st.integers(1, (1 << 128) - 1).map(trace.format_trace_id)
 ids = st.integers(1, (1 << 64) - 1).map(trace.format_span_id)
-links = st.builds("00-{}-{}-01".format, traces, ids)
+parents = st.builds("00-{}-{}-01".format, traces, ids)
 nanoseconds = st.integers(0, (1 << 64) - 1)
-finished = st.builds(
-    Finished,
-    name=texts,
+keys = texts.filter(bool)
+values = texts | st.integers(-(1 << 63), (1 << 63) - 1)
+owners = st.builds(
+    Of,
     kind=st.sampled_from(list(KINDS)),
-    trace=traces,
-    id=ids,
-    parent=st.just("") | ids,
-    began=nanoseconds,
-    ended=nanoseconds,
-    attributes=st.dictionaries(texts.filter(bool), texts | st.integers(-(1 << 63), (1 << 63) - 1), max_size=12),
-    links=st.lists(links, max_size=4),
-    failure=st.none() | texts,
+    links=st.lists(parents, max_size=4),
+    alike=st.dictionaries(keys.map("alike {}".format), values, max_size=8),
 )
+
+
+@st.composite
+def finished(draw: st.DrawFn) -> Finished:
+    parent = draw(parents)
+    return Finished(
+        name=draw(texts),
+        of=draw(owners),
+        parent=parent,
+        id=parent[36:52] if draw(st.booleans()) else draw(ids),
+        began=draw(nanoseconds),
+        ended=draw(nanoseconds),
+        attributes=draw(st.dictionaries(keys, values, max_size=12)),
+        failure=draw(st.none() | texts),
+    )
 
 
 def _context(told: str, span: str, *, is_remote: bool) -> trace.SpanContext:
@@ -44,14 +56,15 @@ def _context(told: str, span: str, *, is_remote: bool) -> trace.SpanContext:
 
 
 def _as_the_sdk_has_it(span: Finished) -> ReadableSpan:
+    traced, parent = span.parent[3:35], span.parent[36:52]
     return ReadableSpan(
         span.name,
-        context=_context(span.trace, span.id, is_remote=False),
-        parent=_context(span.trace, span.parent, is_remote=True) if span.parent else None,
+        context=_context(traced, span.id, is_remote=False),
+        parent=_context(traced, parent, is_remote=True) if parent != span.id else None,
         resource=_RESOURCE,
-        attributes=span.attributes,
-        links=[trace.Link(_context(link[3:35], link[36:52], is_remote=True)) for link in span.links],
-        kind=KINDS[span.kind],
+        attributes={**span.of.alike, **span.attributes},
+        links=[trace.Link(_context(link[3:35], link[36:52], is_remote=True)) for link in span.of.links],
+        kind=KINDS[span.of.kind],
         status=trace.Status() if span.failure is None else trace.Status(trace.StatusCode.ERROR, span.failure),
         start_time=span.began,
         end_time=span.ended,
@@ -59,14 +72,14 @@ def _as_the_sdk_has_it(span: Finished) -> ReadableSpan:
     )
 
 
-@given(st.lists(finished, min_size=1, max_size=5))
+@given(st.lists(finished(), min_size=1, max_size=5))
 def test_a_batch_is_what_the_library_makes_of_it(spans: list[Finished]) -> None:
     ours = ExportTraceServiceRequest.FromString(_ENCODING.request(spans))
     assert ours == encode_spans([_as_the_sdk_has_it(span) for span in spans])
 
 
 def test_what_is_no_character_costs_no_batch_and_what_is_no_link_is_left_out() -> None:
-    span = Finished("\ud800", "internal", "1" * 32, "2" * 16, "", 1, 2, {"key": "a\udfff"}, ["nothing"], "\ud800")
+    span = Finished("\ud800", Of(links=["nothing"]), _PARENT, "2" * 16, 1, 2, {"key": "a\udfff"}, "\ud800")
     told = ExportTraceServiceRequest.FromString(_ENCODING.request([span])).resource_spans[0].scope_spans[0].spans[0]
     assert (told.name, told.attributes[0].value.string_value, told.status.message) == ("?", "a?", "?")
     assert len(told.links) == 0
@@ -75,6 +88,6 @@ def test_what_is_no_character_costs_no_batch_and_what_is_no_link_is_left_out() -
 def test_of_many_different_values_only_so_many_are_remembered() -> None:
     for number in range(10_000):
         text = f"{number}-{string.ascii_letters}"
-        span = Finished("n", "internal", "1" * 32, "2" * 16, "", 1, 2, {"key": text})
+        span = Finished("n", Of(alike={"alike": text}), _PARENT, "2" * 16, 1, 2, {"key": text}, None)
         told = ExportTraceServiceRequest.FromString(_ENCODING.request([span])).resource_spans[0].scope_spans[0]
-        assert told.spans[0].attributes[0].value.string_value == text
+        assert [attribute.value.string_value for attribute in told.spans[0].attributes] == [text, text]

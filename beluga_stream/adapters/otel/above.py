@@ -47,13 +47,22 @@ class Unrecorded(trace.NonRecordingSpan):
 
 
 def is_unrecorded(parent: str) -> bool:
-    """Whether this is a valid traceparent that says so: told without reading it, which takes longer than all else.
+    """Whether this is a traceparent that says so: told without reading it, which takes longer than all else.
 
-    False says nothing: then ask `above`.
+    Of what is valid it is the truth; something else that looks like one may be taken for it.
     """
     return (
         parent[-1:] in _EVEN
         and len(parent) == _BYTES
+        and not (parent.startswith(_NO_TRACE, 3) or parent.startswith(_NO_SPAN, 36))
+    )
+
+
+def is_recorded(parent: str) -> bool:
+    """Whether this is a valid traceparent that says so: not by `above`, which is quick only with what it remembers."""
+    return (
+        parent[-1:] not in _EVEN
+        and _AS_WRITTEN(parent) is not None
         and not (parent.startswith(_NO_TRACE, 3) or parent.startswith(_NO_SPAN, 36))
     )
 

@@ -9,16 +9,15 @@ from ...ports.spans import Facts, Of
 
 
 class Finished(msgspec.Struct, frozen=True, gc=False):
-    """Ids in hexadecimal digits, times in epoch nanoseconds. `parent` is empty for a root.
+    """`parent` is a traceparent, whose span is this one for a root; `id` has hexadecimal digits; epoch nanoseconds.
 
     Everything that waits for its export is asked for its `context`, of which only the flag matters: it is recorded.
     """
 
     name: str
     of: Of
-    trace: str
-    id: str
     parent: str
+    id: str
     began: int
     ended: int
     attributes: Facts

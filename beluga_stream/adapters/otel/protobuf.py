@@ -104,15 +104,16 @@ def _link(parent: str) -> bytes:
 
 
 def _span(span: Finished) -> bytes:
-    parent, of, known = span.parent, span.of, _attributes.get
-    alike = _alike.get(id(of.alike))
+    told, of, known = span.parent, span.of, _attributes.get
+    alike, parent = _alike.get(id(of.alike)), told[36:52]
+    is_root = parent == span.id
     parts = [
-        bytes.fromhex(f"0a10{span.trace}1208{span.id}2208{parent}" if parent else f"0a10{span.trace}1208{span.id}"),
+        bytes.fromhex(f"0a10{told[3:35]}1208{span.id}" if is_root else f"0a10{told[3:35]}1208{span.id}2208{parent}"),
         _head(span.name, of.kind),
         _TIMES(_BEGAN, span.began, _ENDED, span.ended),
         _told_alike(of.alike) if alike is None else alike[1],
         *[known(item) or _attribute(item) for item in span.attributes.items()],
-        _OF_REMOTE if parent else _OF_NONE,
+        _OF_NONE if is_root else _OF_REMOTE,
         _AS_IT_SHOULD if span.failure is None else b"\x7a" + _sized(b"\x12" + _sized(_utf8(span.failure)) + _FAILED),
     ]
     if of.links:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 from opentelemetry import context, trace
 
 from ...ports.spans import Facts, Of, Trace
-from .above import Above, above
+from .above import above
 from .agreeing import agreed
 from .finished import Finished
 from .kinds import KINDS
@@ -36,7 +36,7 @@ class Record(trace.Span):
     """See the module. `takes` is given it when it is over; `tracer` makes the span that takes its place."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - it is made in one place, and for each execution
-        self, tracer: trace.Tracer, takes: "Waiting", parent: Above, own_id: str, name: str, of: Of, attributes: Facts
+        self, tracer: trace.Tracer, takes: "Waiting", parent: str, own_id: str, name: str, of: Of, attributes: Facts
     ) -> None:
         self._tracer = tracer
         self._takes = takes
@@ -60,7 +60,7 @@ class Record(trace.Span):
     @property
     def told(self) -> Trace:
         """It as the parent of what other processes do."""
-        return Trace(f"00-{self._parent.trace}-{self._id}-01")
+        return Trace(f"00-{self._parent[3:35]}-{self._id}-01")
 
     def fail(self, message: str) -> None:
         """What it is about has failed."""
@@ -78,8 +78,9 @@ class Record(trace.Span):
 
     def get_span_context(self) -> trace.SpanContext:
         if self._context is None:
-            flags = trace.TraceFlags(trace.TraceFlags.SAMPLED | self._parent.flags & _RANDOM)
-            ids = int(self._parent.trace, 16), int(self._id, 16)
+            parent = above(self._parent)
+            flags = trace.TraceFlags(trace.TraceFlags.SAMPLED | parent.flags & _RANDOM)
+            ids = int(parent.trace, 16), int(self._id, 16)
             self._context = trace.SpanContext(*ids, is_remote=False, trace_flags=flags)
         return self._context
 
@@ -93,19 +94,9 @@ class Record(trace.Span):
         if self._full is not None:
             self._full.end(end_time)
             return
-        parent, ended = self._parent, time_ns() if end_time is None else end_time
+        ended = time_ns() if end_time is None else end_time
         self._takes.take(
-            Finished(
-                self._named,
-                self._of,
-                parent.trace,
-                self._id,
-                parent.id,
-                self._began,
-                ended,
-                self._facts,
-                self._failure,
-            )
+            Finished(self._named, self._of, self._parent, self._id, self._began, ended, self._facts, self._failure)
         )
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
@@ -140,7 +131,7 @@ class Record(trace.Span):
         with _becoming:
             if self._full is not None:
                 return self._full
-            within = trace.set_span_in_context(trace.NonRecordingSpan(self._parent.context), _NOWHERE)
+            within = trace.set_span_in_context(trace.NonRecordingSpan(above(self._parent).context), _NOWHERE)
             links = [trace.Link(above(link).context) for link in self._of.links]
             facts = {**self._of.alike, **self._facts}
             with agreed(self._id):

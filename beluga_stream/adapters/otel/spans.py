@@ -1,15 +1,14 @@
 """Spans in OpenTelemetry."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from opentelemetry import trace
 from opentelemetry.context import Context
 
 from ...ports.spans import HERE, Ended, Facts, Of, Span, Trace
-from .above import Above, Unrecorded, above, is_unrecorded
+from .above import Above, Unrecorded, above, is_recorded, is_unrecorded
 from .agreeing import agreed
 from .finished import Finished
 from .kinds import KINDS
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 _NOWHERE = Context()
 _NANOSECONDS = 1_000_000
-_REMEMBERED = 4_096
 
 _NOT_RECORDED_STAYS_SO = "remoteParentNotSampled:AlwaysOffSampler"
 _RECORDED_STAYS_SO = "remoteParentSampled:AlwaysOnSampler"
@@ -53,8 +51,6 @@ class OtelSpans:
         self._keeps_recorded = _RECORDED_STAYS_SO in told or told == _RECORDS_ALL
         self._records_roots = told == _RECORDS_ALL or told.startswith(_RECORDS_ROOTS)
         self._quick = quick
-        self.records: Callable[[str], bool] = lru_cache(_REMEMBERED)(self._records)
-        """Asked of each node of each run, which mostly is of a trace that was asked of before."""
         self._ids: Any = getattr(self._tracer, "id_generator", None)
 
     @property
@@ -67,11 +63,11 @@ class OtelSpans:
     ) -> AbstractContextManager[Span]:
         if of.parent is None:
             return self._made(name, attributes, parental, of, None)
-        parent = above(of.parent)
         takes = None if self._quick is None else self._quick.quick
-        if takes is not None and self._keeps_recorded and parent.is_recorded:
+        if takes is not None and self._keeps_recorded and is_recorded(of.parent):
             own_id = of.id or trace.format_span_id(self._ids.generate_span_id())
-            return Opened(Record(self._tracer, takes, parent, own_id, name, of, attributes), parental=parental)
+            return Opened(Record(self._tracer, takes, of.parent, own_id, name, of, attributes), parental=parental)
+        parent = above(of.parent)
         if of.id is not None and self._is_left_out(parent):
             return _unrecorded(parent.context, of.id, parental=parental)
         return self._made(name, attributes, parental, of, parent.context)
@@ -98,10 +94,8 @@ class OtelSpans:
         finally:
             span.end()
 
-    def _records(self, parent: str) -> bool:
-        if not self.on or self._records_nothing or (self._keeps_to_parents and is_unrecorded(parent)):
-            return False
-        return not self._is_left_out(above(parent))
+    def records(self, parent: str) -> bool:
+        return self.on and not self._records_nothing and not (self._keeps_to_parents and is_unrecorded(parent))
 
     def beneath(self, parent: str) -> AbstractContextManager[None]:
         return Beneath(Unrecorded(parent))
@@ -117,7 +111,8 @@ class OtelSpans:
             return
         takes = None if self._quick is None else self._quick.quick
         if takes is not None and of.id is not None and is_recorded and self._keeps_recorded:
-            takes.take(_finished(span, parent, of.id, is_root=is_root))
+            began, over = span.began_ms * _NANOSECONDS, span.ended_ms * _NANOSECONDS
+            takes.take(Finished(span.name, of, of.parent, of.id, began, over, span.attributes, span.failure))
             return
         with agreed(of.id, parent.trace if is_root else None):
             opened = self._tracer.start_span(
@@ -185,17 +180,3 @@ def _unrecorded(parent: trace.SpanContext, own_id: str, *, parental: bool) -> It
     )
     with trace.use_span(span) if parental else nullcontext():
         yield _OtelSpan(span)
-
-
-def _finished(span: Ended, parent: Above, own_id: str, *, is_root: bool) -> Finished:
-    return Finished(
-        span.name,
-        span.of,
-        parent.trace,
-        own_id,
-        "" if is_root else parent.id,
-        span.began_ms * _NANOSECONDS,
-        span.ended_ms * _NANOSECONDS,
-        span.attributes,
-        span.failure,
-    )
