@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from types import MappingProxyType
 from typing import Literal, NamedTuple, NewType, Protocol
 
 Trace = NewType("Trace", str)
@@ -19,7 +18,8 @@ SpanKind = Literal["internal", "server", "producer", "consumer"]
 Facts = Mapping[str, str | int]
 """What a span says of what it is about."""
 
-NO_FACTS: Facts = MappingProxyType({})
+NO_FACTS: Facts = {}
+"""Not to be changed. A plain one, since what is told of a workflow's spans goes through its history."""
 
 
 class Of(NamedTuple):

@@ -83,7 +83,7 @@ class Waiting(BatchSpanProcessor):
         at_once = min(_number(OTEL_BSP_MAX_EXPORT_BATCH_SIZE, _AT_ONCE), self._most)
         super().__init__(sender, self._most, max_export_batch_size=at_once)
         self._few = at_once - 1
-        self._queue: deque[Finished] | None = getattr(self._batch_processor, "_queue", None)
+        self._queue: deque[Finished] | None = getattr(getattr(self, "_batch_processor", None), "_queue", None)
         """The SDK's own, as long as it has it by that name."""
 
     @property
