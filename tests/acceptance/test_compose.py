@@ -30,7 +30,7 @@ pytestmark = [
 
 REPO = Path(__file__).resolve().parents[2]
 STORIES = sorted((REPO / "agents" / "data" / "sherlock").glob("*.txt"))
-COPIES = 5
+COPIES = 15
 """Enough work that a worker dies in the midst of it."""
 RUNS = COPIES * len(STORIES)
 PATIENCE = 120.0
@@ -66,12 +66,14 @@ class Stack:
         assert done.returncode == 0, f"compose {shlex.join(arguments)}:\n{done.stderr[-3000:]}"
         return done.stdout
 
-    def kill_a_worker(self) -> str:
-        """`kill -9` inside one worker's container, as the kernel does when memory runs out; its id."""
-        container = self.compose("ps", "--quiet", "worker").split()[0]
+    def a_worker(self) -> str:
+        """The id of one worker's container."""
+        return self.compose("ps", "--quiet", "worker").split()[0]
+
+    def kill(self, container: str) -> None:
+        """`kill -9` inside it, as the kernel does when memory runs out."""
         # All processes but the first, which is init: it ends when its only child does.
         subprocess.run(["docker", "exec", container, "sh", "-c", "kill -9 -1"], check=False, timeout=PATIENCE)
-        return container
 
     def restarts(self, container: str) -> int:
         form = "{{.RestartCount}}"
@@ -90,10 +92,12 @@ def stack() -> Iterator[Stack]:
 
 
 async def test_no_story_is_lost_when_a_worker_is_killed(stack: Stack) -> None:
+    # Found before there is work: looking for it takes as long as many stories do.
+    killed = await asyncio.to_thread(stack.a_worker)
     await submit_stories(stack.kafka)
     async with connect(stack.kafka) as client:
         await until_runs(client, "stories", at_least=1)
-        killed = await asyncio.to_thread(stack.kill_a_worker)
+        await asyncio.to_thread(stack.kill, killed)
         assert len(await client.list(graph="stories", status="succeeded")) < RUNS, "killed too late to show anything"
         await until_runs(client, "stories", at_least=RUNS, status="succeeded")
         # Each report starts a run of the next graph.
