@@ -107,6 +107,18 @@ async def test_nodes_are_inside_the_runs_span_and_joins_are_linked(bench: Observ
     assert works[NodeKey("c")].links == tuple(tracing.inside(CALLER, span) for span in spans)  # type: ignore[index]
 
 
+def test_an_execution_is_known_by_what_its_worker_draws() -> None:
+    """Each node and attempt has its own id, also where executions had one incarnation; whatever that looks like."""
+    ids = {
+        tracing.node_span(RunId("r"), NodeKey(name), attempt, Incarnation(incarnation))
+        for name in "ab"
+        for attempt in (1, 2)
+        for incarnation in ("0" * 12, "a1b2c3d4e5f6", "A1B2C3D4E5F6", "d3")
+    }
+    assert len(ids) == 16
+    assert all(len(found) == 16 and set(found) <= set("0123456789abcdef") and int(found, 16) for found in ids)
+
+
 async def test_a_run_without_a_trace_gets_one_whose_root_it_is(bench: Observed, of: Measured) -> None:
     await bench.tell(NAMES.run_requests, traced(told=None))
     await ran(bench, "a", "b", "c")

@@ -229,6 +229,16 @@ def test_spans_that_do_not_fit_or_do_not_arrive_are_counted_and_told_of_once(
     ]
 
 
+def test_spans_leave_by_the_sdks_own_way_where_its_queue_has_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    with process() as of:
+        assert of.tracers.quick is not None
+        assert of.tracers.quick._queue is not None, "else all spans take the longer way"
+        monkeypatch.setattr(of.tracers.quick, "_queue", None)
+        with of.spans.span("node", {}, of=_OF):
+            pass
+        assert set(of.told()) == {"node"}
+
+
 @pytest.mark.parametrize("kept_elsewhere", [False, True])
 def test_what_is_current_is_so_for_opentelemetry_too(monkeypatch: pytest.MonkeyPatch, kept_elsewhere: bool) -> None:  # noqa: FBT001 - a parameter
     """The engine sets it by a shorter way than OpenTelemetry's, if that keeps it where it is thought to."""

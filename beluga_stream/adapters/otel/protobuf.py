@@ -73,7 +73,19 @@ def _attribute(item: tuple[str, str | int]) -> bytes:
         told = _utf8(value)
         size = key, len(told)
         return (_before.get(size) or _new_before(size)) + told
-    return b"\x4a" + _sized(_key(key) + _sized(b"\x18" + _counted(value % _LONG)))
+    return _numbers.get((key, value)) or _new_number(key, value)
+
+
+_numbers: dict[tuple[str, int], bytes] = {}
+"""Whole attributes that are numbers: nearly all are the same few."""
+
+
+def _new_number(key: str, value: int) -> bytes:
+    found = b"\x4a" + _sized(_key(key) + _sized(b"\x18" + _counted(value % _LONG)))
+    if len(_numbers) >= _REMEMBERED:
+        _numbers.clear()
+    _numbers[key, value] = found
+    return found
 
 
 def _new_before(of: tuple[str, int]) -> bytes:
