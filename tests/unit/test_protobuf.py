@@ -13,7 +13,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from beluga_stream.adapters.otel.finished import Finished
 from beluga_stream.adapters.otel.kinds import KINDS
-from beluga_stream.adapters.otel.protobuf import Encoding
+from beluga_stream.adapters.otel.protobuf import Encoding, encoded
 from beluga_stream.ports.spans import Of
 
 _RESOURCE = Resource({"service.name": "beluga-worker", "process.pid": 7}, "https://opentelemetry.io/schemas/1.0.0")
@@ -74,13 +74,14 @@ def _as_the_sdk_has_it(span: Finished) -> ReadableSpan:
 
 @given(st.lists(finished(), min_size=1, max_size=5))
 def test_a_batch_is_what_the_library_makes_of_it(spans: list[Finished]) -> None:
-    ours = ExportTraceServiceRequest.FromString(_ENCODING.request(spans))
+    ours = ExportTraceServiceRequest.FromString(_ENCODING.request(map(encoded, spans)))
     assert ours == encode_spans([_as_the_sdk_has_it(span) for span in spans])
 
 
 def test_what_is_no_character_costs_no_batch_and_what_is_no_link_is_left_out() -> None:
     span = Finished("\ud800", Of(links=["nothing"]), _PARENT, "2" * 16, 1, 2, {"key": "a\udfff"}, "\ud800")
-    told = ExportTraceServiceRequest.FromString(_ENCODING.request([span])).resource_spans[0].scope_spans[0].spans[0]
+    request = ExportTraceServiceRequest.FromString(_ENCODING.request([encoded(span)]))
+    told = request.resource_spans[0].scope_spans[0].spans[0]
     assert (told.name, told.attributes[0].value.string_value, told.status.message) == ("?", "a?", "?")
     assert len(told.links) == 0
 
@@ -89,5 +90,5 @@ def test_of_many_different_values_only_so_many_are_remembered() -> None:
     for number in range(10_000):
         text = f"{number}-{string.ascii_letters}"
         span = Finished("n", Of(alike={"alike": text}), _PARENT, "2" * 16, 1, 2, {"key": text}, None)
-        told = ExportTraceServiceRequest.FromString(_ENCODING.request([span])).resource_spans[0].scope_spans[0]
+        told = ExportTraceServiceRequest.FromString(_ENCODING.request([encoded(span)])).resource_spans[0].scope_spans[0]
         assert [attribute.value.string_value for attribute in told.spans[0].attributes] == [text, text]

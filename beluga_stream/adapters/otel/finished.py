@@ -1,4 +1,4 @@
-"""A span that is over, as little as its export needs."""
+"""A span that is over: as little as is said of it, and then its bytes."""
 
 from types import SimpleNamespace
 from typing import ClassVar
@@ -9,10 +9,7 @@ from ...ports.spans import Facts, Of
 
 
 class Finished(msgspec.Struct, frozen=True, gc=False):
-    """`parent` is a traceparent, whose span is this one for a root; `id` has hexadecimal digits; epoch nanoseconds.
-
-    Everything that waits for its export is asked for its `context`, of which only the flag matters: it is recorded.
-    """
+    """`parent` is a traceparent, whose span is this one for a root; `id` has hexadecimal digits; epoch nanoseconds."""
 
     name: str
     of: Of
@@ -22,5 +19,14 @@ class Finished(msgspec.Struct, frozen=True, gc=False):
     ended: int
     attributes: Facts
     failure: str | None
+
+
+class Encoded(msgspec.Struct, frozen=True, gc=False):
+    """It as OTLP's bytes, waiting for its export.
+
+    Everything that waits is asked for its `context`, of which only the flag matters: it is recorded.
+    """
+
+    told: bytes
 
     context: ClassVar = SimpleNamespace(trace_flags=SimpleNamespace(sampled=True))

@@ -4,7 +4,7 @@ The field numbers are those of opentelemetry/proto/trace/v1/trace.proto, which i
 of a process, its resource and scope, is encoded by the library, once.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from struct import Struct
 
@@ -125,7 +125,8 @@ def _link(parent: str) -> bytes:
     return b"\x6a" + _sized(ids + b"\x35" + _OF_REMOTE[2:])
 
 
-def _span(span: Finished) -> bytes:
+def encoded(span: Finished) -> bytes:
+    """One span, as a request has it among others."""
     told, of = span.parent, span.of
     alike, parent = _alike.get(id(of.alike)), told[36:52]
     is_root = parent == span.id
@@ -140,7 +141,7 @@ def _span(span: Finished) -> bytes:
     ]
     if of.links:
         parts += map(_link, of.links)
-    return b"".join(parts)
+    return b"\x12" + _sized(b"".join(parts))
 
 
 class Encoding:
@@ -158,12 +159,7 @@ class Encoding:
         self._schema = b"\x1a" + _sized(_utf8(told.schema_url)) if told.schema_url else b""
         self._scope = b"\x0a" + _sized(told.scope_spans[0].scope.SerializeToString())
 
-    def request(self, spans: Iterable[Finished]) -> bytes:
-        """An `ExportTraceServiceRequest` with all of them."""
-        scope = b"\x12" + _sized(b"".join((self._scope, *self._spans(spans))))
+    def request(self, spans: Iterable[bytes]) -> bytes:
+        """An `ExportTraceServiceRequest` with all of these, each as `encoded`."""
+        scope = b"\x12" + _sized(b"".join((self._scope, *spans)))
         return b"\x0a" + _sized(self._resource + scope + self._schema)
-
-    def _spans(self, spans: Iterable[Finished]) -> Iterator[bytes]:
-        for span in spans:
-            yield b"\x12"
-            yield _sized(_span(span))

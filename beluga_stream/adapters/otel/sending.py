@@ -13,7 +13,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
-from .finished import Finished
+from .finished import Encoded, Finished
 from .told import Told
 
 log = logging.getLogger("beluga_stream.telemetry")
@@ -26,25 +26,26 @@ Sends = Callable[[Sequence[Any]], bool]
 """Sends spans; whether they have arrived."""
 
 
+Encodes = Callable[[Finished], bytes]
+
+
 class Sender(SpanExporter):
-    """Another exporter of spans, told about. What is `Finished` is encoded here, if the other one sends bytes."""
+    """Another exporter of spans, told about. `encode`: how a finished one becomes bytes, if the other sends such."""
 
     def __init__(self, exporter: SpanExporter, resource: Resource, scope: str) -> None:
         self.told = Told("traces")
         self.taken = 0
         self.failed = 0
         self._exporter = exporter
-        self._sends_finished = _finished_by(exporter, resource, scope)
+        self.encode: Encodes | None
+        self._sends_encoded: Sends | None
+        self.encode, self._sends_encoded = _encoded_by(exporter, resource, scope)
 
-    @property
-    def takes_finished(self) -> bool:
-        return self._sends_finished is not None
-
-    def export(self, spans: Sequence[ReadableSpan | Finished]) -> SpanExportResult:
+    def export(self, spans: Sequence[ReadableSpan | Encoded]) -> SpanExportResult:
         self.taken += len(spans)
-        finished = [span for span in spans if isinstance(span, Finished)]
-        others = [span for span in spans if not isinstance(span, Finished)]
-        arrived = all([self._arrived(self._sends_finished, finished), self._arrived(self._sends_others, others)])
+        encoded = [span.told for span in spans if isinstance(span, Encoded)]
+        others = [span for span in spans if not isinstance(span, Encoded)]
+        arrived = all([self._arrived(self._sends_encoded, encoded), self._arrived(self._sends_others, others)])
         self.told.heard(success=arrived)
         return SpanExportResult.SUCCESS if arrived else SpanExportResult.FAILURE
 
@@ -83,14 +84,14 @@ class Waiting(BatchSpanProcessor):
         at_once = min(_number(OTEL_BSP_MAX_EXPORT_BATCH_SIZE, _AT_ONCE), self._most)
         super().__init__(sender, self._most, max_export_batch_size=at_once)
         self._few = at_once - 1
-        self._queue: deque[Finished] | None = getattr(getattr(self, "_batch_processor", None), "_queue", None)
+        self._queue: deque[Encoded] | None = getattr(getattr(self, "_batch_processor", None), "_queue", None)
         """The SDK's own, as long as it has it by that name."""
 
     @property
     def takes_finished(self) -> bool:
-        return self._sender.takes_finished
+        return self._sender.encode is not None
 
-    def on_end(self, span: ReadableSpan | Finished) -> None:
+    def on_end(self, span: ReadableSpan | Encoded) -> None:
         context = span.context
         if context is None or not context.trace_flags.sampled:
             return
@@ -101,32 +102,37 @@ class Waiting(BatchSpanProcessor):
         super().on_end(span)  # type: ignore[arg-type]  # it looks at nothing but the context
 
     def take(self, span: Finished) -> None:
-        """As `on_end`, by the shortest way as long as nobody need be told that there is enough for a request."""
-        queue = self._queue
+        """As `on_end`, by the shortest way as long as nobody need be told that there is enough for a request.
+
+        It is encoded at once: what it is about is at hand now, and has left the processor's caches when it is sent.
+        """
+        encode, queue = self._sender.encode, self._queue
+        assert encode is not None, "it takes no finished spans"
+        encoded = Encoded(encode(span))
         if queue is None or len(queue) >= self._few:
-            self.on_end(span)
+            self.on_end(encoded)
             return
         next(self._ended)
-        queue.appendleft(span)
+        queue.appendleft(encoded)
 
     def lost(self) -> Mapping[str, int]:
         """How many spans were lost so far, by the reason: `queue`, it was full; `export`, nobody took them."""
         return {"queue": self._dropped, "export": self._sender.failed}
 
 
-def _finished_by(exporter: SpanExporter, resource: Resource, scope: str) -> Sends | None:
-    """What sends finished spans by the same endpoint, headers, compression and tries as the exporter its own.
+def _encoded_by(exporter: SpanExporter, resource: Resource, scope: str) -> tuple[Encodes, Sends] | tuple[None, None]:
+    """What encodes spans and sends them by the same endpoint, headers, compression and tries as the exporter its own.
 
     Only that of OTLP over HTTP takes bytes, and only by a name of its own: with any other, and should that name go, all
     spans are the SDK's.
     """
     client = getattr(exporter, "_client", None)
     if type(exporter).__module__ != "opentelemetry.exporter.otlp.proto.http.trace_exporter" or client is None:
-        return None
-    from .protobuf import Encoding  # noqa: PLC0415 - it needs the exporter's package, which others come without
+        return None, None
+    from .protobuf import Encoding, encoded  # noqa: PLC0415 - it needs the exporter's package, which others come without
 
     encoding = Encoding(resource, scope)
-    return lambda spans: bool(client.export(encoding.request(spans)).success)
+    return encoded, lambda spans: bool(client.export(encoding.request(spans)).success)
 
 
 def _number(variable: str, default: int) -> int:
