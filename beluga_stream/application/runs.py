@@ -30,7 +30,7 @@ from .overrides import Overrides
 from .payloads import Payloads
 from .results import Event, NodeChanged, RunChanged
 from .shown import shown
-from .summaries import Summaries, check_retry
+from .summaries import TOLD_WITHIN_SECONDS, Summaries, check_retry
 from .tails import Tails
 from .topics import Topics
 
@@ -74,6 +74,7 @@ class Runs:
         clock: Clock,
         partition: Callable[[str], int],
         follows_starts: int = FOLLOWED_FROM_START,
+        told_within_seconds: float = TOLD_WITHIN_SECONDS,
         spans: Spans = NO_SPANS,
         new_id: Callable[[], str] = lambda: secrets.token_hex(16),
     ) -> None:
@@ -87,7 +88,7 @@ class Runs:
         self._new_id = new_id
         self._spans = spans
         self._tails = Tails(reader, topics.run_results)
-        self._summaries = Summaries(reader, topics.runs, self._partition)
+        self._summaries = Summaries(reader, topics.runs, self._partition, told_within_seconds)
         catalog = Catalog(reader, topics)
         self._overrides = Overrides(clock=clock, summaries=self._summaries, catalog=catalog)
         self._forks = Forks(

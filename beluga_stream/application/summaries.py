@@ -13,7 +13,8 @@ from . import codec
 from .catchup import CatchUp
 from .messages import Summary
 
-_WITHIN_SECONDS = 10.0
+TOLD_WITHIN_SECONDS = 10.0
+"""By then the coordinator has told of a run that was asked for, or it refused it, or it is down."""
 _AGAIN_SECONDS = 0.1
 
 
@@ -48,10 +49,17 @@ def check_remembered(run: RunId, summary: Summary, now_ms: int) -> None:
 class Summaries:
     """Reads the topic anew at each call. `partition` tells that of a run. Close it after use."""
 
-    def __init__(self, reader: Reader, topic: str, partition: Callable[[RunId], int]) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        topic: str,
+        partition: Callable[[RunId], int],
+        told_within_seconds: float = TOLD_WITHIN_SECONDS,
+    ) -> None:
         self._reader = reader
         self._topic = topic
         self._partition = partition
+        self._told_within_seconds = told_within_seconds
         self._told = CatchUp(reader, topic)
 
     async def close(self) -> None:
@@ -71,7 +79,7 @@ class Summaries:
     async def awaited(self, run: RunId) -> Summary | None:
         """The newest of a run that was asked for: its summary is on its way, unless the run was refused."""
         try:
-            async with asyncio.timeout(_WITHIN_SECONDS):
+            async with asyncio.timeout(self._told_within_seconds):
                 while True:
                     summary = await self.newest(run)
                     if summary is not None:

@@ -17,6 +17,7 @@ from beluga_stream.application.execution import Executions
 from beluga_stream.application.partitioner import partition_of
 from beluga_stream.application.payloads import Payloads
 from beluga_stream.application.runs import Runs
+from beluga_stream.application.summaries import TOLD_WITHIN_SECONDS
 from beluga_stream.application.topics import Topics
 from beluga_stream.application.worker import Worker
 from beluga_stream.domain.retry import RetryPolicy
@@ -37,6 +38,7 @@ class Desk:
         self.blobs = MemoryBlobs()
         self.payloads = Payloads(self.blobs)
         self.programs = programs
+        self.told_within_seconds = TOLD_WITHIN_SECONDS
 
     @asynccontextmanager
     async def open(self, *, within: float = 20) -> AsyncGenerator["Desk", None]:
@@ -88,6 +90,7 @@ class Desk:
             payloads=self.payloads,
             clock=SystemClock(),
             partition=lambda run: partition_of(run.encode(), PARTITIONS),
+            told_within_seconds=self.told_within_seconds,
         )
         try:
             yield runs
