@@ -1,6 +1,7 @@
 """What every test gets: a broker, topics of its own, and a check that it leaves nothing running."""
 
 import asyncio
+import faulthandler
 import gc
 import inspect
 import os
@@ -14,6 +15,7 @@ from typing import Any
 import hypothesis
 import psutil
 import pytest
+from _pytest.faulthandler import fault_handler_stderr_fd_key
 from aiokafka.admin import AIOKafkaAdminClient
 
 from tests.admitted import start_session_broker
@@ -30,6 +32,8 @@ hypothesis.settings.load_profile("untimed")
 _BROKER = pytest.StashKey[str]()
 _GRACE = 2.0
 """Seconds that what a test started may take to end after the test; a leak does not end at all."""
+_TEARDOWN_SECONDS = 180.0
+"""More than a session's broker and its servers take to end."""
 
 
 # ------------------------------------------------------------------------------------------ the broker
@@ -122,6 +126,21 @@ def temporal_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
     with temporal_server(tmp_path_factory.mktemp("temporal")) as address:
         yield address
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """Show all stacks and end the process when a test does not end.
+
+    Its timeout is no help there: it goes off once, in the test, and a loop that closes waits for every task of it.
+    Pytest's own way to exit is given up as soon as a test has failed.
+    """
+    shown_to = item.config.stash[fault_handler_stderr_fd_key]  # nothing public is past the capture
+    faulthandler.dump_traceback_later(_TEARDOWN_SECONDS, exit=True, file=shown_to)
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 # ------------------------------------------------------------------------------------ what each test gets

@@ -1,6 +1,7 @@
 """How a parallel session shares its tests out: what starts engines goes on in two processes, the rest beside them."""
 
 import os
+from typing import Any
 
 from xdist.scheduler import LoadScopeScheduling
 
@@ -27,6 +28,16 @@ class Sharing(LoadScopeScheduling):
             return nodeid
         is_integration = nodeid.startswith("tests/integration/") and not nodeid.startswith(_WITH_TEMPORAL)
         return "integration" if is_integration else "others with engines"
+
+    def remove_node(self, node: Any) -> str | None:
+        """A test that its process ended with is not tried again, as xdist would: it might end each one."""
+        tests = (test for unit in self.assigned_work[node].values() for test, over in unit.items() if not over)
+        ended = next(tests, None)
+        for unit in self.assigned_work[node].values():
+            if ended in unit:
+                unit[ended] = True
+        super().remove_node(node)
+        return ended
 
 
 def give_way(nodeid: str) -> None:
