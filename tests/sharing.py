@@ -1,5 +1,10 @@
-"""How a parallel session shares its tests out: what starts engines goes on in two processes, the rest beside them."""
+"""How a parallel session shares its tests out.
 
+What starts engines goes on in two processes, and the rest beside them, which takes all the processor that those leave.
+When that is done, a third one starts engines, too: from then on they mostly wait.
+"""
+
+import contextlib
 import os
 from typing import Any
 
@@ -14,6 +19,9 @@ _TOGETHER = "tests/unit/test_api_types.py"
 _WITH_TEMPORAL = "tests/integration/test_durable.py"
 """What needs a Temporal server goes on where there is one. So either process has as much to do as the other."""
 
+_LAST = "tests/acceptance/"
+"""What the third process does. Each of its tests waits for whole engines, and computes little itself."""
+
 _MODEST = 10
 """The niceness of a process whose tests only compute."""
 
@@ -26,8 +34,15 @@ class Sharing(LoadScopeScheduling):
             return _TOGETHER
         if nodeid.startswith(_ALONE):
             return nodeid
+        if nodeid.startswith(_LAST):
+            return _LAST
         is_integration = nodeid.startswith("tests/integration/") and not nodeid.startswith(_WITH_TEMPORAL)
         return "integration" if is_integration else "others with engines"
+
+    def _assign_work_unit(self, node: Any) -> None:
+        if _LAST in self.workqueue:
+            self.workqueue.move_to_end(_LAST)
+        super()._assign_work_unit(node)
 
     def remove_node(self, node: Any) -> str | None:
         """A test that its process ended with is not tried again, as xdist would: it might end each one."""
@@ -41,6 +56,9 @@ class Sharing(LoadScopeScheduling):
 
 
 def give_way(nodeid: str) -> None:
-    """Let this process wait for those that have engines to serve, from its first test on that starts none."""
-    if nodeid.startswith(_ALONE) and os.getpriority(os.PRIO_PROCESS, 0) < _MODEST:
-        os.setpriority(os.PRIO_PROCESS, 0, _MODEST)
+    """Let this process wait for those that have engines to serve, as long as its tests start none."""
+    wanted = _MODEST if nodeid.startswith(_ALONE) else 0
+    if os.getpriority(os.PRIO_PROCESS, 0) == wanted:
+        return
+    with contextlib.suppress(PermissionError):  # only root may be less modest again
+        os.setpriority(os.PRIO_PROCESS, 0, wanted)
