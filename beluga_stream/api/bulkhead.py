@@ -9,6 +9,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
+from ..bounds import within
 from ..errors import InvalidConfig, ResourceExhausted
 from .guard import guarded, marked
 from .retry import Seconds, seconds
@@ -78,7 +79,7 @@ class Bulkhead:
         """One call, in its event loop. Raises `ResourceExhausted`."""
         turn = self._come()
         if turn is not None:
-            bound = asyncio.timeout(self._timeout)
+            bound = within(self._timeout)
             try:
                 async with bound:
                     await asyncio.wrap_future(turn)

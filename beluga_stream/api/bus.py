@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar
 from ..application.parcels import is_ours
 from ..application.subscription import Handle, Subscribed, Terms
 from ..application.threads import Threads
+from ..bounds import within
 from ..domain.subjects import INBOX, check_subject, pattern
 from ..errors import BelugaError, InvalidConfig, InvalidInput, InvalidState, TaskCanceled, TimedOut
 from ..ports.bus import Carrier, DeadLetter, Line, Parcel, Traces
@@ -93,7 +94,7 @@ class MessageBus:
         parcel = self._parcel(subject, data, key, headers)
         limit = _limit(timeout)
         answers = checked(reply)
-        bound = asyncio.timeout(limit)
+        bound = within(limit)
         try:
             with self._spans.span("bus.request", {"messaging.destination.name": subject}):
                 async with bound, self._expected(parcel) as (asking, answered):

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from ..application.circuits import LocalCircuits
 from ..application.judging import may_help
+from ..bounds import within
 from ..domain import circuit as machine
 from ..domain.circuit import Admission, Circuit, CircuitRules, CircuitState
 from ..errors import CircuitBreakerOpen, InvalidConfig, TimedOut
@@ -104,7 +105,7 @@ class CircuitBreaker:
         if self._timeout is None:
             yield
             return
-        bound = asyncio.timeout(self._timeout)
+        bound = within(self._timeout)
         try:
             async with bound:
                 yield

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..application.results import Event, RunChanged
 from ..application.tally import Metrics, Tally
+from ..bounds import until, within
 from ..errors import BelugaError, InvalidState, RunFailed, TaskCanceled, TimedOut
 from ..ports.spans import Span, Spans, trace_id
 from ..ports.telemetry import Telemetry
@@ -63,7 +64,7 @@ class Running:
         self.refuse_if_closed()
         with self._watched(work):
             try:
-                async with self._bounded(work, asyncio.timeout(limit), limit):
+                async with self._bounded(work, within(limit), limit):
                     return await runner.invoke(value, signals=signals)
             except RunFailed as error:
                 if error.reason == TimedOut.code and "node" not in error.ids:
@@ -101,7 +102,7 @@ class Running:
 
     async def checked(self, checked: Any, what: str) -> None:
         """Raises what is wrong with it, and `TimedOut` when it does not say."""
-        bound = asyncio.timeout(_CHECK_SECONDS)
+        bound = within(_CHECK_SECONDS)
         try:
             async with bound:
                 await checked.check()
@@ -134,7 +135,7 @@ class Running:
         for events in tuple(self._idle):
             await events.aclose()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_CLOSE_SECONDS):
+            async with within(_CLOSE_SECONDS):
                 await self._still.wait()
         if self._bounds:
             self._logger.error("%d runs go on though their orchestrator is closed", len(self._bounds))
@@ -154,7 +155,7 @@ class Running:
         if self._closed:
             raise self._over(work, limit)
         with outcome.span.inside():
-            async with self._bounded(work, asyncio.timeout_at(deadline), limit):
+            async with self._bounded(work, until(deadline), limit):
                 return await anext(events, None)
 
     @asynccontextmanager

@@ -1,6 +1,5 @@
 """`Scheduler`: runs tasks in this process, by dependencies, priorities and deadlines, on so many workers."""
 
-import asyncio
 import functools
 from collections.abc import Iterable, Mapping
 from types import TracebackType
@@ -8,6 +7,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from ..application.tasks import Entry, TaskPool, TaskState
 from ..application.threads import Threads
+from ..bounds import within
 from ..domain.dependencies import check_dependencies
 from ..errors import InvalidConfig, TimedOut
 from .features import check_ranges
@@ -47,7 +47,7 @@ class Scheduled(Generic[R]):
         """
         if timeout is None:
             return await self._value()
-        bound = asyncio.timeout(seconds(timeout))
+        bound = within(seconds(timeout))
         try:
             async with bound:
                 return await self._value()

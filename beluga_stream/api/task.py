@@ -1,6 +1,5 @@
 """`Task`: a piece of work for a `Scheduler`, with what it depends on, how urgent it is, and until when."""
 
-import asyncio
 import contextvars
 import functools
 import inspect
@@ -8,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 from ..application.threads import Threads
+from ..bounds import within
 from ..errors import InvalidConfig, TimedOut
 from .node import options_of
 from .retry import Retry, Seconds, seconds
@@ -118,7 +118,7 @@ class Task(Generic[R]):
 
     async def run(self, results: Sequence[Any], threads: Threads) -> Any:
         """Call it once, with its arguments and these results; what blocks in a thread. Raises `TimedOut`."""
-        bound = asyncio.timeout(self._timeout)
+        bound = within(self._timeout)
         try:
             async with bound:
                 return await self._attempt(results, threads)

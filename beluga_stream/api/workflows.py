@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from ..application.tally import Tally
+from ..bounds import within
 from ..errors import CodeMissing, InvalidState, LogUnavailable, ResourceExhausted
 from ..ports.spans import Span, Spans
 from ..ports.telemetry import Telemetry
@@ -53,7 +54,7 @@ class Following:
         if self._closed:
             asyncio.ensure_future(call).cancel()
             self._refuse_if_closed()
-        async with asyncio.timeout(limit):
+        async with within(limit):
             return await call
 
     def span(self, call: str, name: str) -> AbstractContextManager[Span]:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import orjson
 from pydantic import ValidationError
 
+from ..bounds import within
 from ..domain.payload import Json
 from ..errors import InvalidInput, StoreUnavailable
 from ..ports.cache import Caching, ResultStore
@@ -89,7 +90,7 @@ async def _computed(caching: Caching, compute: Callable[[], Awaitable[Completed]
 
 async def _answer(caching: Caching, store: ResultStore, asked: Coroutine[Any, Any, T]) -> T:
     """What the store answers. Raises `_Silent` when that takes too long, and whatever the store raises."""
-    patience = asyncio.timeout(caching.timeout)
+    patience = within(caching.timeout)
     try:
         async with patience:
             return await asked

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable
 
+from ..bounds import within
 from ..domain.cover import WORKFLOW, cover, is_cover
 from ..domain.definition import Definition
 from ..domain.ids import GraphHash
@@ -46,7 +47,7 @@ class Catalog:
     async def refresh(self) -> None:
         """Read what has been published since the last time, up to the end."""
         try:
-            async with self._lock, asyncio.timeout(_TIMEOUT_SECONDS):
+            async with self._lock, within(_TIMEOUT_SECONDS):
                 await self._read_on()
         except TimeoutError as error:
             raise LogUnavailable(

@@ -5,6 +5,8 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
+from ..bounds import within
+
 _CHECK_SECONDS = 3.0
 _KEPT_SECONDS = 1.0
 """Whoever asks more often gets the last answer: asking costs a request to each dependency."""
@@ -65,7 +67,7 @@ async def _asked(check: Check) -> Mapping[str, Any]:
     began = time.monotonic()
     error = None
     try:
-        async with asyncio.timeout(_CHECK_SECONDS):
+        async with within(_CHECK_SECONDS):
             await check()
     except TimeoutError:
         error = f"no answer within {_CHECK_SECONDS:g} s"

@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ..bounds import within
 from ..domain.commands import PublishNode, PublishRun
 from ..domain.events import Event as Happened
 from ..domain.events import RunRequested, SignalReceived
@@ -195,7 +196,7 @@ class _LocalRun:
         due = self._family.next_due_ms()
         timeout = None if due is None else max(0.0, (due - self._now_ms()) / 1000)
         try:
-            async with asyncio.timeout(timeout):
+            async with within(timeout):
                 return await self._happened.get()
         except TimeoutError:
             self._do(self._family.fire(self._now_ms()))

@@ -9,6 +9,7 @@ from bisect import bisect_right, insort
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from ..bounds import within
 from ..domain.frozen import replace
 from ..domain.ids import RunId
 from ..errors import LogUnavailable
@@ -79,7 +80,7 @@ class RunList:
             self._following.add_done_callback(self._ended)
         following = self._following
         try:
-            async with asyncio.timeout(_WITHIN_SECONDS):
+            async with within(_WITHIN_SECONDS):
                 while any(self._positions[number] < end for number, end in ends.items()):
                     if following.done():
                         break

@@ -3,7 +3,6 @@
 Speaks JSON and ids; the typed client in `api` is a thin cover over it.
 """
 
-import asyncio
 import contextlib
 import secrets
 from collections import OrderedDict
@@ -11,6 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Se
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from ..bounds import within
 from ..domain.events import CancelRequested, RetryRequested, RunRequested, SignalReceived
 from ..domain.ids import GraphHash, RunId, key_of, run_id
 from ..domain.payload import NOTHING, Inline, Json, Payload
@@ -263,11 +263,10 @@ class Runs:
         """Wait for the run's end. Raises `RunFailed`, `TaskCanceled`, `RunRejected` or `TimedOut`."""
         answer = Answer(run, self.asked(run))
         try:
-            async with asyncio.timeout(timeout_seconds):
-                async with contextlib.aclosing(self.listen(run)) as events:
-                    async for event in events:
-                        answer.hear(event)
-                        answer.check()
+            async with within(timeout_seconds), contextlib.aclosing(self.listen(run)) as events:
+                async for event in events:
+                    answer.hear(event)
+                    answer.check()
         except TimeoutError as error:
             raise TimedOut(f"run {run} did not end within {timeout_seconds:g} s; it goes on", run=run) from error
         return await self.outcome(run, answer.ended)
@@ -346,7 +345,7 @@ class Runs:
     async def _has_just_begun(self, run: RunId, mine: "_Mine") -> bool:
         """Whether the first that was heard of the run since its start is its beginning, or an answer to the start."""
         try:
-            async with asyncio.timeout(_BEGINS_WITHIN_SECONDS):
+            async with within(_BEGINS_WITHIN_SECONDS):
                 first = await mine.follower.first()
         except TimeoutError:
             return False

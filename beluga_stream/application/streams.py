@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from pydantic import TypeAdapter, ValidationError
 
+from ..bounds import within
 from ..domain.events import Source
 from ..domain.ids import Incarnation
 from ..domain.payload import Inline, Json, Payload
@@ -205,7 +206,7 @@ class Streams:
         sequence = ChunkSequence(work.root, source)
         found: list[Json] = []
         try:
-            async with asyncio.timeout(_TOLD_WITHIN_SECONDS), aclosing(self._records(work, source)) as batches:
+            async with within(_TOLD_WITHIN_SECONDS), aclosing(self._records(work, source)) as batches:
                 async for records in batches:
                     for record in records:
                         chunk = sequence.read(codec.results.decode(record.value))

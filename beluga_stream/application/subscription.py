@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from ..bounds import within
 from ..domain.retry import RetryPolicy, delay_ms
 from ..errors import BelugaError, ExecutionFailed, InvalidInput, LogUnavailable, TimedOut
 from ..ports.bus import Carrier, Delivery, Line, Parcel
@@ -194,7 +195,7 @@ class Subscribed:
 
     async def _attempt(self, parcel: Parcel, number: int) -> Any:
         async with self._slots:
-            bound = asyncio.timeout(self._terms.timeout_seconds)
+            bound = within(self._terms.timeout_seconds)
             try:
                 async with bound:
                     return await self._handle(parcel, number)
@@ -241,7 +242,7 @@ class Subscribed:
 
     async def _released_within(self, seconds: float) -> bool:
         with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+            async with within(seconds):
                 await self._releasing.wait()
         return self._releasing.is_set()
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 
+from ..bounds import within
 from ..domain.ids import RunId
 from ..domain.retention import FINAL
 from ..domain.state import RunStatus
@@ -79,7 +80,7 @@ class Summaries:
     async def awaited(self, run: RunId) -> Summary | None:
         """The newest of a run that was asked for: its summary is on its way, unless the run was refused."""
         try:
-            async with asyncio.timeout(self._told_within_seconds):
+            async with within(self._told_within_seconds):
                 while True:
                     summary = await self.newest(run)
                     if summary is not None:

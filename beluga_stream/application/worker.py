@@ -16,6 +16,7 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ..bounds import within
 from ..domain.ids import Incarnation, RunId
 from ..domain.payload import Payload
 from ..errors import BelugaError, LogUnavailable
@@ -217,7 +218,7 @@ class Worker:
             return
         log.info("gave %d nodes back", len(given_back), extra={"action": "handback", "nodes": len(given_back)})
         try:
-            async with asyncio.timeout(_STOP_SECONDS):
+            async with within(_STOP_SECONDS):
                 await self._outbox.append(given_back)
         except (LogUnavailable, TimeoutError) as error:
             log.warning("their leases must expire, for that could not be told: %s", error, extra={"action": "handback"})

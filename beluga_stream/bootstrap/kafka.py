@@ -11,6 +11,7 @@ from ..api.features import WORKERS, Options
 from ..api.provider import Signals
 from ..api.work import Work
 from ..application.results import Event
+from ..bounds import within
 from ..errors import BelugaError
 from ..ports.spans import Spans
 from .client import open_runs
@@ -109,7 +110,7 @@ class KafkaRunner:
 async def _cancel(run: Run[Any]) -> None:
     """Nobody waits for it any more. Whoever left is not kept for long, nor told of a broker that is away."""
     try:
-        async with asyncio.timeout(_CANCEL_SECONDS):
+        async with within(_CANCEL_SECONDS):
             await run.cancel("whoever started it has left")
     except (TimeoutError, BelugaError) as error:
         log.warning("run %s goes on though nobody waits for it: %s", run.id, error, extra={"run": run.id})

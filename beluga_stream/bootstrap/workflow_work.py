@@ -6,6 +6,7 @@ import secrets
 from typing import Any
 
 from ..api.provider import Signals
+from ..bounds import within
 from ..errors import BelugaError, NotFound
 from ..ports.workflow_runner import Started, WorkflowRunner
 
@@ -57,7 +58,7 @@ class WorkflowWork:
     async def _cancel(self, started: Started) -> None:
         """Nobody waits for it any more. Whoever left is not kept for long."""
         try:
-            async with asyncio.timeout(_CANCEL_SECONDS):
+            async with within(_CANCEL_SECONDS):
                 await self._workflow.cancel(started, "whoever started it has left")
         except NotFound:
             pass  # it has ended meanwhile

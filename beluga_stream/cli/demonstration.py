@@ -29,6 +29,7 @@ from ..bootstrap.connection import kafka, topics
 from ..bootstrap.declared import engine_topics, group
 from ..bootstrap.encryption import payloads_of
 from ..bootstrap.settings import Settings
+from ..bounds import within
 from ..domain.ids import NodeKey, RunId, node_of
 from ..domain.payload import NOTHING
 from ..errors import RunFailed, TimedOut
@@ -75,7 +76,7 @@ async def demonstrate(*, broker: str | None, write_name: str | None, as_json: bo
         screen.say(f"engine   faust -A beluga_stream worker (pid {child.pid})")
         play = _Play(settings, child, screen)
         try:
-            async with asyncio.timeout(_WITHIN_SECONDS):
+            async with within(_WITHIN_SECONDS):
                 await play.perform(stories)
                 await _until_indexed(index, stories)
         except TimeoutError as error:

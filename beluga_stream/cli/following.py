@@ -12,6 +12,7 @@ from ..application.event_json import event_json
 from ..application.results import Chunk, Event, RunChanged, StartRejected, Superseded
 from ..bootstrap.client import open_desk
 from ..bootstrap.connection import is_gateway
+from ..bounds import within
 from ..domain.ids import RunId
 from ..domain.payload import NOTHING, Json
 from ..errors import NotFound, RunFailed, RunRejected, TaskCanceled, TimedOut
@@ -95,7 +96,7 @@ async def _follow(
     show = _json_lines(runs, run) if as_json else _screen(view)
     try:
         async with (
-            asyncio.timeout(timeout or None) as limit,
+            within(timeout or None) as limit,
             contextlib.aclosing(runs.follow(run, after=after)) as events,
             show as tell,
         ):

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import pytest
 
 from ..api.provider import Provider, ProviderFactory
+from ..bounds import within
 
 T = TypeVar("T")
 
@@ -30,7 +31,7 @@ class Played:
 
         async def played(test: Callable[[Provider], Awaitable[T]]) -> T:
             before = asyncio.all_tasks()
-            async with asyncio.timeout(self.patience):
+            async with within(self.patience):
                 provider = make()
                 try:
                     return await test(provider)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from ..application.local import LocalEngine
 from ..application.results import Event
 from ..application.runs import Runs
+from ..bounds import within
 from ..domain.ids import RunId
 from ..domain.payload import Json
 from ..errors import BelugaError, InvalidState, RunFailed, TaskCanceled
@@ -173,7 +174,7 @@ async def here(start: Start) -> Ended:
     """How the run ends in the local shell."""
     engine = LocalEngine(now_ms=VirtualClock().now_ms)
     try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with within(PATIENCE_SECONDS):
             value = await engine.invoke(start.program, start.value, signals=start.signals)
     except RunFailed as error:
         return Ended("failed", error=error)
@@ -199,7 +200,7 @@ async def _play(cluster: Cluster, runs: Runs, start: Start) -> tuple[RunId, Ende
         beside.append(asyncio.ensure_future(start.beside(cluster, run)))
     events: list[Event] = []
     try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with within(PATIENCE_SECONDS):
             async with contextlib.aclosing(runs.follow(run)) as following:
                 async for event in following:
                     events.append(event)  # noqa: PERF401 - what came is told when the rest does not

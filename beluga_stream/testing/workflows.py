@@ -20,6 +20,7 @@ from ..application.rendering import Renderer, Step
 from ..application.results import Chunk, Event
 from ..application.standing import Standing, standing_of
 from ..application.topics import Topics
+from ..bounds import within
 from ..domain.commands import PublishNode
 from ..domain.events import CancelRequested, RetryRequested, RunRequested, SignalReceived
 from ..domain.events import Event as Happened
@@ -182,7 +183,7 @@ class Durable:
         now = self._host.clock.now_ms()
         timeout = None if due is None or self._family.ended else max(0.0, (due - now) / 1000)
         try:
-            async with asyncio.timeout(timeout):
+            async with within(timeout):
                 happened = await self._happened.get()
         except TimeoutError:
             await self._do(self._family.fire(self._host.clock.now_ms()))

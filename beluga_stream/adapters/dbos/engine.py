@@ -19,6 +19,7 @@ import msgspec
 from dbos import DBOS, DBOSConfig, SetWorkflowID, WorkflowStatus
 
 from ...application.executing import Executing
+from ...bounds import within
 from ...domain.events import Event
 from ...domain.ids import GraphHash, RunId
 from ...errors import BelugaError, InvalidState, LogUnavailable
@@ -89,7 +90,7 @@ class DbosEngine:
         _Current.engine = self
         self._thread.start()
         try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
+            async with within(_PATIENCE_SECONDS):
                 await asyncio.wrap_future(self._opened)
         except Exception as error:
             await self.close()
@@ -197,7 +198,7 @@ class DbosEngine:
             work.close()
             raise LogUnavailable("this process stops running DBOS: workflows that go on are taken over by the next")
         try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
+            async with within(_PATIENCE_SECONDS):
                 return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
         except (asyncio.CancelledError, BelugaError):
             raise

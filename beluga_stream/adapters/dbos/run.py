@@ -20,6 +20,7 @@ from ...application.payloads import Payloads
 from ...application.results import Chunk, NodeChanged, RunChanged
 from ...application.results import Event as Shows
 from ...application.standing import Standing, standing_of
+from ...bounds import within
 from ...domain.commands import PublishNode, PublishRun
 from ...domain.events import (
     Event,
@@ -126,7 +127,7 @@ class Run:
             if told or self._mail or (due is not None and due <= now):
                 return Entry(at_ms=now, told=told, mail=self._read_mail())
             try:
-                async with asyncio.timeout(None if due is None else (due - now) / 1000):
+                async with within(None if due is None else (due - now) / 1000):
                     await self._woken.wait()
             except TimeoutError:
                 continue

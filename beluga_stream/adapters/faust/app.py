@@ -17,6 +17,8 @@ from beluga_stream.adapters.faust.recovery import RoleTables
 from beluga_stream.adapters.faust.table import RunTable
 from beluga_stream.ports.log import PartitionTable, Role
 
+from ...bounds import within
+
 log = logging.getLogger(__name__)
 
 _QUEUE_BATCHES = 64
@@ -71,7 +73,7 @@ class RoleApp(faust.App):
         """Wait, a second at most, until the agent has taken something from its queue."""
         self._room.clear()
         try:
-            async with asyncio.timeout(1.0):
+            async with within(1.0):
                 await self._room.wait()
         except TimeoutError:
             return

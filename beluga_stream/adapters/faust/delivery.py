@@ -24,6 +24,8 @@ from beluga_stream.adapters.faust.assignor import NumberAssignor
 from beluga_stream.adapters.faust.driver import Batch, RoleDriver
 from beluga_stream.adapters.kafka.fetcher import PromptConsumer
 
+from ...bounds import within
+
 if TYPE_CHECKING:
     from beluga_stream.adapters.faust.app import RoleApp
 
@@ -236,7 +238,7 @@ class RoleConsumer(driver_module.Consumer):
         """
         consumer = self._thread._ensure_consumer()
         targets = list(consumer.assignment())
-        async with asyncio.timeout(self.app.conf.broker_request_timeout):
+        async with within(self.app.conf.broker_request_timeout):
             offsets = await asyncio.gather(*(consumer.committed(target) for target in targets))
         fresh = []
         known = set(self._known)
@@ -289,7 +291,7 @@ class RoleConsumer(driver_module.Consumer):
             if not offsets:
                 return False
             try:
-                async with asyncio.timeout(self.app.conf.broker_request_timeout):
+                async with within(self.app.conf.broker_request_timeout):
                     await self._thread._ensure_consumer().commit(
                         {TopicPartition(tp.topic, tp.partition): OffsetAndMetadata(o, "") for tp, o in offsets.items()}
                     )

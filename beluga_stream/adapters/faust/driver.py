@@ -12,6 +12,8 @@ from beluga_stream.adapters.faust.acks import Acknowledgements
 from beluga_stream.errors import BelugaError, InvalidState, TimedOut
 from beluga_stream.ports.log import Record, Role
 
+from ...bounds import within
+
 log = logging.getLogger(__name__)
 
 
@@ -117,7 +119,7 @@ class RoleDriver:
         if self._acquiring is not None:
             self._acquiring.cancel()
         try:
-            async with asyncio.timeout(self._drain_timeout), self._turn:
+            async with within(self._drain_timeout), self._turn:
                 held, self._held = self._held, frozenset()
                 if held and self.failure is None:
                     await self.role.release(held)
@@ -133,7 +135,7 @@ class RoleDriver:
 
     async def _drain(self, released: frozenset[int]) -> None:
         try:
-            async with asyncio.timeout(self._drain_timeout):
+            async with within(self._drain_timeout):
                 await self.acks.drained()
         except TimeoutError:
             # What is not settled is not committed, so its next owner sees it again.

@@ -12,6 +12,7 @@ from typing import ParamSpec, TypeVar
 
 import fsspec
 
+from ...bounds import within
 from ...errors import InvalidConfig, InvalidInput, LogUnavailable, NotFound
 
 _TIMEOUT_SECONDS = 60.0
@@ -138,7 +139,7 @@ class FileBlobs:
 
     async def _in_thread(self, call: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
         try:
-            async with asyncio.timeout(_TIMEOUT_SECONDS):
+            async with within(_TIMEOUT_SECONDS):
                 return await asyncio.to_thread(call, *arguments, **named)
         except TimeoutError as error:
             raise LogUnavailable(f"the blob store at {self._root} does not answer") from error

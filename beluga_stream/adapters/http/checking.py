@@ -1,6 +1,5 @@
 """A request as an operation wants it: parameters, headers and body checked, within the limits."""
 
-import asyncio
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +8,7 @@ import orjson
 from pydantic import ValidationError
 from starlette.requests import HTTPConnection, Request
 
+from ...bounds import within
 from ...errors import InvalidInput, RecordTooLarge, TimedOut
 from . import form
 from .operation import Asked, Operation, Parameter
@@ -96,7 +96,7 @@ async def _body(request: Request, most: int) -> bytes:
         raise _too_large(most)
     found = bytearray()
     try:
-        async with asyncio.timeout(_BODY_SECONDS):
+        async with within(_BODY_SECONDS):
             async for part in request.stream():
                 found += part
                 if len(found) > most:

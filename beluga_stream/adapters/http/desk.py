@@ -1,6 +1,5 @@
 """The engine's front desk through the HTTP gateway: what a client with a URL talks to."""
 
-import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -11,6 +10,7 @@ from ...application.answer import Asked
 from ...application.event_json import event_of
 from ...application.messages import Summary
 from ...application.results import Event
+from ...bounds import within
 from ...domain.events import Failure
 from ...domain.ids import RunId
 from ...domain.payload import Inline, Json, Payload
@@ -111,7 +111,7 @@ class HttpDesk:
     async def result(self, run: RunId, *, timeout_seconds: float | None = None) -> Json:
         """See the port."""
         try:
-            async with asyncio.timeout(timeout_seconds):
+            async with within(timeout_seconds):
                 return await self._result(run)
         except TimeoutError as error:
             if isinstance(error, TimedOut):

@@ -1,6 +1,5 @@
 """What each operation of the gateway asks of the engine, and what it answers."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from ...application.catalog import Catalog
 from ...application.messages import Summary
 from ...application.runlist import Place, RunList
 from ...application.runs import Runs, Started
+from ...bounds import within
 from ...domain.ids import RunId
 from ...domain.payload import Inline, Json
 from ...domain.plan import Plan
@@ -137,7 +137,7 @@ class Operations:
         seconds = min(asked.query.get("timeout", RESULT_MOST_SECONDS), self._wait_seconds)
         with self._allowance.stream(asked.caller.name):
             try:
-                async with asyncio.timeout(seconds):
+                async with within(seconds):
                     yield
             except TimeoutError as error:
                 if isinstance(error, TimedOut):

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 import orjson
 from starlette.types import Receive, Scope, Send
 
+from ...bounds import within
 from . import sse
 from .problem import problem_of
 from .stream import CLOSING, Frame, Stalled, problem_frame
@@ -67,7 +68,7 @@ class Events:
 
     async def _pass(self, send: Send, body: bytes) -> None:
         try:
-            async with asyncio.timeout(self._stall_seconds):
+            async with within(self._stall_seconds):
                 await send({"type": "http.response.body", "body": body, "more_body": True})
         except TimeoutError as error:
             raise Stalled from error

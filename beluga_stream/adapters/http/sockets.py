@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 import orjson
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from ...bounds import within
 from .problem import problem_of
 from .stream import CLOSING, PROBLEM, Frame, Stalled, problem_frame
 
@@ -58,7 +59,7 @@ async def _pass(socket: WebSocket, frame: Frame | None, stall_seconds: float) ->
         return None
     body = orjson.dumps({"type": frame.kind, **frame.data})
     try:
-        async with asyncio.timeout(stall_seconds):
+        async with within(stall_seconds):
             await socket.send_text(body.decode())
     except TimeoutError as error:
         raise Stalled from error

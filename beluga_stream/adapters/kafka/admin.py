@@ -24,6 +24,8 @@ from beluga_stream.adapters.kafka.refusal import refusal, why_unreachable
 from beluga_stream.errors import AccessDenied, InvalidConfig, LogUnavailable, TopicMismatch
 from beluga_stream.ports.log import TopicSpec
 
+from ...bounds import within
+
 log = logging.getLogger(__name__)
 
 _DENIED = (TopicAuthorizationFailedError, ClusterAuthorizationFailedError)
@@ -123,7 +125,7 @@ class KafkaTopics:
         if not names:
             return
         try:
-            async with asyncio.timeout(self._timeout):
+            async with within(self._timeout):
                 response = await self._connected().delete_topics(list(names))
         except (KafkaError, TimeoutError, OSError) as error:
             raise refusal(self._connection, "cannot delete topics", error) from error
@@ -137,7 +139,7 @@ class KafkaTopics:
     async def _listed(self, names: Iterable[str] | None) -> dict[str, list[Any]]:
         wanted = None if names is None else set(names)
         try:
-            async with asyncio.timeout(self._timeout):
+            async with within(self._timeout):
                 found = await self._connected().describe_topics(None)
         except (KafkaError, TimeoutError, OSError) as error:
             raise refusal(self._connection, "cannot list topics", error) from error
@@ -153,7 +155,7 @@ class KafkaTopics:
         """What is told of these topics; nothing is no reason to fail, since all else is known without it."""
         asked = [ConfigResource(ConfigResourceType.TOPIC, name, dict.fromkeys(keys, "")) for name in names]
         try:
-            async with asyncio.timeout(_CONFIGS_SECONDS):
+            async with within(_CONFIGS_SECONDS):
                 (response,) = await self._connected().describe_configs(asked)
         except (KafkaError, NotImplementedError, TimeoutError, OSError) as error:
             log.debug("the broker does not tell how topics are kept: %r", error)
@@ -175,7 +177,7 @@ class KafkaTopics:
             for spec in specs
         ]
         try:
-            async with asyncio.timeout(self._timeout):
+            async with within(self._timeout):
                 response = await self._connected().create_topics(new)
         except (KafkaError, TimeoutError, OSError) as error:
             raise refusal(self._connection, "cannot create topics", error) from error

@@ -18,6 +18,8 @@ from beluga_stream.adapters.kafka.refusal import refusal, why_unreachable
 from beluga_stream.errors import RecordTooLarge, TopicMissing
 from beluga_stream.ports.log import Outgoing, Position
 
+from ...bounds import within
+
 log = logging.getLogger(__name__)
 
 
@@ -90,7 +92,7 @@ class KafkaAppender:
     async def stop(self) -> None:
         """Send what is under way, within the timeout, and disconnect."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._timeout):
+            async with within(self._timeout):
                 await self._quiet.wait()
         producer, self._producer = self._producer, None
         if producer is not None:
@@ -114,7 +116,7 @@ class KafkaAppender:
             return ()
         check_sizes(records, self._max_record_bytes)
         try:
-            async with asyncio.timeout(self._timeout):
+            async with within(self._timeout):
                 producer = self._producer or await self._renew()
                 waiting = _Waiting(producer, await placed(producer, records))
                 while self._queued >= _MOST_QUEUED:
@@ -217,7 +219,7 @@ class KafkaAppender:
 
     async def _retire(self, producer: AIOKafkaProducer) -> None:
         try:
-            async with asyncio.timeout(min(self._timeout, 10.0)):
+            async with within(min(self._timeout, 10.0)):
                 await producer.stop()
         except (KafkaError, TimeoutError, OSError) as error:
             log.warning("a producer did not stop cleanly: %r", error, extra={"action": "appender.retire"})

@@ -3,7 +3,6 @@
 Every subscriber reads the whole topic and leaves out what its pattern does not want; an inbox reads its partition only.
 """
 
-import asyncio
 import logging
 import time
 from collections.abc import Sequence
@@ -23,6 +22,8 @@ from beluga_stream.domain.subjects import INBOX, Pattern
 from beluga_stream.errors import BelugaError, LogUnavailable, NotFound
 from beluga_stream.ports.bus import DeadLetter, Delivery, Line, Parcel, Release
 from beluga_stream.ports.log import Outgoing, Record, TopicSpec
+
+from ...bounds import within
 
 log = logging.getLogger("beluga_stream.bus")
 
@@ -66,7 +67,7 @@ class KafkaCarrier:
         await self._reading().end(self._topic)
 
     async def send(self, parcel: Parcel, timeout: float) -> None:  # noqa: ASYNC109 - see the port
-        bound = asyncio.timeout(timeout)
+        bound = within(timeout)
         try:
             async with bound:
                 await self._append(record_of(self._topic, parcel))

@@ -20,6 +20,8 @@ from beluga_stream.errors import LogUnavailable
 from beluga_stream.ports.bus import Delivery, Parcel, Release
 from beluga_stream.ports.log import Record
 
+from ...bounds import within
+
 _MOST_RECORDS = 500
 _POLL_MS = 500
 _COMMIT_SECONDS = 0.2
@@ -126,7 +128,7 @@ class GroupLine(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships no
         consumer.subscribe([self._topic], listener=self)
         self._consumer = consumer
         try:
-            async with asyncio.timeout(_PLACED_SECONDS):
+            async with within(_PLACED_SECONDS):
                 await consumer.start()
                 await self._placed.wait()
                 await self._place_rest()

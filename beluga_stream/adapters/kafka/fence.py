@@ -20,6 +20,8 @@ from beluga_stream.adapters.kafka.refusal import refusal
 from beluga_stream.errors import Fenced, LogUnavailable
 from beluga_stream.ports.log import Outgoing, Position
 
+from ...bounds import within
+
 log = logging.getLogger(__name__)
 
 _PROBE_SECONDS = 15.0
@@ -109,7 +111,7 @@ class FencedProducer:
 
 async def _stop(producer: AIOKafkaProducer) -> None:
     try:
-        async with asyncio.timeout(5.0):
+        async with within(5.0):
             await producer.stop()
     except (KafkaError, TimeoutError, OSError) as error:
         log.warning("a fenced producer did not stop cleanly: %r", error, extra={"action": "fence.stop"})

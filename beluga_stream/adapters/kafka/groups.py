@@ -1,6 +1,5 @@
 """What consumer groups have read: told, and set from outside before a group has members."""
 
-import asyncio
 from collections.abc import Mapping
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -9,6 +8,8 @@ from aiokafka.errors import KafkaError
 
 from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.errors import LogUnavailable
+
+from ...bounds import within
 
 _TIMEOUT_SECONDS = 30.0
 
@@ -21,7 +22,7 @@ async def skip_to_end(connection: KafkaConnection, group: str, topic: str, parti
     consumer = AIOKafkaConsumer(**connection.client_settings("skip"), group_id=group, enable_auto_commit=False)
     targets = [TopicPartition(topic, partition) for partition in range(partitions)]
     try:
-        async with asyncio.timeout(_TIMEOUT_SECONDS):
+        async with within(_TIMEOUT_SECONDS):
             await consumer.start()
             consumer.assign(targets)
             await consumer.commit(await consumer.end_offsets(targets))
@@ -42,7 +43,7 @@ class KafkaWorkers:
         """See the port. It is asked seldom, so each time has a connection of its own."""
         admin = AIOKafkaAdminClient(**self._connection.client_settings("workers"))
         try:
-            async with asyncio.timeout(_TIMEOUT_SECONDS):
+            async with within(_TIMEOUT_SECONDS):
                 await admin.start()
                 furthest: dict[int, int] = {}
                 for group, *_ in await admin.list_consumer_groups():

@@ -12,6 +12,8 @@ from typing import TypeVar
 
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
+from ...bounds import within
+
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
@@ -56,7 +58,7 @@ class _Wait:
 
     async def __aenter__(self) -> None:
         self._watch = Watch(self._patience, self._what)
-        self._bound = asyncio.timeout(self._patience.seconds)
+        self._bound = within(self._patience.seconds)
         await self._bound.__aenter__()
 
     async def __aexit__(

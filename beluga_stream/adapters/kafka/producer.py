@@ -16,6 +16,8 @@ from beluga_stream.adapters.kafka.courier import Courier
 from beluga_stream.adapters.kafka.exchange import Exchange
 from beluga_stream.adapters.kafka.sender import PromptSender, Told, tell
 
+from ...bounds import within
+
 _METADATA_SECONDS = 0.2
 _CLOSE_SECONDS = 1.0
 """For the connections of a producer that was given up."""
@@ -89,7 +91,7 @@ class PatientProducer(AIOKafkaProducer):  # type: ignore[misc]  # it ships no ty
             self._closed = True
             await self._sender.give_up()
             with suppress(TimeoutError):  # a broker that stands still takes no leave
-                async with asyncio.timeout(_CLOSE_SECONDS):
+                async with within(_CLOSE_SECONDS):
                     await self.client.close()
             raise
         finally:

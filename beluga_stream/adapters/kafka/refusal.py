@@ -1,6 +1,5 @@
 """What a broker refuses, as errors that say what to mend: a login, a certificate, a right, or just no answer."""
 
-import asyncio
 import ssl
 from typing import cast
 
@@ -19,6 +18,8 @@ from aiokafka.errors import (
 
 from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.errors import AccessDenied, BelugaError, LogUnavailable
+
+from ...bounds import within
 
 _RIGHTS = {
     TopicAuthorizationFailedError: "topic",
@@ -60,7 +61,7 @@ async def why_unreachable(connection: KafkaConnection) -> BelugaError | None:
     for address in connection.bootstrap:
         host, _, port = address.rpartition(":")
         try:
-            async with asyncio.timeout(_PROBE_SECONDS):
+            async with within(_PROBE_SECONDS):
                 probe = await create_conn(host, int(port), **settings)
             probe.close()
         except _LOGINS as error:

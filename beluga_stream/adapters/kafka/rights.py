@@ -3,7 +3,6 @@
 aiokafka's own requests are too old to ask for rights, or do not read the answer, hence two of ours.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -23,6 +22,8 @@ from aiokafka.protocol.types import Array, Boolean, Bytes, Int16, Int32, Schema,
 from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.adapters.kafka.refusal import refusal
 from beluga_stream.ports.rights import Operation, Right
+
+from ...bounds import within
 
 _BITS: Mapping[Operation, int] = {"Read": 3, "Write": 4, "Create": 5, "Delete": 6, "Describe": 8, "DescribeConfigs": 10}
 """Kafka's codes of operations: a granted one sets the bit of this number."""
@@ -166,7 +167,7 @@ async def missing(connection: KafkaConnection, rights: Sequence[Right]) -> list[
 async def _client(connection: KafkaConnection) -> AsyncIterator[AIOKafkaClient]:
     client = AIOKafkaClient(**connection.client_settings("rights"))
     try:
-        async with asyncio.timeout(_TIMEOUT_SECONDS):
+        async with within(_TIMEOUT_SECONDS):
             await client.bootstrap()
             yield client
     except (KafkaError, TimeoutError, OSError) as error:

@@ -24,6 +24,8 @@ from beluga_stream.adapters.kafka.store import Change, MemoryStore, Store, Store
 from beluga_stream.errors import BelugaError, LogUnavailable
 from beluga_stream.ports.log import Outgoing, Position
 
+from ...bounds import within
+
 log = logging.getLogger(__name__)
 
 CLAIM_KEY = "~claim"
@@ -274,7 +276,7 @@ class KafkaTables:
         )
         try:
             end = await table.claim() + 1
-            async with asyncio.timeout(self._options.recovery_timeout):
+            async with within(self._options.recovery_timeout):
                 count = await table.recover(self._connection, end)
         except (KafkaError, TimeoutError, OSError) as error:
             await table.close()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
+from ...bounds import within
 from ...domain.subjects import Pattern
 from ...errors import BelugaError, InvalidConfig, InvalidState, ResourceExhausted
 from ...ports.bus import DeadLetter, Delivery, Parcel, Release
@@ -142,7 +143,7 @@ class MemoryCarrier:
 
     async def send(self, parcel: Parcel, timeout: float) -> None:  # noqa: ASYNC109 - see the port
         full: _Queue | None = None
-        bound = asyncio.timeout(timeout)
+        bound = within(timeout)
         try:
             async with bound:
                 while (full := next((one for one in self._wanting(parcel) if one.is_full), None)) is not None:

@@ -9,6 +9,7 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
+from ...bounds import within
 from ...errors import ProcessLost, ResourceExhausted
 from .frames import ANSWER, READY, SAID, STOP, TASK, Frame, packed, read_frame
 
@@ -42,7 +43,7 @@ class _Child:
         environ = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         child = cls(await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, env=environ))
         try:
-            async with asyncio.timeout(_START_SECONDS):
+            async with within(_START_SECONDS):
                 frame = await read_frame(child._out)
         except BaseException:
             await child.kill()
@@ -72,7 +73,7 @@ class _Child:
     async def stop(self) -> None:
         """Tell the task to stop, and end the process."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(_STOP_SECONDS):
+            async with within(_STOP_SECONDS):
                 await self._send(Frame(STOP))
                 while (frame := await read_frame(self._out)) is not None and frame.kind != ANSWER:
                     pass
@@ -82,7 +83,7 @@ class _Child:
         """Let it end when it is idle, or see how it has ended."""
         self._in.close()
         with suppress(TimeoutError):
-            async with asyncio.timeout(_STOP_SECONDS):
+            async with within(_STOP_SECONDS):
                 await self._process.wait()
         await self.kill()
         code = self._process.returncode or 0

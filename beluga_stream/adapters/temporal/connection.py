@@ -1,6 +1,5 @@
 """Where Temporal is and how to reach it."""
 
-import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode, TLSConfig
 
+from ...bounds import within
 from ...errors import InvalidConfig, TemporalUnavailable
 from ...ports.cipher import Cipher
 from ...ports.spans import NO_SPANS, Spans
@@ -45,7 +45,7 @@ class TemporalConnection:
         """
         tls = self._tls()
         try:
-            async with asyncio.timeout(timeout_seconds):
+            async with within(timeout_seconds):
                 client = await Client.connect(
                     self.address,
                     namespace=self.namespace,

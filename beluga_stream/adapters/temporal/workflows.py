@@ -1,6 +1,5 @@
 """The port `Workflows` over Temporal: a durable run is a workflow of the interpreter whose id is the run's."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
@@ -11,6 +10,7 @@ from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from ...application.pinned import Find, closure
 from ...application.standing import Standing
 from ...application.topics import Topics
+from ...bounds import within
 from ...domain.events import CancelRequested, RetryRequested, RunRequested, SignalReceived
 from ...domain.ids import RunId
 from ...domain.state import RunStatus
@@ -173,7 +173,7 @@ class TemporalWorkflows:
             raise InvalidState(f"run {run} has {state}: only one that has failed can go on", run=run)
         try:
             with translated("retry", run):
-                async with asyncio.timeout(CALL.total_seconds()):
+                async with within(CALL.total_seconds()):
                     await handle.result()
         except TimeoutError as error:  # it has failed, and its workflow has still to end
             raise TemporalUnavailable(f"workflow {run} does not end", workflow=run) from error
