@@ -118,15 +118,23 @@ def _prometheus(histograms: "KeptHistograms | None") -> tuple[Any, Callable[[], 
 
 
 def _otlp() -> tuple[Any, Any]:
+    """The exporters of traces and of metrics; None for which OpenTelemetry's variables want none."""
     protocol = os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
     if protocol not in _PROTOCOLS:
         raise InvalidConfig(f"OTEL_EXPORTER_OTLP_PROTOCOL={protocol}: it must be {' or '.join(_PROTOCOLS)}")
     name = _PROTOCOLS[protocol]
-    return _exporter("opentelemetry_traces_exporter", name), _exporter("opentelemetry_metrics_exporter", name)
+    return _exporter("traces", name), _exporter("metrics", name)
 
 
-def _exporter(group: str, name: str) -> Any:
+def _exporter(signal: str, name: str) -> Any:
     """As OpenTelemetry finds exporters: by entry points of the installed packages."""
+    variable = f"OTEL_{signal.upper()}_EXPORTER"
+    chosen = os.environ.get(variable, "").strip().lower() or "otlp"
+    if chosen == "none":
+        return None
+    if chosen != "otlp":
+        raise InvalidConfig(f"{variable}={chosen}: with BELUGA_TELEMETRY=otlp it must be otlp or none")
+    group = f"opentelemetry_{signal}_exporter"
     for found in entry_points(group=group, name=name):
         try:
             return found.load()()

@@ -161,6 +161,27 @@ def test_a_protocol_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch
         pass
 
 
+def test_either_signal_can_be_left_out_by_its_own_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("beluga_stream.bootstrap.observing._set_global", lambda exports: None)  # it would stay so
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "none")
+    with observing(Settings(telemetry=("otlp",)), "test") as observed:
+        assert not observed.spans.on
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "otlp")
+    monkeypatch.setenv("OTEL_METRICS_EXPORTER", "none")
+    with observing(Settings(telemetry=("otlp",)), "test") as observed:
+        assert observed.spans.on
+        assert not any(thread.name == "OtelPeriodicExportingMetricReader" for thread in threading.enumerate())
+    monkeypatch.setenv("OTEL_METRICS_EXPORTER", "console")
+    with (
+        pytest.raises(
+            InvalidConfig, match="OTEL_METRICS_EXPORTER=console: with BELUGA_TELEMETRY=otlp it must be otlp or none"
+        ),
+        observing(Settings(telemetry=("otlp",)), "test"),
+    ):
+        pass
+
+
 async def test_metrics_for_prometheus_need_an_address() -> None:
     with pytest.raises(InvalidConfig, match="BELUGA_PROBE_ADDRESS"):
         async with Standing(Settings(telemetry=("prometheus",)), "test").open():
