@@ -99,7 +99,8 @@ class Renderer:
         be forgotten by then, and with a node that was reported together with the one before it.
         """
         last = steps[-1].state
-        envelope = _Envelope(last.key.encode(), partition, self._carrying.of(last).headers)
+        carried = self._carrying.of(last)
+        envelope = _Envelope(last.key.encode(), partition, carried.headers)
         telling = Telling(last, at_ms)
         records: list[Outgoing] = []
         for state, commands in steps:
@@ -111,15 +112,17 @@ class Renderer:
                         telling.run(RunChange(status, counter, state.output, state.failure))
                     case DispatchNode():
                         if plan is not None and _is_at_workers(last, command):
-                            work = node_ready(plan, state, command, at_ms, self._carrying.of(state))
+                            work = node_ready(plan, state, command, at_ms, carried)
                             topic = self._topics.node_ready(plan.nodes[work.name].queue)
                             records.append(envelope.around(topic, codec.node_ready.encode(work)))
                     case StartChild() | SignalChild() | OverrideChild() | RetryChild() | CancelChild():
-                        records.extend(self._to_child(plan, command, state, last, at_ms))
+                        event = _for_child(plan, command, state, last, at_ms, carried.trace)
+                        if event is not None:
+                            records.append(self._to_child(plan, command, event, carried.headers))
                     case AskSlot():
                         if plan is not None and _is_asking(last, command):
                             wanted = slot_wanted(plan, state, command, at_ms)
-                            records.append(self._event(wanted.key, codec.incoming.encode(wanted), state))
+                            records.append(self._event(wanted.key, codec.incoming.encode(wanted), carried.headers))
                     case _:
                         records.extend(self._record(state, command, at_ms, envelope))
         told = telling.told()
@@ -134,7 +137,7 @@ class Renderer:
         match command:
             case ReturnSlot(limit, node, number):
                 returned = SlotReturned(key=limit, at_ms=at_ms, run=state.run, node=node, number=number)
-                yield self._event(limit, codec.incoming.encode(returned), state)
+                yield self._event(limit, codec.incoming.encode(returned), envelope.headers)
             case BroadcastCancel(generation, attempts):
                 notice = CancelNotice(run=state.run, generation=generation, attempts=attempts)
                 yield Outgoing(self._topics.control, None, codec.control.encode(notice), partition=0)
@@ -152,23 +155,19 @@ class Renderer:
                 # A repeated intent may find the run going on again: its parent hears of the next end.
                 if state.parent is not None and state.ended:
                     told = child_finished(state, state.parent, at_ms)
-                    yield self._event(told.key, codec.incoming.encode(told), state)
+                    yield self._event(told.key, codec.incoming.encode(told), envelope.headers)
 
     def _to_child(
-        self, plan: Plan | None, command: ChildCommand, state: RunState, last: RunState, at_ms: int
-    ) -> Iterator[Outgoing]:
+        self, plan: Plan | None, command: ChildCommand, event: WorkflowEvent | NodeOverridden, headers: Headers
+    ) -> Outgoing:
         """Whoever owns the child hears of it: the coordinator, or for a durable one who hosts workflows."""
-        event = _for_child(plan, command, state, last, at_ms, self._carrying.of(state).trace)
-        if event is None:
-            return
-        value = codec.incoming.encode(event)
-        sent = self._event(event.key, value, state)
+        sent = self._event(event.key, codec.incoming.encode(event), headers)
         is_durable = plan is not None and plan.starts_durable(command.node)
-        yield sent._replace(topic=self._topics.workflow_requests) if is_durable else sent
+        return sent._replace(topic=self._topics.workflow_requests) if is_durable else sent
 
-    def _event(self, key: str, value: bytes, state: RunState) -> Outgoing:
+    def _event(self, key: str, value: bytes, headers: Headers) -> Outgoing:
         encoded, partition = self._topics.place(key)
-        return Outgoing(self._topics.run_events, encoded, value, self._carrying.of(state).headers, partition)
+        return Outgoing(self._topics.run_events, encoded, value, headers, partition)
 
     def _summary(self, state: RunState) -> Summary:
         return Summary(

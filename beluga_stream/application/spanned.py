@@ -23,9 +23,9 @@ def spanned(
     if not spans.records(work.trace):
         return spans.beneath(work.trace)
     span_id = tracing.node_span(work.run, work.node, work.attempt, incarnation)
-    alike = tracing.of_node(work.graph, work.node, topic)
+    alike = tracing.of_node(work.graph, work.node, work.attempt, topic)
     of = Of(work.trace, "internal" if topic is None else "consumer", work.links, span_id, alike)
-    facts: Facts = {"beluga.run": work.root, "beluga.attempt": work.attempt}
+    facts: Facts = {"beluga.run": work.root}
     return spans.span("chain.step" if kind == "chain" else "graph.node.execute", facts, of=of)
 
 

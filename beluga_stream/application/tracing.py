@@ -119,9 +119,9 @@ def messaging(operation: Literal["send", "process"], topic: str, key: str | None
 
 
 @lru_cache(4096)
-def of_node(graph: str, node: NodeKey, topic: str | None) -> Facts:
-    """What the span of each execution of a node says; with the topic that the node came by, if it came by one."""
-    told = {"beluga.graph": graph, "beluga.node": node}
+def of_node(graph: str, node: NodeKey, attempt: int, topic: str | None) -> Facts:
+    """What the span of each such execution says; with the topic that the node came by, if it came by one."""
+    told: Facts = {"beluga.graph": graph, "beluga.node": node, "beluga.attempt": attempt}
     return MappingProxyType(told if topic is None else {**_messaging("process", topic), **told})
 
 
