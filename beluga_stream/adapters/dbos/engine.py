@@ -30,6 +30,7 @@ from ...ports.spans import NO_SPANS, Spans
 from .records import GRAPH, MAIL, NEXT, Ended, Entry, Start
 from .run import Follower, Run
 from .serializer import JsonSerializer, RunEnded
+from .sqlite import Connection
 
 _NAME = "beluga"
 _VERSION = "1"
@@ -247,6 +248,7 @@ class DbosEngine:
         return DBOSConfig(
             name=_NAME,
             system_database_url=f"sqlite:///{self._database}",
+            db_engine_kwargs={"connect_args": {"factory": Connection}},
             application_version=_VERSION,
             executor_id="local",
             log_level="WARNING",
