@@ -14,6 +14,18 @@ from cryptography.x509.oid import NameOID
 from tests.brokers import HOST
 
 _NAME = "beluga test CA"
+_SIGNS_OTHERS = x509.KeyUsage(
+    key_cert_sign=True,
+    crl_sign=True,
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    encipher_only=False,
+    decipher_only=False,
+)
+"""From Python 3.13 on nobody is believed to vouch for others who does not say so."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,7 @@ class Authority:
             self._key,
             self._key,
             x509.BasicConstraints(ca=True, path_length=0),
+            _SIGNS_OTHERS,
             x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()),
         )
         file.write_bytes(own.public_bytes(serialization.Encoding.PEM))
@@ -75,5 +88,6 @@ def _signed(name: str, key: Any, by: Any, *extensions: x509.ExtensionType) -> x5
         now + datetime.timedelta(days=1),
     )
     for extension in extensions:
-        builder = builder.add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
+        is_critical = isinstance(extension, x509.BasicConstraints | x509.KeyUsage)
+        builder = builder.add_extension(extension, critical=is_critical)
     return builder.sign(by, hashes.SHA256())
