@@ -20,6 +20,8 @@ from ..ports.spans import Ended, Facts, Of, Spans, Trace
 from .messages import Summary
 
 _DRAWN = re.compile(r"[0-9a-f]{12}").fullmatch
+_HASHED = re.compile(r"(?!0{16})[0-9a-f]{32}").fullmatch
+"""A run's id as the engine makes them: it is as good a trace's id, and its half a span's. W3C forbids only zeros."""
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _LINKS_MOST = 32
 """Of more predecessors the first are linked: backends drop what goes beyond their own bound."""
@@ -31,16 +33,18 @@ def is_trace(told: str | None) -> bool:
 
 
 def new_trace(spans: Spans, run: RunId) -> Trace | None:
-    """The trace of a run that nobody has begun one for: its parent is its own span, which is the root."""
-    identity = _hash(16, run)
+    """The trace of a run that nobody has begun one for: its parent is its own span, which is the root.
+
+    Whoever has the run's id has the trace's: they are the same.
+    """
+    identity = run if _HASHED(run) is not None else _hash(16, run)
     sampled = spans.samples(identity)
     return None if sampled is None else Trace(f"00-{identity}-{run_span(run)}-{'01' if sampled else '00'}")
 
 
-@lru_cache(4096)
 def run_span(run: RunId, retry: str = "") -> str:
     """The id of a run's span; a run that is taken up again by `retry` has another for what follows."""
-    return _hash(8, "run", run, retry)
+    return run[:16] if not retry and _HASHED(run) is not None else _hash(8, "run", run, retry)
 
 
 def node_span(run: RunId, node: NodeKey, attempt: int, incarnation: Incarnation) -> str:

@@ -12,7 +12,7 @@ from beluga_stream.adapters.otel.catalog import METRICS
 from beluga_stream.application import codec, tracing
 from beluga_stream.application.messages import NodeReady
 from beluga_stream.domain.events import LeaseExpired, NodeStarted, RetryRequested, RunRequested
-from beluga_stream.domain.ids import Incarnation, NodeKey, RunId
+from beluga_stream.domain.ids import Incarnation, NodeKey, RunId, run_id
 from beluga_stream.errors import LogUnavailable
 from beluga_stream.ports.log import Record
 from beluga_stream.ports.spans import NO_SPANS
@@ -158,6 +158,19 @@ async def test_what_is_not_sampled_is_traced_by_nobody() -> None:
         await ran(bench, "a", "b", "c")
         assert of.ended() == ()
         assert {(work.trace or "")[-3:] for work in bench.work()} == {"-00"}, "and workers must not decide again"
+
+
+@pytest.mark.parametrize("run", [run_id("test", "api", "1"), RunId("r"), RunId("0" * 16 + "1" * 16)])
+async def test_a_run_without_a_trace_gets_one_by_its_own_id(bench: Observed, of: Measured, run: RunId) -> None:
+    """If the id is one that the engine made; whoever else made it, the trace has valid ids."""
+    await bench.tell(NAMES.run_requests, traced(run, told=None))
+    await ran(bench, "a", "b", "c", run=run)
+    (root,) = of.ended()
+    assert root.parent is None
+    assert root.context.is_valid
+    assert (trace.format_trace_id(root.context.trace_id) == run) is (run == run_id("test", "api", "1"))
+    inside = f"-{trace.format_trace_id(root.context.trace_id)}-{trace.format_span_id(root.context.span_id)}-"
+    assert all(inside in (work.trace or "") for work in bench.work())
 
 
 async def test_without_a_tracer_records_carry_what_they_came_with() -> None:

@@ -8,6 +8,7 @@ from opentelemetry import trace
 _SAMPLED = trace.TraceFlags.SAMPLED
 _AS_WRITTEN = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
 _NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
+_VALID = re.compile(r"[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
 _BYTES = len(f"00-{_NO_TRACE}-{_NO_SPAN}-00")
 _EVEN = frozenset("02468ace")
 """How the flags end of what is not sampled."""
@@ -60,11 +61,7 @@ def is_unrecorded(parent: str) -> bool:
 
 def is_recorded(parent: str) -> bool:
     """Whether this is a valid traceparent that says so: not by `above`, which is quick only with what it remembers."""
-    return (
-        parent[-1:] not in _EVEN
-        and _AS_WRITTEN(parent) is not None
-        and not (parent.startswith(_NO_TRACE, 3) or parent.startswith(_NO_SPAN, 36))
-    )
+    return parent[-1:] not in _EVEN and _VALID(parent) is not None
 
 
 _NOTHING = Above(_NO_TRACE, _NO_SPAN, 0)

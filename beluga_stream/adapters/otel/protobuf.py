@@ -100,11 +100,11 @@ def _new_before(of: tuple[str, int]) -> bytes:
 
 
 _alike: dict[int, tuple[Facts, bytes]] = {}
-"""What spans say alike, by its address: it is kept, so that no other comes to lie there."""
+"""What spans say alike, and what nearly all do, by its address: it is kept, so that no other comes to lie there."""
 
 
 def _told_alike(facts: Facts) -> bytes:
-    found = b"".join(map(_attribute, facts.items()))
+    found = b"".join((*map(_attribute, facts.items()), _OF_REMOTE, _AS_IT_SHOULD))
     if len(_alike) >= _REMEMBERED:
         _alike.clear()
     _alike[id(facts)] = facts, found
@@ -136,9 +136,12 @@ def encoded(span: Finished) -> bytes:
         _TIMES(_BEGAN, span.began, _ENDED, span.ended),
         _told_alike(of.alike) if alike is None else alike[1],
         *map(_attribute, span.attributes.items()),
-        _OF_NONE if is_root else _OF_REMOTE,
-        _AS_IT_SHOULD if span.failure is None else b"\x7a" + _sized(b"\x12" + _sized(_utf8(span.failure)) + _FAILED),
     ]
+    # Of a field that comes twice the last one counts, and a status is put together.
+    if is_root:
+        parts.append(_OF_NONE)
+    if span.failure is not None:
+        parts.append(b"\x7a" + _sized(b"\x12" + _sized(_utf8(span.failure)) + _FAILED))
     if of.links:
         parts += map(_link, of.links)
     return b"\x12" + _sized(b"".join(parts))
