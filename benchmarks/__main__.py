@@ -116,7 +116,7 @@ def measure(broker: Broker, folder: Path, only: Sequence[str], *, quick: bool) -
         figures += asyncio.run(local_chain.costs())
     if "observed" in only:
         say("traces and metrics, on and off:")
-        sittings, rounds, warm = (1, 1, 1) if quick else (4, 4, 2)
+        sittings, rounds, warm = (1, 1, 1) if quick else (4, 4, 1)
         figures += asyncio.run(observed.cost(settings, folder, sittings=sittings, rounds=rounds, warm=warm))
     if "durable" in only:
         say("durable subgraphs beside Temporal alone:")
