@@ -96,6 +96,21 @@ def _writing(decided: Sequence[Decided]) -> list["asyncio.Task[None]"]:
 
 async def _ended(futures: "Sequence[asyncio.Future[Any]]") -> None:
     """Wait until all have ended, however they do. Of most there is one, or they have ended already."""
-    going_on = [future for future in futures if not future.done()]
-    if going_on:
-        await asyncio.wait(going_on)
+    for future in futures:
+        if not future.done():
+            await _end_of(future)
+
+
+async def _end_of(future: "asyncio.Future[Any]") -> None:
+    """As `asyncio.wait` for one, which is two dozen calls more; a lone event waits three times."""
+    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def tell(_: object) -> None:
+        if not ended.done():
+            ended.set_result(None)
+
+    future.add_done_callback(tell)
+    try:
+        await ended
+    finally:
+        future.remove_done_callback(tell)

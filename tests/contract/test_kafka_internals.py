@@ -204,6 +204,7 @@ def test_a_fetcher_does_in_its_routine_what_ours_does_in_its_own() -> None:
         assert "self._notify(self._wait_consume_future)" in inspect.getsource(wakes)
     waits = inspect.getsource(Fetcher.fetched_records)
     assert waits.index("self._create_fetch_waiter()") < waits.index("waiter.result()")
+    assert waits.index("if drained or not timeout:") < waits.index("self._create_fetch_waiter()")
     actions = inspect.getsource(Fetcher._get_actions_per_node)
     for part in ("calculate_backoff()", "_select_read_replica", "_fetcher_timeout"):
         assert part in actions
