@@ -173,6 +173,8 @@ async def drive(settings: Settings, engine: list[EngineProcess], parts: Sequence
         for _ in range(1 if quick else 12):
             await scenarios.burst(traffic, processes, 2_000)
         await scenarios.closed(traffic, processes, 32, 1 if quick else 24)
+        # And what a lone run asks of it, which is not what many do.
+        await scenarios.latency(traffic, 10 if quick else 150)
         figures: list[Figure] = []
         for name, (times, measure_once) in measured.items():
             if name in parts:
