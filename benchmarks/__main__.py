@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import secrets
+import signal
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
@@ -60,6 +61,8 @@ def main() -> None:
     parser.add_argument("--broker", metavar="ADDRESS", help="a Kafka that runs (default: BELUGA_BENCH_BROKER)")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="measure only these")
     given = parser.parse_args()
+    # Whoever is told to stop takes with it what it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         broker = start_broker(given.broker or os.environ.get("BELUGA_BENCH_BROKER"))
     except BrokerUnavailable as reason:

@@ -83,6 +83,12 @@ async def topic_prefix(broker: str) -> AsyncIterator[str]:
         await admin.close()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """A session that is told to stop ends as by Ctrl-C: with what it has started."""
+    if not hasattr(config, "workerinput"):
+        signal.signal(signal.SIGTERM, lambda *_: pytest.exit("told to stop", returncode=128 + signal.SIGTERM))
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """A process of a parallel session tells its parent of the broker, which prints the summary."""
     if hasattr(session.config, "workeroutput"):

@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import logging
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -120,6 +121,8 @@ def _main() -> int:
     parser.add_argument("--static", action="store_true", help="processes have names that survive them")
     parser.add_argument("--folder", help="where logs and ledger go")
     options = parser.parse_args()
+    # Whoever is told to stop takes with it what it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     for client in ("aiokafka", "beluga_stream"):
         # Its words about a broker that we have just killed are no news here.
         logging.getLogger(client).setLevel(logging.CRITICAL)
