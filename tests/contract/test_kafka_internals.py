@@ -10,6 +10,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
+from aiokafka.cluster import ClusterMetadata
 from aiokafka.conn import AIOKafkaConnection, AIOKafkaProtocol
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.subscription_state import Assignment, TopicPartitionState
@@ -209,6 +210,8 @@ def test_a_fetcher_does_in_its_routine_what_ours_does_in_its_own() -> None:
     for part in ("calculate_backoff()", "_select_read_replica", "_fetcher_timeout"):
         assert part in actions
         assert part in inspect.getsource(PromptFetcher)
+    # Leaders are asked for once by each metadata: it is replaced, and never changed.
+    assert "self._partitions = _new_partitions" in inspect.getsource(ClusterMetadata.update_metadata)
     # What it asks of a state by properties and a method, ours looks at.
     for name, shown in (
         ("has_valid_position", "_position is not None"),

@@ -128,10 +128,10 @@ async def test_posts_that_are_refused_or_not_answered_are_sent_again_in_order(
     on_its_way = exchange.begin
     script = itertools.cycle(["refused", "well", "lost"])
 
-    def begins(node: int, packet: ProducePacket) -> "asyncio.Future[Any]":
+    def begins(node: int, way: Any, packet: ProducePacket) -> "asyncio.Future[Any]":
         word = next(script)
         if word == "well":
-            return on_its_way(node, packet)  # type: ignore[no-any-return]
+            return on_its_way(node, way, packet)  # type: ignore[no-any-return]
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         if word == "refused":
             refused = [(name, number, _NOT_LEADER) for name, number in packet.targets]
@@ -140,7 +140,7 @@ async def test_posts_that_are_refused_or_not_answered_are_sent_again_in_order(
                 ProduceAnswer([nobodys, *((name, [(number, code, -1, -1, -1)]) for name, number, code in refused)])
             )
         else:
-            on_its_way(node, packet).add_done_callback(
+            on_its_way(node, way, packet).add_done_callback(
                 lambda sent: answer.set_exception(RequestTimedOutError(repr(sent.result())))
             )
         return answer

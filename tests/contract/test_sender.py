@@ -234,7 +234,7 @@ async def test_what_waits_for_its_next_try_fails_when_its_producer_is_given_up(
     await begin(producer, one(topic, 0))
     client: Any = producer.client
 
-    def refuses(_: int, __: Any) -> "asyncio.Future[ProduceAnswer]":
+    def refuses(*_: Any) -> "asyncio.Future[ProduceAnswer]":
         client.cluster.leader_for_partition = lambda _: None
         answer: asyncio.Future[ProduceAnswer] = asyncio.get_running_loop().create_future()
         answer.set_result(ProduceAnswer([(topic, [(0, _NOT_LEADER, -1, -1, -1)])]))

@@ -100,14 +100,18 @@ class RoleApp(faust.App):
     async def _drive(self, stream: Any) -> None:
         queue = self.queue = stream.channel.queue
         driver = self.driver
-        async for event in stream.noack().events():
-            batches = [event.value]
-            taken = len(event.value.records)
-            while taken < _TAKE_RECORDS and not queue.empty():
-                batches.append(queue.get_nowait().value)
-                taken += len(batches[-1].records)
-            self._room.set()
-            await driver.take(batches)
+        async for first in stream.noack().events():
+            event = first
+            # What follows comes from the stream's queue: what the stream does around an event is acknowledging it.
+            while not stream.should_stop:
+                batches = [event.value]
+                taken = len(event.value.records)
+                while taken < _TAKE_RECORDS and not queue.empty():
+                    batches.append(queue.get_nowait().value)
+                    taken += len(batches[-1].records)
+                self._room.set()
+                await driver.take(batches)
+                event = await queue.get()
 
     async def _tend(self) -> None:
         """The role's own work, beside the records; when it fails, the role has failed."""

@@ -42,14 +42,14 @@ class Exchange:
             return await self._plain(node_id, request, group=group)
         return await self._begin(node_id, connection, packet)
 
-    def takes(self, node_id: int, kind: type[Packet]) -> bool:
-        """Whether such a packet can be put on its way to this broker now."""
+    def way(self, node_id: int, kind: type[Packet]) -> Any:
+        """Whereby such a packet can be put on its way to this broker in this turn of the loop; None: it cannot."""
         connection = self._short(node_id, ConnectionGroup.DEFAULT)
-        return connection is not None and kind.fits(connection._versions)
+        return connection if connection is not None and kind.fits(connection._versions) else None
 
-    def begin(self, node_id: int, packet: Packet) -> "asyncio.Future[Any]":
-        """Put it on its way, if the exchange `takes` it; the future is the answer, or fails as `send` does."""
-        return self._begin(node_id, self._short(node_id, ConnectionGroup.DEFAULT), packet)
+    def begin(self, node_id: int, way: Any, packet: Packet) -> "asyncio.Future[Any]":
+        """Put it on its `way`; the future is the answer, or fails as `send` does."""
+        return self._begin(node_id, way, packet)
 
     def _short(self, node_id: int, group: int) -> Any:
         """The connection, if it is there and answers come from it by the short way."""

@@ -10,7 +10,7 @@ stays as it is.
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeAlias
@@ -78,6 +78,9 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
         """Of these each tells when its partition is wanted again; each has been asked to."""
         self._nodes: set[int | None] = set()
         """Where the partitions were when that was last looked at."""
+        self._metadata: object = None
+        self._leaders = _Leaders(self._client.cluster.leader_for_partition)
+        """By this metadata of the cluster; with any other they are asked for anew."""
         self._fetch_task.add_done_callback(self._ended)
 
     async def close(self) -> None:
@@ -216,7 +219,7 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
         held: dict[int, float] = {}
         paused: list[asyncio.Future[None]] = []
         leaderless = False
-        leader_of = self._client.cluster.leader_for_partition
+        leader_of = self._leader_of()
         source_of = self._select_read_replica if self._preferred_read_replica else leader_of
         waiting = self._records
         nodes: set[int | None] = set()
@@ -251,6 +254,13 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
         ]
         return fetches, resets, min(held.values(), default=self._fetcher_timeout), leaderless, paused
 
+    def _leader_of(self) -> Callable[[TopicPartition], Any]:
+        cluster = self._client.cluster
+        if self._metadata is not cluster._partitions:
+            self._metadata = cluster._partitions
+            self._leaders = _Leaders(cluster.leader_for_partition)
+        return self._leaders.__getitem__
+
     def _request(self, targets: list[tuple[TopicPartition, int]]) -> FetchRequest:
         # Whoever comes first gets the most of what a fetch may bring: each in its turn.
         self._turn += 1
@@ -266,6 +276,17 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
             list(topics.items()),
             rack_id=self._client_rack or "",
         )
+
+
+class _Leaders(dict[TopicPartition, int | None]):
+    """Asks for each once."""
+
+    def __init__(self, ask: Callable[[TopicPartition], int | None]) -> None:
+        self._ask = ask
+
+    def __missing__(self, target: TopicPartition) -> int | None:
+        leader = self[target] = self._ask(target)
+        return leader
 
 
 async def _end(fetcher: Fetcher) -> None:

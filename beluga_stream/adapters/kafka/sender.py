@@ -72,11 +72,12 @@ class PromptSender(Sender):  # type: ignore[misc]  # it ships no types
             if node in _NO_LEADER or node in self._in_flight or target in self._muted_partitions:
                 return False
             by_node.setdefault(node, []).append(_Posted(place, target, builder))
-        if not all(exchange.takes(node, ProducePacket) for node in by_node):
+        ways = {node: exchange.way(node, ProducePacket) for node in by_node}
+        if None in ways.values():
             return False
         for node, posted in by_node.items():
             self._hold(node, [each.target for each in posted])
-            answer = self._put(exchange, node, posted)
+            answer = self._put(exchange, node, ways[node], posted)
             self._requests.add(answer)
             answer.add_done_callback(partial(self._answered, node, posted, told))
         return True
@@ -125,7 +126,7 @@ class PromptSender(Sender):  # type: ignore[misc]  # it ships no types
         return self._broken is not None and not self._broken.done()
 
     # -------------------------------------------------------------------------------------------- posts
-    def _put(self, exchange: Exchange, node: int, posted: Sequence[_Posted]) -> "asyncio.Future[Any]":
+    def _put(self, exchange: Exchange, node: int, way: Any, posted: Sequence[_Posted]) -> "asyncio.Future[Any]":
         numbers = self._txn_manager
         topics: dict[str, list[tuple[int, bytes]]] = {}
         for _, target, builder in posted:
@@ -134,7 +135,7 @@ class PromptSender(Sender):  # type: ignore[misc]  # it ships no types
             builder._set_producer_state(numbers.producer_id, numbers.producer_epoch, first)
             topics.setdefault(target.topic, []).append((target.partition, builder._build()))
         try:
-            return exchange.begin(node, ProducePacket(self._acks, self._request_timeout_ms, topics))
+            return exchange.begin(node, way, ProducePacket(self._acks, self._request_timeout_ms, topics))
         except Exception as error:  # noqa: BLE001 - nothing can follow it, for its numbers are used up
             self._end(error)
             never: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
