@@ -40,7 +40,7 @@ class Exchange:
         packet = None if connection is None else _packed(request, connection._versions)
         if packet is None:
             return await self._plain(node_id, request, group=group)
-        return await self._begin(node_id, connection, packet)
+        return await self.begin(node_id, connection, packet)
 
     def way(self, node_id: int, kind: type[Packet]) -> Any:
         """Whereby such a packet can be put on its way to this broker in this turn of the loop; None: it cannot."""
@@ -49,17 +49,14 @@ class Exchange:
 
     def begin(self, node_id: int, way: Any, packet: Packet) -> "asyncio.Future[Any]":
         """Put it on its `way`; the future is the answer, or fails as `send` does."""
-        return self._begin(node_id, way, packet)
+        if self._courier is not None and isinstance(packet, ProducePacket):
+            return self._courier.take(node_id, packet, partial(self._put, way))
+        return self._put(way, packet)
 
     def _short(self, node_id: int, group: int) -> Any:
         """The connection, if it is there and answers come from it by the short way."""
         connection = self._client._conns.get((node_id, group))
         return connection if connection is not None and connection.connected() and _framed(connection) else None
-
-    def _begin(self, node_id: int, connection: Any, packet: Packet) -> "asyncio.Future[Any]":
-        if self._courier is not None and isinstance(packet, ProducePacket):
-            return self._courier.take(node_id, packet, partial(self._put, connection))
-        return self._put(connection, packet)
 
     def _put(self, connection: Any, packet: Packet) -> "asyncio.Future[Any]":
         """Put it on the wire; the future is its answer."""
