@@ -10,7 +10,7 @@ from typing import Any, Self
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from beluga_stream.adapters.kafka.batches import placed, send_batches
-from beluga_stream.adapters.kafka.fetcher import PromptConsumer
+from beluga_stream.adapters.kafka.consumer import PromptConsumer
 from beluga_stream.application import codec
 from beluga_stream.application.starting import input_digest
 from beluga_stream.application.topics import Topics

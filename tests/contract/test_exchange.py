@@ -20,7 +20,7 @@ from aiokafka.protocol.admin import ApiVersionRequest, ApiVersionResponse_v0, Li
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beluga_stream.adapters.kafka.exchange import Exchange, _expire, _Frames
+from beluga_stream.adapters.kafka.exchange import Exchange, _Frames
 from beluga_stream.adapters.kafka.packet import COUNT, HEADER_BYTES, Packable, Packet, Versions
 from tests.certificates import Authority
 
@@ -277,15 +277,45 @@ async def test_no_answer_in_time_ends_the_connection() -> None:
         assert not played.connection._requests
 
 
+async def test_each_is_waited_for_as_long_whatever_is_answered_before_it() -> None:
+    async with scene() as played:
+        first, second = played.ask(), played.ask()
+        _, correlation = await played.broker.heard()
+        played.broker.say(correlation, b"first")
+        assert await first == b"first"
+        connection = played.connection
+        connection._protocol._look_after()
+        assert connection.connected()
+        connection._requests[0][1].due = 0.0
+        connection._protocol._look_after()
+        assert isinstance(await failed(second), RequestTimedOutError)
+        assert not connection.connected()
+
+
+async def test_nothing_ends_for_a_request_that_nobody_waits_for() -> None:
+    async with scene() as played:
+        first = played.ask()
+        _, correlation = await played.broker.heard()
+        first.cancel()
+        await asyncio.wait({first})
+        played.connection._requests[0][1].due = 0.0
+        played.connection._protocol._look_after()
+        assert played.connection.connected()
+        played.broker.say(correlation, b"for nobody")
+        second = played.ask()
+        _, correlation = await played.broker.heard()
+        played.broker.say(correlation, b"second")
+        assert await second == b"second"
+
+
 async def test_an_answer_of_the_last_moment_counts() -> None:
     """After a process has stood still, answers and their time limits come in one turn of the loop."""
     async with scene() as played:
         first = played.ask()
         _, correlation = await played.broker.heard()
-        _, _, answer = played.connection._requests[0]
         frame = COUNT.pack(HEADER_BYTES + 4) + COUNT.pack(correlation) + b"late"
         played.connection._protocol.data_received(frame)
-        _expire(played.connection, answer)
+        played.connection._protocol._look_after()
         assert await first == b"late"
         assert played.connection.connected()
 

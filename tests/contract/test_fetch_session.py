@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from beluga_stream.adapters.kafka.admin import KafkaTopics
 from beluga_stream.adapters.kafka.closing import close
 from beluga_stream.adapters.kafka.connection import KafkaConnection
+from beluga_stream.adapters.kafka.consumer import PromptConsumer
 from beluga_stream.adapters.kafka.fetch_packet import Asked, FetchAnswer, FetchPacket
 from beluga_stream.adapters.kafka.fetch_session import FetchSession, in_sessions
-from beluga_stream.adapters.kafka.fetcher import PromptConsumer
 from beluga_stream.adapters.kafka.packet import Versions
 from beluga_stream.ports.log import TopicSpec
 

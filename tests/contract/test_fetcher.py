@@ -12,8 +12,9 @@ from aiokafka.protocol.fetch import FetchRequest
 
 from beluga_stream.adapters.kafka.admin import KafkaTopics
 from beluga_stream.adapters.kafka.connection import KafkaConnection
+from beluga_stream.adapters.kafka.consumer import PromptConsumer
 from beluga_stream.adapters.kafka.fetch_session import in_sessions
-from beluga_stream.adapters.kafka.fetcher import _TURNS, PromptConsumer, PromptFetcher
+from beluga_stream.adapters.kafka.fetcher import _TURNS, PromptFetcher
 from beluga_stream.ports.log import TopicSpec
 
 PARTITIONS = 4

@@ -8,11 +8,12 @@ import re
 import textwrap
 from typing import Any
 
+import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.conn import AIOKafkaConnection, AIOKafkaProtocol
-from aiokafka.consumer.fetcher import Fetcher
+from aiokafka.consumer.fetcher import Fetcher, FetchError
 from aiokafka.consumer.subscription_state import Assignment, TopicPartitionState
 from aiokafka.errors import NotEnoughReplicasAfterAppendError, NotEnoughReplicasError
 from aiokafka.partitioner import DefaultPartitioner, murmur2
@@ -23,7 +24,8 @@ from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.produce import ProduceRequest
 
 from beluga_stream.adapters.kafka.connection import KafkaConnection
-from beluga_stream.adapters.kafka.fetcher import PromptConsumer, PromptFetcher
+from beluga_stream.adapters.kafka.consumer import PromptConsumer
+from beluga_stream.adapters.kafka.fetcher import PromptFetcher
 from beluga_stream.adapters.kafka.producer import PatientProducer
 from beluga_stream.adapters.kafka.sender import PromptSender, _Answered
 from beluga_stream.application.partitioner import partition_of
@@ -184,8 +186,14 @@ def test_a_failed_batch_wakes_whoever_waits_for_room_behind_it() -> None:
 
 
 def test_a_consumer_has_one_fetcher_and_gives_it_all_its_settings() -> None:
-    """`fetcher.py` makes another one of the same."""
-    assert _settings_of(AIOKafkaConsumer.start, "Fetcher") == _settings_of(PromptConsumer.start, "PromptFetcher")
+    """`consumer.py` makes another one of the same, and refuses what that one has no use for."""
+    settings = _settings_of(AIOKafkaConsumer.start, "Fetcher")
+    refused = {"key_deserializer", "value_deserializer", "isolation_level"}
+    ours = _settings_of(PromptConsumer.start, "PromptFetcher")
+    assert {name: value for name, value in settings.items() if name not in refused} == ours
+    for each in refused:
+        with pytest.raises(ValueError, match=each):
+            PromptConsumer(**{each: None})
     assert "assert self._fetcher is None" in inspect.getsource(AIOKafkaConsumer.start)
     assert "self._subscriptions.register_fetch_waiters(self._fetch_waiters)" in inspect.getsource(Fetcher.__init__)
 
@@ -201,11 +209,8 @@ def test_a_fetcher_does_in_its_routine_what_ours_does_in_its_own() -> None:
         "self._wait_consume_future = create_future()",
     ):
         assert part in routine
-    for wakes in (Fetcher.seek_to, Fetcher.request_offset_reset, Fetcher.fetched_records, Fetcher.next_record):
+    for wakes in (Fetcher.seek_to, Fetcher.request_offset_reset):
         assert "self._notify(self._wait_consume_future)" in inspect.getsource(wakes)
-    waits = inspect.getsource(Fetcher.fetched_records)
-    assert waits.index("self._create_fetch_waiter()") < waits.index("waiter.result()")
-    assert waits.index("if drained or not timeout:") < waits.index("self._create_fetch_waiter()")
     actions = inspect.getsource(Fetcher._get_actions_per_node)
     for part in ("calculate_backoff()", "_select_read_replica", "_fetcher_timeout"):
         assert part in actions
@@ -225,6 +230,27 @@ def test_a_fetcher_does_in_its_routine_what_ours_does_in_its_own() -> None:
     assert "return self._tp_state.get(tp)" in inspect.getsource(Assignment.state_value)
     assert "for tp in self._topic_partitions" in inspect.getsource(Assignment.__init__)
     assert "self._preferred_read_replica.get(tp)" in inspect.getsource(Fetcher._select_read_replica)
+
+
+def test_a_fetcher_takes_what_ours_takes() -> None:
+    """`fetcher.py` and `fetched.py` do it in its place, for all that it has an error of its own for."""
+    takes = inspect.getsource(Fetcher._proc_fetch_request)
+    assert set(re.findall(r"Errors\.(\w+)", takes)) == {
+        "KafkaError",
+        "NoError",
+        "NotLeaderForPartitionError",
+        "OffsetOutOfRangeError",
+        "TopicAuthorizationFailedError",
+        "UnknownTopicOrPartitionError",
+        "for_code",
+    }
+    for part in ("tp_state.highwater =", "tp_state.lso =", "tp_state.timestamp =", "lso = part_data[0]"):
+        assert part in takes
+    assert "MemoryRecords(part_data[-1])" in takes
+    assert "rack_aware" in takes
+    assert vars(FetchError).keys() >= {"calculate_backoff", "check_raise"}
+    assert "self._assignment = assignment" in inspect.getsource(TopicPartitionState.__init__)
+    assert "return self.unassign_future.done() is False" in inspect.getsource(Assignment.active.fget)
 
 
 def test_a_connection_takes_frames_and_fails_what_waits_when_it_is_closed() -> None:

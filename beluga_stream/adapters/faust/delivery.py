@@ -22,7 +22,7 @@ from mode import Service
 
 from beluga_stream.adapters.faust.assignor import NumberAssignor
 from beluga_stream.adapters.faust.driver import Batch, RoleDriver
-from beluga_stream.adapters.kafka.fetcher import PromptConsumer
+from beluga_stream.adapters.kafka.consumer import PromptConsumer
 
 from ...bounds import within
 

@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError, UnknownTopicOr
 
 from beluga_stream.adapters.kafka.batches import MAX_RECORD_BYTES, Outcome, begin, check_sizes, placed, positions_of
 from beluga_stream.adapters.kafka.connection import KafkaConnection
-from beluga_stream.adapters.kafka.patience import Patience, Watch
+from beluga_stream.adapters.kafka.patience import Patience, Wait
 from beluga_stream.adapters.kafka.producer import PatientProducer
 from beluga_stream.adapters.kafka.refusal import refusal, why_unreachable
 from beluga_stream.errors import RecordTooLarge, TopicMissing
@@ -55,7 +55,8 @@ class _Waiting:
 class KafkaAppender:
     """Port `Appender` on Kafka: acks=all, idempotent, linger 0. Start it before use.
 
-    `max_record_bytes` bounds one record, `timeout` (seconds) one `append`, and so does `patience` where it is given.
+    `max_record_bytes` bounds one record. `timeout` (seconds), or `patience` where it is given, bounds how long one
+    `append` waits for its turn, and how long for the broker.
     """
 
     def __init__(
@@ -116,14 +117,13 @@ class KafkaAppender:
             return ()
         check_sizes(records, self._max_record_bytes)
         try:
-            async with within(self._timeout):
-                producer = self._producer or await self._renew()
-                waiting = _Waiting(producer, await placed(producer, records))
-                while self._queued >= _MOST_QUEUED:
-                    self._room.clear()
-                    await self._room.wait()
-                self._enqueue(waiting)
-                return await waiting.future
+            producer = self._producer
+            if producer is None or self._queued >= _MOST_QUEUED or any(each.partition is None for each in records):
+                async with within(self._timeout):
+                    producer, records = await self._prepared(records)
+            waiting = _Waiting(producer, records)
+            self._enqueue(waiting)
+            return await self._patience.answer("writing", waiting.future)
         except MessageSizeTooLargeError as error:
             raise RecordTooLarge(f"the broker refused a record as too large: {error}") from error
         except UnknownTopicOrPartitionError as error:
@@ -133,6 +133,15 @@ class KafkaAppender:
             what = f"{len(records)} records were not confirmed within {self._timeout:g} s"
             needs = f"Write on one of these topics: {', '.join(sorted({record.topic for record in records}))}"
             raise refusal(self._connection, what, error, needs) from error
+
+    async def _prepared(self, records: Sequence[Outgoing]) -> tuple[AIOKafkaProducer, Sequence[Outgoing]]:
+        """Who writes them, and each with its partition, once there is room for them."""
+        producer = self._producer or await self._renew()
+        found = await placed(producer, records)
+        while self._queued >= _MOST_QUEUED:
+            self._room.clear()
+            await self._room.wait()
+        return producer, found
 
     def _enqueue(self, waiting: "_Waiting") -> None:
         self._queue.append(waiting)
@@ -160,21 +169,18 @@ class KafkaAppender:
         except Exception as error:  # noqa: BLE001 - it is told to all that wait, and the queue goes on
             sending = loop.create_future()
             sending.set_exception(error)
-        watch = Watch(self._patience, "writing")
-        bound = loop.call_later(self._timeout, sending.cancel)
-        sending.add_done_callback(partial(self._flushed, producer, group, watch, bound))
+        wait = self._patience.begin("writing", sending.cancel)
+        sending.add_done_callback(partial(self._flushed, producer, group, wait))
 
     def _flushed(
         self,
         producer: AIOKafkaProducer,
         group: Sequence["_Waiting"],
-        watch: Watch,
-        bound: asyncio.TimerHandle,
+        wait: Wait,
         sent: "asyncio.Future[list[Outcome]]",
     ) -> None:
-        bound.cancel()
         error = TimeoutError() if sent.cancelled() else sent.exception()
-        watch.over(answered=error is None)
+        self._patience.over(wait, answered=error is None)
         if error is not None:
             self._give_up(producer)
             for waiting in group:

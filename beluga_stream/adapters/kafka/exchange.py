@@ -68,10 +68,10 @@ class Exchange:
         correlation = connection._next_correlation_id()
         # What cannot be packed is not waited for: every answer would be held to be for the one before.
         frame = packet.framed(correlation, connection._client_id)
+        packet.due = loop.time() + self._seconds
         connection._requests.append((correlation, packet, answer))
         connection._writer.write(frame)
-        expiry = loop.call_later(self._seconds, _expire, connection, answer)
-        answer.add_done_callback(lambda _: expiry.cancel())
+        connection._protocol.watch(packet.due)
         return answer
 
 
@@ -85,6 +85,24 @@ class _Frames(asyncio.Protocol):
         self._pieces: list[bytes] = []
         self._missing = 0
         """Bytes that are needed before it is worth a look whether a frame is whole."""
+        self._look: asyncio.TimerHandle | None = None
+
+    def watch(self, due: float) -> None:
+        """Give the connection up if what is asked is not answered by then. The oldest counts: one timer is enough."""
+        if self._look is None:
+            self._look = asyncio.get_running_loop().call_at(due, self._look_after)
+
+    def _look_after(self) -> None:
+        self._look = None
+        connection = self._connection()
+        if connection is None or (oldest := _oldest(connection)) is None:
+            return
+        packet, answer = oldest
+        if packet.due > asyncio.get_running_loop().time():
+            self.watch(packet.due)
+            return
+        answer.set_exception(RequestTimedOutError())
+        connection.close(reason=CloseReason.CONNECTION_TIMEOUT)
 
     def data_received(self, data: bytes) -> None:
         """Take every frame that is whole; keep what is left."""
@@ -117,6 +135,8 @@ class _Frames(asyncio.Protocol):
         return ended
 
     def connection_lost(self, error: Exception | None) -> None:
+        if self._look is not None:
+            self._look.cancel()
         self._before.connection_lost(error)
 
     def pause_writing(self) -> None:
@@ -162,9 +182,9 @@ def _packed(request: Any, versions: Versions) -> Packet | None:
     return request.packed(versions) if isinstance(request, Packable) else None
 
 
-def _expire(connection: Any, answer: "asyncio.Future[Any]") -> None:
-    """A connection that does not answer is given up, and with it all that waits for it."""
-    if answer.done():
-        return  # in the same turn of the loop, as after the process had stood still
-    answer.set_exception(RequestTimedOutError())
-    connection.close(reason=CloseReason.CONNECTION_TIMEOUT)
+def _oldest(connection: Any) -> "tuple[Packet, asyncio.Future[Any]] | None":
+    """Of what somebody waits for."""
+    for _, request, answer in connection._requests:
+        if isinstance(request, Packet) and not answer.done():
+            return request, answer
+    return None

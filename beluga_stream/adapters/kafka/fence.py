@@ -50,6 +50,7 @@ class FencedProducer:
         self._connection = connection
         self._courier = courier
         self._fence_id = fence_id
+        self._writing = f"writing as the owner of {fence_id}"
         self._fencing = fencing
         self._patience = patience or Patience(connection.where, timeout, insists=False)
         self._producer: AIOKafkaProducer | None = None
@@ -92,8 +93,8 @@ class FencedProducer:
             raise LogUnavailable(f"the producer of {self._fence_id} is not started")
         check_sizes(records, MAX_RECORD_BYTES)
         try:
-            async with self._patience.waiting(f"writing as the owner of {self._fence_id}"):
-                outcomes = await begin(self._producer, await placed(self._producer, records), now=True)
+            sending = begin(self._producer, await placed(self._producer, records), now=True)
+            outcomes = await self._patience.answer(self._writing, sending)
             positions = positions_of(outcomes)
         except (ProducerFenced, InvalidProducerEpoch) as error:
             raise Fenced(f"another process owns {self._fence_id} now", fence_id=self._fence_id) from error

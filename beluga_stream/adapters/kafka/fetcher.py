@@ -9,23 +9,36 @@ stays as it is.
 
 import asyncio
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeAlias
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.consumer.fetcher import Fetcher
-from aiokafka.errors import KafkaError
+from aiokafka import TopicPartition
+from aiokafka.consumer.fetcher import Fetcher, OffsetResetStrategy
+from aiokafka.errors import (
+    ConsumerStoppedError,
+    KafkaError,
+    NotLeaderForPartitionError,
+    OffsetOutOfRangeError,
+    RecordTooLargeError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.record.memory_records import MemoryRecords
 
-from beluga_stream.adapters.kafka.fetch_session import in_sessions
-from beluga_stream.adapters.kafka.pacing import pace
+from beluga_stream.adapters.kafka.fetched import Fetched, Record
 
 log = logging.getLogger(__name__)
 
 _NO_LEADER = (None, -1)
+
+_OLDEST, _WITH_REPLICA = 4, 8
+"""Lengths of what is said of a partition: by the first versions of the protocol, and since version 11."""
 
 _TURNS = 6
 """Of the loop, between an answer with records and the next fetch: about as many as it takes until what those lead to is
@@ -36,35 +49,6 @@ Actions: TypeAlias = tuple[
 ]
 """What to fetch and what to reset from whom, seconds until it may be otherwise, whether a leader is unknown, and what
 tells that a partition is wanted again."""
-
-
-class PromptConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # it ships no types
-    """A consumer with the fetcher of this module, in fetch sessions, at the pace that its broker can hold."""
-
-    def __init__(self, *topics: str, **settings: Any) -> None:
-        super().__init__(*topics, **settings)
-        pace(in_sessions(self))
-
-    async def start(self) -> None:
-        """Connect, and begin to fetch. Raises aiokafka's errors."""
-        await super().start()
-        await _end(self._fetcher)
-        self._fetcher: Fetcher = PromptFetcher(
-            self._client,
-            self._subscription,
-            key_deserializer=self._key_deserializer,
-            value_deserializer=self._value_deserializer,
-            fetch_min_bytes=self._fetch_min_bytes,
-            fetch_max_bytes=self._fetch_max_bytes,
-            fetch_max_wait_ms=self._fetch_max_wait_ms,
-            max_partition_fetch_bytes=self._max_partition_fetch_bytes,
-            check_crcs=self._check_crcs,
-            fetcher_timeout=self._consumer_timeout,
-            retry_backoff_ms=self._retry_backoff_ms,
-            auto_offset_reset=self._auto_offset_reset,
-            isolation_level=self._isolation_level,
-            client_rack=self._client_rack,
-        )
 
 
 class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
@@ -86,7 +70,7 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
     async def close(self) -> None:
         """Fetch no more, and wake whoever waits for records."""
         self._closed = True
-        await _end(self)
+        await end_fetcher(self)
         for waiter in self._fetch_waiters:
             self._notify(waiter)
 
@@ -109,12 +93,17 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
         partitions: Sequence[TopicPartition],
         timeout: float = 0,  # noqa: ASYNC109 - as aiokafka has it
         max_records: int | None = None,
-    ) -> Any:
-        """As aiokafka's, without `asyncio.wait`, two dozen calls for a lone record. `timeout` is in seconds."""
+    ) -> dict[TopicPartition, list[Record]]:
+        """What there is of these partitions (none: of all), at the latest after `timeout` seconds.
+
+        Raises aiokafka's error where one stands in the place of records.
+        """
         loop = asyncio.get_running_loop()
         until = loop.time() + timeout
         while True:
-            found = await super().fetched_records(partitions, 0, max_records)
+            if self._subscriptions.reassignment_in_progress:
+                await self._subscriptions.wait_for_assignment()
+            found = self._take(partitions, max_records)
             left = until - loop.time()
             if found or left <= 0:
                 return found
@@ -126,6 +115,40 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
                 timer.cancel()
             if self._closed:
                 return {}
+
+    async def next_record(self, partitions: Sequence[TopicPartition]) -> Record:
+        """The next one of these partitions (none: of all). Raises `ConsumerStoppedError`, and as `fetched_records`."""
+        while not self._closed:
+            for records in (await self.fetched_records(partitions, self._fetcher_timeout, 1)).values():
+                return records[0]
+        raise ConsumerStoppedError
+
+    def _take(self, partitions: Sequence[TopicPartition], most: int | None) -> dict[TopicPartition, list[Record]]:
+        taken: dict[TopicPartition, list[Record]] = {}
+        for target in list(self._records):
+            if partitions and target not in partitions:
+                if not self._subscriptions.is_assigned(target):
+                    del self._records[target]
+                continue
+            fetched = self._records[target]
+            if not isinstance(fetched, Fetched):
+                if taken:
+                    break  # the error is raised when these have been taken
+                self._forget(target)
+                fetched.check_raise()
+            records = fetched.take(most)
+            if fetched.is_spent:
+                self._forget(target)
+            if records:
+                taken[target] = records
+                if most is not None and (most := most - len(records)) == 0:
+                    break
+        return taken
+
+    def _forget(self, target: TopicPartition) -> None:
+        """It can be fetched again."""
+        del self._records[target]
+        self._wake()
 
     async def _fetch_requests_routine(self) -> None:
         loop = asyncio.get_running_loop()
@@ -211,6 +234,74 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
     def _wake(self, _: object = None) -> None:
         self._notify(self._wait_consume_future)
 
+    async def _proc_fetch_request(self, assignment: Any, node: int, request: FetchRequest) -> bool:
+        """Ask, and keep what comes. Whether whoever waits is to be woken."""
+        try:
+            answer = await self._client.send(node, request)
+        except KafkaError as error:
+            log.warning("nothing was fetched from broker %s: %s", node, error, extra={"action": "fetch"})
+            self._invalidate_preferred_read_replica_for_node(node, request)
+            await asyncio.sleep(self._retry_backoff)
+            return False
+        if assignment.unassign_future.done():
+            return False
+        asked = {(topic, each[0]): each[1] for topic, parts in request.topics for each in parts}
+        before = len(self._records)
+        for topic, parts in answer.topics:
+            for part in parts:
+                state = assignment._tp_state[topic, part[0]]
+                offset = asked[topic, part[0]]
+                if state._position != offset:
+                    continue  # it has been sought elsewhere meanwhile
+                target = TopicPartition(topic, part[0])
+                if part[1]:
+                    self._refused(target, state, part[1])
+                else:
+                    self._keep(target, state, part)
+        return len(self._records) > before
+
+    def _keep(self, target: TopicPartition, state: Any, part: Sequence[Any]) -> None:
+        """What has come of a partition: its number, error, high watermark, then by version, and the records."""
+        state.highwater = part[2]
+        state.lso = part[3] if len(part) > _OLDEST else None
+        state.timestamp = int(1000 * time.time())
+        if self._client_rack and len(part) == _WITH_REPLICA:
+            self._update_preferred_read_replica(target, part[-2])
+        if not part[-1]:
+            return
+        batches = MemoryRecords(part[-1])
+        if batches.has_next():
+            self._records[target] = Fetched(
+                target, state, batches, backoff=self._prefetch_backoff, check_crcs=self._check_crcs
+            )
+        else:
+            # Brokers since 0.10.1 send a first record whole, however long it is.
+            self._set_error(
+                target,
+                RecordTooLargeError(
+                    f"the record at {state._position} of {target.topic}/{target.partition} is longer than "
+                    f"max_partition_fetch_bytes ({self._max_partition_fetch_bytes}): it is passed over"
+                ),
+            )
+            state.consumed_to(state._position + 1)
+
+    def _refused(self, target: TopicPartition, state: Any, code: int) -> None:
+        kind = for_code(code)
+        self._preferred_read_replica.pop(target, None)
+        if issubclass(kind, NotLeaderForPartitionError | UnknownTopicOrPartitionError):
+            self._client.force_metadata_update()
+        elif issubclass(kind, OffsetOutOfRangeError):
+            if self._default_reset_strategy == OffsetResetStrategy.NONE:
+                self._set_error(target, OffsetOutOfRangeError({target: state._position}))
+            else:
+                log.info("%s has nothing at %s any more", target, state._position, extra={"action": "fetch"})
+                state.await_reset(self._default_reset_strategy)
+        elif issubclass(kind, TopicAuthorizationFailedError):
+            log.warning("topic %s may not be read", target.topic, extra={"action": "fetch"})
+            self._set_error(target, TopicAuthorizationFailedError(target.topic))
+        else:
+            log.warning("%s could not be fetched: %s", target, kind.__name__, extra={"action": "fetch"})
+
     def _get_actions_per_node(self, assignment: Any) -> Actions:
         if self._nodes and self._nodes <= self._in_flight:
             return [], {}, self._fetcher_timeout, False, []  # each has been asked, and answers
@@ -289,7 +380,7 @@ class _Leaders(dict[TopicPartition, int | None]):
         return leader
 
 
-async def _end(fetcher: Fetcher) -> None:
+async def end_fetcher(fetcher: Fetcher) -> None:
     """As its `close` does, which takes the end of a fetch that waits for its next try for its own."""
     fetcher._fetch_task.cancel()
     await asyncio.gather(fetcher._fetch_task, return_exceptions=True)

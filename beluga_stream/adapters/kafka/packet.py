@@ -31,7 +31,10 @@ class Packet:
     API_KEY: ClassVar[int]
     VERSION: ClassVar[int]
 
-    __slots__ = ()
+    __slots__ = ("due",)
+
+    due: float
+    """By when, in seconds of the loop's time, it is to be answered; known as it goes out."""
 
     def body(self) -> bytes:
         """What follows the header."""

@@ -6,8 +6,8 @@ everything again. So whatever needs the broker waits, and the process says so in
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from types import TracebackType
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from aiokafka.errors import KafkaError, KafkaTimeoutError
@@ -26,64 +26,78 @@ _BACKOFF_SECONDS = 0.1, 1.0
 """The first pause and the longest one between two attempts."""
 
 
-class Watch:
-    """Tells that something waits for the broker: soon, and then again and again, until it is `over`."""
+class Wait:
+    """One wait for the broker, bounded by the patience that it was begun by."""
 
-    def __init__(self, patience: "Patience", what: str) -> None:
-        self._patience = patience
-        self._what = what
-        self._loop = asyncio.get_running_loop()
-        self._began = self._loop.time()
-        self._rang = False
-        self._next = self._loop.call_later(_SOON_SECONDS, self._ring)
+    __slots__ = ("began", "give_up", "told", "what")
 
-    def over(self, *, answered: bool) -> None:
-        """It waits no longer, because the broker has answered or for another reason."""
-        self._next.cancel()
-        if answered and self._rang:
-            self._patience.answered()
-
-    def _ring(self) -> None:
-        self._rang = True
-        self._next = self._loop.call_later(_AGAIN_SECONDS, self._ring)
-        self._patience.tell(self._what, self._began)
-
-
-class _Wait:
-    """One wait for the broker, watched and bounded."""
-
-    def __init__(self, patience: "Patience", what: str) -> None:
-        self._patience = patience
-        self._what = what
-
-    async def __aenter__(self) -> None:
-        self._watch = Watch(self._patience, self._what)
-        self._bound = within(self._patience.seconds)
-        await self._bound.__aenter__()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._watch.over(answered=kind is None)
-        await self._bound.__aexit__(kind, error, trace)
+    def __init__(self, what: str, began: float, give_up: Callable[[], object]) -> None:
+        self.what = what
+        self.began = began
+        self.give_up = give_up
+        self.told = False
+        """Whether it went on when the broker was said to be away."""
 
 
 class Patience:
     """Bounds waits for the broker at `where` by `seconds`. All that a process has of one broker share one.
 
     With `insists=False` what is refused is not tried again: for clients, whose users want to know at once.
+
+    There is a wait around every write, and nearly all are over in a moment. So one timer watches over all of them: the
+    oldest is the first that there is something to say about, and the first that is given up.
     """
 
     def __init__(self, where: str, seconds: float, *, insists: bool = True) -> None:
         self._where = where
         self._insists = insists
         self.seconds = seconds
+        self._waits: dict[Wait, None] = {}
+        """Those that are not over, the oldest first."""
+        self._look: asyncio.TimerHandle | None = None
         self._told_at: float | None = None
         self._away_since: float | None = None
 
-    def waiting(self, what: str) -> _Wait:
+    def begin(self, what: str, give_up: Callable[[], object]) -> Wait:
+        """Something waits for the broker: to be ended by `over`, and before by `give_up` when patience ends."""
+        loop = asyncio.get_running_loop()
+        wait = Wait(what, loop.time(), give_up)
+        self._waits[wait] = None
+        if self._look is None:
+            self._look_at(wait.began + min(_SOON_SECONDS, self.seconds))
+        return wait
+
+    def over(self, wait: Wait, *, answered: bool) -> None:
+        """It waits no longer, because the broker has answered or for another reason."""
+        self._waits.pop(wait, None)
+        if answered and wait.told:
+            self._answered()
+
+    async def answer(self, what: str, coming: "asyncio.Future[T]") -> T:
+        """What comes of it. Raises what it fails with, or `TimeoutError` when patience ends, which cancels it."""
+        wait = self.begin(what, coming.cancel)
+        try:
+            found = await coming
+        except asyncio.CancelledError:
+            if wait in self._waits:
+                raise  # who waits for it has been cancelled
+            raise TimeoutError from None
+        finally:
+            answered = coming.done() and not coming.cancelled() and coming.exception() is None
+            self.over(wait, answered=answered)
+        return found
+
+    @asynccontextmanager
+    async def waiting(self, what: str) -> AsyncGenerator[None, None]:
         """What is done inside needs the broker. Raises `TimeoutError` when patience ends."""
-        return _Wait(self, what)
+        answered = False
+        async with within(self.seconds):
+            wait = self.begin(what, _by_its_bound)
+            try:
+                yield
+                answered = True
+            finally:
+                self.over(wait, answered=answered)
 
     async def insist(self, what: str, call: Callable[[], Awaitable[T]]) -> T:
         """Call it again and again while it fails by what may pass. Raises its last error, or `TimeoutError`."""
@@ -101,25 +115,47 @@ class Patience:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, most)
 
-    def tell(self, what: str, began: float) -> None:
-        """Say that `what` waits since `began`, unless somebody has said so."""
+    def _look_at(self, moment: float) -> None:
+        self._look = asyncio.get_running_loop().call_at(moment, self._look_after)
+
+    def _look_after(self) -> None:
+        """Give up what has waited for too long, tell of what waits for long, and look again when there is cause to."""
+        self._look = None
         now = asyncio.get_running_loop().time()
+        for wait in list(self._waits):
+            if now < wait.began + self.seconds:
+                break
+            del self._waits[wait]
+            wait.give_up()
+        oldest = next(iter(self._waits), None)
+        if oldest is None:
+            return
+        tells_at = oldest.began + _SOON_SECONDS
+        if self._told_at is not None:
+            tells_at = max(tells_at, self._told_at + _AGAIN_SECONDS)
+        if now >= tells_at:
+            self._tell(oldest, now)
+            tells_at = now + _AGAIN_SECONDS
+        self._look_at(min(tells_at, oldest.began + self.seconds))
+
+    def _tell(self, oldest: Wait, now: float) -> None:
+        """Say since when the broker is away."""
         if self._away_since is None:
-            self._away_since = began
-        elif self._told_at is not None and now - self._told_at < _AGAIN_SECONDS / 2:
-            return  # somebody else who waits has said it
+            self._away_since = oldest.began
         self._told_at = now
+        for wait in self._waits:
+            wait.told = wait.told or now >= wait.began + _SOON_SECONDS
         away = now - self._away_since
         log.warning(
             "Kafka at %s has not answered for %.0f s (%s): waiting, for %.0f s at most",
             self._where,
             away,
-            what,
+            oldest.what,
             self.seconds,
             extra={"action": "broker.away", "seconds": round(away)},
         )
 
-    def answered(self) -> None:
+    def _answered(self) -> None:
         """Say that the broker is back, if it was away."""
         if self._away_since is None:
             return
@@ -131,3 +167,7 @@ class Patience:
             away,
             extra={"action": "broker.back", "seconds": round(away)},
         )
+
+
+def _by_its_bound() -> None:
+    """It ends by a bound of its own."""

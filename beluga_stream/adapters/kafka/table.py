@@ -15,9 +15,9 @@ from aiokafka.structs import OffsetAndMetadata
 
 from beluga_stream.adapters.kafka.closing import close
 from beluga_stream.adapters.kafka.connection import KafkaConnection
+from beluga_stream.adapters.kafka.consumer import PromptConsumer
 from beluga_stream.adapters.kafka.courier import Courier
 from beluga_stream.adapters.kafka.fence import FencedProducer, broker_fences
-from beluga_stream.adapters.kafka.fetcher import PromptConsumer
 from beluga_stream.adapters.kafka.patience import Patience
 from beluga_stream.adapters.kafka.refusal import refusal
 from beluga_stream.adapters.kafka.store import Change, MemoryStore, Store, StoreFactory

@@ -1,0 +1,94 @@
+"""What a fetch has brought of one partition, until it has been consumed.
+
+aiokafka asks several objects of its own for each record; of a lone one that is most of the work.
+"""
+
+# ruff: noqa: SLF001 - it looks at what aiokafka knows of a partition (contract test: test_kafka_internals)
+
+import time
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka.errors import CorruptRecordException
+
+Record: TypeAlias = "ConsumerRecord[bytes, bytes]"
+
+
+class Fetched:
+    """Records of one partition from its position on, read as they are taken.
+
+    `state` is aiokafka's, of the partition under one assignment, and so are the `batches`. `backoff` is for how many
+    seconds this may wait to be taken before its broker is asked for others nevertheless.
+    """
+
+    __slots__ = ("_position", "_records", "_state", "_until")
+
+    def __init__(self, target: TopicPartition, state: Any, batches: Any, *, backoff: float, check_crcs: bool) -> None:
+        self._state = state
+        self._position: int = state._position
+        self._records: Iterator[Record] | None = self._read(target, batches, check_crcs=check_crcs)
+        self._until = time.monotonic() + backoff
+
+    def calculate_backoff(self) -> float:
+        """Seconds that its broker is still to be left alone; named as aiokafka names it."""
+        return max(self._until - time.monotonic(), 0.0)
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether there is nothing left to take."""
+        return self._records is None
+
+    def take(self, most: int | None) -> list[Record]:
+        """The next records, `most` of them at most; the position moves behind them.
+
+        Nothing when they are not wanted any more: the partition has been given up, paused, or sought elsewhere. Raises
+        `CorruptRecordException` when the first batch is damaged; what comes before a damaged one is brought first.
+        Either way the batch is fetched again.
+        """
+        state = self._state
+        given_up = state._assignment.unassign_future.done()
+        if given_up or state._paused or state._position != self._position or self._records is None:
+            self._records = None
+            return []
+        found: list[Record] = []
+        try:
+            for record in self._records:
+                found.append(record)
+                if len(found) == most:
+                    break
+            else:
+                self._records = None
+        except CorruptRecordException:
+            self._records = None
+            if not found:
+                raise
+        state.consumed_to(self._position)
+        return found
+
+    def _read(self, target: TopicPartition, batches: Any, *, check_crcs: bool) -> Iterator[Record]:
+        topic, number = target
+        while (batch := batches.next_batch()) is not None:
+            if check_crcs and not batch.validate_crc():
+                raise CorruptRecordException(f"a batch of {topic}/{number} from {self._position} on is damaged")
+            for record in () if batch.is_control_batch else batch:
+                offset = record.offset
+                if offset < self._position:
+                    continue  # a batch may begin before what was asked for
+                key, value = record.key, record.value
+                self._position = offset + 1
+                yield ConsumerRecord(
+                    topic,
+                    number,
+                    offset,
+                    record.timestamp,
+                    record.timestamp_type,
+                    key,
+                    value,
+                    record.checksum,
+                    -1 if key is None else len(key),
+                    -1 if value is None else len(value),
+                    tuple(record.headers),
+                )
+            # The last of a batch may have been compacted away.
+            self._position = batch.next_offset
