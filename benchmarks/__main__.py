@@ -23,6 +23,7 @@ from beluga_stream.bootstrap.settings import Settings
 from benchmarks import coordinator, durable, edge, local_chain, observed, reducer, scenarios
 from benchmarks.engine import BrokerProcess, EngineProcess, Process
 from benchmarks.figures import Figure, as_json, as_table, median_of
+from benchmarks.interpreter import Interpreter
 from benchmarks.starting import import_time, time_to_ready
 from benchmarks.traffic import Traffic
 from benchmarks.yardstick import raw_steps, raw_throughput
@@ -98,12 +99,15 @@ def measure(broker: Broker, folder: Path, only: Sequence[str], *, quick: bool) -
     """Everything, from what disturbs least to what fills the log."""
     say(f"measuring on {broker.title} at {broker.address}")
     figures: list[Figure] = []
+    interpreter = Interpreter()
+    interpreter.measure()
     if "start" in only:
         figures += import_time(3 if quick else 7) + time_to_ready(broker.address, folder)
     settings = Settings.load(broker=broker.address)
     parts = [part for part in only if part not in _APART]
     if parts:
         figures += on_an_engine(settings, folder, parts, quick=quick)
+        interpreter.measure()
     if "fused" in only:
         say("lines of nodes in one worker:")
         fused = on_an_engine(settings, folder, ["latency", "burst", "closed"], quick=quick, fuse_milliseconds=_FUSE_MS)
@@ -125,7 +129,8 @@ def measure(broker: Broker, folder: Path, only: Sequence[str], *, quick: bool) -
         say("durable subgraphs beside Temporal alone:")
         rounds, runs, warm = (1, 10, 5) if quick else (5, 60, 60)
         figures += asyncio.run(durable.cost(settings, folder, rounds=rounds, runs=runs, warm=warm))
-    return figures, conditions_of(broker, settings)
+    interpreter.measure()
+    return [interpreter.figure(), *figures], conditions_of(broker, settings)
 
 
 def on_an_engine(
@@ -210,7 +215,7 @@ def conditions_of(broker: Broker, settings: Settings) -> dict[str, Any]:
     return {
         "broker": f"{broker.title}, one node",
         "machine": f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end, {platform.platform()}",
-        "python": platform.python_version(),
+        "python": f"{platform.python_version()}, {Path(sys.executable).resolve()}",
         "processes": "one coordinator, one worker, one ingest, with the settings they are shipped with",
         "durability": "acks=all, idempotent producers, changelog by a fenced producer",
         "order": "changelog durable, then outputs durable, then acknowledged",
