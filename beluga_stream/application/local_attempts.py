@@ -1,7 +1,6 @@
 """One execution of a node in the local shell: from the work that was decided to the event that it ends with."""
 
 import itertools
-import secrets
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 
@@ -14,6 +13,7 @@ from ..ports.handlers import Handler, Program
 from ..ports.spans import NO_SPANS, Spans
 from .context import Context
 from .executing import Executing
+from .incarnations import new_incarnation
 from .local_streams import LocalStreams
 from .messages import Feed, NodeReady
 from .payloads import Payloads
@@ -48,7 +48,7 @@ class LocalAttempts:
         streams: LocalStreams,
         tell: Tell,
         now_ms: Callable[[], int],
-        new_incarnation: Callable[[], str] = lambda: secrets.token_hex(6),
+        new_incarnation: Callable[[], str] = new_incarnation,
         spans: Spans = NO_SPANS,
     ) -> None:
         self._spans = spans

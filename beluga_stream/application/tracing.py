@@ -93,13 +93,13 @@ def run_ended(spans: Spans, kind: str, state: RunState) -> list[Ended]:
     """The span of a run that has just ended, if anybody wants it."""
     if state.trace is None or not spans.records(state.trace):
         return []
-    told: dict[str, str | int] = {"beluga.run": state.run, f"beluga.{kind}": state.graph, "beluga.status": state.status}
+    told: dict[str, str | int] = {"beluga.run": state.run}
     failure = None
     if state.status is not RunStatus.SUCCEEDED:
         failure = state.status if state.failure is None else state.failure.message
         told["error.type"] = state.status if state.failure is None else state.failure.code
     ended_ms = state.started_ms if state.ended_ms is None else state.ended_ms
-    of = Of(state.trace, id=span_of(state))
+    of = Of(state.trace, id=span_of(state), alike=_of_run(kind, state.graph, state.status))
     return [Ended(f"{kind}.invoke", told, of, state.started_ms, ended_ms, failure)]
 
 
@@ -127,6 +127,12 @@ def of_node(graph: str, node: NodeKey, attempt: int, topic: str | None) -> Facts
     """What the span of each such execution says; with the topic that the node came by, if it came by one."""
     told: Facts = {"beluga.graph": graph, "beluga.node": node, "beluga.attempt": attempt}
     return MappingProxyType(told if topic is None else {**_messaging("process", topic), **told})
+
+
+@lru_cache(4096)
+def _of_run(kind: str, graph: str, status: str) -> Facts:
+    """What the spans of all such runs say. A plain dict: it goes through a workflow's history."""
+    return {f"beluga.{kind}": graph, "beluga.status": status}
 
 
 @lru_cache(256)

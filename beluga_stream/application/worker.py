@@ -11,7 +11,6 @@ is seen by the coordinator, and no worker after that one takes the same attempt 
 import asyncio
 import logging
 import os
-import secrets
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from .attempts import Attempts, done
 from .deadletters import dead_letter
 from .execution import Executions
 from .fusion import FUSED_MOST, Fusion, segment
+from .incarnations import new_incarnation
 from .leases import LeaseReports
 from .messages import NodeReady, Outcome
 from .notices import Notices
@@ -79,7 +79,7 @@ class Worker:
         spans: Spans = NO_SPANS,
         options: WorkerOptions = WorkerOptions(),
         name: str | None = None,
-        new_incarnation: Callable[[], str] = lambda: secrets.token_hex(6),
+        new_incarnation: Callable[[], str] = new_incarnation,
     ) -> None:
         self._new_incarnation = new_incarnation
         self.topics: tuple[str, ...] = tuple(topics.node_ready(queue) for queue in queues)

@@ -72,6 +72,52 @@ def test_patience_ends(caplog: pytest.LogCaptureFixture) -> None:
     assert actions(caplog) == [("broker.away", 5)]
 
 
+def test_what_is_not_answered_is_given_up_when_patience_ends(caplog: pytest.LogCaptureFixture) -> None:
+    async def waited(patience: Patience) -> "asyncio.Future[str]":
+        coming: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        with pytest.raises(TimeoutError):
+            await patience.answer("writing", coming)
+        return coming
+
+    patience = Patience("there", 20)
+    for _ in range(2):  # the second on another loop
+        assert run_virtually(waited(patience), 1).cancelled()
+    assert actions(caplog)[0] == ("broker.away", 5)
+
+
+def test_who_waits_may_be_cancelled_and_hears_what_goes_wrong() -> None:
+    async def waits() -> None:
+        patience, loop = Patience("there", 20), asyncio.get_running_loop()
+        first, second = loop.create_future(), loop.create_future()
+        waiting = asyncio.create_task(patience.answer("writing", first))
+        await asyncio.sleep(1)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert first.cancelled()
+        loop.call_later(1, second.set_exception, KafkaConnectionError("refused"))
+        with pytest.raises(KafkaConnectionError):
+            await patience.answer("writing", second)
+
+    run_virtually(waits(), 1)
+
+
+def test_a_wait_that_was_told_of_ends_with_a_word_and_a_short_one_without(caplog: pytest.LogCaptureFixture) -> None:
+    async def waits() -> None:
+        patience, loop = Patience("there", 300), asyncio.get_running_loop()
+        slow, quick = loop.create_future(), loop.create_future()
+        loop.call_later(12, slow.set_result, None)
+        waiting = asyncio.create_task(patience.answer("reading", slow))
+        await asyncio.sleep(8)
+        loop.call_later(1, quick.set_result, None)
+        await patience.answer("writing", quick)
+        assert actions(caplog) == [("broker.away", 5)]
+        await waiting
+
+    run_virtually(waits(), 1)
+    assert actions(caplog) == [("broker.away", 5), ("broker.back", 12)]
+
+
 def test_lines_that_are_alike_are_said_once_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr("beluga_stream.bootstrap.logs.time.monotonic", lambda: now[0])

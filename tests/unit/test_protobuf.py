@@ -4,6 +4,7 @@ import string
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -76,6 +77,23 @@ def _as_the_sdk_has_it(span: Finished) -> ReadableSpan:
 def test_a_batch_is_what_the_library_makes_of_it(spans: list[Finished]) -> None:
     ours = ExportTraceServiceRequest.FromString(_ENCODING.request(map(encoded, spans)))
     assert ours == encode_spans([_as_the_sdk_has_it(span) for span in spans])
+
+
+runs = st.text("0123456789abcdef", min_size=32, max_size=32) | texts | st.text(min_size=32, max_size=32)
+
+
+@given(st.lists(finished(), min_size=2, max_size=6), runs, st.data())
+def test_so_it_is_of_spans_that_differ_in_little(spans: list[Finished], run: str, data: st.DataObject) -> None:
+    """The second of a kind is packed by what is known of the first."""
+    first = spans[0]
+    of = first.of._replace(links=data.draw(st.sampled_from([(), first.of.links])))
+    failures = st.none() | texts
+    alike = [
+        replace(span, name=first.name, of=of, attributes={"beluga.run": run}, failure=data.draw(failures))
+        for span in spans
+    ]
+    ours = ExportTraceServiceRequest.FromString(_ENCODING.request(map(encoded, alike)))
+    assert ours == encode_spans([_as_the_sdk_has_it(span) for span in alike])
 
 
 def test_what_is_no_character_costs_no_batch_and_what_is_no_link_is_left_out() -> None:

@@ -54,6 +54,7 @@ class Patience:
         self.seconds = seconds
         self._waits: dict[Wait, None] = {}
         """Those that are not over, the oldest first."""
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._look: asyncio.TimerHandle | None = None
         self._told_at: float | None = None
         self._away_since: float | None = None
@@ -61,6 +62,10 @@ class Patience:
     def begin(self, what: str, give_up: Callable[[], object]) -> Wait:
         """Something waits for the broker: to be ended by `over`, and before by `give_up` when patience ends."""
         loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            # What another one left behind is over with it, and its timer rings no more.
+            self._waits.clear()
+            self._loop, self._look = loop, None
         wait = Wait(what, loop.time(), give_up)
         self._waits[wait] = None
         if self._look is None:
