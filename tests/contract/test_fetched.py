@@ -19,6 +19,7 @@ from aiokafka.errors import (
     RecordTooLargeError,
     TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
+    UnsupportedCodecError,
 )
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
@@ -122,6 +123,17 @@ async def test_what_comes_before_a_damaged_batch_is_brought_and_then_it_is_told_
         again.take(None)
     assert (place.state.position, again.is_spent) == (2, True)
     assert offsets(place.fetched(damaged(batch(2, b"c")))) == [2], "nobody asked for it to be checked"
+
+
+async def test_what_comes_before_a_batch_that_cannot_be_read_is_brought() -> None:
+    place = Place(0)
+    unreadable = batch(2, b"c")
+    unreadable[_ATTRIBUTES_AT + 1] |= 0x07
+    fetched = place.fetched(batch(0, b"a", b"b"), unreadable)
+    assert (offsets(fetched), place.state.position, fetched.is_spent) == ([0, 1], 2, True)
+    with pytest.raises(UnsupportedCodecError):
+        place.fetched(unreadable).take(None)
+    assert place.state.position == 2
 
 
 async def test_what_is_not_wanted_any_more_is_not_brought() -> None:
@@ -266,6 +278,21 @@ async def test_an_error_is_told_when_what_was_fetched_before_it_has_been_taken(f
     assert await fetching.records() == {TARGET: [5, 6]}
     with pytest.raises(KafkaConnectionError):
         await fetching.records()
+
+
+async def test_a_damaged_partition_costs_another_one_nothing(fetching: Fetching) -> None:
+    """The other's position has moved already: what it has brought must be brought on."""
+    other = TopicPartition("log", 4)
+    fetching.place.subscription.assign_from_user([TARGET, other])
+    for target, records in ((other, batch(5, b"a", b"b")), (TARGET, damaged(batch(5, b"c")))):
+        state = fetching.place.subscription.subscription.assignment.state_value(target)
+        state.seek(5)
+        batches = MemoryRecords(bytes(records))
+        fetching.fetcher._records[target] = Fetched(target, state, batches, backoff=0.0, check_crcs=True)
+    assert await fetching.records() == {other: [5, 6]}
+    with pytest.raises(CorruptRecordException):
+        await fetching.records()
+    assert await fetching.records() == {}
 
 
 async def test_what_may_pass_is_asked_again(fetching: Fetching, caplog: pytest.LogCaptureFixture) -> None:

@@ -102,6 +102,72 @@ def test_who_waits_may_be_cancelled_and_hears_what_goes_wrong() -> None:
     run_virtually(waits(), 1)
 
 
+def test_who_is_cancelled_as_patience_ends_is_cancelled() -> None:
+    """As after a process has stood still: both are due in one turn of the loop."""
+
+    async def waits(first: str) -> None:
+        patience, loop = Patience("there", 20), asyncio.get_running_loop()
+        waiting = asyncio.create_task(patience.answer("writing", loop.create_future()))
+        await asyncio.sleep(1)
+        ends = [patience._look_after, waiting.cancel]
+        for wait in patience._waits:
+            wait.began -= 20
+        for end in ends if first == "patience" else reversed(ends):
+            end()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    run_virtually(waits("patience"), 1)
+    run_virtually(waits("who waits"), 1)
+
+
+def test_the_broker_is_back_though_who_told_of_it_waits_no_more(caplog: pytest.LogCaptureFixture) -> None:
+    async def waits() -> None:
+        patience, loop = Patience("there", 300), asyncio.get_running_loop()
+        first, second, third = (loop.create_future() for _ in range(3))
+        telling = asyncio.create_task(patience.answer("reading", first))
+        await asyncio.sleep(2)
+        following = asyncio.create_task(patience.answer("writing", second))
+        await asyncio.sleep(4)
+        telling.cancel()
+        await asyncio.wait({telling})
+        loop.call_later(14, second.set_result, None)
+        await following
+        loop.call_later(1, third.set_result, None)
+        await patience.answer("writing", third)
+
+    run_virtually(waits(), 1)
+    assert actions(caplog) == [("broker.away", 5), ("broker.back", 20)]
+
+
+def test_who_waits_after_a_word_that_nobody_waits_for_ends_it(caplog: pytest.LogCaptureFixture) -> None:
+    async def waits() -> None:
+        patience, loop = Patience("there", 300), asyncio.get_running_loop()
+        waiting = asyncio.create_task(patience.answer("reading", loop.create_future()))
+        await asyncio.sleep(6)
+        waiting.cancel()
+        await asyncio.wait({waiting})
+        answered = loop.create_future()
+        loop.call_later(1, answered.set_result, None)
+        await patience.answer("writing", answered)
+
+    run_virtually(waits(), 1)
+    assert actions(caplog) == [("broker.away", 5), ("broker.back", 7)]
+
+
+def test_a_second_absence_is_told_as_soon_as_the_first(caplog: pytest.LogCaptureFixture) -> None:
+    async def waits() -> None:
+        patience, loop = Patience("there", 300), asyncio.get_running_loop()
+        for seconds in (7, 26):
+            answered = loop.create_future()
+            loop.call_later(seconds, answered.set_result, None)
+            await patience.answer("writing", answered)
+            await asyncio.sleep(1)
+
+    run_virtually(waits(), 1)
+    assert actions(caplog) == [("broker.away", 5), ("broker.back", 7), ("broker.away", 5), ("broker.back", 26)]
+
+
 def test_a_wait_that_was_told_of_ends_with_a_word_and_a_short_one_without(caplog: pytest.LogCaptureFixture) -> None:
     async def waits() -> None:
         patience, loop = Patience("there", 300), asyncio.get_running_loop()

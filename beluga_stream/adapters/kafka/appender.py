@@ -121,7 +121,7 @@ class KafkaAppender:
             if producer is None or self._queued >= _MOST_QUEUED or any(each.partition is None for each in records):
                 async with within(self._timeout):
                     producer, records = await self._prepared(records)
-            waiting = _Waiting(producer, records)
+            waiting = _Waiting(producer, tuple(records))
             self._enqueue(waiting)
             return await self._patience.answer("writing", waiting.future)
         except MessageSizeTooLargeError as error:

@@ -33,8 +33,8 @@ class FencedProducer:
     Once it has appended a record to a partition, an instance that was started earlier is refused there.
 
     With `fencing=False` it is an ordinary idempotent producer, for brokers that cannot fence.
-    `timeout` (seconds) bounds start and every append, and so does `patience` where it is given. Those with one
-    `courier` send what they have for one broker together.
+    `timeout` (seconds), or `patience` where it is given, bounds start and every append, and finding where it goes.
+    Those with one `courier` send what they have for one broker together.
     """
 
     def __init__(
@@ -93,7 +93,10 @@ class FencedProducer:
             raise LogUnavailable(f"the producer of {self._fence_id} is not started")
         check_sizes(records, MAX_RECORD_BYTES)
         try:
-            sending = begin(self._producer, await placed(self._producer, records), now=True)
+            if any(record.partition is None for record in records):
+                async with self._patience.waiting(self._writing):
+                    records = await placed(self._producer, records)
+            sending = begin(self._producer, records, now=True)
             outcomes = await self._patience.answer(self._writing, sending)
             positions = positions_of(outcomes)
         except (ProducerFenced, InvalidProducerEpoch) as error:

@@ -43,8 +43,8 @@ class Fetched:
         """The next records, `most` of them at most; the position moves behind them.
 
         Nothing when they are not wanted any more: the partition has been given up, paused, or sought elsewhere. Raises
-        `CorruptRecordException` when the first batch is damaged; what comes before a damaged one is brought first.
-        Either way the batch is fetched again.
+        `CorruptRecordException` for a damaged batch, and what aiokafka does for one that it cannot read; what comes
+        before it is brought first. Either way the batch is fetched again.
         """
         state = self._state
         given_up = state._assignment.unassign_future.done()
@@ -59,7 +59,7 @@ class Fetched:
                     break
             else:
                 self._records = None
-        except CorruptRecordException:
+        except Exception:
             self._records = None
             if not found:
                 raise

@@ -1,8 +1,8 @@
 """Fetches ahead for one consumer, with one thing to wait for.
 
 aiokafka's fetcher waits for all that may concern it at once and builds that anew for every fetch; whoever waits for
-records is woken by it, and not by the answer that brought them. What is asked of whom, and how an answer is taken,
-stays as it is.
+records is woken by it, and not by the answer that brought them. What is asked of whom, and what an answer means, stays
+as it is.
 """
 
 # ruff: noqa: SLF001 - it replaces a part of aiokafka (contract test: test_kafka_internals)
@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from aiokafka import TopicPartition
-from aiokafka.consumer.fetcher import Fetcher, OffsetResetStrategy
+from aiokafka.consumer.fetcher import Fetcher, FetchError, OffsetResetStrategy
 from aiokafka.errors import (
     ConsumerStoppedError,
     KafkaError,
@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 _NO_LEADER = (None, -1)
 
+_NEXT_SECONDS = 1.0
 _OLDEST, _WITH_REPLICA = 4, 8
 """Lengths of what is said of a partition: by the first versions of the protocol, and since version 11."""
 
@@ -94,9 +95,9 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
         timeout: float = 0,  # noqa: ASYNC109 - as aiokafka has it
         max_records: int | None = None,
     ) -> dict[TopicPartition, list[Record]]:
-        """What there is of these partitions (none: of all), at the latest after `timeout` seconds.
+        """What there is of these partitions (none: of all), at the latest `timeout` seconds after the last rebalance.
 
-        Raises aiokafka's error where one stands in the place of records.
+        Raises aiokafka's error where one stands in the place of records, once what comes before it has been taken.
         """
         loop = asyncio.get_running_loop()
         until = loop.time() + timeout
@@ -119,7 +120,7 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
     async def next_record(self, partitions: Sequence[TopicPartition]) -> Record:
         """The next one of these partitions (none: of all). Raises `ConsumerStoppedError`, and as `fetched_records`."""
         while not self._closed:
-            for records in (await self.fetched_records(partitions, self._fetcher_timeout, 1)).values():
+            for records in (await self.fetched_records(partitions, _NEXT_SECONDS, 1)).values():
                 return records[0]
         raise ConsumerStoppedError
 
@@ -136,7 +137,15 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
                     break  # the error is raised when these have been taken
                 self._forget(target)
                 fetched.check_raise()
-            records = fetched.take(most)
+            try:
+                records = fetched.take(most)
+            except Exception as error:
+                self._forget(target)
+                if not taken:
+                    raise
+                # The positions of these have moved: they are brought, and this is told with the next.
+                self._records[target] = FetchError(error=error, backoff=self._prefetch_backoff)
+                break
             if fetched.is_spent:
                 self._forget(target)
             if records:

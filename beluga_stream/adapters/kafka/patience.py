@@ -29,14 +29,12 @@ _BACKOFF_SECONDS = 0.1, 1.0
 class Wait:
     """One wait for the broker, bounded by the patience that it was begun by."""
 
-    __slots__ = ("began", "give_up", "told", "what")
+    __slots__ = ("began", "give_up", "what")
 
     def __init__(self, what: str, began: float, give_up: Callable[[], object]) -> None:
         self.what = what
         self.began = began
         self.give_up = give_up
-        self.told = False
-        """Whether it went on when the broker was said to be away."""
 
 
 class Patience:
@@ -75,17 +73,20 @@ class Patience:
     def over(self, wait: Wait, *, answered: bool) -> None:
         """It waits no longer, because the broker has answered or for another reason."""
         self._waits.pop(wait, None)
-        if answered and wait.told:
-            self._answered()
+        if answered and self._away_since is not None and (not self._waits or self._age(wait) >= _SOON_SECONDS):
+            # While others wait, a short one may have gone to another broker.
+            self._answered(self._away_since)
 
     async def answer(self, what: str, coming: "asyncio.Future[T]") -> T:
         """What comes of it. Raises what it fails with, or `TimeoutError` when patience ends, which cancels it."""
         wait = self.begin(what, coming.cancel)
+        task = asyncio.current_task()
+        before = 0 if task is None else task.cancelling()
         try:
             found = await coming
         except asyncio.CancelledError:
-            if wait in self._waits:
-                raise  # who waits for it has been cancelled
+            if wait in self._waits or (task is not None and task.cancelling() > before):
+                raise  # who waits for it has been cancelled, at the end of patience perhaps
             raise TimeoutError from None
         finally:
             answered = coming.done() and not coming.cancelled() and coming.exception() is None
@@ -141,15 +142,17 @@ class Patience:
         if now >= tells_at:
             self._tell(oldest, now)
             tells_at = now + _AGAIN_SECONDS
-        self._look_at(min(tells_at, oldest.began + self.seconds))
+        # Soon in any case: the broker may be back by then, and away once more.
+        self._look_at(min(tells_at, now + _SOON_SECONDS, oldest.began + self.seconds))
+
+    def _age(self, wait: Wait) -> float:
+        return asyncio.get_running_loop().time() - wait.began
 
     def _tell(self, oldest: Wait, now: float) -> None:
         """Say since when the broker is away."""
         if self._away_since is None:
             self._away_since = oldest.began
         self._told_at = now
-        for wait in self._waits:
-            wait.told = wait.told or now >= wait.began + _SOON_SECONDS
         away = now - self._away_since
         log.warning(
             "Kafka at %s has not answered for %.0f s (%s): waiting, for %.0f s at most",
@@ -160,11 +163,9 @@ class Patience:
             extra={"action": "broker.away", "seconds": round(away)},
         )
 
-    def _answered(self) -> None:
-        """Say that the broker is back, if it was away."""
-        if self._away_since is None:
-            return
-        away = asyncio.get_running_loop().time() - self._away_since
+    def _answered(self, away_since: float) -> None:
+        """Say that the broker is back."""
+        away = asyncio.get_running_loop().time() - away_since
         self._away_since = self._told_at = None
         log.warning(
             "Kafka at %s answers again, after %.0f s",
