@@ -313,7 +313,8 @@ async def test_a_record_longer_than_a_fetch_is_told_and_passed_over(fetching: Fe
 
 async def test_one_record_is_waited_for_until_the_fetcher_is_closed(fetching: Fetching) -> None:
     waiting = asyncio.create_task(fetching.fetcher.next_record([]))
-    await asyncio.sleep(0)
+    while not fetching.fetcher._fetch_waiters:  # noqa: ASYNC110 - nobody tells us
+        await asyncio.sleep(0)
     await fetching.hears(records=bytes(batch(5, b"a", b"b")))
     for waiter in list(fetching.fetcher._fetch_waiters):
         fetching.fetcher._notify(waiter)

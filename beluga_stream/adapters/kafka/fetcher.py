@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 _NO_LEADER = (None, -1)
 
 _NEXT_SECONDS = 1.0
+"""How often who waits for a single record looks whether the fetcher has been closed."""
+
 _OLDEST, _WITH_REPLICA = 4, 8
 """Lengths of what is said of a partition: by the first versions of the protocol, and since version 11."""
 
