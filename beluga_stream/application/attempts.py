@@ -323,9 +323,9 @@ class Attempts:
 
 
 def done(topics: Topics, work: NodeReady, event: object) -> Outgoing:
-    """The record that tells the coordinator something about this work."""
+    """The record that tells the coordinator something about this work. Of its trace it knows."""
     key, partition = topics.place(work.key)
-    return Outgoing(topics.node_done, key, codec.incoming.encode(event), tracing.headers_of(work.trace), partition)
+    return Outgoing(topics.node_done, key, codec.incoming.encode(event), (), partition)
 
 
 def _failure(error: BelugaError, work: NodeReady) -> Failure:

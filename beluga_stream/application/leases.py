@@ -5,7 +5,7 @@ from ..domain.ids import Incarnation
 from ..domain.payload import Payload
 from ..ports.clock import Clock
 from ..ports.log import Outgoing
-from . import codec, tracing
+from . import codec
 from .attempts import done
 from .messages import Heartbeat, NodeReady
 from .topics import Topics
@@ -62,4 +62,4 @@ class LeaseReports:
     def again(self, work: NodeReady, topic: str) -> Outgoing:
         """The work itself once more, as the same attempt: it has not begun, and anybody may begin it."""
         key, partition = self._topics.place(work.key)
-        return Outgoing(topic, key, codec.node_ready.encode(work), tracing.headers_of(work.trace), partition)
+        return Outgoing(topic, key, codec.node_ready.encode(work), (), partition)

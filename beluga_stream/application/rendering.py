@@ -114,7 +114,8 @@ class Renderer:
                         if plan is not None and _is_at_workers(last, command):
                             work = node_ready(plan, state, command, at_ms, carried)
                             topic = self._topics.node_ready(plan.nodes[work.name].queue)
-                            records.append(envelope.around(topic, codec.node_ready.encode(work)))
+                            # Without the trace as a header: the work has it, and would carry it twice.
+                            records.append(Outgoing(topic, envelope.key, codec.node_ready.encode(work), (), partition))
                     case StartChild() | SignalChild() | OverrideChild() | RetryChild() | CancelChild():
                         event = _for_child(plan, command, state, last, at_ms, carried.trace)
                         if event is not None:

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import pytest
 from opentelemetry import context, trace
@@ -242,9 +243,9 @@ def test_spans_leave_by_the_sdks_own_way_where_its_queue_has_another_name(monkey
 @pytest.mark.parametrize("kept_elsewhere", [False, True])
 def test_what_is_current_is_so_for_opentelemetry_too(monkeypatch: pytest.MonkeyPatch, kept_elsewhere: bool) -> None:  # noqa: FBT001 - a parameter
     """The engine sets it by a shorter way than OpenTelemetry's, if that keeps it where it is thought to."""
-    assert record._kept_in is not None
+    assert isinstance(record._kept, ContextVar)
     if kept_elsewhere:
-        monkeypatch.setattr(record, "_kept_in", None)
+        monkeypatch.setattr(record, "_kept", record._Elsewhere())
     unrecorded = f"00-{_TRACE}-{_RUN}-00"
     spans = OtelSpans()
     token = context.attach(context.set_value("more", 1))

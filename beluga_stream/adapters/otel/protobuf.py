@@ -147,13 +147,10 @@ class _Shape:
 _shapes: dict[tuple[int, str, SpanKind, bool], _Shape] = {}
 
 
-def _shape(span: Finished, alike: bytes, ids: bytes, last: bytes) -> _Shape:
-    key = id(span.of.alike), span.name, span.of.kind, last is _OF_NONE
-    found = _shapes.get(key)
-    if found is None:
-        if len(_shapes) >= _REMEMBERED:
-            _shapes.clear()
-        found = _shapes[key] = _Shape(span, alike, ids, last)
+def _new_shape(span: Finished, alike: bytes, ids: bytes, last: bytes) -> _Shape:
+    if len(_shapes) >= _REMEMBERED:
+        _shapes.clear()
+    found = _shapes[id(span.of.alike), span.name, span.of.kind, last is _OF_NONE] = _Shape(span, alike, ids, last)
     return found
 
 
@@ -169,7 +166,8 @@ def encoded(span: Finished) -> bytes:
     if alike is not None and len(facts) == 1 and span.failure is None and not of.links:
         run = facts.get(_RUN)
         if isinstance(run, str) and len(run) == _RUN_BYTES and run.isascii():
-            shape = _shape(span, alike[1], ids, last)
+            key = id(of.alike), span.name, of.kind, last is _OF_NONE
+            shape = _shapes.get(key) or _new_shape(span, alike[1], ids, last)
             return shape.pack(
                 shape.before, ids, shape.head, span.began, _ENDED, span.ended, shape.after, run.encode(), last
             )

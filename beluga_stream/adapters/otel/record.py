@@ -35,6 +35,11 @@ _becoming = threading.Lock()
 class Record(trace.Span):
     """See the module. `takes` is given it when it is over; `tracer` makes the span that takes its place."""
 
+    _failure: str | None = None
+    _over = False
+    _context: trace.SpanContext | None = None
+    _full: trace.Span | None = None
+
     def __init__(  # noqa: PLR0913, PLR0917 - it is made in one place, and for each execution
         self, tracer: trace.Tracer, takes: "Waiting", parent: str, own_id: str, name: str, of: Of, attributes: Facts
     ) -> None:
@@ -45,10 +50,6 @@ class Record(trace.Span):
         self._named = name
         self._of = of
         self._facts = attributes
-        self._failure: str | None = None
-        self._over = False
-        self._context: trace.SpanContext | None = None
-        self._full: trace.Span | None = None
         self._began = time_ns()
 
     def __getattr__(self, name: str) -> Any:
@@ -147,27 +148,25 @@ class Record(trace.Span):
             return full
 
 
-_kept_in: ContextVar[context.Context] | None = getattr(
+class _Elsewhere:
+    """Wherever OpenTelemetry has been told to keep what is current."""
+
+    get = staticmethod(context.get_current)
+    set = staticmethod(context.attach)
+    reset = staticmethod(context.detach)
+
+
+_kept: ContextVar[context.Context] | _Elsewhere = getattr(
     context._RUNTIME_CONTEXT,  # noqa: SLF001 - it has no other way (test: test_quick_spans)
     "_current_context",
-    None,
+    _Elsewhere(),
 )
-"""Where OpenTelemetry keeps what is current, unless it is told to keep it elsewhere."""
-
-
-def _enter(span: trace.Span) -> Any:
-    """Make the span the current one. As `attach`, which is six calls; this comes with every execution of a node."""
-    if _kept_in is None:
-        return context.attach(context.Context({**context.get_current(), _CURRENT: span}))
-    return _kept_in.set(context.Context({**_kept_in.get(), _CURRENT: span}))
+"""Where OpenTelemetry keeps what is current: its `attach` is six calls, and this comes with each execution."""
 
 
 def _leave(token: Any) -> None:
-    if _kept_in is None:
-        context.detach(token)
-        return
     try:
-        _kept_in.reset(token)
+        _kept.reset(token)
     except ValueError:
         context.detach(token)  # it is another task's: that is told as ever, and no more
 
@@ -181,7 +180,7 @@ class Beneath:
         self._span = span
 
     def __enter__(self) -> None:
-        self._token = _enter(self._span)
+        self._token = _kept.set(context.Context({**_kept.get(), _CURRENT: self._span}))
 
     def __exit__(self, *_: object) -> None:
         _leave(self._token)
@@ -198,7 +197,7 @@ class Opened:
 
     def __enter__(self) -> Self:
         if self._parental:
-            self._token = _enter(self._record)
+            self._token = _kept.set(context.Context({**_kept.get(), _CURRENT: self._record}))
         return self
 
     def __exit__(

@@ -104,15 +104,14 @@ class OtelSpans:
         of = span.of
         if of.parent is None:
             return
-        parent = above(of.parent)
-        is_root = of.id is not None and parent.id == of.id
-        is_recorded = parent.is_recorded
-        if (is_root and not is_recorded) or self._is_left_out(parent):
-            return
         takes = None if self._quick is None else self._quick.quick
-        if takes is not None and of.id is not None and is_recorded and self._keeps_recorded:
+        if takes is not None and of.id is not None and self._keeps_recorded and is_recorded(of.parent):
             began, over = span.began_ms * _NANOSECONDS, span.ended_ms * _NANOSECONDS
             takes.take(Finished(span.name, of, of.parent, of.id, began, over, span.attributes, span.failure))
+            return
+        parent = above(of.parent)
+        is_root = of.id is not None and parent.id == of.id
+        if (is_root and not parent.is_recorded) or self._is_left_out(parent):
             return
         with agreed(of.id, parent.trace if is_root else None):
             opened = self._tracer.start_span(
