@@ -18,7 +18,8 @@ from beluga_stream.domain.definition import Edge, EdgeMode, Join, Node, NodeKind
 from beluga_stream.domain.ids import GraphHash, NodeName, digest
 from beluga_stream.domain.plan import Plan
 from beluga_stream.ports.handlers import Handler, Parameter, Program
-from tests.unit.graphs import CHILDREN, random_plan, with_limits
+from tests.unit.graphs import CHILDREN
+from tests.unit.random_plans import random_plan, with_limits
 
 ANY: TypeAdapter[Any] = TypeAdapter(Any)
 _WITH_HANDLER = (NodeKind.TASK, NodeKind.STREAM, NodeKind.MAP, NodeKind.LOOP)

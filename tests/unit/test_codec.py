@@ -10,7 +10,8 @@ from beluga_stream.domain.events import RunRequested, SignalReceived
 from beluga_stream.domain.ids import Incarnation, NodeKey, RunId
 from beluga_stream.domain.payload import Gathered, Inline, Paged, Picked, Stored
 from beluga_stream.errors import InvalidInput, UnknownVersion
-from tests.unit.graphs import ROUGH, Play, random_plan
+from tests.unit.plays import ROUGH, Play
+from tests.unit.random_plans import random_plan
 
 RUN = RunId("r" * 32)
 A = NodeKey("a")

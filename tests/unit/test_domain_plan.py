@@ -18,7 +18,8 @@ from beluga_stream.domain.ids import (
 )
 from beluga_stream.domain.plan import Plan
 from beluga_stream.errors import InvalidGraph
-from tests.unit.graphs import CHILD, child_of, edge, edges, name, node, plan, random_plan
+from tests.unit.graphs import CHILD, child_of, edge, edges, name, node, plan
+from tests.unit.random_plans import random_plan
 
 
 def single(declared: Node) -> Plan:

@@ -17,7 +17,9 @@ from beluga_stream.domain.plan import Plan
 from beluga_stream.domain.reducer import reduce
 from beluga_stream.domain.state import NodeStatus, RunState, RunStatus
 from beluga_stream.errors import InvalidInput, InvalidState, NotFound
-from tests.unit.graphs import CALM, ROOT, ROUGH, Behaviour, Play, edge, edges, name, node, plan, plans, values_of
+from tests.unit.graphs import ROOT, edge, edges, name, node, plan, values_of
+from tests.unit.plays import CALM, ROUGH, Behaviour, Play
+from tests.unit.random_plans import plans
 
 seeds = st.integers(0, 2**32)
 STILL = replace(CALM, hurries=0.0)

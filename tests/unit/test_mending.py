@@ -17,7 +17,9 @@ from beluga_stream.domain.plan import Plan
 from beluga_stream.domain.reducer import reduce
 from beluga_stream.domain.state import NodeState, NodeStatus, RunState, RunStatus
 from beluga_stream.domain.waiting import waits
-from tests.unit.graphs import ROOT, ROUGH, Play, edges, name, node, plan, plans
+from tests.unit.graphs import ROOT, edges, name, node, plan
+from tests.unit.plays import ROUGH, Play
+from tests.unit.random_plans import plans
 from tests.unit.test_reducer_properties import quick
 
 STALLED = RunStalled(run=ROOT, key=ROOT, at_ms=99)

@@ -14,21 +14,8 @@ from beluga_stream.domain.payload import Inline, Paged
 from beluga_stream.domain.plan import Plan
 from beluga_stream.domain.retry import RetryPolicy
 from beluga_stream.domain.state import NodeState, NodeStatus, Override, RunState, RunStatus
-from tests.unit.graphs import (
-    CALM,
-    MAP_SIZES,
-    ONCE,
-    ROOT,
-    ROUGH,
-    Play,
-    child_of,
-    edge,
-    edges,
-    name,
-    node,
-    plan,
-    values_of,
-)
+from tests.unit.graphs import MAP_SIZES, ONCE, ROOT, child_of, edge, edges, name, node, plan, values_of
+from tests.unit.plays import CALM, ROUGH, Play
 
 HARDY = RetryPolicy(attempts=50)
 

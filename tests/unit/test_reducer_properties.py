@@ -12,18 +12,10 @@ from beluga_stream.domain.ids import is_undo, node_of
 from beluga_stream.domain.plan import Plan
 from beluga_stream.domain.reducer import reduce
 from beluga_stream.domain.state import NodeStatus, RunState, RunStatus, timers
-from tests.unit.graphs import (
-    CALM,
-    COMMANDS,
-    EVENTS,
-    ROOT,
-    ROUGH,
-    STATES,
-    Behaviour,
-    Play,
-    answer,
-    plans,
-)
+from tests.unit.graphs import ROOT
+from tests.unit.laws import answer
+from tests.unit.plays import CALM, COMMANDS, EVENTS, ROUGH, STATES, Behaviour, Play
+from tests.unit.random_plans import plans
 
 MILD = replace(ROUGH, fails=0.05, signals=0.9)
 UNDOING = replace(ROUGH, fails=0.3, final=1.0, repeats=0.0)

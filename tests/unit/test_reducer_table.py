@@ -34,7 +34,8 @@ from beluga_stream.domain.reducer import reduce
 from beluga_stream.domain.retry import RetryPolicy
 from beluga_stream.domain.state import RUN_ENDED, NodeState, NodeStatus, RunState, RunStatus
 from beluga_stream.domain.transitions import TABLE
-from tests.unit.graphs import AT_WORK, ROOT, SIGNAL, child_of, edges, node, plan
+from tests.unit.graphs import ROOT, SIGNAL, child_of, edges, node, plan
+from tests.unit.laws import AT_WORK
 
 CHILD = RunId("c")
 KEY = NodeKey("it")

@@ -1,0 +1,121 @@
+"""Attempts of one node, one rule of the reducer at a time: retries, losses, fallbacks, leases."""
+
+from beluga_stream.application.rendering import node_ready
+from beluga_stream.domain.commands import DispatchNode
+from beluga_stream.domain.definition import NodeKind
+from beluga_stream.domain.events import (
+    Failure,
+    LeaseExpired,
+    NodeParked,
+    NodeReleased,
+    NodeStarted,
+    NodeStreaming,
+    NodeSucceeded,
+)
+from beluga_stream.domain.ids import Incarnation, NodeKey
+from beluga_stream.domain.payload import Inline
+from beluga_stream.domain.retry import RetryPolicy
+from beluga_stream.domain.state import NodeStatus, RunStatus
+from tests.unit.graphs import chain_of
+from tests.unit.hand import hand
+
+
+def test_backoff_then_the_next_attempt_until_the_budget_is_spent() -> None:
+    play = hand(chain_of(1, retry=RetryPolicy(attempts=2)))
+    play.broken("n0", retryable=True)
+    assert play.at("n0").status is NodeStatus.BACKOFF
+    play.fire("n0")
+    assert play.at("n0").attempt == 2
+    play.broken("n0", retryable=True)
+    assert play.state.failure == Failure("boom", "bang (after 2 attempts)", "n0", 2)
+
+
+def test_a_lost_worker_costs_no_retry() -> None:
+    play = hand(chain_of(1, retry=RetryPolicy(attempts=2)))
+    for _ in range(5):
+        known = {**play.known("n0"), "incarnation": Incarnation("i")}
+        play.deliver(NodeStarted(**known, worker="w"))
+        play.deliver(LeaseExpired(**known))
+    assert play.at("n0").attempt == 6
+    assert play.at("n0").tries == 1
+    play.broken("n0", retryable=True)
+    assert play.at("n0").status is NodeStatus.BACKOFF
+
+
+def test_what_a_lost_worker_told_goes_with_the_next_attempt_until_one_succeeds() -> None:
+    play = hand(chain_of(1))
+    known = {**play.known("n0"), "incarnation": Incarnation("i")}
+    play.deliver(NodeStarted(**known, worker="w", details=Inline("early")))
+    play.deliver(LeaseExpired(**known))
+    assert play.at("n0").details == Inline("early")
+    known = {**play.known("n0"), "incarnation": Incarnation("j")}
+    play.deliver(NodeStarted(**known, worker="w"))
+    play.deliver(LeaseExpired(**known, details=Inline("late")))
+    dispatched = DispatchNode(NodeKey("n0"), play.at("n0").attempt)
+    assert node_ready(play.plan, play.state, dispatched, 1).details == Inline("late")
+    play.done("n0")
+    assert play.at("n0").details is None
+
+
+def test_what_a_worker_gives_back_is_dispatched_at_once_with_what_it_told() -> None:
+    play = hand(chain_of(1, retry=RetryPolicy(attempts=2)))
+    known = {**play.known("n0"), "incarnation": Incarnation("i")}
+    play.deliver(NodeStarted(**known, worker="w"))
+    play.deliver(NodeReleased(**known, details=Inline("half")))
+    node = play.at("n0")
+    assert (node.status, node.attempt, node.tries) == (NodeStatus.READY, 2, 1)
+    dispatched = DispatchNode(NodeKey("n0"), node.attempt)
+    assert node_ready(play.plan, play.state, dispatched, 1).details == Inline("half")
+    play.deliver(NodeReleased(**known))
+    assert play.at("n0").attempt == 2
+
+
+def test_missing_code_costs_no_retry_and_forgets_no_failure() -> None:
+    play = hand(chain_of(1, retry=RetryPolicy(attempts=2), has_fallback=True))
+    play.broken("n0")
+    assert play.at("n0").fallback
+    play.deliver(NodeParked(**play.known("n0")))
+    assert play.at("n0").status is NodeStatus.PARKED
+    play.fire("n0")
+    assert play.at("n0").fallback
+    assert play.at("n0").tries == 1
+    play.broken("n0")
+    assert play.state.status is RunStatus.FAILED
+
+
+def test_a_fallback_has_its_own_budget_and_a_retry_begins_with_the_handler_again() -> None:
+    play = hand(chain_of(1, kind=NodeKind.STREAM, retry=RetryPolicy(attempts=2), has_fallback=True))
+    known = {**play.known("n0"), "incarnation": Incarnation("i")}
+    play.deliver(NodeStreaming(**known, partition=0, offset=5))
+    play.broken("n0")
+    assert play.at("n0").fallback
+    assert play.at("n0").stream is None  # readers ignore what the handler emitted
+    play.broken("n0", retryable=True)
+    assert play.at("n0").status is NodeStatus.BACKOFF
+    play.fire("n0")
+    assert play.at("n0").fallback
+    play.broken("n0", retryable=True)
+    assert play.state.status is RunStatus.FAILED
+    play.again()
+    assert not play.at("n0").fallback
+
+
+def test_the_lease_stays_with_the_worker_that_reported_first() -> None:
+    play = hand(chain_of(1))
+    known = play.known("n0")
+    play.deliver(NodeStarted(**known, incarnation=Incarnation("a"), worker="w"))
+    play.deliver(NodeStarted(**known, incarnation=Incarnation("b"), worker="v"))
+    assert play.at("n0").worker == "w"
+    play.deliver(NodeSucceeded(**known, incarnation=Incarnation("b"), output=Inline("b")))
+    assert play.at("n0").incarnation == "b"
+    assert play.state.output == Inline("b")
+
+
+def test_the_stream_that_begins_last_is_the_one_to_read() -> None:
+    play = hand(chain_of(1, kind=NodeKind.STREAM))
+    known = play.known("n0")
+    for incarnation, offset in (("a", 5), ("b", 9), ("a", 5)):
+        play.deliver(NodeStreaming(**known, incarnation=Incarnation(incarnation), partition=0, offset=offset))
+    stream = play.at("n0").stream
+    assert stream is not None
+    assert (stream.incarnation, stream.offset) == ("b", 9)
