@@ -1,18 +1,14 @@
 """A run's stream as server-sent events: the answer to a request, sent as its reader takes it."""
 
-import asyncio
-import logging
 from collections.abc import AsyncGenerator
 
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from ...bounds import within
 from . import sse
 from .problem import problem_of
-from .stream import CLOSING, Frame, Stalled, problem_frame
-
-log = logging.getLogger("beluga_stream.gateway")
+from .reading import Stalled, attend, taken
+from .stream import CLOSING, Frame, problem_frame
 
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -38,19 +34,7 @@ class Events:
         self._stall_seconds = stall_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        sending = asyncio.create_task(self._send(send))
-        leaving = asyncio.create_task(_gone(receive))
-        try:
-            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (sending, leaving):
-                task.cancel()
-            await asyncio.gather(sending, leaving, return_exceptions=True)
-        if not sending.cancelled():
-            try:
-                sending.result()
-            except Stalled:
-                log.info("left a reader that took nothing", extra={"action": "gateway.stalled", "path": scope["path"]})
+        await attend(self._send(send), _gone(receive), scope["path"])
 
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
@@ -67,11 +51,7 @@ class Events:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _pass(self, send: Send, body: bytes) -> None:
-        try:
-            async with within(self._stall_seconds):
-                await send({"type": "http.response.body", "body": body, "more_body": True})
-        except TimeoutError as error:
-            raise Stalled from error
+        await taken(send({"type": "http.response.body", "body": body, "more_body": True}), self._stall_seconds)
 
     def _encoded(self, frame: Frame | None) -> bytes:
         if frame is None:

@@ -1,17 +1,13 @@
 """A run's stream over a WebSocket: the same as server-sent events, a JSON text for each."""
 
-import asyncio
-import logging
 from collections.abc import AsyncGenerator
 
 import orjson
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from ...bounds import within
 from .problem import problem_of
-from .stream import CLOSING, PROBLEM, Frame, Stalled, problem_frame
-
-log = logging.getLogger("beluga_stream.gateway")
+from .reading import Stalled, attend, taken
+from .stream import CLOSING, PROBLEM, Frame, problem_frame
 
 _DONE, _RESTARTS, _FAILED = 1000, 1012, 1011
 
@@ -21,19 +17,7 @@ async def serve_socket(
 ) -> None:
     """Send what comes, until it ends or the reader is gone. Signs of life are the protocol's own."""
     await socket.accept()
-    sending = asyncio.create_task(_send(socket, first, coming, stall_seconds))
-    leaving = asyncio.create_task(_gone(socket))
-    try:
-        await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in (sending, leaving):
-            task.cancel()
-        await asyncio.gather(sending, leaving, return_exceptions=True)
-    if not sending.cancelled():
-        try:
-            sending.result()
-        except Stalled:
-            log.info("left a reader that took nothing", extra={"action": "gateway.stalled", "path": socket.url.path})
+    await attend(_send(socket, first, coming, stall_seconds), _gone(socket), socket.url.path)
 
 
 async def _send(
@@ -58,11 +42,7 @@ async def _pass(socket: WebSocket, frame: Frame | None, stall_seconds: float) ->
     if frame is None:
         return None
     body = orjson.dumps({"type": frame.kind, **frame.data})
-    try:
-        async with within(stall_seconds):
-            await socket.send_text(body.decode())
-    except TimeoutError as error:
-        raise Stalled from error
+    await taken(socket.send_text(body.decode()), stall_seconds)
     return frame.kind
 
 

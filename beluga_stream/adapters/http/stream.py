@@ -20,10 +20,6 @@ _RIGHT_AFTER_SECONDS = 0.02
 """An end that all readers wait for follows at once on what was there."""
 
 
-class Stalled(Exception):
-    """A reader took nothing for too long."""
-
-
 class Frame(NamedTuple):
     """One thing to send. `cursor` is where the reader may go on after it."""
 
