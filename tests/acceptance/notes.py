@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 from pydantic import BaseModel
 
@@ -39,3 +40,10 @@ notes = Graph[Doc, Report]("notes")
 _lines = notes.add_node(split, notes.input)
 notes.set_finish_point(notes.add_node(report, notes.add_map(shout, _lines), notes.add_node(digest, _lines)))
 notes.trigger(Topic("acceptance.notes", Doc))
+
+
+def declare(folder: Path) -> None:
+    """Declare its topic for an engine in `folder`: it is one for all engines on a broker, so all must declare it alike."""
+    topics = folder / "topics"
+    topics.mkdir(exist_ok=True)
+    (topics / "notes.yaml").write_text("topics:\n  - name: acceptance.notes\n    partitions: 2\n")

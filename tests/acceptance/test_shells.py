@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from tests.acceptance.notes import Doc, notes
+from tests.acceptance.notes import Doc, declare, notes
 from tests.engine import Engine, client_environ, running
 
 _HERE = Path(__file__).parent
@@ -22,8 +22,7 @@ _DOC = {"text": "To be. Or not to be. That is it."}
 @pytest.fixture(scope="module")
 def engine(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     folder: Path = tmp_path_factory.mktemp("engine")
-    (folder / "topics").mkdir()
-    (folder / "topics" / "notes.yaml").write_text("topics:\n  - name: acceptance.notes\n    partitions: 2\n")
+    declare(folder)
     with running(broker, folder, agents="tests.acceptance.notes") as engine:
         yield engine
 

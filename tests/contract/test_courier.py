@@ -9,14 +9,13 @@ import pytest
 from aiokafka.errors import KafkaConnectionError
 
 from beluga_stream.adapters.kafka import courier as courier_module
-from beluga_stream.adapters.kafka.admin import KafkaTopics
 from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.adapters.kafka.courier import Courier
 from beluga_stream.adapters.kafka.fence import FencedProducer
 from beluga_stream.adapters.kafka.produce_packet import ProduceAnswer, ProducePacket
 from beluga_stream.adapters.kafka.reader import KafkaReader
 from beluga_stream.errors import Fenced
-from beluga_stream.ports.log import Outgoing, TopicSpec
+from beluga_stream.ports.log import Outgoing
 
 Answer = asyncio.Future[ProduceAnswer]
 
@@ -133,14 +132,6 @@ async def test_one_that_was_cancelled_does_not_disturb_the_others(gone: int) -> 
 
 
 # -------------------------------------------------------------------------------------- on a broker
-@pytest.fixture
-async def topic(connection: KafkaConnection, topic_prefix: str) -> str:
-    name = f"{topic_prefix}log"
-    async with KafkaTopics(connection) as topics:
-        await topics.ensure([TopicSpec(name, PARTITIONS)])
-    return name
-
-
 async def values(connection: KafkaConnection, topic: str) -> dict[int, list[bytes | None]]:
     found: dict[int, list[bytes | None]] = {partition: [] for partition in range(PARTITIONS)}
     async with KafkaReader(connection) as reader:

@@ -14,14 +14,11 @@ from aiokafka.protocol.fetch import FetchRequest, FetchRequest_v4, FetchRequest_
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beluga_stream.adapters.kafka.admin import KafkaTopics
 from beluga_stream.adapters.kafka.closing import close
-from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.adapters.kafka.consumer import PromptConsumer
 from beluga_stream.adapters.kafka.fetch_packet import Asked, FetchAnswer, FetchPacket
 from beluga_stream.adapters.kafka.fetch_session import FetchSession, in_sessions
 from beluga_stream.adapters.kafka.packet import Versions
-from beluga_stream.ports.log import TopicSpec
 
 PARTITIONS = 6
 _WITHIN = 60.0
@@ -278,22 +275,6 @@ class Assigned:
 
 
 # -------------------------------------------------------------------------------------- on a broker
-@pytest.fixture
-async def topic(broker: str, topic_prefix: str) -> str:
-    name = f"{topic_prefix}log"
-    async with KafkaTopics(KafkaConnection.parse(broker)) as topics:
-        await topics.ensure([TopicSpec(name, PARTITIONS)])
-    return name
-
-
-@pytest.fixture
-async def producer(broker: str) -> AsyncIterator[AIOKafkaProducer]:
-    made = AIOKafkaProducer(bootstrap_servers=broker)
-    await made.start()
-    yield made
-    await made.stop()
-
-
 @pytest.fixture(params=[AIOKafkaConsumer, PromptConsumer])
 async def consumer(request: pytest.FixtureRequest, broker: str, topic: str) -> AsyncIterator[AIOKafkaConsumer]:
     made = in_sessions(request.param(bootstrap_servers=broker, fetch_max_wait_ms=50, auto_offset_reset="earliest"))

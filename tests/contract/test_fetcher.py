@@ -10,31 +10,12 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import ConsumerStoppedError, KafkaConnectionError, KafkaError
 from aiokafka.protocol.fetch import FetchRequest
 
-from beluga_stream.adapters.kafka.admin import KafkaTopics
-from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.adapters.kafka.consumer import PromptConsumer
 from beluga_stream.adapters.kafka.fetch_session import in_sessions
 from beluga_stream.adapters.kafka.fetcher import _TURNS, PromptFetcher
-from beluga_stream.ports.log import TopicSpec
 
 PARTITIONS = 4
 _WITHIN = 60.0
-
-
-@pytest.fixture
-async def topic(broker: str, topic_prefix: str) -> str:
-    name = f"{topic_prefix}log"
-    async with KafkaTopics(KafkaConnection.parse(broker)) as topics:
-        await topics.ensure([TopicSpec(name, PARTITIONS)])
-    return name
-
-
-@pytest.fixture
-async def producer(broker: str) -> AsyncIterator[AIOKafkaProducer]:
-    made = AIOKafkaProducer(bootstrap_servers=broker)
-    await made.start()
-    yield made
-    await made.stop()
 
 
 def a_consumer(broker: str, *topics: str, **options: Any) -> PromptConsumer:

@@ -17,18 +17,12 @@ from beluga_stream.errors import InvalidConfig, LogUnavailable, RecordTooLarge, 
 from beluga_stream.ports.log import Outgoing, Record, TopicSpec
 from tests.brokers import EmbeddedBroker
 
+PARTITIONS = 4
+
 
 @pytest.fixture
 def connection(broker: str) -> KafkaConnection:
     return KafkaConnection.parse(broker, request_timeout=5.0)
-
-
-@pytest.fixture
-async def topic(connection: KafkaConnection, topic_prefix: str) -> str:
-    name = f"{topic_prefix}log"
-    async with KafkaTopics(connection) as topics:
-        await topics.ensure([TopicSpec(name, 4)])
-    return name
 
 
 async def read_all(reader: KafkaReader, topic: str) -> list[Record]:
@@ -51,7 +45,7 @@ async def test_records_keep_key_headers_and_order_and_lie_where_they_are_said_to
         record = found[position]
         assert (record.key, record.value, record.headers) == (sent.key, sent.value, sent.headers)
         assert sent.key is not None
-        assert record.partition == partition_of(sent.key, 4)
+        assert record.partition == partition_of(sent.key, PARTITIONS)
         assert record.timestamp_ms > 0
     by_partition: dict[int, list[int]] = {}
     for position, record in sorted(found.items()):
@@ -116,7 +110,7 @@ async def test_reading_stops_at_the_end_starts_anywhere_and_closes_its_consumer(
                     break
         await live.aclose()  # type: ignore[attr-defined]
         assert [record.value for record in seen] == [b"99", b"new"]
-        assert await reader.partitions(topic) == 4
+        assert await reader.partitions(topic) == PARTITIONS
         assert (await reader.end(topic))[1] == 101
         assert (await reader.beginning(topic))[1] == 0
 

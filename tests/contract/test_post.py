@@ -9,24 +9,15 @@ from typing import Any
 import pytest
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, ProducerClosed, RequestTimedOutError
 
-from beluga_stream.adapters.kafka.admin import KafkaTopics
 from beluga_stream.adapters.kafka.batches import MAX_RECORD_BYTES, begin, send_batches
 from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.adapters.kafka.produce_packet import ProduceAnswer, ProducePacket
 from beluga_stream.adapters.kafka.producer import PatientProducer
 from beluga_stream.adapters.kafka.reader import KafkaReader
-from beluga_stream.ports.log import Outgoing, Position, TopicSpec
+from beluga_stream.ports.log import Outgoing, Position
 
 PARTITIONS = 4
 _NOT_LEADER, _TOO_LARGE = 6, 10
-
-
-@pytest.fixture
-async def topic(connection: KafkaConnection, topic_prefix: str) -> str:
-    name = f"{topic_prefix}log"
-    async with KafkaTopics(connection) as topics:
-        await topics.ensure([TopicSpec(name, PARTITIONS)])
-    return name
 
 
 @pytest.fixture

@@ -25,14 +25,6 @@ _NOT_LEADER = NotLeaderForPartitionError.errno
 
 
 @pytest.fixture
-async def topic(connection: KafkaConnection, topic_prefix: str) -> str:
-    name = f"{topic_prefix}log"
-    async with KafkaTopics(connection) as topics:
-        await topics.ensure([TopicSpec(name, PARTITIONS)])
-    return name
-
-
-@pytest.fixture
 async def producer(connection: KafkaConnection) -> AsyncIterator[PatientProducer]:
     made = a_producer(connection)
     await made.start()

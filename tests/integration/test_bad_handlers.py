@@ -1,14 +1,14 @@
 """Handlers that misbehave on a live engine: a clear failure of their run, and good runs beside it finish."""
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from beluga_stream import Chunk, Client, connect
+from beluga_stream import Chunk, Client
 from beluga_stream.errors import RunFailed
-from tests.engine import Engine, client_environ
+from tests.engine import Engine
 from tests.integration.bad_input import bad_engine, beside_a_good_run
 
 _MEGABYTES_5 = 5_000_000
@@ -19,14 +19,6 @@ def engine(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[En
     folder: Path = tmp_path_factory.mktemp("engine")
     with bad_engine(broker, folder) as engine:
         yield engine
-
-
-@pytest.fixture
-async def client(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Client]:
-    for name, value in client_environ(engine).items():
-        monkeypatch.setenv(name, value)
-    async with connect() as client:
-        yield client
 
 
 async def _failure(client: Client, graph: str) -> RunFailed:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from beluga_stream import Client, NodeChanged, connect
+from beluga_stream import Client, NodeChanged
 from beluga_stream.adapters.files.blobs import FileBlobs
 from beluga_stream.adapters.kafka.appender import KafkaAppender
 from beluga_stream.adapters.kafka.connection import KafkaConnection
@@ -18,7 +18,7 @@ from beluga_stream.application.partitioner import partition_of
 from beluga_stream.application.payloads import Payloads
 from beluga_stream.errors import InvalidInput, RecordTooLarge, RunFailed, RunRejected
 from beluga_stream.ports.log import Outgoing, Record
-from tests.engine import Engine, client_environ
+from tests.engine import Engine
 from tests.integration.bad_input import Hands, bad_engine, beside_a_good_run, hands, result_of_event
 
 _MEGABYTES_5 = 5_000_000
@@ -29,14 +29,6 @@ def engine(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[En
     folder: Path = tmp_path_factory.mktemp("engine")
     with bad_engine(broker, folder) as engine:
         yield engine
-
-
-@pytest.fixture
-async def client(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Client]:
-    for name, value in client_environ(engine).items():
-        monkeypatch.setenv(name, value)
-    async with connect() as client:
-        yield client
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from beluga_stream.bootstrap.connection import kafka
 from beluga_stream.bootstrap.preparation import prepare
 from beluga_stream.bootstrap.settings import Settings
 from beluga_stream.ports.log import TopicSpec
-from tests.acceptance.notes import Doc, notes
+from tests.acceptance.notes import Doc, declare, notes
 from tests.engine import Engine, client_environ
 
 _REPO = Path(__file__).resolve().parents[2]
@@ -39,6 +39,7 @@ async def same(number: int) -> int:
 
 def _started(broker: str, folder: Path, **settings: str) -> tuple[int, str]:
     """Start an engine that should end by itself; its exit code and what it said."""
+    declare(folder)
     environ = {
         **os.environ,
         "PYTHONPATH": str(_REPO),
@@ -154,6 +155,7 @@ async def test_lesser_differences_are_told(
 async def test_a_topic_that_was_recreated_is_refused(
     real_broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, topic: str
 ) -> None:
+    declare(tmp_path)
     engine = Engine(real_broker, tmp_path, agents="tests.acceptance.notes")
     for name, value in client_environ(engine).items():
         monkeypatch.setenv(name, value)

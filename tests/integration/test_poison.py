@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from beluga_stream import Client, connect
+from beluga_stream import Client
 from beluga_stream.errors import RunFailed
-from tests.engine import Engine, client_environ
+from tests.engine import Engine
 
 AGENTS = Path(__file__).parent / "poison_agents"
 _BESIDE = int(os.environ.get("BESIDE", "20"))
@@ -73,14 +73,6 @@ async def pool(engine: Engine) -> AsyncIterator[Pool]:
     keeping.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await keeping
-
-
-@pytest.fixture
-async def client(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Client]:
-    for name, value in client_environ(engine).items():
-        monkeypatch.setenv(name, value)
-    async with connect() as client:
-        yield client
 
 
 @pytest.mark.timeout(600)

@@ -32,6 +32,7 @@ from beluga_stream.domain.ids import digest, run_id
 from beluga_stream.errors import AccessDenied, TaskCanceled
 from beluga_stream.ports.rights import Right, required
 from tests.acceptance import test_shells as shells
+from tests.acceptance.notes import declare
 from tests.admitted import Session
 from tests.brokers import BrokerUnavailable
 from tests.engine import Engine, client_environ, running
@@ -184,8 +185,7 @@ async def test_one_graph_passes_through_every_door_with_least_rights(
 ) -> None:
     """An acceptance test, as `BELUGA_TEST_SECURITY=scram` runs them all: an engine of every role, and commands."""
     monkeypatch.setattr(Session, "secured", secured)
-    (tmp_path / "topics").mkdir()
-    (tmp_path / "topics" / "notes.yaml").write_text("topics:\n  - name: acceptance.notes\n    partitions: 2\n")
+    declare(tmp_path)
     with running(secured.admin, tmp_path, agents="tests.acceptance.notes") as engine:
         assert "BELUGA_SASL_PASSWORD" in client_environ(engine)
         await shells.test_one_graph_gives_the_same_through_every_door(engine)

@@ -10,7 +10,7 @@ from beluga_stream.adapters.kafka.appender import KafkaAppender
 from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.application.catalog import publish
 from beluga_stream.application.topics import Topics
-from tests.acceptance.notes import Doc, notes
+from tests.acceptance.notes import Doc, declare, notes
 from tests.engine import Engine, client_environ
 
 _OTHER = """
@@ -51,6 +51,7 @@ async def test_a_parked_run_goes_on_after_the_deploy(
 
             assert engine.stop() == 0
             engine.environ["BELUGA_AGENTS"] = "tests.acceptance.notes"
+            declare(tmp_path)
             engine.start(groups=5)
             report = await run.result(timeout=40)
             assert report.lines == ["TO BE", "OR NOT"]

@@ -33,8 +33,8 @@ from beluga_stream.testing.simulation import simulate as compared
 from beluga_stream.testing.workflows import LocalWorkflows
 from tests.simulation.durable import around, in_a_row, random_durable, waiting
 from tests.simulation.mutants import Plant
-from tests.simulation.programs import signals_of
 from tests.simulation.seeds import SIDE_SEEDS
+from tests.simulation.starts import starts_of as drawn
 from tests.simulation.test_simulation import batches
 
 __all__ = ["simulate"]  # the fixture
@@ -45,21 +45,7 @@ _ITEMS = 65
 
 
 def starts_of(seed: int) -> list[Start]:
-    rnd = random.Random(seed)
-    programs = [random_durable(seed * 10 + number, rnd.randint(1, 5)) for number in range(rnd.randint(1, 2))]
-    retry = rnd.random() < 0.25
-    return [
-        Start(
-            program=(program := rnd.choice(programs)),
-            value=list(range(rnd.choice([0, 1, 3, 65]))),
-            key=f"run-{number}",
-            signals=signals_of(program),
-            again=rnd.random() < 0.3,
-            retry=retry,
-            cancel_after=rnd.uniform(0, 15) if rnd.random() < 0.15 else None,
-        )
-        for number in range(rnd.randint(1, 4))
-    ]
+    return drawn(seed, random_durable, nodes=5, programs=2, runs=4)
 
 
 @pytest.mark.parametrize("seeds", batches(SIDE_SEEDS), ids=str)

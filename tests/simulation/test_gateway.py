@@ -18,8 +18,9 @@ from beluga_stream.testing.cluster import Cluster, ClusterOptions
 from beluga_stream.testing.simulation import Ended, Start, all_here
 from tests.simulation.gateways import desk_of
 from tests.simulation.seeds import SIDE_SEEDS
+from tests.simulation.starts import starts_of
 from tests.simulation.streams import CHUNKS, pipeline
-from tests.simulation.test_simulation import batches, starts_of
+from tests.simulation.test_simulation import batches
 from tests.simulation.uses import used
 
 _SEEDS = min(max(SIDE_SEEDS // 4, 1), 200)

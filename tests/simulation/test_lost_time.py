@@ -5,7 +5,7 @@ import pytest
 from beluga_stream.testing.cluster import ClusterOptions
 from beluga_stream.testing.simulation import simulate
 from tests.simulation.seeds import SIDE_SEEDS
-from tests.simulation.test_simulation import starts_of
+from tests.simulation.starts import starts_of
 
 _OPTIONS = ClusterOptions(crash=0, unavailable=0, forgets=0.5, faults=6)
 """Nobody dies: a new owner finds what is due in its table."""

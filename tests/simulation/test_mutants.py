@@ -8,7 +8,7 @@ from beluga_stream.testing import simulation
 from beluga_stream.testing.invariants import Broken
 from beluga_stream.testing.simulation import simulate
 from tests.simulation.mutants import PLANTS, STREAM_PLANTS, Plant
-from tests.simulation.test_simulation import starts_of
+from tests.simulation.starts import starts_of
 from tests.simulation.test_streams import HARSH, play_streams
 
 _WITHIN_SEEDS = 500

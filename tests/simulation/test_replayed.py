@@ -11,7 +11,7 @@ _RETRIED = 2
 _PLAY = """
 import itertools, logging, sys
 from beluga_stream.testing import cluster, simulation
-from tests.simulation.test_simulation import starts_of
+from tests.simulation.starts import starts_of
 
 
 class Told(cluster.Cluster):

@@ -12,7 +12,7 @@ from beluga_stream.errors import KeyMissing, Tampered
 from beluga_stream.testing.cluster import Cluster, ClusterOptions
 from beluga_stream.testing.simulation import simulate
 from tests.simulation.seeds import SIDE_SEEDS
-from tests.simulation.test_simulation import starts_of
+from tests.simulation.starts import starts_of
 from tests.simulation.test_uses import desk
 from tests.simulation.uses import GO, used
 

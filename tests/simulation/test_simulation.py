@@ -1,14 +1,13 @@
 """Random graphs on an engine that fails as a seed decides. SEEDS=n plays more seeds, SEED=n only that one."""
 
 import os
-import random
 
 import pytest
 
 from beluga_stream.testing.cluster import ClusterOptions
-from beluga_stream.testing.simulation import Start, simulate
-from tests.simulation.programs import random_program, signals_of
+from beluga_stream.testing.simulation import simulate
 from tests.simulation.seeds import SEEDS
+from tests.simulation.starts import starts_of
 
 _ONLY = os.environ.get("SEED")
 _BATCH = 10
@@ -19,24 +18,6 @@ def batches(most: int) -> list[range]:
     if _ONLY:
         return [range(int(_ONLY), int(_ONLY) + 1)]
     return [range(start, min(start + _BATCH, most)) for start in range(0, most, _BATCH)]
-
-
-def starts_of(seed: int) -> list[Start]:
-    rnd = random.Random(seed)
-    programs = [random_program(seed * 10 + number, rnd.randint(1, 7)) for number in range(rnd.randint(1, 3))]
-    retry = rnd.random() < 0.25
-    return [
-        Start(
-            program=(program := rnd.choice(programs)),
-            value=list(range(rnd.choice([0, 1, 3, 65]))),
-            key=f"run-{number}",
-            signals=signals_of(program),
-            again=rnd.random() < 0.3,
-            retry=retry,
-            cancel_after=rnd.uniform(0, 15) if rnd.random() < 0.15 else None,
-        )
-        for number in range(rnd.randint(1, 5))
-    ]
 
 
 @pytest.mark.parametrize("seeds", batches(SEEDS), ids=str)

@@ -22,7 +22,7 @@ from beluga_stream.testing.simulation import Ended, Start, all_here
 from beluga_stream.testing.virtual_time import run_virtually
 from tests.simulation.programs import program_of, signals_of
 from tests.simulation.seeds import SIDE_SEEDS
-from tests.simulation.test_simulation import starts_of
+from tests.simulation.starts import starts_of
 from tests.unit.engines import handler, program
 from tests.unit.graphs import chain_of, child_of, edges, node, plan
 
