@@ -43,7 +43,7 @@ notes.trigger(Topic("acceptance.notes", Doc))
 
 
 def declare(folder: Path) -> None:
-    """Declare its topic for an engine in `folder`: it is one for all engines on a broker, so all must declare it alike."""
+    """Declare its topic for an engine in `folder`: all engines on a broker share it, and must do so alike."""
     topics = folder / "topics"
     topics.mkdir(exist_ok=True)
     (topics / "notes.yaml").write_text("topics:\n  - name: acceptance.notes\n    partitions: 2\n")
