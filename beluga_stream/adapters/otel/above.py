@@ -9,7 +9,6 @@ from opentelemetry import trace
 _SAMPLED = trace.TraceFlags.SAMPLED
 _AS_WRITTEN = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
 _NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
-_RECORDED = re.compile(r"[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f][13579bdf]").fullmatch
 _BYTES = len(f"00-{_NO_TRACE}-{_NO_SPAN}-00")
 _EVEN = frozenset("02468ace")
 """How the flags end of what is not sampled."""
@@ -60,7 +59,9 @@ def is_unrecorded(parent: str) -> bool:
     )
 
 
-is_recorded: Callable[[str], object] = _RECORDED
+is_recorded: Callable[[str], object] = re.compile(
+    r"[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f][13579bdf]"
+).fullmatch
 """Whether this is a valid traceparent that says so: not by `above`, which is quick only with what it remembers."""
 
 
