@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from ..domain.draft import Decision
 from ..domain.events import Event, LeaseExpired, LimitEvent, OwnerEvent, RunRequested, SignalReceived, SlotGranted
@@ -35,7 +36,7 @@ from .messages import Heartbeat, Segment
 from .partition import RunPartition
 from .payloads import Payloads
 from .rendering import Renderer, Step
-from .settlement import Decided, Settlement, written
+from .settlement import Decided, Rendered, Settlement, written
 from .starting import check_request, check_seals
 from .states import RESTING_BYTES, too_large
 from .topics import Topics
@@ -48,7 +49,8 @@ _CLOSE_SECONDS = 5.0
 """How long the end of the role waits for the broker."""
 
 _FEW = 100
-"""A batch of fewer events is waited for before the next one is taken: what comes meanwhile shares a flush."""
+"""A batch of fewer events is waited for before the next one is taken: what comes meanwhile shares a flush. With more
+the one before is: so its effects begin before all that is there has been decided."""
 
 log = logging.getLogger("beluga_stream.coordinator")
 
@@ -198,6 +200,8 @@ class Coordinator:
         settled = self._settlement.begin(decided)
         if len(records) < _FEW:
             await written(decided)
+        else:
+            await self._settlement.only_latest()
         return settled
 
     async def _sealed(self, batch: _Batch) -> Decided:
@@ -209,17 +213,18 @@ class Coordinator:
         batch.answers.extend([await early.letter(each, owned.number, self._names, self._payloads) for each in overdue])
         writing = owned.write(await self._changes(batch))
         tracing.tell_when_durable(self._spans, batch.ended, writing)
-        sealed = owned.seal()
-        outputs = batch.answers
-        # While the changelog is written: most of the time that a decision takes is waiting for it.
-        for plan, steps in batch.decided.values():
-            outputs.extend(self._renderer.render(plan, steps, batch.now_ms, owned.number))
-        return Decided(owned, writing, sealed, *self._parted(outputs))
+        return Decided(owned, writing, owned.seal(), partial(self._rendered, batch))
 
-    def _parted(self, outputs: Sequence[Outgoing]) -> tuple[Sequence[Outgoing], Sequence[Outgoing]]:
-        """The records whose readers know repeats by their counters; and the summaries, of which the last one counts."""
-        summaries = [record for record in outputs if record.topic == self._names.runs]
-        return [record for record in outputs if record.topic != self._names.runs], summaries
+    def _rendered(self, batch: _Batch) -> Rendered:
+        """What is left to do while the changelog is written."""
+        outputs = batch.answers
+        for plan, steps in batch.decided.values():
+            outputs.extend(self._renderer.render(plan, steps, batch.now_ms, batch.owned.number))
+        return self._parted(outputs)
+
+    def _parted(self, records: Sequence[Outgoing]) -> Rendered:
+        summaries = [record for record in records if record.topic == self._names.runs]
+        return Rendered([record for record in records if record.topic != self._names.runs], summaries)
 
     async def tend(self) -> None:
         """Fire deadlines and expire leases, and whatever else `watches` for, for as long as the role lives."""
@@ -258,9 +263,9 @@ class Coordinator:
             # The broker forgets what a group has committed of a topic that is deleted; the table does not.
             known = max(committed.get(extent.topic, 0), owned.known.get(extent.topic, 0))
             await check_not_recreated(self._reader, extent, number, known)
-        others, summaries = self._parted(again)
-        if others:
-            await self._appender.append(others)
+        outputs, summaries = self._parted(again)
+        if outputs:
+            await self._appender.append(outputs)
         if summaries:
             await owned.summaries.append(summaries)
         self._tell_owned(owned, +1)

@@ -4,7 +4,7 @@ Beside whatever is decided meanwhile (docs/decisions/0007-pipelining.md).
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ..ports.log import Appender, Outgoing
@@ -12,15 +12,22 @@ from .outbox import Outbox
 from .partition import RunPartition, Sealed
 
 
+class Rendered(NamedTuple):
+    """The records that a partition's part of a batch causes."""
+
+    outputs: Sequence[Outgoing]
+    """Their readers know repeats by their counters."""
+    summaries: Sequence[Outgoing] = ()
+    """Of these the last one counts: only the owner of the partition may write them, so none comes after a newer one."""
+
+
 class Decided(NamedTuple):
-    """A partition's part of a batch: on its way into the table (None: nothing ever was), its records to follow."""
+    """A partition's part of a batch: on its way into the table (None: nothing ever was), and what makes its records."""
 
     owned: RunPartition
     writing: "asyncio.Task[None] | None"
     sealed: Sealed
-    outputs: Sequence[Outgoing]
-    summaries: Sequence[Outgoing] = ()
-    """Outputs that only the owner of the partition may write, so that none comes after a newer one."""
+    render: Callable[[], Rendered]
 
 
 class Settlement:
@@ -28,7 +35,8 @@ class Settlement:
 
     def __init__(self, appender: Appender) -> None:
         self._outbox = Outbox(appender)
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._under_way: dict[asyncio.Task[None], None] = {}
+        """The oldest first."""
         self._turn = asyncio.Lock()
         self._failure: Exception | None = None
 
@@ -38,9 +46,13 @@ class Settlement:
         if not writing:
             return None
         task = asyncio.create_task(self._settle(decided, writing))
-        self._under_way.add(task)
+        self._under_way[task] = None
         task.add_done_callback(self._over)
         return task
+
+    async def only_latest(self) -> None:
+        """Wait until all has ended but what has begun last."""
+        await _ended(list(self._under_way)[:-1])
 
     async def finish(self, timeout_seconds: float | None = None) -> None:
         """Wait for all that has begun; how each ends is told by what `begin` returned."""
@@ -56,7 +68,7 @@ class Settlement:
             closing.cancel()
 
     def _over(self, task: "asyncio.Task[None]") -> None:
-        self._under_way.discard(task)
+        self._under_way.pop(task, None)
         if not task.cancelled():
             task.exception()  # whoever has it hears of it; when the process ends there may be nobody left
 
@@ -64,8 +76,11 @@ class Settlement:
         async with self._turn:
             if self._failure is not None:
                 raise self._failure
-            await _ended(writing)
             try:
+                # After this turn of the loop the broker has what is to be written, and is at it meanwhile.
+                await asyncio.sleep(0)
+                rendered = [batch.render() for batch in decided]
+                await _ended(writing)
                 for task in writing:
                     task.result()
             except Exception as error:
@@ -74,9 +89,13 @@ class Settlement:
                 raise
             for batch in decided:
                 batch.owned.durable(batch.sealed)
-            outputs = [record for batch in decided for record in batch.outputs]
+            outputs = [record for each in rendered for record in each.outputs]
             sent = [self._outbox.submit(outputs)] if outputs else []
-            sent.extend(batch.owned.summaries.submit(batch.summaries) for batch in decided if batch.summaries)
+            sent.extend(
+                batch.owned.summaries.submit(each.summaries)
+                for batch, each in zip(decided, rendered, strict=True)
+                if each.summaries
+            )
         await _ended(sent)
         failures = [failure for outcome in sent if (failure := outcome.exception()) is not None]
         if failures:

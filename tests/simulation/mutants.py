@@ -52,10 +52,12 @@ def sent_before_the_changelog(patch: pytest.MonkeyPatch) -> None:
     settle = Settlement._settle
 
     async def settled(self: Settlement, decided: Sequence[Any], writing: Sequence[Any]) -> None:
-        outputs = [record for batch in decided for record in batch.outputs]
+        rendered = [batch.render() for batch in decided]
+        outputs = [record for each in rendered for record in each.outputs]
         if outputs:
             await self._outbox.submit(outputs)
-        await settle(self, [batch._replace(outputs=()) for batch in decided], writing)
+        left = [each._replace(outputs=()) for each in rendered]
+        await settle(self, [batch._replace(render=lambda n=n: left[n]) for n, batch in enumerate(decided)], writing)
 
     patch.setattr(Settlement, "_settle", settled)
 

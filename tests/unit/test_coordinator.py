@@ -30,7 +30,7 @@ from beluga_stream.domain.events import (
 )
 from beluga_stream.domain.ids import Incarnation, NodeKey, RunId
 from beluga_stream.domain.payload import Inline
-from beluga_stream.domain.state import RunStatus
+from beluga_stream.domain.state import NodeStatus, RunState, RunStatus
 from beluga_stream.errors import LogUnavailable, TopicMismatch
 from beluga_stream.ports.log import Outgoing, Position, Record
 from beluga_stream.ports.spans import NO_SPANS, Spans
@@ -222,6 +222,12 @@ async def begun(bench: Bench, topic: str, events: Sequence[Event]) -> Awaitable[
     return later
 
 
+def state_of(bench: Bench, run: str = MANY[0]) -> RunState:
+    state = bench.coordinator.owned[0].state(RunId(run))
+    assert state is not None
+    return state
+
+
 async def test_what_is_no_news_waits_for_what_made_it_so(bench: Bench, hanging: HangingTables) -> None:
     news = await begun(bench, NAMES.run_requests, [requested(run) for run in MANY])
     repeated = asyncio.create_task(bench.tell(NAMES.run_requests, requested(MANY[0])))
@@ -238,13 +244,16 @@ async def test_batches_are_decided_while_others_are_written_and_sent_in_their_or
     bench: Bench, hanging: HangingTables
 ) -> None:
     first = await begun(bench, NAMES.run_requests, [requested(run) for run in MANY])
-    second = await begun(bench, NAMES.node_done, [done(run, "a") for run in MANY])
+    second = asyncio.create_task(begun(bench, NAMES.node_done, [done(run, "a") for run in MANY]))
+    await a_while()
+    assert state_of(bench).nodes[NodeKey("a")].status is NodeStatus.SUCCEEDED
     assert bench.written(NAMES.run_results) == []
+    assert not second.done(), "a third batch would be decided before the first takes effect"
     hanging.turns.release()
     await first
     assert len(bench.written(NAMES.run_results)) == len(MANY)
     hanging.turns.release()
-    await second
+    await (await second)
     assert [record.key for record in bench.written(NAMES.run_results)] == [run.encode() for run in MANY] * 2
 
 
@@ -252,16 +261,15 @@ async def test_a_run_that_goes_on_while_its_end_is_written_stays_as_it_is(bench:
     hanging.turns.release()
     await (await begun(bench, NAMES.run_requests, [requested(run) for run in MANY]))
     failed = await begun(bench, NAMES.node_done, [failure(run, "a") for run in MANY])
-    again = await begun(
-        bench, NAMES.run_events, [RetryRequested(run=RunId(run), key=run, at_ms=3, id="1") for run in MANY]
-    )
+    retries = [RetryRequested(run=RunId(run), key=run, at_ms=3, id="1") for run in MANY]
+    again = asyncio.create_task(begun(bench, NAMES.run_events, retries))
+    await a_while()
+    assert state_of(bench).status is RunStatus.RUNNING
     hanging.turns.release()
     await failed
-    state = bench.coordinator.owned[0].state(RunId(MANY[0]))
-    assert state is not None
-    assert state.status is RunStatus.RUNNING
+    assert state_of(bench).status is RunStatus.RUNNING
     hanging.turns.release()
-    await again
+    await (await again)
 
 
 async def test_what_is_still_on_its_way_is_sent_again_with_what_was_decided_after_it(bench: Bench) -> None:
