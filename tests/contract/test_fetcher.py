@@ -86,6 +86,21 @@ def failing(consumer: PromptConsumer, error: BaseException) -> "asyncio.Queue[No
     return failed
 
 
+def asking(consumer: PromptConsumer) -> "asyncio.Queue[tuple[int, int]]":
+    """The queue tells of every fetch for how many partitions it asks, and how long it may be held, in milliseconds."""
+    asked: asyncio.Queue[tuple[int, int]] = asyncio.Queue()
+    client: Any = consumer._client
+    send = client.send
+
+    async def asks(node: int, request: Any, **more: Any) -> Any:
+        if isinstance(request, FetchRequest):
+            asked.put_nowait((sum(len(parts) for _, parts in request.topics), request._max_wait_ms))
+        return await send(node, request, **more)
+
+    client.send = asks
+    return asked
+
+
 # ----------------------------------------------------------------------------------- what it brings
 async def test_all_records_come_in_order_and_once(
     producer: AIOKafkaProducer, consumer: PromptConsumer, topic: str
@@ -160,6 +175,30 @@ async def test_what_is_paused_is_not_asked_for_until_it_is_resumed(
     assert await read(consumer, 3) == {3: [3, 4, 5]}
     consumer.resume(*targets(topic, 0))
     assert await read(consumer, 3) == {0: [3, 4, 5]}
+
+
+async def test_a_fetch_that_leaves_something_out_is_not_held_for_long(broker: str, topic: str) -> None:
+    """What it leaves out cannot be asked for before it is answered."""
+    consumer = PromptConsumer(bootstrap_servers=broker, fetch_max_wait_ms=200, auto_offset_reset="earliest")
+    await consumer.start()
+    try:
+        asked = asking(consumer)
+
+        async def wait_of_the_next_for(partitions: int) -> int:
+            async with asyncio.timeout(_WITHIN):
+                while True:
+                    count, wait_ms = await asked.get()
+                    if count == partitions:
+                        return wait_ms
+
+        consumer.assign(targets(topic))
+        assert await wait_of_the_next_for(PARTITIONS) == 200
+        consumer.pause(*targets(topic, 2))
+        assert await wait_of_the_next_for(PARTITIONS - 1) == 50
+        consumer.resume(*targets(topic, 2))
+        assert await wait_of_the_next_for(PARTITIONS) == 200
+    finally:
+        await consumer.stop()
 
 
 async def test_all_that_are_paused_wake_it_at_once(

@@ -47,10 +47,10 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 async def test_the_pauses_begin_after_a_while_and_end_with_what_comes(pauses: list[float]) -> None:
-    consumer = AIOKafkaConsumer(fetch_max_wait_ms=60_000)
+    consumer = AIOKafkaConsumer()
     sent = Sent(consumer)
     client: Any = pace(consumer)._client
-    fetch = FetchRequest(1, 1, 1, 1, [])
+    fetch = FetchRequest(60_000, 1, 1, 1, [])
     for _ in range(60):
         await client.send(0, fetch)
     assert pauses == [0.02] * 10, "the first fifty were asked without one"
@@ -62,11 +62,11 @@ async def test_the_pauses_begin_after_a_while_and_end_with_what_comes(pauses: li
 
 
 async def test_a_broker_that_holds_fetches_is_never_given_a_pause(pauses: list[float]) -> None:
-    consumer = AIOKafkaConsumer(fetch_max_wait_ms=0)  # so each answer took more than half of that
+    consumer = AIOKafkaConsumer()
     Sent(consumer)
     client: Any = pace(consumer)._client
     for _ in range(100):
-        await client.send(0, FetchRequest(1, 1, 1, 1, []))
+        await client.send(0, FetchRequest(0, 1, 1, 1, []))  # so each answer took more than half of that
     assert pauses == []
     await consumer.stop()
 

@@ -31,9 +31,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_FETCH_WAIT_MS = 50
+_FETCH_WAIT_MS = 200
+"""How long the broker may hold a fetch while there is nothing. Faust's 1500 ms would hold up the first one after a
+rebalance."""
 _POLL_MS = 200
 """A process that stops leaves its group after the poll that is under way."""
+_HELD_MS = 50
+"""What is held back may be wanted again in a moment."""
 _QUEUE_RECORDS = 2_000
 """What comes now waits behind so many records at most, and behind what aiokafka has fetched."""
 _MANY_RECORDS = 100
@@ -92,7 +96,6 @@ class LoopConsumer(driver_module.AIOKafkaConsumerThread):
             max_poll_records=conf.broker_max_poll_records,
             max_poll_interval_ms=int(conf.broker_max_poll_interval * 1000),
             max_partition_fetch_bytes=conf.consumer_max_fetch_size,
-            # Faust's 1500 ms would hold up every partition that an in-flight fetch left out.
             fetch_max_wait_ms=_FETCH_WAIT_MS,
             request_timeout_ms=int(conf.broker_request_timeout * 1000),
             check_crcs=conf.broker_check_crcs,
@@ -146,8 +149,7 @@ class RoleConsumer(driver_module.Consumer):
                 wanted, all_of_them = self._wanted()
                 fetched = await self._thread._ensure_consumer().getmany(
                     *wanted,
-                    # What is held back may be wanted again in a moment.
-                    timeout_ms=_POLL_MS if all_of_them else _FETCH_WAIT_MS,
+                    timeout_ms=_POLL_MS if all_of_them else _HELD_MS,
                     max_records=most,
                 )
                 self._brought = sum(map(len, fetched.values()))

@@ -123,7 +123,7 @@ class GroupLine(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships no
             heartbeat_interval_ms=int(self._session_seconds * 1000 / 4),
             max_poll_interval_ms=_A_DAY_MS,
             rebalance_timeout_ms=_REBALANCE_MS,
-            fetch_max_wait_ms=50,
+            fetch_max_wait_ms=200,
         )
         consumer.subscribe([self._topic], listener=self)
         self._consumer = consumer

@@ -47,6 +47,9 @@ _TURNS = 6
 """Of the loop, between an answer with records and the next fetch: about as many as it takes until what those lead to is
 written. Whoever waits for it waits for that write, and a broker on the same machine takes the processor for a fetch."""
 
+_LEFT_OUT_MS = 50
+"""The longest that a broker may hold a fetch which leaves out partitions of its: they are asked for only after it."""
+
 Actions: TypeAlias = tuple[
     list[tuple[int, FetchRequest]], dict[int, list[TopicPartition]], float, bool, list["asyncio.Future[None]"]
 ]
@@ -319,6 +322,7 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
         wanted: dict[int, list[tuple[TopicPartition, int]]] = defaultdict(list)
         resets: dict[int, list[TopicPartition]] = defaultdict(list)
         held: dict[int, float] = {}
+        left_out: set[int] = set()
         paused: list[asyncio.Future[None]] = []
         leaderless = False
         leader_of = self._leader_of()
@@ -333,6 +337,7 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
                 backoff = waiting[target].calculate_backoff()
                 if backoff:
                     held[node] = max(backoff, held.get(node, 0.0))
+                left_out.add(node)
                 continue
             if node in self._in_flight:
                 continue
@@ -346,11 +351,13 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
                     resets[leader].append(target)
             elif state._paused:
                 paused.append(state._resume_fut)
+                left_out.add(node)
             else:
                 wanted[node].append((target, state._position))
         self._nodes = nodes
+        longest_ms = self._fetch_max_wait_ms
         fetches = [
-            (node, self._request(targets))
+            (node, self._request(targets, wait_ms=min(_LEFT_OUT_MS, longest_ms) if node in left_out else longest_ms))
             for node, targets in wanted.items()
             if node not in held and node not in resets
         ]
@@ -363,7 +370,7 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
             self._leaders = _Leaders(cluster.leader_for_partition)
         return self._leaders.__getitem__
 
-    def _request(self, targets: list[tuple[TopicPartition, int]]) -> FetchRequest:
+    def _request(self, targets: list[tuple[TopicPartition, int]], *, wait_ms: int) -> FetchRequest:
         # Whoever comes first gets the most of what a fetch may bring: each in its turn.
         self._turn += 1
         first = self._turn % len(targets)
@@ -371,7 +378,7 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
         for target, position in targets[first:] + targets[:first]:
             topics[target.topic].append((target.partition, position, self._max_partition_fetch_bytes))
         return FetchRequest(
-            self._fetch_max_wait_ms,
+            wait_ms,
             self._fetch_min_bytes,
             self._fetch_max_bytes,
             self._isolation_level,

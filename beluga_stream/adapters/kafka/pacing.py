@@ -35,7 +35,7 @@ def pace(consumer: AIOKafkaConsumer) -> AIOKafkaConsumer:
         loop = asyncio.get_running_loop()
         began = loop.time()
         response = await send(node_id, request, **more)
-        held = loop.time() - began > _AT_ONCE * consumer._fetch_max_wait_ms / 1000
+        held = loop.time() - began > _AT_ONCE * request._max_wait_ms / 1000
         in_vain = 0 if held or _has_records(response) else in_vain + 1
         if in_vain > _IN_VAIN:
             await asyncio.sleep(_PAUSE_SECONDS)

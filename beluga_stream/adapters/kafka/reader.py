@@ -23,7 +23,7 @@ _START_SECONDS = 5.0
 """How long a consumer that nobody wants any more may take to come to the end of its start."""
 
 
-_SHORT_WAIT_MS, _LONG_WAIT_MS = 50, 200
+_WAIT_MS = 200
 """How long the broker may hold a fetch back while there is nothing: it answers at once when there is."""
 
 
@@ -142,9 +142,8 @@ class KafkaReader:
         left = {p: end for p, end in left.items() if end is None or start[p] < end}
         if not left:
             return
-        alone = open_ended and len(left) == 1
         try:
-            consumer = await self._patience.insist(f"reading {topic}", lambda: self._new_consumer("read", waits=alone))
+            consumer = await self._patience.insist(f"reading {topic}", lambda: self._new_consumer("read"))
         except (KafkaError, TimeoutError, OSError) as error:
             raise LogUnavailable(f"cannot read {topic}: {error!r}") from error
         try:
@@ -202,14 +201,13 @@ class KafkaReader:
             raise LogUnavailable("the reader is not started")
         return self._consumer
 
-    async def _new_consumer(self, purpose: str, *, waits: bool = False) -> AIOKafkaConsumer:
+    async def _new_consumer(self, purpose: str) -> AIOKafkaConsumer:
         consumer = PromptConsumer(
             **self._connection.client_settings(purpose),
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            # A long wait would hold up partitions that an in-flight fetch left out: only where there is one.
-            fetch_max_wait_ms=_LONG_WAIT_MS if waits else _SHORT_WAIT_MS,
+            fetch_max_wait_ms=_WAIT_MS,
         )
         starting = asyncio.ensure_future(consumer.start())
         try:
