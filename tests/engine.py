@@ -8,10 +8,13 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import cast
 
+import pytest
+
+from beluga_stream import Client, connect
 from beluga_stream.bootstrap.rights import Holder
 from tests.admitted import apply_topics, login
 
@@ -119,3 +122,12 @@ def client_environ(engine: Engine, holder: Holder = "client") -> dict[str, str]:
     names = ("BELUGA_BROKER", "BELUGA_PREFIX", "BELUGA_BLOBS", "BELUGA_ENCRYPTION_KEYS")
     needed = {name: engine.environ[name] for name in names if name in engine.environ}
     return needed | login(engine.environ, [holder], engine.folder)
+
+
+@contextlib.asynccontextmanager
+async def connected(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Client]:
+    """A client of this engine, by the environment as a user has it."""
+    for name, value in client_environ(engine).items():
+        monkeypatch.setenv(name, value)
+    async with connect() as client:
+        yield client

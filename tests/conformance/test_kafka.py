@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from beluga_stream import Client, connect
+from beluga_stream import Client
 from beluga_stream.adapters.crypto.aesgcm import new_key
 from beluga_stream.errors import RunFailed
 from tests.conformance.graphs import CASES, Case
-from tests.engine import Engine, client_environ, running
+from tests.engine import Engine, connected, running
 
 
 @pytest.fixture(scope="module", params=["plain", "encrypted"])
@@ -24,9 +24,7 @@ def engine(broker: str, tmp_path_factory: pytest.TempPathFactory, request: pytes
 
 @pytest.fixture
 async def client(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Client]:
-    for name, value in client_environ(engine).items():
-        monkeypatch.setenv(name, value)
-    async with connect() as client:
+    async with connected(engine, monkeypatch) as client:
         yield client
 
 

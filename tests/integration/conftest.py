@@ -4,14 +4,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from beluga_stream import Client, connect
-from tests.engine import Engine, client_environ
+from beluga_stream import Client
+from tests.engine import Engine, connected
 
 
 @pytest.fixture
 async def client(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Client]:
     """A client of the module's `engine`."""
-    for name, value in client_environ(engine).items():
-        monkeypatch.setenv(name, value)
-    async with connect() as client:
+    async with connected(engine, monkeypatch) as client:
         yield client
