@@ -1,10 +1,13 @@
-"""Every Python snippet of the documents runs; those of the README against a live engine, as a newcomer would."""
+"""Every Python snippet of the documents runs; what the README has, against a live engine, as a newcomer would."""
 
 import ast
 import asyncio
 import contextlib
 import io
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +16,12 @@ import pytest
 
 from beluga_stream.bootstrap import deployment
 from beluga_stream.bootstrap.settings import Settings
+from beluga_stream.domain.ids import run_id
 from beluga_stream.ports.log import TopicSpec
-from tests.engine import client_environ, running
+from tests.engine import Engine, client_environ, running
 
 _REPO = Path(__file__).resolve().parents[2]
+_README = _REPO / "README.md"
 _OF_OTHERS = ("testing.md", "http.md", "workflows.md")
 """Run by simulation/test_documented.py, acceptance/test_http_document.py and temporal/test_document.py in tests/."""
 _DOCUMENTS = [
@@ -41,6 +46,14 @@ def _run(path: Path, line: int, code: str, names: dict[str, Any]) -> None:
         asyncio.run(result)
 
 
+def _said(line: int, code: str, names: dict[str, Any]) -> str:
+    """What a block prints."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        _run(_README, line, code, names)
+    return said.getvalue()
+
+
 @pytest.mark.parametrize("path", _DOCUMENTS, ids=lambda path: path.name)
 def test_the_snippets_of_a_document_run(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
@@ -50,27 +63,48 @@ def test_the_snippets_of_a_document_run(path: Path, monkeypatch: pytest.MonkeyPa
         _run(path, line, code, names)
 
 
-def test_the_readme_is_true(broker: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    readme = _REPO / "README.md"
-    (first_line, graph), (second_line, client) = _snippets(readme)
+def test_the_readmes_graph_runs_here() -> None:
+    first_line, graph = next(_snippets(_README))
     assert first_line <= 30, "runnable code stands within 30 lines"
+    assert _said(first_line, graph, {"__name__": "__main__"}) == "TO BE / OR NOT TO BE (To, Or)\n"
 
-    names: dict[str, Any] = {"__name__": "__main__"}
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
-        _run(readme, first_line, graph, names)
-    assert said.getvalue() == "TO BE / OR NOT TO BE (To, Or)\n"
 
-    (tmp_path / "agents").mkdir()
-    (tmp_path / "agents" / "notes.py").write_text(graph)
-    with running(broker, tmp_path, agents="agents") as engine:
-        for name, value in client_environ(engine).items():
-            monkeypatch.setenv(name, value)
-        said = io.StringIO()
-        with contextlib.redirect_stdout(said):
-            _run(readme, second_line, client, names)
-            asyncio.run(names["main"]())
-    assert said.getvalue() == "digest To\ndigest Or\nTO BE / OR NOT TO BE (To, Or)\n"
+@pytest.fixture(scope="module")
+def notes(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """The README's graph on an engine: its file lies in `agents/`, and no topic is declared."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "agents").mkdir()
+    (folder / "agents" / "notes.py").write_text(next(_snippets(_README))[1])
+    with running(broker, folder, agents="agents") as engine:
+        yield engine
+
+
+def test_the_readmes_client_prints_what_streams_out(notes: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    (_, graph), (line, client) = _snippets(_README)
+    for name, value in client_environ(notes).items():
+        monkeypatch.setenv(name, value)
+    names: dict[str, Any] = {"__name__": "snippets"}
+    exec(graph, names)
+    _run(_README, line, client, names)
+    assert _said(0, "await main()", names) == "digest To\ndigest Or\nTO BE / OR NOT TO BE (To, Or)\n"
+
+
+def test_the_readmes_commands_publish_an_event_and_run_the_graph(notes: Engine, tmp_path: Path) -> None:
+    (block,) = re.findall(r"^```console\n([^`]*beluga publish[^`]*)^```$", _README.read_text(), re.MULTILINE)
+    commands = [line.removeprefix("$ ") for line in block.splitlines()]
+    assert commands[:2] == ["export BELUGA_BROKER=localhost:9092", "faust -A beluga_stream worker"], "as `notes` does"
+    environ = os.environ | client_environ(notes) | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+    def said(command: str) -> str:
+        shell = ["bash", "-c", command]
+        done = subprocess.run(shell, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    publish, run = commands[2:]
+    started = run_id("notes", "notes.submitted", said(publish).strip())  # it says where the event lies
+    for output in (said(run), said(f"beluga watch {started}")):
+        assert output.splitlines()[-1] == '"TO BE / OR NOT TO BE (To, Or)"'
 
 
 def test_the_topics_that_a_document_declares_can_be_declared_and_every_key_is_told(tmp_path: Path) -> None:
