@@ -53,7 +53,7 @@ def started_broker(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPat
 
 @pytest.fixture(scope="session")
 def broker(started_broker: Broker) -> str:
-    """The address of the best broker there is (see tests/brokers.py), shared by the whole session."""
+    """The address of the best broker there is (see tests/brokers), shared by the whole session."""
     return started_broker.address
 
 

@@ -5,7 +5,7 @@
     python -m tests.chaos --kill broker --broker jars
     python -m tests.chaos --roll                           # a rolling restart: it must cost no execution
 
-Without `--broker` it starts the broker that the tests would (see tests/brokers.py).
+Without `--broker` it starts the broker that the tests would (see tests/brokers).
 """
 
 import argparse
