@@ -1,0 +1,67 @@
+"""`Retry` around any function."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from beluga_stream import Retry
+from beluga_stream.errors import (
+    InvalidInput,
+    MaxRetriesExceeded,
+)
+from tests.unit.guarded import virtually
+
+
+def test_a_retried_function_is_tried_again_until_its_attempts_are_used_up() -> None:
+    async def main() -> None:
+        calls: list[int] = []
+
+        @Retry(3, first=1)
+        async def fails_until(number: int) -> int:
+            calls.append(number)
+            if len(calls) < number:
+                raise OSError("not yet")
+            return number
+
+        began = asyncio.get_running_loop().time()
+        assert await fails_until(3) == 3
+        assert 1.5 <= asyncio.get_running_loop().time() - began <= 3
+        calls.clear()
+        with pytest.raises(MaxRetriesExceeded, match="fails_until failed 3 times, the last time with OSError: not yet"):
+            await fails_until(9)
+        assert len(calls) == 3
+
+    virtually(main)
+
+
+def test_a_retry_leaves_alone_what_it_cannot_mend() -> None:
+    calls: list[int] = []
+
+    @Retry(3, first=0)
+    def wrong(number: int) -> int:
+        calls.append(number)
+        raise InvalidInput("no number")
+
+    with pytest.raises(InvalidInput):
+        wrong(1)
+    assert calls == [1]
+
+
+async def test_a_retried_stream_begins_again_only_before_its_first_chunk() -> None:
+    calls: list[int] = []
+
+    @Retry(3, first=0)
+    async def chunks(good: int) -> AsyncIterator[int]:
+        calls.append(good)
+        if len(calls) < 2:
+            raise OSError("not yet")
+        for one in range(good):
+            yield one
+        raise OSError("broken")
+
+    stream = chunks(2)
+    assert [await anext(stream), await anext(stream), len(calls)] == [0, 1, 2]
+    with pytest.raises(OSError, match="broken"):
+        await anext(stream)
+    assert len(calls) == 2
