@@ -60,6 +60,7 @@ async def test_an_attempt_after_a_loss_is_held_by_a_lease_before_it_runs() -> No
     await (await taken(of.worker, of.work(attempt=2, losses=1)))
     await gate.began.wait()
     assert [type(event) for event in of.done()] == [NodeStarted]
+    gate.open.set()
     await of.worker.close()
 
 
@@ -67,7 +68,7 @@ async def test_an_attempt_that_another_has_begun_is_left_to_its_lease() -> None:
     async def never(value: Any) -> Any:
         raise AssertionError("its last worker died with it")
 
-    of = bench(Gate())
+    of = bench(Gate(), drain_ms=1)
     (record,) = await append_work(of, of.work())
     await of.worker.acquire(frozenset({0}))
     await (await taken(of.worker, record))
