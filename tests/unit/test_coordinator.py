@@ -1,151 +1,25 @@
 """The coordinator on a log in memory: what is durable before what, what it refuses, and when it holds back."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from beluga_stream.adapters.memory.blobs import MemoryBlobs
-from beluga_stream.adapters.memory.groups import MemoryGroup
-from beluga_stream.adapters.memory.log import MemoryLog
-from beluga_stream.adapters.memory.tables import Changelog, MemoryPartitionTable, MemoryTables
+from beluga_stream.adapters.memory.tables import MemoryPartitionTable
 from beluga_stream.application import codec
-from beluga_stream.application.catalog import Catalog
-from beluga_stream.application.coordinator import Coordinator, CoordinatorOptions
 from beluga_stream.application.fusion import segment
-from beluga_stream.application.messages import Segment
-from beluga_stream.application.payloads import Payloads
-from beluga_stream.application.topics import Topics
 from beluga_stream.domain.events import (
-    Event,
-    Failure,
-    NodeFailed,
-    NodeSucceeded,
-    RetryRequested,
-    RunRequested,
     SignalReceived,
     TimerFired,
 )
-from beluga_stream.domain.ids import Incarnation, NodeKey, RunId
+from beluga_stream.domain.ids import Incarnation, RunId
 from beluga_stream.domain.payload import Inline
-from beluga_stream.domain.state import NodeStatus, RunState, RunStatus
+from beluga_stream.domain.state import RunStatus
 from beluga_stream.errors import LogUnavailable, TopicMismatch
-from beluga_stream.ports.log import Outgoing, Position, Record
-from beluga_stream.ports.spans import NO_SPANS, Spans
-from beluga_stream.ports.telemetry import NO_TELEMETRY, Telemetry
+from beluga_stream.ports.log import Outgoing
+from tests.unit.coordinating import NAMES, OWNED, Bench, a_while, done, requested
 from tests.unit.graphs import edges, node, plan
-
-NAMES = Topics(partitions=1)
-OWNED = frozenset({0})
-
-
-class StillClock:
-    """Time that the test moves."""
-
-    def __init__(self) -> None:
-        self.now = 1_000
-
-    def now_ms(self) -> int:
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        self.now += int(seconds * 1000)
-        await asyncio.sleep(0)
-
-
-class BreakingAppender:
-    """The log, until told to break or to take for ever."""
-
-    def __init__(self, log: MemoryLog) -> None:
-        self._log = log
-        self.breaks = False
-        self.hanging: asyncio.Event | None = None
-
-    async def append(self, records: Sequence[Outgoing]) -> Sequence[Position]:
-        if self.hanging is not None:
-            await self.hanging.wait()
-        if self.breaks:
-            raise LogUnavailable("the broker is gone")
-        return await self._log.append(records)
-
-
-class Bench:
-    """One coordinator over one partition, and everything it writes."""
-
-    telemetry: Telemetry = NO_TELEMETRY
-    spans: Spans = NO_SPANS
-
-    def __init__(self, **options: int) -> None:
-        self.log = MemoryLog()
-        self.log.create(NAMES.specs(["default"]))
-        self.group = MemoryGroup("coordinators")
-        self.tables = MemoryTables(self.group, (NAMES.run_requests, NAMES.run_events, NAMES.node_done), self.log)
-        self.appender = BreakingAppender(self.log)
-        self.options = CoordinatorOptions(**options)
-        self.plan = plan([node("a"), node("b")], edges("input > a > b"), ["b"])
-        self.clock = StillClock()
-        self.coordinator = self.another()
-
-    def another(self) -> Coordinator:
-        """A coordinator that knows nothing but what is durable."""
-        catalog = Catalog(self.log, NAMES)
-        catalog.add(self.plan.definition)
-        return Coordinator(
-            topics=NAMES,
-            tables=self.tables,
-            appender=self.appender,
-            reader=self.log,
-            catalog=catalog,
-            payloads=Payloads(MemoryBlobs()),
-            clock=self.clock,
-            telemetry=self.telemetry,
-            spans=self.spans,
-            options=self.options,
-        )
-
-    async def tell(self, topic: str, event: Event | Segment, *, key: str | None = None) -> Record:
-        value = codec.incoming.encode(event)
-        await self.log.append([Outgoing(topic, (key or str(event.run)).encode(), value)])
-        record = self.written(topic)[-1]
-        await self.handle(record)
-        return record
-
-    async def handle(self, record: Record) -> None:
-        """Hand it over as a driver does: it is done when what `handle` returns says so."""
-        later = await self.coordinator.handle([record])
-        if later is not None:
-            await later
-
-    def written(self, topic: str) -> Sequence[Record]:
-        return self.log.records(topic, 0)
-
-
-def requested(run: str = "r", value: object = 1, digest: str = "d", graph: str = "test") -> RunRequested:
-    return RunRequested(
-        run=RunId(run), key=run, at_ms=1, graph=graph, input=Inline(value), digest=digest, definition=None
-    )
-
-
-def execution(run: str, name: str) -> dict[str, Any]:
-    return {
-        "run": RunId(run),
-        "key": run,
-        "at_ms": 2,
-        "node": NodeKey(name),
-        "attempt": 1,
-        "incarnation": Incarnation("i"),
-    }
-
-
-def done(run: str, name: str, value: object = 1) -> NodeSucceeded:
-    return NodeSucceeded(**execution(run, name), output=Inline(value))
-
-
-def failure(run: str, name: str) -> NodeFailed:
-    why = Failure("execution_failed", "it is broken")
-    return NodeFailed(**execution(run, name), failure=why, retryable=False)
 
 
 @pytest.fixture
@@ -169,134 +43,6 @@ async def test_nothing_is_sent_of_what_is_not_durable_and_nothing_durable_stays_
 
     await bench.handle(bench.written(NAMES.run_requests)[0])
     assert len(bench.written(NAMES.node_ready("default"))) == 1, "a duplicate is answered with nothing"
-
-
-class HangingTable(MemoryPartitionTable):
-    """Writes when it is told to, once for each time."""
-
-    turns: asyncio.Semaphore
-
-    async def write(self, changes: Sequence[tuple[str, bytes | None]]) -> None:
-        await self.turns.acquire()
-        await super().write(changes)
-
-
-class HangingTables(MemoryTables):
-    """Tables that write when they are told to."""
-
-    def __init__(self, group: MemoryGroup, topics: Sequence[str], log: MemoryLog) -> None:
-        super().__init__(group, topics, log)
-        self.turns = asyncio.Semaphore(0)
-
-    async def open(self, partition: int) -> MemoryPartitionTable:
-        table = HangingTable(self.changelogs.setdefault(partition, Changelog()), self._log)
-        table.turns = self.turns
-        return table
-
-
-@pytest.fixture
-async def hanging(bench: Bench) -> HangingTables:
-    """The bench's tables, which write when they are told to."""
-    bench.tables = tables = HangingTables(bench.group, bench.coordinator.topics, bench.log)
-    bench.coordinator = bench.another()
-    await bench.coordinator.acquire(OWNED)
-    return tables
-
-
-async def a_while() -> None:
-    """Until whatever can go on has gone on."""
-    for _ in range(20):
-        await asyncio.sleep(0)
-
-
-MANY = [str(number) for number in range(150)]
-"""So many events are not waited for."""
-
-
-async def begun(bench: Bench, topic: str, events: Sequence[Event]) -> Awaitable[None]:
-    """Hand these over at once; what is returned says when they are done with."""
-    at = len(bench.written(topic))
-    await bench.log.append([Outgoing(topic, event.key.encode(), codec.incoming.encode(event)) for event in events])
-    later = await bench.coordinator.handle(bench.log.records(topic, 0, at))
-    assert later is not None
-    return later
-
-
-def state_of(bench: Bench, run: str = MANY[0]) -> RunState:
-    state = bench.coordinator.owned[0].state(RunId(run))
-    assert state is not None
-    return state
-
-
-async def test_what_is_no_news_waits_for_what_made_it_so(bench: Bench, hanging: HangingTables) -> None:
-    news = await begun(bench, NAMES.run_requests, [requested(run) for run in MANY])
-    repeated = asyncio.create_task(bench.tell(NAMES.run_requests, requested(MANY[0])))
-    await a_while()
-    assert not repeated.done()
-    assert bench.written(NAMES.run_results) == []
-    hanging.turns.release()
-    await news
-    await repeated
-    assert len(bench.written(NAMES.run_results)) == len(MANY)
-
-
-async def test_batches_are_decided_while_others_are_written_and_sent_in_their_order(
-    bench: Bench, hanging: HangingTables
-) -> None:
-    first = await begun(bench, NAMES.run_requests, [requested(run) for run in MANY])
-    second = asyncio.create_task(begun(bench, NAMES.node_done, [done(run, "a") for run in MANY]))
-    await a_while()
-    assert state_of(bench).nodes[NodeKey("a")].status is NodeStatus.SUCCEEDED
-    assert bench.written(NAMES.run_results) == []
-    assert not second.done(), "a third batch would be decided before the first takes effect"
-    hanging.turns.release()
-    await first
-    assert len(bench.written(NAMES.run_results)) == len(MANY)
-    hanging.turns.release()
-    await (await second)
-    assert [record.key for record in bench.written(NAMES.run_results)] == [run.encode() for run in MANY] * 2
-
-
-async def test_a_run_that_goes_on_while_its_end_is_written_stays_as_it_is(bench: Bench, hanging: HangingTables) -> None:
-    hanging.turns.release()
-    await (await begun(bench, NAMES.run_requests, [requested(run) for run in MANY]))
-    failed = await begun(bench, NAMES.node_done, [failure(run, "a") for run in MANY])
-    retries = [RetryRequested(run=RunId(run), key=run, at_ms=3, id="1") for run in MANY]
-    again = asyncio.create_task(begun(bench, NAMES.run_events, retries))
-    await a_while()
-    assert state_of(bench).status is RunStatus.RUNNING
-    hanging.turns.release()
-    await failed
-    assert state_of(bench).status is RunStatus.RUNNING
-    hanging.turns.release()
-    await (await again)
-
-
-async def test_what_is_still_on_its_way_is_sent_again_with_what_was_decided_after_it(bench: Bench) -> None:
-    bench.appender.hanging = lost = asyncio.Event()
-    on_their_way: list[Awaitable[None] | None] = []
-    for topic, event in ((NAMES.run_requests, requested()), (NAMES.node_done, done("r", "a"))):
-        await bench.log.append([Outgoing(topic, b"r", codec.incoming.encode(event))])
-        on_their_way.append(await bench.coordinator.handle([bench.written(topic)[-1]]))
-    assert bench.written(NAMES.run_results) == []
-    bench.appender.hanging = None
-
-    bench.coordinator = bench.another()
-    await bench.coordinator.acquire(OWNED)
-    told = [codec.results.decode(record.value) for record in bench.written(NAMES.run_results)]
-    assert [(change.node, change.status) for progress in told for change in progress.nodes] == [
-        ("a", "ready"),
-        ("a", "succeeded"),
-        ("b", "ready"),
-    ]
-    assert [codec.node_ready.decode(r.value).node for r in bench.written(NAMES.node_ready("default"))] == ["b"]
-
-    bench.appender.breaks = True
-    lost.set()
-    for later in on_their_way:
-        assert later is not None
-        with pytest.raises(LogUnavailable):
-            await later
 
 
 async def test_nodes_that_were_reported_together_are_applied_together(bench: Bench) -> None:

@@ -25,8 +25,8 @@ from beluga_stream.domain.ids import Incarnation, LimitId, NodeKey, RunId
 from beluga_stream.domain.limit import Limit, limit_id
 from beluga_stream.domain.payload import Inline
 from beluga_stream.errors import LogUnavailable
+from tests.unit.coordinating import NAMES, OWNED, Bench, StillClock, requested
 from tests.unit.graphs import edges, node, plan
-from tests.unit.test_coordinator import NAMES, OWNED, Bench, StillClock, requested
 from tests.unit.test_sealed_runs import KEYS
 
 ONE = Limit("one", key="customer", at_once=1)

@@ -17,10 +17,10 @@ from beluga_stream.errors import LogUnavailable
 from beluga_stream.ports.log import Record
 from beluga_stream.ports.spans import NO_SPANS
 from beluga_stream.ports.telemetry import Lag
+from tests.unit.coordinating import NAMES, OWNED, Bench, done, execution, failure, requested
 from tests.unit.engines import RUN, TOPICS, WorkerBench, handler, program
 from tests.unit.graphs import edges, node, plan
 from tests.unit.measured import Measured, measured
-from tests.unit.test_coordinator import NAMES, OWNED, Bench, done, execution, failure, requested
 from tests.unit.test_gatherer import Bench as TriggerBench
 
 CALLER = f"00-{'1' * 32}-{'2' * 16}-01"
