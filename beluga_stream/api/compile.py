@@ -19,6 +19,7 @@ from .blueprint import Blueprint, Step
 from .check import check_input, check_output, check_wires, output_kinds, wire_kind
 from .condition import Condition, NoneOf
 from .handler import adapter_of, build_compensation, build_fake, build_fallback, build_handler, origin_of
+from .likeness import check_alike
 from .limit import check_limits, declared
 from .liveness import check_liveness, worlds_of
 from .node import NodeOptions, options_of
@@ -105,6 +106,7 @@ def _compile(blueprint: Blueprint, input_kind: Any, output_kind: Any, kind: str)
         takes={name: taken for name, handler in handlers.items() if (taken := _taken(handler))},
     )
     check_limits(definition, _below(children.values()))
+    check_alike(children.values())
     by_hash = {child.definition.hash: child for child in children.values()}
     signals = {
         step.signal.name: adapter_of(step.signal.kind, blueprint.graph, name, "the signal")

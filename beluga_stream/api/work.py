@@ -1,6 +1,7 @@
 """`Work`: what graphs and chains have in common. They compile, run here, and are triggered."""
 
 import asyncio
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
@@ -29,6 +30,9 @@ O = TypeVar("O")  # noqa: E741
 E = TypeVar("E")
 
 Fakes = Mapping[Callable[..., Any], Callable[..., Any]]
+
+_COMPILING = threading.RLock()
+"""One graph is compiled at a time, with those in it: threads that use it first at once must not meet half of it."""
 
 
 class Work(ABC, Generic[I, O]):
@@ -229,19 +233,20 @@ class Work(ABC, Generic[I, O]):
         return with_fakes(self.compile(), fakes) if fakes else self.compile()
 
     def _current(self) -> Compiled:
-        if self._is_compiling:
-            raise InvalidGraph(
-                f"graph {self._name!r} contains itself: use a loop over a function (add_loop) instead",
-                graph=self._name,
-            )
-        self._is_compiling = True
-        try:
-            stamp = self._stamp()
-            if self._compiled is None or self._compiled[0] != stamp:
-                self._compiled = (stamp, self._compile())
-            return self._compiled[1]
-        finally:
-            self._is_compiling = False
+        with _COMPILING:
+            if self._is_compiling:
+                raise InvalidGraph(
+                    f"graph {self._name!r} contains itself: use a loop over a function (add_loop) instead",
+                    graph=self._name,
+                )
+            self._is_compiling = True
+            try:
+                stamp = self._stamp()
+                if self._compiled is None or self._compiled[0] != stamp:
+                    self._compiled = (stamp, self._compile())
+                return self._compiled[1]
+            finally:
+                self._is_compiling = False
 
     def _check_shared(self) -> None:
         """Raises `InvalidGraph` for a memory that only one process would have."""

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ..api.likeness import check_alike
 from ..api.work import Work
 from ..domain.ids import GraphHash
 from ..errors import InvalidDeployment, InvalidGraph
@@ -54,6 +55,7 @@ class LoadedDeployment:
             self._latest[work.name] = program
             self._triggers.extend(triggers)
             self._learn(program)
+        check_alike(self._latest.values())
         for trigger in self._triggers:
             needed = None if trigger.gathers is None else trigger.gathers.graph
             if needed is not None and needed not in self._latest:

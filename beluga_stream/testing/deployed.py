@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ..api.likeness import check_alike
 from ..domain.ids import GraphHash
 from ..ports.handlers import Program, Trigger
 
@@ -20,7 +21,8 @@ class Deployed:
 
 
 def deployed(programs: Sequence[Program], triggers: Sequence[Trigger] = ()) -> Deployed:
-    """These programs with all their subgraphs."""
+    """These programs with all their subgraphs. Raises `InvalidGraph` for two that only their functions tell apart."""
+    check_alike(programs)
     found: dict[GraphHash, Program] = {}
     waiting = list(programs)
     while waiting:
