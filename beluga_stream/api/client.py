@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, overload
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
+from ..application.conversion import declared_result, json_of
 from ..application.desk import Desk
 from ..application.messages import Summary
 from ..application.results import Chunk, Event
 from ..domain.definition import EdgeMode, NodeKind
 from ..domain.ids import NodeKey, NodeName, RunId
 from ..domain.payload import Inline, Json
-from ..errors import InvalidInput, InvalidState, NotFound, NotSerializable
+from ..errors import InvalidInput, InvalidState, NotFound
 from ..ports.handlers import Program
 from .ref import Ref, StreamRef
 from .retry import Seconds, milliseconds, seconds
@@ -63,8 +64,7 @@ class Run(Generic[T_co]):
         """
         limit = None if timeout is None else seconds(timeout)
         value = await self._runs.result(RunId(self.id), timeout_seconds=limit)
-        adapter = _ANY if self._work is None else self._work.compile().output
-        result: T_co = adapter.validate_python(value)
+        result: T_co = value if self._work is None else declared_result(self._work.compile(), value)
         return result
 
     async def stream(self, *, after: str | None = None) -> AsyncGenerator[Event, None]:
@@ -167,7 +167,7 @@ class Run(Generic[T_co]):
         program = None if self._work is None else self._work.compile()
         handler = None if program is None else program.handlers.get(NodeName(NodeKey(node)))
         if program is None or handler is None:
-            return _json(_ANY, value, f"the input of node {node!r}")
+            return json_of(_ANY, value, f"the input of node {node!r}")
         types = {each.name: each.adapter if each.mode is EdgeMode.VALUE else _ANY for each in handler.parameters}
         is_list = kind_of(program, node) is NodeKind.MAP
         if len(types) == 1:
@@ -183,7 +183,7 @@ class Run(Generic[T_co]):
 
     async def signal(self, signal: Signal[R], value: R, *, id: str | None = None) -> None:  # noqa: A002
         """Send a signal; the same `id` twice is one signal. Raises `InvalidInput` for a value of another type."""
-        json = _json(TypeAdapter(signal.kind), value, f"signal {signal.name!r}")
+        json = json_of(TypeAdapter(signal.kind), value, f"signal {signal.name!r}")
         await self._runs.signal(RunId(self.id), signal.name, json, id=id)
 
     def _chunk_adapter(self, node: StreamRef[C]) -> TypeAdapter[C]:
@@ -242,11 +242,11 @@ class Client:
         (an unknown graph, the key with another payload) is raised by `result()` as `RunRejected`.
         """
         if isinstance(graph, str):
-            json = _json(_ANY, input, f"the input of {graph!r}")
+            json = json_of(_ANY, input, f"the input of {graph!r}")
             run = await self._desk.start(graph, json, idempotency_key=idempotency_key, tags=tags)
             return Run(self._desk, str(run), None)
         program = graph.compile()
-        json = _json(program.input, input, f"the input of {graph.name!r}")
+        json = json_of(program.input, input, f"the input of {graph.name!r}")
         run = await self._desk.start(graph.name, json, idempotency_key=idempotency_key, tags=tags)
         return Run(self._desk, str(run), graph)
 
@@ -296,20 +296,7 @@ def status_of(summary: Summary) -> RunStatus:
 def _edit(adapter: TypeAdapter[Any], value: Any, what: str, *, is_list: bool) -> Json:
     """One edited parameter; a map's first takes the list of what its handler takes."""
     if not is_list:
-        return _json(adapter, value, what)
+        return json_of(adapter, value, what)
     if not isinstance(value, list | tuple):
         raise InvalidInput(f"{what} fails its type: a map goes over a list")
-    return [_json(adapter, each, f"item {index} of {what}") for index, each in enumerate(value)]
-
-
-def _json(adapter: TypeAdapter[Any], value: Any, what: str) -> Json:
-    try:
-        checked = adapter.validate_python(value)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "it"
-        raise InvalidInput(f"{what} fails its type: {place}: {first['msg']}") from error
-    try:
-        return adapter.dump_python(checked, mode="json")
-    except Exception as error:
-        raise NotSerializable(f"{what} cannot become JSON: {error}") from error
+    return [json_of(adapter, each, f"item {index} of {what}") for index, each in enumerate(value)]

@@ -15,10 +15,11 @@ from ..domain.retry import RetryPolicy
 from ..errors import InvalidGraph, InvalidInput
 from ..ports.cache import Caching
 from ..ports.handlers import Handler, Program
+from .adapter import adapter_of, schema_of
 from .blueprint import Blueprint, Step
 from .check import check_input, check_output, check_wires, output_kinds, wire_kind
 from .condition import Condition, NoneOf
-from .handler import adapter_of, build_compensation, build_fake, build_fallback, build_handler, origin_of
+from .handler import build_compensation, build_fake, build_fallback, build_handler, origin_of
 from .likeness import check_alike
 from .limit import check_limits, declared
 from .liveness import check_liveness, worlds_of
@@ -101,8 +102,8 @@ def _compile(blueprint: Blueprint, input_kind: Any, output_kind: Any, kind: str)
         nodes=tuple(
             frozen.replace(node, exhaustive=all(worlds[node.name])) if node.name in worlds else node for node in nodes
         ),
-        input_schema=input_adapter.json_schema(),
-        output_schema=output_adapter.json_schema(mode="serialization"),
+        input_schema=schema_of(input_adapter),
+        output_schema=schema_of(output_adapter, "serialization"),
         takes={name: taken for name, handler in handlers.items() if (taken := _taken(handler))},
     )
     check_limits(definition, _below(children.values()))
@@ -273,7 +274,7 @@ def _required(wiring: Wiring) -> dict[NodeName, frozenset[str]]:
 def _taken(handler: Handler) -> dict[str, Any]:
     """The JSON schemas of what edges hand to it, without those that take anything."""
     values = [each for each in handler.parameters if each.mode is EdgeMode.VALUE]
-    schemas = {each.name: each.adapter.json_schema() for each in values}
+    schemas = {each.name: schema_of(each.adapter) for each in values}
     return {name: schema for name, schema in schemas.items() if schema}
 
 

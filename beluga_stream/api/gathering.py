@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from ..errors import InvalidConfig
 from ..ports.handlers import Gathers, Side
+from .adapter import adapter_of
 from .fit import list_of, union
-from .handler import adapter_of
 from .retry import Seconds, milliseconds
 from .topic import Keyed, Topic
 

@@ -2,14 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
-
-from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
-from pydantic.errors import PydanticInvalidForJsonSchema
 
 from ..errors import InvalidGraph
 from ..ports.handlers import Handler, Parameter
+from .adapter import adapter_of
 from .fit import fits, list_of, shown
 from .guard import of_one_process, that_block
 from .node import Executor
@@ -53,37 +50,6 @@ def origin_of(call: Callable[..., Any]) -> Callable[..., Any]:
     while isinstance(call, (ByName, InLoop)):
         call = call.function
     return call
-
-
-def adapter_of(kind: Any, graph: str, node: str, what: str) -> TypeAdapter[Any]:
-    """The check of a type. Raises `InvalidGraph` for one whose values cannot travel as JSON."""
-    try:
-        return _adapter(kind)
-    except (PydanticSchemaGenerationError, PydanticUserError, PydanticInvalidForJsonSchema) as error:
-        reason = str(error).partition("\n")[0].partition(". ")[0]
-        raise InvalidGraph(
-            f"graph {graph!r}: {what} of node {node!r} is of type {shown(kind)}, which cannot travel as JSON "
-            f"({reason}): use a pydantic model, a dataclass or plain values; for what workers "
-            f"share, a @resource",
-            graph=graph,
-            node=node,
-        ) from error
-
-
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    try:
-        # Its text too: unions in another order are equal, and are tried in that order.
-        return _known(kind, repr(kind))
-    except TypeError:  # it cannot be hashed, as what some annotations hold
-        return _known.__wrapped__(kind, "")
-
-
-@lru_cache(1_024)
-def _known(kind: Any, _: str) -> TypeAdapter[Any]:
-    """Most nodes share a few types, and a check takes long to build."""
-    adapter: TypeAdapter[Any] = TypeAdapter(kind)
-    adapter.json_schema()
-    return adapter
 
 
 def build_handler(

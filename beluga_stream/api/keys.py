@@ -11,9 +11,9 @@ from ..domain import frozen
 from ..domain.ids import INPUT, NodeName
 from ..errors import InvalidGraph
 from ..ports.handlers import Handler
+from .adapter import adapter_of, schema_of
 from .compile import Compiled
 from .fit import shown
-from .handler import adapter_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +54,14 @@ def with_keys(compiled: Compiled, inputs: tuple[str, ...], outputs: tuple[str, .
         if handler is not None:
             parameter = replace(handler.parameters[0], adapter=input_adapter)
             handlers[first] = replace(handler, parameters=(parameter, *handler.parameters[1:]))
-        definition = frozen.replace(definition, input_schema=input_adapter.json_schema())
+        definition = frozen.replace(definition, input_schema=schema_of(input_adapter))
     if outputs:
         last = definition.finish[0]
         output_adapter = _adapter(compiled.output_kind, Keys(outputs, "the result"), definition.name, last)
         found = handlers.get(last)
         if found is not None and not found.streams:
             handlers[last] = _giving(found, output_adapter)
-        definition = frozen.replace(definition, output_schema=output_adapter.json_schema(mode="serialization"))
+        definition = frozen.replace(definition, output_schema=schema_of(output_adapter, "serialization"))
     changed = replace(program, definition=definition, handlers=handlers, input=input_adapter, output=output_adapter)
     return Compiled(changed, compiled.input_kind, compiled.output_kind)
 

@@ -8,9 +8,9 @@ from pydantic import TypeAdapter
 
 from ..errors import InvalidGraph
 from ..ports.handlers import Trigger
+from .adapter import adapter_of
 from .fit import fits, shown
 from .gathering import Together
-from .handler import adapter_of
 from .schedule import Cron
 from .topic import Topic
 

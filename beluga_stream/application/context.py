@@ -63,7 +63,7 @@ class Context:
         if not self._emitted:
             return []
         adapter: TypeAdapter[X] = TypeAdapter(kind)
-        return [adapter.validate_python(chunk) for chunk in self._emitted]
+        return [adapter.validate_python(chunk, by_alias=True, by_name=True) for chunk in self._emitted]
 
 
 def emitted_by(context: Context) -> Sequence[Any]:

@@ -328,4 +328,4 @@ def _dumped(adapter: TypeAdapter[Any], value: Any, verb: str) -> Json:
 
 def failed(handler: Handler, error: BaseException, context: Context) -> Failed:
     failure, retryable = judged(handler, error, context.node, context.attempt)
-    return Failed(failure, retryable, crashed=isinstance(error, ProcessLost))
+    return Failed(failure, retryable, crashed=isinstance(error, ProcessLost), error=error)

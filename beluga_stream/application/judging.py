@@ -14,6 +14,8 @@ from ..ports.handlers import Handler
 SAID_MOST = 2_000
 """Characters of a message; what is longer is cut."""
 
+_SAID_OF_GROUP = 3
+
 PLACE = "beluga_place"
 """An error from another process carries here where it was raised: its traceback stayed there."""
 
@@ -26,13 +28,17 @@ def judged(handler: Handler, error: BaseException, node: str, attempt: int) -> t
     if isinstance(error, BelugaError):
         failure = Failure(error.code, f"{node}: {said(error)}", node, attempt)
     else:
-        text = f"raised {type(error).__name__}: {said(error)}{_place(error)}"
-        failure = Failure("execution_failed", f"{node} {text}", node, attempt)
+        failure = Failure("execution_failed", f"{node} raised {_told(error)}", node, attempt)
     return failure, may_help(error, handler.retry_on)
 
 
 def may_help(error: BaseException, on: tuple[type[Exception], ...] | None) -> bool:
-    """Whether another attempt may help: for what is `on` the list, or by the default rule without one."""
+    """Whether another attempt may help: for what is `on` the list, or by the default rule without one.
+
+    It may for a group of exceptions if it may for each of them.
+    """
+    if isinstance(error, BaseExceptionGroup) and not (on is not None and isinstance(error, on)):
+        return all(may_help(each, on) for each in error.exceptions)
     if on is not None:
         return isinstance(error, on)
     if isinstance(error, BelugaError):
@@ -59,6 +65,15 @@ def first_of(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(str(part) for part in first["loc"])
     return clipped(f"{place}: {first['msg']}" if place else str(first["msg"]))
+
+
+def _told(error: BaseException) -> str:
+    """Its type, its text and where it was raised; of a group what is in it."""
+    told = f"{type(error).__name__}: {said(error)}{_place(error)}"
+    if not isinstance(error, BaseExceptionGroup):
+        return told
+    inside = [_told(each) for each in error.exceptions[:_SAID_OF_GROUP]]
+    return clipped(f"{told}: {'; '.join(inside)}")
 
 
 def _place(error: BaseException) -> str:

@@ -10,15 +10,15 @@ import secrets
 from typing import Any
 
 import orjson
-from pydantic import ValidationError
 
 from ..domain.definition import EdgeMode, Node, NodeKind, OnFailure
 from ..domain.ids import INPUT, NodeName
 from ..domain.payload import Json
 from ..domain.retry import delay_ms
-from ..errors import InvalidInput, NotSerializable, RunFailed
+from ..errors import NotSerializable, RunFailed
 from ..ports.handlers import Handler, Program
 from .context import Context
+from .conversion import declared_result, input_json, outcome_sent, sent
 from .verdict import Completed, Failed
 from .watched import WatchedExecutions
 
@@ -51,11 +51,7 @@ class Line:
 
     async def invoke(self, executions: WatchedExecutions, value: Any) -> Any:
         """The output for one input. Raises `InvalidInput` and `RunFailed`."""
-        name = self._program.definition.name
-        try:
-            json = self._program.input.dump_python(self._program.input.validate_python(value), mode="json")
-        except ValidationError as error:
-            raise InvalidInput(f"the input does not fit graph {name!r}: {error}", graph=name) from error
+        json = sent(input_json(self._program, value))
         run, place = secrets.token_hex(16), 0
         tries = [_Tries() for _ in self._steps]
         while place < len(self._steps):
@@ -70,19 +66,20 @@ class Line:
                     json, place = outcome.output, place + 1
                 else:
                     await self._pause(run, self._steps[place][0], tries[place], outcome)
-        return self._program.output.validate_python(json)
+        return declared_result(self._program, json)
 
     async def _one(
         self, executions: WatchedExecutions, run: str, place: int, tries: "_Tries", value: Json
     ) -> Completed | Failed:
         node, handler = self._steps[place]
-        return await executions.run(
+        outcome = await executions.run(
             handler,
             {handler.parameters[0].name: value},
             self._context(run, place, tries),
             timeout_ms=node.timeout_ms,
             emit=_nobody,
         )
+        return outcome_sent(handler, outcome, node.name, tries.count)
 
     async def _pause(self, run: str, node: Node, tries: "_Tries", failed: Failed) -> None:
         """Wait before the next attempt. Raises `RunFailed` when there is none."""
@@ -96,7 +93,7 @@ class Line:
             reason=failed.failure.code,
             node=failed.failure.node,
             attempt=failed.failure.attempt,
-        )
+        ) from failed.error
 
     def _context(self, run: str, place: int, tries: "_Tries") -> Context:
         name = self._steps[place][0].name

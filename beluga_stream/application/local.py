@@ -12,8 +12,6 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
-from pydantic import ValidationError
-
 from ..bounds import within
 from ..domain.commands import PublishNode, PublishRun
 from ..domain.events import Event as Happened
@@ -22,8 +20,9 @@ from ..domain.ids import GraphHash, RunId
 from ..domain.payload import NOTHING, Inline, Json
 from ..domain.plan import Plan
 from ..domain.state import NODE_ENDED, NodeStatus, RunState
-from ..errors import InvalidInput, RunFailed, TaskCanceled
+from ..errors import RunFailed, TaskCanceled
 from ..ports.handlers import Program
+from .conversion import declared_result, input_json, sent
 from .executing import Executing
 from .execution import Executions, ResourceFactory
 from .family import Effect, Family, Shown, Stop
@@ -61,13 +60,14 @@ class LocalEngine:
     ) -> Any:
         """The output for one input. Raises `InvalidInput` and `RunFailed`."""
         ended: RunChanged | None = None
-        async for event in self._follow(program, value, signals or {}):
+        run = self._run(program)
+        async for event in self._follow(run, value, signals or {}):
             if isinstance(event, RunChanged) and event.ended:
                 ended = event
         assert ended is not None, "every run ends"
         if ended.status == "succeeded":
             output = await Payloads(NoBlobs()).load(ended.output or NOTHING)
-            return program.output.validate_python(output)
+            return declared_result(program, output)
         failure = ended.failure
         message = failure.message if failure is not None else ended.status
         if ended.status == "cancelled":
@@ -77,7 +77,7 @@ class LocalEngine:
             reason=failure.code if failure is not None else "execution_failed",
             node=None if failure is None else failure.node,
             attempt=None if failure is None else failure.attempt,
-        )
+        ) from run.cause_of(message)
 
     async def stream(
         self,
@@ -87,16 +87,18 @@ class LocalEngine:
         signals: Mapping[str, Json] | None = None,
     ) -> AsyncGenerator[Event, None]:
         """Everything that happens in the run, chunks as they come, up to its end."""
-        async for event in self._follow(program, value, signals or {}):
+        async for event in self._follow(self._run(program), value, signals or {}):
             yield event
+
+    def _run(self, program: Program) -> "_LocalRun":
+        return _LocalRun(program, self._executions(), self._now_ms)
 
     async def _follow(
         self,
-        program: Program,
+        run: "_LocalRun",
         value: Any,
         signals: Mapping[str, Json],
     ) -> AsyncGenerator[Event, None]:
-        run = _LocalRun(program, self._executions(), self._now_ms)
         try:
             run.begin(value, signals)
             while (event := await run.next_event()) is not None:
@@ -134,17 +136,13 @@ class _LocalRun:
 
     def begin(self, value: Any, signals: Mapping[str, Json]) -> None:
         """Check the input and start. Raises `InvalidInput`."""
-        name = self._program.definition.name
-        try:
-            json = self._program.input.dump_python(self._program.input.validate_python(value), mode="json")
-        except ValidationError as error:
-            raise InvalidInput(f"the input does not fit graph {name!r}: {error}", graph=name) from error
+        json = sent(input_json(self._program, value))
         self._apply(
             RunRequested(
                 run=self._root,
                 key=str(self._root),
                 at_ms=self._now_ms(),
-                graph=name,
+                graph=self._program.definition.name,
                 definition=self._program.definition.hash,
                 input=Inline(json),
                 digest="local",
@@ -175,6 +173,10 @@ class _LocalRun:
             elif happened is not None:
                 self._apply(happened)
         return self._shown.pop(0)
+
+    def cause_of(self, message: str) -> BaseException | None:
+        """What was raised where the run failed with this message."""
+        return self._attempts.cause_of(message)
 
     async def close(self) -> None:
         """Cancel and await what is still running, then release the resources."""

@@ -1,6 +1,7 @@
 """One execution of a node in the local shell: from the work that was decided to the event that it ends with."""
 
 import itertools
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 
@@ -12,6 +13,7 @@ from ..errors import InvalidState, StreamBroken
 from ..ports.handlers import Handler, Program
 from ..ports.spans import NO_SPANS, Spans
 from .context import Context
+from .conversion import outcome_sent, sent
 from .executing import Executing
 from .incarnations import new_incarnation
 from .local_streams import LocalStreams
@@ -21,6 +23,8 @@ from .results import Chunk, Event
 from .spanned import spanned, tell_outcome
 from .streams import Live
 from .verdict import Completed
+
+_ERRORS_KEPT = 64
 
 Tell = Callable[[Happened | Event], Awaitable[None]]
 
@@ -61,6 +65,7 @@ class LocalAttempts:
         self._tell = tell
         self._now_ms = now_ms
         self._places = itertools.count()
+        self._errors: deque[tuple[str, BaseException]] = deque(maxlen=_ERRORS_KEPT)
 
     async def outcome(self, work: NodeReady) -> Happened:
         """Run the work's handler once."""
@@ -72,6 +77,10 @@ class LocalAttempts:
             outcome = await self._outcome(work, incarnation)
             tell_outcome(span, outcome)
             return outcome
+
+    def cause_of(self, message: str) -> BaseException | None:
+        """What was raised where a run failed with this message: its own node, or one of a run that it started."""
+        return next((error for told, error in reversed(self._errors) if told in message), None)
 
     async def _outcome(self, work: NodeReady, incarnation: Incarnation) -> NodeSucceeded | NodeFailed:
         handler = self._handler(work)
@@ -102,10 +111,11 @@ class LocalAttempts:
         }
         emit = partial(self._emit, work, incarnation, resumed, itertools.count(len(emitted)))
         try:
-            result = await self._executions.run(handler, values, context, timeout_ms=work.timeout_ms, emit=emit)
+            given = await self._executions.run(handler, values, context, timeout_ms=work.timeout_ms, emit=emit)
         finally:
             for stream in live.values():
                 await stream.close()
+        result = outcome_sent(handler, given, work.node, work.attempt)
         if isinstance(result, Completed):
             return NodeSucceeded(
                 run=work.run,
@@ -120,6 +130,8 @@ class LocalAttempts:
                 done=result.done,
                 resumed=resumed,
             )
+        if result.error is not None:
+            self._errors.append((result.failure.message, result.error))
         return NodeFailed(
             run=work.run,
             key=work.key,
@@ -177,6 +189,7 @@ class LocalAttempts:
         numbers: Iterator[int],
         chunk: Json,
     ) -> None:
+        chunk = sent(chunk)
         is_first = self._streams.add(work.run, work.node, incarnation, chunk, resumed=resumed is not None)
         if is_first:
             await self._tell(

@@ -1,6 +1,7 @@
 """The other side of `apart`: what the process does that has one execution to itself."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 
 from ..domain.events import Failure
 from ..domain.ids import GraphHash
@@ -35,4 +36,6 @@ async def perform(data: bytes, programs: Mapping[GraphHash, Program], executions
     logger = RunLogger(NODE_LOG, fields)
     context = Context(**facts, logger=logger, _beat=beat)
     result = await executions.run(handler, task.values, context, timeout_ms=None, emit=emit)
-    return encoded(Answer(completed=result) if isinstance(result, Completed) else Answer(failed=result))
+    if isinstance(result, Completed):
+        return encoded(Answer(completed=result))
+    return encoded(Answer(failed=replace(result, error=None)))  # what was raised stays here

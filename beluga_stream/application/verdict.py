@@ -1,6 +1,6 @@
 """What an execution of a handler gave: its output, or why there is none."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..domain.events import Failure
 from ..domain.payload import Json
@@ -18,8 +18,12 @@ class Completed:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Why it gave nothing, and whether another attempt may help. `crashed`: the process that it had to itself died."""
+    """Why it gave nothing, and whether another attempt may help. `crashed`: the process that it had to itself died.
+
+    `error` is what was raised: a failure travels, and this does not.
+    """
 
     failure: Failure
     retryable: bool
     crashed: bool = False
+    error: BaseException | None = field(default=None, compare=False)

@@ -11,6 +11,7 @@ from ..ports.handlers import Handler
 from ..ports.spans import Spans
 from .apart import Emit
 from .context import Context
+from .conversion import outcome_sent
 from .directly import attempted
 from .execution import Executions
 from .middleware import Middleware, surrounded
@@ -94,7 +95,7 @@ class WatchedExecutions:
             if context.cancelled:
                 break
             with self._spans.span(self._span, _facts(context)) as span:
-                result = attempted(handler, value, context)
+                result = outcome_sent(handler, attempted(handler, value, context), context.node, context.attempt)
                 outcomes.append(result)
                 if isinstance(result, Failed):
                     span.fail(result.failure.message)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import AliasChoices, BaseModel, Field
 
 from beluga_stream import START, Graph, Limit, Outcome, Retry, Signal, Stream, Topic, chain, context, node
 
@@ -30,6 +30,14 @@ class Long:
 
 class Decision(BaseModel):
     ok: bool
+
+
+class Renamed(BaseModel):
+    """Its fields have other names outside, and not the same for reading and writing."""
+
+    id: str = Field(alias="docId")
+    size: int = Field(0, serialization_alias="bytes")
+    title: str = Field("", validation_alias=AliasChoices("name", "heading"))
 
 
 async def split(doc: Doc) -> list[str]:
@@ -192,6 +200,23 @@ async def decided(number: int, decision: Decision) -> str:
 def pause(number: int) -> int:
     time.sleep(0.01)
     return number
+
+
+async def same(doc: Renamed) -> Renamed:
+    return doc
+
+
+async def copies(doc: Renamed) -> AsyncIterator[Renamed]:
+    yield doc
+    yield doc
+
+
+async def power_of_two(exponent: int) -> Any:
+    return 2**exponent
+
+
+async def untouched(value: Any) -> Any:
+    return value
 
 
 UNDONE: list[int] = []
@@ -376,6 +401,12 @@ timing.set_finish_point(timing.add_node(late, timing.input))
 mistyped = Graph[int, int]("mistyped")
 mistyped.set_finish_point(mistyped.add_node(wrong, mistyped.input))
 
+renamed = Graph[Renamed, list[Renamed]]("renamed")
+renamed.set_finish_point(renamed.add_node(copies, renamed.add_node(same, renamed.input)))
+
+too_large = Graph[int, Any]("too_large")
+too_large.set_finish_point(too_large.add_node(untouched, too_large.add_node(power_of_two, too_large.input)))
+
 plain = Graph[Doc, int]("plain")
 plain.add_node("split", split)
 plain.add_node("count", count)
@@ -397,6 +428,8 @@ class Case:
     def __str__(self) -> str:
         return str(self.graph.name)
 
+
+RENAMED = Renamed.model_validate({"docId": "7", "heading": "On whales", "size": 3})
 
 CASES = [
     Case(words, Doc(text="to be or not"), 4),
@@ -443,4 +476,7 @@ CASES = [
     Case(timing, 3, failure="timeout"),
     Case(mistyped, 3, failure="invalid_input"),
     Case(plain, Doc(text="to be"), 2),
+    Case(renamed, RENAMED, [RENAMED, RENAMED]),
+    Case(too_large, 63, 2**63),
+    Case(too_large, 70, failure="invalid_input"),
 ]

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 from dbos import WorkflowStatus
-from pydantic import ValidationError
 
+from ...application.conversion import declared_result, input_json
 from ...application.local_attempts import NoBlobs
 from ...application.payloads import Payloads
 from ...application.pinned import closure
@@ -18,7 +18,7 @@ from ...domain.definition import Definition
 from ...domain.events import CancelRequested, RunRequested, SignalReceived
 from ...domain.ids import GraphHash, RunId
 from ...domain.payload import NOTHING, Inline
-from ...errors import InvalidInput, InvalidState, NotFound, NotSerializable, RunFailed, TaskCanceled, TimedOut
+from ...errors import InvalidState, NotFound, NotSerializable, RunFailed, TaskCanceled, TimedOut
 from ...ports.clock import Clock
 from ...ports.handlers import Program
 from ...ports.spans import NO_SPANS, Spans
@@ -70,10 +70,7 @@ class DbosRunner:
 
     async def start(self, value: Any, workflow_id: str) -> Started:
         definition, run, now = self._program.definition, RunId(workflow_id), self._clock.now_ms()
-        try:
-            json = self._program.input.dump_python(self._program.input.validate_python(value), mode="json")
-        except ValidationError as error:
-            raise InvalidInput(f"the input does not fit graph {definition.name!r}: {error}") from error
+        json = input_json(self._program, value)
         request = RunRequested(
             run=run,
             key=workflow_id,
@@ -116,7 +113,7 @@ class DbosRunner:
         if status.status == "SUCCESS":
             ended = msgspec.json.decode(status.output or "", type=Ended)
             output = await Payloads(NoBlobs()).load(ended.output or NOTHING)
-            return self._program.output.validate_python(output)
+            return declared_result(self._program, output)
         raise _failure(status, run)
 
     async def signal(self, started: Started, name: str, value: Any) -> None:

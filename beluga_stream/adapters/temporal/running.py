@@ -8,11 +8,11 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 import msgspec
-from pydantic import ValidationError
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.common import RetryPolicy, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
+from ...application.conversion import declared_result, input_json
 from ...application.payloads import Payloads
 from ...application.pinned import closure
 from ...application.standing import Standing
@@ -21,7 +21,7 @@ from ...domain.events import RunRequested, SignalReceived
 from ...domain.ids import RunId
 from ...domain.payload import NOTHING
 from ...domain.state import RunStatus
-from ...errors import InvalidConfig, InvalidInput, InvalidState, NotFound, RunFailed, TaskCanceled, TemporalUnavailable
+from ...errors import InvalidConfig, InvalidState, NotFound, RunFailed, TaskCanceled, TemporalUnavailable
 from ...ports.clock import Clock
 from ...ports.handlers import Program
 from ...ports.spans import NO_SPANS, Spans
@@ -183,10 +183,7 @@ class GraphRunner(TemporalRunner):
 
     async def start(self, value: Any, workflow_id: str) -> Started:
         definition, run = self._program.definition, RunId(workflow_id)
-        try:
-            json = self._program.input.dump_python(self._program.input.validate_python(value), mode="json")
-        except ValidationError as error:
-            raise InvalidInput(f"the input does not fit graph {definition.name!r}: {error}") from error
+        json = input_json(self._program, value)
         request = RunRequested(
             run=run,
             key=workflow_id,
@@ -237,7 +234,7 @@ class GraphRunner(TemporalRunner):
             output = await self._payloads.load(result.output or NOTHING)
         except NotFound as error:
             raise NotFound(f"the result of {started.workflow_id} is kept no longer: {error}") from error
-        return self._program.output.validate_python(output)
+        return declared_result(self._program, output)
 
     def _failure(self, error: WorkflowFailureError, started: Started) -> Exception:
         ended = ended_of(error)
