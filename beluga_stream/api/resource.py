@@ -1,4 +1,4 @@
-"""`@resource`: what handlers share in a worker process (clients, pools, models), injected by type."""
+"""`@resource`: what handlers share (clients, pools, models), injected by type."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -20,7 +20,7 @@ _resources: "dict[type, Resource[Any]]" = {}
 
 
 class Resource(Generic[T]):
-    """A factory of one value for each worker process, opened at first need and closed on drain.
+    """A factory of one value for each worker process or `Orchestrator`, opened at first need and closed with it.
 
     Call it for the async context manager.
     """
@@ -41,8 +41,9 @@ def resource(factory: Callable[[], Any], /) -> Resource[Any]:
     """Declare a resource: an async generator function that yields once, or gives an async context manager.
 
     Every handler parameter annotated with the yielded type is filled with it, and takes no edge. A
-    later declaration for the same type replaces the earlier one. Raises `InvalidConfig` when the
-    return annotation does not name a class, or the factory takes arguments.
+    later declaration for the same type replaces the earlier one. It is entered and left in one task, so it may hold
+    a task group; one that ends by itself is opened anew for the next node. Raises `InvalidConfig` when the return
+    annotation does not name a class, or the factory takes arguments.
     """
     kind = _kind_of(factory)
     opener = asynccontextmanager(factory) if isasyncgenfunction(factory) else factory
@@ -52,7 +53,9 @@ def resource(factory: Callable[[], Any], /) -> Resource[Any]:
 
 
 def open_resource(kind: type) -> AbstractAsyncContextManager[Any]:
-    """A new context manager of a declared type: worker and local engine enter it once a process.
+    """A new context manager of a declared type.
+
+    A worker process and an `Orchestrator` enter it once for all that they run; a plain `invoke` once for its run.
 
     Raises `InvalidConfig` for a type that no resource declares.
     """

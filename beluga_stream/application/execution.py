@@ -10,7 +10,6 @@ import functools
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -26,13 +25,12 @@ from .apart import Address, Emit, run_apart
 from .caching import cached
 from .context import Context, current, emitted_by
 from .judging import first_of, judged, said
+from .resources import ResourceFactory, Resources
 from .streams import Live, ReadyStream
 from .threads import Threads
 from .verdict import Completed, Failed
 
 R = TypeVar("R")
-
-ResourceFactory = Callable[[type], AbstractAsyncContextManager[Any]]
 
 _END = object()
 _STOP_SECONDS = 5.0
@@ -44,8 +42,8 @@ log = logging.getLogger("beluga_stream.worker")
 class Executions:
     """Runs handlers. Owns the threads and processes that they run in, and the resources that they share.
 
-    `open_resource` gives the context manager of a resource type; each is entered once, when first
-    needed, and left by `close`. Without `processes`, handlers meant for one run in a thread; without
+    `open_resource` gives the context manager of a resource type; each is entered when first needed, in a task
+    of its own, and left by `close`. Without `processes`, handlers meant for one run in a thread; without
     `isolation`, those meant to run apart run here.
     """
 
@@ -60,10 +58,7 @@ class Executions:
         self._threads = Threads(threads)
         self._processes = processes
         self._isolation = isolation
-        self._open_resource = open_resource
-        self._resources: dict[type, Any] = {}
-        self._stack = AsyncExitStack()
-        self._opening = asyncio.Lock()
+        self._resources = Resources(open_resource)
         self._stubborn: set[asyncio.Task[Any]] = set()
 
     @property
@@ -73,7 +68,7 @@ class Executions:
 
     async def close(self) -> None:
         """Leave every resource, and let threads and processes end."""
-        await self._stack.aclose()
+        await self._resources.close()
         await self._threads.close()
         if self._processes is not None:
             await self._processes.close()
@@ -200,7 +195,7 @@ class Executions:
         return arguments
 
     async def _call(self, handler: Handler, arguments: list[Any], context: Context) -> Any:
-        injected = {name: await self._resource(kind) for name, kind in handler.resources.items()}
+        injected = {name: await self._resources.get(kind) for name, kind in handler.resources.items()}
         if handler.executor == "async":
             return await handler.call(*arguments, **injected)
         if handler.executor == "process" and self._processes is not None:
@@ -222,11 +217,11 @@ class Executions:
         def again(output: Json) -> Completed:
             return completed(handler, handler.output.validate_python(output))
 
-        store = await self._resource(caching.store) if isinstance(caching.store, type) else caching.store
+        store = await self._resources.get(caching.store) if isinstance(caching.store, type) else caching.store
         return await cached(caching, store, await _whole(values), compute, again)
 
     async def _stream(self, handler: Handler, arguments: list[Any], emit: Emit, emitted: Sequence[Json]) -> Completed:
-        injected = {name: await self._resource(kind) for name, kind in handler.resources.items()}
+        injected = {name: await self._resources.get(kind) for name, kind in handler.resources.items()}
         chunks: list[Json] = list(emitted)
         called = handler.call(*arguments, **injected)
         source = _Steps(called, self._threads) if handler.executor == "thread" else called
@@ -241,14 +236,6 @@ class Executions:
             if close is not None:
                 await close()
         return Completed(chunks, _branches(handler, chunks), chunks=len(chunks))
-
-    async def _resource(self, kind: type) -> Any:
-        async with self._opening:
-            if kind not in self._resources:
-                if self._open_resource is None:
-                    raise InvalidInput(f"no resource gives a {kind.__name__}: declare one with @resource")
-                self._resources[kind] = await self._stack.enter_async_context(self._open_resource(kind))
-            return self._resources[kind]
 
 
 class _Steps:

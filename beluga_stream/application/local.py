@@ -24,12 +24,13 @@ from ..errors import RunFailed, TaskCanceled
 from ..ports.handlers import Program
 from .conversion import declared_result, input_json, sent
 from .executing import Executing
-from .execution import Executions, ResourceFactory
+from .execution import Executions
 from .family import Effect, Family, Shown, Stop
 from .local_attempts import LocalAttempts, NoBlobs
 from .local_streams import LocalStreams
 from .messages import NodeReady
 from .payloads import Payloads
+from .resources import ResourceFactory
 from .results import Event, NodeChanged, RunChanged
 
 log = logging.getLogger("beluga_stream.local")
