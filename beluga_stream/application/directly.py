@@ -9,8 +9,8 @@ from ..domain.payload import Json
 from ..errors import ExecutionFailed, InvalidInput
 from ..ports.handlers import Handler, Parameter
 from .context import Context, current
-from .execution import completed, failed
-from .judging import first_of, said
+from .execution import cancelled, completed, failed
+from .judging import first_of
 from .verdict import Completed, Failed
 
 
@@ -26,7 +26,7 @@ def attempted(handler: Handler, value: Json, context: Context) -> Completed | Fa
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except asyncio.CancelledError as error:
-        return failed(handler, RuntimeError(f"what it waited for was cancelled {said(error)}".rstrip()), context)
+        return cancelled(handler, error, context)
     except BaseException as error:  # noqa: BLE001 - user code may raise anything; it becomes the node's failure
         return failed(handler, error, context)
     finally:

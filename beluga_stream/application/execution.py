@@ -122,7 +122,10 @@ class Executions:
         try:
             done, _ = await asyncio.wait({task}, timeout=timeout_ms / 1000)
             if done:
-                return task.result()
+                try:
+                    return task.result()
+                except asyncio.CancelledError as error:
+                    return cancelled(handler, error, context)
         finally:
             over = True
             if not task.done():
@@ -162,8 +165,7 @@ class Executions:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            # Nobody cancelled this execution: the handler awaited something that was cancelled.
-            return failed(handler, RuntimeError(f"what it waited for was cancelled {said(error)}".rstrip()), context)
+            return cancelled(handler, error, context)
         except SystemExit as error:
             return failed(handler, ExecutionFailed(f"it called sys.exit({error.code!r})"), context)
         except (KeyboardInterrupt, GeneratorExit):
@@ -311,6 +313,11 @@ def _dumped(adapter: TypeAdapter[Any], value: Any, verb: str) -> Json:
         return adapter.dump_python(checked, mode="json", warnings="error")
     except Exception as error:
         raise NotSerializable(f"it {verb} what cannot become JSON: {said(error)}") from error
+
+
+def cancelled(handler: Handler, error: asyncio.CancelledError, context: Context) -> Failed:
+    """Nobody stopped this execution: the handler awaited something that was cancelled, or cancelled its own task."""
+    return failed(handler, RuntimeError(f"what it waited for was cancelled {said(error)}".rstrip()), context)
 
 
 def failed(handler: Handler, error: BaseException, context: Context) -> Failed:

@@ -121,6 +121,7 @@ class _LocalRun:
         self._root = RunId(secrets.token_hex(16))
         self._family = Family(self._root, plans)
         self._tasks: dict[tuple[RunId, str], asyncio.Task[None]] = {}
+        self._stopped: set[tuple[RunId, str]] = set()
         self._streams = LocalStreams()
         self._happened: asyncio.Queue[Happened | Event | Exception] = asyncio.Queue(_CHUNKS_WAITING)
         self._attempts = LocalAttempts(
@@ -131,6 +132,7 @@ class _LocalRun:
             streams=self._streams,
             tell=self._happened.put,
             now_ms=now_ms,
+            is_stopped=lambda work: _key(work) in self._stopped,
         )
         self._shown: list[Event] = []
         self._ended = False
@@ -182,8 +184,8 @@ class _LocalRun:
     async def close(self) -> None:
         """Cancel and await what is still running, then release the resources."""
         tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
+        for key in tuple(self._tasks):
+            self._cancel(key)
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._executions.close()
 
@@ -242,14 +244,22 @@ class _LocalRun:
         )
 
     def _dispatch(self, work: NodeReady) -> None:
-        key = (work.run, f"{work.node}/{work.attempt}")
+        key = _key(work)
         self._tasks[key] = asyncio.create_task(self._execute(work), name=f"beluga-{work.node}")
-        self._tasks[key].add_done_callback(lambda _: self._tasks.pop(key, None))
+        self._tasks[key].add_done_callback(lambda _: self._over(key))
+
+    def _over(self, key: tuple[RunId, str]) -> None:
+        self._tasks.pop(key, None)
+        self._stopped.discard(key)
 
     def _stop(self, run: RunId, attempts: tuple[str, ...]) -> None:
-        for (of_run, attempt), task in tuple(self._tasks.items()):
+        for of_run, attempt in tuple(self._tasks):
             if of_run == run and (not attempts or attempt in attempts):
-                task.cancel()
+                self._cancel((of_run, attempt))
+
+    def _cancel(self, key: tuple[RunId, str]) -> None:
+        self._stopped.add(key)
+        self._tasks[key].cancel()
 
     async def _execute(self, work: NodeReady) -> None:
         try:
@@ -257,6 +267,10 @@ class _LocalRun:
         except Exception as error:  # noqa: BLE001 - ours, as a handler's is a failure: whoever waits must hear of it
             happened = error
         await self._happened.put(happened)
+
+
+def _key(work: NodeReady) -> tuple[RunId, str]:
+    return work.run, f"{work.node}/{work.attempt}"
 
 
 def _now_ms() -> int:

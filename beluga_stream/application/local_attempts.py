@@ -1,5 +1,6 @@
 """One execution of a node in the local shell: from the work that was decided to the event that it ends with."""
 
+import asyncio
 import itertools
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -15,6 +16,7 @@ from ..ports.spans import NO_SPANS, Spans
 from .context import Context
 from .conversion import outcome_sent, sent
 from .executing import Executing
+from .execution import cancelled
 from .incarnations import new_incarnation
 from .local_streams import LocalStreams
 from .messages import Feed, NodeReady
@@ -40,7 +42,10 @@ class NoBlobs:
 
 
 class LocalAttempts:
-    """Runs the handlers of some programs, for the run `root` and its children. `tell` hears what comes meanwhile."""
+    """Runs the handlers of some programs, for the run `root` and its children. `tell` hears what comes meanwhile.
+
+    `is_stopped` says whether it was the engine that cancelled an execution; without it, nobody else does.
+    """
 
     def __init__(  # noqa: PLR0913 - it is wired in one place, by name
         self,
@@ -54,8 +59,10 @@ class LocalAttempts:
         now_ms: Callable[[], int],
         new_incarnation: Callable[[], str] = new_incarnation,
         spans: Spans = NO_SPANS,
+        is_stopped: Callable[[NodeReady], bool] | None = None,
     ) -> None:
         self._spans = spans
+        self._is_stopped = is_stopped
         self._new_incarnation = new_incarnation
         self._root = root
         self._programs = programs
@@ -112,6 +119,10 @@ class LocalAttempts:
         emit = partial(self._emit, work, incarnation, resumed, itertools.count(len(emitted)))
         try:
             given = await self._executions.run(handler, values, context, timeout_ms=work.timeout_ms, emit=emit)
+        except asyncio.CancelledError as error:
+            if self._is_stopped is None or self._is_stopped(work):
+                raise
+            given = cancelled(handler, error, context)
         finally:
             for stream in live.values():
                 await stream.close()

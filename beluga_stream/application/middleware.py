@@ -1,5 +1,6 @@
 """Node middleware: stands around each execution of a handler, to look at it, change it, or keep it from running."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -78,7 +79,9 @@ async def surrounded(
             handler, ExecutionFailed(f"it called sys.exit({error.code!r})"), context.node, context.attempt
         )
         return Failed(failure, retryable=False)
-    except Exception as error:  # noqa: BLE001 - middleware is user code: what it raises is the node's failure
+    except (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # noqa: BLE001 - middleware is user code: what it raises is the node's failure
         failure, retryable = judged(handler, error, context.node, context.attempt)
         return Failed(failure, retryable)
 

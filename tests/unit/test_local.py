@@ -71,6 +71,25 @@ async def test_whoever_goes_away_leaves_no_task_and_no_open_generator() -> None:
     assert asyncio.all_tasks() == before
 
 
+@pytest.mark.parametrize("options", [{}, {"timeout_ms": 60_000}], ids=["unbounded", "bounded"])
+async def test_a_handler_whose_task_others_cancel_has_failed_at_once(options: dict[str, Any]) -> None:
+    calls: list[int] = []
+
+    async def gives_up(value: Any) -> int:
+        calls.append(1)
+        task = asyncio.current_task()
+        assert task is not None
+        if len(calls) % 3:
+            task.cancel()
+            await asyncio.Event().wait()
+        return value
+
+    async with asyncio.timeout(10):
+        assert await invoke(single(gives_up, retry=NOW, **options)) == 1
+        with pytest.raises(RunFailed, match="what it waited for was cancelled"):
+            await invoke(single(gives_up, retry=RetryPolicy(attempts=1), **options))
+
+
 async def test_values_pass_through_json() -> None:
     class Doc(BaseModel):
         day: datetime.date

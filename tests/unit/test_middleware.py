@@ -198,3 +198,15 @@ async def test_engines_that_it_does_not_reach_are_refused() -> None:
     async with Orchestrator(middleware=[note]) as orch:
         with pytest.raises(InvalidConfig, match="out of reach of this orchestrator's middleware"):
             orch.create_chain(double, provider="kafka")
+
+
+@pytest.mark.parametrize("error", [BaseException("odd"), asyncio.CancelledError("gone")])
+async def test_whatever_it_raises_is_the_failure_of_a_graphs_node(error: BaseException) -> None:
+    async def breaks(execution: Execution, proceed: Proceed) -> Any:
+        raise error
+
+    async with asyncio.timeout(10), Orchestrator(middleware=[breaks]) as orch:
+        graph = orch.create_graph("g", int, int, retries=0)
+        graph.set_finish_point(graph.add_node(add_one, graph.input))
+        with pytest.raises(RunFailed, match=str(error)):
+            await graph.invoke(1)
