@@ -76,8 +76,9 @@ class Scheduled(Generic[R]):
 class Scheduler:
     """Runs tasks: at most `max_workers` (1 to 1,000) at a time, while `queue_size` more (0 to 100,000) may wait.
 
-    Use it with `async with`: leaving the block waits for all tasks, an error in it cancels them. It lives in this
-    process and ends with it; what must outlive a process is a graph on Kafka. Belongs to one event loop.
+    Use it with `async with`: leaving the block waits for all tasks, an error in it cancels them; failures whose result
+    nobody has asked for are logged then. It lives in this process and ends with it; what must outlive a process is a
+    graph on Kafka. Belongs to one event loop.
 
     Raises `InvalidConfig` when a value is out of range.
     """

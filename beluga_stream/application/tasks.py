@@ -53,6 +53,8 @@ class Entry:
     failures: int = 0
     parked: int = 0
     has_worker: bool = False
+    asked: bool = False
+    """Whether somebody wanted its result: then they hear of its failure."""
     outcome: "asyncio.Future[Any]" = field(init=False)
     left: "set[Entry]" = field(default_factory=set)
     dependents: "list[Entry]" = field(default_factory=list)
@@ -82,6 +84,7 @@ class TaskPool:
         self._ready: list[tuple[tuple[int, float, int], Entry]] = []
         self._resuming: deque[asyncio.Future[None]] = deque()
         self._unended: dict[Entry, None] = {}
+        self._unheard: dict[Entry, BelugaError] = {}
         self._working: set[asyncio.Task[None]] = set()
         self._orders = 0
         self._dispatching = False
@@ -134,6 +137,8 @@ class TaskPool:
     async def result(self, entry: Entry) -> Any:
         """What came of it. A task of this pool that asks gives its worker back while it waits."""
         own = self._current.get()
+        entry.asked = True
+        self._unheard.pop(entry, None)
         if own is None or entry.ended or own.ended:
             return await asyncio.shield(entry.outcome)
         async with self._parked(own, entry):
@@ -148,13 +153,18 @@ class TaskPool:
         await self._stopped(None)
 
     async def close(self) -> None:
-        """Take no more, cancel all that has not ended, and wait until handlers have stopped, within a bound."""
+        """Take no more, cancel all that has not ended, and wait until handlers have stopped, within a bound.
+
+        Failures that nobody has asked for are logged.
+        """
         self._closed = True
         for entry in list(self._unended):
             self.cancel(entry)
         await self._stopped(_STOP_SECONDS)
         if self._working:
             log.error("%d tasks go on though they are cancelled", len(self._working), extra={"action": "task.lost"})
+        while self._unheard:
+            self._tell_unheard()
 
     async def _stopped(self, seconds: float | None) -> None:
         working = self._working - {asyncio.current_task()}
@@ -217,7 +227,12 @@ class TaskPool:
         except asyncio.CancelledError:
             # Its own, not ours: then it has ended before it was told to stop.
             self._settle(entry, error=TaskCanceled(f"task {entry.name!r} was cancelled", task=entry.name))
-        except Exception as error:  # noqa: BLE001 - a user's function may raise anything
+        except SystemExit as error:
+            told = f"task {entry.name!r} called sys.exit({error.code!r})"
+            self._failed(entry, ExecutionFailed(told, task=entry.name))
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - a user's function may raise anything
             self._failed(entry, error)
         else:
             self._settle(entry, value=value)
@@ -227,7 +242,7 @@ class TaskPool:
                 self._free += 1
             self._dispatch_soon()
 
-    def _failed(self, entry: Entry, error: Exception) -> None:
+    def _failed(self, entry: Entry, error: BaseException) -> None:
         if entry.ended:
             return
         entry.failures += 1
@@ -265,6 +280,7 @@ class TaskPool:
                 one.outcome.set_exception(error)
                 one.outcome.exception()  # looked at: who wants it asks for the result
                 log.debug("task %s: %s", one.name, error, extra={"action": "task.failed", "task": one.name})
+                self._note_unheard(one, error)
                 if one.work is not None and one.work is not asyncio.current_task():
                     one.work.cancel()
             for dependent in one.dependents:
@@ -275,6 +291,21 @@ class TaskPool:
                     self._make_ready(dependent)
             one.dependents.clear()
         self._dispatch_soon()
+
+    def _note_unheard(self, entry: Entry, error: BelugaError) -> None:
+        """Keep a failure until somebody asks for it. What only follows from another's is told with that one."""
+        if entry.asked or isinstance(error, TaskCanceled | DependencyFailed):
+            return
+        self._unheard[entry] = error
+        if len(self._unheard) > self._most:  # a scheduler may live long: what it keeps is bounded
+            self._tell_unheard()
+
+    def _tell_unheard(self) -> None:
+        """Log the first of those."""
+        entry = next(iter(self._unheard))
+        error = self._unheard.pop(entry)
+        told = {"action": "task.unheard", "task": entry.name}
+        log.warning("nobody asked for the result of a task that failed: %s", error, extra=told)
 
     @asynccontextmanager
     async def _parked(self, own: Entry, other: Entry) -> AsyncIterator[None]:
@@ -341,7 +372,7 @@ def _broken(entry: Entry, other: Entry) -> DependencyFailed:
     )
 
 
-def _judged(entry: Entry, error: Exception, *, exhausted: bool) -> BelugaError:
+def _judged(entry: Entry, error: BaseException, *, exhausted: bool) -> BelugaError:
     made: BelugaError
     if exhausted:
         told = f"task {entry.name!r} failed {entry.failures} times, the last time with"

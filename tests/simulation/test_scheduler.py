@@ -416,6 +416,86 @@ def test_a_block_that_ends_waits_and_one_that_raises_cancels() -> None:
     virtually(main)
 
 
+class Odd(BaseException):
+    pass
+
+
+def raised(error: BaseException) -> None:
+    raise error
+
+
+async def raised_later(error: BaseException) -> None:
+    await asyncio.sleep(1)
+    raise error
+
+
+@pytest.mark.parametrize("call", [raised, raised_later])
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (Odd("odd"), "task 'a' raised Odd: odd"),
+        (SystemExit(3), r"task 'a' called sys\.exit\(3\)"),
+        (ValueError("no"), "task 'a' raised ValueError: no"),
+    ],
+)
+def test_whatever_a_task_raises_is_its_failure_and_ends_nothing_else(
+    call: Callable[..., Any], error: BaseException, told: str
+) -> None:
+    async def main() -> None:
+        async with Scheduler() as scheduler:
+            handle = scheduler.submit(Task("a", call, error))
+            with pytest.raises(ExecutionFailed, match=told):
+                await handle.result()
+
+    # A thread of its own answers in real time.
+    asyncio.run(main()) if call is raised else virtually(main)
+
+
+def test_an_interrupt_in_a_task_is_nobodys_failure() -> None:
+    async def main() -> None:
+        async with Scheduler() as scheduler:
+            scheduler.submit(Task("a", raised_later, KeyboardInterrupt()))
+
+    with asyncio.Runner(loop_factory=lambda: VirtualLoop(0)) as runner, pytest.raises(KeyboardInterrupt):
+        runner.run(main())
+
+
+def test_a_failure_that_nobody_asked_for_is_told_when_the_scheduler_is_left(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async with Scheduler() as scheduler:
+            asked = scheduler.submit(Task("asked", raised_later, ValueError("a")))
+            before = scheduler.submit(Task("before", raised_later, ValueError("b")))
+            unheard = scheduler.submit(Task("unheard", raised_later, ValueError("c")))
+            scheduler.submit(Task("after it", given, after=[unheard]))
+            scheduler.submit(Task("late", forever, deadline=1))
+            scheduler.submit(Task("cancelled", forever)).cancel()
+            asking = asyncio.create_task(asked.result())
+            await scheduler.join()
+            for handle in (asking, before.result()):
+                with pytest.raises(ExecutionFailed):
+                    await handle
+            assert caplog.messages == []
+
+    virtually(main, range(1))
+    told = "nobody asked for the result of a task that failed"
+    assert sorted(caplog.messages) == [
+        f"{told}: task 'late' did not end by its deadline, 1 s after it was submitted",
+        f"{told}: task 'unheard' raised ValueError: c",
+    ]
+
+
+def test_failures_that_nobody_asks_for_are_told_in_time_when_there_are_many(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async with Scheduler(max_workers=1, queue_size=1) as scheduler:
+            for number in range(5):
+                scheduler.submit(Task(f"t{number}", raised_later, ValueError("no")))
+                await scheduler.join()
+            assert len(caplog.messages) == 3
+
+    virtually(main, range(1))
+    assert len(caplog.messages) == 5
+
+
 def test_waiting_for_a_result_can_be_bounded_and_leaves_the_task_alone() -> None:
     async def main() -> None:
         notes = Notes()
