@@ -140,7 +140,7 @@ class MessageBus:
             raise InvalidConfig(f"concurrency={concurrency}: give 1 to {_MOST_CONCURRENCY:,}")
         if timeout is not None and seconds(timeout) <= 0:
             raise InvalidConfig(f"timeout={timeout}: give more than 0")
-        terms = Terms(concurrency, None if timeout is None else seconds(timeout), retry.policy(), retry.on)
+        terms = Terms(concurrency, None if timeout is None else seconds(timeout), retry.policy(), retry.kinds)
         name = f"{group or '~' + uuid.uuid4().hex[:12]}@{subjects}"
         subscribed = Subscribed(name, self._handling(kind, handler), self._answer, self._carrier, terms)
         await self._attach(subscribed, subjects, group)

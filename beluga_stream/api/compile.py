@@ -294,7 +294,7 @@ def _handler(wiring: Wiring, name: str, conditions: Sequence[Condition], kinds: 
         )
         for number, one in enumerate(conditions)
     )
-    retry_on = options["retry"].on if "retry" in options else None
+    retry_on = options["retry"].kinds if "retry" in options else None
     fallback = None if step.fallback is None else build_fallback(signature, step.fallback, graph, name)
     compensate = None if step.compensate is None else build_compensation(signature, step.compensate, graph, name)
     return replace(

@@ -1,7 +1,7 @@
 """`Retry`, and durations as users give them: seconds or a timedelta."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import KW_ONLY, dataclass
 from datetime import timedelta
 from typing import Any, TypeAlias, TypeVar, cast
@@ -37,8 +37,8 @@ def milliseconds(value: Seconds) -> int:
 class Retry:
     """How a failed node is tried again: exponential backoff with jitter.
 
-    `attempts` counts the first one too (1 to 21). `on` are the exceptions worth another attempt;
-    None means every one but validation errors, `TypeError` and errors marked as not retryable.
+    `attempts` counts the first one too (1 to 21). `on` are the exceptions worth another attempt, one class or
+    several; None means every one but validation errors, `TypeError` and errors marked as not retryable.
     The pause doubles from `first` to at most `most` (seconds or timedelta, up to 24 hours).
 
     As a decorator, `@Retry(3)`, it tries a function again inside of one attempt of its node, or without any node; the
@@ -50,16 +50,20 @@ class Retry:
 
     attempts: int = 4
     _: KW_ONLY
-    on: tuple[type[Exception], ...] | None = None
+    on: type[Exception] | Iterable[type[Exception]] | None = None
     first: Seconds = 1
     most: Seconds = 60
 
     def __post_init__(self) -> None:
         if not 1 <= self.attempts <= MOST_ATTEMPTS:
             raise InvalidConfig(f"Retry(attempts={self.attempts}): give 1 to {MOST_ATTEMPTS}, the first one included")
-        for kind in cast("tuple[object, ...]", self.on or ()):
-            if not (isinstance(kind, type) and issubclass(kind, Exception)):
-                raise InvalidConfig(f"Retry(on=...): {kind!r} is no exception class: give a tuple of classes")
+        on: Any = self.on
+        if on is not None:
+            kinds = tuple(on) if isinstance(on, Iterable) else (on,)
+            for kind in kinds:
+                if not (isinstance(kind, type) and issubclass(kind, Exception)):
+                    raise InvalidConfig(f"Retry(on=...): {kind!r} is no exception class: give one or a tuple of them")
+            object.__setattr__(self, "on", kinds)  # however it is written, equal ones are equal
         if not 0 <= seconds(self.first) <= seconds(self.most) <= _LONGEST_PAUSE_SECONDS:
             raise InvalidConfig(
                 f"Retry(first={self.first}, most={self.most}): pauses are 0 to 24 hours, first not above most"
@@ -68,9 +72,14 @@ class Retry:
     def __call__(self, function: F, /) -> F:
         from .retrying import retrying  # noqa: PLC0415 - most who write graphs leave attempts to the engine
 
-        return retrying(function, self.policy(), self.on)
+        return retrying(function, self.policy(), self.kinds)
+
+    @property
+    def kinds(self) -> tuple[type[Exception], ...] | None:
+        """What `on` names, as a tuple."""
+        return cast("tuple[type[Exception], ...] | None", self.on)
 
     def policy(self) -> RetryPolicy:
         """The part of it that a graph's definition keeps."""
-        names = tuple(f"{kind.__module__}.{kind.__qualname__}" for kind in self.on or ())
+        names = tuple(f"{kind.__module__}.{kind.__qualname__}" for kind in self.kinds or ())
         return RetryPolicy(self.attempts, milliseconds(self.first), milliseconds(self.most), names)

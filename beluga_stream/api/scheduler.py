@@ -157,7 +157,7 @@ class Scheduler:
             task.priority,
             task.deadline,
             task.retry.policy(),
-            task.retry.on,
+            task.retry.kinds,
         )
 
     def _entries(

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from beluga_stream import Retry
 from beluga_stream.errors import (
+    InvalidConfig,
     InvalidInput,
     MaxRetriesExceeded,
 )
@@ -65,3 +67,24 @@ async def test_a_retried_stream_begins_again_only_before_its_first_chunk() -> No
     with pytest.raises(OSError, match="broken"):
         await anext(stream)
     assert len(calls) == 2
+
+
+def test_one_exception_class_is_as_good_as_several() -> None:
+    assert Retry(2, on=OSError) == Retry(2, on=(OSError,)) == Retry(2, on=[OSError])
+    assert Retry(2, on=OSError).policy().on == Retry(2, on=(OSError,)).policy().on
+    calls: list[int] = []
+
+    @Retry(2, on=OSError, first=0)
+    def fails(number: int) -> int:
+        calls.append(number)
+        raise ConnectionError("gone")
+
+    with pytest.raises(MaxRetriesExceeded):
+        fails(1)
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("on", [int, "OSError", (OSError, 3), KeyboardInterrupt])
+def test_what_is_no_exception_class_is_refused(on: Any) -> None:
+    with pytest.raises(InvalidConfig, match="is no exception class"):
+        Retry(2, on=on)
