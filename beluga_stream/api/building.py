@@ -10,6 +10,7 @@ from .blueprint import Blueprint, Link, Step
 from .condition import Condition
 from .node import NodeOptions, options_of
 from .ref import Ref
+from .retry import Seconds, milliseconds
 from .signature import name_of, signature_of
 from .work import Work
 
@@ -26,6 +27,14 @@ def check_name(name: str, graph: str, what: str) -> None:
         return
     reason = f"{name!r} holds {bad[0]!r}, which ids use" if bad else f"{name!r} is reserved or empty"
     raise InvalidGraph(f"graph {graph!r}: {what} needs another name: {reason}: give name=", graph=graph, node=name)
+
+
+def check_timeout(timeout: Seconds, graph: str) -> int:
+    """A run's timeout in milliseconds. Raises `InvalidGraph` for one that is over before it begins."""
+    given = milliseconds(timeout)
+    if given <= 0:
+        raise InvalidGraph(f"graph {graph!r}: timeout={timeout} must be above 0 seconds", graph=graph)
+    return given
 
 
 class Builder:

@@ -7,14 +7,14 @@ from ..domain.definition import NodeKind
 from ..domain.ids import INPUT
 from ..errors import InvalidGraph
 from .blueprint import Blueprint
-from .building import Builder, check_name
+from .building import Builder, check_name, check_timeout
 from .compile import Compiled, compile_blueprint
 from .limit import Limits
 from .memory import Memory
 from .node import NodeOptions, options_of
 from .ref import Origin, Ref
 from .remembering import remembered
-from .retry import Seconds, milliseconds
+from .retry import Seconds
 from .signature import name_of
 from .work import Work
 
@@ -305,7 +305,8 @@ def chain(
     steps' unless given; a handler that occurs again gets `_2`. `timeout` bounds a run, in seconds or as a
     timedelta; `limit` says how many go on at a time, or begin in a period: see `Limit`. `memory` is loaded before
     and saved after each run, in the conversation that `conversation` gives for its input (docs/memory.md). Raises
-    `InvalidGraph` for no steps and for handlers that cannot be called, `InvalidConfig` for what is no memory.
+    `InvalidGraph` for no steps, for handlers that cannot be called and for a timeout that is not above 0,
+    `InvalidConfig` for what is no memory.
     """
     blueprint = line_of(steps, name, timeout, limit)
     blueprint.memory = remembered(memory, conversation)
@@ -322,7 +323,7 @@ def line_of(steps: Sequence[object], name: str | None, timeout: Seconds, limit: 
     if not steps:
         raise InvalidGraph("a chain needs at least one step")
     check_name(called, called, "the chain")
-    blueprint = Blueprint(called, milliseconds(timeout), limits=limit)
+    blueprint = Blueprint(called, check_timeout(timeout, called), limits=limit)
     builder = Builder(blueprint)
     before: Ref[Any] = Ref(Origin(blueprint, INPUT))
     for index, step in enumerate(steps):

@@ -7,7 +7,7 @@ from ..domain.definition import Join, NodeKind
 from ..domain.ids import INPUT
 from ..errors import InvalidGraph
 from .blueprint import Blueprint, Step
-from .building import After, Builder, check_name
+from .building import After, Builder, check_name, check_timeout
 from .compile import Compiled, compile_blueprint
 from .limit import Limits
 from .memory import Memory
@@ -63,9 +63,7 @@ class Graph(Work[I, O], Generic[I, O]):
     ) -> None:
         super().__init__(name)
         check_name(name, name, "the graph")
-        if milliseconds(timeout) <= 0:
-            raise InvalidGraph(f"graph {name!r}: timeout={timeout} must be above 0 seconds", graph=name)
-        self._blueprint = Blueprint(name, milliseconds(timeout), durable, limit)
+        self._blueprint = Blueprint(name, check_timeout(timeout, name), durable, limit)
         self._blueprint.memory = remembered(memory, conversation)
         self._builder = Builder(self._blueprint)
 

@@ -66,3 +66,9 @@ def test_a_chain_of_nothing_is_refused() -> None:
     wrong: Any = chain
     with pytest.raises(InvalidGraph, match="at least one step"):
         wrong()
+
+
+@pytest.mark.parametrize("timeout", [0, -1])
+def test_a_timeout_that_is_over_before_it_begins_is_refused(timeout: int) -> None:
+    with pytest.raises(InvalidGraph, match=f"timeout={timeout} must be above 0"):
+        chain(clean, timeout=timeout)
