@@ -117,6 +117,7 @@ class _LocalRun:
         plans: dict[GraphHash, Plan] = {}
         self._learn(program, plans)
         self._program = program
+        self._awaited = sorted({signal for plan in plans.values() for signal in plan.waits})
         self._executions = executions
         self._root = RunId(secrets.token_hex(16))
         self._family = Family(self._root, plans)
@@ -139,6 +140,7 @@ class _LocalRun:
 
     def begin(self, value: Any, signals: Mapping[str, Json]) -> None:
         """Check the input and start. Raises `InvalidInput`."""
+        self._check_awaited(signals)
         json = sent(input_json(self._program, value))
         self._apply(
             RunRequested(
@@ -188,6 +190,14 @@ class _LocalRun:
             self._cancel(key)
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._executions.close()
+
+    def _check_awaited(self, signals: Mapping[str, Json]) -> None:
+        """A signal that nothing takes would leave the run to wait for another one until its time is up."""
+        name = self._program.definition.name
+        for signal in signals:
+            if signal not in self._awaited:
+                there = f"it waits for {', '.join(map(repr, self._awaited))}" if self._awaited else "it waits for none"
+                raise InvalidInput(f"graph {name!r} does not wait for signal {signal!r}: {there}", graph=name)
 
     def _learn(self, program: Program, plans: dict[GraphHash, Plan]) -> None:
         found = program.definition.hash

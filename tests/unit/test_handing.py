@@ -20,6 +20,7 @@ from beluga_stream.domain.payload import Inline
 from beluga_stream.domain.plan import Plan
 from beluga_stream.domain.reducer import reduce
 from beluga_stream.domain.state import RunState
+from beluga_stream.errors import InvalidInput
 from tests.unit.graphs import edges, node, plan
 
 RUN = RunId("a" * 32)
@@ -245,3 +246,5 @@ async def test_here_too_a_signal_reaches_the_wait_of_a_subgraph(durable: bool) -
     outer = Graph[int, int]("outer")
     outer.set_finish_point(outer.add_node(graph("inner", durable=durable), outer.input, name="sub"))
     assert await outer.invoke(2, signals={approval: 40}) == 42
+    with pytest.raises(InvalidInput, match="waits for 'approval'"):
+        await outer.invoke(2, signals={Signal("aproval", int): 40})
