@@ -1,10 +1,9 @@
 """Chains and graphs of an orchestrator: as any other, but run by its engines, within its bounds, and counted."""
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ..errors import InvalidConfig
 from .blueprint import Blueprint
 from .chain import Chain
 from .compile import Compiled
@@ -54,9 +53,10 @@ class _Managed(Work[I, O], Generic[I, O]):
     ) -> O:
         """Run it on its engine and return its result; with `fakes`, here and uncounted.
 
-        Raises `InvalidInput` for an input that fails its type, `TimedOut` when it takes too long, `RunFailed` when a
-        step failed for good (`retryable` tells whether the same call may succeed later), `ResourceExhausted` when its
-        workers have too much to do, and `InvalidState` when its orchestrator is closed.
+        Raises `InvalidInput` for an input that fails its type and for a signal that nothing waits for, `TimedOut` when
+        it takes too long, `RunFailed` when a step failed for good (`retryable` tells whether the same call may succeed
+        later), `ResourceExhausted` when its workers have too much to do, and `InvalidState` when its orchestrator is
+        closed.
         """
         if fakes:
             return await super().invoke(input, fakes=fakes, signals=signals)
@@ -64,15 +64,6 @@ class _Managed(Work[I, O], Generic[I, O]):
             self, self._opened(), input, limit=seconds(self._options.timeout), signals=signals or {}
         )
         return result
-
-    async def batch(self, inputs: Iterable[I], /, *, max_concurrency: int = 8, fakes: Fakes | None = None) -> list[O]:
-        """Run it for each input, at most `max_concurrency` at a time; results in the inputs' order.
-
-        The first that fails cancels the rest and is raised. Raises `InvalidConfig` for a bound below 1.
-        """
-        if max_concurrency < 1:
-            raise InvalidConfig(f"batch(max_concurrency={max_concurrency}): at least 1 must be able to run")
-        return await super().batch(inputs, max_concurrency=max_concurrency, fakes=fakes)
 
     async def stream(
         self,

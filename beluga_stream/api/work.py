@@ -6,9 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
 
-from ..errors import InvalidGraph
+from ..errors import InvalidConfig, InvalidGraph
 from ..ports.handlers import Program, Trigger
 from .compile import Compiled, with_fakes
 from .gathering import Together
@@ -180,7 +180,7 @@ class Work(ABC, Generic[I, O]):
         """Run it here, in this process, without a broker, and return its result.
 
         `fakes` puts functions in the place of handlers; `signals` answers waits. Raises `InvalidGraph`,
-        `InvalidInput` for an input that fails its type, and `RunFailed`.
+        `InvalidInput` for an input that fails its type and for a signal that nothing waits for, and `RunFailed`.
         """
         from ..application.local import LocalEngine  # noqa: PLC0415 - only who runs graphs needs the engine
 
@@ -189,11 +189,36 @@ class Work(ABC, Generic[I, O]):
         result: O = await engine.invoke(self._faked(fakes), input, signals=values)
         return result
 
-    async def batch(self, inputs: Iterable[I], /, *, max_concurrency: int = 8, fakes: Fakes | None = None) -> list[O]:
-        """Run it here for each input, at most `max_concurrency` at a time; results in the inputs' order.
+    @overload
+    async def batch(
+        self,
+        inputs: Iterable[I],
+        /,
+        *,
+        max_concurrency: int = 8,
+        fakes: Fakes | None = None,
+        return_exceptions: Literal[False] = False,
+    ) -> list[O]: ...
+    @overload
+    async def batch(
+        self, inputs: Iterable[I], /, *, max_concurrency: int = 8, fakes: Fakes | None = None, return_exceptions: bool
+    ) -> list[O | BaseException]: ...
+    async def batch(
+        self,
+        inputs: Iterable[I],
+        /,
+        *,
+        max_concurrency: int = 8,
+        fakes: Fakes | None = None,
+        return_exceptions: bool = False,
+    ) -> Any:
+        """Run it for each input, at most `max_concurrency` at a time; results in the inputs' order.
 
-        The first that fails cancels the rest and is raised.
+        The first that fails cancels the rest and is raised; with `return_exceptions` all are run, and what one raised
+        stands in the place of its result. Raises `InvalidConfig` for a bound below 1.
         """
+        if max_concurrency < 1:
+            raise InvalidConfig(f"batch(max_concurrency={max_concurrency}): at least 1 must be able to run")
         slots = asyncio.Semaphore(max_concurrency)
 
         async def one(value: I) -> O:
@@ -202,7 +227,7 @@ class Work(ABC, Generic[I, O]):
 
         tasks = [asyncio.ensure_future(one(value)) for value in inputs]
         try:
-            return await asyncio.gather(*tasks)
+            return await asyncio.gather(*tasks, return_exceptions=return_exceptions)
         finally:
             for task in tasks:
                 task.cancel()

@@ -168,6 +168,7 @@ chain(clean, count).trigger(Topic("words", str), where=lambda m: m.data != "")
 async def running() -> None:
     assert_type(await g.invoke("", fakes={clean: upper}), int)
     assert_type(await g.batch(["", ""], max_concurrency=2), list[int])
+    assert_type(await g.batch(["", ""], return_exceptions=True), list[int | BaseException])
     async for event in g.stream(""):
         print(event.cursor)
 
@@ -235,6 +236,7 @@ async def executed() -> None:
 async def orchestrated() -> None:
     assert_type(await made.invoke(""), int)
     assert_type(await orch.create_chain(clean, count).batch([""]), list[int])
+    assert_type(await orch.create_chain(clean, count).batch([""], return_exceptions=True), list[int | BaseException])
     async with orch:
         assert_type(orch.metrics(), Metrics)
 

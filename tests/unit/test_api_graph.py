@@ -25,7 +25,7 @@ from beluga_stream import (
     resource,
 )
 from beluga_stream.domain.definition import EdgeMode, Join, NodeKind, OnFailure
-from beluga_stream.errors import InvalidGraph, InvalidInput, RunFailed
+from beluga_stream.errors import InvalidConfig, InvalidGraph, InvalidInput, RunFailed
 from beluga_stream.ports.handlers import Program
 
 
@@ -289,6 +289,8 @@ async def test_waits_are_answered_by_signals() -> None:
     assert await graph2.invoke("a", signals={approval: Doc(text="yes")}) == Doc(text="yes")
     with pytest.raises(InvalidInput, match="signal 'approval'"):
         await graph2.invoke("a", signals={approval: 7})
+    with pytest.raises(InvalidInput, match="does not wait for signal 'aproval': it waits for 'approval'"):
+        await graph2.invoke("a", signals={Signal("aproval", Doc): Doc(text="yes")})
 
 
 async def test_fakes_stand_in_for_handlers_in_subgraphs_too() -> None:
@@ -467,6 +469,18 @@ async def test_batches_keep_their_order_and_their_limit() -> None:
     assert most == 2
     with pytest.raises(RunFailed, match="99"):
         await graph.batch([1, 99, 2])
+    first, failed, last = await graph.batch([1, 99, 2], max_concurrency=1, return_exceptions=True)
+    assert (first, last) == (1, 2)
+    assert isinstance(failed, RunFailed)
+
+
+@pytest.mark.parametrize("bound", [0, -1])
+async def test_a_batch_of_which_none_may_run_is_refused(bound: int) -> None:
+    async def same(number: int) -> int:
+        return number
+
+    with pytest.raises(InvalidConfig, match=f"max_concurrency={bound}"):
+        await chain(same).batch([1], max_concurrency=bound)
 
 
 async def test_an_input_that_fails_its_type_is_the_callers_fault() -> None:

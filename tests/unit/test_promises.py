@@ -200,6 +200,7 @@ async def test_a_batch_runs_at_once_up_to_its_bound(orch: Orchestrator) -> None:
     assert most == 3
     with pytest.raises(InvalidConfig, match="at least 1"):
         await made.batch([1], max_concurrency=0)
+    assert await made.batch([1, 2, 3], return_exceptions=True) == [2, 4, 6]
 
 
 # ------------------------------------------------------------------------------------------- graphs
