@@ -8,7 +8,7 @@ from pydantic import JsonValue
 
 from ..api.graph import Graph
 from ..api.retry import Seconds
-from .calling import call
+from .calling import call, check_callable
 from .members import members
 from .options import TurnOptions, check_bound
 from .transcript import Value
@@ -53,6 +53,8 @@ def blackboard(
     check_bound(name, max_turns=max_turns)
     graph = Graph[dict[str, JsonValue], Board](name, timeout=run_timeout)
     known = members(name, "sources", sources)
+    for one, source in known.items():
+        check_callable(name, **{f"sources[{one!r}].contribute": source.contribute})
 
     async def turn(board: Board) -> Board:
         if solved(board):

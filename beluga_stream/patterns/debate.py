@@ -6,8 +6,8 @@ from typing import Unpack
 from ..api.graph import Graph
 from ..api.retry import Seconds
 from .budget import Budget
-from .calling import call
-from .members import members
+from .calling import call, check_callable
+from .members import speakers
 from .options import TurnOptions, check_bound
 from .talk import take_turns
 from .transcript import Agent, Transcript
@@ -30,7 +30,8 @@ def debate(
     """
     check_bound(name, rounds=rounds)
     graph = Graph[str, Transcript](name, timeout=run_timeout)
-    known = members(name, "debaters", debaters)
+    check_callable(name, judge=judge)
+    known = speakers(name, "debaters", debaters)
     order = list(known)
 
     async def step(transcript: Transcript) -> Transcript:

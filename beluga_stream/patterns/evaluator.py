@@ -6,7 +6,7 @@ from typing import TypeAlias, Unpack
 from ..api.graph import Graph
 from ..api.retry import Seconds
 from .budget import Budget
-from .calling import call
+from .calling import call, check_callable
 from .options import TurnOptions, check_bound
 from .talk import take_turns
 from .transcript import Agent, Spending, Transcript
@@ -38,6 +38,7 @@ def evaluator(
     `stopped="turns"` or `"budget"` the last one. `options` say how each turn is run.
     """
     check_bound(name, max_drafts=max_drafts)
+    check_callable(name, generate=generate, evaluate=evaluate)
     graph = Graph[str, Transcript](name, timeout=run_timeout)
 
     async def step(transcript: Transcript) -> Transcript:

@@ -7,7 +7,7 @@ from ..api.graph import Graph
 from ..api.retry import Seconds
 from .budget import Budget
 from .calling import call
-from .members import chosen, members
+from .members import chosen, speakers
 from .options import TurnOptions
 from .talk import take_turns
 from .transcript import Reply, Spending, Transcript
@@ -40,7 +40,7 @@ def handoff(
     of them; a handoff to one that is not there fails the turn, without a retry.
     """
     graph = Graph[str, Transcript](name, timeout=run_timeout)
-    known = members(name, "agents", agents)
+    known = speakers(name, "agents", agents)
     chosen(name, known, start)
 
     async def step(transcript: Transcript) -> Transcript:

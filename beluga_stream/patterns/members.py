@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from ..errors import InvalidGraph, InvalidInput
+from .calling import check_callable
 
 T = TypeVar("T")
 
@@ -13,6 +14,14 @@ def members(graph: str, what: str, given: Mapping[str, T]) -> Mapping[str, T]:
     if not given or not all(given):
         raise InvalidGraph(f"graph {graph!r}: {what}= wants one at least, each with a name", graph=graph)
     return dict(given)
+
+
+def speakers(graph: str, what: str, given: Mapping[str, T]) -> Mapping[str, T]:
+    """The same for those that are called. Raises `InvalidGraph` also for one that cannot be."""
+    known = members(graph, what, given)
+    for name, one in known.items():
+        check_callable(graph, **{f"{what}[{name!r}]": one})
+    return known
 
 
 def chosen(graph: str, known: Mapping[str, object], name: str) -> str:

@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias, Unpack
 from ..api.graph import Graph
 from ..api.retry import Seconds
 from .budget import Budget
-from .calling import call
+from .calling import call, check_callable
 from .options import TurnOptions, check_bound
 from .transcript import Reply, Usage, Value
 
@@ -56,6 +56,7 @@ def plan_execute(  # noqa: PLR0913 - options, each given by its name
     how each step is run. Raises `InvalidGraph` when `max_steps` is below 1.
     """
     check_bound(name, max_steps=max_steps)
+    check_callable(name, plan=plan, execute=execute, conclude=conclude, replan=replan)
     graph = Graph[str, Progress](name, timeout=run_timeout)
 
     async def begin(task: str) -> Progress:

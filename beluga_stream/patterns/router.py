@@ -10,7 +10,8 @@ from ..api.ref import Ref
 from ..api.retry import Seconds
 from ..api.signature import signature_of
 from ..api.work import Work
-from .calling import call
+from ..errors import InvalidGraph
+from .calling import call, check_callable
 from .members import chosen, members
 from .options import TurnOptions
 from .transcript import Value
@@ -37,12 +38,17 @@ def router(
 
     `choose` names one of the `routes`, which are handlers, graphs or chains; a name that is none of them means
     `otherwise`, or without it fails the run, without a retry. Nothing else runs. `options` say how each is run.
-    Raises `InvalidGraph` without routes, `InvalidInput` when `otherwise` is none of them.
+    Raises `InvalidGraph` without routes and for a `choose` that does not take the input, `InvalidInput` when
+    `otherwise` is none of them.
     """
     known = members(name, "routes", routes)
     if otherwise is not None:
         chosen(name, known, otherwise)
-    kind = signature_of(choose, name, "route").arguments[0].kind
+    check_callable(name, choose=choose)
+    arguments = signature_of(choose, name, "route").arguments
+    if not arguments or any(not one.has_default for one in arguments[1:]):
+        raise InvalidGraph(f"graph {name!r}: choose= must take one parameter, the input", graph=name)
+    kind = arguments[0].kind
     routed: Any = create_model("Routed", __base__=Routed, value=(kind, ...))
 
     async def route(value: Any) -> Any:

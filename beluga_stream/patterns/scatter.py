@@ -7,7 +7,7 @@ from ..api.graph import Graph
 from ..api.retry import Seconds
 from ..api.stream import Outcome
 from ..errors import InvalidGraph, InvalidState
-from .calling import call
+from .calling import call, check_callable
 from .members import members
 from .options import TurnOptions
 
@@ -29,6 +29,7 @@ def scatter_gather(
     All agents have to answer, or `at_least` so many of them: `gather` then gets what there is, once all have ended.
     `options` say how each is run. Raises `InvalidGraph` without agents, and for an `at_least` beyond their number.
     """
+    check_callable(name, gather=gather)
     known = members(name, "agents", agents)
     least = len(known) if at_least is None else at_least
     if not 1 <= least <= len(known):

@@ -6,8 +6,8 @@ from typing import TypeAlias, Unpack
 from ..api.graph import Graph
 from ..api.retry import Seconds
 from .budget import Budget
-from .calling import call
-from .members import chosen, members
+from .calling import call, check_callable
+from .members import chosen, speakers
 from .options import TurnOptions
 from .talk import take_turns
 from .transcript import Agent, Spending, Transcript
@@ -43,11 +43,12 @@ def supervisor(
 
     `decide` reads what was said and names a worker, which then reads it too (the last turn is its task) and replies;
     and so on. Decisions and replies are turns, at most `max_turns` of them. `options` say how each is run (`retry`,
-    `timeout`, ...). Raises `InvalidGraph` without workers; a decision for one that is not there fails the turn, without
-    a retry.
+    `timeout`, ...). Raises `InvalidGraph` without workers, and for one that cannot be called; a decision for one that
+    is not there fails the turn, without a retry.
     """
     graph = Graph[str, Transcript](name, timeout=run_timeout)
-    known = members(name, "workers", workers)
+    check_callable(name, decide=decide)
+    known = speakers(name, "workers", workers)
 
     async def step(transcript: Transcript) -> Transcript:
         if transcript.next is not None:

@@ -79,6 +79,12 @@ def test_a_router_without_routes_is_refused() -> None:
         router("desk", language, {"french": french}, otherwise="latin")
 
 
+@pytest.mark.parametrize("choose", [lambda *texts: "english", lambda: "english", lambda text, other: "english"])
+def test_who_chooses_a_route_must_take_the_input(choose: Any) -> None:
+    with pytest.raises(InvalidGraph, match="choose= must take one parameter"):
+        router("desk", choose, {"english": english})
+
+
 async def test_a_router_checks_the_input_by_the_type_of_who_chooses() -> None:
     with pytest.raises(InvalidInput):
         await router("desk", language, {"english": english}).invoke(7)  # type: ignore[arg-type]
@@ -380,3 +386,41 @@ async def test_steps_and_their_budget_are_bounded() -> None:
     assert (len(spent.done), spent.stopped) == (2, "budget")
     with pytest.raises(InvalidGraph, match="max_steps=0"):
         plan_execute("work", plan, execute, conclude, max_steps=0)
+
+
+# ------------------------------------------------------------------------------ what cannot be called
+
+
+async def speak(transcript: Transcript) -> str:
+    return "a"
+
+
+SPOKEN: Any = chain(speak)
+
+
+@pytest.mark.parametrize(
+    ("build", "what"),
+    [
+        (lambda: supervisor("g", SPOKEN, {"a": speak}), "decide"),
+        (lambda: supervisor("g", speak, {"a": SPOKEN}), r"workers\['a'\]"),
+        (lambda: handoff("g", {"a": SPOKEN}, start="a"), r"agents\['a'\]"),
+        (lambda: debate("g", {"a": SPOKEN}, speak), r"debaters\['a'\]"),
+        (lambda: debate("g", {"a": speak}, SPOKEN), "judge"),
+        (lambda: evaluator("g", SPOKEN, SPOKEN), "generate"),
+        (lambda: evaluator("g", speak, SPOKEN), "evaluate"),
+        (lambda: plan_execute("g", SPOKEN, SPOKEN, SPOKEN), "plan"),
+        (lambda: blackboard("g", {"a": Source(SPOKEN)}, solved=bool), r"sources\['a'\].contribute"),
+        (lambda: scatter_gather("g", {"a": speak}, SPOKEN), "gather"),
+        (lambda: router("g", SPOKEN, {"a": speak}), "choose"),
+    ],
+)
+def test_what_a_turn_would_call_and_cannot_is_refused_when_it_is_built(build: Any, what: str) -> None:
+    with pytest.raises(
+        InvalidGraph, match=f"{what} is a Chain, which cannot be called: give a function, as its .invoke"
+    ):
+        build()
+
+
+async def test_a_chain_speaks_by_its_invoke() -> None:
+    ended = await handoff("g", {"a": SPOKEN.invoke}, start="a").invoke("tea")
+    assert ended.answer == "a"
