@@ -20,7 +20,7 @@ from ..domain.ids import GraphHash, RunId
 from ..domain.payload import NOTHING, Inline, Json
 from ..domain.plan import Plan
 from ..domain.state import NODE_ENDED, NodeStatus, RunState
-from ..errors import RunFailed, TaskCanceled
+from ..errors import InvalidInput, RunFailed, TaskCanceled
 from ..ports.handlers import Program
 from .conversion import declared_result, input_json, sent
 from .executing import Executing

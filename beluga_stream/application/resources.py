@@ -40,7 +40,7 @@ class Resources:
             if held is None or not held.is_open:
                 if held is not None:
                     await held.ended()  # two of them might want the same port or file
-                    del self._held[kind]
+                    self._held.pop(kind, None)
                 held = _Held(kind, self._open)
                 await held.entered()
                 self._held[kind] = held
