@@ -223,10 +223,15 @@ class Client:
         return Run(self._running, self._client.run(graph, id))
 
     def list(
-        self, *, graph: str | None = None, status: str | None = None, tags: Mapping[str, str] | None = None
+        self,
+        *,
+        graph: str | None = None,
+        status: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        parent: str | None = None,
     ) -> "list[RunStatus]":
-        """The runs that are remembered, oldest first, those of a graph, status or tags only."""
-        return self._running.wait(self._client.list(graph=graph, status=status, tags=tags))
+        """The runs that are remembered, oldest first: those of a graph, status, tags or parent (a run's id) only."""
+        return self._running.wait(self._client.list(graph=graph, status=status, tags=tags, parent=parent))
 
     @property
     def _running(self) -> _Loop:

@@ -45,6 +45,7 @@ class RunStatus:
     ended_ms: int | None
     tags: Mapping[str, str]
     error: str | None
+    parent: str | None = None
     forked_from: str | None = None
 
 
@@ -255,15 +256,21 @@ class Client:
         return Run(self._desk, id, graph)
 
     async def list(
-        self, *, graph: str | None = None, status: str | None = None, tags: Mapping[str, str] | None = None
+        self,
+        *,
+        graph: str | None = None,
+        status: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        parent: str | None = None,
     ) -> "list[RunStatus]":
-        """The runs that are remembered, oldest first, those of a graph, status or tags only."""
+        """The runs that are remembered, oldest first: those of a graph, status, tags or parent (a run's id) only."""
         wanted = dict(tags or {})
         return [
             status_of(summary)
             for summary in await self._desk.summaries()
             if graph in (None, summary.graph)
             and status in (None, summary.status)
+            and parent in (None, summary.parent)
             and wanted.items() <= dict(summary.tags).items()
         ]
 
@@ -289,6 +296,7 @@ def status_of(summary: Summary) -> RunStatus:
         ended_ms=summary.ended_ms,
         tags=dict(summary.tags),
         error=None if summary.failure is None else summary.failure.message,
+        parent=summary.parent,
         forked_from=summary.forked_from,
     )
 

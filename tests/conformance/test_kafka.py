@@ -1,14 +1,15 @@
 """The conformance suite on the Kafka shell: one engine process, every case a run of its own; then with encryption."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
-from beluga_stream import Client
+from beluga_stream import Client, NodeChanged
 from beluga_stream.adapters.crypto.aesgcm import new_key
 from beluga_stream.errors import RunFailed
-from tests.conformance.graphs import CASES, Case
+from tests.conformance.graphs import CASES, Case, inner, nested
 from tests.engine import Engine, connected, running
 
 
@@ -39,3 +40,14 @@ async def test_the_kafka_shell_agrees(client: Client, case: Case) -> None:
         assert failed.value.reason == case.failure
         return
     assert await run.result(timeout=30) == case.result
+
+
+async def test_a_graph_in_a_graph_is_a_run_that_its_parent_leads_to(client: Client) -> None:
+    run = await client.start(nested, 3)
+    assert await run.result(timeout=30) == [2, 4, 6]
+    async with asyncio.timeout(30):
+        while len(children := await client.list(parent=run.id, status="succeeded")) < 3:  # noqa: ASYNC110 - summaries
+            await asyncio.sleep(0.05)
+    assert {(child.graph, child.parent) for child in children} == {("inner", run.id)}
+    told = [event async for event in client.run(inner, children[0].id).stream()]
+    assert {event.node for event in told if isinstance(event, NodeChanged)} == {"increment", "double"}
