@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 from ..errors import InvalidConfig
 from .guard import kind_of
 from .retry import Seconds, seconds
+from .signature import name_of
 
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
 
@@ -42,7 +43,7 @@ class Hedge:
     def __call__(self, function: F, /) -> F:
         if kind_of(function, "Hedge") != "async":
             raise InvalidConfig(
-                f"Hedge is for async functions: {getattr(function, '__name__', 'this one')} is none, "
+                f"Hedge is for async functions: {name_of(function) or 'this one'} is none, "
                 f"and the attempt that loses could not be stopped"
             )
 
@@ -76,7 +77,7 @@ class Hedge:
 
 
 def _awaited(function: Callable[..., Any], given: tuple[Any, ...], named: dict[str, Any]) -> "asyncio.Task[Any]":
-    return asyncio.get_running_loop().create_task(function(*given, **named), name=f"hedge-{function.__name__}")
+    return asyncio.get_running_loop().create_task(function(*given, **named), name=f"hedge-{name_of(function)}")
 
 
 def _error_of(task: "asyncio.Task[Any]") -> BaseException | None:

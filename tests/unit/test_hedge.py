@@ -1,6 +1,7 @@
 """A hedge starts a second attempt where the first is slow."""
 
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -66,5 +67,16 @@ def test_a_hedge_that_is_cancelled_leaves_nothing_behind() -> None:
             async with asyncio.timeout(3):
                 await hangs()
         assert len(asyncio.all_tasks()) == 1
+
+    virtually(main)
+
+
+def test_a_hedge_stands_around_a_partial() -> None:
+    async def product(a: int, b: int) -> int:
+        await asyncio.sleep(0)
+        return a * b
+
+    async def main() -> None:
+        assert await Hedge(1)(partial(product, b=3))(2) == 6
 
     virtually(main)
