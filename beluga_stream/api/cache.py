@@ -5,8 +5,9 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 from ..application.in_process import InProcessStore
-from ..errors import InvalidConfig
+from ..errors import InvalidConfig, InvalidGraph
 from ..ports.cache import Caching, ResultStore, Tally
+from .bound import bound_text, function_name, object_of
 from .retry import Seconds, seconds
 
 _LONGEST_SECONDS = 365 * 24 * 3600
@@ -18,7 +19,9 @@ class Cache:
     """Keeps what a handler gives for `ttl` (seconds or timedelta, up to a year), by its arguments as JSON.
 
     The key is graph, node, the handler's module and name, its `version` and its arguments: change the version when its
-    code gives something else. Nodes whose caches have one `name` share results: it stands for graph, node and handler.
+    code gives something else. What `functools.partial` has bound is among the arguments. Nodes whose caches have one
+    `name` share results: it stands for graph, node and handler, and a handler that carries something else, as a method
+    its object, or a partial what is no JSON, needs one: `InvalidGraph` is raised when its graph is built without.
     Of several executions at once with the same arguments one computes in each process. Failures are not
     kept. `store` may be the class of one that a `@resource` gives. One that does not answer within `timeout` (seconds
     or timedelta, up to a minute) counts as having nothing, and is not asked for five seconds. Results above 1 MiB
@@ -55,7 +58,23 @@ class Cache:
         return self._tally.silences
 
     def of(self, graph: str, node: str, handler: Callable[..., Any]) -> Caching:
-        """For the engine: how this handler's results are kept."""
-        module, name = getattr(handler, "__module__", ""), getattr(handler, "__qualname__", type(handler).__qualname__)
-        handled = f"{graph}/{node} {module}.{name}" if self.name is None else self.name
-        return Caching(handled, self.version, seconds(self.ttl), self.store, self._tally, seconds(self.timeout))
+        """For the engine: how this handler's results are kept.
+
+        Raises `InvalidGraph` when neither key nor name would tell it from others of the same code.
+        """
+        handled = f"{graph}/{node} {function_name(handler)}" if self.name is None else self.name
+        owner, bound = object_of(handler), ""
+        told = "" if owner is None else f"a {type(owner).__name__}"
+        try:
+            bound = bound_text(handler)
+        except TypeError as error:
+            told = f"arguments that are no JSON ({error})"
+        if told and self.name is None:
+            raise InvalidGraph(
+                f"graph {graph!r}, node {node!r}: cache= keeps results by handler and arguments, and "
+                f"{function_name(handler)} carries {told}, by which its results may differ: give Cache(name=...), "
+                f"another one for each that it may carry",
+                graph=graph,
+                node=node,
+            )
+        return Caching(handled + bound, self.version, seconds(self.ttl), self.store, self._tally, seconds(self.timeout))

@@ -25,6 +25,7 @@ from typing import Annotated, Any, TypeVar, cast, get_args, get_origin, get_type
 
 from ..domain.definition import EdgeMode
 from ..errors import InvalidGraph
+from .bound import bound_keywords
 from .history import History
 from .resource import is_resource
 from .stream import Outcome, Stream
@@ -93,8 +94,9 @@ def signature_of(handler: object, graph: str, node: str) -> Signature:
     arguments: list[Argument] = []
     resources: dict[str, type] = {}
     leading: list[str] = []
+    bound = bound_keywords(call)
     for parameter in declared.parameters.values():
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or parameter.name in bound:
             continue
         if parameter.kind is not parameter.KEYWORD_ONLY:
             leading.append(parameter.name)
