@@ -1,11 +1,12 @@
 """From a user's function to `ports.handlers.Handler`: adapters for its types, and one way to call it."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import InvalidGraph
-from ..ports.handlers import Handler, Parameter
+from ..ports.handlers import LEFT_OUT, Handler, Parameter
 from .adapter import adapter_of
 from .fit import fits, list_of, shown
 from .guard import of_one_process, that_block
@@ -17,22 +18,32 @@ from .signature import Argument, Signature, signature_of
 class ByName:
     """Takes by position what edges feed, and gives it to the function by name. Picklable if the function is.
 
-    For functions whose fed parameters are not simply their first. `positional` counts those that
-    cannot be given by name; `omitted` are left to their defaults when their edge was dead.
+    For functions whose fed parameters are not simply their first, or have defaults, which they keep where `LEFT_OUT`
+    is given. `positional` counts those that cannot be given by name.
     """
 
     function: Callable[..., Any]
     names: tuple[str, ...]
     positional: int = 0
-    omitted: frozenset[str] = frozenset()
 
     def __call__(self, *values: Any, **injected: Any) -> Any:
+        first = values[: self.positional]
+        if any(value is LEFT_OUT for value in first):
+            first = self._filled(first)
         named = {
             name: value
             for name, value in zip(self.names[self.positional :], values[self.positional :], strict=False)
-            if value is not None or name not in self.omitted
+            if value is not LEFT_OUT
         }
-        return self.function(*values[: self.positional], **named, **injected)
+        return self.function(*first, **named, **injected)
+
+    def _filled(self, values: Sequence[Any]) -> tuple[Any, ...]:
+        """What is given by position cannot be left out: one behind it may be given."""
+        declared = inspect.signature(self.function).parameters
+        return tuple(
+            declared[name].default if value is LEFT_OUT else value
+            for name, value in zip(self.names, values, strict=False)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +95,7 @@ def build_handler(
     return Handler(
         call=call,
         parameters=tuple(
-            Parameter(name, adapter_of(one.kind, graph, node, f"parameter {one.name!r}"), one.mode)
+            Parameter(name, adapter_of(one.kind, graph, node, f"parameter {one.name!r}"), one.mode, one.has_default)
             for name, one in zip(names or [one.name for one in fed], fed, strict=True)
         ),
         output=adapter_of(signature.output, graph, node, "the output"),
@@ -132,9 +143,14 @@ def build_fake(handler: Handler, fake: Callable[..., Any], graph: str, node: str
             graph=graph,
             node=node,
         )
+    taken = signature.arguments[: len(handler.parameters)]
     return replace(
         handler,
-        call=_callable(signature, signature.arguments[: len(handler.parameters)]),
+        call=_callable(signature, taken),
+        parameters=tuple(
+            replace(parameter, has_default=one.has_default)
+            for parameter, one in zip(handler.parameters, taken, strict=True)
+        ),
         executor="async" if signature.is_async else "thread",
         resources=signature.resources,
         cache=None,  # what it gives is nobody else's result
@@ -143,11 +159,9 @@ def build_fake(handler: Handler, fake: Callable[..., Any], graph: str, node: str
 
 def _callable(signature: Signature, fed: Sequence[Argument]) -> Callable[..., Any]:
     names = tuple(one.name for one in fed)
-    omitted = frozenset(one.name for one in fed if one.has_default and not one.takes_none)
-    if names == signature.leading[: len(names)] and not omitted:
+    if names == signature.leading[: len(names)] and not any(one.has_default for one in fed):
         return signature.call
-    positional = sum(one.by_position for one in fed)
-    return ByName(signature.call, names, positional, omitted)
+    return ByName(signature.call, names, positional=sum(one.by_position for one in fed))
 
 
 def _check_stand_in(

@@ -20,7 +20,7 @@ from ..domain.payload import Json
 from ..errors import ExecutionFailed, InvalidInput, NotSerializable, ProcessLost, TimedOut
 from ..ports.cache import Caching
 from ..ports.calls import Calls, Isolation
-from ..ports.handlers import Handler
+from ..ports.handlers import LEFT_OUT, Handler
 from .apart import Address, Emit, run_apart
 from .caching import cached
 from .context import Context, current, emitted_by
@@ -177,7 +177,7 @@ class Executions:
         arguments: list[Any] = []
         for parameter in handler.parameters:
             if parameter.name not in values:
-                arguments.append(None)
+                arguments.append(LEFT_OUT if parameter.has_default else None)
                 continue
             value = values[parameter.name]
             if isinstance(value, Live) and parameter.mode is not EdgeMode.STREAM:

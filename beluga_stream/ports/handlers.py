@@ -6,7 +6,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from enum import Enum, auto
+from typing import Any, Final, Literal, Protocol
 
 from pydantic import TypeAdapter
 
@@ -15,13 +16,27 @@ from ..domain.ids import GraphHash, NodeName
 from .cache import Caching
 
 
+class Absent(Enum):
+    """What stands for an argument that no edge gave. None would be one that was given."""
+
+    LEFT_OUT = auto()  # a member, since it may be pickled and must stay itself
+
+
+LEFT_OUT: Final = Absent.LEFT_OUT
+"""The function has its default there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One argument that edges bind. `adapter` checks values (of a stream: its chunks)."""
+    """One argument that edges bind. `adapter` checks values (of a stream: its chunks).
+
+    When no edge gives it, the call gets `LEFT_OUT` if it `has_default`, else None.
+    """
 
     name: str
     adapter: TypeAdapter[Any]
     mode: EdgeMode = EdgeMode.VALUE
+    has_default: bool = False
 
 
 @dataclass(frozen=True, slots=True)

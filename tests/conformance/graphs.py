@@ -169,6 +169,14 @@ async def maybe(left: int | None, right: int | None) -> str:
     return f"{left} {right}"
 
 
+async def defaulted(number: int, optional: int | None = 7, anything: Any = 8, /, named: int = 9) -> str:
+    return f"{number} {optional} {anything} {named}"
+
+
+async def nothing(number: int) -> None:
+    return None
+
+
 async def slow(number: int) -> int:
     await asyncio.sleep(30)
     return number
@@ -330,6 +338,16 @@ _big = either.add_node(double, _number.when(lambda number: number > 10))
 _small = either.add_node(increment, _number.otherwise(), name="small")
 either.set_finish_point(either.add_node(maybe, _big, _small))
 
+skipped = Graph[int, str]("skipped")
+_counted = skipped.add_node(increment, skipped.input)
+_huge = skipped.add_node(double, _counted.when(lambda number: number > 10))
+skipped.set_finish_point(skipped.add_node(defaulted, _counted, _huge, _huge, _huge))
+
+emptied = Graph[int, str]("emptied")
+_none = emptied.add_node(nothing, emptied.input)
+_low = emptied.add_node(double, emptied.add_node(increment, emptied.input).when(lambda number: number > 10))
+emptied.set_finish_point(emptied.add_node(defaulted, emptied.input, _none, _low, _low))
+
 race = Graph[int, int]("race")
 race.set_finish_point(race.first(race.add_node(slow, race.input), race.add_node(increment, race.input)))
 
@@ -456,6 +474,9 @@ CASES = [
     Case(desk, Doc(text="one\ntwo\nthree"), "deep 3"),
     Case(either, 20, "42 None"),
     Case(either, 1, "None 3"),
+    Case(skipped, 20, "21 42 42 42"),
+    Case(skipped, 1, "2 7 8 9"),
+    Case(emptied, 1, "1 None 8 9"),
     Case(race, 1, 2),
     Case(two, 5, [6, 10]),
     Case(outcomes, 3, ["failed None execution_failed", "succeeded 6 None"]),
