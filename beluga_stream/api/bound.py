@@ -5,7 +5,6 @@ import json
 from collections.abc import Iterator
 from functools import partial
 from types import ModuleType
-from typing import Any
 
 
 def bound_keywords(handler: object) -> frozenset[str]:
@@ -41,14 +40,15 @@ def object_of(handler: object) -> object | None:
     return _owner(inner) if inspect.isroutine(inner) else inner
 
 
-def _layers(handler: Any) -> Iterator[object]:
+def _layers(handler: object) -> Iterator[object]:
     """It and what it stands around, down to the function: of partials, and of decorators that say so."""
-    while True:
-        yield handler
-        if isinstance(handler, partial):
-            handler = handler.func
-        elif inspect.isroutine(handler) and _owner(handler) is None and hasattr(handler, "__wrapped__"):
-            handler = handler.__wrapped__  # a method would give its function's here, and so lose its object
+    inner: object | None = handler
+    while inner is not None:
+        yield inner
+        if isinstance(inner, partial):
+            inner = inner.func
+        elif inspect.isroutine(inner) and _owner(inner) is None:  # a method would give its function's, without object
+            inner = getattr(inner, "__wrapped__", None)
         else:
             return
 

@@ -29,7 +29,7 @@ async def two_async(a: str, b: str) -> str:
         lambda: partial(two, a="x"),
         lambda: partial(two, "x"),
         lambda: partial(partial(two, a="z"), a="x"),
-        lambda: functools.wraps(partial(two, a="x"))(lambda *given, **named: two(*given, a="x", **named)),
+        lambda: functools.wraps(partial(two, a="x"))(lambda **named: two(**{"a": "x", **named})),
         lambda: Hedge(1)(partial(two_async, a="x")),
     ],
     ids=["by name", "by position", "twice", "in a decorator", "in a hedge"],
