@@ -53,7 +53,8 @@ class InLoop:
     function: Callable[..., Any]
 
     async def __call__(self, *positional: Any, **given: Any) -> Any:
-        return self.function(*positional, **given)
+        result = self.function(*positional, **given)
+        return await result if inspect.isawaitable(result) else result
 
 
 def origin_of(call: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,6 +1,8 @@
 """A sync handler called at once, in the thread of whoever asks: for chains that run in this process."""
 
 import asyncio
+import inspect
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,11 +16,17 @@ from .judging import first_of
 from .verdict import Completed, Failed
 
 
-def attempted(handler: Handler, value: Json, context: Context) -> Completed | Failed:
-    """What comes of a sync handler of one parameter: as `Executions.run` has it, and without limit."""
+def attempted(handler: Handler, value: Json, context: Context) -> Completed | Failed | Handler:
+    """What comes of a sync handler of one parameter: as `Executions.run` has it, and without limit.
+
+    Where it gives something to await, a handler of no parameters is given: what is left to run, in the event loop.
+    """
     token = current.set(context)
     try:
-        return completed(handler, handler.call(_argument(handler.parameters[0], value, context)))
+        given = handler.call(_argument(handler.parameters[0], value, context))
+        if inspect.isawaitable(given):
+            return replace(handler, call=lambda: given, parameters=(), executor="async")
+        return completed(handler, given)
     except SystemExit as error:
         return failed(handler, ExecutionFailed(f"it called sys.exit({error.code!r})"), context)
     except StopIteration:

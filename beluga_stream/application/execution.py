@@ -7,6 +7,7 @@ works there. User code is judged, never trusted: whatever it raises becomes a `F
 import asyncio
 import contextvars
 import functools
+import inspect
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -203,7 +204,8 @@ class Executions:
         if handler.executor == "process" and self._processes is not None:
             facts = replace(context, _beat=None)
             return await self._processes.call(functools.partial(_in_context, facts, handler.call, tuple(arguments)))
-        return await self.in_thread(functools.partial(handler.call, *arguments, **injected))
+        given = await self.in_thread(functools.partial(handler.call, *arguments, **injected))
+        return await given if inspect.isawaitable(given) else given
 
     async def _cached(
         self,

@@ -2,8 +2,11 @@
 
 import asyncio
 import contextlib
+import contextvars
 import functools
-from collections.abc import Mapping, Sequence
+import types
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from ..domain.definition import EdgeMode
 from ..domain.payload import Json
@@ -17,6 +20,8 @@ from .execution import Executions
 from .middleware import Middleware, surrounded
 from .verdict import Completed, Failed
 from .workers import Admission
+
+R = TypeVar("R")
 
 
 class WatchedExecutions:
@@ -80,26 +85,40 @@ class WatchedExecutions:
     async def stretch(self, steps: Sequence[tuple[Handler, Context]], value: Json) -> list[Completed | Failed]:
         """Run sync handlers without limits one after another in one thread, each on the output of the one before.
 
-        Gives their outcomes, up to the first that failed. When it is cancelled, no further one begins.
+        Gives their outcomes, up to the first that failed, or that gave something to await: this is awaited here, and
+        what follows is another stretch. When it is cancelled, no further one begins.
         """
+        inside = contextvars.copy_context()
+        begin = functools.partial(self._in_turn, steps, value)
         try:
-            return await self._shared.in_thread(functools.partial(self._in_turn, steps, value))
+            found = await self._shared.in_thread(functools.partial(inside.run, _begun, begin))
+            if isinstance(found, list):
+                return found
+            return await asyncio.get_running_loop().create_task(found, context=inside)
         except asyncio.CancelledError:
             for _, context in steps:
                 context.cancelled = True
             raise
 
-    def _in_turn(self, steps: Sequence[tuple[Handler, Context]], value: Json) -> list[Completed | Failed]:
+    async def _in_turn(self, steps: Sequence[tuple[Handler, Context]], value: Json) -> list[Completed | Failed]:
         outcomes: list[Completed | Failed] = []
         for handler, context in steps:
-            if context.cancelled:
+            if _is_given_up(context):
                 break
             with self._spans.span(self._span, _facts(context)) as span:
-                result = outcome_sent(handler, attempted(handler, value, context), context.node, context.attempt)
+                result = attempted(handler, value, context)
+                if is_left := isinstance(result, Handler):
+                    if _is_given_up(context):
+                        break
+                    await _out_of_the_thread()
+                    result = await self._shared.run(result, {}, context, timeout_ms=None, emit=_nobody)
+                result = outcome_sent(handler, result, context.node, context.attempt)
                 outcomes.append(result)
                 if isinstance(result, Failed):
                     span.fail(result.failure.message)
                     break
+            if is_left:
+                break
             value = result.output
         return outcomes
 
@@ -109,3 +128,28 @@ class WatchedExecutions:
 
 def _facts(context: Context) -> dict[str, str | int]:
     return {"node": context.node, "attempt": context.attempt, "run": context.run_id}
+
+
+def _is_given_up(context: Context) -> bool:
+    """Whether nobody waits for it any more: it may change at any time, since this is asked in a thread."""
+    return context.cancelled
+
+
+def _begun(begin: Callable[[], Coroutine[Any, Any, R]]) -> R | Coroutine[Any, Any, R]:
+    """Run it as far as it gets in this thread: what it gives, or itself when the event loop must go on with it."""
+    turn = begin()
+    try:
+        turn.send(None)
+    except StopIteration as over:
+        return over.value  # type: ignore[no-any-return]  # it is typed as anything
+    return turn
+
+
+@types.coroutine
+def _out_of_the_thread() -> Generator[None, None, None]:
+    """Where a coroutine that a thread has begun stops, for a task to go on with it in the same context."""
+    yield
+
+
+async def _nobody(chunk: Json) -> None:
+    """These handlers do not stream."""

@@ -1,10 +1,11 @@
 """Chains that run without the engine end as they would with it."""
 
 import asyncio
+import functools
 import re
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any, TypeVar, cast
 
 import pytest
 from pydantic import BaseModel
@@ -18,6 +19,9 @@ from beluga_stream.errors import BelugaError, InvalidInput
 from beluga_stream.ports.spans import NoSpans
 
 SOON = Retry(3, first=0.001, most=0.001)
+
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Words(BaseModel):
@@ -80,6 +84,45 @@ async def slow(number: int) -> int:
     return number
 
 
+def logged(function: F) -> F:
+    """A decorator that knows nothing of async functions, as many."""
+
+    @functools.wraps(function)
+    def call(*given: Any, **named: Any) -> Any:
+        return function(*given, **named)
+
+    return cast("F", call)
+
+
+class Model:
+    def invoke(self, number: int) -> Awaitable[int]:
+        return quadruple(number)
+
+
+class Untyped:
+    def invoke(self, number):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - nothing tells that it is async
+        return quadruple(number)
+
+
+async def quadruple(number: int) -> int:
+    await asyncio.sleep(0)
+    return number * 4
+
+
+async def raises_later(number: int) -> int:
+    await asyncio.sleep(0)
+    raise ConnectionError("gone")
+
+
+async def never_comes(number: int) -> int:
+    await asyncio.sleep(0)
+    raise asyncio.CancelledError("elsewhere")
+
+
+async def lies_later(number: int) -> int:
+    return "no number"  # type: ignore[return-value]  # what the test is about
+
+
 CHAINS: list[Callable[[], Chain[Any, Any]]] = [
     lambda: chain(split, count, double),
     lambda: chain(split, count, spell),
@@ -92,6 +135,15 @@ CHAINS: list[Callable[[], Chain[Any, Any]]] = [
     lambda: chain(double, lies, double),
     lambda: chain(double, in_vain, double),
     lambda: chain(double, slow),
+    lambda: chain(split, logged(count), double),
+    lambda: chain(double, double, logged(quadruple), double, logged(quadruple)),
+    lambda: chain(double, lambda number: quadruple(number + 1), double, Model(), double),
+    lambda: chain(double, Untyped(), double),
+    lambda: chain(double, node(executor="async")(lambda number: quadruple(number + 1)), double),
+    lambda: chain(double, logged(raises_later), double),
+    lambda: chain(double, logged(never_comes), double),
+    lambda: chain(double, logged(lies_later), double),
+    lambda: chain(double, logged(slow), double),
 ]
 
 
