@@ -3,7 +3,7 @@
 import contextvars
 import functools
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 from ..application.threads import Threads
@@ -131,15 +131,19 @@ class Task(Generic[R]):
 
     async def _attempt(self, results: Sequence[Any], threads: Threads) -> Any:
         call = functools.partial(self._call, *self._args, *results)
-        function = inspect.unwrap(self._call)
-        if inspect.isasyncgenfunction(function):
-            return [chunk async for chunk in call()]
-        if inspect.iscoroutinefunction(self._call):
-            return await call()
-        if inspect.isgeneratorfunction(function):
-            return await _in_thread(threads, lambda: list(cast("Iterable[Any]", call())))
-        given = await _in_thread(threads, call)
+        given: Any
+        if inspect.iscoroutinefunction(self._call) or inspect.isasyncgenfunction(self._call):
+            given = call()
+        else:
+            given = await _in_thread(threads, lambda: _whole(call()))
+        if inspect.isasyncgen(given):
+            return [chunk async for chunk in given]
         return await given if inspect.isawaitable(given) else given
+
+
+def _whole(given: Any) -> Any:
+    """What a call gives; of a generator, all that it yields. Judged by itself: a decorator may give something else."""
+    return list(given) if inspect.isgenerator(given) else given
 
 
 async def _in_thread(threads: Threads, call: Callable[[], R]) -> R:

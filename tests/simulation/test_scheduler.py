@@ -1,9 +1,10 @@
 """Tasks with dependencies, priorities, deadlines and retries, in virtual time and in many orders of the event loop."""
 
 import asyncio
+import functools
 import gc
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
@@ -390,6 +391,35 @@ async def test_anything_that_can_be_a_step_can_be_a_task() -> None:
             ]
         )
         assert [await handle.result() for handle in handles.values()] == ["1 in a thread", [0, 1, 2], 2, 4]
+
+
+async def test_what_a_task_gives_tells_of_which_kind_its_function_is_whatever_it_stands_around() -> None:
+    def chunks(number: int) -> Iterator[int]:
+        yield from range(number)
+
+    async def chunks_async(number: int) -> AsyncIterator[int]:
+        for one in range(number):
+            yield one
+
+    async def chunk(number: int) -> int:
+        return number
+
+    def around(function: Callable[[int], Any], made: Callable[[Any], Any]) -> Callable[[int], Any]:
+        return functools.wraps(function)(lambda number: made(function(number)))
+
+    async with Scheduler() as scheduler:
+        handles = [
+            scheduler.submit(Task("task", call, 3))
+            for call in (
+                around(chunks, sum),
+                around(chunks, list),
+                around(chunks, iter),
+                around(chunks_async, aiter),
+                around(chunk, lambda given: given),
+                around(chunk, lambda given: given.close() or 7),
+            )
+        ]
+        assert [await handle.result() for handle in handles] == [3, [0, 1, 2], [0, 1, 2], [0, 1, 2], 3, 7]
 
 
 def test_a_block_that_ends_waits_and_one_that_raises_cancels() -> None:
