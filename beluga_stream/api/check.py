@@ -208,8 +208,8 @@ def _unfit(wiring: Wiring, one: Wire, told: str) -> InvalidGraph:
 
 
 def _is_surely(part: Any, kind: type) -> bool:
-    base, other = get_origin(part) or part, get_origin(kind) or kind
-    return isinstance(base, type) and isinstance(other, type) and issubclass(base, other)
+    base, others = get_origin(part) or part, [get_origin(one) or one for one in members(kind)]
+    return isinstance(base, type) and any(isinstance(other, type) and issubclass(base, other) for other in others)
 
 
 def _holds_mapping(kind: Any) -> bool:

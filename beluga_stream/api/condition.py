@@ -1,31 +1,40 @@
 """Conditions on edges: when an edge out of a node is taken."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, get_origin
+
+from .fit import members
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
     """All of it must hold for a node's output: it is of every kind, and every predicate says so.
 
-    `otherwise` holds when no other condition on the node does, and stands alone.
+    A kind may be a union: the output is of one of its members. `otherwise` holds when no other condition on the node
+    does, and stands alone.
     """
 
     kinds: tuple[type, ...] = ()
     predicates: tuple[Callable[[Any], bool], ...] = ()
     otherwise: bool = False
+    _classes: tuple[tuple[type, ...], ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Flatten each kind once: it is asked for each output."""
+        classes = tuple(tuple(get_origin(one) or one for one in members(kind)) for kind in self.kinds)
+        object.__setattr__(self, "_classes", classes)
 
     def holds(self, value: Any) -> bool:
         """Ask the output. What a predicate raises is the node's failure."""
-        return all(isinstance(value, get_origin(kind) or kind) for kind in self.kinds) and all(
+        return all(isinstance(value, classes) for classes in self._classes) and all(
             predicate(value) for predicate in self.predicates
         )
 
     def describe(self) -> str:
         if self.otherwise:
             return "otherwise()"
-        parts = [f"case({getattr(kind, '__name__', kind)})" for kind in self.kinds]
+        parts = [f"case({' | '.join(getattr(one, '__name__', str(one)) for one in members(k))})" for k in self.kinds]
         parts += [f"when({getattr(predicate, '__name__', predicate)})" for predicate in self.predicates]
         return ".".join(parts)
 

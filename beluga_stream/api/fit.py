@@ -46,8 +46,10 @@ def fits(given: Any, wanted: Any) -> bool:
 def narrow(given: Any, kinds: Iterable[type]) -> Any:
     """The type of a value that is known to be of these kinds too."""
     for kind in kinds:
-        parts = [part for part in members(given) if not _is_open(part) and fits(part, kind)]
-        given = union(parts) if parts else kind
+        found: list[Any] = []
+        for one in members(kind):
+            found += [part for part in members(given) if not _is_open(part) and fits(part, one)] or [one]
+        given = union(found)
     return given
 
 

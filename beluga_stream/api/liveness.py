@@ -175,14 +175,15 @@ def _kinds_together(conditions: Sequence[Condition], kind: Any) -> Iterator[set[
         known = isinstance(base, type) and base is not object
         sure = {one for one in asked if known and _is_sub(base, one)}
         yield sure
-        for narrower in asked:
-            if narrower not in sure and (not known or _is_sub(narrower, base)):
+        for narrower in dict.fromkeys(part for one in asked for part in members(one)):
+            if not known or (_is_sub(narrower, base) and not _is_sub(base, narrower)):
                 yield sure | {one for one in asked if _is_sub(narrower, one)}
 
 
-def _is_sub(kind: type, other: type) -> bool:
+def _is_sub(kind: type, wider: type) -> bool:
+    """Whether every value of a type is of another one, or of a member of it."""
     try:
-        return issubclass(get_origin(kind) or kind, get_origin(other) or other)
+        return any(issubclass(get_origin(kind) or kind, get_origin(one) or one) for one in members(wider))
     except TypeError:
         return False
 

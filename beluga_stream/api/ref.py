@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from ..domain.definition import EdgeMode
 from ..errors import InvalidGraph
@@ -62,13 +63,18 @@ class Ref(Generic[T_co]):
         before = self._conditional()
         return self._with(replace(before, predicates=(*before.predicates, predicate)))
 
-    def case(self, kind: type[X]) -> "Ref[X]":
-        """The output, where it is of this type (isinstance).
+    @overload
+    def case(self, kind: type[X]) -> "Ref[X]": ...
+    @overload
+    def case(self, kind: UnionType) -> "Ref[Any]": ...
+    def case(self, kind: Any) -> "Ref[Any]":
+        """The output, where it is of this type (isinstance); of a union, of one of its members.
 
-        Raises `InvalidGraph` on a stream or an `otherwise()`.
+        Raises `InvalidGraph` on a stream or an `otherwise()`. The same is raised when the graph is built, for a
+        subclass of what the node is annotated with that has more fields: values travel by the annotation.
         """
         before = self._conditional()
-        return cast("Ref[X]", self._with(replace(before, kinds=(*before.kinds, kind))))
+        return self._with(replace(before, kinds=(*before.kinds, kind)))
 
     def otherwise(self) -> "Ref[T_co]":
         """The output, where no other condition on this node holds.
