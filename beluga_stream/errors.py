@@ -139,10 +139,10 @@ class InvalidInput(BelugaError):
 
 
 class NotSerializable(InvalidInput):
-    """A handler's value cannot become JSON.
+    """A handler's value cannot become JSON, or its JSON is read as another model of the same union.
 
     Whose fault: the handler's. To do: return something that its annotation turns into JSON: a model, a dataclass,
-    plain values.
+    plain values; give models that look alike a field that tells them apart.
     """
 
 

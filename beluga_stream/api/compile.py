@@ -14,7 +14,7 @@ from ..domain.plan import Plan
 from ..domain.retry import RetryPolicy
 from ..errors import InvalidGraph, InvalidInput
 from ..ports.cache import Caching
-from ..ports.handlers import Handler, Program
+from ..ports.handlers import Handler, Program, Variants
 from .adapter import adapter_of, schema_of
 from .blueprint import Blueprint, Step
 from .check import check_input, check_output, check_wires, output_kinds, wire_kind
@@ -27,6 +27,7 @@ from .node import NodeOptions, options_of
 from .remembering import check_unremembered, with_memory
 from .retry import milliseconds
 from .signature import called
+from .variants import check_cases, variants_of
 from .wiring import WORK_INPUT, Wire, Wiring, fed_arguments, wire
 
 
@@ -88,6 +89,7 @@ def _compile(blueprint: Blueprint, input_kind: Any, output_kind: Any, kind: str)
     input_kind = check_input(wiring, input_kind)
     kinds = output_kinds(wiring, plan.order, input_kind)
     check_wires(wiring, kinds)
+    check_cases(wiring, kinds)
     output_kind = check_output(wiring, blueprint.finish, kinds, output_kind)
     worlds = {_named(name): worlds_of(conditions, kinds[name]) for name, conditions in branches.by_node.items()}
     conditions = {_named(name): found for name, found in branches.by_node.items()}
@@ -95,7 +97,14 @@ def _compile(blueprint: Blueprint, input_kind: Any, output_kind: Any, kind: str)
     input_adapter = adapter_of(input_kind, blueprint.graph, INPUT, "the input")
     output_adapter = adapter_of(output_kind, blueprint.graph, blueprint.finish[0], "the result")
     handlers = {
-        _named(name): _handler(wiring, name, branches.by_node.get(name, []), kinds) for name in wiring.signatures
+        _named(name): _handler(
+            wiring,
+            name,
+            branches.by_node.get(name, []),
+            kinds,
+            result=output_kind if name in blueprint.finish else None,
+        )
+        for name in wiring.signatures
     }
     definition = frozen.replace(
         definition,
@@ -278,7 +287,9 @@ def _taken(handler: Handler) -> dict[str, Any]:
     return {name: schema for name, schema in schemas.items() if schema}
 
 
-def _handler(wiring: Wiring, name: str, conditions: Sequence[Condition], kinds: Mapping[str, Any]) -> Handler:
+def _handler(
+    wiring: Wiring, name: str, conditions: Sequence[Condition], kinds: Mapping[str, Any], *, result: Any
+) -> Handler:
     step, signature, graph = wiring.steps[name], wiring.signatures[name], wiring.graph
     options = _options(wiring, step)
     fed = fed_arguments(wiring, name)
@@ -295,6 +306,10 @@ def _handler(wiring: Wiring, name: str, conditions: Sequence[Condition], kinds: 
         for number, one in enumerate(conditions)
     )
     retry_on = options["retry"].kinds if "retry" in options else None
+    if step.until is not None or "cache" in options:  # it reads its own output
+        result = signature.output
+    models = variants_of(wiring, name, signature.output, conditions, kinds, result=result)
+    variants = Variants(handler.output, models) if models else None
     fallback = None if step.fallback is None else build_fallback(signature, step.fallback, graph, name)
     compensate = None if step.compensate is None else build_compensation(signature, step.compensate, graph, name)
     return replace(
@@ -303,7 +318,10 @@ def _handler(wiring: Wiring, name: str, conditions: Sequence[Condition], kinds: 
         until=step.until,
         retry_on=retry_on,
         cache=_cache(wiring, step, handler, options),
-        fallback=None if fallback is None else replace(fallback, branches=branches, retry_on=retry_on),
+        variants=variants,
+        fallback=None
+        if fallback is None
+        else replace(fallback, branches=branches, retry_on=retry_on, variants=variants),
         compensate=None if compensate is None else replace(compensate, retry_on=retry_on),
     )
 

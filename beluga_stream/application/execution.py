@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from ..domain.definition import EdgeMode
 from ..domain.payload import Json
 from ..errors import ExecutionFailed, InvalidInput, NotSerializable, ProcessLost, TimedOut
 from ..ports.cache import Caching
 from ..ports.calls import Calls, Isolation
-from ..ports.handlers import LEFT_OUT, Handler
+from ..ports.handlers import LEFT_OUT, Handler, Variants
 from .apart import Address, Emit, run_apart
 from .caching import cached
 from .context import Context, current, emitted_by
@@ -231,7 +231,7 @@ class Executions:
         source = _Steps(called, self._threads) if handler.executor == "thread" else called
         try:
             async for chunk in source:
-                json = _dumped(handler.output, chunk, "yielded")
+                json = _dumped(handler, chunk, "yielded")
                 chunks.append(json)
                 await emit(json)
         finally:
@@ -295,7 +295,7 @@ def _in_context(context: Context, call: Callable[..., Any], arguments: tuple[Any
 
 def completed(handler: Handler, value: Any) -> Completed:
     """The outcome of a handler that gave this. Raises `InvalidInput` and `NotSerializable` for a wrong value."""
-    json = _dumped(handler.output, value, "returned")
+    json = _dumped(handler, value, "returned")
     done = True
     if handler.until is not None:
         done = bool(handler.until(handler.output.validate_python(json)))
@@ -306,15 +306,31 @@ def _branches(handler: Handler, value: Any) -> tuple[int, ...]:
     return tuple(number for number, holds in handler.branches if holds(value))
 
 
-def _dumped(adapter: TypeAdapter[Any], value: Any, verb: str) -> Json:
+def _dumped(handler: Handler, value: Any, verb: str) -> Json:
     try:
-        checked = adapter.validate_python(value)
+        checked = handler.output.validate_python(value)
     except ValidationError as error:
         raise InvalidInput(f"it {verb} what its type forbids: {first_of(error)}") from error
     try:
-        return adapter.dump_python(checked, mode="json", warnings="error")
+        json = handler.output.dump_python(checked, mode="json", warnings="error")
     except Exception as error:
         raise NotSerializable(f"it {verb} what cannot become JSON: {said(error)}") from error
+    if handler.variants is not None:
+        _check_variant(handler.variants, checked, json, verb)
+    return json
+
+
+def _check_variant(variants: Variants, value: Any, json: Json, verb: str) -> None:
+    try:
+        found = variants.adapter.validate_python(json)
+    except ValidationError:
+        return  # no model is mistaken for another one: whoever reads it tells what is wrong
+    if any(isinstance(value, model) is not isinstance(found, model) for model in variants.models):
+        name, other = type(value).__name__, type(found).__name__
+        raise NotSerializable(
+            f"it {verb} a {name}, whose JSON is read as a {other}: give both a field that tells them apart, "
+            f"as `kind: Literal[{name.lower()!r}] = {name.lower()!r}` in {name}"
+        )
 
 
 def cancelled(handler: Handler, error: asyncio.CancelledError, context: Context) -> Failed:

@@ -40,13 +40,22 @@ class Parameter:
 
 
 @dataclass(frozen=True, slots=True)
+class Variants:
+    """Models of a union, of which a value must be the same by its JSON, read with `adapter`: others have no more."""
+
+    adapter: TypeAdapter[Any]
+    models: tuple[type, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Handler:
     """One function of a user, with all that is needed to call it.
 
     `output` checks what it returns (of a streaming handler: each chunk). `branches` are the
     conditions on edges after it, by number; `until` ends a loop; `retry_on` are the exceptions
     worth another attempt (None: the default rule). `resources` maps parameter names to the
-    resource types that the worker injects. `cache` says how its results are kept and given again.
+    resource types that the worker injects. `cache` says how its results are kept and given again. `variants` are
+    told apart by readers of its output; None where there are none.
     """
 
     call: Callable[..., Any]
@@ -62,6 +71,7 @@ class Handler:
     compensate: "Handler | None" = None
     # compensate's parameters: those of the handler, then its output
     cache: Caching | None = None
+    variants: Variants | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,11 @@ class Long:
     lines: list[str]
 
 
+@dataclass
+class Same:
+    text: str
+
+
 class Decision(BaseModel):
     ok: bool
 
@@ -116,6 +121,14 @@ async def brief(short: Short) -> str:
 
 async def deep(long: Long) -> str:
     return f"deep {len(long.lines)}"
+
+
+async def alike(text: str) -> Short | Same:
+    return Same(text=text) if text.isupper() else Short(text=text)
+
+
+async def of_alike(one: Short | Same) -> str:
+    return f"{type(one).__name__} {one.text}"
 
 
 async def increment(number: int) -> int:
@@ -332,6 +345,13 @@ desk = Graph[Doc, str]("desk")
 _kind = desk.add_node(triage, desk.input)
 desk.set_finish_point(desk.first(desk.add_node(brief, _kind.case(Short)), desk.add_node(deep, _kind.case(Long))))
 
+told_apart = Graph[str, str]("told_apart")
+told_apart.set_finish_point(told_apart.add_node(of_alike, told_apart.add_node(alike, told_apart.input)))
+
+routed = Graph[Doc, str]("routed")
+_any_kind = routed.add_node(triage, routed.input)
+routed.set_finish_point(routed.add_node(lambda one: type(one).__name__, _any_kind.case(Short | Long), name="either"))
+
 either = Graph[int, str]("either")
 _number = either.add_node(increment, either.input)
 _big = either.add_node(double, _number.when(lambda number: number > 10))
@@ -472,6 +492,9 @@ CASES = [
     Case(threads, 5, 10),
     Case(desk, Doc(text="one"), "brief one"),
     Case(desk, Doc(text="one\ntwo\nthree"), "deep 3"),
+    Case(told_apart, "be", "Short be"),
+    Case(told_apart, "BE", failure="invalid_input"),
+    Case(routed, Doc(text="one"), "dict"),
     Case(either, 20, "42 None"),
     Case(either, 1, "None 3"),
     Case(skipped, 20, "21 42 42 42"),
