@@ -16,7 +16,6 @@ from collections.abc import (
     Generator,
     Iterator,
     Mapping,
-    Sequence,
 )
 from dataclasses import dataclass
 from functools import partial
@@ -26,12 +25,14 @@ from typing import Annotated, Any, TypeVar, cast, get_args, get_origin, get_type
 from ..domain.definition import EdgeMode
 from ..errors import InvalidGraph
 from .bound import bound_keywords
+from .fit import members, union
 from .history import History
 from .resource import is_resource
 from .stream import Outcome, Stream
 
 _METHODS = ("ainvoke", "invoke", "astream", "stream")
 _ASYNC_STREAMS = (AsyncIterator, AsyncGenerator, AsyncIterable)
+_AWAITABLES = (Awaitable, Coroutine)
 _STREAMS = (*_ASYNC_STREAMS, Iterator, Generator)
 
 
@@ -109,7 +110,7 @@ def signature_of(handler: object, graph: str, node: str) -> Signature:
         arguments.append(_argument(parameter, kind))
     returned = _plain(hints.get("return", Any))
     is_generator = inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function)
-    is_coroutine = inspect.iscoroutinefunction(function) or get_origin(returned) in (Awaitable, Coroutine)
+    is_coroutine = inspect.iscoroutinefunction(function) or get_origin(returned) in _AWAITABLES
     streams = not is_coroutine and (is_generator or get_origin(returned) in _STREAMS or returned in _STREAMS)
     is_async = is_coroutine or inspect.isasyncgenfunction(function)
     is_async = is_async or (streams and (get_origin(returned) or returned) in _ASYNC_STREAMS)
@@ -118,7 +119,7 @@ def signature_of(handler: object, graph: str, node: str) -> Signature:
         name_of(handler),
         tuple(arguments),
         resources,
-        _output(returned, streams=streams, is_awaitable=get_origin(returned) in (Awaitable, Coroutine)),
+        _output(returned, streams=streams),
         streams,
         is_async,
         tuple(leading),
@@ -211,8 +212,11 @@ def _argument(parameter: inspect.Parameter, kind: Any) -> Argument:
     )
 
 
-def _output(returned: Any, *, streams: bool, is_awaitable: bool) -> Any:
-    if not streams and not is_awaitable:
+def _output(returned: Any, *, streams: bool) -> Any:
+    """The type of what a call gives once that is awaited, where it is to be; of a streaming one, of each chunk."""
+    if streams:
+        return _plain((*get_args(returned), Any)[0])
+    parts = members(returned)
+    if not any(get_origin(part) in _AWAITABLES for part in parts):
         return returned
-    parts: Sequence[Any] = get_args(returned) or (Any,)
-    return _plain(parts[-1] if get_origin(returned) is Coroutine else parts[0])
+    return union(_plain(get_args(part)[-1]) if get_origin(part) in _AWAITABLES else part for part in parts)

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import contextvars
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from typing import Any
 
 import pytest
@@ -136,6 +136,19 @@ async def test_chains_within_steps_need_no_more_threads_than_there_are() -> None
         assert await line_of(double, nested, double).invoke(WatchedExecutions(shared, NoSpans(), "chain.step"), 1) == 16
     finally:
         await shared.close()
+
+
+async def test_an_annotation_may_leave_open_whether_it_is_awaited() -> None:
+    async def fetch(number: int) -> int:
+        return number + 1
+
+    class Model:
+        def invoke(self, number: int) -> Awaitable[int] | int:
+            return fetch(number) if number > 1 else number
+
+    graph = Graph[int, int]("open")
+    graph.set_finish_point(graph.add_node(Model(), graph.input))
+    assert [await graph.invoke(number) for number in (1, 2)] == [1, 3]
 
 
 async def test_graphs_and_caches_take_it_as_chains_do() -> None:
