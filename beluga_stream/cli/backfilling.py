@@ -72,7 +72,7 @@ async def _tell(filling: Backfill, span: Span, runs: Runs, *, as_json: bool) -> 
         return
     console.print(", ".join(f"{count} {what}" for what, count in told.items()) or "there is nothing to start")
     for each in starts:
-        console.print(f"  {each['by']}  {each['run']}", markup=False)
+        console.print(f"  {each['by']}  {each['run']}")
     if told["would start"] > len(starts):
         console.print(f"  and {told['would start'] - len(starts)} more: --json has all")
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from rich.text import Text
 
 from ..adapters.kafka.reader import KafkaReader
 from ..application.catalog import Catalog
@@ -14,7 +15,7 @@ from ..bootstrap.settings import Settings
 from ..domain.breaking import Break
 from ..domain.contracts import Contract, Kind, State, Verdict, compare, of_definitions, of_document
 from ..errors import InvalidInput, InvalidState, NotFound
-from .screen import console, print_json
+from .screen import BAD, OK, WARN, console, print_json
 from .values import parse, read_text, settings_with
 from .versions import version_of
 
@@ -22,12 +23,12 @@ _SHOWN = 100
 _TOLD = (Kind.INPUT, Kind.OUTPUT, Kind.SIGNAL)
 """What published graphs tell of."""
 _SIGNS = {
-    State.COMPATIBLE: "[green]✓[/green]",
-    State.REFUSED: "[red]✗[/red]",
-    State.REMOVED: "[red]✗[/red]",
-    State.ACCEPTED: "[yellow]![/yellow]",
-    State.NEW: "[cyan]+[/cyan]",
-    State.UNKNOWN: "[dim]?[/dim]",
+    State.COMPATIBLE: OK,
+    State.REFUSED: BAD,
+    State.REMOVED: BAD,
+    State.ACCEPTED: WARN,
+    State.NEW: Text("+", style="cyan"),
+    State.UNKNOWN: Text("?", style="dim"),
 }
 _BACKWARD = {
     "required": ("it must be there now, and could be left out", "give it a default"),
@@ -128,16 +129,16 @@ def _unused(accept: Sequence[str], verdicts: Sequence[Verdict]) -> None:
 
 def _print(verdicts: Sequence[Verdict], against: str | None) -> None:
     for verdict in verdicts:
-        console.print(f"{_SIGNS[verdict.state]} {verdict.contract.name}  [dim]{verdict.state}[/dim]")
+        console.print(_SIGNS[verdict.state], verdict.contract.name, Text(f" {verdict.state}", style="dim"))
         for told in _breaks(verdict):
-            console.print(f"    {told['at'] or 'the value'}: {told['why']}", markup=False, soft_wrap=True)
+            console.print(f"    {told['at'] or 'the value'}: {told['why']}", soft_wrap=True)
             if "was" in told:
-                console.print(f"      was {_short(told['was'])}, is {_short(told['is'])}", markup=False, soft_wrap=True)
+                console.print(f"      was {_short(told['was'])}, is {_short(told['is'])}", soft_wrap=True)
             if "example" in told:
-                console.print(f"      for example {_short(told['example']['value'])}", markup=False, soft_wrap=True)
-            console.print(f"      to do: {told['fix']}", markup=False, soft_wrap=True)
+                console.print(f"      for example {_short(told['example']['value'])}", soft_wrap=True)
+            console.print(f"      to do: {told['fix']}", soft_wrap=True)
     if against is None:
-        console.print(_ONLY_GRAPHS, style="dim", markup=False, soft_wrap=True)
+        console.print(_ONLY_GRAPHS, style="dim", soft_wrap=True)
 
 
 def _as_json(verdict: Verdict) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from ..bootstrap.preparation import uses_of
 from ..bootstrap.settings import Settings
 from ..errors import InvalidDeployment
 from ..ports.log import TopicSpec
-from .screen import console, print_json, table
+from .screen import BAD, OK, WARN, console, print_json, table
 from .values import settings_with
 
 PATIENCE_SECONDS = 2.0
@@ -85,16 +85,16 @@ async def list_topics(*, folder: str | None, broker: str | None, as_json: bool) 
     shown = table("", "topic", ">partitions", "kept", "state")
     for spec in specs:
         state = state_of(spec, found)
-        sign = "[green]✓[/green]" if state == "ok" else "[red]✗[/red]"
+        sign = OK if state == "ok" else BAD
         kept = spec.config.get("cleanup.policy", "delete")
         if kept == "delete":
             kept = f"{int(spec.config['retention.ms']) / 3_600_000:g} h" if "retention.ms" in spec.config else ""
         shown.add_row(sign, spec.name, str(spec.partitions), kept, "" if state == "ok" else state)
     console.print(shown)
     if any(spec.name not in found for spec in specs):
-        console.print("[dim]`beluga topics apply` creates what is missing[/dim]")
+        console.print("`beluga topics apply` creates what is missing", style="dim")
     if unchecked := [spec.name for spec in found.values() if not spec.config]:
-        console.print(f"[dim]of {len(unchecked)}, how they are kept was not checked: Kafka does not tell us[/dim]")
+        console.print(f"of {len(unchecked)}, how they are kept was not checked: Kafka does not tell us", style="dim")
 
 
 async def apply_topics(*, folder: str | None, broker: str | None, as_json: bool) -> None:
@@ -107,7 +107,7 @@ async def apply_topics(*, folder: str | None, broker: str | None, as_json: bool)
         print_json({"created": list(created), "existing": len(specs) - len(created)})
         return
     for name in created:
-        console.print(f"[green]✓[/green] created {name}")
+        console.print(OK, f"created {name}")
     for kind in alike(conformity(specs, found).deviations):
-        console.print(f"[yellow]![/yellow] {kind}", soft_wrap=True)
-    console.print(f"[dim]{len(specs) - len(created)} of {len(specs)} existed already[/dim]")
+        console.print(WARN, str(kind), soft_wrap=True)
+    console.print(f"{len(specs) - len(created)} of {len(specs)} existed already", style="dim")

@@ -86,7 +86,7 @@ async def demonstrate(*, broker: str | None, write_name: str | None, as_json: bo
                 f" {waiting or 'the index'}; the engine says: {child.last_words()[-300:]}"
             ) from error
         screen.close(stories, write_name, indexed=_indexed(index, stories))
-    screen.say(f"[dim]Everything is stopped, {time.monotonic() - began:.1f} s in all.[/dim]")
+    screen.say(f"Everything is stopped, {time.monotonic() - began:.1f} s in all.", style="dim")
     failed = [story for story in stories if story.status != "succeeded"]
     if failed:
         raise RunFailed(f"{len(failed)} of {len(stories)} runs failed: {failed[0].title}: {failed[0].failure}")

@@ -22,10 +22,10 @@ class DemoScreen:
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
 
-    def say(self, line: str) -> None:
+    def say(self, line: str, style: str = "") -> None:
         """One line about what is going on."""
         if not self._as_json:
-            console.print(line, soft_wrap=True)
+            console.print(line, style=style, soft_wrap=True)
 
     @asynccontextmanager
     async def live(self, stories: Sequence[Told]) -> AsyncIterator[Show]:

@@ -125,7 +125,7 @@ class DevScreen:
         if self._as_json:
             print_line({"type": kind, "message": line})
         elif self._live is None:
-            console.print(line, markup=False, soft_wrap=True)
+            console.print(line, soft_wrap=True)
 
     def _render(self) -> RenderableType:
         self.draw()
@@ -146,7 +146,7 @@ class DevScreen:
             (f"{self._dead} dead letters", "red" if self._dead else "dim"),
             "\n",
         )
-        runs = table("run", "graph", "status", ">nodes", ">took")
+        runs = table("#run", "graph", "#status", ">nodes", ">took")
         for run in list(self._runs.values())[: -_SHOWN_RUNS - 1 : -1]:
             took = duration(None if run.ended_ms is None else run.ended_ms - run.began_ms)
             runs.add_row(run.id, run.graph, styled(run.status), str(run.nodes), took)

@@ -5,6 +5,8 @@ import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+from rich.text import Text
+
 from ..adapters.kafka.admin import KafkaTopics
 from ..adapters.kafka.connection import KafkaConnection
 from ..adapters.kafka.fence import broker_fences
@@ -18,7 +20,7 @@ from ..bootstrap.temporal import temporal
 from ..errors import AccessDenied, BelugaError, InvalidState
 from ..ports.log import Outgoing, TopicSpec
 from .declared import PATIENCE_SECONDS, Needed, topics_of
-from .screen import console, print_json
+from .screen import BAD, OK, WARN, console, print_json
 from .values import settings_with
 from .versions import version_of
 
@@ -200,8 +202,7 @@ async def _fencing(settings: Settings, connection: KafkaConnection, admin: Kafka
 
 
 def _print(finding: Finding) -> None:
-    sign = {True: "[green]✓[/green]", False: "[red]✗[/red]", None: "[yellow]![/yellow]"}[finding.ok]
-    console.print(f"{sign} [bold]{finding.check:<16}[/bold]", end="")
-    console.print(finding.said, markup=False, soft_wrap=True)
+    sign = {True: OK, False: BAD, None: WARN}[finding.ok]
+    console.print(Text.assemble(sign, " ", (f"{finding.check:<16}", "bold"), finding.said), soft_wrap=True)
     if finding.fix:
-        console.print(f"  {'':<16}[yellow]→[/yellow] {finding.fix}", soft_wrap=True)
+        console.print(Text.assemble(f"  {'':<16}", ("→", "yellow"), " ", finding.fix), soft_wrap=True)

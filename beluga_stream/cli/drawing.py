@@ -15,7 +15,7 @@ from ..domain.ids import INPUT, NodeName
 from ..domain.plan import Plan
 from ..errors import NotFound
 from ..ports.handlers import Trigger
-from .screen import console, print_json, table
+from .screen import OK, WARN, console, print_json, table
 from .values import settings_with
 
 _SHAPES = {
@@ -51,11 +51,11 @@ async def show_graph(name: str, *, mermaid: bool, agents: str | None, broker: st
     if as_json:
         print_json(_summary(plan, triggers) | {"mermaid": mermaid_of(plan)})
     elif mermaid:
-        console.print(mermaid_of(plan), markup=False, soft_wrap=True)
+        console.print(mermaid_of(plan), soft_wrap=True)
     else:
         started = ", ".join(_summary(plan, triggers)["triggers"])
         console.print(tree_of(plan))
-        console.print(f"[dim]started by {started or 'clients only'}[/dim]")
+        console.print(f"started by {started or 'clients only'}", style="dim")
 
 
 async def validate(*, agents: str | None, topics_folder: str | None, as_json: bool) -> None:
@@ -69,11 +69,11 @@ async def validate(*, agents: str | None, topics_folder: str | None, as_json: bo
         print_json({"graphs": sorted(loaded.works), "topics": sorted(declared), "undeclared": undeclared})
         return
     for name, work in sorted(loaded.works.items()):
-        console.print(f"[green]✓[/green] {name}  [dim]{len(work.compile().definition.nodes)} nodes[/dim]")
+        console.print(OK, name, Text(f" {len(work.compile().definition.nodes)} nodes", style="dim"))
     for name in undeclared:
-        console.print(f"[yellow]![/yellow] topic {name} starts a graph and is not declared in {settings.topics}")
+        console.print(WARN, f"topic {name} starts a graph and is not declared in {settings.topics}")
     if not loaded.works:
-        console.print(f"[yellow]![/yellow] {settings.agents} has no graphs")
+        console.print(WARN, f"{settings.agents} has no graphs")
 
 
 def tree_of(plan: Plan) -> Tree:

@@ -167,4 +167,4 @@ async def _end(runs: Desk, run: RunId, last: RunChanged | StartRejected | None, 
         told = f"run {run} failed: {message}. `beluga runs retry {run}` goes on from the failed nodes"
         raise RunFailed(told, run=run, node=None if failure is None else failure.node)
     if not as_json:
-        console.print(pretty(await runs.load(last.output or NOTHING)), soft_wrap=True, markup=False)
+        console.print(pretty(await runs.load(last.output or NOTHING)), soft_wrap=True)

@@ -28,7 +28,7 @@ from ..domain.state import RUN_ENDED, Override
 from ..domain.state import RunStatus as RunState
 from ..errors import InvalidInput, InvalidState, NotFound
 from .runview import RunView
-from .screen import console, duration, moment, pretty, print_json, styled, table
+from .screen import console, duration, moment, moment_cell, pretty, print_json, styled, table
 from .values import read_json, settings_with
 from .waits import inspected
 
@@ -59,14 +59,14 @@ async def list_runs(
     if as_json:
         print_json([_status_json(run) for run in newest])
         return
-    shown = table("run", "graph", "status", "started", ">took", "tags")
+    shown = table("#run", "graph", "#status", "#started", ">took", "tags")
     for run in newest:
         took = None if run.ended_ms is None else run.ended_ms - run.started_ms
         tagged = " ".join(f"{name}={value}" for name, value in run.tags.items())
-        shown.add_row(run.id, run.graph, styled(run.status), moment(run.started_ms), duration(took), tagged)
+        shown.add_row(run.id, run.graph, styled(run.status), moment_cell(run.started_ms), duration(took), tagged)
     console.print(shown)
     if len(found) > len(newest):
-        console.print(f"[dim]and {len(found) - len(newest)} older ones: --limit shows more[/dim]")
+        console.print(f"and {len(found) - len(newest)} older ones: --limit shows more", style="dim")
 
 
 async def show_run(run: str, *, node: str | None, broker: str | None, as_json: bool) -> None:
@@ -108,11 +108,11 @@ async def show_run(run: str, *, node: str | None, broker: str | None, as_json: b
     for name, override in overrides.items():
         console.print(Text(f"{name} is overridden: {_told_override(override)}", style="magenta"))
     forked = "" if summary.forked_from is None else f", goes on from {summary.forked_from}"
-    console.print(f"[dim]started {moment(summary.started_ms)} by {summary.trigger}{forked}[/dim]")
+    console.print(f"started {moment(summary.started_ms)} by {summary.trigger}{forked}", style="dim")
     if gone:
         console.print(Text(f"its result is kept no longer: {gone}", style="yellow"))
     elif ended_well:
-        console.print(pretty(output), markup=False, soft_wrap=True)
+        console.print(pretty(output), soft_wrap=True)
 
 
 async def _output(runs: Desk, output: Payload | None) -> tuple[Json, str]:

@@ -9,6 +9,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from rich.text import Text
+
 from ..adapters.kafka.appender import KafkaAppender
 from ..adapters.kafka.batches import MAX_RECORD_BYTES, size_of
 from ..adapters.kafka.connection import KafkaConnection
@@ -19,7 +21,7 @@ from ..bootstrap.connection import kafka, topics
 from ..bootstrap.encryption import payloads_of
 from ..errors import BelugaError, InvalidInput, InvalidState, KeyMissing, NotFound, Tampered
 from ..ports.log import Appender, Outgoing, Reader, Record
-from .screen import console, moment, print_json, table
+from .screen import console, moment_cell, print_json, table
 from .values import settings_with
 
 _SOURCE_PARTS = 3
@@ -186,12 +188,12 @@ async def list_letters(*, handled: bool, limit: int, broker: str | None, as_json
     if not newest:
         console.print("There are no dead letters.")
         return
-    shown = table("id", "when", "from", "reason", "message")
+    shown = table("#id", "#when", "from", "reason", "message")
     for letter in newest:
-        shown.add_row(letter.id, moment(letter.record.timestamp_ms), letter.source, letter.reason, letter.message)
+        shown.add_row(letter.id, moment_cell(letter.record.timestamp_ms), letter.source, letter.reason, letter.message)
     console.print(shown)
     if len(found) > len(newest):
-        console.print(f"[dim]and {len(found) - len(newest)} older ones: --limit shows more[/dim]")
+        console.print(f"and {len(found) - len(newest)} older ones: --limit shows more", style="dim")
 
 
 async def show_letter(id: str, *, broker: str | None, as_json: bool) -> None:  # noqa: A002
@@ -212,11 +214,15 @@ async def show_letter(id: str, *, broker: str | None, as_json: bool) -> None:  #
             letter.as_json() | {"key": key, "headers": headers, "value": value} | ({"gone": gone} if gone else {})
         )
         return
-    for name, told in (("reason", letter.reason), ("message", letter.message), ("from", letter.source)):
-        console.print(f"[bold]{name:>8}[/bold]  ", end="")
-        console.print(told, markup=False, soft_wrap=True)
-    console.print(f"[bold]{'key':>8}[/bold]  {key}\n", soft_wrap=True)
-    console.print(gone or value or "", markup=False, soft_wrap=True)
+    for name, told in (
+        ("reason", letter.reason),
+        ("message", letter.message),
+        ("from", letter.source),
+        ("key", str(key)),
+    ):
+        console.print(Text.assemble((f"{name:>8}", "bold"), "  ", told), soft_wrap=True)
+    console.print()
+    console.print(gone or value or "", soft_wrap=True)
 
 
 async def replay(
@@ -251,7 +257,7 @@ async def replay(
     else:
         for letter in chosen:
             if letter.id in why:
-                console.print(f"{letter.id} is not sent: {why[letter.id]}", markup=False, soft_wrap=True)
+                console.print(f"{letter.id} is not sent: {why[letter.id]}", soft_wrap=True)
             else:
                 console.print(f"{letter.id} is sent to {letter.topic} again")
         if not chosen:

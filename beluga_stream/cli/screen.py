@@ -13,9 +13,14 @@ from rich.text import Text
 _FILE_WIDTH = 160
 """Columns where there is no terminal to ask: a pipe or a file."""
 
-console = Console(highlight=False)
+console = Console(highlight=False, markup=False, emoji=False)
+"""What it prints is data, which is shown as it is: no `[...]` or `:...:` in it means anything."""
+
 if not console.is_terminal and "COLUMNS" not in os.environ:
     console.width = _FILE_WIDTH
+_WIDE = 120
+_NARROW = 80
+"""Below so many columns even ids are folded: there is no room beside them."""
 _SECOND_MS = 1_000
 _MINUTE_MS = 60_000
 
@@ -35,6 +40,11 @@ SIGNS = {
     "skipped": ("○", "dim"),
     "cancelled": ("⊘", "yellow"),
 }
+
+
+OK = Text("✓", style="green")
+WARN = Text("!", style="yellow")
+BAD = Text("✗", style="red")
 
 
 def sign(status: str) -> Text:
@@ -64,11 +74,24 @@ def moment(ms: int) -> str:
     return datetime.fromtimestamp(ms / _SECOND_MS, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
+def moment_cell(ms: int) -> str:
+    """A point in time for a table: without year and seconds where there is little room."""
+    return moment(ms)[5:-3] if console.width < _WIDE else moment(ms)
+
+
 def table(*columns: str) -> Table:
-    """A plain table: no lines but one under the heads."""
+    """A plain table: no lines but one under the heads. Columns are aligned right after a `>`.
+
+    What is behind a `#` stays in one line, as an id must that somebody copies; other columns shrink for it.
+    """
     made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
-        made.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
+        made.add_column(
+            column.lstrip(">#"),
+            justify="right" if column.startswith(">") else "left",
+            no_wrap=column.startswith("#") and console.width >= _NARROW,
+            overflow="fold",
+        )
     return made
 
 

@@ -1,5 +1,7 @@
 """`beluga serve` and its tokens."""
 
+from rich.text import Text
+
 from ..adapters.http.tokens import SCOPES, Scope, new_token
 from ..bootstrap.environment import warn_of_unknown
 from ..bootstrap.gateway import serve as serve_gateway
@@ -21,9 +23,9 @@ async def serve(*, address: str | None, broker: str | None, topics: str | None, 
         if as_json:
             print_json({"address": url, "tokens": wanted})
             return
-        console.print(f"serving {settings.broker} at [bold]{url}[/bold], {url}/openapi.json")
+        console.print(Text.assemble(f"serving {settings.broker} at ", (url, "bold"), f", {url}/openapi.json"))
         if not wanted:
-            console.print("[dim]without tokens: whoever is on this machine may do everything[/dim]")
+            console.print("without tokens: whoever is on this machine may do everything", style="dim")
 
     await serve_gateway(settings, ready)
 

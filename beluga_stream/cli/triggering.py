@@ -4,6 +4,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from rich.text import Text
+
 from ..adapters.memory.blobs import MemoryBlobs
 from ..adapters.memory.clock import SystemClock
 from ..application import codec
@@ -59,12 +61,12 @@ async def try_trigger(
         print_json(answers)
         return
     for each in answers:
-        console.print(f"[bold]{each['graph']}[/bold] by {each['trigger']}: {each['does']}", markup=True)
+        console.print(Text.assemble((each["graph"], "bold"), f" by {each['trigger']}: {each['does']}"))
         for name in ("run", "why", "key", "window"):
             if name in each:
-                console.print(f"  {name}: {each[name]}", markup=False)
+                console.print(f"  {name}: {each[name]}")
         if "input" in each:
-            console.print(pretty(each["input"]), markup=False)
+            console.print(pretty(each["input"]))
 
 
 async def _answer(ingest: Ingest, payloads: Payloads, trigger: Trigger, side: int, record: Record) -> dict[str, Any]:

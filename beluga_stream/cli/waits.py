@@ -21,7 +21,7 @@ from ..bootstrap.settings import Settings
 from ..domain.ids import NodeName, RunId, key_of, node_of
 from ..domain.state import Override, RunState
 from ..domain.waiting import Waiting, waits
-from .screen import console, duration, moment, print_json, table
+from .screen import console, duration, moment, moment_cell, print_json, table
 from .values import settings_with
 
 _BEFORE_START_MS = 60_000
@@ -130,9 +130,9 @@ async def list_stuck(*, patience_seconds: float, everything: bool, broker: str |
     if as_json:
         print_json([each.as_json() for each in found])
         return
-    shown = table("run", "graph", "node", "waits for", ">since", "until")
+    shown = table("#run", "graph", "node", "waits for", ">since", "until")
     for state, waiting in found:
-        until = "-" if waiting.due_ms is None else moment(waiting.due_ms)
+        until = "-" if waiting.due_ms is None else moment_cell(waiting.due_ms)
         since = duration(max(now - waiting.since_ms, 0))
         shown.add_row(str(state.run), state.graph, str(waiting.node or "-"), waiting.what, since, until)
     if found:

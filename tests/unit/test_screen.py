@@ -1,0 +1,32 @@
+"""What a terminal shows: data as it is, whatever it holds, and ids that can be copied."""
+
+import pytest
+
+from beluga_stream.cli.screen import console, duration, moment_cell, styled, table
+
+
+@pytest.mark.parametrize("data", ["a=[/x]", "[7]", "[bold]loud[/bold]", "list indices [/7] :smile:"])
+def test_data_is_shown_as_it_is_and_never_taken_for_markup(data: str) -> None:
+    shown = table("run", "message")
+    shown.add_row("r", data)
+    with console.capture() as captured:
+        console.print(shown)
+        console.print(data)
+        console.print(data, style="dim")
+    assert captured.get().count(data) == 3
+
+
+@pytest.mark.parametrize("width", [50, 80, 160])
+def test_an_id_is_never_cut_and_stays_in_one_line_where_there_is_room(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "width", width)
+    run = "9b49ba40c28909f8accb6b65f536abcd"
+    shown = table("#run", "graph", "#status", "#started", ">took", "tags")
+    shown.add_row(run, "stories", styled("succeeded"), moment_cell(0), duration(1200), "from=me to=somebody-else")
+    with console.capture() as captured:
+        console.print(shown)
+    text = captured.get()
+    assert "…" not in text
+    first = [line[: len(run)].split(" ")[0] for line in text.splitlines()[1:]]
+    assert "".join(first) == run if width == 50 else run in text
