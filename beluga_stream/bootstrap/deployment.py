@@ -176,7 +176,7 @@ def _modules(agents: str) -> list[ModuleType]:
         raise InvalidDeployment(
             f"BELUGA_AGENTS={agents!r} is neither a folder here nor a package that can be imported"
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _broken(agents, error) from error
     names = [agents]
     for place in getattr(package, "__path__", []):
@@ -216,20 +216,25 @@ def _mount(folder: Path) -> None:
 def _imported(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _broken(name, error) from error
 
 
-def _broken(name: str, error: Exception) -> InvalidDeployment:
+def _broken(name: str, error: Exception | SystemExit) -> InvalidDeployment:
     """Names the user's file and line, and not the loader's."""
     if isinstance(error, SyntaxError):
         place = f"{error.filename}, line {error.lineno}"
         return InvalidDeployment(f"{place}: syntax error: {error.msg}", file=error.filename, line=error.lineno)
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
     ours = [frame for frame in frames if frame.filename != __file__ and "beluga_stream" not in frame.filename]
+    told = f"{type(error).__name__}: {error}"
+    if isinstance(error, SystemExit):
+        # What ends the process may be deep in argparse; the line of the file that begins it is the one to mend.
+        ours = [frame for frame in ours if frame.name == "<module>"]
+        told = 'it ends the process that imports it: put what is for a program under `if __name__ == "__main__":`'
     frame = (ours or frames)[-1]
     return InvalidDeployment(
-        f"{frame.filename}, line {frame.lineno}: {type(error).__name__}: {error}",
+        f"{frame.filename}, line {frame.lineno}: {told}",
         module=name,
         file=frame.filename,
         line=frame.lineno,

@@ -137,6 +137,15 @@ def test_an_error_while_importing_names_the_line_of_the_file(tmp_path: Path) -> 
         deployment.load(_agents(tmp_path, broken="x = 1\ny = 1 / 0\n"))
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["import sys\nsys.exit()\n", "import argparse\nargparse.ArgumentParser().parse_args(['--help'])\n"],
+)
+def test_a_file_that_ends_the_process_while_it_is_imported_is_named_with_its_line(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InvalidDeployment, match=r"program\.py, line 2: .* under `if __name__"):
+        deployment.load(_agents(tmp_path, program=text))
+
+
 def test_a_graph_that_cannot_run_is_refused(tmp_path: Path) -> None:
     text = _GRAPH.format(name="one", title="one").rsplit("\n", 2)[0]
     with pytest.raises(InvalidDeployment, match="has no finish"):
