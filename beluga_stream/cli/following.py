@@ -9,6 +9,7 @@ from rich.live import Live
 
 from ..application.desk import Desk
 from ..application.event_json import event_json
+from ..application.messages import Summary
 from ..application.results import Chunk, Event, RunChanged, StartRejected, Superseded
 from ..bootstrap.client import open_desk
 from ..bootstrap.connection import is_gateway
@@ -158,6 +159,10 @@ async def _end(runs: Desk, run: RunId, last: RunChanged | StartRejected | None, 
     if isinstance(last, StartRejected):
         raise RunRejected(last.message, reason=last.code, run=run)
     if last is None or not last.ended:
+        # After the cursor of its last event there is none that tells of the end.
+        summary = await runs.summary(run)
+        last = None if summary is None else _told_by(summary)
+    if last is None or not last.ended:
         raise NotFound(f"the stream of run {run} ended before the run did", run=run)
     failure = last.failure
     message = last.status if failure is None else failure.message
@@ -168,3 +173,9 @@ async def _end(runs: Desk, run: RunId, last: RunChanged | StartRejected | None, 
         raise RunFailed(told, run=run, node=None if failure is None else failure.node)
     if not as_json:
         console.print(pretty(await runs.load(last.output or NOTHING)), soft_wrap=True)
+
+
+def _told_by(summary: Summary) -> RunChanged:
+    """A run as its summary has it."""
+    at_ms = summary.ended_ms or summary.started_ms
+    return RunChanged(cursor="", at_ms=at_ms, status=summary.status, output=summary.output, failure=summary.failure)

@@ -221,6 +221,9 @@ def test_a_run_is_watched_again_and_after_a_cursor(deployed: Deployment) -> None
     assert len(chunks) == 4
     rest = deployed.lines("watch", run, "--after", chunks[1]["cursor"])
     assert [event["value"] for event in rest if event["type"] == "chunk"] == [chunk["value"] for chunk in chunks[2:]]
+    for after in (events[-1]["cursor"], "live"):
+        assert deployed.run("watch", run, "--after", after).rstrip() == "4"
+        assert deployed.lines("watch", run, "--after", after) == []
     shown = deployed.json("runs", "show", run)
     assert (shown["output"], shown["nodes"][0]["node"]) == (4, "words")
     assert len(deployed.json("runs", "show", run, "--node", "words")) == 4
@@ -254,6 +257,7 @@ def test_a_failed_run_is_retried(deployed: Deployment) -> None:
     assert "not mended yet" in error
     assert "beluga runs retry" in error
     (run,) = [run["run"] for run in deployed.json("runs", "list", "--status", "failed", "--tag", "case=retry")]
+    assert "not mended yet" in deployed.run("watch", run, "--after", "live", code=1)
     deployed.mended.touch()
     deployed.run("runs", "retry", run)
     eventually(lambda: deployed.json("runs", "show", run)["status"] == "succeeded")
