@@ -7,15 +7,16 @@ from ..bootstrap.preparation import uses_of
 from ..bootstrap.rights import HOLDERS, Holder, commands, rights_of
 from ..bootstrap.settings import Settings
 from ..errors import InvalidInput
+from .aside import aside
 from .screen import print_json
 from .values import settings_with
 
 
-def show_rights(role: str, *, user: str, agents: str | None, broker: str | None, as_json: bool) -> None:
+async def show_rights(role: str, *, user: str, agents: str | None, broker: str | None, as_json: bool) -> None:
     """Print the least rights of a role for the topics and groups of these settings and graphs."""
     settings = settings_with(agents=agents, broker=broker)
     holder = _holder(role)
-    rights = rights_of(holder, settings, uses_of(settings, deployment.load(settings.agents)))
+    rights = rights_of(holder, settings, uses_of(settings, await aside(deployment.load, settings.agents)))
     if as_json:
         print_json([asdict(right) for right in rights])
         return

@@ -16,6 +16,7 @@ from ..bootstrap.client import open_runs
 from ..bootstrap.connection import kafka, topics
 from ..errors import InvalidInput, NotFound
 from ..ports.handlers import Trigger
+from .aside import aside
 from .screen import console, print_json
 from .values import settings_with
 
@@ -37,7 +38,7 @@ async def backfill(  # a command has as many options as its users need
 ) -> None:
     """Start what is missing, or with `dry_run` say what that is."""
     settings = settings_with(agents=agents, broker=broker)
-    loaded = deployment.load(settings.agents)
+    loaded = await aside(deployment.load, settings.agents)
     trigger = _named(loaded, name)
     async with open_runs(settings) as runs, KafkaReader(kafka(settings)) as reader:
         filling = Backfill(

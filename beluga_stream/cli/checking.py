@@ -15,6 +15,7 @@ from ..bootstrap.settings import Settings
 from ..domain.breaking import Break
 from ..domain.contracts import Contract, Kind, State, Verdict, compare, of_definitions, of_document
 from ..errors import InvalidInput, InvalidState, NotFound
+from .aside import aside
 from .screen import BAD, OK, WARN, console, print_json
 from .values import parse, read_text, settings_with
 from .versions import version_of
@@ -76,7 +77,7 @@ async def check(
 ) -> None:
     """Compare everything. Raises `InvalidState` in the end when something breaks."""
     settings = settings_with(agents=agents, topics=folder, broker=broker)
-    loaded = deployment.load(settings.agents)
+    loaded = await aside(deployment.load, settings.agents)
     # As another program gets it, so that both sides have come the same way.
     now = of_document(orjson.loads(orjson.dumps(asyncapi.document(settings, loaded, version_of("beluga-stream")))))
     if against is None:
@@ -85,7 +86,7 @@ async def check(
         # Graphs that are gone, and those of other deployments on this broker, look the same.
         before = [each for each in before if each.of in here]
     else:
-        before = of_document(_read(against))
+        before = of_document(await _read(against))
     verdicts = [_accepted(each, accept) for each in compare(before, now, full=full, strict=strict)]
     _unused(accept, verdicts)
     if as_json:
@@ -108,8 +109,8 @@ async def _published(settings: Settings) -> list[Contract]:
     return found
 
 
-def _read(against: str) -> Any:
-    data = read_text("-", None) if against == "-" else read_text(None, Path(against))
+async def _read(against: str) -> Any:
+    data = await (read_text("-", None) if against == "-" else read_text(None, Path(against)))
     assert data is not None, "one of both was given"
     return parse(data)
 

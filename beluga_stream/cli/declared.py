@@ -12,6 +12,7 @@ from ..bootstrap.preparation import uses_of
 from ..bootstrap.settings import Settings
 from ..errors import InvalidDeployment
 from ..ports.log import TopicSpec
+from .aside import aside
 from .screen import BAD, OK, WARN, console, print_json, table
 from .values import settings_with
 
@@ -33,10 +34,10 @@ class Needed(NamedTuple):
         return [*self.own, *self.declared, *(found.get(spec.name, spec) for spec in self.undeclared)]
 
 
-def topics_of(settings: Settings) -> Needed:
+async def topics_of(settings: Settings) -> Needed:
     """Every topic that must exist; without graphs here, the engine's are those of the default queue."""
     try:
-        deployed = deployment.load(settings.agents)
+        deployed = await aside(deployment.load, settings.agents)
     except InvalidDeployment:
         # What is wrong with the graphs is for `beluga graph validate` to say; topics do not wait for it.
         deployed = None
@@ -47,7 +48,7 @@ def topics_of(settings: Settings) -> Needed:
 
 async def _standing(settings: Settings, admin: KafkaTopics) -> tuple[list[TopicSpec], Mapping[str, TopicSpec]]:
     """The topics as they are declared, and those that exist as they are."""
-    needed = topics_of(settings)
+    needed = await topics_of(settings)
     found = await admin.inspect([spec.name for spec in needed.beside({})], COMPARED)
     return needed.beside(found), found
 

@@ -19,6 +19,7 @@ from ..bootstrap.settings import Settings
 from ..bootstrap.temporal import temporal
 from ..errors import AccessDenied, BelugaError, InvalidState
 from ..ports.log import Outgoing, TopicSpec
+from .aside import aside
 from .declared import PATIENCE_SECONDS, Needed, topics_of
 from .screen import BAD, OK, WARN, console, print_json
 from .values import settings_with
@@ -63,12 +64,12 @@ async def _findings(broker: str | None) -> AsyncIterator[Finding]:
     for variable in unknown():
         fix = "mend its name, or remove it: docs/configuration.md lists all settings"
         yield Finding("variables", ok=None, said=f"{variable} is no setting, and is ignored", fix=fix)
-    yield _deployment(settings)
+    yield await _deployment(settings)
     finding = await _temporal(settings)
     if finding is not None:
         yield finding
     try:
-        needed = topics_of(settings)
+        needed = await topics_of(settings)
     except BelugaError as error:
         yield Finding("declared topics", ok=False, said=str(error), fix="mend the file")
         needed = Needed([], [], [])
@@ -93,9 +94,9 @@ async def _findings(broker: str | None) -> AsyncIterator[Finding]:
         yield Finding("broker", ok=False, said=str(error), fix=fix)
 
 
-def _deployment(settings: Settings) -> Finding:
+async def _deployment(settings: Settings) -> Finding:
     try:
-        loaded = deployment.load(settings.agents)
+        loaded = await aside(deployment.load, settings.agents)
     except BelugaError as error:
         return Finding("deployment", ok=False, said=str(error), fix="mend the file, or set BELUGA_AGENTS")
     names = ", ".join(sorted(loaded.works)) or "no graphs"
@@ -105,7 +106,7 @@ def _deployment(settings: Settings) -> Finding:
 async def _temporal(settings: Settings) -> Finding | None:
     """Nothing, where nobody has set it up and no graph needs it."""
     if not settings.has_temporal:
-        return _without_temporal(settings)
+        return await _without_temporal(settings)
     try:
         client = await temporal(settings).client(timeout_seconds=PATIENCE_SECONDS)
         from ..adapters.temporal.calls import check_health  # noqa: PLC0415 - its package is an optional extra
@@ -118,9 +119,9 @@ async def _temporal(settings: Settings) -> Finding | None:
     return Finding("temporal", ok=True, said=f"{said}, task queue {settings.temporal_task_queue}")
 
 
-def _without_temporal(settings: Settings) -> Finding | None:
+async def _without_temporal(settings: Settings) -> Finding | None:
     try:
-        works = deployment.load(settings.agents).works
+        works = (await aside(deployment.load, settings.agents)).works
     except BelugaError:
         return None  # which another finding says
     durable = sorted(name for name, work in works.items() if work.durable)

@@ -7,6 +7,7 @@ import orjson
 from ..adapters.http import openapi
 from ..adapters.http.table import TABLE
 from ..bootstrap import asyncapi, deployment
+from .aside import aside
 from .values import settings_with
 from .versions import version_of
 
@@ -16,10 +17,10 @@ def print_openapi(*, as_json: bool) -> None:
     _print(openapi.document(TABLE), as_json=as_json)
 
 
-def print_asyncapi(*, agents: str | None, topics: str | None, broker: str | None, as_json: bool) -> None:
+async def print_asyncapi(*, agents: str | None, topics: str | None, broker: str | None, as_json: bool) -> None:
     """Print the AsyncAPI document of the graphs and topics here."""
     settings = settings_with(agents=agents, topics=topics, broker=broker)
-    told = asyncapi.document(settings, deployment.load(settings.agents), version_of("beluga-stream"))
+    told = asyncapi.document(settings, await aside(deployment.load, settings.agents), version_of("beluga-stream"))
     _print(told, as_json=as_json)
 
 

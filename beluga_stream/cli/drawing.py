@@ -15,6 +15,7 @@ from ..domain.ids import INPUT, NodeName
 from ..domain.plan import Plan
 from ..errors import NotFound
 from ..ports.handlers import Trigger
+from .aside import aside
 from .screen import OK, WARN, console, print_json, table
 from .values import settings_with
 
@@ -61,7 +62,7 @@ async def show_graph(name: str, *, mermaid: bool, agents: str | None, broker: st
 async def validate(*, agents: str | None, topics_folder: str | None, as_json: bool) -> None:
     """Load everything that is deployed, as a worker does. Raises `InvalidDeployment` naming file and line."""
     settings = settings_with(agents=agents, topics=topics_folder)
-    loaded = deployment.load(settings.agents)
+    loaded = await aside(deployment.load, settings.agents)
     declared = {spec.name for spec in deployment.load_topics(settings)}
     listened = {topic for trigger in loaded.triggers for topic in trigger.sources}
     undeclared = sorted(listened - declared)
@@ -130,7 +131,7 @@ async def _plans(agents: str | None, broker: str | None) -> tuple[list[Plan], li
     """What is deployed here, or with a broker what was published there."""
     settings = settings_with(agents=agents, broker=broker)
     if broker is None:
-        loaded = deployment.load(settings.agents)
+        loaded = await aside(deployment.load, settings.agents)
         found = [Plan(work.compile().definition) for work in loaded.works.values()]
         return sorted(found, key=_name), list(loaded.triggers)
     async with KafkaReader(kafka(settings)) as reader:

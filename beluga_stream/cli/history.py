@@ -160,7 +160,7 @@ async def fork_run(
     run: str, node: str, *, edited: str | None, key: str | None, broker: str | None, as_json: bool
 ) -> None:
     """Start a run that goes on from another one at a node."""
-    given = None if edited is None else Inline(read_json(edited, None))
+    given = None if edited is None else Inline(await read_json(edited, None))
     async with open_desk(settings_with(broker=broker)) as runs:
         forked = await runs.fork(RunId(run), node, edited=given, idempotency_key=key)
     document = {"run": str(forked), "forked_from": run, "node": node}

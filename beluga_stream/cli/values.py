@@ -1,5 +1,6 @@
 """What the command line gives: JSON values, pairs, and settings with some of them replaced."""
 
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ import orjson
 from ..bootstrap.settings import Settings
 from ..domain.payload import Json
 from ..errors import InvalidInput
+from .aside import aside
 
 _SHOWN = 60
 
@@ -18,23 +20,30 @@ def settings_with(**given: object) -> Settings:
     return Settings.load(**{name: value for name, value in given.items() if value is not None})
 
 
-def read_text(value: str | None, file: Path | None) -> bytes | None:
+async def read_text(value: str | None, file: Path | None) -> bytes | None:
     """The bytes of an argument, a file, or with `-` of standard input. Raises `InvalidInput`."""
     if value is not None and file is not None:
         raise InvalidInput("the value is given twice: leave out either the argument or --file")
     if file is not None:
         try:
-            return file.read_bytes()
+            return await aside(file.read_bytes)
         except OSError as error:
             raise InvalidInput(f"{file} cannot be read: {error.strerror}") from error
     if value == "-":
-        return sys.stdin.buffer.read()
+        return await aside(_standard_input)
     return None if value is None else value.encode()
 
 
-def read_json(value: str | None, file: Path | None) -> Json:
+def _standard_input() -> bytes:
+    if sys.stdin is None:
+        raise InvalidInput("standard input is closed: give the value as an argument, or with --file")
+    # Not by `sys.stdin`: Python could not end while a thread that nobody waits for holds its buffer's lock.
+    return io.FileIO(sys.stdin.fileno(), closefd=False).readall() or b""
+
+
+async def read_json(value: str | None, file: Path | None) -> Json:
     """The same as JSON; null without any. Raises `InvalidInput`."""
-    data = read_text(value, file)
+    data = await read_text(value, file)
     return None if data is None else parse(data)
 
 

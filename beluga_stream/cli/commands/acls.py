@@ -34,6 +34,6 @@ def acls(
     async def work() -> None:
         from .. import access
 
-        access.show_rights(role, user=user, agents=agents, broker=broker, as_json=as_json)
+        await access.show_rights(role, user=user, agents=agents, broker=broker, as_json=as_json)
 
     perform(work(), as_json=as_json)

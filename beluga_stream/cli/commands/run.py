@@ -34,7 +34,7 @@ def run(
     async def work() -> None:
         await following.start(
             graph,
-            read_json(value, file),
+            await read_json(value, file),
             key=key,
             tags=pairs(tag or (), "--tag"),
             wait=wait,
@@ -93,7 +93,7 @@ def publish(
         attributes = {"id": id, "source": source, "type": type} if cloudevent else None
         await publishing.publish(
             topic,
-            read_text(value, file),
+            await read_text(value, file),
             key=key,
             headers=pairs(header or (), "--header"),
             cloudevent=attributes,

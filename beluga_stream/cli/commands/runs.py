@@ -198,6 +198,7 @@ def signal_run(
     from ..values import read_json
 
     async def work() -> None:
-        await history.signal_run(run, name, read_json(value, file), id=id, broker=broker, as_json=as_json)
+        given = await read_json(value, file)
+        await history.signal_run(run, name, given, id=id, broker=broker, as_json=as_json)
 
     perform(work(), as_json=as_json)

@@ -86,6 +86,6 @@ def asyncapi(*, agents: Agents = None, topics: Topics = None, broker: Broker = N
     async def work() -> None:
         from .. import documents
 
-        documents.print_asyncapi(agents=agents, topics=topics, broker=broker, as_json=as_json)
+        await documents.print_asyncapi(agents=agents, topics=topics, broker=broker, as_json=as_json)
 
     perform(work(), as_json=as_json)

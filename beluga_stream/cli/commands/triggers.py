@@ -48,7 +48,7 @@ def try_trigger(
     from ..values import pairs, read_text
 
     async def work() -> None:
-        data, headers = read_text(value, file), pairs(header or (), "--header")
+        data, headers = await read_text(value, file), pairs(header or (), "--header")
         await triggering.try_trigger(topic, data, headers=headers, agents=agents, as_json=as_json)
 
     perform(work(), as_json=as_json)
