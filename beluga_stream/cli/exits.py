@@ -57,20 +57,30 @@ def perform(
     try:
         with asyncio.Runner(loop_factory=new_loop) as runner:
             runner.run(_stoppable(work))
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here a reader that is gone can be told from a failure
     except (KeyboardInterrupt, asyncio.CancelledError):
         raise typer.Exit(when_stopped) from None
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; Python must not try to flush the rest.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(0) from None
-    except BelugaError as error:
-        fail(error, as_json=as_json)
     except Exception as error:
+        match _first(error):
+            case BrokenPipeError():
+                # Whoever read our output has seen enough; Python must not try to flush the rest.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                raise typer.Exit(0) from None
+            case BelugaError() as known:
+                fail(known, as_json=as_json)
         if _wants_traceback():
             raise
         told = f"a defect of beluga, {type(error).__name__}: {error}. BELUGA_DEBUG=1 shows where"
         say_error(told, "internal", as_json=as_json, ids={}, exit_code=FAILED)
         raise typer.Exit(FAILED) from None
+
+
+def _first(error: Exception) -> Exception:
+    """Of errors of tasks that belong together the first, when a line can tell each; else the error itself."""
+    if not isinstance(error, ExceptionGroup) or error.split((BelugaError, BrokenPipeError))[1] is not None:
+        return error
+    return _first(error.exceptions[0])
 
 
 def fail(error: BelugaError, *, as_json: bool = False) -> NoReturn:

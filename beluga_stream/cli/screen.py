@@ -13,7 +13,15 @@ from rich.text import Text
 _FILE_WIDTH = 160
 """Columns where there is no terminal to ask: a pipe or a file."""
 
-console = Console(highlight=False, markup=False, emoji=False)
+
+class _Screen(Console):
+    """What happens when nobody reads any more is for `exits.perform` to say, for text as for JSON."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+console = _Screen(highlight=False, markup=False, emoji=False)
 """What it prints is data, which is shown as it is: no `[...]` or `:...:` in it means anything."""
 
 if not console.is_terminal and "COLUMNS" not in os.environ:
