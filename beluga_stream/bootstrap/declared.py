@@ -4,16 +4,16 @@ from collections.abc import Iterable, Sequence
 
 from ..application.topics import insync
 from ..ports.log import TopicSpec
-from . import deployment as deployments
 from .connection import topics
 from .settings import Settings
+from .topic_files import load_topics
 
 _HOUR_MS = 3_600_000
 
 
 def engine_topics(settings: Settings, queues: Sequence[str]) -> list[TopicSpec]:
     """Every topic that must exist before a role starts: the engine's and the deployment's."""
-    return [*own_topics(settings, queues), *deployments.load_topics(settings)]
+    return [*own_topics(settings, queues), *load_topics(settings)]
 
 
 def own_topics(settings: Settings, queues: Sequence[str]) -> list[TopicSpec]:

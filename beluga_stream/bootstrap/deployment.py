@@ -1,4 +1,4 @@
-"""What is deployed: the graphs and triggers of `agents/`, the topics of `topics/`.
+"""What is deployed: the graphs and triggers of `agents/`.
 
 A folder of agents gets one import name, whatever its path, so that a handler is the same object for every
 process and child process; it is never installed.
@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import importlib
 import importlib.util
-import re
 import sys
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,15 +16,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
 from ..api.likeness import check_alike
 from ..api.work import Work
 from ..domain.ids import GraphHash
 from ..errors import InvalidDeployment, InvalidGraph
 from ..ports.handlers import Program, Trigger
-from ..ports.log import TopicSpec
 from .plain import files_add_to, files_add_to_no_engine
 from .settings import Settings
 
@@ -34,8 +29,6 @@ if TYPE_CHECKING:
 
 PACKAGE = "beluga_deployment"
 """The import name of the agents folder."""
-
-_UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 class LoadedDeployment:
@@ -89,6 +82,21 @@ class LoadedDeployment:
             self._learn(child)
 
 
+def load_of(settings: Settings, app: "faust.App | None" = None) -> LoadedDeployment:
+    """`load` what these settings name. Where they name nothing it is a folder here, and no package."""
+    if not is_named(settings) and not Path(settings.agents).is_dir():
+        raise InvalidDeployment(
+            f"there is no folder {settings.agents} here: make it, or say by BELUGA_AGENTS where the graphs are",
+            agents=settings.agents,
+        )
+    return load(settings.agents, app)
+
+
+def is_named(settings: Settings) -> bool:
+    """Whether somebody has said where the graphs are."""
+    return "agents" in settings.model_fields_set
+
+
 def load(agents: str, app: "faust.App | None" = None) -> LoadedDeployment:
     """Import every module of a folder or package and take its graphs and chains.
 
@@ -117,71 +125,27 @@ def _load(agents: str) -> LoadedDeployment:
         raise InvalidDeployment(f"{agents}: {error}", **error.ids) from error
 
 
-class DeclaredTopic(BaseModel):
-    """One topic of a file; docs/triggers.md tells what each key means."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")
-    partitions: int | None = Field(None, ge=1, le=10_000)
-    retention: str = Field("7d", pattern=r"^\d+(ms|s|m|h|d)$")
-    cleanup: str = Field("delete", pattern="^(delete|compact)$")
-    replication: int | None = Field(None, ge=1, le=9)
-    config: dict[str, str] = Field(default_factory=dict)
-
-    def spec(self, settings: Settings) -> TopicSpec:
-        number, unit = re.fullmatch(r"(\d+)(\w+)", self.retention).groups()  # type: ignore[union-attr]  # the pattern holds
-        retention = str(int(number) * _UNITS_MS[unit])
-        config = {"retention.ms": retention, "cleanup.policy": self.cleanup, **self.config}
-        partitions = self.partitions or settings.partitions
-        return TopicSpec(self.name, partitions, config, self.replication or settings.replication)
-
-
-class _Topics(BaseModel):
-    """One file of `topics/`."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    topics: list[DeclaredTopic]
-
-
-def load_topics(settings: Settings) -> list[TopicSpec]:
-    """The topics that the YAML files of `BELUGA_TOPICS` declare. Raises `InvalidDeployment` naming file and place."""
-    folder = settings.topics
-    found: dict[str, TopicSpec] = {}
-    for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
-        try:
-            tree = yaml.safe_load(path.read_text())
-            declared = _Topics.model_validate(tree)
-        except yaml.YAMLError as error:
-            raise InvalidDeployment(f"{path} is no YAML: {error}", file=path) from error
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            place = ".".join(str(part) for part in first["loc"])
-            raise InvalidDeployment(f"{path}: {place}: {first['msg']}", file=path) from error
-        for topic in declared.topics:
-            if topic.name in found:
-                raise InvalidDeployment(f"{path} declares topic {topic.name!r} a second time", file=path)
-            found[topic.name] = topic.spec(settings)
-    return list(found.values())
-
-
 def _modules(agents: str) -> list[ModuleType]:
     folder = Path(agents)
     if folder.is_dir():
         return _from_folder(folder.resolve())
+    if agents.startswith("."):  # a path, and none of a package
+        raise _not_there(agents)
     try:
         package = importlib.import_module(agents)
     except ModuleNotFoundError as error:
-        raise InvalidDeployment(
-            f"BELUGA_AGENTS={agents!r} is neither a folder here nor a package that can be imported"
-        ) from error
+        raise _not_there(agents) from error
     except (Exception, SystemExit) as error:
         raise _broken(agents, error) from error
     names = [agents]
     for place in getattr(package, "__path__", []):
         names += [f"{agents}.{path.stem}" for path in sorted(Path(place).glob("*.py")) if path.stem != "__init__"]
     return [_imported(name) for name in names]
+
+
+def _not_there(agents: str) -> InvalidDeployment:
+    told = f"BELUGA_AGENTS={agents!r} is neither a folder here nor a package that can be imported"
+    return InvalidDeployment(told, agents=agents)
 
 
 def prepare_child(agents: str) -> None:

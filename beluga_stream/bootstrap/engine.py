@@ -69,7 +69,7 @@ def faust_app() -> faust.App:
         Worker=PromptWorker,
     )
     standing = Standing(settings, f"{settings.prefix}-{'-'.join(settings.roles)}")
-    deployed = deployments.load(settings.agents, app) if _NEED_CODE & set(settings.roles) else None
+    deployed = deployments.load_of(settings, app) if _NEED_CODE & set(settings.roles) else None
     _app = host(
         app,
         partial(_roles, settings, connection, deployed, standing),

@@ -17,13 +17,13 @@ from ..application.health import Health
 from ..application.runlist import RunList
 from ..errors import InvalidConfig
 from ..ports.spans import NO_SPANS
-from . import deployment as deployments
 from .client import open_runs
 from .connection import kafka, topics
 from .observing import Standing
 from .preparation import check_rights
 from .rights import Uses
 from .settings import Settings
+from .topic_files import load_topics
 
 if find_spec("starlette") is None or find_spec("uvicorn") is None:
     raise InvalidConfig("the HTTP gateway needs Starlette and uvicorn: pip install 'beluga-stream[http]'")
@@ -48,7 +48,7 @@ _SECRET_LETTERS = 32
 async def open_gateway(settings: Settings, standing: Standing | None = None) -> AsyncIterator[Gateway]:
     """A gateway to the engine of these settings. Raises `InvalidConfig`, `LogUnavailable` and `AccessDenied`."""
     tokens = tokens_of(settings)
-    declared = [spec.name for spec in deployments.load_topics(settings)]
+    declared = [spec.name for spec in load_topics(settings)]
     connection = kafka(settings)
     await check_rights("gateway", settings, connection, Uses())
     async with AsyncExitStack() as stack:

@@ -16,7 +16,7 @@ async def show_rights(role: str, *, user: str, agents: str | None, broker: str |
     """Print the least rights of a role for the topics and groups of these settings and graphs."""
     settings = settings_with(agents=agents, broker=broker)
     holder = _holder(role)
-    rights = rights_of(holder, settings, uses_of(settings, await aside(deployment.load, settings.agents)))
+    rights = rights_of(holder, settings, uses_of(settings, await aside(deployment.load_of, settings)))
     if as_json:
         print_json([asdict(right) for right in rights])
         return

@@ -38,7 +38,7 @@ async def backfill(  # a command has as many options as its users need
 ) -> None:
     """Start what is missing, or with `dry_run` say what that is."""
     settings = settings_with(agents=agents, broker=broker)
-    loaded = await aside(deployment.load, settings.agents)
+    loaded = await aside(deployment.load_of, settings)
     trigger = _named(loaded, name)
     async with open_runs(settings) as runs, KafkaReader(kafka(settings)) as reader:
         filling = Backfill(

@@ -77,7 +77,7 @@ async def check(
 ) -> None:
     """Compare everything. Raises `InvalidState` in the end when something breaks."""
     settings = settings_with(agents=agents, topics=folder, broker=broker)
-    loaded = await aside(deployment.load, settings.agents)
+    loaded = await aside(deployment.load_of, settings)
     # As another program gets it, so that both sides have come the same way.
     now = of_document(orjson.loads(orjson.dumps(asyncapi.document(settings, loaded, version_of("beluga-stream")))))
     if against is None:

@@ -10,6 +10,7 @@ from ..bootstrap.connection import kafka
 from ..bootstrap.declared import own_topics, source_topics
 from ..bootstrap.preparation import uses_of
 from ..bootstrap.settings import Settings
+from ..bootstrap.topic_files import load_topics
 from ..errors import InvalidDeployment
 from ..ports.log import TopicSpec
 from .aside import aside
@@ -37,12 +38,14 @@ class Needed(NamedTuple):
 async def topics_of(settings: Settings) -> Needed:
     """Every topic that must exist; without graphs here, the engine's are those of the default queue."""
     try:
-        deployed = await aside(deployment.load, settings.agents)
-    except InvalidDeployment:
+        deployed = await aside(deployment.load_of, settings)
+    except InvalidDeployment as error:
+        if "agents" in error.ids and deployment.is_named(settings):
+            raise
         # What is wrong with the graphs is for `beluga graph validate` to say; topics do not wait for it.
         deployed = None
     uses = uses_of(settings, deployed)
-    own, declared = own_topics(settings, uses.queues), deployment.load_topics(settings)
+    own, declared = own_topics(settings, uses.queues), load_topics(settings)
     return Needed(own, declared, source_topics(settings, [*own, *declared], uses.sources))
 
 
@@ -89,7 +92,7 @@ async def list_topics(*, folder: str | None, broker: str | None, as_json: bool) 
         sign = OK if state == "ok" else BAD
         kept = spec.config.get("cleanup.policy", "delete")
         if kept == "delete":
-            kept = f"{int(spec.config['retention.ms']) / 3_600_000:g} h" if "retention.ms" in spec.config else ""
+            kept = _hours(spec.config.get("retention.ms", ""))
         shown.add_row(sign, spec.name, str(spec.partitions), kept, "" if state == "ok" else state)
     console.print(shown)
     if any(spec.name not in found for spec in specs):
@@ -112,3 +115,9 @@ async def apply_topics(*, folder: str | None, broker: str | None, as_json: bool)
     for kind in alike(conformity(specs, found).deviations):
         console.print(WARN, str(kind), soft_wrap=True)
     console.print(f"{len(specs) - len(created)} of {len(specs)} existed already", style="dim")
+
+
+def _hours(retention_ms: str) -> str:
+    if retention_ms == "-1":
+        return "for ever"
+    return f"{int(retention_ms) / 3_600_000:g} h" if retention_ms else ""

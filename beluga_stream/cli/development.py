@@ -28,6 +28,8 @@ from .engine import engine
 from .values import settings_with
 
 _LOOK_SECONDS = 0.25
+_FOLDERS_MS = 1_000
+"""How often is looked whether folders have come or gone."""
 _CALM_SECONDS = 5.0
 """An engine that ended by itself after it ran for so long is started again; a sooner one waits for a change."""
 
@@ -111,14 +113,25 @@ async def _wait(changed: asyncio.Event, most: float | None) -> None:
 
 
 async def _changes(settings: Settings, changed: asyncio.Event, screen: DevScreen) -> None:
-    folders = [path for path in (Path(settings.agents), settings.topics) if path.is_dir()]
-    if not folders:
-        return
-    names = DefaultFilter()
-    async for changes in awatch(*folders, watch_filter=names):
-        files = sorted({Path(path).name for _, path in changes})
-        screen.tell(f"changed: {', '.join(files)}")
-        changed.set()
+    def there() -> list[Path]:
+        return [path for path in (Path(settings.agents), settings.topics) if path.is_dir()]
+
+    folders, names = there(), DefaultFilter()
+    while True:
+        if folders:
+            async for changes in awatch(*folders, watch_filter=names, yield_on_timeout=True, rust_timeout=_FOLDERS_MS):
+                files = sorted({Path(path).name for _, path in changes})
+                if files:
+                    screen.tell(f"changed: {', '.join(files)}")
+                    changed.set()
+                if there() != folders:
+                    break
+        else:
+            await asyncio.sleep(_LOOK_SECONDS)
+        before, folders = folders, there()
+        if folders != before:
+            screen.tell(f"watched now: {', '.join(map(str, folders)) or 'nothing'}")
+            changed.set()
 
 
 async def _results(reader: KafkaReader, settings: Settings, screen: DevScreen) -> None:

@@ -96,7 +96,7 @@ async def _findings(broker: str | None) -> AsyncIterator[Finding]:
 
 async def _deployment(settings: Settings) -> Finding:
     try:
-        loaded = await aside(deployment.load, settings.agents)
+        loaded = await aside(deployment.load_of, settings)
     except BelugaError as error:
         return Finding("deployment", ok=False, said=str(error), fix="mend the file, or set BELUGA_AGENTS")
     names = ", ".join(sorted(loaded.works)) or "no graphs"
@@ -121,7 +121,7 @@ async def _temporal(settings: Settings) -> Finding | None:
 
 async def _without_temporal(settings: Settings) -> Finding | None:
     try:
-        works = (await aside(deployment.load, settings.agents)).works
+        works = (await aside(deployment.load_of, settings)).works
     except BelugaError:
         return None  # which another finding says
     durable = sorted(name for name, work in works.items() if work.durable)

@@ -20,7 +20,7 @@ def print_openapi(*, as_json: bool) -> None:
 async def print_asyncapi(*, agents: str | None, topics: str | None, broker: str | None, as_json: bool) -> None:
     """Print the AsyncAPI document of the graphs and topics here."""
     settings = settings_with(agents=agents, topics=topics, broker=broker)
-    told = asyncapi.document(settings, await aside(deployment.load, settings.agents), version_of("beluga-stream"))
+    told = asyncapi.document(settings, await aside(deployment.load_of, settings), version_of("beluga-stream"))
     _print(told, as_json=as_json)
 
 

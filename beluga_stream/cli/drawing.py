@@ -10,6 +10,7 @@ from ..adapters.kafka.reader import KafkaReader
 from ..application.catalog import Catalog
 from ..bootstrap import deployment
 from ..bootstrap.connection import kafka, topics
+from ..bootstrap.topic_files import load_topics
 from ..domain.definition import Edge, EdgeMode, Join, Node, NodeKind
 from ..domain.ids import INPUT, NodeName
 from ..domain.plan import Plan
@@ -62,8 +63,8 @@ async def show_graph(name: str, *, mermaid: bool, agents: str | None, broker: st
 async def validate(*, agents: str | None, topics_folder: str | None, as_json: bool) -> None:
     """Load everything that is deployed, as a worker does. Raises `InvalidDeployment` naming file and line."""
     settings = settings_with(agents=agents, topics=topics_folder)
-    loaded = await aside(deployment.load, settings.agents)
-    declared = {spec.name for spec in deployment.load_topics(settings)}
+    loaded = await aside(deployment.load_of, settings)
+    declared = {spec.name for spec in load_topics(settings)}
     listened = {topic for trigger in loaded.triggers for topic in trigger.sources}
     undeclared = sorted(listened - declared)
     if as_json:
@@ -131,7 +132,7 @@ async def _plans(agents: str | None, broker: str | None) -> tuple[list[Plan], li
     """What is deployed here, or with a broker what was published there."""
     settings = settings_with(agents=agents, broker=broker)
     if broker is None:
-        loaded = await aside(deployment.load, settings.agents)
+        loaded = await aside(deployment.load_of, settings)
         found = [Plan(work.compile().definition) for work in loaded.works.values()]
         return sorted(found, key=_name), list(loaded.triggers)
     async with KafkaReader(kafka(settings)) as reader:

@@ -9,6 +9,7 @@ from ..bootstrap.settings import Settings
 from ..errors import EngineStopped
 
 _GRACE_SECONDS = 5.0
+_NAMED = {"agents", "topics"}
 _ERROR = re.compile(r"does not start|^\w*(?:Error|Exception)\b|^[\w.]+(?:Error|Exception): ")
 
 
@@ -17,8 +18,8 @@ def engine(settings: Settings, output: Path, **more: str) -> Child:
     environ = {
         "BELUGA_BROKER": settings.broker,
         "BELUGA_PREFIX": settings.prefix,
-        "BELUGA_AGENTS": settings.agents,
-        "BELUGA_TOPICS": str(settings.topics),
+        # What nobody has named may be missing.
+        **{f"BELUGA_{name.upper()}": str(getattr(settings, name)) for name in _NAMED & settings.model_fields_set},
         "BELUGA_BLOBS": settings.blobs,
         "BELUGA_DATA": str(settings.data),
         "BELUGA_SHUTDOWN_GRACE_SECONDS": str(min(settings.shutdown_grace_seconds, _GRACE_SECONDS)),

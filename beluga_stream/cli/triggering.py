@@ -29,7 +29,7 @@ _TEN_YEARS_MS = 10 * 366 * 86_400_000
 
 async def list_triggers(*, agents: str | None, as_json: bool) -> None:
     """Every trigger by its graph."""
-    loaded = await aside(deployment.load, settings_with(agents=agents).agents)
+    loaded = await aside(deployment.load_of, settings_with(agents=agents))
     found = [_told(trigger) for trigger in loaded.triggers]
     if as_json:
         print_json(found)
@@ -44,7 +44,7 @@ async def try_trigger(
     topic: str, value: bytes | None, *, headers: Mapping[str, str], agents: str | None, as_json: bool
 ) -> None:
     """What an event of the topic would start. Raises `NotFound` when nothing listens to it."""
-    loaded = await aside(deployment.load, settings_with(agents=agents).agents)
+    loaded = await aside(deployment.load_of, settings_with(agents=agents))
     listening = [trigger for trigger in loaded.triggers if topic in trigger.sources]
     if not listening:
         known = ", ".join(sorted({each for trigger in loaded.triggers for each in trigger.sources})) or "none"

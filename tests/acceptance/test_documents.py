@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from beluga_stream.bootstrap import deployment
 from beluga_stream.bootstrap.settings import Settings
+from beluga_stream.bootstrap.topic_files import DeclaredTopic, load_topics
 from beluga_stream.domain.ids import run_id
 from beluga_stream.ports.log import TopicSpec
 from tests.engine import Engine, client_environ, running
@@ -111,7 +111,7 @@ def test_the_topics_that_a_document_declares_can_be_declared_and_every_key_is_to
     page = (_REPO / "docs" / "triggers.md").read_text()
     (block,) = re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     (tmp_path / "topics.yaml").write_text(block)
-    orders, customers, clicks = deployment.load_topics(Settings.load(topics=tmp_path, partitions=7, replication=2))
+    orders, customers, clicks = load_topics(Settings.load(topics=tmp_path, partitions=7, replication=2))
     assert orders == TopicSpec(
         "orders",
         12,
@@ -121,7 +121,7 @@ def test_the_topics_that_a_document_declares_can_be_declared_and_every_key_is_to
     assert customers.config["cleanup.policy"] == "compact"
     assert (clicks.partitions, clicks.replication, clicks.config["retention.ms"]) == (7, 2, str(7 * 86_400_000))
     section = page.partition("## Declaring topics")[2].partition("\n## ")[0]
-    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == set(deployment.DeclaredTopic.model_fields)
+    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == set(DeclaredTopic.model_fields)
 
 
 def test_the_tests_that_a_document_names_exist() -> None:

@@ -40,6 +40,7 @@ async def same(number: int) -> int:
 def _started(broker: str, folder: Path, **settings: str) -> tuple[int, str]:
     """Start an engine that should end by itself; its exit code and what it said."""
     declare(folder)
+    (folder / "topics").mkdir(exist_ok=True)
     environ = {
         **os.environ,
         "PYTHONPATH": str(_REPO),

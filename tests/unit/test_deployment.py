@@ -11,6 +11,7 @@ import pytest
 from beluga_stream.bootstrap import deployment
 from beluga_stream.bootstrap.declared import engine_topics
 from beluga_stream.bootstrap.settings import Settings
+from beluga_stream.bootstrap.topic_files import load_topics
 from beluga_stream.errors import InvalidDeployment
 
 _GRAPH = """
@@ -163,9 +164,43 @@ def test_a_missing_folder_is_said(tmp_path: Path) -> None:
         deployment.load("no_such_place")
 
 
+@pytest.mark.parametrize("named", ["./nowhere", "../nowhere", "/no/where"])
+def test_a_path_that_leads_nowhere_is_said(named: str) -> None:
+    with pytest.raises(InvalidDeployment, match="neither a folder here nor a package"):
+        deployment.load(named)
+
+
+def test_where_nobody_names_the_graphs_they_are_in_a_folder_and_never_in_a_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name `agents` is anybody's: a package of it may be somewhere on the path."""
+    (tmp_path / "lib" / "agents").mkdir(parents=True)
+    _agents(tmp_path / "lib" / "agents", a=_GRAPH.format(name="one", title="elsewhere"), __init__="")
+    monkeypatch.syspath_prepend(str(tmp_path / "lib"))
+    monkeypatch.delitem(sys.modules, "agents", raising=False)
+    monkeypatch.delenv("BELUGA_AGENTS", raising=False)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidDeployment, match="there is no folder agents here"):
+        deployment.load_of(Settings.load())
+    assert list(deployment.load_of(Settings.load(agents="agents")).works) == ["elsewhere"]
+
+
+def test_a_folder_of_topics_may_be_missing_only_where_nobody_names_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("BELUGA_TOPICS", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert load_topics(Settings.load()) == []
+    with pytest.raises(InvalidDeployment, match="BELUGA_TOPICS=nope is no folder"):
+        load_topics(Settings.load(topics="nope"))
+    (tmp_path / "topics").write_text("topics: []")
+    with pytest.raises(InvalidDeployment, match="BELUGA_TOPICS=topics is no folder"):
+        load_topics(Settings.load())
+
+
 def test_topics_have_units(tmp_path: Path) -> None:
     (tmp_path / "t.yaml").write_text("topics:\n  - {name: a.b, partitions: 3, retention: 2h, cleanup: compact}\n")
-    (spec,) = deployment.load_topics(Settings.load(topics=tmp_path))
+    (spec,) = load_topics(Settings.load(topics=tmp_path))
     assert (spec.name, spec.partitions) == ("a.b", 3)
     assert spec.config == {"retention.ms": "7200000", "cleanup.policy": "compact"}
 
@@ -193,10 +228,17 @@ def test_a_record_of_the_engine_is_written_when_two_replicas_have_it(
         ("topics:\n  - {name: a, partitions: none}", r"topics\.0\.partitions"),
         ("topics:\n  - {name: a, colour: red}", r"topics\.0\.colour"),
         ("topics:\n  - {name: a}\n  - {name: a}", "a second time"),
+        ("topics:\n  - {name: a, config: {retention.ms: abc}}", r"topics\.0\.config: retention\.ms must be a whole"),
+        ("topics: []\nx: 2026-13-45", "is no YAML: month must be in"),
+        (b"topics: [{name: \xff}]", "is no YAML: 'utf-8' codec"),
+        (None, "cannot be read: Is a directory"),
     ],
 )
-def test_a_wrong_topic_is_named_by_file_and_place(tmp_path: Path, text: str, said: str) -> None:
-    (tmp_path / "t.yaml").write_text(text)
+def test_a_wrong_topic_is_named_by_file_and_place(tmp_path: Path, text: str | bytes | None, said: str) -> None:
+    if text is None:
+        (tmp_path / "t.yaml").mkdir()
+    else:
+        (tmp_path / "t.yaml").write_bytes(text.encode() if isinstance(text, str) else text)
     with pytest.raises(InvalidDeployment, match=said) as wrong:
-        deployment.load_topics(Settings.load(topics=tmp_path))
+        load_topics(Settings.load(topics=tmp_path))
     assert "t.yaml" in str(wrong.value)
