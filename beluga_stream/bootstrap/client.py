@@ -73,6 +73,10 @@ async def open_desk(settings: Settings, *, token: str | None = None, shows_seale
 
     known = settings.http_token
     used = token if token is not None or known is None else known.get_secret_value()
+    if used is not None:
+        used = used.strip()  # what a file or a command gives ends in a newline
+        if not (used.isascii() and used.isprintable()):
+            raise InvalidConfig("the token for the gateway has characters that no token has: see BELUGA_HTTP_TOKEN")
     async with Wire(settings.broker, token=used) as wire:
         yield HttpDesk(wire)
 
@@ -93,5 +97,10 @@ def connect(address: str | None = None, *, token: str | None = None) -> Client:
 
 
 def _check_gateway(address: str) -> None:
-    if urlsplit(address).hostname is None:
+    try:
+        split = urlsplit(address)
+        is_one = split.hostname is not None and split.port != 0
+    except ValueError:  # half of an IPv6 address, or a port that is none
+        is_one = False
+    if not is_one:
         raise InvalidConfig(f"{address!r} is no address of a gateway: it must be http://host:port or https://host")

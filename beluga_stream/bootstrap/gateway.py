@@ -42,6 +42,7 @@ _CLOSE_SECONDS = 10
 """Most time for readers to take their last event when the gateway stops."""
 
 _SECRET_LETTERS = 32
+_LAST_PORT = 65_535
 
 
 @asynccontextmanager
@@ -128,10 +129,12 @@ def listener(settings: Settings) -> Iterator[socket.socket]:
             f"BELUGA_HTTP_ADDRESS={settings.http_address} can be reached from elsewhere: set BELUGA_HTTP_TOKEN_FILE "
             f"(`beluga tokens new` makes a token), or listen on 127.0.0.1"
         )
+    if int(port) > _LAST_PORT:
+        raise InvalidConfig(f"BELUGA_HTTP_ADDRESS={settings.http_address} is no address: ports end at {_LAST_PORT}")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind, protocol)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise InvalidConfig(f"BELUGA_HTTP_ADDRESS={settings.http_address} is no address: {error}") from error
     with listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -78,6 +78,10 @@ def test_exit_codes(error: BelugaError, code: int) -> None:
         (["runs", "override", "r", "a", "--attempts", "0"], 2, "0 attempts are out of range"),
         (["acls", "nobody", "--user", "u"], 2, "there is no role 'nobody'"),
         (["graph", "validate", "--agents", "no_such_package"], 2, "neither a folder"),
+        (["runs", "list", "--broker", "127.0.0.1:99999"], 2, "is not a Kafka address"),
+        (["runs", "list", "--broker", "127.0.0.1:0"], 2, "is not a Kafka address"),
+        (["runs", "list", "--broker", "http://[::1"], 2, "no address of a gateway"),
+        (["serve", "--address", "127.0.0.1:99999"], 2, "ports end at 65535"),
     ],
 )
 def test_a_mistake_is_one_line_and_a_code(words: list[str], code: int, said: str) -> None:

@@ -221,7 +221,7 @@ def test_an_address_that_is_taken_or_none_is_one_line() -> None:
             listener(Settings.load(http_address=f"127.0.0.1:{port}")),
         ):
             pass
-    for address in ("8080", "localhost", "a b:1", "localhost:99999999"):
+    for address in ("8080", "localhost", "a b:1", "localhost:99999999", "127.0.0.1:99999"):
         with pytest.raises(InvalidConfig, match="BELUGA_HTTP_ADDRESS"), listener(Settings.load(http_address=address)):
             pass
 

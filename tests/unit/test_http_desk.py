@@ -182,7 +182,7 @@ async def test_a_gateway_that_is_away_for_too_long_is_unavailable() -> None:
 
 
 async def test_an_address_that_is_none_is_refused_at_once() -> None:
-    for address in ("http://", "https:///x"):
+    for address in ("http://", "https:///x", "http://[::1", "http://h:99999999", "http://h:x", "http://h:0"):
         with pytest.raises(InvalidConfig, match="no address of a gateway"):
             connect(address)
     with pytest.raises(InvalidConfig, match="a token is for a gateway"):

@@ -9,6 +9,7 @@ from typing import Any, Self
 from beluga_stream.errors import InvalidConfig
 
 _PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+_LAST_PORT = 65_535
 _MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 
 
@@ -46,7 +47,8 @@ class KafkaConnection:
         if not self.bootstrap:
             raise InvalidConfig("no Kafka bootstrap server: name at least one host:port")
         for address in self.bootstrap:
-            if "://" in address or not address.rpartition(":")[2].isdigit():
+            port = address.rpartition(":")[2]
+            if "://" in address or not port.isdecimal() or not 0 < int(port) <= _LAST_PORT:
                 raise InvalidConfig(f"{address!r} is not a Kafka address: write host:port")
         if self.security_protocol not in _PROTOCOLS:
             raise InvalidConfig(f"security protocol {self.security_protocol!r} is none of {', '.join(_PROTOCOLS)}")
