@@ -4,17 +4,27 @@
 """
 
 import asyncio
+import inspect
 import json
 import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, NoReturn
 
 import typer
 
-from ..errors import BelugaError, InvalidConfig, InvalidInput, LogUnavailable, NotFound, RunRejected, TimedOut
+from ..errors import (
+    BelugaError,
+    InvalidConfig,
+    InvalidInput,
+    LogUnavailable,
+    NotFound,
+    RunFailed,
+    RunRejected,
+    TimedOut,
+)
 
 FAILED = 1
 WRONG = 2
@@ -56,6 +66,7 @@ def perform(
     """
     try:
         with asyncio.Runner(loop_factory=new_loop) as runner:
+            runner.get_loop()
             runner.run(_stoppable(work))
         if sys.stdout is not None:
             sys.stdout.flush()  # here a reader that is gone can be told from a failure
@@ -72,8 +83,11 @@ def perform(
         if _wants_traceback():
             raise
         told = f"a defect of beluga, {type(error).__name__}: {error}. BELUGA_DEBUG=1 shows where"
-        say_error(told, "internal", as_json=as_json, ids={}, exit_code=FAILED)
+        say_error(told, "internal", as_json=as_json, exit_code=FAILED)
         raise typer.Exit(FAILED) from None
+    finally:
+        if inspect.getcoroutinestate(work) == inspect.CORO_CREATED:
+            work.close()  # there was no loop to run it
 
 
 def _first(error: Exception) -> Exception:
@@ -88,15 +102,24 @@ def fail(error: BelugaError, *, as_json: bool = False) -> NoReturn:
     if _wants_traceback():
         raise error
     code = code_of(error)
-    say_error(error.message, error.code, as_json=as_json, ids=dict(error.ids), exit_code=code)
+    reason = error.reason if isinstance(error, RunRejected | RunFailed) else None
+    say_error(error.message, error.code, as_json=as_json, exit_code=code, ids=error.ids, reason=reason)
     raise typer.Exit(code) from None
 
 
-def say_error(message: str, code: str, *, as_json: bool, ids: dict[str, str], exit_code: int) -> None:
+def say_error(
+    message: str,
+    code: str,
+    *,
+    as_json: bool,
+    exit_code: int,
+    ids: Mapping[str, str] | None = None,
+    reason: str | None = None,
+) -> None:
     """One line in red, or one JSON document, on standard error."""
     if as_json:
-        said = {"error": {"code": code, "message": message, "ids": ids, "exit_code": exit_code}}
-        typer.echo(json.dumps(said), err=True)
+        said = {"code": code, "message": message, "ids": dict(ids or {}), "exit_code": exit_code}
+        typer.echo(json.dumps({"error": said if reason is None else said | {"reason": reason}}), err=True)
     else:
         line = " ".join(message.split())
         typer.secho(f"beluga: {line}", err=True, fg=typer.colors.RED)

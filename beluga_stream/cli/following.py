@@ -170,7 +170,8 @@ async def _end(runs: Desk, run: RunId, last: RunChanged | StartRejected | None, 
         raise TaskCanceled(f"run {run} was cancelled: {message}", run=run)
     if last.status == "failed":
         told = f"run {run} failed: {message}. `beluga runs retry {run}` goes on from the failed nodes"
-        raise RunFailed(told, run=run, node=None if failure is None else failure.node)
+        why = {} if failure is None else {"reason": failure.code}
+        raise RunFailed(told, **why, run=run, node=None if failure is None else failure.node)
     if not as_json:
         console.print(pretty(await runs.load(last.output or NOTHING)), soft_wrap=True)
 

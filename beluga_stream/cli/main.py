@@ -1,13 +1,17 @@
 """The command line's front: every command by its name, the options before it, and how it is entered."""
 
-from typing import Annotated
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import typer
 
 from ..bootstrap.garbage import collect_seldom
+from ..errors import InvalidInput
 from .commands import acls, blobs, deadletters, doctor, graph, keys, look, runs, serve, topics, triggers
 from .commands import run as running
-from .exits import configure_noise
+from .exits import WRONG, configure_noise, fail, say_error
 from .versions import version_of
 
 app = typer.Typer(
@@ -21,6 +25,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+_UsageError: Any = typer.BadParameter.__bases__[0]
+"""Click's, wherever this version of typer has it."""
 _LOOK = "Look first"
 _RUNS = "Run graphs"
 _OPERATE = "Operate"
@@ -67,4 +73,22 @@ def options(
 def run() -> None:
     """Run the command that was typed."""
     collect_seldom()
-    app()
+    as_json = "--json" in sys.argv
+    try:
+        _check_words(sys.argv, as_json=as_json)
+        code = app(standalone_mode=not as_json)
+    except typer.Exit as ended:
+        code = ended.exit_code
+    except _UsageError as error:
+        code = WRONG
+        say_error(error.format_message(), InvalidInput.code, as_json=True, exit_code=code)
+    sys.exit(code)
+
+
+def _check_words(words: Sequence[str], *, as_json: bool) -> None:
+    """Nothing that is typed is kept or sent as other than UTF-8."""
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            fail(InvalidInput(f"the argument {os.fsencode(word)!r} is not UTF-8"), as_json=as_json)

@@ -21,7 +21,7 @@ Settings come from the environment, `BELUGA_BROKER` and `BELUGA_PREFIX` first of
 
 Every command takes `--json`: one JSON document on standard output, or one line for each event where something
 streams. Errors are one line on standard error, with `--json` one JSON document: `{"error": {"code", "message",
-"ids", "exit_code"}}`. `BELUGA_DEBUG=1` adds the traceback.
+"ids", "exit_code"}}`, and `"reason"` of a run that failed or was refused. `BELUGA_DEBUG=1` adds the traceback.
 
 | exit code | meaning |
 |---|---|

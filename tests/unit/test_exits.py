@@ -1,6 +1,7 @@
 """How a command ends: what its error is told as, and a reader that has seen enough."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -8,7 +9,7 @@ import pytest
 import typer
 
 from beluga_stream.cli.exits import perform
-from beluga_stream.errors import LogUnavailable, NotFound
+from beluga_stream.errors import LogUnavailable, NotFound, RunFailed
 
 
 async def _raises(error: Exception) -> None:
@@ -33,6 +34,41 @@ def test_errors_of_tasks_that_belong_together_are_told_as_the_first_of_them(
 def test_a_defect_among_them_is_told_as_a_defect(capsys: pytest.CaptureFixture[str]) -> None:
     code, told = _told(ExceptionGroup("tasks", [NotFound("nothing"), KeyError("x")]), capsys)
     assert (code, told["code"]) == (1, "internal")
+
+
+def test_why_a_run_failed_is_told_to_machines_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _told(RunFailed("it failed", reason="timeout"), capsys)[1]["reason"] == "timeout"
+    assert "reason" not in _told(NotFound("nothing"), capsys)[1]
+
+
+def _typed(*words: str | bytes, **variables: str) -> "subprocess.CompletedProcess[bytes]":
+    command = [sys.executable, "-m", "beluga_stream.cli", *words]
+    return subprocess.run(command, env=os.environ | variables, capture_output=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["runs", "list", "--limit", "0"], "Invalid value for '--limit'"),
+        (["runs", "list", "--bogus"], "No such option"),
+        (["runs", "show"], "Missing argument"),
+        (["run", "g", b'"\xff"'], "is not UTF-8"),
+        (["run", "g", "1", "--tag", b"a=\xff"], "is not UTF-8"),
+    ],
+)
+def test_wrong_usage_is_code_2_and_one_document_for_machines(words: list[str | bytes], said: str) -> None:
+    done = _typed(*words, "--json")
+    error = json.loads(done.stderr)["error"]
+    assert (done.returncode, error["exit_code"], error["code"]) == (2, 2, "invalid_input")
+    assert said in error["message"]
+    done = _typed(*words)
+    assert done.returncode == 2
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_wrong_setting_that_the_loop_depends_on_is_one_document() -> None:
+    done = _typed("serve", "--json", BELUGA_PARTITIONS="x")
+    assert json.loads(done.stderr)["error"]["code"] == "invalid_config"
 
 
 @pytest.mark.parametrize("words", [["graph", "validate"], ["graph", "validate", "--json"], ["docs", "openapi"]])
