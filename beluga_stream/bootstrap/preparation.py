@@ -1,6 +1,7 @@
 """Before a role starts: the broker answers, grants what the role needs, and has the topics."""
 
 import logging
+import shlex
 from collections.abc import Sequence
 
 from ..adapters.kafka.admin import KafkaTopics
@@ -103,7 +104,7 @@ async def check_rights(holder: Holder, settings: Settings, connection: KafkaConn
         user = connection.username or "ANONYMOUS"
         raise AccessDenied(
             f"Kafka does not grant {connection.user} what the role {holder} needs: {told(lacking)}. "
-            f"`beluga acls {holder} --user {user}` prints the commands that do; see docs/security.md",
+            f"`beluga acls {holder} --user {shlex.quote(user)}` prints the commands that do; see docs/security.md",
             role=holder,
             user=user,
         )

@@ -4,6 +4,7 @@ docs/security.md and `beluga acls` are made from this, a role asks the broker fo
 test runs every role with exactly these.
 """
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple, get_args
@@ -209,10 +210,16 @@ def _merged(rights: Sequence[Right]) -> list[Right]:
 
 
 def commands(rights: Sequence[Right], user: str, broker: str, config: str = "admin.properties") -> list[str]:
-    """The `kafka-acls` commands that give a user these rights."""
+    """The `kafka-acls` commands that give a user these rights, as a shell takes them."""
     return [
-        f"kafka-acls.sh --bootstrap-server {broker} --command-config {config} --add"
-        f" --allow-principal User:{user} {' '.join(f'--operation {each}' for each in right.operations)}"
-        f" --{right.resource} {right.name}{' --resource-pattern-type prefixed' if right.prefixed else ''}"
+        shlex.join(
+            [
+                *("kafka-acls.sh", "--bootstrap-server", broker, "--command-config", config, "--add"),
+                *("--allow-principal", f"User:{user}"),
+                *(word for each in right.operations for word in ("--operation", each)),
+                *(f"--{right.resource}", right.name),
+                *(("--resource-pattern-type", "prefixed") if right.prefixed else ()),
+            ]
+        )
         for right in rights
     ]

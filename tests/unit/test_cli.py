@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -103,6 +104,15 @@ def test_help_names_every_status_and_every_role() -> None:
 
 def _words(command: list[str]) -> set[str]:
     return set(re.findall(r"\w+", runner.invoke(app, command, env={"COLUMNS": "200"}).stdout))
+
+
+def test_a_user_whose_name_a_shell_would_split_stays_one_word() -> None:
+    """A user that a certificate names has commas and spaces in it."""
+    done = runner.invoke(app, ["acls", "worker", "--user", "CN=worker,O=Acme Inc", "--agents", JOINS])
+    for line in done.stdout.splitlines():
+        words = shlex.split(line)
+        assert words[words.index("--allow-principal") + 1] == "User:CN=worker,O=Acme Inc"
+    assert "--topic beluga.control" in done.stdout
 
 
 def test_no_broker_is_code_5() -> None:
