@@ -17,8 +17,8 @@ from .versions import version_of
 app = typer.Typer(
     name="beluga",
     help="Event-driven streaming orchestration of Python functions on Kafka.\n\n"
-    "Start with `beluga demo`, then `beluga dev`. Settings come from the environment (BELUGA_BROKER, "
-    "BELUGA_AGENTS ...).",
+    "Start with `beluga dev`, in the project's repository with `beluga demo`. Settings come from the environment "
+    "(BELUGA_BROKER, BELUGA_AGENTS ...).",
     epilog="Exit codes: 0 ok, 1 failed, 2 wrong usage, input or configuration, 3 not found, 4 timed out, 5 no broker.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

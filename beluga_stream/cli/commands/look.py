@@ -23,7 +23,10 @@ def demo(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Twelve stories go in as events; what they are about streams out. Needs nothing but this package.
+    """Twelve stories go in as events; what they are about streams out.
+
+    Needs no broker, but agents/ of the project's repository, which has its graphs and texts: run it there, or with
+    BELUGA_AGENTS set to that folder. They take the extra `demo` of this package.
 
     Example: beluga demo --write-name "Zebulon Quimby"
     """
