@@ -115,8 +115,22 @@ def test_a_user_whose_name_a_shell_would_split_stays_one_word() -> None:
     assert "--topic beluga.control" in done.stdout
 
 
-def test_no_broker_is_code_5() -> None:
-    result = runner.invoke(app, ["run", "g", "1", "--broker", "127.0.0.1:1"])
+@pytest.mark.timeout(20)  # the engine's processes wait for a broker, for half a minute and more
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "g", "1"],
+        ["blobs", "sweep"],
+        ["dead-letters", "list"],
+        ["graph", "list"],
+        ["runs", "list"],
+        ["runs", "stuck"],
+        ["topics", "check"],
+    ],
+    ids=" ".join,
+)
+def test_no_broker_is_code_5_and_said_at_once(words: list[str]) -> None:
+    result = runner.invoke(app, [*words, "--broker", "127.0.0.1:1"])
     assert result.exit_code == 5
     assert "127.0.0.1:1" in result.stderr
 

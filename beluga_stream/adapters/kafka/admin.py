@@ -35,17 +35,20 @@ _CONFIGS_SECONDS = 10.0
 class KafkaTopics:
     """Creates, checks, lists and deletes topics. Start it before use.
 
-    `timeout` (seconds) bounds every request, `patience` how long `start` waits for a broker that does not answer.
+    `timeout` (seconds) bounds every request, `patience` (seconds, or what others of the process share) how long `start`
+    waits for a broker that does not answer.
     """
 
-    def __init__(self, connection: KafkaConnection, *, timeout: float = 30.0, patience: float = 30.0) -> None:
+    def __init__(
+        self, connection: KafkaConnection, *, timeout: float = 30.0, patience: Patience | float = 30.0
+    ) -> None:
         self._connection = connection
         self._timeout = timeout
-        self._patience = Patience(connection.where, patience)
+        self._patience = patience if isinstance(patience, Patience) else Patience(connection.where, patience)
         self._admin: AIOKafkaAdminClient | None = None
 
     async def start(self) -> None:
-        """Connect, trying again and again. Raises `LogUnavailable` when patience ends, and `AccessDenied` at once."""
+        """Connect, as often as patience lets us. Raises `LogUnavailable` when it ends, and `AccessDenied` at once."""
         where = self._connection.where
         try:
             self._admin = await self._patience.insist("connecting", self._connect)
@@ -53,6 +56,8 @@ class KafkaTopics:
             raise LogUnavailable(
                 f"no Kafka broker answers at {where} (tried for {self._patience.seconds:g} s)"
             ) from error
+        except (KafkaConnectionError, OSError) as error:
+            raise LogUnavailable(f"no Kafka broker answers at {where}: {error!r}") from error
         except KafkaError as error:
             raise LogUnavailable(f"Kafka at {where} refuses us: {error!r}") from error
 

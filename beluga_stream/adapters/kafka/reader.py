@@ -46,7 +46,7 @@ class KafkaReader:
         self._connection = connection
         self._max_records = max_records
         self._patience = patience or Patience(connection.where, timeout, insists=False)
-        self._topics = KafkaTopics(connection, timeout=timeout)
+        self._topics = KafkaTopics(connection, timeout=timeout, patience=self._patience)
         self._consumer: AIOKafkaConsumer | None = None
         self._counts: dict[str, int] = {}
 
