@@ -16,6 +16,9 @@ _CHATTY = ("aiokafka", "asyncio", "faust", "mode")
 """`faust worker -l warn`, its default, sets the root logger to DEBUG (for its spinner). Then these would make
 several records for every request to the broker, a tenth of a busy coordinator's time, for nobody to see."""
 
+_REPEATING = ("beluga_stream.temporal", "beluga_stream.adapters.kafka.fetcher")
+"""While its server is away, every poll of the SDK says so; while a broker is, every fetch of every consumer."""
+
 _SELDOM_SECONDS = 30.0
 _KINDS_KEPT = 1_000
 
@@ -89,8 +92,8 @@ def configure_logs(settings: Settings) -> None:
     if any(not isinstance(each, logging.NullHandler) for each in logger.handlers):
         return  # a command that is no process keeps quiet by one that says nothing
     _say(logger, settings, _EngineLines())
-    # While its server is away every poll of the SDK says so.
-    logging.getLogger("beluga_stream.temporal").addFilter(Seldom())
+    for name in _REPEATING:
+        logging.getLogger(name).addFilter(Seldom())
     client = logging.getLogger("aiokafka")
     _say(client, settings, Seldom())
     client.handlers[-1].setLevel(logging.WARNING)

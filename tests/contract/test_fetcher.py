@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import itertools
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -301,6 +302,26 @@ async def test_who_waits_for_records_hears_that_it_was_stopped(broker: str, topi
         assert await many == {}
         with pytest.raises(ConsumerStoppedError):
             await one
+
+
+async def test_a_broker_that_is_away_is_asked_four_times_a_second(broker: str, topic: str) -> None:
+    """A process has four consumers and more; and whoever waits for what comes when it is back waits no longer."""
+    consumer = a_consumer(broker)
+    await consumer.start()
+    try:
+        loop = asyncio.get_running_loop()
+        failed = failing(consumer, KafkaConnectionError())
+        consumer.assign(targets(topic))
+        for target in targets(topic):
+            consumer.seek(target, 0)  # asking where a new topic begins may fail, and is tried again at another pace
+        moments: list[float] = []
+        async with asyncio.timeout(_WITHIN):
+            for _ in range(4):
+                await failed.get()
+                moments.append(loop.time())
+        assert all(after - before > 0.2 for before, after in itertools.pairwise(moments))
+    finally:
+        await consumer.stop()
 
 
 async def test_it_is_stopped_while_a_fetch_waits_for_its_next_try(broker: str, topic: str) -> None:

@@ -47,6 +47,9 @@ _TURNS = 6
 """Of the loop, between an answer with records and the next fetch: about as many as it takes until what those lead to is
 written. Whoever waits for it waits for that write, and a broker on the same machine takes the processor for a fetch."""
 
+_AWAY_SECONDS = 0.25
+"""Between a fetch that nobody has answered and the next. The consumers of a process would ask forty times a second."""
+
 _LEFT_OUT_MS = 50
 """The longest that a broker may hold a fetch which leaves out partitions of its: they are asked for only after it."""
 
@@ -255,7 +258,7 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
         except KafkaError as error:
             log.warning("nothing was fetched from broker %s: %s", node, error, extra={"action": "fetch"})
             self._invalidate_preferred_read_replica_for_node(node, request)
-            await asyncio.sleep(self._retry_backoff)
+            await asyncio.sleep(max(self._retry_backoff, _AWAY_SECONDS))
             return False
         if assignment.unassign_future.done():
             return False
