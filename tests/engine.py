@@ -92,6 +92,14 @@ class Engine:
         lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.startswith("{")]
         return [line for line in map(json.loads, lines[:]) if line.get("action") == action]
 
+    def ended(self, within: float) -> int:
+        """Wait until it has ended by itself; its exit code."""
+        assert self._process is not None
+        try:
+            return self._process.wait(within)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the engine has not ended within {within:g} s:\n{self.tail}") from None
+
     def stop(self) -> int:
         """Tell it to stop, as an orchestrator does; return its exit code."""
         assert self._process is not None

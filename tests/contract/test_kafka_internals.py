@@ -14,6 +14,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.conn import AIOKafkaConnection, AIOKafkaProtocol
 from aiokafka.consumer.fetcher import Fetcher, FetchError
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import Assignment, TopicPartitionState
 from aiokafka.errors import NotEnoughReplicasAfterAppendError, NotEnoughReplicasError
 from aiokafka.partitioner import DefaultPartitioner, murmur2
@@ -74,6 +75,14 @@ def test_a_fetch_that_waits_for_its_next_try_breaks_the_end_of_its_consumer() ->
     assert "await x" in closes
     stop = inspect.getsource(AIOKafkaConsumer.stop)
     assert stop.index("self._fetcher.close()") < stop.index("self._client.close()")
+
+
+def test_all_that_a_member_of_a_group_asks_goes_through_its_client() -> None:
+    """`absence.py` looks there for what is not answered; a coordinator that is away is looked for by the same way."""
+    assert "self._client.send(" in inspect.getsource(GroupCoordinator._send_req)
+    assert "self._send_req(" in inspect.getsource(GroupCoordinator._do_heartbeat)
+    assert "self.send(" in inspect.getsource(AIOKafkaClient.coordinator_lookup)
+    assert "self._client.send(" in inspect.getsource(PromptFetcher._proc_fetch_request)
 
 
 def test_a_batch_that_too_few_replicas_have_is_sent_again() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,18 +11,7 @@ import pytest
 from beluga_stream import BusMessage, kafka_bus
 from beluga_stream.bootstrap.settings import Settings
 from beluga_stream.errors import LogUnavailable
-from tests.brokers import Broker, HarmableBroker, JarKafka, KafkaContainer
-
-
-@pytest.fixture
-def own_broker(started_broker: Broker) -> Iterator[HarmableBroker]:
-    """A broker of this test's, of the session's kind, since the session's must stay well."""
-    if not isinstance(started_broker, JarKafka | KafkaContainer):
-        pytest.skip(f"needs an Apache Kafka that can be killed; this session runs on {started_broker.title}")
-    own = type(started_broker)()
-    own.start()
-    yield own
-    own.stop()
+from tests.brokers import HarmableBroker
 
 
 async def until(holds: Callable[[], bool]) -> None:

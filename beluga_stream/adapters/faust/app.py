@@ -15,6 +15,7 @@ from beluga_stream.adapters.faust.delivery import RoleConsumer, RoleTransport
 from beluga_stream.adapters.faust.driver import RoleDriver
 from beluga_stream.adapters.faust.recovery import RoleTables
 from beluga_stream.adapters.faust.table import RunTable
+from beluga_stream.adapters.kafka.patience import Patience
 from beluga_stream.ports.log import PartitionTable, Role
 
 from ...bounds import within
@@ -51,6 +52,7 @@ class RoleApp(faust.App):
 
     consumer: RoleConsumer
     begins_at_end = False
+    patience: Patience | None = None
 
     def __init__(self, driver: RoleDriver, **settings: Any) -> None:
         super().__init__(driver.group, **settings)
@@ -146,7 +148,8 @@ class RoleOptions:
     """How a role app behaves in its group. Times are in seconds.
 
     At most `max_pending` takings are unsettled at a time; `drain_timeout` bounds a release. With `begins_at_end` a
-    topic of which the group has committed nothing is read from where it ends now, else from its first record.
+    topic of which the group has committed nothing is read from where it ends now, else from its first record. The role
+    fails when no broker answers its consumer until `patience` ends, and never without.
     """
 
     max_pending: int = 64
@@ -154,6 +157,7 @@ class RoleOptions:
     commit_interval: float = 0.5
     session_timeout: float = 10.0
     begins_at_end: bool = False
+    patience: Patience | None = None
 
 
 _DEFAULTS = RoleOptions()
@@ -200,6 +204,7 @@ def role_app(
     }
     app = RoleApp(driver, **settings)
     app.begins_at_end = options.begins_at_end
+    app.patience = options.patience
     if tables is not None:
         app.tables.add(RunTable(app, opened=tables.opened, changelog=tables.changelog))
     return app

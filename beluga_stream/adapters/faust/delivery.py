@@ -10,6 +10,7 @@ what Faust costs. Everything that leans on the insides of Faust's consumer is he
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import aiokafka
@@ -22,7 +23,9 @@ from mode import Service
 
 from beluga_stream.adapters.faust.assignor import NumberAssignor
 from beluga_stream.adapters.faust.driver import Batch, RoleDriver
+from beluga_stream.adapters.kafka.absence import Absence
 from beluga_stream.adapters.kafka.consumer import PromptConsumer
+from beluga_stream.errors import LogUnavailable
 
 from ...bounds import within
 
@@ -53,6 +56,7 @@ class LoopConsumer(driver_module.AIOKafkaConsumerThread):
     """
 
     wait_for_shutdown = False
+    _absence: Absence | None = None
 
     def __init__(self, consumer: Any, *, loop: asyncio.AbstractEventLoop, **kwargs: Any) -> None:
         super().__init__(consumer, loop=loop, thread_loop=loop, **kwargs)
@@ -77,6 +81,8 @@ class LoopConsumer(driver_module.AIOKafkaConsumerThread):
         consumer = self._consumer
         if consumer is not None:
             await consumer.stop()
+        if self._absence is not None:
+            self._absence.over()
 
     async def call_thread(self, fun: Any, *args: Any, **kwargs: Any) -> Any:
         """Call it here: `subscribe` is a plain function, the others are coroutines."""
@@ -85,7 +91,7 @@ class LoopConsumer(driver_module.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         conf = self.app.conf
-        return PromptConsumer(
+        consumer = PromptConsumer(
             client_id=conf.broker_client_id,
             group_id=conf.id,
             group_instance_id=conf.consumer_group_instance_id,
@@ -106,6 +112,12 @@ class LoopConsumer(driver_module.AIOKafkaConsumerThread):
             connections_max_idle_ms=conf.consumer_connections_max_idle_ms,
             **driver_module.credentials_to_aiokafka_auth(conf.broker_credentials, conf.ssl_context),
         )
+        patience = self.app.patience
+        if patience is not None:
+            silent = LogUnavailable(f"Kafka at {patience.where} has not answered for {patience.seconds:g} s")
+            self._absence = Absence(patience, partial(self.consumer.give_up, silent))
+            self._absence.watch(consumer)
+        return consumer
 
 
 class RoleConsumer(driver_module.Consumer):
@@ -121,6 +133,9 @@ class RoleConsumer(driver_module.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._committing = asyncio.Lock()
+        self._commit_ends: asyncio.Timeout | None = None
+        """The bound of the commit that is under way."""
+        self._given_up = False
         self._dropped = False
         self._known: frozenset[str] = frozenset()
         """Topics of which the group has read something, as far as this process has seen."""
@@ -290,10 +305,10 @@ class RoleConsumer(driver_module.Consumer):
         """Commit what is settled. Failing is no error: the records come again."""
         async with self._committing:
             offsets = self.driver.acks.to_commit()
-            if not offsets:
+            if not offsets or self._given_up:
                 return False
             try:
-                async with within(self.app.conf.broker_request_timeout):
+                async with within(self.app.conf.broker_request_timeout) as self._commit_ends:
                     await self._thread._ensure_consumer().commit(
                         {TopicPartition(tp.topic, tp.partition): OffsetAndMetadata(o, "") for tp, o in offsets.items()}
                     )
@@ -304,8 +319,17 @@ class RoleConsumer(driver_module.Consumer):
             except (KafkaError, TimeoutError, OSError) as error:
                 log.warning("%s commits later: %r", self.driver.group, error, extra={"action": "role.commit"})
                 return False
+            finally:
+                self._commit_ends = None
             self.driver.acks.committed(offsets)
             return True
+
+    def give_up(self, error: LogUnavailable) -> None:
+        """No broker answers any more: the role fails, and is not kept from ending by what cannot be committed."""
+        self._given_up = True
+        if self._commit_ends is not None and not self._commit_ends.expired():
+            self._commit_ends.reschedule(self.loop.time())
+        self.driver.fail(error)
 
     @Service.task
     async def _commit_handler(self) -> None:

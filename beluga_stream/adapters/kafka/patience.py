@@ -47,7 +47,7 @@ class Patience:
     """
 
     def __init__(self, where: str, seconds: float, *, insists: bool = True) -> None:
-        self._where = where
+        self.where = where
         self._insists = insists
         self.seconds = seconds
         self._waits: dict[Wait, None] = {}
@@ -156,7 +156,7 @@ class Patience:
         away = now - self._away_since
         log.warning(
             "Kafka at %s has not answered for %.0f s (%s): waiting, for %.0f s at most",
-            self._where,
+            self.where,
             away,
             oldest.what,
             self.seconds,
@@ -169,7 +169,7 @@ class Patience:
         self._away_since = self._told_at = None
         log.warning(
             "Kafka at %s answers again, after %.0f s",
-            self._where,
+            self.where,
             away,
             extra={"action": "broker.back", "seconds": round(away)},
         )

@@ -81,5 +81,6 @@ class Site:
                 drain_timeout=self.settings.shutdown_grace_seconds + 10,
                 session_timeout=self.settings.session_timeout_seconds,
                 begins_at_end=begins_at_end,
+                patience=self.patience,
             ),
         )
