@@ -56,6 +56,14 @@ class GatewayProcess:
         """Tell it to stop, as an orchestrator does; return its exit code."""
         return self._end(signal.SIGTERM)
 
+    def ended(self, within: float) -> int:
+        """Wait until it has ended by itself; its exit code."""
+        assert self._process is not None
+        try:
+            return self._process.wait(within)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the gateway has not ended within {within:g} s:\n{self.tail}") from None
+
     @property
     def pid(self) -> int:
         assert self._process is not None

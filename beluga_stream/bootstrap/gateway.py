@@ -4,18 +4,20 @@ import asyncio
 import ipaddress
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from importlib.util import find_spec
 
 from ..adapters.files.blobs import FileBlobs
+from ..adapters.kafka.admin import KafkaTopics
 from ..adapters.kafka.appender import KafkaAppender
+from ..adapters.kafka.patience import Patience
 from ..adapters.kafka.reader import KafkaReader
 from ..adapters.memory.clock import SystemClock
 from ..application.catalog import Catalog
 from ..application.health import Health
 from ..application.runlist import RunList
-from ..errors import InvalidConfig
+from ..errors import AccessDenied, InvalidConfig, LogUnavailable
 from ..ports.spans import NO_SPANS
 from .client import open_runs
 from .connection import kafka, topics
@@ -40,6 +42,10 @@ log = logging.getLogger("beluga_stream.gateway")
 
 _CLOSE_SECONDS = 10
 """Most time for readers to take their last event when the gateway stops."""
+
+_LOOK_SECONDS = 5.0
+_AGAIN_SECONDS = 1.0
+"""How often the broker is asked whether it is there, and how often while it is away."""
 
 _SECRET_LETTERS = 32
 _LAST_PORT = 65_535
@@ -70,17 +76,55 @@ async def open_gateway(settings: Settings, standing: Standing | None = None) -> 
 async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
     """Serve until it is cancelled; then tell readers to connect again, and stop within a bound.
 
-    `ready` is called with the address once it listens. Raises `InvalidConfig` for an address that cannot be had.
+    `ready` is called with the address once it listens. Raises `InvalidConfig` for an address that cannot be had, and
+    `LogUnavailable` when no broker answers until patience ends, at the start or later.
     """
     with listener(settings) as listening:
         standing = Standing(settings, f"{settings.prefix}-gateway")
+        connection = kafka(settings)
+        patience = Patience(connection.where, settings.broker_patience_seconds)
         async with (
             standing.open(),
+            KafkaTopics(connection, patience=patience) as broker,
             open_gateway(settings, standing) as gateway,
             served(gateway, listening) as (url, serving),
         ):
             ready(url)
-            await asyncio.shield(serving)
+            watching = asyncio.create_task(watch(broker.describe, patience), name="beluga-broker")
+            try:
+                done, _ = await asyncio.wait({serving, watching}, return_when=asyncio.FIRST_COMPLETED)
+                for ended in done:
+                    ended.result()
+            finally:
+                watching.cancel()
+                await asyncio.gather(watching, return_exceptions=True)
+
+
+async def watch(ask: Callable[[Sequence[str]], Awaitable[object]], patience: Patience) -> None:
+    """Ask the broker of nothing now and then, since a gateway that nobody calls asks it nothing.
+
+    Raises `LogUnavailable` when it has not answered until patience ends.
+    """
+    while True:
+        await asyncio.sleep(_LOOK_SECONDS)
+        try:
+            async with patience.waiting("asking whether it is there"):
+                await _answered(ask)
+        except TimeoutError as error:
+            silent = f"Kafka at {patience.where} has not answered for {patience.seconds:g} s"
+            raise LogUnavailable(silent) from error
+
+
+async def _answered(ask: Callable[[Sequence[str]], Awaitable[object]]) -> None:
+    """Ask until there is an answer; a refusal is one."""
+    with suppress(AccessDenied):
+        while True:
+            try:
+                await ask([])
+            except LogUnavailable:
+                await asyncio.sleep(_AGAIN_SECONDS)
+            else:
+                return
 
 
 @asynccontextmanager

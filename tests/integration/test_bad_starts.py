@@ -1,4 +1,4 @@
-"""An engine that cannot start says why in one line, and ends with a code other than 0: no traceback, no hanging."""
+"""What cannot start says why in one line, and ends with a code other than 0: no traceback, no hanging."""
 
 import asyncio
 import os
@@ -17,6 +17,7 @@ from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.bootstrap.connection import kafka
 from beluga_stream.bootstrap.preparation import prepare
 from beluga_stream.bootstrap.settings import Settings
+from beluga_stream.cli.exits import NO_BROKER
 from beluga_stream.ports.log import TopicSpec
 from tests.acceptance.notes import Doc, declare, notes
 from tests.engine import Engine, client_environ
@@ -106,6 +107,26 @@ def test_no_broker_is_waited_for_and_then_given_up(tmp_path: Path) -> None:
     assert code == 1
     assert said.count("Kafka at 127.0.0.1:1 has not answered for 5 s (connecting): waiting, for 6 s at most") == 1
     assert _reason(said) == "no Kafka broker answers at 127.0.0.1:1 (tried for 6 s)"
+
+
+def test_a_gateway_waits_for_its_broker_as_well(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "beluga_stream.cli", "serve", "--broker", "127.0.0.1:1"],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(_REPO),
+            "BELUGA_BROKER_PATIENCE_SECONDS": "6",
+            "BELUGA_HTTP_ADDRESS": "127.0.0.1:0",
+        },
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=_END_SECONDS,
+        check=False,
+    )
+    assert ended.returncode == NO_BROKER
+    assert ended.stderr.count("Kafka at 127.0.0.1:1 has not answered for 5 s (connecting): waiting, for 6 s") == 1
+    assert ended.stderr.splitlines()[-1] == "beluga: no Kafka broker answers at 127.0.0.1:1 (tried for 6 s)"
 
 
 async def test_a_topic_with_other_partitions_than_declared_is_refused(
