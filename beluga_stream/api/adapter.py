@@ -69,7 +69,8 @@ class _ByNameToo:
         self._validator: SchemaValidator = validator
 
     def validate_python(self, value: Any, /, **options: Any) -> Any:
-        return self._validator.validate_python(value, **options | {"by_alias": True, "by_name": True})
+        options |= {"by_alias": True, "by_name": True}
+        return self._validator.validate_python(value, **options)
 
 
 class _Writing:
@@ -80,7 +81,8 @@ class _Writing:
         self._options = options
 
     def to_python(self, value: Any, /, **options: Any) -> Any:
-        return self._serializer.to_python(value, **{**options, **self._options})
+        options |= self._options
+        return self._serializer.to_python(value, **options)
 
 
 def _has_aliases(adapter: TypeAdapter[Any]) -> bool:
