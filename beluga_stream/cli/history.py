@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Mapping
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from rich.text import Text
@@ -35,26 +36,30 @@ from .waits import inspected
 _BEFORE_START_MS = 60_000
 
 
-async def list_runs(
-    *,
-    graph: str | None,
-    status: str | None,
-    tags: Mapping[str, str],
-    limit: int,
-    broker: str | None,
-    as_json: bool,
-) -> None:
+@dataclass(frozen=True)
+class Wanted:
+    """Which runs are listed: those that fit all that is given."""
+
+    graph: str | None
+    status: str | None
+    tags: Mapping[str, str]
+    parent: str | None
+
+    def fits(self, run: Summary) -> bool:
+        return (
+            self.graph in (None, run.graph)
+            and self.status in (None, run.status)
+            and self.parent in (None, run.parent)
+            and self.tags.items() <= dict(run.tags).items()
+        )
+
+
+async def list_runs(wanted: Wanted, *, limit: int, broker: str | None, as_json: bool) -> None:
     """The newest runs that fit, newest first. Raises `InvalidInput` for a status that no run can have."""
-    if status is not None and status not in list(RunState):
-        raise InvalidInput(f"there is no status {status!r}: a run is {', '.join(RunState)}")
+    if wanted.status is not None and wanted.status not in list(RunState):
+        raise InvalidInput(f"there is no status {wanted.status!r}: a run is {', '.join(RunState)}")
     async with open_desk(settings_with(broker=broker)) as runs:
-        found = [
-            status_of(summary)
-            for summary in await runs.summaries()
-            if graph in (None, summary.graph)
-            and status in (None, summary.status)
-            and tags.items() <= dict(summary.tags).items()
-        ]
+        found = [status_of(summary) for summary in await runs.summaries() if wanted.fits(summary)]
     newest = found[::-1][:limit]
     if as_json:
         print_json([_status_json(run) for run in newest])
@@ -107,8 +112,9 @@ async def show_run(run: str, *, node: str | None, broker: str | None, as_json: b
         console.print(reason.as_text(now))
     for name, override in overrides.items():
         console.print(Text(f"{name} is overridden: {_told_override(override)}", style="magenta"))
+    of = "" if summary.parent is None else f" {summary.parent}"
     forked = "" if summary.forked_from is None else f", goes on from {summary.forked_from}"
-    console.print(f"started {moment(summary.started_ms)} by {summary.trigger}{forked}", style="dim")
+    console.print(f"started {moment(summary.started_ms)} by {summary.trigger}{of}{forked}", style="dim")
     if gone:
         console.print(Text(f"its result is kept no longer: {gone}", style="yellow"))
     elif ended_well:
@@ -248,6 +254,7 @@ def _status_json(run: RunStatus) -> dict[str, Any]:
         "ended_ms": run.ended_ms,
         "tags": dict(run.tags),
         "error": run.error,
+        "parent": run.parent,
         "forked_from": run.forked_from,
     }
 

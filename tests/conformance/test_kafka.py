@@ -1,6 +1,10 @@
 """The conformance suite on the Kafka shell: one engine process, every case a run of its own; then with encryption."""
 
 import asyncio
+import json
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -10,7 +14,7 @@ from beluga_stream import Client, NodeChanged
 from beluga_stream.adapters.crypto.aesgcm import new_key
 from beluga_stream.errors import RunFailed
 from tests.conformance.graphs import CASES, Case, inner, nested
-from tests.engine import Engine, connected, running
+from tests.engine import Engine, client_environ, connected, running
 
 
 @pytest.fixture(scope="module", params=["plain", "encrypted"])
@@ -42,7 +46,7 @@ async def test_the_kafka_shell_agrees(client: Client, case: Case) -> None:
     assert await run.result(timeout=30) == case.result
 
 
-async def test_a_graph_in_a_graph_is_a_run_that_its_parent_leads_to(client: Client) -> None:
+async def test_a_graph_in_a_graph_is_a_run_that_its_parent_leads_to(client: Client, engine: Engine) -> None:
     run = await client.start(nested, 3)
     assert await run.result(timeout=30) == [2, 4, 6]
     async with asyncio.timeout(30):
@@ -51,3 +55,10 @@ async def test_a_graph_in_a_graph_is_a_run_that_its_parent_leads_to(client: Clie
     assert {(child.graph, child.parent) for child in children} == {("inner", run.id)}
     told = [event async for event in client.run(inner, children[0].id).stream()]
     assert {event.node for event in told if isinstance(event, NodeChanged)} == {"increment", "double"}
+    listed = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "beluga_stream.cli", "runs", "list", "--parent", run.id, "--json",
+        env=os.environ | client_environ(engine), stdout=subprocess.PIPE,
+    )  # fmt: skip
+    async with asyncio.timeout(30):
+        said, _ = await listed.communicate()
+    assert {child["run"] for child in json.loads(said)} == {child.id for child in children}

@@ -25,6 +25,10 @@ def list_runs(
         ),
     ] = None,
     tag: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Only with this tag.")] = None,
+    parent: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="Only those that a node of this run has started.", show_default=False),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Most runs to show.")] = 50,
     broker: Engine = None,
     as_json: AsJson = False,
@@ -37,8 +41,8 @@ def list_runs(
     from ..values import pairs
 
     async def work() -> None:
-        tags = pairs(tag or (), "--tag")
-        await history.list_runs(graph=graph, status=status, tags=tags, limit=limit, broker=broker, as_json=as_json)
+        wanted = history.Wanted(graph, status, pairs(tag or (), "--tag"), parent)
+        await history.list_runs(wanted, limit=limit, broker=broker, as_json=as_json)
 
     perform(work(), as_json=as_json)
 
