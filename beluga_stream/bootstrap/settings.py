@@ -54,8 +54,13 @@ class Settings(BaseSettings):
         description="A name of this process that survives restarts (static group membership): "
         "a restart within the session timeout then causes no rebalance.",
     )
-    agents: str = Field("agents", description="Where the graphs are: a folder, or a dotted package name.")
-    topics: Path = Field(Path("topics"), description="The folder with declarations of user topics (YAML).")
+    agents: str = Field(
+        "agents", description="Where the graphs are: a folder, or a dotted package name. The default is a folder only."
+    )
+    topics: Path = Field(
+        Path("topics"),
+        description="The folder with declarations of user topics (YAML). The default may be missing, another may not.",
+    )
 
     prefix: str = Field(
         "beluga",

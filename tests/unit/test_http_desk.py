@@ -8,6 +8,7 @@ import pytest
 from beluga_stream import connect
 from beluga_stream.adapters.http.problem import Problem, error_of
 from beluga_stream.adapters.http.sse import Parser, encode
+from beluga_stream.adapters.http.tokens import SCOPES, new_token
 from beluga_stream.adapters.http.wire import Wire
 from beluga_stream.api.client import Client
 from beluga_stream.application.event_json import event_json, event_of
@@ -188,6 +189,17 @@ async def test_an_address_that_is_none_is_refused_at_once() -> None:
     with pytest.raises(InvalidConfig, match="a token is for a gateway"):
         connect("127.0.0.1:9092", token="x")
     assert isinstance(connect("http://127.0.0.1:1"), Client)
+
+
+async def test_a_token_may_end_in_a_newline_and_have_none_within() -> None:
+    """A command that reads it from a file gives the one, and no header can carry the other."""
+    text, kept = new_token("shop", frozenset(SCOPES))
+    async with Desk(counting()).open() as desk, opened(desk, tokens=[kept]) as door:
+        async with connect(door.url, token=f"{text}\n") as beluga:
+            assert await beluga.list() == []
+        with pytest.raises(InvalidConfig, match="characters that no token has"):
+            async with connect(door.url, token="a\nb"):
+                pass
 
 
 # --------------------------------------------------------------------------------- what goes over it
