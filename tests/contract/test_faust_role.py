@@ -311,6 +311,24 @@ async def test_an_error_in_what_is_awaited_later_ends_the_app_too(
         assert isinstance(app.crash_reason, ValueError)
 
 
+async def test_an_agent_that_faust_stops_has_not_crashed(
+    connection: KafkaConnection,
+    topics: tuple[str, ...],
+    appender: KafkaAppender,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    role = RecordingRole(*topics)
+    async with running(role, connection) as app:
+        await appender.append([Outgoing(topics[0], b"k", b"v")])
+        await role.until(lambda: len(role.records) == 1)
+        actors = [actor for agent in app.agents.values() for actor in agent._actors]
+        for actor in actors:
+            actor.cancel()
+        await asyncio.wait([actor.actor_task for actor in actors], timeout=10)
+        assert all(actor.actor_task.done() for actor in actors)
+    assert "rashed" not in caplog.text
+
+
 async def test_an_error_in_acquire_ends_the_app_before_any_record(
     connection: KafkaConnection, topics: tuple[str, ...], appender: KafkaAppender
 ) -> None:

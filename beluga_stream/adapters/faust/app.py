@@ -113,7 +113,10 @@ class RoleApp(faust.App):
                     taken += len(batches[-1].records)
                 self._room.set()
                 await driver.take(batches)
-                event = await queue.get()
+                try:
+                    event = await queue.get()
+                except StopAsyncIteration:
+                    return  # Faust stops the agent by it: a stream would end, and we do not ask the stream here
 
     async def _tend(self) -> None:
         """The role's own work, beside the records; when it fails, the role has failed."""
