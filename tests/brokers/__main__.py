@@ -1,4 +1,4 @@
-"""`python -m tests.brokers jars`: Apache Kafka without Docker, until Ctrl-C; `docker` and `embedded` are others."""
+"""`python -m tests.brokers jars`: Apache Kafka without Docker, until Ctrl-C; or trio, docker, embedded."""
 
 import signal
 import sys
@@ -7,11 +7,12 @@ from .broker import Broker, BrokerUnavailable
 from .container import KafkaContainer
 from .embedded import EmbeddedBroker
 from .jars import JarKafka
+from .trio import JarTrio
 
 
 def _main() -> None:
     """Run one kind of broker until Ctrl-C or SIGTERM."""
-    kinds = {"docker": KafkaContainer, "jars": JarKafka, "embedded": EmbeddedBroker}
+    kinds = {"docker": KafkaContainer, "jars": JarKafka, "trio": JarTrio, "embedded": EmbeddedBroker}
     kind = kinds.get(sys.argv[1] if len(sys.argv) > 1 else "jars")
     if kind is None:
         sys.exit(f"usage: python -m tests.brokers [{'|'.join(kinds)}]")

@@ -1,5 +1,6 @@
 """What every broker of a test session can do, and what one of our own can be made to suffer."""
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 
@@ -49,6 +50,22 @@ class HarmableBroker(Broker, Protocol):
 
     def resume(self) -> None:
         """Let it go on."""
+
+
+class ClusterNode(HarmableBroker, Protocol):
+    """One node of several, which have copies of what it holds."""
+
+    def lose(self) -> None:
+        """`kill -9`, and start it again with an empty disk."""
+
+
+@runtime_checkable
+class BrokerCluster(Broker, Protocol):
+    """Several nodes of our own, of which each partition has its replicas on three."""
+
+    @property
+    def nodes(self) -> Sequence[ClusterNode]:
+        """Each can be harmed by itself."""
 
 
 class Door(Protocol):

@@ -8,6 +8,7 @@ from .container import KafkaContainer
 from .embedded import EmbeddedBroker
 from .external import ExternalBroker
 from .jars import JarKafka
+from .trio import JarTrio
 
 
 def start_broker(environ: Mapping[str, str] = os.environ, *, brief: bool = False) -> Broker:
@@ -20,6 +21,8 @@ def start_broker(environ: Mapping[str, str] = os.environ, *, brief: bool = False
             candidates = [KafkaContainer(brief=brief)]
         case "jars":
             candidates = [JarKafka(brief=brief)]
+        case "trio":
+            candidates = [JarTrio(brief=brief)]
         case "embedded":
             candidates = [EmbeddedBroker()]
         case "":

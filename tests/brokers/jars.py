@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -15,6 +16,25 @@ from .kafka import BACK_WITHIN, BRIEF, CLUSTER, SETTINGS
 
 _REPO = Path(__file__).resolve().parents[2]
 _STOP_WITHIN = 60.0
+_COPIES = ("offsets.topic.replication.factor", "transaction.state.log.replication.factor")
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """One node's place in its cluster: its number, and the ports of the controllers of nodes 1, 2 and so on."""
+
+    node: int
+    controllers: tuple[int, ...]
+
+    def settings(self, address: str) -> dict[str, str]:
+        controller = f"{HOST}:{self.controllers[self.node - 1]}"
+        voters = (f"{number}@{HOST}:{port}" for number, port in enumerate(self.controllers, 1))
+        return {
+            "node.id": str(self.node),
+            "listeners": f"PLAINTEXT://{address},CONTROLLER://{controller}",
+            "advertised.listeners": f"PLAINTEXT://{address}",
+            "controller.quorum.voters": ",".join(voters),
+        } | dict.fromkeys(_COPIES, str(len(self.controllers)))
 
 
 class JarKafka:
@@ -23,7 +43,13 @@ class JarKafka:
     real = True
 
     def __init__(
-        self, jars: Path | None = None, *, heap: str = "1g", door: Door | None = None, brief: bool = False
+        self,
+        jars: Path | None = None,
+        *,
+        heap: str = "1g",
+        door: Door | None = None,
+        brief: bool = False,
+        seat: Seat | None = None,
     ) -> None:
         found = os.environ.get("KAFKA_JARS")
         self._jars = jars or (Path(found) if found else _REPO / "build" / "kafka-jars")
@@ -31,14 +57,10 @@ class JarKafka:
         self._brief = brief
         self._folder = Path()
         self._process: subprocess.Popen[bytes] | None = None
-        port, controller = free_port(), free_port()
-        self.address = f"{HOST}:{port}"
+        seat = seat or Seat(1, (free_port(),))
+        self.address = f"{HOST}:{free_port()}"
         self.title = "Apache Kafka from its jars"
-        self._settings = SETTINGS | {
-            "listeners": f"PLAINTEXT://{self.address},CONTROLLER://{HOST}:{controller}",
-            "advertised.listeners": f"PLAINTEXT://{self.address}",
-            "controller.quorum.voters": f"1@{HOST}:{controller}",
-        }
+        self._settings = SETTINGS | seat.settings(self.address)
         if door is not None:
             self._settings = door.added_to(self._settings, HOST)
 
@@ -50,17 +72,18 @@ class JarKafka:
         return self._process.pid
 
     def start(self) -> None:
+        self.prepare()
+        self._run()
+
+    def prepare(self) -> None:
+        """All but its process: the jars, and an empty folder."""
         if not any(self._jars.glob("kafka_*.jar")):
             self._fetch_jars()
         self._folder = Path(tempfile.mkdtemp(prefix="beluga-kafka-"))
         settings = self._settings | {"log.dirs": str(self._folder / "data")}
         config = self._folder / "server.properties"
         config.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
-        with (self._folder / "format.log").open("wb") as log:
-            formatted = self._java("kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c", config, log=log)
-            if formatted.wait(timeout=READY_WITHIN) != 0:
-                raise self._failed("could not format its folder", "format.log")
-        self._run()
+        self._format()
 
     def stop(self) -> None:
         self._halt(signal.SIGTERM)
@@ -86,6 +109,13 @@ class JarKafka:
         """Start it again with what it had."""
         self._run()
 
+    def lose(self) -> None:
+        """`kill -9`, and start it again with an empty disk: what it had is with the others of its cluster, or gone."""
+        self._halt(signal.SIGKILL)
+        shutil.rmtree(self._folder / "data")
+        self._format()
+        self._run()
+
     def pause(self) -> None:
         """Let it stand still."""
         os.kill(self.pid, signal.SIGSTOP)
@@ -94,10 +124,25 @@ class JarKafka:
         """Let it go on."""
         os.kill(self.pid, signal.SIGCONT)
 
+    def _format(self) -> None:
+        with (self._folder / "format.log").open("wb") as log:
+            config = self._folder / "server.properties"
+            formatted = self._java("kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c", config, log=log)
+            if formatted.wait(timeout=READY_WITHIN) != 0:
+                raise self._failed("could not format its folder", "format.log")
+
     def _run(self) -> None:
+        self.launch()
+        self.wait_until_ready()
+
+    def launch(self) -> None:
+        """Start its process, and do not wait for it."""
         with (self._folder / "broker.log").open("ab") as log:
             config = self._folder / "server.properties"
             self._process = self._java("kafka.Kafka", config, log=log, heap=self._heap)
+
+    def wait_until_ready(self) -> None:
+        """Return when it answers. Raises `BrokerUnavailable`."""
         if not wait_until_ready(self.address, self._process, within=BACK_WITHIN):
             self._halt(signal.SIGKILL)
             raise self._failed("did not start", "broker.log")

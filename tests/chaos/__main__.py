@@ -3,6 +3,7 @@
     python -m tests.chaos --minutes 10 --seed 1            # a campaign: harm after harm under steady load
     python -m tests.chaos --kill worker --seeds 1-20       # rounds: one harm in the middle of many runs each
     python -m tests.chaos --kill broker --broker jars
+    python -m tests.chaos --kill disk --broker trio        # of three brokers one loses all that it has
     python -m tests.chaos --roll                           # a rolling restart: it must cost no execution
 
 Without `--broker` it starts the broker that the tests would (see tests/brokers).
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import orjson
 
-from tests.brokers import Broker, HarmableBroker, start_broker
+from tests.brokers import Broker, BrokerCluster, HarmableBroker, start_broker
 from tests.chaos.campaign import Campaign
 from tests.chaos.cluster import Cluster, Deployment
 from tests.chaos.field import Field
@@ -56,10 +57,12 @@ def _row(outcome: Outcome) -> str:
 def _field(options: argparse.Namespace, broker: Broker, screen: Screen, **environ: str) -> Field:
     folder = Path(options.folder or tempfile.mkdtemp(prefix="beluga-chaos-"))
     prefix = f"chaos-{uuid.uuid4().hex[:8]}"
+    if isinstance(broker, BrokerCluster):
+        environ["BELUGA_REPLICATION"] = str(len(broker.nodes))
     deployment = Deployment(broker.address, prefix, folder, static=options.static, environ=environ)
     screen.say(f"{broker.title} at {broker.address}, prefix {prefix}, logs and ledger in {folder}")
     cluster = Cluster(deployment, coordinators=options.coordinators, workers=options.workers)
-    return Field(cluster, broker if isinstance(broker, HarmableBroker) else None)
+    return Field(cluster, broker)
 
 
 async def _rounds(options: argparse.Namespace, broker: Broker) -> bool:
@@ -81,9 +84,10 @@ async def _rounds(options: argparse.Namespace, broker: Broker) -> bool:
 
 
 async def _campaign(options: argparse.Namespace, broker: Broker) -> bool:
-    strikes = plan(options.seed, options.minutes, broker=isinstance(broker, HarmableBroker))
+    ours, several = isinstance(broker, HarmableBroker), isinstance(broker, BrokerCluster)
+    strikes = plan(options.seed, options.minutes, broker=ours, cluster=several)
     with Screen() as screen:
-        if not isinstance(broker, HarmableBroker):
+        if not (ours or several):
             screen.say("this broker is not ours, and nothing is done to it")
         async with _field(options, broker, screen, **ON_DISK) as field:
             settled = await Campaign(field, options.seed, rate=options.rate, screen=screen).play(
@@ -115,7 +119,7 @@ def _main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seeds", help="a range of rounds, like 1-20")
     parser.add_argument("--runs", type=int, default=500, help="runs in a round")
-    parser.add_argument("--broker", help="host:port of an Apache Kafka, or docker, or jars")
+    parser.add_argument("--broker", help="host:port of an Apache Kafka, or docker, jars, trio")
     parser.add_argument("--coordinators", type=int, default=2)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--static", action="store_true", help="processes have names that survive them")

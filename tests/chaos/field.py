@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer
 from beluga_stream.application.runs import Runs
 from beluga_stream.bootstrap.client import open_runs
 from beluga_stream.bootstrap.settings import Settings
-from tests.brokers import HarmableBroker
+from tests.brokers import Broker
 from tests.chaos.cluster import Cluster, until
 from tests.chaos.ledger import Ledger, LedgerReader
 from tests.chaos.load import Load
@@ -26,9 +26,9 @@ _END_SECONDS = 600.0
 
 
 class Field:
-    """Use it with `async with`. `broker` is one that may be harmed, if it is ours."""
+    """Use it with `async with`. The `broker` may be harmed, if it is ours."""
 
-    def __init__(self, cluster: Cluster, broker: HarmableBroker | None = None) -> None:
+    def __init__(self, cluster: Cluster, broker: Broker) -> None:
         deployment = cluster.deployment
         self.cluster = cluster
         self.broker = broker

@@ -4,7 +4,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Literal, TypeAlias
 
 from tests.chaos.kills import kill, restart, storm, terminate
-from tests.chaos.outages import crash_broker, full_disk, outage, restart_broker, silence
+from tests.chaos.outages import (
+    crash_broker,
+    crash_node,
+    full_disk,
+    lose_disk,
+    outage,
+    restart_broker,
+    silence,
+    upgrade,
+)
 from tests.chaos.pauses import freeze, pulse, stop
 from tests.chaos.scene import Harmed, Scene
 
@@ -24,6 +33,9 @@ Kind: TypeAlias = Literal[
     "bounce",
     "outage",
     "silence",
+    "node",
+    "disk",
+    "upgrade",
 ]
 
 KINDS: tuple[Kind, ...] = ("worker", "coordinator", "both", "stop")
@@ -48,7 +60,13 @@ HARMS: Mapping[Kind, Callable[[Scene], Awaitable[Harmed]]] = {
     "bounce": restart_broker,
     "outage": outage,
     "silence": silence,
+    "node": crash_node,
+    "disk": lose_disk,
+    "upgrade": upgrade,
 }
 
 NEED_BROKER: frozenset[Kind] = frozenset({"broker", "bounce", "outage", "silence"})
 """What can be done only to a broker of our own."""
+
+NEED_CLUSTER: frozenset[Kind] = frozenset({"node", "disk", "upgrade"})
+"""What can be done only to several of our own."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from tests.chaos.cluster import until
+from tests.chaos.replicas import in_sync
 from tests.chaos.scene import Harmed, Scene
 
 ON_DISK = {"BELUGA_STORE": "rocksdb"}
@@ -13,6 +14,7 @@ ON_DISK = {"BELUGA_STORE": "rocksdb"}
 
 OUTAGE_SECONDS = 60.0
 _TWO_SECONDS = 60.0
+_IN_SYNC_SECONDS = 60.0
 
 
 async def crash_broker(scene: Scene) -> Harmed:
@@ -51,6 +53,23 @@ async def silence(scene: Scene) -> Harmed:
     return await _without_broker(scene, f"the broker stands still for {OUTAGE_SECONDS:g} s", silent)
 
 
+async def crash_node(scene: Scene) -> Harmed:
+    """`kill -9` of one broker of several, started again with what it had: others lead meanwhile."""
+    number, node = scene.chance.choice([*enumerate(scene.nodes, 1)])
+    return await _without_broker(scene, f"kill -9 of broker {number}", node.crash)
+
+
+async def lose_disk(scene: Scene) -> Harmed:
+    """`kill -9` of one broker of several, started again with an empty disk: what it had is with others."""
+    number, node = scene.chance.choice([*enumerate(scene.nodes, 1)])
+    return await _without_broker(scene, f"broker {number} loses its disk", node.lose)
+
+
+async def upgrade(scene: Scene) -> Harmed:
+    """Restart one broker after the other, each as soon as the one before has caught up with the others."""
+    return await _without_broker(scene, "a restart of each broker", *(node.restart for node in scene.nodes))
+
+
 async def full_disk(scene: Scene) -> Harmed:
     """A coordinator that cannot write a file any more must give up when it opens a table, and others go on.
 
@@ -72,11 +91,15 @@ async def full_disk(scene: Scene) -> Harmed:
     return harmed
 
 
-async def _without_broker(scene: Scene, what: str, harm: Callable[[], None]) -> Harmed:
+async def _without_broker(scene: Scene, what: str, *harms: Callable[[], None]) -> Harmed:
     harmed = Harmed(await scene.under_way())
     harmed.what = what
     harmed.partitions.update(range(scene.cluster.deployment.partitions))
-    await asyncio.to_thread(harm)
+    for place, harm in enumerate(harms):
+        if place > 0:
+            await in_sync(scene.cluster.deployment.broker, _IN_SYNC_SECONDS)
+            scene.more()
+        await asyncio.to_thread(harm)
     harmed.over_ms = int(time.time() * 1000)
     harmed.faults += [
         f"{process.name} ended with code {process.code} though only the broker was away:\n{process.tail}"

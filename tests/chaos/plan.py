@@ -28,8 +28,10 @@ _FIRST: tuple[Kind, ...] = ("stop", "worker", "coordinator", "terminate")
 _LONG_MINUTES = 5.0
 """From here on the broker is away for whole minutes, too."""
 
-_SHORT_BOUNCE = 2
+_SHORT_PLACES: tuple[tuple[int, Kind], ...] = ((2, "bounce"),)
 _LONG_PLACES: tuple[tuple[int, Kind], ...] = ((3, "bounce"), (9, "outage"), (16, "broker"), (20, "silence"))
+_SHORT_CLUSTER: tuple[tuple[int, Kind], ...] = ((2, "node"),)
+_LONG_CLUSTER: tuple[tuple[int, Kind], ...] = ((3, "upgrade"), (9, "node"), (16, "disk"), (20, "node"))
 _PAUSE_SECONDS = 0.5, 3.0
 _STRIKES_A_MINUTE = 8
 """More than there is time for: the time decides where the plan ends."""
@@ -44,16 +46,19 @@ class Strike:
     seed: int
 
 
-def plan(seed: int, minutes: float, *, broker: bool) -> list[Strike]:
-    """The same for the same arguments. Without a `broker` of our own nothing is done to it."""
+def plan(seed: int, minutes: float, *, broker: bool, cluster: bool = False) -> list[Strike]:
+    """The same for the same arguments. Nothing is done to a broker or `cluster` that is not our own."""
     chance = random.Random(f"plan/{seed}")
     kinds = _kinds(chance, minutes)
     found = [next(kinds) for _ in range(max(1, int(minutes * _STRIKES_A_MINUTE)))]
-    if broker and minutes < _LONG_MINUTES:
-        found.insert(_SHORT_BOUNCE, "bounce")
-    elif broker:
-        for place, kind in _LONG_PLACES:
-            found.insert(place, kind)
+    short = minutes < _LONG_MINUTES
+    places: list[tuple[int, Kind]] = []
+    if broker:
+        places += _SHORT_PLACES if short else _LONG_PLACES
+    if cluster:
+        places += _SHORT_CLUSTER if short else _LONG_CLUSTER
+    for place, kind in places:
+        found.insert(place, kind)
     return [Strike(chance.uniform(*_PAUSE_SECONDS), kind, chance.randrange(1 << 30)) for kind in found]
 
 

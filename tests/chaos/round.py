@@ -6,12 +6,12 @@ import random
 from dataclasses import dataclass, field
 
 from tests.chaos.field import Field
-from tests.chaos.harm import HARMS, LEAST_UNFINISHED, Kind
+from tests.chaos.harm import HARMS, LEAST_UNFINISHED, NEED_BROKER, NEED_CLUSTER, Kind
 from tests.chaos.load import Load
 from tests.chaos.scene import Scene
 from tests.chaos.verdict import Judge, Verdict
 
-_REPEAT_NOTHING: frozenset[Kind] = frozenset({"stop", "terminate", "restart", "bounce", "broker", "outage", "silence"})
+_REPEAT_NOTHING: frozenset[Kind] = NEED_BROKER | NEED_CLUSTER | {"stop", "terminate", "restart"}
 """A write that was refused is a delivery to two coordinators; and a deploy need repeat nothing."""
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from tests.brokers import HarmableBroker
+from tests.brokers import Broker, BrokerCluster, ClusterNode, HarmableBroker
 from tests.chaos.cluster import Cluster, Process, until
 from tests.chaos.ledger import LedgerReader, Line
 
@@ -60,13 +60,14 @@ class Scene:
         *,
         least: int,
         more: Callable[[], object] = lambda: None,
-        broker: HarmableBroker | None = None,
+        broker: Broker | None = None,
     ) -> None:
         self.cluster = cluster
         self.ledger = ledger
         self.chance = chance
         self.more = more
-        self._broker = broker
+        self._broker = broker if isinstance(broker, HarmableBroker) else None
+        self._nodes = broker.nodes if isinstance(broker, BrokerCluster) else ()
         self._least = least
         self._ended_before = ledger.ended
 
@@ -75,6 +76,13 @@ class Scene:
         if self._broker is None:
             raise RuntimeError("this broker is not ours to harm: let the command start one, from its jars or in Docker")
         return self._broker
+
+    @property
+    def nodes(self) -> Sequence[ClusterNode]:
+        """What the broker consists of."""
+        if not self._nodes:
+            raise RuntimeError("this broker is no cluster of ours: let the command start one, by --broker trio")
+        return self._nodes
 
     def holding(self, role: str) -> list[Process]:
         """The processes that have partitions."""

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from tests.chaos.campaign import Settled, Struck
-from tests.chaos.harm import HARMS, NEED_BROKER
+from tests.chaos.harm import HARMS, NEED_BROKER, NEED_CLUSTER
 from tests.chaos.plan import plan
 from tests.chaos.report import LEAST, Report
 
@@ -24,7 +24,13 @@ def test_a_long_plan_does_everything_that_a_campaign_must_show(seed: int) -> Non
 
 
 def test_nothing_is_done_to_a_broker_that_is_not_ours() -> None:
-    assert not {strike.kind for strike in plan(1, 10, broker=False)} & NEED_BROKER
+    assert not {strike.kind for strike in plan(1, 10, broker=False)} & (NEED_BROKER | NEED_CLUSTER)
+
+
+def test_of_several_brokers_each_is_harmed_by_itself() -> None:
+    kinds = {strike.kind for strike in plan(1, 10, broker=False, cluster=True)[:35]}
+    assert kinds >= NEED_CLUSTER
+    assert not kinds & NEED_BROKER
 
 
 def settled(count: int = 2_000) -> Settled:
