@@ -51,7 +51,8 @@ class Field:
             await self._stack.enter_async_context(self.cluster)
             await self._stack.enter_async_context(self.observer)
             self._desk = await self._stack.enter_async_context(open_runs(settings))
-            self._producer = AIOKafkaProducer(bootstrap_servers=deployment.broker)
+            # What one broker alone has confirmed goes with it.
+            self._producer = AIOKafkaProducer(bootstrap_servers=deployment.broker, acks="all")
             self._stack.push_async_callback(self._producer.stop)
             await self._producer.start()
         except BaseException:
