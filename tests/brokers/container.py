@@ -3,6 +3,8 @@
 import gc
 import os
 import warnings
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from .answering import HOST, READY_WITHIN, free_port, wait_until_ready
@@ -21,9 +23,17 @@ class KafkaContainer:
 
     real = True
 
-    def __init__(self, image: str | None = None, *, door: Door | None = None, brief: bool = False) -> None:
+    def __init__(
+        self,
+        image: str | None = None,
+        *,
+        door: Door | None = None,
+        brief: bool = False,
+        settings: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._door = door
         self._brief = brief
+        self._more = settings
         self._image = image or os.environ.get("KAFKA_IMAGE") or KAFKA_IMAGE
         self._port = free_port()
         self._container: Any = None
@@ -48,6 +58,7 @@ class KafkaContainer:
             "listeners": f"PLAINTEXT://:{self._port},CONTROLLER://:9093",
             "advertised.listeners": f"PLAINTEXT://{self.address}",
             "controller.quorum.voters": "1@localhost:9093",
+            **self._more,
         }
         if self._door is not None:
             settings = self._door.added_to(settings, "")

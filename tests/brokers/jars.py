@@ -5,8 +5,10 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO
 
 from .answering import HOST, READY_WITHIN, free_port, wait_until_ready
@@ -50,6 +52,7 @@ class JarKafka:
         door: Door | None = None,
         brief: bool = False,
         seat: Seat | None = None,
+        settings: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         found = os.environ.get("KAFKA_JARS")
         self._jars = jars or (Path(found) if found else _REPO / "build" / "kafka-jars")
@@ -60,7 +63,7 @@ class JarKafka:
         seat = seat or Seat(1, (free_port(),))
         self.address = f"{HOST}:{free_port()}"
         self.title = "Apache Kafka from its jars"
-        self._settings = SETTINGS | seat.settings(self.address)
+        self._settings = {**SETTINGS, **seat.settings(self.address), **settings}
         if door is not None:
             self._settings = door.added_to(self._settings, HOST)
 

@@ -40,6 +40,7 @@ async def test_a_producer_without_its_transactional_id_sends_plain_batches() -> 
     manager = producer._txn_manager
     assert isinstance(manager, TransactionManager)
     assert manager.transactional_id == "some-id"
+    assert (manager.producer_id, manager.producer_epoch) == (-1, -1)
     manager.transactional_id = None
     batch = producer.create_batch()
     assert isinstance(batch, BatchBuilder)

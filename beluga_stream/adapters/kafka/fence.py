@@ -9,7 +9,13 @@ import logging
 from collections.abc import Sequence
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import InvalidProducerEpoch, KafkaConnectionError, KafkaError, ProducerFenced
+from aiokafka.errors import (
+    InvalidProducerEpoch,
+    InvalidProducerIdMapping,
+    KafkaConnectionError,
+    KafkaError,
+    ProducerFenced,
+)
 
 from beluga_stream.adapters.kafka.batches import MAX_RECORD_BYTES, begin, check_sizes, placed, positions_of
 from beluga_stream.adapters.kafka.connection import KafkaConnection
@@ -17,6 +23,7 @@ from beluga_stream.adapters.kafka.courier import Courier
 from beluga_stream.adapters.kafka.patience import Patience
 from beluga_stream.adapters.kafka.producer import PatientProducer
 from beluga_stream.adapters.kafka.refusal import refusal
+from beluga_stream.adapters.kafka.renewal import renew
 from beluga_stream.errors import Fenced, LogUnavailable
 from beluga_stream.ports.log import Outgoing, Position
 
@@ -105,6 +112,25 @@ class FencedProducer:
             what = f"{self._fence_id} could not be written within {self._patience.seconds:g} s"
             raise refusal(self._connection, what, error) from error
         return positions
+
+    async def renew(self, group: str) -> None:
+        """Have the broker remember the id, and with it the fence; it forgets one that is in no transaction for a week.
+
+        `group` is a consumer group that this may read. Raises `Fenced` when another instance has initialised the id
+        since, or the broker has forgotten it; and `LogUnavailable` when the outcome is not known.
+        """
+        if self._producer is None or not self._fencing:
+            return
+        client, manager = self._producer.client, self._producer._txn_manager  # noqa: SLF001 - as above
+        what = f"renewing {self._fence_id}"
+        try:
+            await self._patience.insist(
+                what, lambda: renew(client, self._fence_id, manager.producer_id, manager.producer_epoch, group)
+            )
+        except (ProducerFenced, InvalidProducerEpoch, InvalidProducerIdMapping) as error:
+            raise Fenced(f"another process owns {self._fence_id} now", fence_id=self._fence_id) from error
+        except (KafkaError, TimeoutError, OSError) as error:
+            raise refusal(self._connection, f"{what} did not go", error, f"Read on group {group}") from error
 
     async def stop(self) -> None:
         """Disconnect, within a bound. The id stays initialised until another instance takes it."""

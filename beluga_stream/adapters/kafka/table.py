@@ -21,7 +21,7 @@ from beluga_stream.adapters.kafka.fence import FencedProducer, broker_fences
 from beluga_stream.adapters.kafka.patience import Patience
 from beluga_stream.adapters.kafka.refusal import refusal
 from beluga_stream.adapters.kafka.store import Change, MemoryStore, Store, StoreFactory
-from beluga_stream.errors import BelugaError, LogUnavailable
+from beluga_stream.errors import BelugaError, Fenced, LogUnavailable
 from beluga_stream.ports.log import Outgoing, Position
 
 from ...bounds import within
@@ -41,13 +41,14 @@ class KafkaPartitionTable:
     holds is then unknown.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - it is made in one place, by name
         self,
         target: TopicPartition,
         owner: str,
         producer: FencedProducer,
         store: Store,
         *,
+        group: str,
         claim_interval: float = _CLAIM_INTERVAL,
         on_close: Callable[["KafkaPartitionTable"], None] = lambda _: None,
     ) -> None:
@@ -56,6 +57,7 @@ class KafkaPartitionTable:
         self._owner = owner
         self._producer = producer
         self._store = store
+        self._group = group
         self._claim_interval = claim_interval
         self._on_close = on_close
         self._writing = asyncio.Lock()
@@ -83,6 +85,14 @@ class KafkaPartitionTable:
     async def append(self, records: Sequence[Outgoing]) -> Sequence[Position]:
         """See the port. Beside the commits: it holds none of them up."""
         return await self._producer.append(records)
+
+    async def renew(self) -> None:
+        """Have the broker go on remembering who owns the partition. Raises `Fenced` and `LogUnavailable`."""
+        try:
+            await self._producer.renew(self._group)
+        except Fenced as error:
+            self._failure = error
+            raise
 
     async def claim(self) -> int:
         """Write that this process owns the partition; return the claim's offset."""
@@ -122,10 +132,10 @@ class KafkaPartitionTable:
         return count
 
     def keep_claiming(self) -> None:
-        """Claim again at every interval.
+        """Claim again at every interval, and renew the id that this writes by.
 
-        The broker forgets a producer that was silent for a day, and with it the fence; then a process
-        that slept longer could write again.
+        The broker forgets a producer that was silent for a day, and an id that was in no transaction for a week, and
+        with either of them the fence; then a process that slept longer could write again.
         """
         self._claiming = asyncio.create_task(self._claim_again(), name=f"claim-{self._target.topic}-{self.partition}")
 
@@ -143,8 +153,9 @@ class KafkaPartitionTable:
             await asyncio.sleep(self._claim_interval)
             try:
                 await self.claim()
-            except LogUnavailable:
-                # Kept in _failure: the next commit raises it and ends the process.
+                await self.renew()
+            except (Fenced, LogUnavailable):
+                # What must end the process is kept in _failure: the next commit raises it.
                 log.exception(
                     "could not renew the claim of partition %d",
                     self.partition,
@@ -271,6 +282,7 @@ class KafkaTables:
             self._owner,
             producer,
             self._options.store(partition),
+            group=self._group,
             claim_interval=self._options.claim_interval,
             on_close=self._forget,
         )
