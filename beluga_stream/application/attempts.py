@@ -181,9 +181,12 @@ class Attempts:
                 return await self._succeeded(attempt, result)
             except BelugaError as error:
                 result = Failed(_failure(error, work), error.retryable)
-        log.info(
-            "%s",
+        log.warning(
+            "%s (run %s, attempt %d)",
             result.failure.message,
+            work.run,
+            work.attempt,
+            exc_info=result.error,
             extra={"action": "node_failed", "run": work.run, "node": work.node, "attempt": work.attempt},
         )
         return NodeFailed(

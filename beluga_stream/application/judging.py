@@ -3,13 +3,12 @@
 Texts are bounded and always encodable, since a failure travels in records that must not become too large.
 """
 
-import traceback
-
 from pydantic import ValidationError
 
 from ..domain.events import Failure
 from ..errors import BelugaError
 from ..ports.handlers import Handler
+from .places import told_place
 
 SAID_MOST = 2_000
 """Characters of a message; what is longer is cut."""
@@ -80,8 +79,7 @@ def _place(error: BaseException) -> str:
     told = getattr(error, PLACE, None)
     if isinstance(told, str):
         return told
-    origin = traceback.extract_tb(error.__traceback__)[-1:]
-    return f" ({origin[0].name}, line {origin[0].lineno})" if origin else ""
+    return told_place(error.__traceback__)
 
 
 def _marked_final(error: BaseException) -> bool:

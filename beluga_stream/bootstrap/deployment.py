@@ -9,7 +9,6 @@ import contextlib
 import importlib
 import importlib.util
 import sys
-import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..api.likeness import check_alike
 from ..api.work import Work
+from ..application.places import place_of
 from ..domain.ids import GraphHash
 from ..errors import InvalidDeployment, InvalidGraph
 from ..ports.handlers import Program, Trigger
@@ -189,17 +189,16 @@ def _broken(name: str, error: Exception | SystemExit) -> InvalidDeployment:
     if isinstance(error, SyntaxError):
         place = f"{error.filename}, line {error.lineno}"
         return InvalidDeployment(f"{place}: syntax error: {error.msg}", file=error.filename, line=error.lineno)
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
-    ours = [frame for frame in frames if frame.filename != __file__ and "beluga_stream" not in frame.filename]
     told = f"{type(error).__name__}: {error}"
+    origin = place_of(error.__traceback__)
     if isinstance(error, SystemExit):
         # What ends the process may be deep in argparse; the line of the file that begins it is the one to mend.
-        ours = [frame for frame in ours if frame.name == "<module>"]
+        origin = place_of(error.__traceback__, of_module=True)
         told = 'it ends the process that imports it: put what is for a program under `if __name__ == "__main__":`'
-    frame = (ours or frames)[-1]
+    file, line = origin or (name, 0)
     return InvalidDeployment(
-        f"{frame.filename}, line {frame.lineno}: {told}",
+        f"{file}, line {line}: {told}",
         module=name,
-        file=frame.filename,
-        line=frame.lineno,
+        file=file,
+        line=line,
     )

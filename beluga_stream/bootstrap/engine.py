@@ -29,7 +29,7 @@ from .connection import kafka, topics
 from .encryption import payloads_of
 from .environment import warn_of_unknown
 from .garbage import collect_seldom
-from .logs import configure_logs
+from .logs import configure_logs, root_handlers
 from .loop import suits_uvloop
 from .memory import given_back
 from .observing import Standing
@@ -59,13 +59,16 @@ def faust_app() -> faust.App:
     warn_of_unknown()
     connection = kafka(settings)
     settings.data.mkdir(parents=True, exist_ok=True)
+    group = f"{settings.prefix}-app"
     app = faust.App(
-        f"{settings.prefix}-app",
+        group,
         **connection.faust_settings(),
         autodiscover=False,
+        consumer_group_instance_id=f"{group}-{settings.instance}" if settings.instance else None,
         datadir=str(settings.data),
         topic_disable_leader=True,
         web_enabled=False,
+        loghandlers=root_handlers(settings),
         Worker=PromptWorker,
     )
     standing = Standing(settings, f"{settings.prefix}-{'-'.join(settings.roles)}")

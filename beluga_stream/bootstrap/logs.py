@@ -10,7 +10,8 @@ from opentelemetry import trace
 
 from .settings import Settings
 
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "extra"}
+"""The last is an empty text that a filter of Faust's adds to each record."""
 
 _CHATTY = ("aiokafka", "asyncio", "faust", "mode")
 """`faust worker -l warn`, its default, sets the root logger to DEBUG (for its spinner). Then these would make
@@ -99,12 +100,22 @@ def configure_logs(settings: Settings) -> None:
     client.handlers[-1].setLevel(logging.WARNING)
 
 
-def _say(logger: logging.Logger, settings: Settings, what: logging.Filter) -> None:
+def root_handlers(settings: Settings) -> list[logging.Handler]:
+    """For the lines of everybody else, nodes among them, when machines read them; people get Faust's own."""
+    return [_handler(settings)] if settings.log_format == "json" else []
+
+
+def _handler(settings: Settings) -> logging.Handler:
     handler = logging.StreamHandler()
     if settings.log_format == "json":
         handler.setFormatter(JsonLines())
     else:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+    return handler
+
+
+def _say(logger: logging.Logger, settings: Settings, what: logging.Filter) -> None:
+    handler = _handler(settings)
     handler.addFilter(what)
     logger.addHandler(handler)
     logger.propagate = False

@@ -31,7 +31,7 @@ _LOOK_SECONDS = 0.25
 _FOLDERS_MS = 1_000
 """How often is looked whether folders have come or gone."""
 _CALM_SECONDS = 5.0
-"""An engine that ended by itself after it ran for so long is started again; a sooner one waits for a change."""
+"""An engine that ends is started again after so long; one that fails sooner after its start waits for a change."""
 
 
 async def develop(
@@ -56,6 +56,9 @@ async def develop(
             address, title = broker.address, f"{broker.address}, {broker.title}"
         settings = settings_with(broker=address, agents=agents, topics=topics_folder)
         more = {"BELUGA_LOG_FORMAT": "text"}
+        if broker is not None:
+            # It waits for members that have died, for ever; one of the same name takes their place.
+            more["BELUGA_INSTANCE"] = settings.instance or "dev"
         temporal: EmbeddedTemporal | None = None
         if temporal_port is not None:
             temporal = EmbeddedTemporal(temporal_port, settings.data.parent, folder / "temporal.log")
@@ -94,10 +97,12 @@ async def _engine(child: Child, settings: Settings, screen: DevScreen, *, reload
             while child.is_running and not changed.is_set():
                 await _wait(changed, _LOOK_SECONDS)
             if not changed.is_set():
-                code, lasted = child.code, time.monotonic() - began
-                waits = "waits for a change" if reload else "it is started again"
-                screen.engine_is("stopped", f"it ended with code {code}; {waits}")
-                await _wait(changed, None if reload and lasted < _CALM_SECONDS else _CALM_SECONDS)
+                # One that could not start has something to mend first; one that was killed has not.
+                is_broken = (child.code or 0) > 0 and time.monotonic() - began < _CALM_SECONDS
+                pause = None if is_broken and reload else _CALM_SECONDS
+                then = "waits for a change" if pause is None else f"starts again in {pause:g} s"
+                screen.engine_is("stopped", f"it ended with code {child.code}; {then}")
+                await _wait(changed, pause)
             else:
                 screen.engine_is("restarting", "files have changed")
             await asyncio.to_thread(child.stop)

@@ -439,6 +439,10 @@ def test_dev_restarts_on_a_change_and_stops_on_ctrl_c(tmp_path: Path) -> None:
         eventually(lambda: run() == "42", within=60)
         before = counted()
         eventually(lambda: counted() > before, within=60)
+        (engine,) = (each for each in psutil.Process(dev.pid).children() if "faust" in each.cmdline())
+        engine.kill()
+        eventually(said("ended with code -9; starts again in 5 s"), within=60)
+        eventually(lambda: run() == "42", within=60)
         children = psutil.Process(dev.pid).children(recursive=True)
         dev.send_signal(signal.SIGINT)
         assert dev.wait(30) == 0

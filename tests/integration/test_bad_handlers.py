@@ -32,7 +32,7 @@ async def _failure(client: Client, graph: str) -> RunFailed:
 @pytest.mark.parametrize(
     ("graph", "reason", "told"),
     [
-        ("raises", "execution_failed", "raises raised ValueError: it is Monday (raises, line"),
+        ("raises", "execution_failed", "raises raised ValueError: it is Monday (bad_agents/graphs.py, line"),
         ("raises_much", "execution_failed", "x… (3000000 characters)"),
         ("raises_unreadable", "execution_failed", "raised Awkward: (its text cannot be had)"),
         ("raises_unspeakable", "execution_failed", "half a pair: ?"),

@@ -79,7 +79,7 @@ async def told(run: Awaitable[Any]) -> Any:
     try:
         return await run
     except BelugaError as error:
-        said = re.sub(r" \(call, line \d+\)| \(_?\w+, line \d+\)", "", str(error))
+        said = re.sub(r" \([\w/]+\.py, line \d+\)", "", str(error))
         return type(error), said, error.code, getattr(error, "reason", None), error.ids
 
 

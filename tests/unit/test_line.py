@@ -153,7 +153,7 @@ async def outcome(run: Any) -> Any:
     try:
         return await run
     except BelugaError as error:
-        told = re.sub(r" \(call, line \d+\)", "", str(error))  # a line of ours, where StopIteration is caught
+        told = re.sub(r" \([\w/]+\.py, line \d+\)", "", str(error))  # a line of ours, where StopIteration is caught
         return type(error), told, error.code, getattr(error, "reason", None), error.ids
 
 

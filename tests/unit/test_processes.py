@@ -32,7 +32,7 @@ async def test_a_process_is_kept_and_knows_whose_call_it_runs(processes: Process
 async def test_what_it_raises_is_raised_here(processes: Processes) -> None:
     with pytest.raises(ValueError, match="from the child"):
         await processes.call(calls.raise_value_error)
-    with pytest.raises(ExecutionFailed, match=r"raised Awkward: hard to move \(raise_awkward, line") as failed:
+    with pytest.raises(ExecutionFailed, match=r"raised Awkward: hard to move \(unit/process_calls.py, line") as failed:
         await processes.call(calls.raise_awkward)
     assert failed.value.retryable
 

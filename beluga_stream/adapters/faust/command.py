@@ -1,5 +1,6 @@
 """What `faust -A beluga_stream worker` runs the app in."""
 
+import logging
 from typing import Any
 
 from faust.worker import Worker
@@ -16,6 +17,18 @@ class PromptWorker(Worker):
         super().__init__(*args, **kwargs)
         if not self.stdout.isatty():
             self.spinner = None
+        # The command line turns it on, and so the banner would name an address at which nobody listens.
+        self.app.conf.web_enabled = False
+        # What a node prints is no warning of Faust's.
+        self.redirect_stdouts = False
+
+    def on_setup_root_logger(self, logger: logging.Logger, level: int) -> None:
+        """The app's own handlers for everybody's lines are in the place of Faust's, and not beside them."""
+        super().on_setup_root_logger(logger, level)
+        if self.loghandlers:
+            for handler in self.loghandlers:
+                handler.setLevel(level)
+            logger.handlers[:] = self.loghandlers
 
     async def _sentinel_task(self) -> None:
         return

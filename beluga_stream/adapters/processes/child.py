@@ -4,13 +4,13 @@ import os
 import pickle
 import signal
 import threading
-import traceback
 from collections.abc import Callable
 from multiprocessing import connection, parent_process
 from typing import Any
 
 from ...application.context import current
 from ...application.judging import PLACE, said
+from ...application.places import told_place
 from ...errors import ExecutionFailed, NotSerializable
 
 INTERRUPT = signal.SIGUSR1
@@ -50,8 +50,7 @@ def answer(function: Callable[[], Any]) -> bytes:
 
 
 def _pickled_error(error: BaseException) -> bytes:
-    origin = traceback.extract_tb(error.__traceback__)[-1:]
-    place = f" ({origin[0].name}, line {origin[0].lineno})" if origin else ""
+    place = told_place(error.__traceback__)
     try:
         setattr(error, PLACE, place)
         data = pickle.dumps((None, error))
