@@ -91,7 +91,7 @@ def test_the_readmes_client_prints_what_streams_out(notes: Engine, monkeypatch: 
 
 def test_the_readmes_commands_publish_an_event_and_run_the_graph(notes: Engine, tmp_path: Path) -> None:
     (block,) = re.findall(r"^```console\n([^`]*beluga publish[^`]*)^```$", _README.read_text(), re.MULTILINE)
-    commands = [line.removeprefix("$ ") for line in block.splitlines()]
+    commands = [line.removeprefix("$ ").partition("  #")[0].rstrip() for line in block.splitlines()]
     assert commands[:2] == ["export BELUGA_BROKER=localhost:9092", "faust -A beluga_stream worker"], "as `notes` does"
     environ = os.environ | client_environ(notes) | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
