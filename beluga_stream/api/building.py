@@ -9,6 +9,7 @@ from ..errors import InvalidGraph
 from .blueprint import Blueprint, Link, Step
 from .condition import Condition
 from .node import NodeOptions, options_of
+from .options import check_options
 from .ref import Ref
 from .retry import Seconds, milliseconds
 from .signature import name_of, signature_of
@@ -55,6 +56,7 @@ class Builder:
         """A step that a handler or another graph does. TASK becomes STREAM or GRAPH where it is such."""
         graph = self.blueprint.graph
         if _is_work(handler):
+            check_options(options, graph, name or handler.name)
             if fallback is not None or compensate is not None or set(options) - {"name", "on_failure"}:
                 given = "fallback" if fallback else "compensate" if compensate else min(set(options) - {"name"})
                 raise InvalidGraph(
@@ -66,6 +68,7 @@ class Builder:
             kind = NodeKind.GRAPH if kind is NodeKind.TASK else kind
             return self.add(Step(name or handler.name, kind, work=handler, options=options))
         merged = {**options_of(handler), **options}
+        check_options(merged, graph, name or name_of(handler) or "lambda")
         chosen = str(name or merged.get("name") or name_of(handler))
         if not chosen:
             raise InvalidGraph(f"graph {graph!r}: a lambda has no name of its own: give name=", graph=graph)

@@ -61,8 +61,10 @@ Limits: TypeAlias = Limit | Sequence[Limit]
 def declared(limits: Limits, graph: str, node: str | None = None) -> tuple[domain.Limit, ...]:
     """What the definition keeps of them. Without a name of its own a limit is the graph's or node's alone.
 
-    Raises `InvalidGraph` for two of one name.
+    Raises `InvalidGraph` for what is no limit, and for two of one name.
     """
+    if not isinstance(limits, Limit | list | tuple):
+        raise _invalid(graph, node, f"has limit={limits!r}: give a Limit, as Limit(3), or several")
     found = tuple(
         domain.Limit(
             name=limit.name or f"{graph if node else ''}/{node or graph}",

@@ -1,5 +1,6 @@
 """Topics of events, typed, and with a key for each event."""
 
+import re
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -8,6 +9,8 @@ from ..errors import InvalidConfig
 E = TypeVar("E")
 T_co = TypeVar("T_co", covariant=True)
 
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
+
 
 class Topic(Generic[E]):
     """A topic whose events are of type `kind`, as CloudEvents or plain JSON.
@@ -15,12 +18,15 @@ class Topic(Generic[E]):
     Partitions and retention are operations' matter: `topics/*.yaml`, whose form is in docs/triggers.md ("Declaring
     topics").
 
-    Raises `InvalidConfig` for an empty name.
+    Raises `InvalidConfig` for a name that no topic can have.
     """
 
     def __init__(self, name: str, kind: type[E]) -> None:
-        if not name:
-            raise InvalidConfig("a Topic needs the name that it has on the broker")
+        if not _NAME.fullmatch(name) or name in {".", ".."}:
+            raise InvalidConfig(
+                f"Topic({name!r}): no topic of Kafka can have this name: "
+                f"give up to 249 letters, digits, '.', '_' and '-'"
+            )
         self.name = name
         self.kind = kind
 

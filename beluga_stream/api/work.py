@@ -131,6 +131,10 @@ class Work(ABC, Generic[I, O]):
         the CloudEvents source and id, else the record's position. All run at ingest; one that raises
         sends its event to dead letters. Raises `InvalidGraph` for the same source twice.
         """
+        if isinstance(on, str):
+            raise InvalidGraph(
+                f"graph {self._name!r}: trigger({on!r}) takes a Topic: Topic({on!r}, TypeOfItsEvents)", graph=self._name
+            )
         self._declare(Declared(on, map, where, idempotency_key))
         return self
 

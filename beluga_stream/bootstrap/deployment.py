@@ -115,14 +115,19 @@ def load(agents: str, app: "faust.App | None" = None) -> LoadedDeployment:
 
 def _load(agents: str) -> LoadedDeployment:
     works: dict[int, Work[Any, Any]] = {}
+    files: dict[str, str] = {}
     for module in _modules(agents):
         for value in vars(module).values():
-            if isinstance(value, Work):
-                works[id(value)] = value
+            if isinstance(value, Work) and id(value) not in works:
+                file = str(module.__file__)
+                if value.name in files:
+                    told = f"{files[value.name]} and {file}: two graphs are named {value.name!r}: rename one"
+                    raise InvalidDeployment(told, graph=value.name)
+                works[id(value)], files[value.name] = value, file
     try:
         return LoadedDeployment(works.values())
     except InvalidGraph as error:
-        raise InvalidDeployment(f"{agents}: {error}", **error.ids) from error
+        raise InvalidDeployment(f"{files.get(str(error.ids.get('graph')), agents)}: {error}", **error.ids) from error
 
 
 def _modules(agents: str) -> list[ModuleType]:

@@ -100,7 +100,8 @@ async def test_a_process_is_kept_while_others_wait_for_it_and_ended_after_them(b
 async def test_what_a_handler_raises_is_no_crash(bench: Bench) -> None:
     failed = await bench.run("raises", 1)
     assert isinstance(failed, Failed)
-    assert failed.failure.message.startswith("raises raised ValueError: from over there (agents/isolated_agents.py, line")
+    told = "raises raised ValueError: from over there (agents/isolated_agents.py, line"
+    assert failed.failure.message.startswith(told)
     assert (failed.retryable, failed.crashed) == (True, False)
 
 
