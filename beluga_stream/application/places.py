@@ -28,13 +28,25 @@ def place_of(trace: TracebackType | None, *, of_module: bool = False) -> tuple[s
     return _file(frame), line
 
 
+def users_frame(innermost: FrameType | None) -> FrameType | None:
+    """The innermost frame of a user's code on a stack that runs."""
+    for frame, _ in traceback.walk_stack(innermost):
+        if not _is_library(_file(frame)):
+            return frame
+    return None
+
+
 def told_place(trace: TracebackType | None) -> str:
     """The place in brackets, to be put behind a message; nothing where none is known."""
     place = place_of(trace)
     if place is None:
         return ""
-    file, line = place
-    return f" ({'/'.join(Path(file).parts[-_NAMED_PARTS:])}, line {line})"
+    return f" ({short(*place)})"
+
+
+def short(file: str, line: int) -> str:
+    """As people say it: the file with its folder, and the line."""
+    return f"{'/'.join(Path(file).parts[-_NAMED_PARTS:])}, line {line}"
 
 
 def _file(frame: FrameType) -> str:

@@ -29,6 +29,7 @@ from .connection import kafka, topics
 from .encryption import payloads_of
 from .environment import warn_of_unknown
 from .garbage import collect_seldom
+from .held_loop import told_when_held
 from .logs import configure_logs, root_handlers
 from .loop import suits_uvloop
 from .memory import given_back
@@ -77,9 +78,17 @@ def faust_app() -> faust.App:
         app,
         partial(_roles, settings, connection, deployed, standing),
         prepare=partial(prepare, settings, connection, deployed),
-        surround=standing.open,
+        surround=partial(_looked_after, standing),
     )
     return _app
+
+
+@asynccontextmanager
+async def _looked_after(standing: Standing) -> AsyncIterator[None]:
+    """What is there for as long as the process is."""
+    with told_when_held():
+        async with standing.open():
+            yield
 
 
 def app_or_exit() -> faust.App:
