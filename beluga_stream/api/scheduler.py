@@ -54,6 +54,8 @@ class Scheduled(Generic[R]):
         except TimeoutError as error:
             if not bound.expired():
                 raise
+            if self.done:  # and the time was up while a task waited for a worker to go on with
+                return await self._value()
             raise TimedOut(f"task {self.name!r} did not end within {seconds(timeout):g} s", task=self.name) from error
 
     def cancel(self) -> bool:

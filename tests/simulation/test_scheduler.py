@@ -4,7 +4,7 @@ import asyncio
 import functools
 import gc
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -22,42 +22,7 @@ from beluga_stream.errors import (
     TimedOut,
 )
 from beluga_stream.testing.virtual_time import VirtualLoop
-
-SEEDS = range(25)
-
-
-def virtually(main: Callable[[], Coroutine[Any, Any, None]], seeds: "range" = SEEDS) -> None:
-    for seed in seeds:
-        with asyncio.Runner(loop_factory=lambda seed=seed: VirtualLoop(seed)) as runner:  # type: ignore[misc]
-            runner.run(main())
-
-
-class Notes:
-    """What ran, in its order; each takes a second."""
-
-    def __init__(self) -> None:
-        self.began: list[str] = []
-        self.stopped: list[str] = []
-
-    async def work(self, name: str, *results: object) -> str:
-        self.began.append(name)
-        try:
-            await asyncio.sleep(1)
-        except asyncio.CancelledError:
-            self.stopped.append(name)
-            raise
-        return name + "".join(str(one) for one in results)
-
-    def task(self, name: str, **options: Any) -> Task[str]:
-        return Task(name, self.work, name, **options)
-
-
-async def given(*values: object) -> tuple[object, ...]:
-    return values
-
-
-async def forever() -> None:
-    await asyncio.Event().wait()
+from tests.simulation.tasks import Notes, forever, given, virtually
 
 
 def test_a_task_set_runs_in_the_order_that_dependencies_priorities_and_deadlines_ask_for() -> None:
