@@ -58,7 +58,7 @@ class Entry:
     """Whether somebody has been told its result."""
     outcome: "asyncio.Future[Any]" = field(init=False)
     left: "set[Entry]" = field(default_factory=set)
-    dependents: "list[Entry]" = field(default_factory=list)
+    dependents: "dict[Entry, None]" = field(default_factory=dict)
     awaits: "list[Entry]" = field(default_factory=list)
     """Whose results its parts wait for."""
     resumed: "asyncio.Future[None] | None" = None
@@ -79,6 +79,17 @@ class Entry:
     def rank(self) -> tuple[int, float, int]:
         """Its place among those that are ready: priority, then deadline, then who came first."""
         return (-self.priority, self.deadline, self.order)
+
+    def forget(self) -> None:
+        """Hold nothing but the outcome: who has the handle of the last of many tasks holds none of those before it."""
+        self.call, self.feeding, self.after = _over, (), ()
+        for other in self.left:
+            other.dependents.pop(self, None)
+        self.left.clear()
+        self.dependents.clear()
+        for timer in self.timers:
+            timer.cancel()
+        self.timers.clear()
 
 
 class TaskPool:
@@ -192,10 +203,11 @@ class TaskPool:
         for other in dict.fromkeys((*entry.feeding, *entry.after)):
             if not other.ended:
                 entry.left.add(other)
-                other.dependents.append(entry)
-            elif other.outcome.exception() is not None and not entry.ended:
+                other.dependents[entry] = None
+            elif other.outcome.exception() is not None:
                 self._settle(entry, error=_broken(entry, other))
-        if not entry.left and not entry.ended:
+                return
+        if not entry.left:
             self._make_ready(entry)
 
     def _make_ready(self, entry: Entry) -> None:
@@ -244,7 +256,7 @@ class TaskPool:
         except SystemExit as error:
             told = f"task {entry.name!r} called sys.exit({error.code!r})"
             self._failed(entry, ExecutionFailed(told, task=entry.name))
-        except (KeyboardInterrupt, GeneratorExit):
+        except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - a user's function may raise anything
             self._failed(entry, error)
@@ -282,8 +294,6 @@ class TaskPool:
             if one.ended:
                 continue
             self._unended.pop(one, None)
-            for timer in one.timers:
-                timer.cancel()
             if error is None:
                 one.state = "succeeded"
                 one.outcome.set_result(value)
@@ -301,7 +311,7 @@ class TaskPool:
                     ending.append((dependent, None, _broken(dependent, one)))
                 elif not dependent.left:
                     self._make_ready(dependent)
-            one.dependents.clear()
+            one.forget()
         self._dispatch_soon()
 
     def _note_unheard(self, entry: Entry) -> None:
@@ -362,6 +372,10 @@ class TaskPool:
         if own.resumed is not None:
             own.resumed.set_result(None)
             own.resumed = None
+
+
+async def _over(results: Sequence[Any]) -> None:
+    raise AssertionError("a task that has ended begins no more")
 
 
 def _path(start: Entry, goal: Entry) -> Sequence[Entry] | None:

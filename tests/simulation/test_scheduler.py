@@ -238,6 +238,33 @@ def test_tasks_that_were_cancelled_before_they_began_are_not_held_while_workers_
     virtually(main, range(1))
 
 
+def test_the_handle_of_a_task_does_not_hold_those_before_it_once_it_has_ended() -> None:
+    async def main() -> None:
+        async with Scheduler(max_workers=1) as scheduler:
+            last = scheduler.submit(Task("chained", given))
+            for number in range(100):
+                how = {"needs": [last]} if number % 2 else {"after": [last]}
+                last = scheduler.submit(Task("chained", given, **how))
+                await last.result()
+            gc.collect()
+            assert sum(isinstance(one, Entry) and one.name == "chained" for one in gc.get_objects()) < 5
+
+    virtually(main, range(1))
+
+
+def test_a_task_that_goes_on_does_not_hold_those_that_waited_for_it_and_were_cancelled() -> None:
+    async def main() -> None:
+        async with Scheduler(max_workers=1) as scheduler:
+            going = scheduler.submit(Task("going", forever))
+            for _ in range(100):
+                scheduler.submit(Task("waited", given, after=[going])).cancel()
+            gc.collect()
+            assert not any(isinstance(one, Entry) and one.name == "waited" for one in gc.get_objects())
+            going.cancel()
+
+    virtually(main, range(1))
+
+
 def test_retries_go_by_retry_and_hold_no_worker_meanwhile() -> None:
     async def main() -> None:
         notes = Notes()
@@ -431,6 +458,7 @@ async def raised_later(error: BaseException) -> None:
         (Odd("odd"), "task 'a' raised Odd: odd"),
         (SystemExit(3), r"task 'a' called sys\.exit\(3\)"),
         (ValueError("no"), "task 'a' raised ValueError: no"),
+        (GeneratorExit(), "task 'a' .*raised GeneratorExit"),
     ],
 )
 def test_whatever_a_task_raises_is_its_failure_and_ends_nothing_else(
@@ -477,6 +505,24 @@ def test_a_failure_that_nobody_asked_for_is_told_when_the_scheduler_is_left(capl
         f"{told}: task 'late' did not end by its deadline, 1 s after it was submitted",
         f"{told}: task 'unheard' raised ValueError: c",
     ]
+
+
+def test_a_failure_is_told_though_somebody_asked_and_left_before_it_came(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async with Scheduler() as scheduler:
+            left = scheduler.submit(Task("left", raised_later, ValueError("a")))
+            both = scheduler.submit(Task("both", raised_later, ValueError("b")))
+            staying = asyncio.create_task(both.result())
+            for handle in (left, both):
+                with pytest.raises(TimedOut):
+                    await handle.result(timeout=0.25)
+            with pytest.raises(ExecutionFailed):
+                await staying
+        told = "nobody asked for the result of a task that failed: task 'left' raised ValueError: a"
+        assert caplog.messages == [told]
+        caplog.clear()
+
+    virtually(main)
 
 
 def test_failures_that_nobody_asks_for_are_told_in_time_when_there_are_many(caplog: pytest.LogCaptureFixture) -> None:
