@@ -15,8 +15,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from beluga_stream import Defaults, Features, Orchestrator, Retry, Runnable, node
+from beluga_stream.api.here import LocalProvider
 from beluga_stream.application.results import RunChanged
 from beluga_stream.errors import InvalidConfig, InvalidGraph, InvalidState, NotFound, RunFailed, TaskCanceled, TimedOut
+from beluga_stream.ports.spans import NoSpans
 
 
 def clean(text: str) -> str:
@@ -321,6 +323,67 @@ async def test_closing_stops_what_goes_on_and_refuses_what_comes() -> None:
     with pytest.raises(InvalidState, match="closed"):
         await chain.check()
     await orch.aclose()
+
+
+class NotedProvider(LocalProvider):
+    """The engine of this process, which notes that it is closed."""
+
+    closed = 0
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        self.closed += 1
+
+
+async def test_closing_while_a_step_whose_time_is_up_tidies_up_waits_for_it_and_closes_the_engines() -> None:
+    late, tidied = asyncio.Event(), asyncio.Event()
+
+    async def slow(text: str) -> str:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            late.set()
+            await tidied.wait()
+        return text
+
+    engine = NotedProvider(NoSpans())
+    orch = Orchestrator(providers={"local": lambda: engine})
+    running = asyncio.create_task(orch.create_chain(slow, timeout=0.01, retries=0).invoke("a"))
+    async with asyncio.timeout(10):
+        await late.wait()
+        closing = asyncio.create_task(orch.aclose())
+        asyncio.get_running_loop().call_soon(tidied.set)
+        await closing
+        with pytest.raises(TaskCanceled):
+            await running
+    assert engine.closed == 1
+
+
+async def test_engines_are_closed_though_closing_is_cancelled_before() -> None:
+    began, tidied = asyncio.Event(), asyncio.Event()
+
+    async def slow(text: str) -> str:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await tidied.wait()
+        return text
+
+    engine = NotedProvider(NoSpans())
+    orch = Orchestrator(providers={"local": lambda: engine})
+    running = asyncio.create_task(orch.create_chain(slow).invoke("a"))
+    async with asyncio.timeout(10):
+        await began.wait()
+        closing = asyncio.create_task(orch.aclose())
+        await asyncio.sleep(0)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        assert engine.closed == 1
+        tidied.set()
+        with pytest.raises(TaskCanceled):
+            await running
 
 
 @pytest.mark.parametrize("reader", ["waits for an event", "is busy with one"])
