@@ -40,7 +40,7 @@ class Running:
         self._spans = spans
         self._logger = logger
         self._tallies = {"chain": Tally(), "graph": Tally()}
-        self.following = Following(telemetry, spans)
+        self.following = Following(telemetry, spans, logger)
         self._bounds: set[asyncio.Timeout] = set()
         self._idle: set[AsyncGenerator[Event, None]] = set()  # streams whose readers are busy elsewhere
         self._still = asyncio.Event()
