@@ -95,6 +95,15 @@ async def test_a_cycle_or_an_unknown_dependency_is_named_before_anything_runs(
         lambda: Task("x", 3),  # type: ignore[call-overload]
         lambda: Task("x", forever, needs="abc"),
         lambda: Task("x", forever, deadline=0),
+        lambda: Task("x", forever, deadline="soon"),  # type: ignore[call-overload]
+        lambda: Task("x", forever, needs=5),  # type: ignore[call-overload]
+        lambda: Task("x", forever, needs=[5]),  # type: ignore[list-item]
+        lambda: Task("x", forever, after=[None]),  # type: ignore[list-item]
+        lambda: Task("x", forever, retry=3),  # type: ignore[call-overload]
+        lambda: Task("x", forever, retry=0),  # type: ignore[call-overload]
+        lambda: Task("x", node(retry=3)(lambda: None)),  # type: ignore[arg-type]
+        lambda: Task(3, forever),  # type: ignore[call-overload]
+        lambda: Scheduler().submit(forever),  # type: ignore[arg-type]
         lambda: Task("x", forever, priority="high"),  # type: ignore[call-overload]
         lambda: Task("x", forever, priority=float("nan")),  # type: ignore[call-overload]
         lambda: Scheduler(max_workers=0),

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from beluga_stream import Defaults, Features, Orchestrator, Retry, Runnable, node
+from beluga_stream import Defaults, Features, Graph, Orchestrator, Retry, Runnable, node
 from beluga_stream.api.here import LocalProvider
 from beluga_stream.application.results import RunChanged
 from beluga_stream.errors import InvalidConfig, InvalidGraph, InvalidState, NotFound, RunFailed, TaskCanceled, TimedOut
@@ -134,6 +134,36 @@ async def test_what_is_out_of_range_is_refused(orch: Orchestrator, given: Any, t
         Defaults(**given)
     with pytest.raises(InvalidConfig, match=told):
         orch.create_graph("g", **given)
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda orch: orch.create_chain(clean, timeout=None), "None is no duration: give a number of seconds"),
+        (lambda orch: orch.create_chain(clean, name=3), "the chain is named 3, which is no text"),
+        (lambda orch: orch.create_workflow(3), "3 is no workflow: give a Graph"),
+        (lambda orch: orch.create_workflow(Graph("d", durable=True), task_queue=3), "give 1 to 255 letters"),
+        (lambda orch: Orchestrator(chains=3), r"chains=3: give Defaults\(...\)"),
+        (lambda orch: Orchestrator(graphs=None), r"graphs=None: give Defaults\(...\)"),
+    ],
+)
+async def test_what_is_of_another_kind_is_refused_and_says_what_is_wanted(
+    orch: Orchestrator, make: Callable[[Any], Any], told: str
+) -> None:
+    with pytest.raises(InvalidConfig, match=told):
+        make(orch)
+
+
+@pytest.mark.parametrize("many", ["3", 2.5, None, 0])
+async def test_a_batch_asks_for_a_whole_number(orch: Orchestrator, many: Any) -> None:
+    with pytest.raises(InvalidConfig, match=r"give a whole number, at least 1"):
+        await orch.create_chain(clean).batch(["a"], max_concurrency=many)
+
+
+@pytest.mark.parametrize("wrong", [{"concurrency": "3"}, {"concurrency": 0}, {"retry": None}, {"retry": 3}], ids=str)
+async def test_a_subscription_asks_for_a_whole_number_and_a_retry(orch: Orchestrator, wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidConfig, match=r"give a whole number|is no Retry: give Retry\(3\)"):
+        await orch.message_bus.subscribe("a.*", str, clean, **wrong)
 
 
 async def test_the_ends_of_the_ranges_are_taken(orch: Orchestrator) -> None:
