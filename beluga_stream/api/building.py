@@ -1,7 +1,7 @@
 """Writes a graph's blueprint: names steps, draws links, refuses at once what can never be right."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeAlias, TypeGuard
+from typing import Any, TypeAlias, TypeGuard, cast
 
 from ..domain.definition import EdgeMode, NodeKind
 from ..domain.ids import INPUT, NOT_IN_NAMES
@@ -23,6 +23,8 @@ _NOT_IN_NAMES = f"{NOT_IN_NAMES}@"  # work is addressed graph/node@hash
 
 def check_name(name: str, graph: str, what: str) -> None:
     """Raises `InvalidGraph` for a name that ids could not hold."""
+    if not isinstance(cast("object", name), str):
+        raise InvalidGraph(f"{what} is named {name!r}, which is no text: give name=", graph=graph)
     bad = [letter for letter in _NOT_IN_NAMES if letter in name]
     if name and not bad and name != INPUT and name.strip() == name:
         return
@@ -55,6 +57,8 @@ class Builder:
     ) -> Step:
         """A step that a handler or another graph does. TASK becomes STREAM or GRAPH where it is such."""
         graph = self.blueprint.graph
+        # None is what was not given, as in @node.
+        options = cast("NodeOptions", {name: given for name, given in options.items() if given is not None})
         if _is_work(handler):
             check_options(options, graph, name or handler.name)
             if fallback is not None or compensate is not None or set(options) - {"name", "on_failure"}:

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 from ..application.parcels import is_ours
 from ..application.subscription import Handle, Subscribed, Terms
@@ -19,7 +19,7 @@ from ..ports.bus import Carrier, DeadLetter, Line, Parcel, Traces
 from ..ports.spans import NoSpans, Spans
 from .bus_data import body_of, checked, data_of, error_of, failure_body
 from .bus_message import BusMessage
-from .retry import Retry, Seconds, seconds
+from .retry import Retry, Seconds, check_retry, seconds
 from .subscription import Subscription
 
 T = TypeVar("T")
@@ -136,8 +136,9 @@ class MessageBus:
             raise InvalidInput(f"pattern {subjects!r}: first words that begin with _ are the bus's own")
         if group is not None and (not group or not all(letter.isalnum() or letter in "-_." for letter in group)):
             raise InvalidConfig(f"group={group!r}: give letters, digits, -, _ and dots")
-        if not 1 <= concurrency <= _MOST_CONCURRENCY:
-            raise InvalidConfig(f"concurrency={concurrency}: give 1 to {_MOST_CONCURRENCY:,}")
+        if not isinstance(cast("object", concurrency), int) or not 1 <= concurrency <= _MOST_CONCURRENCY:
+            raise InvalidConfig(f"concurrency={concurrency!r}: give a whole number, 1 to {_MOST_CONCURRENCY:,}")
+        check_retry(f"subscribe({subjects!r})", retry)
         if timeout is not None and seconds(timeout) <= 0:
             raise InvalidConfig(f"timeout={timeout}: give more than 0")
         terms = Terms(concurrency, None if timeout is None else seconds(timeout), retry.policy(), retry.kinds)

@@ -155,7 +155,8 @@ class WorkflowOptions:
 
     def __post_init__(self) -> None:
         check_ranges("options", timeout=self.timeout, most_seconds=MOST_WORKFLOW_SECONDS, retries=self.retries)
-        if self.task_queue is not None and not 1 <= len(self.task_queue) <= MOST_QUEUE_LETTERS:
+        queue: object = self.task_queue
+        if queue is not None and not (isinstance(queue, str) and 1 <= len(queue) <= MOST_QUEUE_LETTERS):
             raise InvalidConfig(f"options: task_queue={self.task_queue!r}: give 1 to {MOST_QUEUE_LETTERS} letters")
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack, overload
+from typing import Any, Self, TypeVar, Unpack, cast, overload
 
 from ..application.tally import Metrics
 from ..errors import InvalidConfig, InvalidState
@@ -55,7 +55,11 @@ class Orchestration:
         make_bus: Callable[[], MessageBus],
         surrounds: bool = False,
     ) -> None:
-        for kind, defaults in (("chains", chains), ("workflows", workflows)):
+        for kind, defaults in (("chains", chains), ("graphs", graphs), ("workflows", workflows)):
+            if not isinstance(cast("object", defaults), Defaults):
+                raise InvalidConfig(f"{kind}={defaults!r}: give Defaults(...)")
+            if kind == "graphs":
+                continue
             for name in ("max_workers", "queue_size"):
                 if getattr(defaults, name) is not None:
                     raise InvalidConfig(f"{kind}=Defaults({name}=...): {kind} have no workers of their own; graphs do")
@@ -277,6 +281,8 @@ class Orchestration:
         `InvalidConfig` for options out of range or what is no workflow, and `InvalidState` when workflows are off.
         """
         self._ask("workflows")
+        if not isinstance(cast("object", made), Work | type):
+            raise InvalidConfig(f"{made!r} is no workflow: give a Graph(durable=True), or a class with @workflow.defn")
         is_graph = isinstance(made, Work)
         chosen = workflow_options(self._workflows, options, is_graph=is_graph)
         if isinstance(made, Work) and not made.durable:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import KW_ONLY, dataclass
 from datetime import timedelta
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, SupportsFloat, TypeAlias, TypeVar, cast
 
 from ..domain.retry import MOST_ATTEMPTS, RetryPolicy
 from ..errors import InvalidConfig
@@ -19,6 +19,8 @@ _LONGEST_PAUSE_SECONDS = 24 * 3600
 
 def seconds(value: Seconds) -> float:
     """The duration as a number of seconds. Raises `InvalidConfig` for what is not a number: no wait would end."""
+    if not isinstance(value, int | float | timedelta | SupportsFloat):
+        raise InvalidConfig(f"{value!r} is no duration: give a number of seconds, or a timedelta")
     given = value.total_seconds() if isinstance(value, timedelta) else float(value)
     if math.isnan(given):
         raise InvalidConfig("the duration nan is out of range: give a number of seconds, or a timedelta")
@@ -31,6 +33,12 @@ def milliseconds(value: Seconds) -> int:
     if math.isinf(given):
         raise InvalidConfig(f"the duration {given:g} is out of range: give a number of seconds, or a timedelta")
     return max(round(given * 1000), 1) if given > 0 else round(given * 1000)
+
+
+def check_retry(what: str, retry: object) -> None:
+    """Raises `InvalidConfig` for what is no `Retry`."""
+    if not isinstance(retry, Retry):
+        raise InvalidConfig(f"{what}: retry={retry!r} is no Retry: give Retry(3) for three attempts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +63,8 @@ class Retry:
     most: Seconds = 60
 
     def __post_init__(self) -> None:
+        if not isinstance(cast("object", self.attempts), int):
+            raise InvalidConfig(f"Retry(attempts={self.attempts!r}): give a whole number, 1 to {MOST_ATTEMPTS}")
         if not 1 <= self.attempts <= MOST_ATTEMPTS:
             raise InvalidConfig(f"Retry(attempts={self.attempts}): give 1 to {MOST_ATTEMPTS}, the first one included")
         on: Any = self.on

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +40,7 @@ class Running:
         self._spans = spans
         self._logger = logger
         self._tallies = {"chain": Tally(), "graph": Tally()}
-        self.following = Following(telemetry, spans)
+        self.following = Following(telemetry, spans, logger)
         self._bounds: set[asyncio.Timeout] = set()
         self._idle: set[AsyncGenerator[Event, None]] = set()  # streams whose readers are busy elsewhere
         self._still = asyncio.Event()
@@ -129,9 +129,17 @@ class Running:
         if self._closed:
             return
         self._closed = True
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self.providers.aclose)
+            stack.push_async_callback(self.following.aclose)
+            await self._stop()
+
+    async def _stop(self) -> None:
+        """Stop the runs that go on, and wait until they have, within a bound."""
         now = asyncio.get_running_loop().time()
         for bound in tuple(self._bounds):
-            bound.reschedule(now)
+            if not bound.expired():  # else its step is being stopped already
+                bound.reschedule(now)
         for events in tuple(self._idle):
             await events.aclose()
         with contextlib.suppress(TimeoutError):
@@ -139,8 +147,6 @@ class Running:
                 await self._still.wait()
         if self._bounds:
             self._logger.error("%d runs go on though their orchestrator is closed", len(self._bounds))
-        await self.following.aclose()
-        await self.providers.aclose()
 
     async def _next(
         self,

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar, cast
 
 from ..application.tasks import Entry, TaskPool, TaskState
 from ..application.threads import Threads
@@ -54,6 +54,8 @@ class Scheduled(Generic[R]):
         except TimeoutError as error:
             if not bound.expired():
                 raise
+            if self.done:  # and the time was up while a task waited for a worker to go on with
+                return await self._value()
             raise TimedOut(f"task {self.name!r} did not end within {seconds(timeout):g} s", task=self.name) from error
 
     def cancel(self) -> bool:
@@ -100,7 +102,7 @@ class Scheduler:
 
     def submit(self, task: Task[R], /) -> Scheduled[R]:
         """Take one task. What it depends on must be given by handles. For errors see `submit_all`."""
-        handle: Scheduled[R] = self.submit_all([task])[task.name]
+        (handle,) = self.submit_all([task]).values()
         return handle
 
     def submit_all(self, tasks: Iterable[Task[Any]], /) -> Mapping[str, Scheduled[Any]]:
@@ -110,6 +112,9 @@ class Scheduler:
         runs, `ResourceExhausted` when there is no room for all, and `InvalidState` when the scheduler is closed.
         """
         chosen = list(tasks)
+        for task in chosen:
+            if not isinstance(cast("object", task), Task):
+                raise InvalidConfig(f"{task!r} is no task: give Task(name, function, ...)")
         given = {task.name: task for task in chosen}
         if len(given) < len(chosen):
             twice = sorted({task.name for task in chosen if sum(other.name == task.name for other in chosen) > 1})

@@ -3,14 +3,14 @@
 import contextvars
 import functools
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 from ..application.threads import Threads
 from ..bounds import within
 from ..errors import InvalidConfig, TimedOut
 from .node import options_of
-from .retry import Retry, Seconds, seconds
+from .retry import Retry, Seconds, check_retry, seconds
 from .runnable import AsyncInvocable, SyncInvocable
 from .signature import called
 
@@ -88,16 +88,15 @@ class Task(Generic[R]):
         retry: Retry | None = None,
     ) -> None:
         found = called(call)
-        if not name:
-            raise InvalidConfig("a Task needs a name, by which others of its set may depend on it")
+        if not name or not isinstance(cast("object", name), str):
+            raise InvalidConfig(f"Task({name!r}): a task needs a name, by which others of its set may depend on it")
         if found is None:
             raise InvalidConfig(
                 f"Task({name!r}): a {type(call).__name__} cannot be called: give a function, or an object with invoke",
                 task=name,
             )
         for what, given in (("needs", needs), ("after", after)):
-            if isinstance(given, str):
-                raise InvalidConfig(f"Task({name!r}, {what}={given!r}): give a list, as [{given!r}]", task=name)
+            _check_others(name, what, given)
         if not isinstance(cast("object", priority), int):
             raise InvalidConfig(f"Task({name!r}, priority={priority!r}): give a whole number", task=name)
         if deadline is not None and seconds(deadline) <= 0:
@@ -108,7 +107,8 @@ class Task(Generic[R]):
         self.priority = priority
         self.deadline = None if deadline is None else seconds(deadline)
         options = options_of(call)
-        self.retry = retry or options.get("retry", _ONCE)
+        self.retry = options.get("retry", _ONCE) if retry is None else retry
+        check_retry(f"Task({name!r})", self.retry)
         self._timeout = seconds(options["timeout"]) if "timeout" in options else None
         self._call = found
         self._args = args
@@ -139,6 +139,16 @@ class Task(Generic[R]):
         if inspect.isasyncgen(given):
             return [chunk async for chunk in given]
         return await given if inspect.isawaitable(given) else given
+
+
+def _check_others(name: str, what: str, given: object) -> None:
+    """Raises `InvalidConfig` for what names no tasks."""
+    from .scheduler import Scheduled  # noqa: PLC0415 - it imports this module
+
+    if isinstance(given, str):
+        raise InvalidConfig(f"Task({name!r}, {what}={given!r}): give a list, as [{given!r}]", task=name)
+    if not isinstance(given, Iterable) or not all(isinstance(one, str | Scheduled) for one in given):
+        raise InvalidConfig(f"Task({name!r}, {what}={given!r}): give a list of names and of handles", task=name)
 
 
 def _whole(given: Any) -> Any:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, cast, overload
 
 from ..errors import InvalidConfig, InvalidGraph
 from ..ports.handlers import Program, Trigger
@@ -221,8 +221,10 @@ class Work(ABC, Generic[I, O]):
         The first that fails cancels the rest and is raised; with `return_exceptions` all are run, and what one raised
         stands in the place of its result. Raises `InvalidConfig` for a bound below 1.
         """
-        if max_concurrency < 1:
-            raise InvalidConfig(f"batch(max_concurrency={max_concurrency}): at least 1 must be able to run")
+        if not isinstance(cast("object", max_concurrency), int) or max_concurrency < 1:
+            raise InvalidConfig(
+                f"batch(max_concurrency={max_concurrency!r}): give a whole number, at least 1 must be able to run"
+            )
         slots = asyncio.Semaphore(max_concurrency)
 
         async def one(value: I) -> O:

@@ -29,9 +29,9 @@ def attempted(handler: Handler, value: Json, context: Context) -> Completed | Fa
         return completed(handler, given)
     except SystemExit as error:
         return failed(handler, ExecutionFailed(f"it called sys.exit({error.code!r})"), context)
-    except StopIteration:
-        return failed(handler, RuntimeError("the handler raised StopIteration"), context)
-    except (KeyboardInterrupt, GeneratorExit):
+    except (StopIteration, GeneratorExit) as error:
+        return failed(handler, RuntimeError(f"the handler raised {type(error).__name__}"), context)
+    except KeyboardInterrupt:
         raise
     except asyncio.CancelledError as error:
         return cancelled(handler, error, context)

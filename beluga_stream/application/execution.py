@@ -169,7 +169,7 @@ class Executions:
             return cancelled(handler, error, context)
         except SystemExit as error:
             return failed(handler, ExecutionFailed(f"it called sys.exit({error.code!r})"), context)
-        except (KeyboardInterrupt, GeneratorExit):
+        except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - user code may raise anything; it becomes the node's failure
             return failed(handler, error, context)

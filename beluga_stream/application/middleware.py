@@ -79,7 +79,7 @@ async def surrounded(
             handler, ExecutionFailed(f"it called sys.exit({error.code!r})"), context.node, context.attempt
         )
         return Failed(failure, retryable=False)
-    except (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit):
+    except (asyncio.CancelledError, KeyboardInterrupt):
         raise
     except BaseException as error:  # noqa: BLE001 - middleware is user code: what it raises is the node's failure
         failure, retryable = judged(handler, error, context.node, context.attempt)

@@ -1,7 +1,8 @@
 """Tasks in this process: each begins once what it depends on has ended, by priority, on a bounded number of workers.
 
 A task that waits, for others, for its next attempt or for the result of another one, takes no worker meanwhile: so no
-set of tasks can keep itself from going on.
+set of tasks can keep itself from going on. It waits as long as any part of it does, as one in `asyncio.gather`: what
+others of its parts do meanwhile cannot be seen from here.
 """
 
 import asyncio
@@ -9,8 +10,7 @@ import contextvars
 import heapq
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -51,14 +51,18 @@ class Entry:
     order: int = 0
     deadline: float = float("inf")
     failures: int = 0
-    parked: int = 0
     has_worker: bool = False
-    asked: bool = False
-    """Whether somebody wanted its result: then they hear of its failure."""
+    asking: int = 0
+    """How many wait for its result: they hear of its failure."""
+    heard: bool = False
+    """Whether somebody has been told its result."""
     outcome: "asyncio.Future[Any]" = field(init=False)
     left: "set[Entry]" = field(default_factory=set)
-    dependents: "list[Entry]" = field(default_factory=list)
+    dependents: "dict[Entry, None]" = field(default_factory=dict)
     awaits: "list[Entry]" = field(default_factory=list)
+    """Whose results its parts wait for."""
+    resumed: "asyncio.Future[None] | None" = None
+    """Done once it need not wait for a worker any more; None while it does not."""
     timers: "list[asyncio.TimerHandle]" = field(default_factory=list)
     work: "asyncio.Task[None] | None" = None
 
@@ -67,9 +71,25 @@ class Entry:
         return self.outcome.done()
 
     @property
+    def lacks_worker(self) -> bool:
+        """Whether it could go on, if only it had a worker."""
+        return not (self.has_worker or self.awaits or self.ended or self.work is None)
+
+    @property
     def rank(self) -> tuple[int, float, int]:
         """Its place among those that are ready: priority, then deadline, then who came first."""
         return (-self.priority, self.deadline, self.order)
+
+    def forget(self) -> None:
+        """Hold nothing but the outcome: who has the handle of the last of many tasks holds none of those before it."""
+        self.call, self.feeding, self.after = _over, (), ()
+        for other in self.left:
+            other.dependents.pop(self, None)
+        self.left.clear()
+        self.dependents.clear()
+        for timer in self.timers:
+            timer.cancel()
+        self.timers.clear()
 
 
 class TaskPool:
@@ -80,9 +100,9 @@ class TaskPool:
 
     def __init__(self, max_workers: int, queue_size: int) -> None:
         self._most = max_workers + queue_size
-        self._free = max_workers
+        self._free = max_workers  # below 0 while tasks go on beyond the bound: see `result`
         self._ready: list[tuple[tuple[int, float, int], Entry]] = []
-        self._resuming: deque[asyncio.Future[None]] = deque()
+        self._resuming: deque[Entry] = deque()
         self._unended: dict[Entry, None] = {}
         self._unheard: dict[Entry, BelugaError] = {}
         self._working: set[asyncio.Task[None]] = set()
@@ -135,14 +155,22 @@ class TaskPool:
         return True
 
     async def result(self, entry: Entry) -> Any:
-        """What came of it. A task of this pool that asks gives its worker back while it waits."""
+        """What came of it. A task of this pool that asks gives its worker back while it waits.
+
+        Who is cancelled here goes on at once, beyond the bound if no worker is free: a timeout keeps its time, and what
+        they do next may be what those that have the workers wait for.
+        """
         own = self._current.get()
-        entry.asked = True
-        self._unheard.pop(entry, None)
-        if own is None or entry.ended or own.ended:
-            return await asyncio.shield(entry.outcome)
-        async with self._parked(own, entry):
-            return await asyncio.shield(entry.outcome)
+        entry.asking += 1
+        try:
+            if not entry.ended:
+                await (asyncio.wait([entry.outcome]) if own is None else self._parked(own, entry))
+            entry.heard = True
+            self._unheard.pop(entry, None)
+        finally:
+            entry.asking -= 1
+            self._note_unheard(entry)
+        return entry.outcome.result()
 
     async def join(self) -> None:
         """Wait until every task has ended. Raises `InvalidState` in one of them."""
@@ -175,10 +203,11 @@ class TaskPool:
         for other in dict.fromkeys((*entry.feeding, *entry.after)):
             if not other.ended:
                 entry.left.add(other)
-                other.dependents.append(entry)
-            elif other.outcome.exception() is not None and not entry.ended:
+                other.dependents[entry] = None
+            elif other.outcome.exception() is not None:
                 self._settle(entry, error=_broken(entry, other))
-        if not entry.left and not entry.ended:
+                return
+        if not entry.left:
             self._make_ready(entry)
 
     def _make_ready(self, entry: Entry) -> None:
@@ -200,12 +229,9 @@ class TaskPool:
 
     def _dispatch(self) -> None:
         self._dispatching = False
-        while self._free and self._resuming:
-            resuming = self._resuming.popleft()
-            if not resuming.done():
-                self._free -= 1
-                resuming.set_result(None)
-        while self._free and self._ready:
+        while self._free > 0 and self._resuming:
+            self._go_on(self._resuming.popleft())
+        while self._free > 0 and self._ready:
             _, entry = heapq.heappop(self._ready)
             if entry.state == "ready":
                 self._begin(entry)
@@ -230,17 +256,15 @@ class TaskPool:
         except SystemExit as error:
             told = f"task {entry.name!r} called sys.exit({error.code!r})"
             self._failed(entry, ExecutionFailed(told, task=entry.name))
-        except (KeyboardInterrupt, GeneratorExit):
+        except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - a user's function may raise anything
             self._failed(entry, error)
         else:
             self._settle(entry, value=value)
         finally:
-            if entry.has_worker:
-                entry.has_worker = False
-                self._free += 1
-            self._dispatch_soon()
+            entry.work = None
+            self._lend(entry)
 
     def _failed(self, entry: Entry, error: BaseException) -> None:
         if entry.ended:
@@ -270,8 +294,6 @@ class TaskPool:
             if one.ended:
                 continue
             self._unended.pop(one, None)
-            for timer in one.timers:
-                timer.cancel()
             if error is None:
                 one.state = "succeeded"
                 one.outcome.set_result(value)
@@ -280,7 +302,7 @@ class TaskPool:
                 one.outcome.set_exception(error)
                 one.outcome.exception()  # looked at: who wants it asks for the result
                 log.debug("task %s: %s", one.name, error, extra={"action": "task.failed", "task": one.name})
-                self._note_unheard(one, error)
+                self._note_unheard(one)
                 if one.work is not None and one.work is not asyncio.current_task():
                     one.work.cancel()
             for dependent in one.dependents:
@@ -289,12 +311,15 @@ class TaskPool:
                     ending.append((dependent, None, _broken(dependent, one)))
                 elif not dependent.left:
                     self._make_ready(dependent)
-            one.dependents.clear()
+            one.forget()
         self._dispatch_soon()
 
-    def _note_unheard(self, entry: Entry, error: BelugaError) -> None:
-        """Keep a failure until somebody asks for it. What only follows from another's is told with that one."""
-        if entry.asked or isinstance(error, TaskCanceled | DependencyFailed):
+    def _note_unheard(self, entry: Entry) -> None:
+        """Keep a failure until somebody is told. What only follows from another's is told with that one."""
+        error = entry.outcome.exception() if entry.ended else None
+        if entry.asking or entry.heard or not isinstance(error, BelugaError):
+            return
+        if isinstance(error, TaskCanceled | DependencyFailed):
             return
         self._unheard[entry] = error
         if len(self._unheard) > self._most:  # a scheduler may live long: what it keeps is bounded
@@ -307,39 +332,50 @@ class TaskPool:
         told = {"action": "task.unheard", "task": entry.name}
         log.warning("nobody asked for the result of a task that failed: %s", error, extra=told)
 
-    @asynccontextmanager
-    async def _parked(self, own: Entry, other: Entry) -> AsyncIterator[None]:
-        """One task waits for the result of another one, and takes no worker meanwhile."""
-        if (circle := _path(other, own)) is not None:
+    async def _parked(self, own: Entry, other: Entry) -> None:
+        """One task waits for the end of another one, and takes no worker meanwhile."""
+        if not own.ended and (circle := _path(other, own)) is not None:
             told = " -> ".join(entry.name for entry in (own, *circle))
             raise InvalidState(f"tasks wait for each other in a circle: {told}", task=own.name)
-        own.awaits.append(other)
-        own.parked += 1
-        if own.parked == 1 and own.has_worker:
+        try:
+            own.awaits.append(other)
+            self._lend(own)
+            try:
+                await asyncio.wait([other.outcome])
+            finally:
+                own.awaits.remove(other)
+            await self._resume(own)
+        except asyncio.CancelledError:
+            self._go_on(own)
+            raise
+
+    async def _resume(self, own: Entry) -> None:
+        """Get a worker again, before those that have not begun. All parts of a task wait for the same one."""
+        while own.lacks_worker:
+            if own.resumed is None:
+                own.resumed = asyncio.get_running_loop().create_future()
+                self._resuming.append(own)
+                self._dispatch_soon()
+            await asyncio.wait([own.resumed])
+
+    def _lend(self, own: Entry) -> None:
+        if own.has_worker:
             own.has_worker = False
             self._free += 1
             self._dispatch_soon()
-        try:
-            yield
-        finally:
-            own.awaits.remove(other)
-            own.parked -= 1
-            if own.parked == 0 and not own.ended:
-                await self._resume(own)
 
-    async def _resume(self, own: Entry) -> None:
-        """Get a worker again, before those that have not begun."""
-        resuming: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._resuming.append(resuming)
-        self._dispatch_soon()
-        try:
-            await resuming
-        except asyncio.CancelledError:
-            if resuming.done() and not resuming.cancelled():
-                self._free += 1
-                self._dispatch_soon()
-            raise
-        own.has_worker = True
+    def _go_on(self, own: Entry) -> None:
+        """With a worker, unless it has ended or waits again: then it needs none."""
+        if own.lacks_worker:
+            own.has_worker = True
+            self._free -= 1
+        if own.resumed is not None:
+            own.resumed.set_result(None)
+            own.resumed = None
+
+
+async def _over(results: Sequence[Any]) -> None:
+    raise AssertionError("a task that has ended begins no more")
 
 
 def _path(start: Entry, goal: Entry) -> Sequence[Entry] | None:
@@ -363,7 +399,7 @@ def _path(start: Entry, goal: Entry) -> Sequence[Entry] | None:
 
 
 def _waited_for(entry: Entry) -> Iterable[Entry]:
-    return (*entry.left, *entry.awaits)
+    return () if entry.ended else (*entry.left, *entry.awaits)
 
 
 def _broken(entry: Entry, other: Entry) -> DependencyFailed:

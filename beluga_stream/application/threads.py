@@ -179,9 +179,9 @@ class Threads:
 def _tried(function: Callable[[], Any]) -> tuple[Any, BaseException | None]:
     try:
         return function(), None
-    except StopIteration as error:
-        # A future cannot carry StopIteration: it would never be done.
-        raised = RuntimeError("the handler raised StopIteration")
+    except (StopIteration, GeneratorExit) as error:
+        # A future cannot carry them: of one it would never be done, by the other who awaits it would be closed.
+        raised = RuntimeError(f"the handler raised {type(error).__name__}")
         raised.__cause__ = error
         return None, raised
     except BaseException as error:  # noqa: BLE001 - a user's function may raise anything; it is handed over

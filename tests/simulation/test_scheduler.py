@@ -4,7 +4,7 @@ import asyncio
 import functools
 import gc
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -22,42 +22,7 @@ from beluga_stream.errors import (
     TimedOut,
 )
 from beluga_stream.testing.virtual_time import VirtualLoop
-
-SEEDS = range(25)
-
-
-def virtually(main: Callable[[], Coroutine[Any, Any, None]], seeds: "range" = SEEDS) -> None:
-    for seed in seeds:
-        with asyncio.Runner(loop_factory=lambda seed=seed: VirtualLoop(seed)) as runner:  # type: ignore[misc]
-            runner.run(main())
-
-
-class Notes:
-    """What ran, in its order; each takes a second."""
-
-    def __init__(self) -> None:
-        self.began: list[str] = []
-        self.stopped: list[str] = []
-
-    async def work(self, name: str, *results: object) -> str:
-        self.began.append(name)
-        try:
-            await asyncio.sleep(1)
-        except asyncio.CancelledError:
-            self.stopped.append(name)
-            raise
-        return name + "".join(str(one) for one in results)
-
-    def task(self, name: str, **options: Any) -> Task[str]:
-        return Task(name, self.work, name, **options)
-
-
-async def given(*values: object) -> tuple[object, ...]:
-    return values
-
-
-async def forever() -> None:
-    await asyncio.Event().wait()
+from tests.simulation.tasks import Notes, forever, given, virtually
 
 
 def test_a_task_set_runs_in_the_order_that_dependencies_priorities_and_deadlines_ask_for() -> None:
@@ -130,6 +95,15 @@ async def test_a_cycle_or_an_unknown_dependency_is_named_before_anything_runs(
         lambda: Task("x", 3),  # type: ignore[call-overload]
         lambda: Task("x", forever, needs="abc"),
         lambda: Task("x", forever, deadline=0),
+        lambda: Task("x", forever, deadline="soon"),  # type: ignore[call-overload]
+        lambda: Task("x", forever, needs=5),  # type: ignore[call-overload]
+        lambda: Task("x", forever, needs=[5]),  # type: ignore[list-item]
+        lambda: Task("x", forever, after=[None]),  # type: ignore[list-item]
+        lambda: Task("x", forever, retry=3),  # type: ignore[call-overload]
+        lambda: Task("x", forever, retry=0),  # type: ignore[call-overload]
+        lambda: Task("x", node(retry=3)(lambda: None)),  # type: ignore[arg-type]
+        lambda: Task(3, forever),  # type: ignore[call-overload]
+        lambda: Scheduler().submit(forever),  # type: ignore[arg-type]
         lambda: Task("x", forever, priority="high"),  # type: ignore[call-overload]
         lambda: Task("x", forever, priority=float("nan")),  # type: ignore[call-overload]
         lambda: Scheduler(max_workers=0),
@@ -269,6 +243,33 @@ def test_tasks_that_were_cancelled_before_they_began_are_not_held_while_workers_
             assert sum(isinstance(one, Entry) and one.name == "gone" for one in gc.get_objects()) < 50
             going.cancel()
             await scheduler.aclose()
+
+    virtually(main, range(1))
+
+
+def test_the_handle_of_a_task_does_not_hold_those_before_it_once_it_has_ended() -> None:
+    async def main() -> None:
+        async with Scheduler(max_workers=1) as scheduler:
+            last = scheduler.submit(Task("chained", given))
+            for number in range(100):
+                how = {"needs": [last]} if number % 2 else {"after": [last]}
+                last = scheduler.submit(Task("chained", given, **how))
+                await last.result()
+            gc.collect()
+            assert sum(isinstance(one, Entry) and one.name == "chained" for one in gc.get_objects()) < 5
+
+    virtually(main, range(1))
+
+
+def test_a_task_that_goes_on_does_not_hold_those_that_waited_for_it_and_were_cancelled() -> None:
+    async def main() -> None:
+        async with Scheduler(max_workers=1) as scheduler:
+            going = scheduler.submit(Task("going", forever))
+            for _ in range(100):
+                scheduler.submit(Task("waited", given, after=[going])).cancel()
+            gc.collect()
+            assert not any(isinstance(one, Entry) and one.name == "waited" for one in gc.get_objects())
+            going.cancel()
 
     virtually(main, range(1))
 
@@ -466,6 +467,7 @@ async def raised_later(error: BaseException) -> None:
         (Odd("odd"), "task 'a' raised Odd: odd"),
         (SystemExit(3), r"task 'a' called sys\.exit\(3\)"),
         (ValueError("no"), "task 'a' raised ValueError: no"),
+        (GeneratorExit(), "task 'a' .*raised GeneratorExit"),
     ],
 )
 def test_whatever_a_task_raises_is_its_failure_and_ends_nothing_else(
@@ -512,6 +514,24 @@ def test_a_failure_that_nobody_asked_for_is_told_when_the_scheduler_is_left(capl
         f"{told}: task 'late' did not end by its deadline, 1 s after it was submitted",
         f"{told}: task 'unheard' raised ValueError: c",
     ]
+
+
+def test_a_failure_is_told_though_somebody_asked_and_left_before_it_came(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async with Scheduler() as scheduler:
+            left = scheduler.submit(Task("left", raised_later, ValueError("a")))
+            both = scheduler.submit(Task("both", raised_later, ValueError("b")))
+            staying = asyncio.create_task(both.result())
+            for handle in (left, both):
+                with pytest.raises(TimedOut):
+                    await handle.result(timeout=0.25)
+            with pytest.raises(ExecutionFailed):
+                await staying
+        told = "nobody asked for the result of a task that failed: task 'left' raised ValueError: a"
+        assert caplog.messages == [told]
+        caplog.clear()
+
+    virtually(main)
 
 
 def test_failures_that_nobody_asks_for_are_told_in_time_when_there_are_many(caplog: pytest.LogCaptureFixture) -> None:

@@ -252,6 +252,16 @@ def fewer_crashes_than_none(g: G) -> None:
     g.set_finish_point(g.add_node(split, g.input, max_crashes=-1))
 
 
+def no_retry(g: G) -> None:
+    wrong: Any = 3
+    g.set_finish_point(g.add_node(split, g.input, retry=wrong))
+
+
+def odd_end(g: G) -> None:
+    wrong: Any = "stop"
+    g.set_finish_point(g.add_node(split, g.input, on_failure=wrong))
+
+
 def resume_of_plain(g: G) -> None:
     g.set_finish_point(g.add_node(split, g.input, resume=True))
 
@@ -376,6 +386,8 @@ CASES: list[tuple[Callable[[G], None], str | None, str]] = [
     (long_timeout, "split", "at most 24 hours"),
     (no_timeout, "split", "more than 0"),
     (fewer_crashes_than_none, "split", "0 for without limit"),
+    (no_retry, "split", r"retry=3 is no Retry: give Retry\(3\)"),
+    (odd_end, "split", "on_failure='stop': give 'fail' or 'continue'"),
     (resume_of_plain, "split", "resume=True is for streaming"),
     (no_handler, "split", "is a int, which cannot be called"),
     (wrong_fallback, "count", "fallback=both .* must take 1"),
@@ -468,6 +480,11 @@ def fine_untyped(g: G) -> None:
     g.set_entry_point("a").add_edge("a", "b").add_edge("input", "b", into="other").set_finish_point("b")
 
 
+def fine_not_given(g: G) -> None:
+    nothing: Any = None
+    g.set_finish_point(g.add_node(split, g.input, retry=nothing, timeout=nothing, limit=nothing, cache=nothing))
+
+
 def fine_outcomes(g: G) -> None:
     words = g.add_node(split, g.input)
     g.set_finish_point(g.add_node(judge, g.add_node(count, words).outcome))
@@ -486,6 +503,7 @@ def fine_outcomes(g: G) -> None:
         fine_many_conditions,
         fine_untyped,
         fine_outcomes,
+        fine_not_given,
     ],
 )
 def test_is_accepted(build: Callable[[G], None]) -> None:
@@ -499,6 +517,9 @@ def test_is_accepted(build: Callable[[G], None]) -> None:
     [
         lambda: Retry(0),
         lambda: Retry(22),
+        lambda: Retry(None),  # type: ignore[arg-type]
+        lambda: Retry(2.5),  # type: ignore[arg-type]
+        lambda: Retry(first="soon"),  # type: ignore[arg-type]
         lambda: Retry(first=5, most=1),
         lambda: Retry(first=-1),
         lambda: Retry(most=timedelta(days=2)),
@@ -507,6 +528,8 @@ def test_is_accepted(build: Callable[[G], None]) -> None:
         lambda: Signal("", Doc),
         lambda: Graph[Doc, int]("a/b"),
         lambda: Graph[Doc, int]("a", timeout=0),
+        lambda: Graph[Doc, int]("a", timeout="soon"),  # type: ignore[arg-type]
+        lambda: Graph[Doc, int](3),  # type: ignore[arg-type]
     ],
 )
 def test_values_out_of_range_are_refused_where_they_are_given(make: Callable[[], object]) -> None:

@@ -65,6 +65,15 @@ def stops(number: int) -> int:
     raise StopIteration
 
 
+def closes(number: int) -> int:
+    raise GeneratorExit
+
+
+async def closes_later(number: int) -> int:
+    await asyncio.sleep(0)
+    raise GeneratorExit
+
+
 def waits_for_what_is_cancelled(number: int) -> int:
     raise asyncio.CancelledError("elsewhere")
 
@@ -131,6 +140,9 @@ CHAINS: list[Callable[[], Chain[Any, Any]]] = [
     lambda: chain(raises_type_error, double),
     lambda: chain(double, exits, double),
     lambda: chain(double, stops),
+    lambda: chain(double, closes),
+    lambda: chain(double, closes_later),
+    lambda: chain(double, logged(closes_later)),
     lambda: chain(double, waits_for_what_is_cancelled),
     lambda: chain(double, lies, double),
     lambda: chain(double, in_vain, double),

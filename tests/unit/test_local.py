@@ -1,4 +1,5 @@
 import asyncio
+import contextvars
 import datetime
 import threading
 from collections.abc import Callable
@@ -7,6 +8,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, TypeAdapter
 
+from beluga_stream.application.context import Context
+from beluga_stream.application.execution import Executions
 from beluga_stream.application.local import LocalEngine
 from beluga_stream.application.results import Chunk, NodeChanged
 from beluga_stream.domain.definition import EdgeMode, NodeKind, OnFailure
@@ -88,6 +91,44 @@ async def test_a_handler_whose_task_others_cancel_has_failed_at_once(options: di
         assert await invoke(single(gives_up, retry=NOW, **options)) == 1
         with pytest.raises(RunFailed, match="what it waited for was cancelled"):
             await invoke(single(gives_up, retry=RetryPolicy(attempts=1), **options))
+
+
+@pytest.mark.parametrize("options", [{}, {"timeout_ms": 60_000}], ids=["unbounded", "bounded"])
+async def test_whatever_a_handler_raises_ends_its_run(options: dict[str, Any]) -> None:
+    async def closes(value: Any) -> Any:
+        raise GeneratorExit
+
+    def closes_in_a_thread(value: Any) -> Any:
+        raise GeneratorExit
+
+    async with asyncio.timeout(10):
+        for call in (closes, closes_in_a_thread):
+            with pytest.raises(RunFailed, match=r"a .*raised GeneratorExit"):
+                await invoke(single(call, retry=RetryPolicy(attempts=1), **options))
+
+
+async def test_a_handler_whose_coroutine_is_closed_has_not_failed() -> None:
+    began = asyncio.Event()
+    outcomes: list[Any] = []
+
+    async def waits(value: Any) -> Any:
+        began.set()
+        await asyncio.Event().wait()
+
+    async def run() -> None:
+        facts = Context(run_id="r", node="a", attempt=1)
+        outcomes.append(await Executions().run(handler(waits), {"value": 1}, facts, timeout_ms=None, emit=nobody))
+
+    async def nobody(chunk: Any) -> None:
+        """It does not stream."""
+
+    running, inside = run(), contextvars.copy_context()
+    task = asyncio.create_task(running, context=inside)
+    await began.wait()
+    inside.run(running.close)
+    task.cancel()
+    await asyncio.wait([task])
+    assert outcomes == []
 
 
 async def test_values_pass_through_json() -> None:

@@ -102,12 +102,17 @@ async def test_what_it_gives_decides_where_the_run_goes() -> None:
         assert await graph.invoke(7) == "long 77777"
 
 
-async def test_one_that_wants_to_end_the_process_fails_the_node() -> None:
+@pytest.mark.parametrize(
+    ("error", "told"), [(SystemExit(2), r"sys.exit\(2\)"), (GeneratorExit(), "double raised GeneratorExit")], ids=repr
+)
+async def test_one_that_wants_to_end_the_process_or_its_coroutine_fails_the_node(
+    error: BaseException, told: str
+) -> None:
     async def exits(execution: Execution, proceed: Proceed) -> Any:
-        raise SystemExit(2)
+        raise error
 
-    with pytest.raises(RunFailed, match=r"sys.exit\(2\)"):
-        await through([exits], double)
+    with pytest.raises(RunFailed, match=told):
+        await through([exits], node(retry=Retry(1))(double))
 
 
 async def test_it_may_keep_a_node_from_running() -> None:

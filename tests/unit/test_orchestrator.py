@@ -14,9 +14,11 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from beluga_stream import Defaults, Features, Orchestrator, Retry, Runnable, node
+from beluga_stream import Defaults, Features, Graph, Orchestrator, Retry, Runnable, node
+from beluga_stream.api.here import LocalProvider
 from beluga_stream.application.results import RunChanged
 from beluga_stream.errors import InvalidConfig, InvalidGraph, InvalidState, NotFound, RunFailed, TaskCanceled, TimedOut
+from beluga_stream.ports.spans import NoSpans
 
 
 def clean(text: str) -> str:
@@ -132,6 +134,36 @@ async def test_what_is_out_of_range_is_refused(orch: Orchestrator, given: Any, t
         Defaults(**given)
     with pytest.raises(InvalidConfig, match=told):
         orch.create_graph("g", **given)
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda orch: orch.create_chain(clean, timeout=None), "None is no duration: give a number of seconds"),
+        (lambda orch: orch.create_chain(clean, name=3), "the chain is named 3, which is no text"),
+        (lambda orch: orch.create_workflow(3), "3 is no workflow: give a Graph"),
+        (lambda orch: orch.create_workflow(Graph("d", durable=True), task_queue=3), "give 1 to 255 letters"),
+        (lambda orch: Orchestrator(chains=3), r"chains=3: give Defaults\(...\)"),
+        (lambda orch: Orchestrator(graphs=None), r"graphs=None: give Defaults\(...\)"),
+    ],
+)
+async def test_what_is_of_another_kind_is_refused_and_says_what_is_wanted(
+    orch: Orchestrator, make: Callable[[Any], Any], told: str
+) -> None:
+    with pytest.raises(InvalidConfig, match=told):
+        make(orch)
+
+
+@pytest.mark.parametrize("many", ["3", 2.5, None, 0])
+async def test_a_batch_asks_for_a_whole_number(orch: Orchestrator, many: Any) -> None:
+    with pytest.raises(InvalidConfig, match=r"give a whole number, at least 1"):
+        await orch.create_chain(clean).batch(["a"], max_concurrency=many)
+
+
+@pytest.mark.parametrize("wrong", [{"concurrency": "3"}, {"concurrency": 0}, {"retry": None}, {"retry": 3}], ids=str)
+async def test_a_subscription_asks_for_a_whole_number_and_a_retry(orch: Orchestrator, wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidConfig, match=r"give a whole number|is no Retry: give Retry\(3\)"):
+        await orch.message_bus.subscribe("a.*", str, clean, **wrong)
 
 
 async def test_the_ends_of_the_ranges_are_taken(orch: Orchestrator) -> None:
@@ -321,6 +353,67 @@ async def test_closing_stops_what_goes_on_and_refuses_what_comes() -> None:
     with pytest.raises(InvalidState, match="closed"):
         await chain.check()
     await orch.aclose()
+
+
+class NotedProvider(LocalProvider):
+    """The engine of this process, which notes that it is closed."""
+
+    closed = 0
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        self.closed += 1
+
+
+async def test_closing_while_a_step_whose_time_is_up_tidies_up_waits_for_it_and_closes_the_engines() -> None:
+    late, tidied = asyncio.Event(), asyncio.Event()
+
+    async def slow(text: str) -> str:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            late.set()
+            await tidied.wait()
+        return text
+
+    engine = NotedProvider(NoSpans())
+    orch = Orchestrator(providers={"local": lambda: engine})
+    running = asyncio.create_task(orch.create_chain(slow, timeout=0.01, retries=0).invoke("a"))
+    async with asyncio.timeout(10):
+        await late.wait()
+        closing = asyncio.create_task(orch.aclose())
+        asyncio.get_running_loop().call_soon(tidied.set)
+        await closing
+        with pytest.raises(TaskCanceled):
+            await running
+    assert engine.closed == 1
+
+
+async def test_engines_are_closed_though_closing_is_cancelled_before() -> None:
+    began, tidied = asyncio.Event(), asyncio.Event()
+
+    async def slow(text: str) -> str:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await tidied.wait()
+        return text
+
+    engine = NotedProvider(NoSpans())
+    orch = Orchestrator(providers={"local": lambda: engine})
+    running = asyncio.create_task(orch.create_chain(slow).invoke("a"))
+    async with asyncio.timeout(10):
+        await began.wait()
+        closing = asyncio.create_task(orch.aclose())
+        await asyncio.sleep(0)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        assert engine.closed == 1
+        tidied.set()
+        with pytest.raises(TaskCanceled):
+            await running
 
 
 @pytest.mark.parametrize("reader", ["waits for an event", "is busy with one"])

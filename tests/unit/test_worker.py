@@ -192,7 +192,7 @@ async def test_missing_code_parks_the_node() -> None:
 
 @pytest.mark.parametrize(
     ("error", "retryable"),
-    [(ValueError("no"), True), (TypeError("no"), False), (SystemExit(3), False)],
+    [(ValueError("no"), True), (TypeError("no"), False), (SystemExit(3), False), (GeneratorExit(), True)],
 )
 async def test_what_a_handler_raises_is_its_failure(error: Any, *, retryable: bool) -> None:
     async def fail(value: Any) -> Any:
