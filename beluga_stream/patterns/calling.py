@@ -1,10 +1,10 @@
 """Calling what users give: agents, judges, choosers."""
 
-import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+from ..application.node_threads import in_node_thread
 from ..errors import InvalidGraph
 
 T = TypeVar("T")
@@ -16,7 +16,7 @@ async def call(function: Callable[[T], Awaitable[R] | R], value: T) -> R:
     if _is_async(function):
         found: Any = function(value)
     else:
-        found = await asyncio.to_thread(function, value)
+        found = await in_node_thread(function, value)
     result: R = await found if inspect.isawaitable(found) else found
     return result
 

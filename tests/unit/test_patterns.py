@@ -1,6 +1,8 @@
 """Ready graphs of agents: who speaks when, what ends them, and what is wrong input."""
 
 import asyncio
+import threading
+import time
 from typing import Any
 
 import pytest
@@ -35,6 +37,30 @@ ONCE = Retry(1)
 
 def speakers(transcript: Transcript) -> list[str]:
     return [turn.speaker for turn in transcript.turns]
+
+
+# ------------------------------------------------------------------------------ agents that block
+
+
+def test_agents_that_hang_hold_up_no_other_and_not_the_end_of_the_program() -> None:
+    gate = threading.Event()
+
+    def hangs(transcript: Transcript) -> str:
+        gate.wait(60)
+        return "at last"
+
+    async def main() -> str | None:
+        bad = handoff("bad", {"a": hangs}, start="a", timeout=0.1, retry=ONCE)
+        ended = await asyncio.gather(*(bad.invoke("x") for _ in range(40)), return_exceptions=True)
+        assert all(isinstance(one, RunFailed) and one.reason == "timeout" for one in ended), ended
+        return (await handoff("good", {"a": lambda _: "fine"}, start="a", timeout=30).invoke("x")).answer
+
+    began = time.monotonic()
+    try:
+        assert asyncio.run(main()) == "fine"
+        assert time.monotonic() - began < 50
+    finally:
+        gate.set()
 
 
 # ------------------------------------------------------------------------------------------- router
