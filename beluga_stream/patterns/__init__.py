@@ -10,7 +10,7 @@ from .chat import ChatModel
 from .debate import debate
 from .evaluator import Verdict, evaluator
 from .handoff import Handoff, handoff
-from .planner import Progress, plan_execute
+from .planner import Plan, Progress, plan_execute
 from .router import router
 from .scatter import scatter_gather
 from .supervisor import Assign, Finish, supervisor
@@ -24,6 +24,7 @@ __all__ = [
     "ChatModel",
     "Finish",
     "Handoff",
+    "Plan",
     "Progress",
     "Reply",
     "Source",

@@ -11,7 +11,7 @@ from ..api.retry import Seconds
 from ..api.signature import signature_of
 from ..api.work import Work
 from ..errors import InvalidGraph
-from .calling import call, check_callable
+from .calling import ask, check_callable
 from .members import chosen, members
 from .options import TurnOptions
 from .transcript import Value
@@ -52,7 +52,7 @@ def router(
     routed: Any = create_model("Routed", __base__=Routed, value=(kind, ...))
 
     async def route(value: Any) -> Any:
-        found = await call(choose, value)
+        found = await ask(name, "choose", choose, value, str)
         if found not in known and otherwise is not None:
             found = otherwise
         return routed(route=chosen(name, known, found), value=value)

@@ -15,6 +15,7 @@ from beluga_stream.patterns import (
     Budget,
     Finish,
     Handoff,
+    Plan,
     Progress,
     Reply,
     Source,
@@ -360,6 +361,23 @@ async def test_a_board_on_which_nobody_can_go_on_is_stuck() -> None:
     assert (ended.stopped, ended.history) == ("stuck", ("same", "other", "same", "other"))
 
 
+async def test_whether_a_source_can_and_whether_it_is_solved_may_be_async() -> None:
+    async def never(board: Board) -> bool:
+        return False
+
+    async def has_b(board: Board) -> bool:
+        return "b" in board.facts
+
+    sources = {"never": Source(add("c", 3), when=never), "b": Source(add("b", 2))}
+    ended = await blackboard("solve", sources, solved=has_b).invoke({"a": 1})
+    assert (ended.history, ended.stopped) == (("b",), "solved")
+
+
+def test_what_is_no_source_is_refused() -> None:
+    with pytest.raises(InvalidGraph, match=r"sources\['a'\] is a function: give Source\(contribute\)"):
+        blackboard("solve", {"a": add("a", 1)}, solved=lambda board: True)
+
+
 async def test_contributions_are_bounded() -> None:
     def count(board: Board) -> dict[str, Any]:
         return {"n": len(board.history)}
@@ -392,6 +410,36 @@ async def test_a_plan_is_done_step_by_step_and_concluded() -> None:
 async def test_a_plan_without_steps_is_concluded_at_once() -> None:
     ended = await plan_execute("work", plan, execute, conclude).invoke("nothing")
     assert (ended.answer, ended.done, ended.stopped) == ("nothing to do", (), "done")
+
+
+async def test_a_plan_and_what_becomes_of_it_count_what_they_took() -> None:
+    def planned(task: str) -> Plan:
+        return Plan(steps=("find", "write"), usage=Usage(tokens=100))
+
+    async def replanned(progress: Progress) -> Plan:
+        return Plan(steps=progress.todo, usage=Usage(tokens=10))
+
+    ended = await plan_execute("work", planned, execute, conclude, replan=replanned).invoke("tea")
+    assert ([done.step for done in ended.done], ended.usage.tokens) == (["find", "write"], 100 + 2 * (5 + 10))
+    spent = await plan_execute("work", planned, execute, conclude, budget=Budget(tokens=100)).invoke("tea")
+    assert (spent.done, spent.stopped, spent.answer) == ((), "budget", "nothing to do")
+
+
+async def test_a_replan_that_fails_is_asked_again_and_the_step_not_taken_again() -> None:
+    taken: list[str] = []
+    failures = iter([ConnectionError("away"), None, None])
+
+    def pay(progress: Progress) -> Reply:
+        taken.append(progress.todo[0])
+        return execute(progress)
+
+    def replan(progress: Progress) -> tuple[str, ...]:
+        if error := next(failures):
+            raise error
+        return progress.todo
+
+    ended = await plan_execute("work", plan, pay, conclude, replan=replan, retry=SOON).invoke("tea")
+    assert (taken, ended.usage.tokens, ended.stopped) == (["find", "write"], 10, "done")
 
 
 async def test_a_plan_may_change_after_each_step() -> None:
@@ -450,3 +498,54 @@ def test_what_a_turn_would_call_and_cannot_is_refused_when_it_is_built(build: An
 async def test_a_chain_speaks_by_its_invoke() -> None:
     ended = await handoff("g", {"a": SPOKEN.invoke}, start="a").invoke("tea")
     assert ended.answer == "a"
+
+
+# ------------------------------------------------------------------------- what gives the wrong thing
+
+
+def gives(value: Any) -> Any:
+    return lambda _: value
+
+
+async def chunks(transcript: Transcript) -> Any:
+    yield "a"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "told"),
+    [
+        (supervisor("g", gives({"to": "a"}), {"a": speak}), "decide gave dict, and must give Assign or Finish"),
+        (supervisor("g", gives(None), {"a": speak}), "decide gave None, and must give Assign or Finish"),
+        (
+            supervisor("g", gives(Assign(to="a", task="x")), {"a": gives(None)}),
+            r"workers\['a'\] gave None, and must give Reply or str",
+        ),
+        (
+            handoff("g", {"a": gives(7)}, start="a"),
+            r"agents\['a'\] gave int, and must give Reply or Handoff or str",
+        ),
+        (handoff("g", {"a": chunks}, start="a"), r"agents\['a'\] gave async_generator, and must give"),
+        (debate("g", {"a": gives(None)}, speak), r"debaters\['a'\] gave None, and must give Reply or str"),
+        (debate("g", {"a": speak}, gives(None)), "judge gave None, and must give Reply or str"),
+        (evaluator("g", gives(None), gives(None)), "generate gave None, and must give Reply or str"),
+        (evaluator("g", speak, gives(1)), "evaluate gave int, and must give Verdict"),
+        (router("g", gives(["a"]), {"a": speak}), "choose gave list, and must give str"),
+        (
+            blackboard("g", {"a": Source(gives(None))}, solved=lambda _: False),
+            r"sources\['a'\].contribute gave None, and must give Mapping",
+        ),
+        (plan_execute("g", gives("ab"), gives("x"), gives("x")), "plan gave str, and must give Plan or a list of"),
+        (plan_execute("g", gives(None), gives("x"), gives("x")), "plan gave None, and must give Plan or a list of"),
+        (plan_execute("g", gives([1]), gives("x"), gives("x")), "plan gave list, and must give Plan or a list of"),
+        (plan_execute("g", gives(["a"]), gives(7), gives("x")), "execute gave int, and must give Reply or str"),
+        (plan_execute("g", gives([]), gives("x"), gives(7)), "conclude gave int, and must give Reply or str"),
+        (
+            plan_execute("g", gives(["a"]), gives("x"), gives("x"), replan=gives("ab")),
+            "replan gave str, and must give Plan or a list of",
+        ),
+    ],
+)
+async def test_who_gives_the_wrong_thing_is_named_and_not_asked_again(pattern: Any, told: str) -> None:
+    with pytest.raises(RunFailed, match=told) as failed:
+        await pattern.invoke({} if "dict" in str(pattern.input_kind) else "tea")
+    assert (failed.value.reason, failed.value.ids["attempt"]) == ("invalid_input", "1")
