@@ -3,6 +3,7 @@
 from typing import TypedDict
 
 from ..api.retry import Retry, Seconds
+from ..api.work import Work
 from ..errors import InvalidGraph
 
 
@@ -15,6 +16,11 @@ class TurnOptions(TypedDict, total=False):
     retry: Retry
     timeout: Seconds
     queue: str
+
+
+def options_for(handler: object, options: TurnOptions) -> TurnOptions:
+    """Those for a node of this handler: a graph or a chain has none, its own nodes have theirs."""
+    return TurnOptions() if isinstance(handler, Work) else options
 
 
 def check_bound(graph: str, **bounds: int) -> None:

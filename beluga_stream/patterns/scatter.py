@@ -6,10 +6,11 @@ from typing import Any, TypeVar, Unpack
 from ..api.graph import Graph
 from ..api.retry import Seconds
 from ..api.stream import Outcome
+from ..api.work import Work
 from ..errors import InvalidGraph, InvalidState
 from .calling import call, check_callable
 from .members import members
-from .options import TurnOptions
+from .options import TurnOptions, options_for
 
 A = TypeVar("A")
 C = TypeVar("C")
@@ -17,7 +18,7 @@ C = TypeVar("C")
 
 def scatter_gather(
     name: str,
-    agents: Mapping[str, Callable[[A], Any]],
+    agents: Mapping[str, Callable[[A], Any] | Work[A, Any]],
     gather: Callable[[dict[str, Any]], Awaitable[C] | C],
     *,
     at_least: int | None = None,
@@ -26,8 +27,10 @@ def scatter_gather(
 ) -> Graph[A, C]:
     """A graph from an input to what `gather` makes of the agents' answers, by their names.
 
-    All agents have to answer, or `at_least` so many of them: `gather` then gets what there is, once all have ended.
-    `options` say how each is run. Raises `InvalidGraph` without agents, and for an `at_least` beyond their number.
+    Agents are handlers, graphs or chains. All have to answer, or `at_least` so many of them: `gather` then gets what
+    there is, once all have ended.
+    `options` say how each is run that is no graph or chain, whose nodes have their own. Raises `InvalidGraph` without
+    agents, and for an `at_least` beyond their number.
     """
     check_callable(name, gather=gather)
     known = members(name, "agents", agents)
@@ -45,7 +48,7 @@ def scatter_gather(
         return await call(gather, found)
 
     graph: Graph[Any, Any] = Graph(name, timeout=run_timeout)  # its types are its handlers'
-    refs = [graph.add_node(one, handler, **options) for one, handler in known.items()]
+    refs = [graph.add_node(one, handler, **options_for(handler, options)) for one, handler in known.items()]
     for ref in refs:
         graph.set_entry_point(ref)
     graph.set_finish_point(graph.add_node(gathered, graph.all_done(*refs, name="done"), name="gather", **options))

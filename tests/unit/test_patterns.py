@@ -87,7 +87,8 @@ async def test_a_router_lets_the_chosen_route_run_and_no_other() -> None:
 
 
 async def test_a_route_may_be_a_chain() -> None:
-    desk = router("desk", language, {"french": chain(french, english, name="both"), "english": english})
+    routes = {"french": chain(french, english, name="both"), "english": english}
+    desk = router("desk", language, routes, retry=SOON, timeout=30)
     assert await desk.invoke("bonjour") == "en fr bonjour"
 
 
@@ -159,6 +160,11 @@ async def test_some_answers_may_be_enough() -> None:
     assert await scatter_gather("some", agents, total, at_least=2, retry=ONCE).invoke("a b") == 5
     with pytest.raises(RunFailed, match=r"2 of 3 agents answered, 3 are needed .*broken.*no answer"):
         await scatter_gather("all", agents, total, retry=ONCE).invoke("a b")
+
+
+async def test_an_agent_may_be_a_graph_whose_nodes_have_options_of_their_own() -> None:
+    agents = {"length": length, "words": chain(words, name="counted")}
+    assert await scatter_gather("some", agents, total, retry=SOON, timeout=30).invoke("a b") == 5
 
 
 @pytest.mark.parametrize("at_least", [0, 3])
