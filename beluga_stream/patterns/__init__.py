@@ -4,6 +4,7 @@ Every decision and every turn is an execution of its own: seen, retried, and tak
 A pipeline of agents is `beluga_stream.chain`.
 """
 
+from .agent import as_agent
 from .blackboard import Board, Source, blackboard
 from .budget import Budget
 from .chat import ChatModel
@@ -32,6 +33,7 @@ __all__ = [
     "Turn",
     "Usage",
     "Verdict",
+    "as_agent",
     "blackboard",
     "debate",
     "evaluator",

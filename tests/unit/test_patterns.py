@@ -22,6 +22,7 @@ from beluga_stream.patterns import (
     Transcript,
     Usage,
     Verdict,
+    as_agent,
     blackboard,
     debate,
     evaluator,
@@ -499,6 +500,46 @@ def test_what_a_turn_would_call_and_cannot_is_refused_when_it_is_built(build: An
         InvalidGraph, match=f"{what} is a Chain, which cannot be called: give a function, as its .invoke"
     ):
         build()
+
+
+async def test_a_pattern_speaks_as_an_agent_of_another_one() -> None:
+    essay = evaluator("essay", draft, lambda _: Verdict(accepted=True, usage=Usage(tokens=7)))
+    steps = plan_execute("steps", plan, execute, conclude)
+
+    def lead(transcript: Transcript) -> Assign | Finish:
+        to = {0: "writer", 2: "planner"}.get(len(transcript.turns))
+        return Assign(to=to, task=f"for the {to}") if to else Finish(answer="done")
+
+    team = supervisor("team", lead, {"writer": as_agent(essay), "planner": as_agent(steps)})
+    ended = await team.invoke("tea")
+    said = [turn.text for turn in ended.turns]
+    assert said == ["for the writer", "draft 1 after nothing", "for the planner", "find after 0, write after 1"]
+    assert ended.usage.tokens == 7 + 2 * 5
+
+
+async def test_what_an_agent_asks_of_its_graph_is_the_last_thing_said_or_what_it_makes() -> None:
+    def echo(text: str) -> Reply:
+        return Reply(text=f"<{text}>", usage=Usage(tokens=1))
+
+    def quoted(text: str) -> str:
+        return f"'{text}'"
+
+    debaters = {"a": as_agent(chain(echo, name="echo"))}
+    judge = as_agent(chain(quoted, name="quoted"), task=lambda said: f"{said.task}: {said.turns[-1].text}")
+    ended = await debate("g", debaters, judge, rounds=2).invoke("tea")
+    assert [turn.text for turn in ended.turns] == ["<tea>", "<<tea>>", "'tea: <<tea>>'"]
+    assert ended.usage.tokens == 2
+
+
+async def test_a_graph_that_gives_no_answer_fails_its_agents_turn() -> None:
+    endless = handoff("endless", {"a": lambda _: Handoff(to="a", text="")}, start="a", max_turns=1)
+    with pytest.raises(RunFailed, match="graph 'endless' ended without an answer: stopped='turns'") as failed:
+        await handoff("g", {"a": as_agent(endless)}, start="a", retry=SOON).invoke("tea")
+    assert failed.value.ids["attempt"] == "1"
+    with pytest.raises(RunFailed, match="graph 'number': it gave int, and must give"):
+        await handoff("g", {"a": as_agent(chain(length, name="number"))}, start="a", retry=SOON).invoke("tea")
+    with pytest.raises(InvalidGraph, match=r"as_agent\(\) is for graphs and chains: a function is an agent as it is"):
+        as_agent(speak)  # type: ignore[arg-type]
 
 
 async def test_a_chain_speaks_by_its_invoke() -> None:
