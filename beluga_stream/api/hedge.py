@@ -11,7 +11,8 @@ from typing import Any, TypeVar, cast
 
 from ..errors import InvalidConfig
 from .guard import kind_of
-from .retry import Seconds, seconds
+from .ranges import check_duration, check_whole
+from .retry import Seconds
 from .signature import name_of
 
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
@@ -25,19 +26,16 @@ log = logging.getLogger("beluga_stream.resilience")
 class Hedge:
     """A decorator of async handlers: an attempt that takes longer than `after` gets another one beside it.
 
-    Up to `attempts` go on at a time, `after` (seconds or timedelta) apart. The first result wins, and the others are
-    cancelled. One that fails leaves it to those that go on; when none does, the first failure is raised: trying again
-    after a failure is `Retry`'s. Only for work that may be done twice.
+    Up to `attempts` go on at a time, `after` (seconds or timedelta, up to 24 hours) apart. The first result wins, and
+    the others are cancelled. One that fails leaves it to those that go on; when none does, the first failure is raised:
+    trying again after a failure is `Retry`'s. Only for work that may be done twice.
 
     Raises `InvalidConfig` when a value is out of range, and for functions that are not async: nothing could stop them.
     """
 
     def __init__(self, after: Seconds, *, attempts: int = 2) -> None:
-        if seconds(after) <= 0:
-            raise InvalidConfig(f"Hedge(after={after}): give more than 0")
-        if attempts < 2:  # noqa: PLR2004 - one is none
-            raise InvalidConfig(f"Hedge(attempts={attempts}): give at least 2")
-        self._after = seconds(after)
+        self._after = check_duration("Hedge", "after", after)
+        check_whole("Hedge", "attempts", attempts, 2)
         self._attempts = attempts
 
     def __call__(self, function: F, /) -> F:

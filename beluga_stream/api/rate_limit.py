@@ -8,9 +8,10 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 from ..domain.pace import Pace, take
-from ..errors import InvalidConfig, RateLimitExceeded
+from ..errors import RateLimitExceeded
 from .guard import guarded, marked
-from .retry import Seconds, seconds
+from .ranges import MONTH_SECONDS, check_duration, check_whole
+from .retry import Seconds
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -36,14 +37,12 @@ class RateLimit:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         burst = rate if burst is None else burst
-        if rate < 1 or burst < 1:
-            raise InvalidConfig(f"RateLimit({rate}, burst={burst}): at least 1 must be able to go on")
-        if seconds(per) <= 0 or seconds(wait) < 0:
-            raise InvalidConfig(f"RateLimit(per={per}, wait={wait}): a period is above 0, a wait 0 or more")
+        check_whole("RateLimit", "rate", rate, 1)
+        check_whole("RateLimit", "burst", burst, 1)
         self._rate = rate
-        self._per = seconds(per)
+        self._per = check_duration("RateLimit", "per", per, most_seconds=MONTH_SECONDS)
         self._pace = Pace(self._per / rate, burst)
-        self._wait = seconds(wait)
+        self._wait = check_duration("RateLimit", "wait", wait, most_seconds=MONTH_SECONDS, may_be_zero=True)
         self._now = now
         self._lock = threading.Lock()
         self._due = float("-inf")

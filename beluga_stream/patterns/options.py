@@ -2,6 +2,7 @@
 
 from typing import TypedDict
 
+from ..api.ranges import is_whole
 from ..api.retry import Retry, Seconds
 from ..api.work import Work
 from ..errors import InvalidGraph
@@ -24,7 +25,7 @@ def options_for(handler: object, options: TurnOptions) -> TurnOptions:
 
 
 def check_bound(graph: str, **bounds: int) -> None:
-    """Raises `InvalidGraph` for a number below 1, by the name under which it was given."""
+    """Raises `InvalidGraph` for what is no whole number from 1 on, by the name under which it was given."""
     for name, bound in bounds.items():
-        if bound < 1:
-            raise InvalidGraph(f"graph {graph!r}: {name}={bound} must be at least 1", graph=graph)
+        if not (is_whole(bound) and bound >= 1):
+            raise InvalidGraph(f"graph {graph!r}: {name}={bound!r} must be at least 1, and whole", graph=graph)

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar, Unpack
 
 from ..api.graph import Graph
+from ..api.ranges import is_whole
 from ..api.retry import Seconds
 from ..api.stream import Outcome
 from ..api.work import Work
@@ -35,8 +36,8 @@ def scatter_gather(
     check_callable(name, gather=gather)
     known = members(name, "agents", agents)
     least = len(known) if at_least is None else at_least
-    if not 1 <= least <= len(known):
-        raise InvalidGraph(f"graph {name!r}: at_least={at_least}: give 1 to {len(known)}", graph=name)
+    if not (is_whole(least) and 1 <= least <= len(known)):
+        raise InvalidGraph(f"graph {name!r}: at_least={at_least!r}: give 1 to {len(known)}", graph=name)
 
     async def gathered(outcomes: list[Outcome[Any]]) -> Any:
         ended = dict(zip(known, outcomes, strict=True))

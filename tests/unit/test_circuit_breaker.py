@@ -127,8 +127,9 @@ async def test_only_failures_in_a_row_count_and_none_that_are_the_callers(breake
     assert breaker.state == "closed"
 
 
-async def test_the_errors_that_count_can_be_named(time: Time) -> None:
-    breaker = CircuitBreaker("x", failures=1, on=(KeyError,), now=time)
+@pytest.mark.parametrize("on", [KeyError, (KeyError,), [KeyError]])
+async def test_the_errors_that_count_can_be_named(time: Time, on: Any) -> None:
+    breaker = CircuitBreaker("x", failures=1, on=on, now=time)
     service = Service()
     guarded = breaker(service.call)
     service.error = OSError("a")

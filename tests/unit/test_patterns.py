@@ -168,8 +168,8 @@ async def test_an_agent_may_be_a_graph_whose_nodes_have_options_of_their_own() -
     assert await scatter_gather("some", agents, total, retry=SOON, timeout=30).invoke("a b") == 5
 
 
-@pytest.mark.parametrize("at_least", [0, 3])
-def test_more_answers_than_agents_are_refused(at_least: int) -> None:
+@pytest.mark.parametrize("at_least", [0, 3, "1"])
+def test_more_answers_than_agents_are_refused(at_least: Any) -> None:
     with pytest.raises(InvalidGraph, match="give 1 to 2"):
         scatter_gather("some", {"length": length, "words": words}, total, at_least=at_least)
 
@@ -247,6 +247,8 @@ def test_a_budget_of_nothing_is_refused() -> None:
         Budget(tokens=0)
     with pytest.raises(InvalidConfig, match="more than 0"):
         Budget(cost=float("nan"))
+    with pytest.raises(InvalidConfig, match=r"Budget\(tokens='3'\): give a number"):
+        Budget(tokens="3")  # type: ignore[arg-type]
 
 
 # ------------------------------------------------------------------------------------------ handoff
@@ -310,6 +312,9 @@ def test_a_bound_is_refused_by_the_name_that_it_has() -> None:
     async def fine(transcript: Transcript) -> Verdict:
         return Verdict(accepted=True)
 
+    for wrong in ("3", 2.5):
+        with pytest.raises(InvalidGraph, match=f"graph 'd': rounds={wrong!r} must be at least 1, and whole"):
+            debate("d", {"no": no}, no, rounds=wrong)  # type: ignore[arg-type]
     with pytest.raises(InvalidGraph, match=r"graph 'd': rounds=0 must be at least 1"):
         debate("d", {"no": no}, no, rounds=0)
     with pytest.raises(InvalidGraph, match=r"graph 'e': max_drafts=0 must be at least 1"):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from beluga_stream import Bulkhead, CircuitBreaker, Graph, Hedge, RateLimit, Retry, chain, node
+from beluga_stream import Bulkhead, CircuitBreaker, Graph, Hedge, Limit, RateLimit, Retry, chain, node
 from beluga_stream.api.node import options_of
 from beluga_stream.errors import (
     RETRYABLE_CODES,
@@ -69,6 +69,21 @@ def test_what_is_no_function_is_refused(guard: str) -> None:
         lambda: RateLimit(1, wait=float("nan")),
         lambda: Hedge(float("nan")),
         lambda: CircuitBreaker("x", timeout=1)(square),
+        lambda: CircuitBreaker("x", failures="3"),  # type: ignore[arg-type]
+        lambda: CircuitBreaker("x", reset_after="3s"),  # type: ignore[arg-type]
+        lambda: CircuitBreaker("x", timeout=float("inf")),
+        lambda: CircuitBreaker("x", on=[ConnectionError, "OSError"]),  # type: ignore[list-item]
+        lambda: Bulkhead("3"),  # type: ignore[arg-type]
+        lambda: Bulkhead(1, queue_size=1.5),  # type: ignore[arg-type]
+        lambda: Bulkhead(1, timeout=float("inf")),
+        lambda: RateLimit("3"),  # type: ignore[arg-type]
+        lambda: RateLimit(1, per=float("inf")),
+        lambda: RateLimit(1, wait=float("inf")),
+        lambda: Hedge("1"),  # type: ignore[arg-type]
+        lambda: Hedge(1, attempts="2"),  # type: ignore[arg-type]
+        lambda: Retry("3"),  # type: ignore[arg-type]
+        lambda: Retry(first="1 s"),  # type: ignore[arg-type]
+        lambda: Limit("3"),  # type: ignore[arg-type]
         lambda: Bulkhead(0),
         lambda: Bulkhead(1, queue_size=-1),
         lambda: Bulkhead(1, timeout=0),
