@@ -1,5 +1,6 @@
 """What circuit breakers, bulkheads, rate limits, retries and hedges have in common, around functions of every kind."""
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -55,6 +56,26 @@ def test_what_is_no_function_is_refused(guard: str) -> None:
     make = GUARDS[guard]() if guard in GUARDS else Hedge(1)
     with pytest.raises(InvalidConfig, match="is for functions: it cannot be put around a object"):
         make(object())
+
+
+def passed_on(function: Any) -> Any:
+    """As decorators do that know nothing of async: what the function gives is handed on as it is."""
+
+    @functools.wraps(function)
+    def call(*given: Any) -> Any:
+        return function(*given)
+
+    return call
+
+
+@pytest.mark.parametrize("guard", GUARDS)
+@pytest.mark.parametrize("function", [double, count, steps])
+async def test_a_plain_function_that_only_gives_what_is_yet_to_run_is_refused(guard: str, function: Any) -> None:
+    make = GUARDS[guard]()
+    with pytest.raises(InvalidConfig, match=rf"{function.__name__} .* below the decorator that stands between them"):
+        make(passed_on(function))(2)
+    assert make(passed_on(square))(3) == 9
+    assert await passed_on(make(double))(2) == 4
 
 
 @pytest.mark.parametrize(
