@@ -93,8 +93,7 @@ class CircuitBreaker:
             ended = error
             await self._asked(lambda: self._ended(admission, ended))
             raise
-        if not admission.clean:
-            await self._asked(lambda: self._ended(admission, None))
+        await self._asked(lambda: self._ended(admission, None))
 
     @asynccontextmanager
     async def _bounded(self) -> AsyncIterator[None]:
@@ -119,7 +118,7 @@ class CircuitBreaker:
     def _admit(self) -> Admission:
         circuit = self._store.read(self.name)
         if circuit.opened_ms is None:
-            return Admission(clean=circuit == machine.CLOSED)
+            return Admission()
         now_ms = self._now_ms()
         admission = self._store.update(self.name, lambda found: machine.admit(found, self._rules, now_ms))
         if admission.wait_ms is not None:
@@ -131,8 +130,8 @@ class CircuitBreaker:
         return admission
 
     def _ended(self, admission: Admission, error: BaseException | None) -> None:
-        if error is None and admission.clean:
-            return
+        if error is None and self._store.read(self.name) == machine.CLOSED:
+            return  # there is no failure that it follows on: reading costs less than writing
         now_ms = self._now_ms()
 
         def change(found: Circuit) -> tuple[Circuit, None]:
