@@ -17,12 +17,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class RateLimit:
-    """A decorator of handlers: at most `rate` calls in each period `per` (seconds or timedelta) in this process.
+    """A decorator of handlers: `rate` calls in each period `per`, over time, and a burst, in this process.
 
-    After a time without calls up to `burst` (default: `rate`) may come at once, then one each `per / rate`. A call that
-    would have to wait longer than `wait` (default: at all) raises `RateLimitExceeded`, and nothing of it has run.
-    Functions under one limit share it. For a rate over all workers, or by a key of the run's input, use `Limit`.
-    `now` gives seconds of a clock that never goes back.
+    After a time without calls up to `burst` (default: `rate`) may come at once, then one each `per / rate`: so up to
+    `rate + burst - 1` in the period that begins so, and with `burst=1` at most `rate` in any. A call that would have to
+    wait longer than `wait` (default: at all) raises `RateLimitExceeded`, and nothing of it has run. `per` and `wait`
+    are seconds or a timedelta, up to 30 days. Functions under one limit share it. For a rate over all workers, or by a
+    key of the run's input, use `Limit`. `now` gives seconds of a clock that never goes back.
 
     Raises `InvalidConfig` when a value is out of range.
     """
@@ -74,5 +75,5 @@ class RateLimit:
                 self._due = due
                 return pause
         raise RateLimitExceeded(
-            f"more than {self._rate} calls in {self._per:g} s: the next may come in {pause:.2g} s; try later"
+            f"calls come faster than {self._rate} in {self._per:g} s: the next may come in {pause:.2g} s; try later"
         )
