@@ -19,7 +19,6 @@ from ..ports.bus import Carrier, DeadLetter, Line, Parcel, Traces
 from ..ports.spans import NoSpans, Spans
 from .bus_data import body_of, checked, data_of, error_of, failure_body
 from .bus_message import BusMessage
-from .ranges import is_whole
 from .retry import Retry, Seconds, seconds
 from .subscription import Subscription
 
@@ -137,8 +136,8 @@ class MessageBus:
             raise InvalidInput(f"pattern {subjects!r}: first words that begin with _ are the bus's own")
         if group is not None and (not group or not all(letter.isalnum() or letter in "-_." for letter in group)):
             raise InvalidConfig(f"group={group!r}: give letters, digits, -, _ and dots")
-        if not (is_whole(concurrency) and 1 <= concurrency <= _MOST_CONCURRENCY):
-            raise InvalidConfig(f"concurrency={concurrency!r}: give 1 to {_MOST_CONCURRENCY:,}")
+        if not 1 <= concurrency <= _MOST_CONCURRENCY:
+            raise InvalidConfig(f"concurrency={concurrency}: give 1 to {_MOST_CONCURRENCY:,}")
         if timeout is not None and seconds(timeout) <= 0:
             raise InvalidConfig(f"timeout={timeout}: give more than 0")
         terms = Terms(concurrency, None if timeout is None else seconds(timeout), retry.policy(), retry.kinds)

@@ -8,7 +8,6 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 from ..domain.retry import MOST_ATTEMPTS, RetryPolicy
 from ..errors import InvalidConfig
-from .ranges import as_seconds, is_whole
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -20,9 +19,7 @@ _LONGEST_PAUSE_SECONDS = 24 * 3600
 
 def seconds(value: Seconds) -> float:
     """The duration as a number of seconds. Raises `InvalidConfig` for what is not a number: no wait would end."""
-    given = as_seconds(value)
-    if given is None:
-        raise InvalidConfig(f"{value!r} is no duration: give a number of seconds, or a timedelta")
+    given = value.total_seconds() if isinstance(value, timedelta) else float(value)
     if math.isnan(given):
         raise InvalidConfig("the duration nan is out of range: give a number of seconds, or a timedelta")
     return given
@@ -34,17 +31,6 @@ def milliseconds(value: Seconds) -> int:
     if math.isinf(given):
         raise InvalidConfig(f"the duration {given:g} is out of range: give a number of seconds, or a timedelta")
     return max(round(given * 1000), 1) if given > 0 else round(given * 1000)
-
-
-def kinds_of(what: str, on: type[Exception] | Iterable[type[Exception]] | None) -> tuple[type[Exception], ...] | None:
-    """What `on` names, one class or several, as a tuple. Raises `InvalidConfig` for what is no exception class."""
-    if on is None:
-        return None
-    kinds: tuple[Any, ...] = tuple(on) if isinstance(on, Iterable) else (on,)
-    for kind in kinds:
-        if not (isinstance(kind, type) and issubclass(kind, Exception)):
-            raise InvalidConfig(f"{what}(on=...): {kind!r} is no exception class: give one or a tuple of them")
-    return kinds
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +55,8 @@ class Retry:
     most: Seconds = 60
 
     def __post_init__(self) -> None:
-        if not (is_whole(self.attempts) and 1 <= self.attempts <= MOST_ATTEMPTS):
-            raise InvalidConfig(f"Retry(attempts={self.attempts!r}): give 1 to {MOST_ATTEMPTS}, the first one included")
+        if not 1 <= self.attempts <= MOST_ATTEMPTS:
+            raise InvalidConfig(f"Retry(attempts={self.attempts}): give 1 to {MOST_ATTEMPTS}, the first one included")
         object.__setattr__(self, "on", kinds_of("Retry", self.on))  # however it is written, equal ones are equal
         if not 0 <= seconds(self.first) <= seconds(self.most) <= _LONGEST_PAUSE_SECONDS:
             raise InvalidConfig(
@@ -91,3 +77,14 @@ class Retry:
         """The part of it that a graph's definition keeps."""
         names = tuple(f"{kind.__module__}.{kind.__qualname__}" for kind in self.kinds or ())
         return RetryPolicy(self.attempts, milliseconds(self.first), milliseconds(self.most), names)
+
+
+def kinds_of(what: str, on: type[Exception] | Iterable[type[Exception]] | None) -> tuple[type[Exception], ...] | None:
+    """What `on` names, one class or several, as a tuple. Raises `InvalidConfig` for what is no exception class."""
+    if on is None:
+        return None
+    kinds: tuple[Any, ...] = tuple(on) if isinstance(on, Iterable) else (on,)
+    for kind in kinds:
+        if not (isinstance(kind, type) and issubclass(kind, Exception)):
+            raise InvalidConfig(f"{what}(on=...): {kind!r} is no exception class: give one or a tuple of them")
+    return kinds

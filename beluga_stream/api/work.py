@@ -8,12 +8,11 @@ from contextlib import aclosing
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
 
-from ..errors import InvalidGraph
+from ..errors import InvalidConfig, InvalidGraph
 from ..ports.handlers import Program, Trigger
 from .compile import Compiled, with_fakes
 from .gathering import Together
 from .message import Message
-from .ranges import check_whole
 from .resource import open_resource
 from .retry import Seconds, milliseconds
 from .schedule import CatchUp, Cron
@@ -218,7 +217,8 @@ class Work(ABC, Generic[I, O]):
         The first that fails cancels the rest and is raised; with `return_exceptions` all are run, and what one raised
         stands in the place of its result. Raises `InvalidConfig` for a bound below 1.
         """
-        check_whole("batch", "max_concurrency", max_concurrency, 1)
+        if max_concurrency < 1:
+            raise InvalidConfig(f"batch(max_concurrency={max_concurrency}): at least 1 must be able to run")
         slots = asyncio.Semaphore(max_concurrency)
 
         async def one(value: I) -> O:

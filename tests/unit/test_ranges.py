@@ -2,11 +2,9 @@
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
-from beluga_stream import chain, local_bus
 from beluga_stream.api.ranges import check_duration, check_whole
 from beluga_stream.errors import InvalidConfig
 
@@ -39,12 +37,3 @@ def test_what_is_wrong_is_told_by_its_name(check: Callable[[], object], told: st
 def test_durations_are_seconds_or_timedeltas() -> None:
     assert [check_duration("Pool", "wait", one) for one in (1, 0.5, timedelta(minutes=1))] == [1, 0.5, 60]
     assert check_duration("Pool", "wait", 0, may_be_zero=True) == 0
-
-
-async def test_how_many_at_a_time_is_a_whole_number() -> None:
-    three: Any = "3"
-    with pytest.raises(InvalidConfig, match="max_concurrency='3' is no whole number"):
-        await chain(len, name="length").batch(["a"], max_concurrency=three)
-    async with local_bus() as bus:
-        with pytest.raises(InvalidConfig, match="concurrency='3': give 1 to"):
-            await bus.subscribe("a", int, print, concurrency=three)

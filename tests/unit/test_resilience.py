@@ -102,8 +102,6 @@ async def test_a_plain_function_that_only_gives_what_is_yet_to_run_is_refused(gu
         lambda: RateLimit(1, wait=float("inf")),
         lambda: Hedge("1"),  # type: ignore[arg-type]
         lambda: Hedge(1, attempts="2"),  # type: ignore[arg-type]
-        lambda: Retry("3"),  # type: ignore[arg-type]
-        lambda: Retry(first="1 s"),  # type: ignore[arg-type]
         lambda: Limit("3"),  # type: ignore[arg-type]
         lambda: Bulkhead(0),
         lambda: Bulkhead(1, queue_size=-1),
