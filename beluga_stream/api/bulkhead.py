@@ -10,9 +10,10 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 from ..bounds import within
-from ..errors import InvalidConfig, ResourceExhausted
+from ..errors import ResourceExhausted
 from .guard import guarded, marked
-from .retry import Seconds, seconds
+from .ranges import check_duration, check_whole
+from .retry import Seconds
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -20,24 +21,20 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Bulkhead:
     """A decorator of handlers: at most `max_concurrency` calls go on at a time in this process.
 
-    Up to `queue_size` more wait for their turn, first come, first served, and at most `timeout` (seconds or timedelta;
-    None: as long as it takes); whatever is beyond raises `ResourceExhausted`, and nothing of it has run. Functions
-    under one bulkhead share it, from threads and event loops alike. For a bound over all workers, or by a key of
-    the run's input, use `Limit`.
+    Up to `queue_size` more wait for their turn, first come, first served, and at most `timeout` (seconds or timedelta,
+    up to 24 hours; None: as long as it takes); whatever is beyond raises `ResourceExhausted`, and nothing of it has
+    run. Functions under one bulkhead share it, from threads and event loops alike. For a bound over all workers, or by
+    a key of the run's input, use `Limit`.
 
     Raises `InvalidConfig` when a value is out of range.
     """
 
     def __init__(self, max_concurrency: int, *, queue_size: int = 0, timeout: Seconds | None = None) -> None:
-        if max_concurrency < 1:
-            raise InvalidConfig(f"Bulkhead({max_concurrency}): at least 1 must be able to go on")
-        if queue_size < 0:
-            raise InvalidConfig(f"Bulkhead(queue_size={queue_size}): give 0 or more")
-        if timeout is not None and seconds(timeout) <= 0:
-            raise InvalidConfig(f"Bulkhead(timeout={timeout}): give more than 0, or queue_size=0 to wait for nothing")
+        check_whole("Bulkhead", "max_concurrency", max_concurrency, 1)
+        check_whole("Bulkhead", "queue_size", queue_size, 0)
         self._most = max_concurrency
         self._queue_size = queue_size
-        self._timeout = None if timeout is None else seconds(timeout)
+        self._timeout = None if timeout is None else check_duration("Bulkhead", "timeout", timeout)
         self._lock = threading.Lock()
         self._running = 0
         self._waiting: deque[Future[None]] = deque()

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
@@ -14,22 +14,22 @@ from ..domain.circuit import Admission, Circuit, CircuitRules, CircuitState
 from ..errors import CircuitBreakerOpen, InvalidConfig, TimedOut
 from ..ports.circuits import Circuits
 from .guard import guarded, kind_of, marked
-from .retry import Seconds, milliseconds, seconds
+from .ranges import check_duration, check_whole
+from .retry import Seconds, kinds_of, milliseconds
 
 F = TypeVar("F", bound=Callable[..., Any])
 R = TypeVar("R")
-
-_MOST_RESET_SECONDS = 24 * 3600
 
 
 class CircuitBreaker:
     """A decorator of handlers: `failures` in a row open the circuit, and calls raise `CircuitBreakerOpen`.
 
     After `reset_after` (seconds or timedelta, up to 24 hours) one call goes through as a trial: its success closes the
-    circuit, its failure opens it anew. `on` are the exceptions that count as failures; None means those that another
-    attempt may mend, as for `Retry`. An async call that takes longer than `timeout` is stopped, raises `TimedOut` and
-    is a failure; one that is cancelled from outside says nothing. Functions under one breaker share its circuit;
-    with a `store`, as `SharedCircuits`, so do all breakers of this name. `now` gives seconds since the epoch.
+    circuit, its failure opens it anew. `on` are the exceptions that count as failures, one class or several; None means
+    those that another attempt may mend, as for `Retry`. An async call that takes longer than `timeout` (up to 24 hours
+    too) is stopped, raises `TimedOut` and is a failure; one that is cancelled from outside says nothing. Functions
+    under one breaker share its circuit; with a `store`, as `SharedCircuits`, so do all breakers of this name. `now`
+    gives seconds since the epoch.
 
     Raises `InvalidConfig` when a value is out of range.
     """
@@ -40,23 +40,19 @@ class CircuitBreaker:
         *,
         failures: int = 5,
         reset_after: Seconds = 30,
-        on: tuple[type[Exception], ...] | None = None,
+        on: type[Exception] | Iterable[type[Exception]] | None = None,
         timeout: Seconds | None = None,
         store: Circuits | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         if not name:
             raise InvalidConfig("CircuitBreaker needs a name: what its calls lead to, as 'payments'")
-        if failures < 1:
-            raise InvalidConfig(f"CircuitBreaker(failures={failures}): give at least 1")
-        if not 0 < seconds(reset_after) <= _MOST_RESET_SECONDS:
-            raise InvalidConfig(f"CircuitBreaker(reset_after={reset_after}): give more than 0 and at most 24 hours")
-        if timeout is not None and seconds(timeout) <= 0:
-            raise InvalidConfig(f"CircuitBreaker(timeout={timeout}): give more than 0")
+        check_whole("CircuitBreaker", "failures", failures, 1)
+        check_duration("CircuitBreaker", "reset_after", reset_after)
         self.name = name
         self._rules = CircuitRules(failures, milliseconds(reset_after))
-        self._on = on
-        self._timeout = None if timeout is None else seconds(timeout)
+        self._on = kinds_of("CircuitBreaker", on)
+        self._timeout = None if timeout is None else check_duration("CircuitBreaker", "timeout", timeout)
         self._store: Circuits = store or LocalCircuits()
         self._shared = store is not None
         self._now = now
@@ -97,8 +93,7 @@ class CircuitBreaker:
             ended = error
             await self._asked(lambda: self._ended(admission, ended))
             raise
-        if not admission.clean:
-            await self._asked(lambda: self._ended(admission, None))
+        await self._asked(lambda: self._ended(admission, None))
 
     @asynccontextmanager
     async def _bounded(self) -> AsyncIterator[None]:
@@ -123,7 +118,7 @@ class CircuitBreaker:
     def _admit(self) -> Admission:
         circuit = self._store.read(self.name)
         if circuit.opened_ms is None:
-            return Admission(clean=circuit == machine.CLOSED)
+            return Admission()
         now_ms = self._now_ms()
         admission = self._store.update(self.name, lambda found: machine.admit(found, self._rules, now_ms))
         if admission.wait_ms is not None:
@@ -135,8 +130,8 @@ class CircuitBreaker:
         return admission
 
     def _ended(self, admission: Admission, error: BaseException | None) -> None:
-        if error is None and admission.clean:
-            return
+        if error is None and self._store.read(self.name) == machine.CLOSED:
+            return  # there is no failure that it follows on: reading costs less than writing
         now_ms = self._now_ms()
 
         def change(found: Circuit) -> tuple[Circuit, None]:

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import timedelta
-from typing import Any, TypedDict, cast
+from typing import Any, TypedDict
 
 from ..errors import InvalidConfig
 from .memory import Memory
-from .retry import Retry, Seconds, seconds
+from .ranges import DAY_SECONDS, check_duration, check_whole
+from .retry import Retry, Seconds
 
-MOST_SECONDS = 24 * 3600
+MOST_SECONDS = DAY_SECONDS
 MOST_WORKFLOW_SECONDS = 366 * 24 * 3600
 MOST_QUEUE_LETTERS = 255
 MOST_RETRIES = 20
@@ -201,19 +202,9 @@ def check_ranges(
 ) -> None:
     """Raises `InvalidConfig` for what is out of range, naming it and the range."""
     if timeout is not None:
-        if isinstance(cast("object", timeout), bool) or not isinstance(
-            cast("object", timeout), int | float | timedelta
-        ):
-            raise InvalidConfig(f"{what}: timeout={timeout!r} is no duration: give seconds or a timedelta")
-        if not 0 < seconds(timeout) <= most_seconds:
-            longest = f"{most_seconds / 3600:g} hours"
-            raise InvalidConfig(f"{what}: timeout={timeout} is out of range: give more than 0 and at most {longest}")
+        check_duration(what, "timeout", timeout, most_seconds=most_seconds)
     for name, value in counts.items():
-        least, most = _RANGES[name]
-        if isinstance(cast("object", value), bool) or not isinstance(cast("object", value), int):
-            raise InvalidConfig(f"{what}: {name}={value!r} is no whole number: give {least} to {most:,}")
-        if not least <= value <= most:
-            raise InvalidConfig(f"{what}: {name}={value} is out of range: give {least} to {most:,}")
+        check_whole(what, name, value, *_RANGES[name])
 
 
 def _check_keys(what: str, keys: object) -> None:

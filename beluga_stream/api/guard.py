@@ -7,8 +7,10 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclo
 from typing import Any, Literal, Protocol, TypeVar, cast
 
 from ..errors import InvalidConfig
+from .signature import name_of
 
 F = TypeVar("F", bound=Callable[..., Any])
+R = TypeVar("R")
 
 FunctionKind = Literal["async", "async_stream", "sync", "sync_stream"]
 
@@ -73,10 +75,24 @@ def guarded(function: F, guard: Guard, what: str) -> F:
         @functools.wraps(function)
         def call(*given: Any, **named: Any) -> Any:
             with guard.around():
-                return function(*given, **named)
+                result = function(*given, **named)
+            return whole(result, function, what)
 
         wrapped = call
     return cast("F", wrapped)
+
+
+def whole(result: R, function: object, what: str) -> R:
+    """What a plain function gave. Raises `InvalidConfig` where that is yet to run: nothing would guard it then."""
+    if inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result):
+        if inspect.iscoroutine(result):
+            result.close()
+        raise InvalidConfig(
+            f"{what} around {name_of(function) or 'a function'} guards nothing: it is a plain function that gives a "
+            f"{type(result).__name__}, which runs later; put {what} below the decorator that stands between them, "
+            f"right above the async function or the generator"
+        )
+    return result
 
 
 def marked(function: F, what: str, *, of_one_process: bool = False, blocks: bool = False) -> F:

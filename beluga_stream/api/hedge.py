@@ -11,7 +11,8 @@ from typing import Any, TypeVar, cast
 
 from ..errors import InvalidConfig
 from .guard import kind_of
-from .retry import Seconds, seconds
+from .ranges import check_duration, check_whole
+from .retry import Seconds
 from .signature import name_of
 
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
@@ -25,19 +26,18 @@ log = logging.getLogger("beluga_stream.resilience")
 class Hedge:
     """A decorator of async handlers: an attempt that takes longer than `after` gets another one beside it.
 
-    Up to `attempts` go on at a time, `after` (seconds or timedelta) apart. The first result wins, and the others are
-    cancelled. One that fails leaves it to those that go on; when none does, the first failure is raised: trying again
-    after a failure is `Retry`'s. Only for work that may be done twice.
+    Up to `attempts` go on at a time, `after` (seconds or timedelta, up to 24 hours) apart. The first result wins and is
+    given at once; the others are cancelled, and end by themselves. One that fails leaves it to those that go on; when
+    none does, the first failure is raised: trying again after a failure is `Retry`'s. Only for work that may be done
+    twice.
 
     Raises `InvalidConfig` when a value is out of range, and for functions that are not async: nothing could stop them.
     """
 
     def __init__(self, after: Seconds, *, attempts: int = 2) -> None:
-        if seconds(after) <= 0:
-            raise InvalidConfig(f"Hedge(after={after}): give more than 0")
-        if attempts < 2:  # noqa: PLR2004 - one is none
-            raise InvalidConfig(f"Hedge(attempts={attempts}): give at least 2")
-        self._after = seconds(after)
+        self._after = check_duration("Hedge", "after", after)
+        check_whole("Hedge", "attempts", attempts, 2)
+        self._lost: set[asyncio.Task[Any]] = set()  # the event loop itself holds tasks but weakly
         self._attempts = attempts
 
     def __call__(self, function: F, /) -> F:
@@ -65,15 +65,31 @@ class Hedge:
                     going.discard(task)
                     error = _error_of(task)
                     if error is None:
+                        self._leave(going)
                         return task.result()
                     failure = failure or error
                 if not done:
                     going.add(attempt())
                     begun += 1
-        finally:
+        except BaseException:
             await _stop(going)
+            raise
         assert failure is not None
         raise failure
+
+    def _leave(self, going: "set[asyncio.Task[Any]]") -> None:
+        """Cancel who lost, and see to it that they end; the result does not wait for that."""
+        loop = asyncio.get_running_loop()
+        for task in going:
+            task.cancel()
+            self._lost.add(task)
+            told = loop.call_later(_STOP_SECONDS, _tell_of, {task})
+            task.add_done_callback(functools.partial(self._ended, told))
+
+    def _ended(self, told: asyncio.TimerHandle, task: "asyncio.Task[Any]") -> None:
+        told.cancel()
+        self._lost.discard(task)
+        _error_of(task)  # looked at, so that asyncio does not tell of it
 
 
 def _awaited(function: Callable[..., Any], given: tuple[Any, ...], named: dict[str, Any]) -> "asyncio.Task[Any]":
@@ -93,4 +109,8 @@ async def _stop(going: "set[asyncio.Task[Any]]") -> None:
     for task in done:
         _error_of(task)  # looked at, so that asyncio does not tell of it
     if stubborn:
-        log.error("%d attempts that lost go on though they are cancelled", len(stubborn), extra={"action": "hedge"})
+        _tell_of(stubborn)
+
+
+def _tell_of(stubborn: "set[asyncio.Task[Any]]") -> None:
+    log.error("%d attempts that lost go on though they are cancelled", len(stubborn), extra={"action": "hedge"})

@@ -10,6 +10,7 @@ from ..domain.definition import Definition
 from ..domain.ids import NOT_IN_NAMES
 from ..domain.payload import Json
 from ..errors import InvalidConfig, InvalidGraph
+from .ranges import check_whole
 from .retry import Seconds, milliseconds
 
 _LONGEST_MS = 30 * 24 * 3600 * 1000
@@ -41,8 +42,8 @@ class Limit:
         if self.at_once is None and self.rate is None:
             raise InvalidConfig("Limit() limits nothing: give at_once=, or rate= and per=")
         for what, value in (("at_once", self.at_once), ("rate", self.rate)):
-            if value is not None and value < 1:
-                raise InvalidConfig(f"Limit({what}={value}): at least 1 must be able to go on")
+            if value is not None:
+                check_whole("Limit", what, value, 1)
         for what, span in (("per", self.per), ("wait", self.wait)):
             if not 0 < milliseconds(span) <= _LONGEST_MS:
                 raise InvalidConfig(f"Limit({what}={span}): give more than 0 and at most 30 days")

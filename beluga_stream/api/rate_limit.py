@@ -8,20 +8,22 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 from ..domain.pace import Pace, take
-from ..errors import InvalidConfig, RateLimitExceeded
+from ..errors import RateLimitExceeded
 from .guard import guarded, marked
-from .retry import Seconds, seconds
+from .ranges import MONTH_SECONDS, check_duration, check_whole
+from .retry import Seconds
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 class RateLimit:
-    """A decorator of handlers: at most `rate` calls in each period `per` (seconds or timedelta) in this process.
+    """A decorator of handlers: `rate` calls in each period `per`, over time, and a burst, in this process.
 
-    After a time without calls up to `burst` (default: `rate`) may come at once, then one each `per / rate`. A call that
-    would have to wait longer than `wait` (default: at all) raises `RateLimitExceeded`, and nothing of it has run.
-    Functions under one limit share it. For a rate over all workers, or by a key of the run's input, use `Limit`.
-    `now` gives seconds of a clock that never goes back.
+    After a time without calls up to `burst` (default: `rate`) may come at once, then one each `per / rate`: so up to
+    `rate + burst - 1` in the period that begins so, and with `burst=1` at most `rate` in any. A call that would have to
+    wait longer than `wait` (default: at all) raises `RateLimitExceeded`, and nothing of it has run. `per` and `wait`
+    are seconds or a timedelta, up to 30 days. Functions under one limit share it. For a rate over all workers, or by a
+    key of the run's input, use `Limit`. `now` gives seconds of a clock that never goes back.
 
     Raises `InvalidConfig` when a value is out of range.
     """
@@ -36,14 +38,12 @@ class RateLimit:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         burst = rate if burst is None else burst
-        if rate < 1 or burst < 1:
-            raise InvalidConfig(f"RateLimit({rate}, burst={burst}): at least 1 must be able to go on")
-        if seconds(per) <= 0 or seconds(wait) < 0:
-            raise InvalidConfig(f"RateLimit(per={per}, wait={wait}): a period is above 0, a wait 0 or more")
+        check_whole("RateLimit", "rate", rate, 1)
+        check_whole("RateLimit", "burst", burst, 1)
         self._rate = rate
-        self._per = seconds(per)
+        self._per = check_duration("RateLimit", "per", per, most_seconds=MONTH_SECONDS)
         self._pace = Pace(self._per / rate, burst)
-        self._wait = seconds(wait)
+        self._wait = check_duration("RateLimit", "wait", wait, most_seconds=MONTH_SECONDS, may_be_zero=True)
         self._now = now
         self._lock = threading.Lock()
         self._due = float("-inf")
@@ -75,5 +75,5 @@ class RateLimit:
                 self._due = due
                 return pause
         raise RateLimitExceeded(
-            f"more than {self._rate} calls in {self._per:g} s: the next may come in {pause:.2g} s; try later"
+            f"calls come faster than {self._rate} in {self._per:g} s: the next may come in {pause:.2g} s; try later"
         )

@@ -67,13 +67,7 @@ class Retry:
             raise InvalidConfig(f"Retry(attempts={self.attempts!r}): give a whole number, 1 to {MOST_ATTEMPTS}")
         if not 1 <= self.attempts <= MOST_ATTEMPTS:
             raise InvalidConfig(f"Retry(attempts={self.attempts}): give 1 to {MOST_ATTEMPTS}, the first one included")
-        on: Any = self.on
-        if on is not None:
-            kinds = tuple(on) if isinstance(on, Iterable) else (on,)
-            for kind in kinds:
-                if not (isinstance(kind, type) and issubclass(kind, Exception)):
-                    raise InvalidConfig(f"Retry(on=...): {kind!r} is no exception class: give one or a tuple of them")
-            object.__setattr__(self, "on", kinds)  # however it is written, equal ones are equal
+        object.__setattr__(self, "on", kinds_of("Retry", self.on))  # however it is written, equal ones are equal
         if not 0 <= seconds(self.first) <= seconds(self.most) <= _LONGEST_PAUSE_SECONDS:
             raise InvalidConfig(
                 f"Retry(first={self.first}, most={self.most}): pauses are 0 to 24 hours, first not above most"
@@ -93,3 +87,14 @@ class Retry:
         """The part of it that a graph's definition keeps."""
         names = tuple(f"{kind.__module__}.{kind.__qualname__}" for kind in self.kinds or ())
         return RetryPolicy(self.attempts, milliseconds(self.first), milliseconds(self.most), names)
+
+
+def kinds_of(what: str, on: type[Exception] | Iterable[type[Exception]] | None) -> tuple[type[Exception], ...] | None:
+    """What `on` names, one class or several, as a tuple. Raises `InvalidConfig` for what is no exception class."""
+    if on is None:
+        return None
+    kinds: tuple[Any, ...] = tuple(on) if isinstance(on, Iterable) else (on,)
+    for kind in kinds:
+        if not (isinstance(kind, type) and issubclass(kind, Exception)):
+            raise InvalidConfig(f"{what}(on=...): {kind!r} is no exception class: give one or a tuple of them")
+    return kinds

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 from ..application.judging import may_help, said
 from ..domain.retry import RetryPolicy, delay_ms
 from ..errors import MaxRetriesExceeded
-from .guard import kind_of, marked
+from .guard import kind_of, marked, whole
 from .signature import name_of
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -65,9 +65,11 @@ def _call(function: Callable[..., Any], begin: "_Begin") -> Callable[..., Any]:
         attempts = begin()
         while True:
             try:
-                return function(*given, **named)
+                result = function(*given, **named)
             except Exception as error:  # noqa: BLE001 - a user's function may raise anything
                 pause = attempts.pause_after(error)
+            else:
+                return whole(result, function, "Retry")
             time.sleep(pause)
 
     return call

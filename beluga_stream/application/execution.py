@@ -22,6 +22,7 @@ from ..errors import ExecutionFailed, InvalidInput, NotSerializable, ProcessLost
 from ..ports.cache import Caching
 from ..ports.calls import Calls, Isolation
 from ..ports.handlers import LEFT_OUT, Handler, Variants
+from . import node_threads
 from .apart import Address, Emit, run_apart
 from .caching import cached
 from .context import Context, current, emitted_by
@@ -88,6 +89,7 @@ class Executions:
     ) -> Completed | Failed:
         """Call the handler once; with an address, in a process of its own. Raises nothing but `CancelledError`."""
         token = current.set(context)
+        threads = node_threads.current.set(self._threads)
         try:
             if timeout_ms is None:
                 return await self._attempt(handler, values, context, emit, apart)
@@ -96,6 +98,7 @@ class Executions:
             context.cancelled = True
             raise
         finally:
+            node_threads.current.reset(threads)
             current.reset(token)
 
     async def in_thread(self, function: Callable[[], R]) -> R:

@@ -32,14 +32,10 @@ CLOSED = Circuit()
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What a call is told: it goes on, as a trial if it has a `trial_ms`, or is refused for `wait_ms` more.
-
-    `clean` says that there was no failure when it began: then its success changes nothing.
-    """
+    """What a call is told: it goes on, as a trial if it has a `trial_ms`, or is refused for `wait_ms` more."""
 
     wait_ms: int | None = None
     trial_ms: int | None = None
-    clean: bool = False
 
 
 def state_of(circuit: Circuit, rules: CircuitRules, now_ms: int) -> CircuitState:
@@ -52,12 +48,13 @@ def state_of(circuit: Circuit, rules: CircuitRules, now_ms: int) -> CircuitState
 def admit(circuit: Circuit, rules: CircuitRules, now_ms: int) -> tuple[Circuit, Admission]:
     """Whether a call may go on. A trial that has not ended in time has lost its process: another one follows."""
     if circuit.opened_ms is None:
-        return circuit, Admission(clean=circuit == CLOSED)
+        return circuit, Admission()
     left = _left(circuit.opened_ms, rules, now_ms)
     if not left and circuit.trial_ms is not None:
         left = _left(circuit.trial_ms, rules, now_ms)
     if left:
-        return circuit, Admission(wait_ms=left)
+        # A clock that was set back since it opened would keep it open for that much longer: what is left counts anew.
+        return replace(circuit, opened_ms=min(circuit.opened_ms, now_ms)), Admission(wait_ms=left)
     return replace(circuit, trial_ms=now_ms), Admission(trial_ms=now_ms)
 
 
@@ -90,4 +87,4 @@ def _is_trial(circuit: Circuit, admission: Admission) -> bool:
 def _left(since_ms: int, rules: CircuitRules, now_ms: int) -> int:
     """Milliseconds until the reset. What lies in the future by more than that was stamped by a clock gone wrong."""
     gone = now_ms - since_ms
-    return rules.reset_after_ms - gone if -rules.reset_after_ms <= gone < rules.reset_after_ms else 0
+    return rules.reset_after_ms - max(gone, 0) if -rules.reset_after_ms <= gone < rules.reset_after_ms else 0

@@ -4,13 +4,14 @@ Every decision and every turn is an execution of its own: seen, retried, and tak
 A pipeline of agents is `beluga_stream.chain`.
 """
 
+from .agent import as_agent
 from .blackboard import Board, Source, blackboard
 from .budget import Budget
 from .chat import ChatModel
 from .debate import debate
 from .evaluator import Verdict, evaluator
 from .handoff import Handoff, handoff
-from .planner import Progress, plan_execute
+from .planner import Plan, Progress, plan_execute
 from .router import router
 from .scatter import scatter_gather
 from .supervisor import Assign, Finish, supervisor
@@ -24,6 +25,7 @@ __all__ = [
     "ChatModel",
     "Finish",
     "Handoff",
+    "Plan",
     "Progress",
     "Reply",
     "Source",
@@ -31,6 +33,7 @@ __all__ = [
     "Turn",
     "Usage",
     "Verdict",
+    "as_agent",
     "blackboard",
     "debate",
     "evaluator",

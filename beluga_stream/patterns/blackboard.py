@@ -2,13 +2,14 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Unpack
+from typing import Any, Literal, Unpack, cast
 
 from pydantic import JsonValue
 
 from ..api.graph import Graph
 from ..api.retry import Seconds
-from .calling import call, check_callable
+from ..errors import InvalidGraph
+from .calling import ask, call, check_callable
 from .members import members
 from .options import TurnOptions, check_bound
 from .transcript import Value
@@ -29,17 +30,20 @@ class Board(Value):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One that may contribute: `contribute` reads the board and gives facts to add or change, when `when` holds."""
+    """One that may contribute: `contribute` reads the board and gives facts to add or change, when `when` holds.
+
+    Without `when` it always may. Each is async, or a plain function, which runs in a thread.
+    """
 
     contribute: Callable[[Board], Awaitable[Mapping[str, Any]] | Mapping[str, Any]]
-    when: Callable[[Board], bool] = lambda board: True  # noqa: ARG005 - always
+    when: Callable[[Board], Awaitable[bool] | bool] | None = None
 
 
 def blackboard(
     name: str,
     sources: Mapping[str, Source],
     *,
-    solved: Callable[[Board], bool],
+    solved: Callable[[Board], Awaitable[bool] | bool],
     max_turns: int = 50,
     run_timeout: Seconds = 600,
     **options: Unpack[TurnOptions],
@@ -48,25 +52,38 @@ def blackboard(
 
     In each turn the first source that can contributes; those that stand earlier are asked first. One that adds
     nothing new is not asked again until the board has changed. `options` say how each turn is run. Raises
-    `InvalidGraph` without sources.
+    `InvalidGraph` without sources, and for one that is no `Source`.
     """
     check_bound(name, max_turns=max_turns)
+    check_callable(name, solved=solved)
     graph = Graph[dict[str, JsonValue], Board](name, timeout=run_timeout)
     known = members(name, "sources", sources)
     for one, source in known.items():
-        check_callable(name, **{f"sources[{one!r}].contribute": source.contribute})
+        if not isinstance(cast("object", source), Source):
+            raise InvalidGraph(
+                f"graph {name!r}: sources[{one!r}] is a {type(source).__name__}: give Source(contribute)", graph=name
+            )
+        at = f"sources[{one!r}]"
+        check_callable(name, **{f"{at}.contribute": source.contribute, f"{at}.when": source.when})
+
+    async def first_able(board: Board) -> str | None:
+        for one, source in known.items():
+            if one not in board.idle and (source.when is None or await call(source.when, board)):
+                return one
+        return None
 
     async def turn(board: Board) -> Board:
-        if solved(board):
+        if await call(solved, board):
             return board.model_copy(update={"stopped": "solved"})
         if len(board.history) >= max_turns:
             return board.model_copy(update={"stopped": "turns"})
-        able = [one for one, source in known.items() if one not in board.idle and source.when(board)]
-        if not able:
+        able = await first_able(board)
+        if able is None:
             return board.model_copy(update={"stopped": "stuck"})
-        facts = {**board.facts, **await call(known[able[0]].contribute, board)}
-        history = (*board.history, able[0])
-        idle = (*board.idle, able[0]) if facts == board.facts else ()
+        told = await ask(name, f"sources[{able!r}].contribute", known[able].contribute, board, Mapping)
+        facts = {**board.facts, **told}
+        history = (*board.history, able)
+        idle = (*board.idle, able) if facts == board.facts else ()
         return board.model_copy(update={"facts": facts, "history": history, "idle": idle})
 
     pinned = graph.add_node(pin, graph.input)

@@ -1,6 +1,7 @@
 """How much a run may take."""
 
 from dataclasses import dataclass
+from typing import cast
 
 from ..errors import InvalidConfig
 from .transcript import Usage
@@ -19,8 +20,9 @@ class Budget:
 
     def __post_init__(self) -> None:
         for name, most in (("tokens", self.tokens), ("cost", self.cost)):
-            if most is not None and not most > 0:  # NaN neither
-                raise InvalidConfig(f"Budget({name}={most}): give more than 0, or leave it out")
+            # NaN is not above 0 either.
+            if most is not None and not (isinstance(cast("object", most), int | float) and most > 0):
+                raise InvalidConfig(f"Budget({name}={most!r}): give a number, more than 0, or leave it out")
 
     def is_spent(self, usage: Usage) -> bool:
         """Whether nothing is left."""

@@ -1,11 +1,11 @@
-"""Calling what users give: agents, judges, choosers."""
+"""Calling what users give, agents, judges and choosers, and looking at what they give back."""
 
-import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from ..errors import InvalidGraph
+from ..application.node_threads import in_node_thread
+from ..errors import InvalidGraph, InvalidInput
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -16,9 +16,23 @@ async def call(function: Callable[[T], Awaitable[R] | R], value: T) -> R:
     if _is_async(function):
         found: Any = function(value)
     else:
-        found = await asyncio.to_thread(function, value)
+        found = await in_node_thread(function, value)
     result: R = await found if inspect.isawaitable(found) else found
     return result
+
+
+async def ask(graph: str, who: str, function: Callable[[T], Awaitable[R] | R], value: T, *kinds: type) -> R:
+    """The same, for one that must give something of these kinds. Raises `InvalidInput`: asked again it would not."""
+    found = await call(function, value)
+    if not isinstance(found, kinds):
+        raise wrong(graph, who, found, " or ".join(kind.__name__ for kind in kinds))
+    return found
+
+
+def wrong(graph: str, who: str, found: object, wanted: str) -> InvalidInput:
+    """What is to be said of who gave what is not wanted."""
+    given = "None" if found is None else type(found).__name__
+    return InvalidInput(f"graph {graph!r}: {who} gave {given}, and must give {wanted}", graph=graph)
 
 
 def check_callable(graph: str, **given: object) -> None:

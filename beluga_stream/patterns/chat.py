@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from ..errors import ExecutionFailed, InvalidConfig
+from ..errors import DependencyFailed, InvalidConfig
 from .transcript import Reply, Spending, Transcript, Usage
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class ChatModel:
             try:
                 found = wanted.validate_json(reply.text)
             except ValidationError as error:
-                raise ExecutionFailed(f"model {self.model!r} did not answer as it was asked to: {error}") from error
+                raise DependencyFailed(f"model {self.model!r} did not answer as it was asked to: {error}") from error
             return found.model_copy(update={"usage": reply.usage}) if isinstance(found, Spending) else found
 
         return choose
@@ -62,7 +62,7 @@ class ChatModel:
     async def ask(self, messages: Sequence[Any], **options: Any) -> Reply:
         """One request. Raises `InvalidConfig` for what the server refuses for good, else what the client raises.
 
-        An answer without a choice is an `ExecutionFailed`.
+        An answer without a choice is a `DependencyFailed`.
         """
         from openai import APIStatusError  # noqa: PLC0415 - an extra: who uses no model needs no client
 
@@ -75,7 +75,7 @@ class ChatModel:
                     raise InvalidConfig(f"{told}: {error.message}") from error
                 raise
         if not getattr(answer, "choices", None):  # the client gives a page that is no JSON as a text
-            raise ExecutionFailed(
+            raise DependencyFailed(
                 f"model {self.model!r} answered without a choice, which another attempt may mend: does what is at "
                 f"{self.base_url or 'the default address'} speak OpenAI's protocol, and did a filter take the answer?"
             )

@@ -6,11 +6,11 @@ from typing import Unpack
 from ..api.graph import Graph
 from ..api.retry import Seconds
 from .budget import Budget
-from .calling import call, check_callable
+from .calling import ask, check_callable
 from .members import speakers
 from .options import TurnOptions, check_bound
 from .talk import take_turns
-from .transcript import Agent, Transcript
+from .transcript import Agent, Reply, Transcript
 
 
 def debate(
@@ -36,10 +36,12 @@ def debate(
 
     async def step(transcript: Transcript) -> Transcript:
         speaker = order[len(transcript.turns) % len(order)]
-        return transcript.said(speaker, await call(known[speaker], transcript))
+        return transcript.said(
+            speaker, await ask(name, f"debaters[{speaker!r}]", known[speaker], transcript, Reply, str)
+        )
 
     async def conclude(transcript: Transcript) -> Transcript:
-        after = transcript.said("judge", await call(judge, transcript))
+        after = transcript.said("judge", await ask(name, "judge", judge, transcript, Reply, str))
         return after.model_copy(
             update={
                 "answer": after.turns[-1].text,

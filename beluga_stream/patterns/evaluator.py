@@ -6,10 +6,10 @@ from typing import TypeAlias, Unpack
 from ..api.graph import Graph
 from ..api.retry import Seconds
 from .budget import Budget
-from .calling import call, check_callable
+from .calling import ask, check_callable
 from .options import TurnOptions, check_bound
 from .talk import take_turns
-from .transcript import Agent, Spending, Transcript
+from .transcript import Agent, Reply, Spending, Transcript
 
 
 class Verdict(Spending):
@@ -43,9 +43,9 @@ def evaluator(
 
     async def step(transcript: Transcript) -> Transcript:
         if len(transcript.turns) % 2 == 0:
-            after = transcript.said("generator", await call(generate, transcript))
+            after = transcript.said("generator", await ask(name, "generate", generate, transcript, Reply, str))
             return after.model_copy(update={"answer": after.turns[-1].text})
-        verdict = await call(evaluate, transcript)
+        verdict = await ask(name, "evaluate", evaluate, transcript, Verdict)
         after = transcript.said("evaluator", verdict.feedback)
         after = after.model_copy(update={"usage": after.usage + verdict.usage})
         return after.answered(after.turns[-2].text) if verdict.accepted else after

@@ -6,7 +6,7 @@ from typing import TypeAlias, Unpack
 from ..api.graph import Graph
 from ..api.retry import Seconds
 from .budget import Budget
-from .calling import call
+from .calling import ask
 from .members import chosen, speakers
 from .options import TurnOptions
 from .talk import take_turns
@@ -45,7 +45,9 @@ def handoff(
 
     async def step(transcript: Transcript) -> Transcript:
         speaker = transcript.next or start
-        said: Reply | Handoff | str = await call(known[speaker], transcript)
+        said: Reply | Handoff | str = await ask(
+            name, f"agents[{speaker!r}]", known[speaker], transcript, Reply, Handoff, str
+        )
         if isinstance(said, Handoff):
             reply = Reply(text=said.text, usage=said.usage)
             return transcript.said(speaker, reply, next=chosen(name, known, said.to))

@@ -1,14 +1,22 @@
 """Plan and execute: a task is cut into steps, each is done knowing those before, and a conclusion is drawn."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Literal, TypeAlias, Unpack
+from typing import Any, Literal, TypeAlias, TypeVar, Unpack
 
 from ..api.graph import Graph
 from ..api.retry import Seconds
 from .budget import Budget
-from .calling import call, check_callable
+from .calling import ask, call, check_callable, wrong
 from .options import TurnOptions, check_bound
-from .transcript import Reply, Usage, Value
+from .transcript import Reply, Spending, Usage, Value
+
+T = TypeVar("T")
+
+
+class Plan(Spending):
+    """Steps to do, in order. Who counts nothing returns them alone, as a list of texts."""
+
+    steps: tuple[str, ...]
 
 
 class Done(Value):
@@ -21,6 +29,7 @@ class Done(Value):
 class Progress(Value):
     """How far a plan is: `done` in order, `todo` in order. The first of `todo` is the step to do now.
 
+    `unsure`: a step was done since the plan was last looked at, and `replan` is next to say what is still to do.
     `stopped`: all is done, or all `steps` that it may have were taken, or its `budget` was; `answer` is the conclusion.
     """
 
@@ -28,12 +37,13 @@ class Progress(Value):
     todo: tuple[str, ...]
     done: tuple[Done, ...] = ()
     usage: Usage = Usage()
+    unsure: bool = False
     stopped: Literal["done", "steps", "budget"] | None = None
     answer: str | None = None
 
 
-Planning: TypeAlias = Callable[[str], Awaitable[Sequence[str]] | Sequence[str]]
-Replanning: TypeAlias = Callable[[Progress], Awaitable[Sequence[str]] | Sequence[str]]
+Planning: TypeAlias = Callable[[str], Awaitable[Plan | Sequence[str]] | Plan | Sequence[str]]
+Replanning: TypeAlias = Callable[[Progress], Awaitable[Plan | Sequence[str]] | Plan | Sequence[str]]
 Executing: TypeAlias = Callable[[Progress], Awaitable[Reply | str] | Reply | str]
 
 
@@ -52,45 +62,65 @@ def plan_execute(  # noqa: PLR0913 - options, each given by its name
     """A graph from a task to its steps, what came of each, and the conclusion.
 
     `plan` gives the steps, `execute` does the first of `todo`. `replan` is asked after each step what is still to do
-    (an empty list: nothing); without it the plan stays. `conclude` speaks in any case, of what was done. `options` say
-    how each step is run. Raises `InvalidGraph` when `max_steps` is below 1.
+    (an empty list: nothing), in a turn of its own; without it the plan stays. `conclude` speaks in any case, of what
+    was done. `options` say how each turn is run. Raises `InvalidGraph` when `max_steps` is below 1.
     """
     check_bound(name, max_steps=max_steps)
     check_callable(name, plan=plan, execute=execute, conclude=conclude, replan=replan)
     graph = Graph[str, Progress](name, timeout=run_timeout)
 
     async def begin(task: str) -> Progress:
-        todo = tuple(await call(plan, task))
-        return Progress(task=task, todo=todo, stopped=None if todo else "done")
+        made = await _planned(name, "plan", plan, task)
+        return _looked_at(Progress(task=task, todo=made.steps, usage=made.usage))
 
-    async def step(progress: Progress) -> Progress:
+    async def turn(progress: Progress) -> Progress:
         if progress.stopped is not None:
             return progress
-        now, *later = progress.todo
-        said = await call(execute, progress)
-        reply = said if isinstance(said, Reply) else Reply(text=said)
-        done = (*progress.done, Done(step=now, result=reply.text))
-        after = progress.model_copy(update={"done": done, "todo": tuple(later), "usage": progress.usage + reply.usage})
-        if replan is not None:
-            after = after.model_copy(update={"todo": tuple(await call(replan, after))})
-        return after.model_copy(update={"stopped": _stopped(after)})
+        if progress.unsure and replan is not None:
+            made = await _planned(name, "replan", replan, progress)
+            told = {"todo": made.steps, "usage": progress.usage + made.usage, "unsure": False}
+        else:
+            reply = await _said(name, "execute", execute, progress)
+            now, *later = progress.todo
+            done = (*progress.done, Done(step=now, result=reply.text))
+            told = {"todo": tuple(later), "done": done, "usage": progress.usage + reply.usage}
+            told["unsure"] = replan is not None
+        return _looked_at(progress.model_copy(update=told))
+
+    def _looked_at(progress: Progress) -> Progress:
+        return progress.model_copy(update={"stopped": _stopped(progress)})
 
     def _stopped(progress: Progress) -> str | None:
-        if not progress.todo:
+        if not progress.todo and not progress.unsure:
             return "done"
         if budget is not None and budget.is_spent(progress.usage):
             return "budget"
-        return "steps" if len(progress.done) >= max_steps else None
+        return "steps" if len(progress.done) >= max_steps and not progress.unsure else None
 
     async def report(progress: Progress) -> Progress:
-        said = await call(conclude, progress)
-        reply = said if isinstance(said, Reply) else Reply(text=said)
+        reply = await _said(name, "conclude", conclude, progress)
         return progress.model_copy(update={"answer": reply.text, "usage": progress.usage + reply.usage})
 
     begun = graph.add_node(begin, graph.input, name="plan", **options)
-    done = graph.add_loop(step, begun, until=has_stopped, max_passes=max_steps, **options)
+    passes = max_steps if replan is None else 2 * max_steps
+    done = graph.add_loop(turn, begun, name="step", until=has_stopped, max_passes=passes, **options)
     graph.set_finish_point(graph.add_node(report, done, name="conclude", **options))
     return graph
+
+
+async def _planned(graph: str, who: str, function: Callable[[T], Any], value: T) -> Plan:
+    found = await call(function, value)
+    if isinstance(found, Plan):
+        return found
+    # A text is a sequence of texts too, one for each letter.
+    if isinstance(found, list | tuple) and all(isinstance(step, str) for step in found):
+        return Plan(steps=tuple(found))
+    raise wrong(graph, who, found, "Plan or a list of texts, one for each step")
+
+
+async def _said(graph: str, who: str, function: Executing, progress: Progress) -> Reply:
+    said = await ask(graph, who, function, progress, Reply, str)
+    return said if isinstance(said, Reply) else Reply(text=said)
 
 
 def has_stopped(progress: Progress) -> bool:

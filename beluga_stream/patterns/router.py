@@ -11,9 +11,9 @@ from ..api.retry import Seconds
 from ..api.signature import signature_of
 from ..api.work import Work
 from ..errors import InvalidGraph
-from .calling import call, check_callable
+from .calling import ask, check_callable
 from .members import chosen, members
-from .options import TurnOptions
+from .options import TurnOptions, options_for
 from .transcript import Value
 
 A = TypeVar("A")
@@ -37,7 +37,8 @@ def router(
     """A graph from an input to what the route chosen for it gives.
 
     `choose` names one of the `routes`, which are handlers, graphs or chains; a name that is none of them means
-    `otherwise`, or without it fails the run, without a retry. Nothing else runs. `options` say how each is run.
+    `otherwise`, or without it fails the run, without a retry. Nothing else runs. `options` say how each is run that
+    is no graph or chain, whose nodes have their own.
     Raises `InvalidGraph` without routes and for a `choose` that does not take the input, `InvalidInput` when
     `otherwise` is none of them.
     """
@@ -52,7 +53,7 @@ def router(
     routed: Any = create_model("Routed", __base__=Routed, value=(kind, ...))
 
     async def route(value: Any) -> Any:
-        found = await call(choose, value)
+        found = await ask(name, "choose", choose, value, str)
         if found not in known and otherwise is not None:
             found = otherwise
         return routed(route=chosen(name, known, found), value=value)
@@ -71,9 +72,7 @@ def router(
         taken = way.when(_is(one)) if one != last else way.otherwise() if asked else way
         graph.add_node(f"to_{one}", take, **options)
         graph.add_edge(taken, f"to_{one}")
-        ends.append(
-            graph.add_node(one, handler) if isinstance(handler, Work) else graph.add_node(one, handler, **options)
-        )
+        ends.append(graph.add_node(one, handler, **options_for(handler, options)))
         graph.add_edge(f"to_{one}", one)
     graph.set_finish_point(graph.first(*ends, name="result"))
     return graph

@@ -4,12 +4,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar, Unpack
 
 from ..api.graph import Graph
+from ..api.ranges import is_whole
 from ..api.retry import Seconds
 from ..api.stream import Outcome
+from ..api.work import Work
 from ..errors import InvalidGraph, InvalidState
 from .calling import call, check_callable
 from .members import members
-from .options import TurnOptions
+from .options import TurnOptions, options_for
 
 A = TypeVar("A")
 C = TypeVar("C")
@@ -17,7 +19,7 @@ C = TypeVar("C")
 
 def scatter_gather(
     name: str,
-    agents: Mapping[str, Callable[[A], Any]],
+    agents: Mapping[str, Callable[[A], Any] | Work[A, Any]],
     gather: Callable[[dict[str, Any]], Awaitable[C] | C],
     *,
     at_least: int | None = None,
@@ -26,14 +28,16 @@ def scatter_gather(
 ) -> Graph[A, C]:
     """A graph from an input to what `gather` makes of the agents' answers, by their names.
 
-    All agents have to answer, or `at_least` so many of them: `gather` then gets what there is, once all have ended.
-    `options` say how each is run. Raises `InvalidGraph` without agents, and for an `at_least` beyond their number.
+    Agents are handlers, graphs or chains. All have to answer, or `at_least` so many of them: `gather` then gets what
+    there is, once all have ended.
+    `options` say how each is run that is no graph or chain, whose nodes have their own. Raises `InvalidGraph` without
+    agents, and for an `at_least` beyond their number.
     """
     check_callable(name, gather=gather)
     known = members(name, "agents", agents)
     least = len(known) if at_least is None else at_least
-    if not 1 <= least <= len(known):
-        raise InvalidGraph(f"graph {name!r}: at_least={at_least}: give 1 to {len(known)}", graph=name)
+    if not (is_whole(least) and 1 <= least <= len(known)):
+        raise InvalidGraph(f"graph {name!r}: at_least={at_least!r}: give 1 to {len(known)}", graph=name)
 
     async def gathered(outcomes: list[Outcome[Any]]) -> Any:
         ended = dict(zip(known, outcomes, strict=True))
@@ -45,7 +49,7 @@ def scatter_gather(
         return await call(gather, found)
 
     graph: Graph[Any, Any] = Graph(name, timeout=run_timeout)  # its types are its handlers'
-    refs = [graph.add_node(one, handler, **options) for one, handler in known.items()]
+    refs = [graph.add_node(one, handler, **options_for(handler, options)) for one, handler in known.items()]
     for ref in refs:
         graph.set_entry_point(ref)
     graph.set_finish_point(graph.add_node(gathered, graph.all_done(*refs, name="done"), name="gather", **options))

@@ -6,11 +6,11 @@ from typing import TypeAlias, Unpack
 from ..api.graph import Graph
 from ..api.retry import Seconds
 from .budget import Budget
-from .calling import call, check_callable
+from .calling import ask, check_callable
 from .members import chosen, speakers
 from .options import TurnOptions
 from .talk import take_turns
-from .transcript import Agent, Spending, Transcript
+from .transcript import Agent, Reply, Spending, Transcript
 
 
 class Assign(Spending):
@@ -52,8 +52,9 @@ def supervisor(
 
     async def step(transcript: Transcript) -> Transcript:
         if transcript.next is not None:
-            return transcript.said(transcript.next, await call(known[transcript.next], transcript))
-        decided: Assign | Finish = await call(decide, transcript)
+            who = transcript.next
+            return transcript.said(who, await ask(name, f"workers[{who!r}]", known[who], transcript, Reply, str))
+        decided: Assign | Finish = await ask(name, "decide", decide, transcript, Assign, Finish)
         spent = transcript.model_copy(update={"usage": transcript.usage + decided.usage})
         if isinstance(decided, Finish):
             return spent.answered(decided.answer)

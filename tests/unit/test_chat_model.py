@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from beluga_stream import Retry
-from beluga_stream.errors import ExecutionFailed, InvalidConfig, RunFailed
+from beluga_stream.errors import DependencyFailed, InvalidConfig, RunFailed
 from beluga_stream.patterns import (
     Assign,
     Budget,
@@ -102,6 +102,14 @@ async def test_an_answer_that_is_no_json_fails_the_turn(serve: Serve) -> None:
         await essay.invoke("tea")
 
 
+async def test_an_answer_that_is_no_json_may_be_better_the_next_time(serve: Serve) -> None:
+    answers = iter(["I would rather not", json.dumps({"accepted": True})])
+    model = await serve(lambda request: next(answers))
+    judge = model.chooser(Verdict, "Judge.")
+    essay = evaluator("essay", lambda transcript: "draft", judge, retry=Retry(2, first=0.001))
+    assert (await essay.invoke("tea")).stopped == "answered"
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -113,7 +121,7 @@ async def test_an_answer_that_is_no_json_fails_the_turn(serve: Serve) -> None:
 )
 async def test_an_answer_without_a_choice_says_what_to_look_at(serve: Serve, answer: web.Response) -> None:
     model = await serve(lambda request: answer)
-    with pytest.raises(ExecutionFailed, match=r"model 'small' answered without a choice.*/v1 speak OpenAI's protocol"):
+    with pytest.raises(DependencyFailed, match=r"model 'small' answered without a choice.*/v1 speak OpenAI's protocol"):
         await model.agent("x")(Transcript(task="tea"))
 
 

@@ -127,8 +127,49 @@ async def test_only_failures_in_a_row_count_and_none_that_are_the_callers(breake
     assert breaker.state == "closed"
 
 
-async def test_the_errors_that_count_can_be_named(time: Time) -> None:
-    breaker = CircuitBreaker("x", failures=1, on=(KeyError,), now=time)
+async def test_a_success_ends_the_row_also_of_a_call_that_began_before_it(breaker: CircuitBreaker) -> None:
+    go = asyncio.Event()
+    begun = asyncio.Event()
+
+    @breaker
+    async def slow() -> None:
+        begun.set()
+        await go.wait()
+
+    @breaker
+    async def fails() -> None:
+        raise OSError("away")
+
+    slowly = asyncio.create_task(slow())
+    await begun.wait()
+    with pytest.raises(OSError, match="away"):
+        await fails()
+    go.set()
+    await slowly
+    with pytest.raises(OSError, match="away"):
+        await fails()
+    assert breaker.state == "closed"
+
+
+@pytest.mark.parametrize("seconds", [1, 29, 31, 3_600])
+async def test_a_clock_that_is_set_back_keeps_a_circuit_open_no_longer_than_from_then_on(
+    breaker: CircuitBreaker, time: Time, seconds: int
+) -> None:
+    service = Service()
+    guarded = await opened(breaker, service)
+    service.error = None
+    time.seconds -= seconds
+    with suppress(CircuitBreakerOpen):
+        await guarded(1)
+    time.seconds += 30
+    assert breaker.state != "open"
+    assert await guarded(1) == 1
+    assert breaker.state == "closed"
+
+
+@pytest.mark.parametrize("on", [KeyError, (KeyError,), [KeyError]])
+async def test_the_errors_that_count_can_be_named(time: Time, on: Any) -> None:
+    breaker = CircuitBreaker("x", failures=1, on=on, now=time)
     service = Service()
     guarded = breaker(service.call)
     service.error = OSError("a")

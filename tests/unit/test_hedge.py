@@ -11,7 +11,7 @@ from tests.unit.guarded import virtually
 
 def test_a_hedge_starts_a_second_attempt_and_cancels_who_loses() -> None:
     async def main() -> None:
-        ended: list[str] = []
+        ended: asyncio.Queue[str] = asyncio.Queue()
 
         @Hedge(1)
         async def fetch(seconds: list[float]) -> str:
@@ -19,18 +19,51 @@ def test_a_hedge_starts_a_second_attempt_and_cancels_who_loses() -> None:
             try:
                 await asyncio.sleep(mine)
             except asyncio.CancelledError:
-                ended.append(f"cancelled {mine}")
+                ended.put_nowait(f"cancelled {mine}")
                 raise
             return f"after {mine}"
 
         loop = asyncio.get_running_loop()
         began = loop.time()
         assert await fetch([10, 2]) == "after 2"
-        assert (round(loop.time() - began, 6), ended) == (3, ["cancelled 10"])
+        assert await asyncio.wait_for(ended.get(), 1) == "cancelled 10"
+        assert round(loop.time() - began, 6) == 3
         assert await fetch([0.5, 9]) == "after 0.5"
-        assert len(asyncio.all_tasks()) == 1
+        await _alone()
 
     virtually(main)
+
+
+async def _alone() -> None:
+    """Until no other task is left."""
+    async with asyncio.timeout(10):
+        await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()}, return_exceptions=True)
+
+
+def test_a_result_does_not_wait_for_the_end_of_who_lost(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        seconds = [60.0, 0.0]
+
+        @Hedge(1)
+        async def fetch(cleans_up: float) -> str:
+            try:
+                await asyncio.sleep(seconds.pop(0))
+            except asyncio.CancelledError:
+                await asyncio.sleep(cleans_up)
+                raise OSError("nobody asks any more") from None
+            return "won"
+
+        loop = asyncio.get_running_loop()
+        for cleans_up in (2, 8):
+            seconds[:] = [60, 0]
+            began = loop.time()
+            assert await fetch(cleans_up) == "won"
+            assert round(loop.time() - began, 6) == 1
+            await _alone()
+            assert round(loop.time() - began, 6) == 1 + cleans_up
+
+    virtually(main)
+    assert [record.action for record in caplog.records] == ["hedge"]  # type: ignore[attr-defined]
 
 
 def test_a_hedge_whose_attempt_fails_waits_for_the_other() -> None:

@@ -1,6 +1,8 @@
 """Ready graphs of agents: who speaks when, what ends them, and what is wrong input."""
 
 import asyncio
+import threading
+import time
 from typing import Any
 
 import pytest
@@ -13,12 +15,14 @@ from beluga_stream.patterns import (
     Budget,
     Finish,
     Handoff,
+    Plan,
     Progress,
     Reply,
     Source,
     Transcript,
     Usage,
     Verdict,
+    as_agent,
     blackboard,
     debate,
     evaluator,
@@ -35,6 +39,30 @@ ONCE = Retry(1)
 
 def speakers(transcript: Transcript) -> list[str]:
     return [turn.speaker for turn in transcript.turns]
+
+
+# ------------------------------------------------------------------------------ agents that block
+
+
+def test_agents_that_hang_hold_up_no_other_and_not_the_end_of_the_program() -> None:
+    gate = threading.Event()
+
+    def hangs(transcript: Transcript) -> str:
+        gate.wait(60)
+        return "at last"
+
+    async def main() -> str | None:
+        bad = handoff("bad", {"a": hangs}, start="a", timeout=0.1, retry=ONCE)
+        ended = await asyncio.gather(*(bad.invoke("x") for _ in range(40)), return_exceptions=True)
+        assert all(isinstance(one, RunFailed) and one.reason == "timeout" for one in ended), ended
+        return (await handoff("good", {"a": lambda _: "fine"}, start="a", timeout=30).invoke("x")).answer
+
+    began = time.monotonic()
+    try:
+        assert asyncio.run(main()) == "fine"
+        assert time.monotonic() - began < 50
+    finally:
+        gate.set()
 
 
 # ------------------------------------------------------------------------------------------- router
@@ -60,7 +88,8 @@ async def test_a_router_lets_the_chosen_route_run_and_no_other() -> None:
 
 
 async def test_a_route_may_be_a_chain() -> None:
-    desk = router("desk", language, {"french": chain(french, english, name="both"), "english": english})
+    routes = {"french": chain(french, english, name="both"), "english": english}
+    desk = router("desk", language, routes, retry=SOON, timeout=30)
     assert await desk.invoke("bonjour") == "en fr bonjour"
 
 
@@ -134,8 +163,13 @@ async def test_some_answers_may_be_enough() -> None:
         await scatter_gather("all", agents, total, retry=ONCE).invoke("a b")
 
 
-@pytest.mark.parametrize("at_least", [0, 3])
-def test_more_answers_than_agents_are_refused(at_least: int) -> None:
+async def test_an_agent_may_be_a_graph_whose_nodes_have_options_of_their_own() -> None:
+    agents = {"length": length, "words": chain(words, name="counted")}
+    assert await scatter_gather("some", agents, total, retry=SOON, timeout=30).invoke("a b") == 5
+
+
+@pytest.mark.parametrize("at_least", [0, 3, "1"])
+def test_more_answers_than_agents_are_refused(at_least: Any) -> None:
     with pytest.raises(InvalidGraph, match="give 1 to 2"):
         scatter_gather("some", {"length": length, "words": words}, total, at_least=at_least)
 
@@ -213,6 +247,8 @@ def test_a_budget_of_nothing_is_refused() -> None:
         Budget(tokens=0)
     with pytest.raises(InvalidConfig, match="more than 0"):
         Budget(cost=float("nan"))
+    with pytest.raises(InvalidConfig, match=r"Budget\(tokens='3'\): give a number"):
+        Budget(tokens="3")  # type: ignore[arg-type]
 
 
 # ------------------------------------------------------------------------------------------ handoff
@@ -276,6 +312,9 @@ def test_a_bound_is_refused_by_the_name_that_it_has() -> None:
     async def fine(transcript: Transcript) -> Verdict:
         return Verdict(accepted=True)
 
+    for wrong in ("3", 2.5):
+        with pytest.raises(InvalidGraph, match=f"graph 'd': rounds={wrong!r} must be at least 1, and whole"):
+            debate("d", {"no": no}, no, rounds=wrong)  # type: ignore[arg-type]
     with pytest.raises(InvalidGraph, match=r"graph 'd': rounds=0 must be at least 1"):
         debate("d", {"no": no}, no, rounds=0)
     with pytest.raises(InvalidGraph, match=r"graph 'e': max_drafts=0 must be at least 1"):
@@ -334,6 +373,23 @@ async def test_a_board_on_which_nobody_can_go_on_is_stuck() -> None:
     assert (ended.stopped, ended.history) == ("stuck", ("same", "other", "same", "other"))
 
 
+async def test_whether_a_source_can_and_whether_it_is_solved_may_be_async() -> None:
+    async def never(board: Board) -> bool:
+        return False
+
+    async def has_b(board: Board) -> bool:
+        return "b" in board.facts
+
+    sources = {"never": Source(add("c", 3), when=never), "b": Source(add("b", 2))}
+    ended = await blackboard("solve", sources, solved=has_b).invoke({"a": 1})
+    assert (ended.history, ended.stopped) == (("b",), "solved")
+
+
+def test_what_is_no_source_is_refused() -> None:
+    with pytest.raises(InvalidGraph, match=r"sources\['a'\] is a function: give Source\(contribute\)"):
+        blackboard("solve", {"a": add("a", 1)}, solved=lambda board: True)
+
+
 async def test_contributions_are_bounded() -> None:
     def count(board: Board) -> dict[str, Any]:
         return {"n": len(board.history)}
@@ -366,6 +422,36 @@ async def test_a_plan_is_done_step_by_step_and_concluded() -> None:
 async def test_a_plan_without_steps_is_concluded_at_once() -> None:
     ended = await plan_execute("work", plan, execute, conclude).invoke("nothing")
     assert (ended.answer, ended.done, ended.stopped) == ("nothing to do", (), "done")
+
+
+async def test_a_plan_and_what_becomes_of_it_count_what_they_took() -> None:
+    def planned(task: str) -> Plan:
+        return Plan(steps=("find", "write"), usage=Usage(tokens=100))
+
+    async def replanned(progress: Progress) -> Plan:
+        return Plan(steps=progress.todo, usage=Usage(tokens=10))
+
+    ended = await plan_execute("work", planned, execute, conclude, replan=replanned).invoke("tea")
+    assert ([done.step for done in ended.done], ended.usage.tokens) == (["find", "write"], 100 + 2 * (5 + 10))
+    spent = await plan_execute("work", planned, execute, conclude, budget=Budget(tokens=100)).invoke("tea")
+    assert (spent.done, spent.stopped, spent.answer) == ((), "budget", "nothing to do")
+
+
+async def test_a_replan_that_fails_is_asked_again_and_the_step_not_taken_again() -> None:
+    taken: list[str] = []
+    failures = iter([ConnectionError("away"), None, None])
+
+    def pay(progress: Progress) -> Reply:
+        taken.append(progress.todo[0])
+        return execute(progress)
+
+    def replan(progress: Progress) -> tuple[str, ...]:
+        if error := next(failures):
+            raise error
+        return progress.todo
+
+    ended = await plan_execute("work", plan, pay, conclude, replan=replan, retry=SOON).invoke("tea")
+    assert (taken, ended.usage.tokens, ended.stopped) == (["find", "write"], 10, "done")
 
 
 async def test_a_plan_may_change_after_each_step() -> None:
@@ -421,6 +507,97 @@ def test_what_a_turn_would_call_and_cannot_is_refused_when_it_is_built(build: An
         build()
 
 
+async def test_a_pattern_speaks_as_an_agent_of_another_one() -> None:
+    essay = evaluator("essay", draft, lambda _: Verdict(accepted=True, usage=Usage(tokens=7)))
+    steps = plan_execute("steps", plan, execute, conclude)
+
+    def lead(transcript: Transcript) -> Assign | Finish:
+        to = {0: "writer", 2: "planner"}.get(len(transcript.turns))
+        return Assign(to=to, task=f"for the {to}") if to else Finish(answer="done")
+
+    team = supervisor("team", lead, {"writer": as_agent(essay), "planner": as_agent(steps)})
+    ended = await team.invoke("tea")
+    said = [turn.text for turn in ended.turns]
+    assert said == ["for the writer", "draft 1 after nothing", "for the planner", "find after 0, write after 1"]
+    assert ended.usage.tokens == 7 + 2 * 5
+
+
+async def test_what_an_agent_asks_of_its_graph_is_the_last_thing_said_or_what_it_makes() -> None:
+    def echo(text: str) -> Reply:
+        return Reply(text=f"<{text}>", usage=Usage(tokens=1))
+
+    def quoted(text: str) -> str:
+        return f"'{text}'"
+
+    debaters = {"a": as_agent(chain(echo, name="echo"))}
+    judge = as_agent(chain(quoted, name="quoted"), task=lambda said: f"{said.task}: {said.turns[-1].text}")
+    ended = await debate("g", debaters, judge, rounds=2).invoke("tea")
+    assert [turn.text for turn in ended.turns] == ["<tea>", "<<tea>>", "'tea: <<tea>>'"]
+    assert ended.usage.tokens == 2
+
+
+async def test_a_graph_that_gives_no_answer_fails_its_agents_turn() -> None:
+    endless = handoff("endless", {"a": lambda _: Handoff(to="a", text="")}, start="a", max_turns=1)
+    with pytest.raises(RunFailed, match="graph 'endless' ended without an answer: stopped='turns'") as failed:
+        await handoff("g", {"a": as_agent(endless)}, start="a", retry=SOON).invoke("tea")
+    assert failed.value.ids["attempt"] == "1"
+    with pytest.raises(RunFailed, match="graph 'number': it gave int, and must give"):
+        await handoff("g", {"a": as_agent(chain(length, name="number"))}, start="a", retry=SOON).invoke("tea")
+    with pytest.raises(InvalidGraph, match=r"as_agent\(\) is for graphs and chains: a function is an agent as it is"):
+        as_agent(speak)  # type: ignore[arg-type]
+
+
 async def test_a_chain_speaks_by_its_invoke() -> None:
     ended = await handoff("g", {"a": SPOKEN.invoke}, start="a").invoke("tea")
     assert ended.answer == "a"
+
+
+# ------------------------------------------------------------------------- what gives the wrong thing
+
+
+def gives(value: Any) -> Any:
+    return lambda _: value
+
+
+async def chunks(transcript: Transcript) -> Any:
+    yield "a"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "told"),
+    [
+        (supervisor("g", gives({"to": "a"}), {"a": speak}), "decide gave dict, and must give Assign or Finish"),
+        (supervisor("g", gives(None), {"a": speak}), "decide gave None, and must give Assign or Finish"),
+        (
+            supervisor("g", gives(Assign(to="a", task="x")), {"a": gives(None)}),
+            r"workers\['a'\] gave None, and must give Reply or str",
+        ),
+        (
+            handoff("g", {"a": gives(7)}, start="a"),
+            r"agents\['a'\] gave int, and must give Reply or Handoff or str",
+        ),
+        (handoff("g", {"a": chunks}, start="a"), r"agents\['a'\] gave async_generator, and must give"),
+        (debate("g", {"a": gives(None)}, speak), r"debaters\['a'\] gave None, and must give Reply or str"),
+        (debate("g", {"a": speak}, gives(None)), "judge gave None, and must give Reply or str"),
+        (evaluator("g", gives(None), gives(None)), "generate gave None, and must give Reply or str"),
+        (evaluator("g", speak, gives(1)), "evaluate gave int, and must give Verdict"),
+        (router("g", gives(["a"]), {"a": speak}), "choose gave list, and must give str"),
+        (
+            blackboard("g", {"a": Source(gives(None))}, solved=lambda _: False),
+            r"sources\['a'\].contribute gave None, and must give Mapping",
+        ),
+        (plan_execute("g", gives("ab"), gives("x"), gives("x")), "plan gave str, and must give Plan or a list of"),
+        (plan_execute("g", gives(None), gives("x"), gives("x")), "plan gave None, and must give Plan or a list of"),
+        (plan_execute("g", gives([1]), gives("x"), gives("x")), "plan gave list, and must give Plan or a list of"),
+        (plan_execute("g", gives(["a"]), gives(7), gives("x")), "execute gave int, and must give Reply or str"),
+        (plan_execute("g", gives([]), gives("x"), gives(7)), "conclude gave int, and must give Reply or str"),
+        (
+            plan_execute("g", gives(["a"]), gives("x"), gives("x"), replan=gives("ab")),
+            "replan gave str, and must give Plan or a list of",
+        ),
+    ],
+)
+async def test_who_gives_the_wrong_thing_is_named_and_not_asked_again(pattern: Any, told: str) -> None:
+    with pytest.raises(RunFailed, match=told) as failed:
+        await pattern.invoke({} if "dict" in str(pattern.input_kind) else "tea")
+    assert (failed.value.reason, failed.value.ids["attempt"]) == ("invalid_input", "1")

@@ -1,6 +1,7 @@
 """A rate limit lets so many in per period."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
@@ -15,7 +16,7 @@ async def test_a_rate_lets_a_burst_through_and_then_one_after_the_other() -> Non
     time = Time()
     limited = RateLimit(2, per=1, now=time)(double)
     assert [await limited(1), await limited(2)] == [2, 4]
-    with pytest.raises(RateLimitExceeded, match=r"more than 2 calls in 1 s: the next may come in 0\.5 s"):
+    with pytest.raises(RateLimitExceeded, match=r"calls come faster than 2 in 1 s: the next may come in 0\.5 s"):
         await limited(3)
     time.seconds += 0.5
     assert await limited(3) == 6
@@ -25,6 +26,20 @@ async def test_a_rate_lets_a_burst_through_and_then_one_after_the_other() -> Non
     assert [await limited(1), await limited(2)] == [2, 4]
     with pytest.raises(RateLimitExceeded):
         await limited(3)
+
+
+@pytest.mark.parametrize(("burst", "most"), [(None, 19), (4, 13), (1, 10)])
+async def test_a_period_has_no_more_calls_than_the_rate_and_the_burst_allow(burst: int | None, most: int) -> None:
+    time = Time()
+    limited = RateLimit(10, per=1, burst=burst, now=time)(double)
+    begun: list[float] = []
+    for _ in range(3 * 64):  # a step is a power of two: adding them up is exact
+        for _ in range(3):
+            with suppress(RateLimitExceeded):
+                await limited(1)
+                begun.append(time.seconds)
+        time.seconds += 1 / 64
+    assert max(sum(start <= other < start + 1 for other in begun) for start in begun) == most
 
 
 def test_who_may_wait_for_a_rate_waits_its_turn() -> None:

@@ -1,12 +1,13 @@
 """What circuit breakers, bulkheads, rate limits, retries and hedges have in common, around functions of every kind."""
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from beluga_stream import Bulkhead, CircuitBreaker, Graph, Hedge, RateLimit, Retry, chain, node
+from beluga_stream import Bulkhead, CircuitBreaker, Graph, Hedge, Limit, RateLimit, Retry, chain, node
 from beluga_stream.api.node import options_of
 from beluga_stream.errors import (
     RETRYABLE_CODES,
@@ -57,6 +58,26 @@ def test_what_is_no_function_is_refused(guard: str) -> None:
         make(object())
 
 
+def passed_on(function: Any) -> Any:
+    """As decorators do that know nothing of async: what the function gives is handed on as it is."""
+
+    @functools.wraps(function)
+    def call(*given: Any) -> Any:
+        return function(*given)
+
+    return call
+
+
+@pytest.mark.parametrize("guard", GUARDS)
+@pytest.mark.parametrize("function", [double, count, steps])
+async def test_a_plain_function_that_only_gives_what_is_yet_to_run_is_refused(guard: str, function: Any) -> None:
+    make = GUARDS[guard]()
+    with pytest.raises(InvalidConfig, match=rf"{function.__name__} .* below the decorator that stands between them"):
+        make(passed_on(function))(2)
+    assert make(passed_on(square))(3) == 9
+    assert await passed_on(make(double))(2) == 4
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -69,6 +90,19 @@ def test_what_is_no_function_is_refused(guard: str) -> None:
         lambda: RateLimit(1, wait=float("nan")),
         lambda: Hedge(float("nan")),
         lambda: CircuitBreaker("x", timeout=1)(square),
+        lambda: CircuitBreaker("x", failures="3"),  # type: ignore[arg-type]
+        lambda: CircuitBreaker("x", reset_after="3s"),  # type: ignore[arg-type]
+        lambda: CircuitBreaker("x", timeout=float("inf")),
+        lambda: CircuitBreaker("x", on=[ConnectionError, "OSError"]),  # type: ignore[list-item]
+        lambda: Bulkhead("3"),  # type: ignore[arg-type]
+        lambda: Bulkhead(1, queue_size=1.5),  # type: ignore[arg-type]
+        lambda: Bulkhead(1, timeout=float("inf")),
+        lambda: RateLimit("3"),  # type: ignore[arg-type]
+        lambda: RateLimit(1, per=float("inf")),
+        lambda: RateLimit(1, wait=float("inf")),
+        lambda: Hedge("1"),  # type: ignore[arg-type]
+        lambda: Hedge(1, attempts="2"),  # type: ignore[arg-type]
+        lambda: Limit("3"),  # type: ignore[arg-type]
         lambda: Bulkhead(0),
         lambda: Bulkhead(1, queue_size=-1),
         lambda: Bulkhead(1, timeout=0),
