@@ -1,8 +1,6 @@
 """`MessageBus`: agents publish and subscribe, ask and answer, in this process or over Kafka."""
 
 import asyncio
-import contextvars
-import inspect
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -18,6 +16,7 @@ from ..errors import BelugaError, InvalidConfig, InvalidInput, InvalidState, Tas
 from ..ports.bus import Carrier, DeadLetter, Line, Parcel, Traces
 from ..ports.spans import NoSpans, Spans
 from .bus_data import body_of, checked, data_of, error_of, failure_body
+from .bus_handler import call_of
 from .bus_message import BusMessage
 from .retry import Retry, Seconds, seconds
 from .subscription import Subscription
@@ -128,8 +127,8 @@ class MessageBus:
         At most `concurrency` are handled at a time, an attempt of an async handler for `timeout` at most; one that is
         not async runs in a thread. A message may come twice: its `id` tells.
 
-        Raises `InvalidInput` for a wrong pattern, `InvalidConfig` for values out of range and a type that pydantic
-        cannot check, and `LogUnavailable`.
+        Raises `InvalidInput` for a wrong pattern, `InvalidConfig` for values out of range, a type that pydantic cannot
+        check and a handler that takes no messages (a generator, or what cannot be called), and `LogUnavailable`.
         """
         wanted = pattern(subjects)
         if wanted.words[0].startswith("_"):
@@ -268,10 +267,7 @@ class MessageBus:
         return Parcel(uuid.uuid4().hex, subject, key or subject, body, told)
 
     def _handling(self, kind: Any, handler: Callable[[BusMessage[Any]], Any]) -> Handle:
-        is_async = inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
-            getattr(type(handler), "__call__", None)  # noqa: B004 - the function is wanted, not whether there is one
-        )
-
+        call = call_of(handler, self._threads)
         takes = checked(kind)
 
         async def handle(parcel: Parcel, attempt: int) -> Any:
@@ -281,13 +277,7 @@ class MessageBus:
             )
             attributes: dict[str, str | int] = {"messaging.destination.name": parcel.subject, "attempt": attempt}
             with self._traces.inside(parcel.headers), self._spans.span("bus.process", attributes):
-                if is_async:
-                    given = handler(message)
-                else:
-                    # The trace that is going on is a context variable: it goes along.
-                    context = contextvars.copy_context()
-                    given = await self._threads.call(lambda: context.run(handler, message))
-                return await given if inspect.isawaitable(given) else given
+                return await call(message)
 
         return handle
 

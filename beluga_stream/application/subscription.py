@@ -175,14 +175,15 @@ class Subscribed:
             try:
                 value = await self._attempt(parcel, failures + 1)
             except asyncio.CancelledError as error:
-                task = asyncio.current_task()
-                if task is None or task.cancelling():
+                if _is_cancelled():
                     raise
                 cancelled = ExecutionFailed("the handler was cancelled from inside")
                 cancelled.__cause__ = error
                 return await self._refused(delivery, cancelled)
-            except Exception as error:  # noqa: BLE001 - a user's handler may raise anything
-                if self.closed.is_set():
+            except (KeyboardInterrupt, GeneratorExit):
+                raise
+            except BaseException as error:  # noqa: BLE001 - a user's handler may raise anything
+                if self.closed.is_set() or _is_cancelled():
                     return False  # what it needed may be closed too
                 failures += 1
                 if failures >= self._terms.policy.attempts or not self._worth_another(error):
@@ -204,8 +205,8 @@ class Subscribed:
                     raise
                 raise TimedOut(f"the handler took longer than {self._terms.timeout_seconds:g} s") from error
 
-    def _worth_another(self, error: Exception) -> bool:
-        return not isinstance(error, InvalidInput) and may_help(error, self._terms.on)
+    def _worth_another(self, error: BaseException) -> bool:
+        return not isinstance(error, InvalidInput | SystemExit) and may_help(error, self._terms.on)
 
     async def _refused(self, delivery: Delivery, error: BelugaError) -> bool:
         """Keep it as a dead letter, however long that takes: until then it is not done."""
@@ -251,10 +252,19 @@ def _ignore(subscribed: Subscribed) -> None:
     """Nobody asked to be told."""
 
 
-def _judged(error: Exception, attempts: int) -> BelugaError:
+def _is_cancelled() -> bool:
+    """Whether somebody else wants this task to end: its subscriber, and not the handler itself."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
+def _judged(error: BaseException, attempts: int) -> BelugaError:
     if isinstance(error, BelugaError):
         return error
-    times = f", {attempts} times" if attempts > 1 else ""
-    made = ExecutionFailed(f"the handler raised {type(error).__name__}{times}: {said(error)}")
+    if isinstance(error, SystemExit):
+        made = ExecutionFailed(f"the handler called sys.exit({error.code!r})")
+    else:
+        times = f", {attempts} times" if attempts > 1 else ""
+        made = ExecutionFailed(f"the handler raised {type(error).__name__}{times}: {said(error)}")
     made.__cause__ = error
     return made

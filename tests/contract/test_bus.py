@@ -2,10 +2,12 @@
 
 import asyncio
 import random
+import sys
 import uuid
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from pydantic import BaseModel
 
-from beluga_stream import BusMessage, MessageBus, Retry, kafka_bus, local_bus
+from beluga_stream import BusMessage, MessageBus, Retry, chain, kafka_bus, local_bus
 from beluga_stream.adapters.kafka.admin import KafkaTopics
 from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.bootstrap.settings import Settings
@@ -380,6 +382,82 @@ async def test_a_handler_that_is_cancelled_from_inside_holds_nobody_up(bus: Mess
     assert await inbox.wait(1) == [2]
     (letter,) = await _letters(bus, 1)
     assert "cancelled from inside" in letter.message
+
+
+class Panic(BaseException):
+    """As an extension in Rust raises it."""
+
+
+async def test_a_handler_that_raises_what_is_no_exception_holds_nobody_up(bus: MessageBus) -> None:
+    inbox = Inbox()
+    wrongs: list[BaseException] = [
+        Panic("rust"),
+        BaseExceptionGroup("both", [asyncio.CancelledError(), Panic("in a group")]),
+        SystemExit(3),
+    ]
+
+    async def panics(message: BusMessage[int]) -> None:
+        if message.data < len(wrongs):
+            raise wrongs[message.data]
+        await inbox(message)
+
+    def exits(message: BusMessage[int]) -> None:
+        sys.exit(4)
+
+    await bus.subscribe("jobs", int, panics, group="workers", retry=Retry(1))
+    await bus.subscribe("exits", int, exits, group="workers")
+    for number in range(len(wrongs) + 1):
+        await bus.publish("jobs", number)
+    assert await inbox.wait(1) == [len(wrongs)]
+    with pytest.raises(ExecutionFailed, match=r"the handler called sys\.exit\(4\)"):
+        await bus.request("exits", 1, int)
+    letters = await _letters(bus, len(wrongs) + 1)
+    assert [letter.message for letter in letters if letter.subject == "jobs"] == [
+        "the handler raised Panic: rust",
+        "the handler raised BaseExceptionGroup: both (2 sub-exceptions)",
+        "the handler called sys.exit(3)",
+    ]
+
+
+async def test_a_generator_is_no_handler_and_what_gives_one_fails(bus: MessageBus) -> None:
+    async def yields(message: BusMessage[int]) -> AsyncIterator[int]:
+        yield message.data
+
+    def yields_here(message: BusMessage[int]) -> Iterator[int]:
+        yield message.data
+
+    class Yields:
+        async def __call__(self, message: BusMessage[int]) -> AsyncIterator[int]:
+            yield message.data
+
+    def gives(message: BusMessage[int]) -> AsyncIterator[int]:
+        return yields(message)
+
+    def gives_here(message: BusMessage[int]) -> Iterator[int]:
+        return yields_here(message)
+
+    async def gives_later(message: BusMessage[int]) -> AsyncIterator[int]:
+        return yields(message)
+
+    for handler in (yields, yields_here, Yields(), partial(yields)):
+        with pytest.raises(InvalidConfig, match="is a generator, and nobody would take what it yields"):
+            await bus.subscribe("a", int, handler)
+    for given in (gives, gives_here, gives_later):
+        subscription = await bus.subscribe("a", int, given)
+        with pytest.raises(ExecutionFailed, match="raised TypeError: the handler gave a generator"):
+            await bus.request("a", 1, int)
+        await subscription.close()
+    assert len(await bus.dead_letters()) == 3
+
+
+async def test_what_cannot_be_called_is_no_handler(bus: MessageBus) -> None:
+    handlers: list[tuple[Any, str]] = [
+        (None, "None is none$"),
+        (chain(str.strip, name="words"), "give `lambda message: it.invoke"),
+    ]
+    for handler, told in handlers:
+        with pytest.raises(InvalidConfig, match=f"handler is a function of the message, and .*{told}"):
+            await bus.subscribe("a", str, handler)
 
 
 @pytest.mark.parametrize("subject", ["", "a..b", ".a", "a b", "a.*", ">", "_inbox.x", "x" * 300])
