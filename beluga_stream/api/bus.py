@@ -12,7 +12,7 @@ from ..application.subscription import Handle, Subscribed, Terms
 from ..application.threads import Threads
 from ..bounds import within
 from ..domain.subjects import INBOX, check_subject, pattern
-from ..errors import BelugaError, InvalidConfig, InvalidInput, InvalidState, TaskCanceled, TimedOut
+from ..errors import BelugaError, InvalidConfig, InvalidInput, InvalidState, LogUnavailable, TaskCanceled, TimedOut
 from ..ports.bus import Carrier, DeadLetter, Line, Parcel, Traces
 from ..ports.spans import NoSpans, Spans
 from .bus_data import body_of, checked, data_of, error_of, failure_body
@@ -27,6 +27,8 @@ R = TypeVar("R")
 _ONCE = Retry(1)
 _RETRY = Retry(4, first=0.1, most=5)
 _REPLY_SECONDS = 30.0
+_START_SECONDS = 30.0
+_CHECK_SECONDS = 5.0
 _MOST_CONCURRENCY = 10_000
 _NO_HEADERS: Mapping[str, str] = {}
 
@@ -186,9 +188,17 @@ class MessageBus:
         await self._carrier.settle(letter)
 
     async def check(self) -> None:
-        """Whether it can carry messages. Raises `InvalidState` when it is closed, and `LogUnavailable`."""
-        await self._start()
-        await self._carrier.check()
+        """Whether it can carry messages. Raises `InvalidState` when it is closed, and `LogUnavailable` within 5 s."""
+        bound = within(_CHECK_SECONDS)
+        try:
+            async with bound:
+                await self._start()
+                await self._carrier.check()
+        except TimeoutError as error:
+            if not bound.expired():
+                raise
+            silent = f"{self._carrier.where} has not answered the message bus within {_CHECK_SECONDS:g} s"
+            raise LogUnavailable(silent) from error
 
     async def aclose(self) -> None:
         """Close every subscription, then the bus. Requests that wait raise `TaskCanceled`.
@@ -223,15 +233,22 @@ class MessageBus:
                 if self._started:
                     await self._carrier.close()
 
-    async def _start(self) -> None:
+    async def _start(self, limit: float = _START_SECONDS) -> None:
+        """Connect, if that is still to be done. Raises `LogUnavailable`, after so many seconds at the latest."""
         self._refuse_if(self._ended)
         if self._started:
             return
-        async with self._starting:
-            self._refuse_if(self._closed)
-            if not self._started:
-                await self._carrier.start()
-                self._started = True
+        bound = within(limit)
+        try:
+            async with bound, self._starting:
+                self._refuse_if(self._closed)
+                if not self._started:
+                    await self._carrier.start()
+                    self._started = True
+        except TimeoutError as error:
+            if not bound.expired():
+                raise
+            raise LogUnavailable(f"the message bus could not reach {self._carrier.where} within {limit:g} s") from error
 
     def _refuse_if(self, closed: bool) -> None:  # noqa: FBT001 - reads as a sentence
         """While it closes, handlers may still send what belongs to their messages: refused is what comes after."""
@@ -239,8 +256,10 @@ class MessageBus:
             raise InvalidState("the message bus is closed: make another")
 
     async def _send(self, parcel: Parcel, limit: float) -> None:
-        await self._start()
-        await self._carrier.send(parcel, limit)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await self._start(limit)
+        await self._carrier.send(parcel, max(round(limit - (loop.time() - began), 3), 0))
 
     async def _attach(self, subscribed: Subscribed, subjects: str, group: str | None) -> None:
         self._refuse_if(self._closed)

@@ -82,6 +82,10 @@ Release = Callable[[], Awaitable[None]]
 class Carrier(Protocol):
     """See the module."""
 
+    @property
+    def where(self) -> str:
+        """What it connects to, for messages."""
+
     async def start(self) -> None:
         """Connect. Raises `LogUnavailable`."""
 

@@ -11,7 +11,14 @@ from beluga_stream import BusMessage, Features, MessageBus, Orchestrator, Retry,
 from beluga_stream.adapters.memory.bus import MemoryCarrier, MemoryLine
 from beluga_stream.adapters.otel.traces import OtelTraces
 from beluga_stream.domain.subjects import pattern
-from beluga_stream.errors import BelugaError, InvalidConfig, InvalidState, ResourceExhausted, TopicMissing
+from beluga_stream.errors import (
+    BelugaError,
+    InvalidConfig,
+    InvalidState,
+    LogUnavailable,
+    ResourceExhausted,
+    TopicMissing,
+)
 from beluga_stream.ports.bus import Delivery
 from beluga_stream.testing.virtual_time import VirtualLoop
 
@@ -319,6 +326,46 @@ def test_a_carrier_that_stumbles_makes_no_subscriber_deaf_and_loses_no_dead_lett
     virtually(main, seeds=3)
     assert "g@a gets no messages for now: taken by surprise" in caplog.text
     assert "a dead letter of g@a cannot be kept yet: the dead letters have no topic" in caplog.text
+
+
+class _Away(MemoryCarrier):
+    """Does not connect, and once it is there does not answer."""
+
+    is_away = True
+
+    async def start(self) -> None:
+        if self.is_away:
+            await asyncio.Event().wait()
+
+    async def check(self) -> None:
+        await asyncio.Event().wait()
+
+
+def test_whoever_publishes_or_checks_waits_for_the_broker_no_longer_than_said() -> None:
+    async def main() -> None:
+        loop, carrier = asyncio.get_running_loop(), _Away(queue_size=1)
+
+        async def raises(call: Coroutine[Any, Any, object], kind: type[BelugaError], told: str) -> float:
+            began = loop.time()
+            with pytest.raises(kind, match=told):
+                await call
+            return round(loop.time() - began, 6)
+
+        bus = MessageBus(carrier, OtelTraces())
+        told = "the message bus could not reach this process within"
+        first = asyncio.create_task(raises(bus.publish("a", 1, timeout=60), LogUnavailable, f"{told} 60 s"))
+        await asyncio.sleep(0)
+        assert await raises(bus.publish("a", 1, timeout=2), LogUnavailable, f"{told} 2 s") == 2
+        silent = "this process has not answered the message bus within 5 s"
+        assert await raises(bus.check(), LogUnavailable, silent) == 5
+        assert await raises(bus.dead_letters(), LogUnavailable, f"{told} 30 s") == 30
+        assert await first == 60
+        carrier.is_away = False
+        await bus.subscribe("a", int, lambda _: None, group="g")
+        assert await raises(bus.check(), LogUnavailable, silent) == 5
+        await bus.aclose()
+
+    virtually(main, seeds=3)
 
 
 async def test_an_orchestrator_has_a_bus_and_closes_it() -> None:

@@ -51,6 +51,10 @@ class KafkaCarrier:
         self._appender: KafkaAppender | None = None
         self._reader: KafkaReader | None = None
 
+    @property
+    def where(self) -> str:
+        return f"Kafka at {self._connection.where}"
+
     async def start(self) -> None:
         async with AsyncExitStack() as stack:
             async with KafkaTopics(self._connection) as admin:

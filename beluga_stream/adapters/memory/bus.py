@@ -119,6 +119,8 @@ class MemoryLine:
 class MemoryCarrier:
     """Port `Carrier`: a queue holds `queue_size` messages that are not done, and then holds publishers up."""
 
+    where = "this process"
+
     def __init__(self, queue_size: int = 1_000) -> None:
         if queue_size < 1:
             raise InvalidConfig(f"queue_size={queue_size}: give at least 1, or no message could be on its way")
