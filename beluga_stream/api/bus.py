@@ -12,7 +12,16 @@ from ..application.subscription import Handle, Subscribed, Terms
 from ..application.threads import Threads
 from ..bounds import within
 from ..domain.subjects import INBOX, check_subject, pattern
-from ..errors import BelugaError, InvalidConfig, InvalidInput, InvalidState, LogUnavailable, TaskCanceled, TimedOut
+from ..errors import (
+    BelugaError,
+    InvalidConfig,
+    InvalidInput,
+    InvalidState,
+    LogUnavailable,
+    NotFound,
+    TaskCanceled,
+    TimedOut,
+)
 from ..ports.bus import Carrier, DeadLetter, Line, Parcel, Traces
 from ..ports.spans import NoSpans, Spans
 from .bus_data import body_of, checked, data_of, error_of, failure_body
@@ -26,6 +35,9 @@ R = TypeVar("R")
 
 _ONCE = Retry(1)
 _RETRY = Retry(4, first=0.1, most=5)
+_NO_GROUP = "~"
+"""Begins the names of subscribers without a group, which live as long as their buses."""
+
 _REPLY_SECONDS = 30.0
 _START_SECONDS = 30.0
 _CHECK_SECONDS = 5.0
@@ -142,7 +154,7 @@ class MessageBus:
         if timeout is not None and seconds(timeout) <= 0:
             raise InvalidConfig(f"timeout={timeout}: give more than 0")
         terms = Terms(concurrency, None if timeout is None else seconds(timeout), retry.policy(), retry.kinds)
-        name = f"{group or '~' + uuid.uuid4().hex[:12]}@{subjects}"
+        name = f"{group or _NO_GROUP + uuid.uuid4().hex[:12]}@{subjects}"
         subscribed = Subscribed(name, self._handling(kind, handler), self._answer, self._carrier, terms)
         await self._attach(subscribed, subjects, group)
         return Subscription(subjects, group, subscribed)
@@ -182,10 +194,29 @@ class MessageBus:
     async def replay(self, letter: DeadLetter, /, *, timeout: Seconds = 30) -> None:  # noqa: ASYNC109 - as above
         """Send a dead letter again, to the one that could not take it, and list it no more. Raises as `publish`.
 
+        A group gets it though no member may be there. Raises `NotFound`, and lists it as before, when the subscriber is
+        gone: a group that has no place any more, or one without a group that is none of this bus's.
         A crash between the two sends it twice rather than never.
         """
-        await self._send(letter.parcel, _limit(timeout))
+        limit = _limit(timeout)
+        await self._start(limit)
+        if not await self._reaches(letter.subscriber):
+            raise NotFound(
+                f"{letter.subscriber}, which could not take a message of {letter.subject}, is gone: nothing was sent",
+                subject=letter.subject,
+            )
+        await self._send(letter.parcel, limit)
         await self._carrier.settle(letter)
+
+    async def forget(self, subjects: str, /, *, group: str) -> None:
+        """Drop a group that nobody serves any more, with all that waits for it; its dead letters stay.
+
+        In process its full queue would hold publishers up for ever. Raises `NotFound` when there is no such group,
+        `InvalidState` while it has members, `AccessDenied` and `LogUnavailable`.
+        """
+        wanted = pattern(subjects)
+        await self._start()
+        await self._carrier.forget(group, wanted)
 
     async def check(self) -> None:
         """Whether it can carry messages. Raises `InvalidState` when it is closed, and `LogUnavailable` within 5 s."""
@@ -260,6 +291,13 @@ class MessageBus:
         began = loop.time()
         await self._start(limit)
         await self._carrier.send(parcel, max(round(limit - (loop.time() - began), 3), 0))
+
+    async def _reaches(self, subscriber: str) -> bool:
+        """Whether what is sent to it now comes to it, soon or when it is back."""
+        if any(one.subscriber == subscriber for one in self._subscribed):
+            return True
+        group, at, subjects = subscriber.partition("@")
+        return bool(at) and not group.startswith(_NO_GROUP) and await self._carrier.keeps(group, pattern(subjects))
 
     async def _attach(self, subscribed: Subscribed, subjects: str, group: str | None) -> None:
         self._refuse_if(self._closed)

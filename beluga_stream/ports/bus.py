@@ -105,6 +105,18 @@ class Carrier(Protocol):
     async def attach(self, pattern: Pattern, group: str | None, subscriber: str, release: Release) -> Line:
         """A new line; what is sent from now on reaches it. Raises `LogUnavailable`."""
 
+    async def keeps(self, group: str, pattern: Pattern) -> bool:
+        """Whether the group has a place, so that what is sent now reaches it, though no line of it may be there.
+
+        True as well where that cannot be known. Raises `LogUnavailable`.
+        """
+
+    async def forget(self, group: str, pattern: Pattern) -> None:
+        """Drop the group with all that waits for it.
+
+        Raises `NotFound` when there is none, `InvalidState` while it has lines, and `LogUnavailable`.
+        """
+
     async def refuse(self, delivery: Delivery, error: BelugaError, subscriber: str) -> None:
         """Keep a message that this subscriber cannot take as a dead letter. Raises `LogUnavailable`."""
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import re
 import sys
 import uuid
 from collections import defaultdict
@@ -25,6 +26,7 @@ from beluga_stream.errors import (
     InvalidConfig,
     InvalidInput,
     InvalidState,
+    NotFound,
     NotSerializable,
     RecordTooLarge,
     TaskCanceled,
@@ -239,6 +241,53 @@ async def test_a_dead_letter_can_be_sent_again_to_the_one_that_could_not_take_it
     await bus.publish("jobs", 8)
     assert await other.wait(2) == [7, 8]
     assert mended.messages[0].id == letter.parcel.id
+
+
+async def test_a_dead_letter_of_one_that_is_gone_is_not_sent_again_and_stays_listed(bus: MessageBus) -> None:
+    async def fails(message: BusMessage[int]) -> None:
+        raise TypeError("no")
+
+    subscription = await bus.subscribe("jobs", int, fails)
+    await bus.publish("jobs", 7)
+    letters = await _letters(bus, 1)
+    await subscription.close()
+    with pytest.raises(NotFound, match=rf"{re.escape(subscription.name)}, which could not take .* is gone"):
+        await bus.replay(letters[0])
+    assert await bus.dead_letters() == letters
+
+
+async def test_a_dead_letter_waits_for_a_group_that_is_away_and_not_for_one_that_is_forgotten(bus: MessageBus) -> None:
+    async def fails(message: BusMessage[int]) -> None:
+        raise TypeError("no")
+
+    inbox = Inbox()
+    async with await bus.subscribe("jobs", int, fails, group="workers"):
+        await bus.publish("jobs", 7)
+        await bus.publish("jobs", 8)
+        letters = await _letters(bus, 2)
+    await bus.replay(letters[0])
+    async with await bus.subscribe("jobs", int, inbox, group="workers"):
+        assert await inbox.wait(1) == [7]
+    await bus.forget("jobs", group="workers")
+    with pytest.raises(NotFound, match="workers@jobs, which could not take a message of jobs, is gone"):
+        await bus.replay(letters[1])
+    assert await bus.dead_letters() == letters[1:]
+
+
+async def test_a_group_that_is_forgotten_has_nothing_left_to_do(bus: MessageBus) -> None:
+    first, second = Inbox(), Inbox()
+    async with await bus.subscribe("jobs", int, first, group="workers"):
+        await bus.publish("jobs", 1)
+        await first.wait(1)
+        with pytest.raises(InvalidState, match="has members: close them first"):
+            await bus.forget("jobs", group="workers")
+    await bus.publish("jobs", 2)
+    await bus.forget("jobs", group="workers")
+    with pytest.raises(NotFound, match="there is no group"):
+        await bus.forget("jobs", group="workers")
+    await bus.subscribe("jobs", int, second, group="workers")
+    await bus.publish("jobs", 3)
+    assert await second.wait(1) == [3]
 
 
 async def test_a_dead_letter_that_is_large_can_be_sent_again_as_it_was(bus: MessageBus) -> None:

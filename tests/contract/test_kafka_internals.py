@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.conn import AIOKafkaConnection, AIOKafkaProtocol
@@ -83,6 +84,17 @@ def test_all_that_a_member_of_a_group_asks_goes_through_its_client() -> None:
     assert "self._send_req(" in inspect.getsource(GroupCoordinator._do_heartbeat)
     assert "self.send(" in inspect.getsource(AIOKafkaClient.coordinator_lookup)
     assert "self._client.send(" in inspect.getsource(PromptFetcher._proc_fetch_request)
+
+
+def test_a_coordinator_is_asked_through_the_administration() -> None:
+    """For what it has no call for, by `bus_groups.py`; and it does not look whether it may see a group at all."""
+    assert list(inspect.signature(AIOKafkaAdminClient._send_request_to_node).parameters) == [
+        "self",
+        "node_id",
+        "request",
+    ]
+    assert not hasattr(AIOKafkaAdminClient, "delete_consumer_groups")
+    assert "if response.error_code" not in inspect.getsource(AIOKafkaAdminClient.list_consumer_group_offsets)
 
 
 def test_a_batch_that_too_few_replicas_have_is_sent_again() -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from ...bounds import within
 from ...domain.subjects import Pattern
-from ...errors import BelugaError, InvalidConfig, InvalidState, ResourceExhausted
+from ...errors import BelugaError, InvalidConfig, InvalidState, NotFound, ResourceExhausted
 from ...ports.bus import DeadLetter, Delivery, Parcel, Release
 
 _MOST_LETTERS = 10_000
@@ -65,6 +65,10 @@ class _Queue:
         if self.group is None:
             return f"a subscriber of {self.pattern.text}"
         return f"group {self.group!r} of {self.pattern.text}" + ("" if self.lines else ", which nobody serves now,")
+
+    @property
+    def remedy(self) -> str:
+        return "try later" if self.lines else "let somebody serve the group, or `forget` it"
 
     def next_for(self, line: "MemoryLine") -> _Queued | None:
         """The first whose key nobody is at."""
@@ -157,7 +161,7 @@ class MemoryCarrier:
                 raise
             raise ResourceExhausted(
                 f"{full.title} has had no room for {timeout:g} s: {len(full.waiting)} messages wait and "
-                f"{len(full.held)} are being handled; nobody got this one; try later",
+                f"{len(full.held)} are being handled; nobody got this one; {full.remedy}",
                 subject=parcel.subject,
             ) from error
         self._sent += 1
@@ -166,15 +170,25 @@ class MemoryCarrier:
             queue.arrived.ring()
 
     async def attach(self, pattern: Pattern, group: str | None, subscriber: str, release: Release) -> MemoryLine:
-        found = None
-        if group is not None:
-            found = next((one for one in self._queues if (one.pattern, one.group) == (pattern, group)), None)
+        found = None if group is None else self._of_group(group, pattern)
         if found is None:
             found = _Queue(pattern, group, self._queue_size)
             self._queues.append(found)
         line = MemoryLine(found, self)
         found.lines.add(line)
         return line
+
+    async def keeps(self, group: str, pattern: Pattern) -> bool:
+        return self._of_group(group, pattern) is not None
+
+    async def forget(self, group: str, pattern: Pattern) -> None:
+        """See the port. Publishers whom it held up go on."""
+        queue = self._of_group(group, pattern)
+        if queue is None:
+            raise NotFound(f"there is no group {group!r} of {pattern.text}")
+        if queue.lines:
+            raise InvalidState(f"group {group!r} of {pattern.text} has members: close them first")
+        self.drop(queue)
 
     async def refuse(self, delivery: Delivery, error: BelugaError, subscriber: str) -> None:
         parcel = delivery.parcel
@@ -198,6 +212,9 @@ class MemoryCarrier:
         if queue in self._queues:
             self._queues.remove(queue)
         queue.room.ring()
+
+    def _of_group(self, group: str, pattern: Pattern) -> _Queue | None:
+        return next((one for one in self._queues if (one.group, one.pattern) == (group, pattern)), None)
 
     def _wanting(self, parcel: Parcel) -> list[_Queue]:
         return [queue for queue in self._queues if queue.pattern.matches(parcel.subject)]
