@@ -6,7 +6,7 @@ them, those of one key in order and to one at a time, and what a line leaves und
 its lines.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -36,10 +36,14 @@ class Parcel:
 
 @dataclass(eq=False, slots=True)
 class Delivery:
-    """A parcel that a line has handed out; `place` says where it came from."""
+    """A parcel that a line has handed out; `place` says where it came from.
+
+    A line loses what it has handed out by whole parts, and all of a key comes from one `part`.
+    """
 
     parcel: Parcel
     place: str
+    part: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +79,13 @@ class Line(Protocol):
         """Want no more. What is not done goes to the other lines of the group."""
 
 
-Release = Callable[[], Awaitable[None]]
-"""Called when a line loses what it has handed out: whatever is not done when it returns comes to somebody again."""
+class Release(Protocol):
+    """Called when a line loses these parts: whatever is not done of them when it returns comes to somebody again.
+
+    Handlers that are at it may end within `grace` seconds.
+    """
+
+    async def __call__(self, parts: Collection[int], grace: float) -> None: ...
 
 
 class Carrier(Protocol):

@@ -353,6 +353,38 @@ async def test_what_a_member_leaves_undone_goes_to_the_others(bus: MessageBus) -
     assert await taken.wait(10) == list(range(10))
 
 
+async def test_a_handler_that_is_at_work_goes_on_while_members_join_and_leave(bus: MessageBus) -> None:
+    began, go, joined = asyncio.Event(), asyncio.Event(), Inbox()
+    told: list[str] = []
+
+    async def works(message: BusMessage[int]) -> int:
+        if message.key == "long":
+            told.append("began")
+            began.set()
+            try:
+                await go.wait()
+            except asyncio.CancelledError:
+                told.append("cancelled")
+                raise
+        return message.data
+
+    await bus.subscribe("jobs", int, works, group="workers")
+    long = asyncio.create_task(bus.request("jobs", 42, int, key="long", timeout=60))
+    async with asyncio.timeout(60):
+        await began.wait()
+        async with await bus.subscribe("jobs", int, joined, group="workers"):
+            number = 0
+            while not joined.messages:
+                number += 1
+                await bus.publish("jobs", number, key=str(number))
+                await asyncio.sleep(0.02)
+        await bus.request("jobs", 1, int, key="other")
+    assert told == ["began"]
+    go.set()
+    assert await long == 42
+    assert told == ["began"]
+
+
 async def test_a_group_that_is_away_gets_what_came_meanwhile(bus: MessageBus) -> None:
     first, second = Inbox(), Inbox()
     async with await bus.subscribe("jobs", int, first, group="workers"):

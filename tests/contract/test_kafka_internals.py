@@ -15,8 +15,9 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.conn import AIOKafkaConnection, AIOKafkaProtocol
 from aiokafka.consumer.fetcher import Fetcher, FetchError
-from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.consumer.group_coordinator import CoordinatorGroupRebalance, GroupCoordinator
 from aiokafka.consumer.subscription_state import Assignment, TopicPartitionState
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import NotEnoughReplicasAfterAppendError, NotEnoughReplicasError
 from aiokafka.partitioner import DefaultPartitioner, murmur2
 from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulator, MessageBatch
@@ -95,6 +96,19 @@ def test_a_coordinator_is_asked_through_the_administration() -> None:
     ]
     assert not hasattr(AIOKafkaAdminClient, "delete_consumer_groups")
     assert "if response.error_code" not in inspect.getsource(AIOKafkaAdminClient.list_consumer_group_offsets)
+
+
+def test_a_member_of_a_group_says_what_it_has_each_time_that_it_joins() -> None:
+    """`bus_lines.py` and `bus_sharing.py` lean on it: an assignor may be an object, and a member has a generation."""
+    join = inspect.getsource(CoordinatorGroupRebalance.perform_group_join)
+    assert "assignor.metadata(topics)" in join
+    complete = inspect.getsource(GroupCoordinator._on_join_complete)
+    assert complete.index("assignor.on_assignment(assignment)") < complete.index("on_partitions_assigned(assigned)")
+    assert "self.generation = OffsetCommitRequest.DEFAULT_GENERATION_ID" in inspect.getsource(
+        GroupCoordinator.reset_generation
+    )
+    assert callable(GroupCoordinator.request_rejoin)
+    assert ConsumerProtocolMemberAssignment(0, [("bus", [1])], b"2").user_data == b"2"
 
 
 def test_a_batch_that_too_few_replicas_have_is_sent_again() -> None:

@@ -333,6 +333,62 @@ def test_a_carrier_that_stumbles_makes_no_subscriber_deaf_and_loses_no_dead_lett
     assert "a dead letter of g@a cannot be kept yet: the dead letters have no topic" in caplog.text
 
 
+class _Losing(MemoryCarrier):
+    """Hands out more than is handled, and is told when the line is to lose it."""
+
+    async def attach(self, *given: Any) -> MemoryLine:
+        *_, self.release = given
+        line = await super().attach(*given)
+        line.ahead = 2
+        return line
+
+
+def test_what_a_handler_raises_because_it_is_cancelled_is_no_dead_letter() -> None:
+    async def main() -> None:
+        carrier, told = _Losing(), list[int]()
+
+        async def cleans_up(message: BusMessage[int]) -> None:
+            told.append(message.data)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                raise OSError("away, too")
+
+        async with MessageBus(carrier, OtelTraces()) as bus:
+            await bus.subscribe("a", int, cleans_up, group="g", concurrency=2, retry=Retry(1))
+            for number in range(4):
+                await bus.publish("a", number, key=str(number))
+            await asyncio.sleep(1)
+            await carrier.release({1}, 0)
+            assert len(told) == 2
+            await carrier.release({0}, 3)
+            assert len(told) == 2
+            assert await bus.dead_letters() == []
+
+    virtually(main)
+
+
+def test_what_waits_for_its_turn_when_its_line_loses_it_does_not_begin() -> None:
+    async def main() -> None:
+        carrier, began, ended = _Losing(), list[int](), list[int]()
+
+        async def works(message: BusMessage[int]) -> None:
+            began.append(message.data)
+            await asyncio.sleep(2)
+            ended.append(message.data)
+
+        async with MessageBus(carrier, OtelTraces()) as bus:
+            await bus.subscribe("a", int, works, group="g", concurrency=2)
+            for number in range(4):
+                await bus.publish("a", number, key=str(number))
+            await asyncio.sleep(1)
+            await carrier.release({0}, 3)
+            assert sorted(ended) == sorted(began)
+            assert len(began) == 2
+
+    virtually(main)
+
+
 class _Away(MemoryCarrier):
     """Does not connect, and once it is there does not answer."""
 

@@ -166,7 +166,7 @@ class MemoryCarrier:
             ) from error
         self._sent += 1
         for queue in self._wanting(parcel):
-            queue.waiting.append(_Queued(parcel, f"memory/0/{self._sent}", self._sent))
+            queue.waiting.append(_Queued(parcel, f"memory/0/{self._sent}", number=self._sent))
             queue.arrived.ring()
 
     async def attach(self, pattern: Pattern, group: str | None, subscriber: str, release: Release) -> MemoryLine:
