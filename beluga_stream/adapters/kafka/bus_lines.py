@@ -192,7 +192,7 @@ class GroupLine(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships no
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        await self._commit()
+        await self._commit_last()
         await self._stop()
 
     async def on_partitions_revoked(self, revoked: Any) -> None:
@@ -237,8 +237,7 @@ class GroupLine(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships no
     async def _give_up(self, leaving: Collection[TopicPartition]) -> None:
         held = {at: self._undone[at] for at in leaving}
         await self._leave(leaving, _HANDOVER_SECONDS)
-        await self._placed.wait()
-        await self._commit()
+        await self._commit_last()
         # What was lost meanwhile may be here again, and begun anew.
         self._forget([at for at, undone in held.items() if self._undone.get(at) is undone])
         await asyncio.sleep(_SETTLED_SECONDS)
@@ -314,16 +313,27 @@ class GroupLine(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships no
             await self._commit()
             await asyncio.sleep(_COMMIT_SECONDS)
 
-    async def _commit(self) -> None:
+    async def _commit_last(self) -> None:
+        """Commit before others go on from there, though the group may be being shared out just now."""
+        with suppress(TimeoutError):
+            async with within(_COMMIT_MOST_SECONDS):
+                await self._placed.wait()
+                while not await self._commit():
+                    await asyncio.sleep(_COMMIT_SECONDS)
+                    await self._placed.wait()
+
+    async def _commit(self) -> bool:
+        """Say what is done. False: the group is being shared out, and does not take it now."""
         offsets = {at: min(self._undone[at], default=following) for at, following in self._next.items()}
         offsets = {at: offset for at, offset in offsets.items() if offset > self._committed[at]}
         if not offsets or self._consumer is None:
-            return
+            return True
         try:
             async with within(_COMMIT_MOST_SECONDS):
                 await self._consumer.commit(offsets)
         except (CommitFailedError, IllegalStateError) as error:
             log.debug("%s: the group has been shared out anew: %s", self._group, error)
+            return False
         except (KafkaError, TimeoutError, OSError) as error:
             # What was done comes again if this process ends before the next one.
             log.warning("%s: what is done could not be said: %r", self._group, error, extra={"action": "bus.commit"})
@@ -331,6 +341,7 @@ class GroupLine(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships no
             for at, offset in offsets.items():
                 if at in self._committed:
                     self._committed[at] = offset
+        return True
 
     def _connected(self) -> AIOKafkaConsumer:
         if self._consumer is None:
