@@ -1,8 +1,6 @@
 """`MessageBus`: agents publish and subscribe, ask and answer, in this process or over Kafka."""
 
 import asyncio
-import contextvars
-import inspect
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -14,10 +12,20 @@ from ..application.subscription import Handle, Subscribed, Terms
 from ..application.threads import Threads
 from ..bounds import within
 from ..domain.subjects import INBOX, check_subject, pattern
-from ..errors import BelugaError, InvalidConfig, InvalidInput, InvalidState, TaskCanceled, TimedOut
+from ..errors import (
+    BelugaError,
+    InvalidConfig,
+    InvalidInput,
+    InvalidState,
+    LogUnavailable,
+    NotFound,
+    TaskCanceled,
+    TimedOut,
+)
 from ..ports.bus import Carrier, DeadLetter, Line, Parcel, Traces
 from ..ports.spans import NoSpans, Spans
 from .bus_data import body_of, checked, data_of, error_of, failure_body
+from .bus_handler import call_of
 from .bus_message import BusMessage
 from .retry import Retry, Seconds, check_retry, seconds
 from .subscription import Subscription
@@ -27,7 +35,12 @@ R = TypeVar("R")
 
 _ONCE = Retry(1)
 _RETRY = Retry(4, first=0.1, most=5)
+_NO_GROUP = "~"
+"""Begins the names of subscribers without a group, which live as long as their buses."""
+
 _REPLY_SECONDS = 30.0
+_START_SECONDS = 30.0
+_CHECK_SECONDS = 5.0
 _MOST_CONCURRENCY = 10_000
 _NO_HEADERS: Mapping[str, str] = {}
 
@@ -128,8 +141,8 @@ class MessageBus:
         At most `concurrency` are handled at a time, an attempt of an async handler for `timeout` at most; one that is
         not async runs in a thread. A message may come twice: its `id` tells.
 
-        Raises `InvalidInput` for a wrong pattern, `InvalidConfig` for values out of range and a type that pydantic
-        cannot check, and `LogUnavailable`.
+        Raises `InvalidInput` for a wrong pattern, `InvalidConfig` for values out of range, a type that pydantic cannot
+        check and a handler that takes no messages (a generator, or what cannot be called), and `LogUnavailable`.
         """
         wanted = pattern(subjects)
         if wanted.words[0].startswith("_"):
@@ -142,7 +155,7 @@ class MessageBus:
         if timeout is not None and seconds(timeout) <= 0:
             raise InvalidConfig(f"timeout={timeout}: give more than 0")
         terms = Terms(concurrency, None if timeout is None else seconds(timeout), retry.policy(), retry.kinds)
-        name = f"{group or '~' + uuid.uuid4().hex[:12]}@{subjects}"
+        name = f"{group or _NO_GROUP + uuid.uuid4().hex[:12]}@{subjects}"
         subscribed = Subscribed(name, self._handling(kind, handler), self._answer, self._carrier, terms)
         await self._attach(subscribed, subjects, group)
         return Subscription(subjects, group, subscribed)
@@ -182,15 +195,42 @@ class MessageBus:
     async def replay(self, letter: DeadLetter, /, *, timeout: Seconds = 30) -> None:  # noqa: ASYNC109 - as above
         """Send a dead letter again, to the one that could not take it, and list it no more. Raises as `publish`.
 
+        A group gets it though no member may be there. Raises `NotFound`, and lists it as before, when the subscriber is
+        gone: a group that has no place any more, or one without a group that is none of this bus's.
         A crash between the two sends it twice rather than never.
         """
-        await self._send(letter.parcel, _limit(timeout))
+        limit = _limit(timeout)
+        await self._start(limit)
+        if not await self._reaches(letter.subscriber):
+            raise NotFound(
+                f"{letter.subscriber}, which could not take a message of {letter.subject}, is gone: nothing was sent",
+                subject=letter.subject,
+            )
+        await self._send(letter.parcel, limit)
         await self._carrier.settle(letter)
 
-    async def check(self) -> None:
-        """Whether it can carry messages. Raises `InvalidState` when it is closed, and `LogUnavailable`."""
+    async def forget(self, subjects: str, /, *, group: str) -> None:
+        """Drop a group that nobody serves any more, with all that waits for it; its dead letters stay.
+
+        In process its full queue would hold publishers up for ever. Raises `NotFound` when there is no such group,
+        `InvalidState` while it has members, `AccessDenied` and `LogUnavailable`.
+        """
+        wanted = pattern(subjects)
         await self._start()
-        await self._carrier.check()
+        await self._carrier.forget(group, wanted)
+
+    async def check(self) -> None:
+        """Whether it can carry messages. Raises `InvalidState` when it is closed, and `LogUnavailable` within 5 s."""
+        bound = within(_CHECK_SECONDS)
+        try:
+            async with bound:
+                await self._start()
+                await self._carrier.check()
+        except TimeoutError as error:
+            if not bound.expired():
+                raise
+            silent = f"{self._carrier.where} has not answered the message bus within {_CHECK_SECONDS:g} s"
+            raise LogUnavailable(silent) from error
 
     async def aclose(self) -> None:
         """Close every subscription, then the bus. Requests that wait raise `TaskCanceled`.
@@ -225,15 +265,22 @@ class MessageBus:
                 if self._started:
                     await self._carrier.close()
 
-    async def _start(self) -> None:
+    async def _start(self, limit: float = _START_SECONDS) -> None:
+        """Connect, if that is still to be done. Raises `LogUnavailable`, after so many seconds at the latest."""
         self._refuse_if(self._ended)
         if self._started:
             return
-        async with self._starting:
-            self._refuse_if(self._closed)
-            if not self._started:
-                await self._carrier.start()
-                self._started = True
+        bound = within(limit)
+        try:
+            async with bound, self._starting:
+                self._refuse_if(self._closed)
+                if not self._started:
+                    await self._carrier.start()
+                    self._started = True
+        except TimeoutError as error:
+            if not bound.expired():
+                raise
+            raise LogUnavailable(f"the message bus could not reach {self._carrier.where} within {limit:g} s") from error
 
     def _refuse_if(self, closed: bool) -> None:  # noqa: FBT001 - reads as a sentence
         """While it closes, handlers may still send what belongs to their messages: refused is what comes after."""
@@ -241,8 +288,17 @@ class MessageBus:
             raise InvalidState("the message bus is closed: make another")
 
     async def _send(self, parcel: Parcel, limit: float) -> None:
-        await self._start()
-        await self._carrier.send(parcel, limit)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await self._start(limit)
+        await self._carrier.send(parcel, max(round(limit - (loop.time() - began), 3), 0))
+
+    async def _reaches(self, subscriber: str) -> bool:
+        """Whether what is sent to it now comes to it, soon or when it is back."""
+        if any(one.subscriber == subscriber for one in self._subscribed):
+            return True
+        group, at, subjects = subscriber.partition("@")
+        return bool(at) and not group.startswith(_NO_GROUP) and await self._carrier.keeps(group, pattern(subjects))
 
     async def _attach(self, subscribed: Subscribed, subjects: str, group: str | None) -> None:
         self._refuse_if(self._closed)
@@ -269,10 +325,7 @@ class MessageBus:
         return Parcel(uuid.uuid4().hex, subject, key or subject, body, told)
 
     def _handling(self, kind: Any, handler: Callable[[BusMessage[Any]], Any]) -> Handle:
-        is_async = inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
-            getattr(type(handler), "__call__", None)  # noqa: B004 - the function is wanted, not whether there is one
-        )
-
+        call = call_of(handler, self._threads)
         takes = checked(kind)
 
         async def handle(parcel: Parcel, attempt: int) -> Any:
@@ -282,13 +335,7 @@ class MessageBus:
             )
             attributes: dict[str, str | int] = {"messaging.destination.name": parcel.subject, "attempt": attempt}
             with self._traces.inside(parcel.headers), self._spans.span("bus.process", attributes):
-                if is_async:
-                    given = handler(message)
-                else:
-                    # The trace that is going on is a context variable: it goes along.
-                    context = contextvars.copy_context()
-                    given = await self._threads.call(lambda: context.run(handler, message))
-                return await given if inspect.isawaitable(given) else given
+                return await call(message)
 
         return handle
 

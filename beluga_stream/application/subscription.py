@@ -7,7 +7,7 @@ kept as a dead letter: only then is it done. What is not done when the process e
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +45,17 @@ class Terms:
     on: tuple[type[Exception], ...] | None
 
 
+@dataclass(eq=False, slots=True)
+class _Lane:
+    """The messages of one key that wait for each other, and who is at them."""
+
+    part: int
+    waiting: "deque[Delivery]"
+    leaving: asyncio.Event
+    """Set once they are to be somebody else's."""
+    work: "asyncio.Task[None] | None" = None
+
+
 class Subscribed:
     """See the module. `subscriber` names it in dead letters."""
 
@@ -56,13 +67,12 @@ class Subscribed:
         self._terms = terms
         self._line: Line | None = None
         self._ended: Callable[[Subscribed], object] = _ignore
-        self._lanes: dict[str, deque[Delivery]] = {}
+        self._lanes: dict[tuple[int, str], _Lane] = {}
         self._working: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(terms.concurrency)
         self._most = terms.concurrency
         self._taken = 0
         self._room = asyncio.Event()
-        self._releasing = asyncio.Event()
         self._pump: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self.closed = asyncio.Event()
@@ -97,26 +107,30 @@ class Subscribed:
         pump.cancel()
         await asyncio.wait([pump])
         try:
-            await self.release(grace)
+            await self.release(grace=grace)
         finally:
             await line.close()
             self._ended(self)
 
-    async def release(self, grace: float = _GRACE_SECONDS) -> None:
-        """Give up what has been taken: what runs may end, within a bound; what waits does not begin."""
-        self._releasing.set()
-        for lane in self._lanes.values():
-            self._taken -= len(lane)
-            lane.clear()
-        if self._working:
-            await asyncio.wait(self._working, timeout=grace)
-        for task in tuple(self._working):
+    async def release(self, parts: Collection[int] | None = None, grace: float = _GRACE_SECONDS) -> None:
+        """Give up what has been taken of these parts, or all.
+
+        What runs may end, within a bound; then it is cancelled, and not done. What waits does not begin.
+        """
+        lanes = [lane for lane in self._lanes.values() if parts is None or lane.part in parts]
+        for lane in lanes:
+            lane.leaving.set()
+            self._taken -= len(lane.waiting)
+            lane.waiting.clear()
+        left = {lane.work for lane in lanes if lane.work is not None}
+        if left:
+            _, left = await asyncio.wait(left, timeout=grace)
+        for task in left:
             task.cancel()
-        if self._working:
-            _, stubborn = await asyncio.wait(self._working, timeout=_GRACE_SECONDS)
-            if stubborn:
-                log.error("%d handlers of %s ignore that they are cancelled", len(stubborn), self.subscriber)
-        self._releasing.clear()
+        if left:
+            _, left = await asyncio.wait(left, timeout=_GRACE_SECONDS)
+        if left:
+            log.error("%d handlers of %s ignore that they are cancelled", len(left), self.subscriber)
         self._room.set()
 
     def _has_room(self, line: Line) -> bool:
@@ -143,71 +157,75 @@ class Subscribed:
                 line.done(delivery)
                 continue
             self._taken += 1
-            lane = self._lanes.get(delivery.parcel.key)
-            if lane is not None:
-                lane.append(delivery)
+            at = (delivery.part, delivery.parcel.key)
+            lane = self._lanes.get(at)
+            if lane is not None and not lane.leaving.is_set():
+                lane.waiting.append(delivery)
                 continue
-            self._lanes[delivery.parcel.key] = lane = deque([delivery])
-            task = asyncio.create_task(self._work(line, delivery.parcel.key, lane), name=f"bus-{self.subscriber}-lane")
-            self._working.add(task)
-            task.add_done_callback(self._working.discard)
+            self._lanes[at] = lane = _Lane(delivery.part, deque([delivery]), asyncio.Event())
+            lane.work = asyncio.create_task(self._work(line, at, lane), name=f"bus-{self.subscriber}-lane")
+            self._working.add(lane.work)
+            lane.work.add_done_callback(self._working.discard)
 
-    async def _work(self, line: Line, key: str, lane: "deque[Delivery]") -> None:
+    async def _work(self, line: Line, at: tuple[int, str], lane: _Lane) -> None:
         try:
-            while lane and not self._releasing.is_set():
-                delivery = lane.popleft()
+            while lane.waiting and not lane.leaving.is_set():
+                delivery = lane.waiting.popleft()
                 try:
-                    if await self._settled(delivery):
+                    if await self._settled(delivery, lane):
                         line.done(delivery)
                 finally:
                     self._taken -= 1
                     self._room.set()
         finally:
-            self._taken -= len(lane)
-            lane.clear()
-            if self._lanes.get(key) is lane:
-                del self._lanes[key]
+            self._taken -= len(lane.waiting)
+            lane.waiting.clear()
+            if self._lanes.get(at) is lane:
+                del self._lanes[at]
 
-    async def _settled(self, delivery: Delivery) -> bool:
+    async def _settled(self, delivery: Delivery, lane: _Lane) -> bool:
         """Whether the message is done: handled, or kept as a dead letter. False: it is somebody else's now."""
         parcel, failures = delivery.parcel, 0
         while True:
             try:
-                value = await self._attempt(parcel, failures + 1)
+                async with self._slots:
+                    if lane.leaving.is_set():
+                        return False
+                    value = await self._attempt(parcel, failures + 1)
             except asyncio.CancelledError as error:
-                task = asyncio.current_task()
-                if task is None or task.cancelling():
+                if _is_cancelled():
                     raise
                 cancelled = ExecutionFailed("the handler was cancelled from inside")
                 cancelled.__cause__ = error
-                return await self._refused(delivery, cancelled)
-            except Exception as error:  # noqa: BLE001 - a user's handler may raise anything
-                if self.closed.is_set():
+                return await self._refused(delivery, cancelled, lane)
+            except (KeyboardInterrupt, GeneratorExit):
+                raise
+            except BaseException as error:  # noqa: BLE001 - a user's handler may raise anything
+                if self.closed.is_set() or _is_cancelled():
                     return False  # what it needed may be closed too
                 failures += 1
                 if failures >= self._terms.policy.attempts or not self._worth_another(error):
-                    return await self._refused(delivery, _judged(error, failures))
-                if await self._released_within(delay_ms(self._terms.policy, failures, parcel.id) / 1000):
+                    return await self._refused(delivery, _judged(error, failures), lane)
+                if await _leaves_within(lane, delay_ms(self._terms.policy, failures, parcel.id) / 1000):
                     return False
             else:
                 await self._replied(parcel, value, None)
                 return True
 
     async def _attempt(self, parcel: Parcel, number: int) -> Any:
-        async with self._slots:
-            bound = within(self._terms.timeout_seconds)
-            try:
-                async with bound:
-                    return await self._handle(parcel, number)
-            except TimeoutError as error:
-                if not bound.expired():
-                    raise
-                raise TimedOut(f"the handler took longer than {self._terms.timeout_seconds:g} s") from error
+        bound = within(self._terms.timeout_seconds)
+        try:
+            async with bound:
+                return await self._handle(parcel, number)
+        except TimeoutError as error:
+            if not bound.expired():
+                raise
+            raise TimedOut(f"the handler took longer than {self._terms.timeout_seconds:g} s") from error
 
-    def _worth_another(self, error: Exception) -> bool:
-        return not isinstance(error, InvalidInput) and may_help(error, self._terms.on)
+    def _worth_another(self, error: BaseException) -> bool:
+        return not isinstance(error, InvalidInput | SystemExit) and may_help(error, self._terms.on)
 
-    async def _refused(self, delivery: Delivery, error: BelugaError) -> bool:
+    async def _refused(self, delivery: Delivery, error: BelugaError, lane: _Lane) -> bool:
         """Keep it as a dead letter, however long that takes: until then it is not done."""
         while True:
             try:
@@ -217,7 +235,7 @@ class Subscribed:
                 level = logging.WARNING if isinstance(away, LogUnavailable) else logging.ERROR
                 told = "a dead letter of %s cannot be kept yet: %s"
                 log.log(level, told, self.subscriber, away, exc_info=unexpected, extra={"action": "bus.away"})
-                if await self._released_within(_AGAIN_SECONDS):
+                if await _leaves_within(lane, _AGAIN_SECONDS):
                     return False
             else:
                 break
@@ -240,21 +258,31 @@ class Subscribed:
             # Who asked waits no longer than its timeout; the work itself is done.
             log.warning("a reply to %s was not sent: %s", parcel.subject, failure, extra={"action": "bus.reply"})
 
-    async def _released_within(self, seconds: float) -> bool:
-        with suppress(TimeoutError):
-            async with within(seconds):
-                await self._releasing.wait()
-        return self._releasing.is_set()
+
+async def _leaves_within(lane: _Lane, seconds: float) -> bool:
+    with suppress(TimeoutError):
+        async with within(seconds):
+            await lane.leaving.wait()
+    return lane.leaving.is_set()
 
 
 def _ignore(subscribed: Subscribed) -> None:
     """Nobody asked to be told."""
 
 
-def _judged(error: Exception, attempts: int) -> BelugaError:
+def _is_cancelled() -> bool:
+    """Whether somebody else wants this task to end: its subscriber, and not the handler itself."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
+def _judged(error: BaseException, attempts: int) -> BelugaError:
     if isinstance(error, BelugaError):
         return error
-    times = f", {attempts} times" if attempts > 1 else ""
-    made = ExecutionFailed(f"the handler raised {type(error).__name__}{times}: {said(error)}")
+    if isinstance(error, SystemExit):
+        made = ExecutionFailed(f"the handler called sys.exit({error.code!r})")
+    else:
+        times = f", {attempts} times" if attempts > 1 else ""
+        made = ExecutionFailed(f"the handler raised {type(error).__name__}{times}: {said(error)}")
     made.__cause__ = error
     return made

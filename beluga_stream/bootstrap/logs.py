@@ -59,15 +59,19 @@ class _EngineLines(logging.Filter):
 class Seldom(logging.Filter):
     """Lets a line that is like an earlier one through once in half a minute, and says how many it kept back.
 
-    Without a broker aiokafka says so two hundred times a second.
+    Without a broker aiokafka says so two hundred times a second. With `loggers` it looks at lines of these only, and of
+    those below them: for a handler that others use as well.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *loggers: str) -> None:
         super().__init__()
+        self._loggers = tuple(logging.Filter(name) for name in loggers)
         self._last: dict[tuple[str, str], float] = {}
         self._kept_back: Counter[tuple[str, str]] = Counter()
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if self._loggers and not any(logger.filter(record) for logger in self._loggers):
+            return True
         kind = (record.name, str(record.msg))
         now = time.monotonic()
         if now - self._last.get(kind, -_SELDOM_SECONDS) < _SELDOM_SECONDS:

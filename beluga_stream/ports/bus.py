@@ -6,7 +6,7 @@ them, those of one key in order and to one at a time, and what a line leaves und
 its lines.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -36,10 +36,14 @@ class Parcel:
 
 @dataclass(eq=False, slots=True)
 class Delivery:
-    """A parcel that a line has handed out; `place` says where it came from."""
+    """A parcel that a line has handed out; `place` says where it came from.
+
+    A line loses what it has handed out by whole parts, and all of a key comes from one `part`.
+    """
 
     parcel: Parcel
     place: str
+    part: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +79,21 @@ class Line(Protocol):
         """Want no more. What is not done goes to the other lines of the group."""
 
 
-Release = Callable[[], Awaitable[None]]
-"""Called when a line loses what it has handed out: whatever is not done when it returns comes to somebody again."""
+class Release(Protocol):
+    """Called when a line loses these parts: whatever is not done of them when it returns comes to somebody again.
+
+    Handlers that are at it may end within `grace` seconds.
+    """
+
+    async def __call__(self, parts: Collection[int], grace: float) -> None: ...
 
 
 class Carrier(Protocol):
     """See the module."""
+
+    @property
+    def where(self) -> str:
+        """What it connects to, for messages."""
 
     async def start(self) -> None:
         """Connect. Raises `LogUnavailable`."""
@@ -100,6 +113,18 @@ class Carrier(Protocol):
 
     async def attach(self, pattern: Pattern, group: str | None, subscriber: str, release: Release) -> Line:
         """A new line; what is sent from now on reaches it. Raises `LogUnavailable`."""
+
+    async def keeps(self, group: str, pattern: Pattern) -> bool:
+        """Whether the group has a place, so that what is sent now reaches it, though no line of it may be there.
+
+        True as well where that cannot be known. Raises `LogUnavailable`.
+        """
+
+    async def forget(self, group: str, pattern: Pattern) -> None:
+        """Drop the group with all that waits for it.
+
+        Raises `NotFound` when there is none, `InvalidState` while it has lines, and `LogUnavailable`.
+        """
 
     async def refuse(self, delivery: Delivery, error: BelugaError, subscriber: str) -> None:
         """Keep a message that this subscriber cannot take as a dead letter. Raises `LogUnavailable`."""

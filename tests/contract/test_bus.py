@@ -2,10 +2,13 @@
 
 import asyncio
 import random
+import re
+import sys
 import uuid
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from pydantic import BaseModel
 
-from beluga_stream import BusMessage, MessageBus, Retry, kafka_bus, local_bus
+from beluga_stream import BusMessage, MessageBus, Retry, chain, kafka_bus, local_bus
 from beluga_stream.adapters.kafka.admin import KafkaTopics
 from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.bootstrap.settings import Settings
@@ -23,6 +26,7 @@ from beluga_stream.errors import (
     InvalidConfig,
     InvalidInput,
     InvalidState,
+    NotFound,
     NotSerializable,
     RecordTooLarge,
     TaskCanceled,
@@ -239,6 +243,53 @@ async def test_a_dead_letter_can_be_sent_again_to_the_one_that_could_not_take_it
     assert mended.messages[0].id == letter.parcel.id
 
 
+async def test_a_dead_letter_of_one_that_is_gone_is_not_sent_again_and_stays_listed(bus: MessageBus) -> None:
+    async def fails(message: BusMessage[int]) -> None:
+        raise TypeError("no")
+
+    subscription = await bus.subscribe("jobs", int, fails)
+    await bus.publish("jobs", 7)
+    letters = await _letters(bus, 1)
+    await subscription.close()
+    with pytest.raises(NotFound, match=rf"{re.escape(subscription.name)}, which could not take .* is gone"):
+        await bus.replay(letters[0])
+    assert await bus.dead_letters() == letters
+
+
+async def test_a_dead_letter_waits_for_a_group_that_is_away_and_not_for_one_that_is_forgotten(bus: MessageBus) -> None:
+    async def fails(message: BusMessage[int]) -> None:
+        raise TypeError("no")
+
+    inbox = Inbox()
+    async with await bus.subscribe("jobs", int, fails, group="workers"):
+        await bus.publish("jobs", 7)
+        await bus.publish("jobs", 8)
+        letters = await _letters(bus, 2)
+    await bus.replay(letters[0])
+    async with await bus.subscribe("jobs", int, inbox, group="workers"):
+        assert await inbox.wait(1) == [7]
+    await bus.forget("jobs", group="workers")
+    with pytest.raises(NotFound, match="workers@jobs, which could not take a message of jobs, is gone"):
+        await bus.replay(letters[1])
+    assert await bus.dead_letters() == letters[1:]
+
+
+async def test_a_group_that_is_forgotten_has_nothing_left_to_do(bus: MessageBus) -> None:
+    first, second = Inbox(), Inbox()
+    async with await bus.subscribe("jobs", int, first, group="workers"):
+        await bus.publish("jobs", 1)
+        await first.wait(1)
+        with pytest.raises(InvalidState, match="has members: close them first"):
+            await bus.forget("jobs", group="workers")
+    await bus.publish("jobs", 2)
+    await bus.forget("jobs", group="workers")
+    with pytest.raises(NotFound, match="there is no group"):
+        await bus.forget("jobs", group="workers")
+    await bus.subscribe("jobs", int, second, group="workers")
+    await bus.publish("jobs", 3)
+    assert await second.wait(1) == [3]
+
+
 async def test_a_dead_letter_that_is_large_can_be_sent_again_as_it_was(bus: MessageBus) -> None:
     large = "x" * 800_000
     taken: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -300,6 +351,38 @@ async def test_what_a_member_leaves_undone_goes_to_the_others(bus: MessageBus) -
     await leaver.close(grace=0)
     await bus.subscribe("jobs", int, taken, group="workers")
     assert await taken.wait(10) == list(range(10))
+
+
+async def test_a_handler_that_is_at_work_goes_on_while_members_join_and_leave(bus: MessageBus) -> None:
+    began, go, joined = asyncio.Event(), asyncio.Event(), Inbox()
+    told: list[str] = []
+
+    async def works(message: BusMessage[int]) -> int:
+        if message.key == "long":
+            told.append("began")
+            began.set()
+            try:
+                await go.wait()
+            except asyncio.CancelledError:
+                told.append("cancelled")
+                raise
+        return message.data
+
+    await bus.subscribe("jobs", int, works, group="workers")
+    long = asyncio.create_task(bus.request("jobs", 42, int, key="long", timeout=60))
+    async with asyncio.timeout(60):
+        await began.wait()
+        async with await bus.subscribe("jobs", int, joined, group="workers"):
+            number = 0
+            while not joined.messages:
+                number += 1
+                await bus.publish("jobs", number, key=str(number))
+                await asyncio.sleep(0.02)
+        await bus.request("jobs", 1, int, key="other")
+    assert told == ["began"]
+    go.set()
+    assert await long == 42
+    assert told == ["began"]
 
 
 async def test_a_group_that_is_away_gets_what_came_meanwhile(bus: MessageBus) -> None:
@@ -380,6 +463,82 @@ async def test_a_handler_that_is_cancelled_from_inside_holds_nobody_up(bus: Mess
     assert await inbox.wait(1) == [2]
     (letter,) = await _letters(bus, 1)
     assert "cancelled from inside" in letter.message
+
+
+class Panic(BaseException):
+    """As an extension in Rust raises it."""
+
+
+async def test_a_handler_that_raises_what_is_no_exception_holds_nobody_up(bus: MessageBus) -> None:
+    inbox = Inbox()
+    wrongs: list[BaseException] = [
+        Panic("rust"),
+        BaseExceptionGroup("both", [asyncio.CancelledError(), Panic("in a group")]),
+        SystemExit(3),
+    ]
+
+    async def panics(message: BusMessage[int]) -> None:
+        if message.data < len(wrongs):
+            raise wrongs[message.data]
+        await inbox(message)
+
+    def exits(message: BusMessage[int]) -> None:
+        sys.exit(4)
+
+    await bus.subscribe("jobs", int, panics, group="workers", retry=Retry(1))
+    await bus.subscribe("exits", int, exits, group="workers")
+    for number in range(len(wrongs) + 1):
+        await bus.publish("jobs", number)
+    assert await inbox.wait(1) == [len(wrongs)]
+    with pytest.raises(ExecutionFailed, match=r"the handler called sys\.exit\(4\)"):
+        await bus.request("exits", 1, int)
+    letters = await _letters(bus, len(wrongs) + 1)
+    assert [letter.message for letter in letters if letter.subject == "jobs"] == [
+        "the handler raised Panic: rust",
+        "the handler raised BaseExceptionGroup: both (2 sub-exceptions)",
+        "the handler called sys.exit(3)",
+    ]
+
+
+async def test_a_generator_is_no_handler_and_what_gives_one_fails(bus: MessageBus) -> None:
+    async def yields(message: BusMessage[int]) -> AsyncIterator[int]:
+        yield message.data
+
+    def yields_here(message: BusMessage[int]) -> Iterator[int]:
+        yield message.data
+
+    class Yields:
+        async def __call__(self, message: BusMessage[int]) -> AsyncIterator[int]:
+            yield message.data
+
+    def gives(message: BusMessage[int]) -> AsyncIterator[int]:
+        return yields(message)
+
+    def gives_here(message: BusMessage[int]) -> Iterator[int]:
+        return yields_here(message)
+
+    async def gives_later(message: BusMessage[int]) -> AsyncIterator[int]:
+        return yields(message)
+
+    for handler in (yields, yields_here, Yields(), partial(yields)):
+        with pytest.raises(InvalidConfig, match="is a generator, and nobody would take what it yields"):
+            await bus.subscribe("a", int, handler)
+    for given in (gives, gives_here, gives_later):
+        subscription = await bus.subscribe("a", int, given)
+        with pytest.raises(ExecutionFailed, match="raised TypeError: the handler gave a generator"):
+            await bus.request("a", 1, int)
+        await subscription.close()
+    assert len(await bus.dead_letters()) == 3
+
+
+async def test_what_cannot_be_called_is_no_handler(bus: MessageBus) -> None:
+    handlers: list[tuple[Any, str]] = [
+        (None, "None is none$"),
+        (chain(str.strip, name="words"), "give `lambda message: it.invoke"),
+    ]
+    for handler, told in handlers:
+        with pytest.raises(InvalidConfig, match=f"handler is a function of the message, and .*{told}"):
+            await bus.subscribe("a", str, handler)
 
 
 @pytest.mark.parametrize("subject", ["", "a..b", ".a", "a b", "a.*", ">", "_inbox.x", "x" * 300])

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.conn import AIOKafkaConnection, AIOKafkaProtocol
 from aiokafka.consumer.fetcher import Fetcher, FetchError
-from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.consumer.group_coordinator import CoordinatorGroupRebalance, GroupCoordinator
 from aiokafka.consumer.subscription_state import Assignment, TopicPartitionState
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import NotEnoughReplicasAfterAppendError, NotEnoughReplicasError
 from aiokafka.partitioner import DefaultPartitioner, murmur2
 from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulator, MessageBatch
@@ -84,6 +86,30 @@ def test_all_that_a_member_of_a_group_asks_goes_through_its_client() -> None:
     assert "self._send_req(" in inspect.getsource(GroupCoordinator._do_heartbeat)
     assert "self.send(" in inspect.getsource(AIOKafkaClient.coordinator_lookup)
     assert "self._client.send(" in inspect.getsource(PromptFetcher._proc_fetch_request)
+
+
+def test_a_coordinator_is_asked_through_the_administration() -> None:
+    """For what it has no call for, by `bus_groups.py`; and it does not look whether it may see a group at all."""
+    assert list(inspect.signature(AIOKafkaAdminClient._send_request_to_node).parameters) == [
+        "self",
+        "node_id",
+        "request",
+    ]
+    assert not hasattr(AIOKafkaAdminClient, "delete_consumer_groups")
+    assert "if response.error_code" not in inspect.getsource(AIOKafkaAdminClient.list_consumer_group_offsets)
+
+
+def test_a_member_of_a_group_says_what_it_has_each_time_that_it_joins() -> None:
+    """`bus_lines.py` and `bus_sharing.py` lean on it: an assignor may be an object, and a member has a generation."""
+    join = inspect.getsource(CoordinatorGroupRebalance.perform_group_join)
+    assert "assignor.metadata(topics)" in join
+    complete = inspect.getsource(GroupCoordinator._on_join_complete)
+    assert complete.index("assignor.on_assignment(assignment)") < complete.index("on_partitions_assigned(assigned)")
+    assert "self.generation = OffsetCommitRequest.DEFAULT_GENERATION_ID" in inspect.getsource(
+        GroupCoordinator.reset_generation
+    )
+    assert callable(GroupCoordinator.request_rejoin)
+    assert ConsumerProtocolMemberAssignment(0, [("bus", [1])], b"2").user_data == b"2"
 
 
 def test_a_batch_that_too_few_replicas_have_is_sent_again() -> None:

@@ -68,3 +68,12 @@ async def test_a_broker_that_is_away_is_told_by_the_check() -> None:
         counted = orch.create_chain(contract_works.strip, name="away", provider="kafka")
         with pytest.raises((LogUnavailable, TimedOut)):
             await counted.check()
+
+
+async def test_a_bus_whose_broker_is_away_is_told_by_the_check() -> None:
+    async with Orchestrator(Settings.load(broker="127.0.0.1:1"), bus="kafka") as orch:
+        assert orch.message_bus
+        with pytest.raises(
+            LogUnavailable, match=r"Kafka at 127\.0\.0\.1:1 has not answered the message bus within 5 s"
+        ):
+            await orch.check()

@@ -11,7 +11,14 @@ from beluga_stream import BusMessage, Features, MessageBus, Orchestrator, Retry,
 from beluga_stream.adapters.memory.bus import MemoryCarrier, MemoryLine
 from beluga_stream.adapters.otel.traces import OtelTraces
 from beluga_stream.domain.subjects import pattern
-from beluga_stream.errors import BelugaError, InvalidConfig, InvalidState, ResourceExhausted, TopicMissing
+from beluga_stream.errors import (
+    BelugaError,
+    InvalidConfig,
+    InvalidState,
+    LogUnavailable,
+    ResourceExhausted,
+    TopicMissing,
+)
 from beluga_stream.ports.bus import Delivery
 from beluga_stream.testing.virtual_time import VirtualLoop
 
@@ -94,8 +101,13 @@ def test_a_subscriber_that_leaves_lets_publishers_go_on() -> None:
             group = await bus.subscribe("a", int, hangs, group="g")
             await bus.publish("a", 3)
             await group.close(grace=0)
-            with pytest.raises(ResourceExhausted, match="group 'g' of a, which nobody serves now, has had no room"):
+            full = r"group 'g' of a, which nobody serves now, .*or `forget` it"
+            with pytest.raises(ResourceExhausted, match=full):
                 await bus.publish("a", 4, timeout=1)
+            publishing = asyncio.create_task(bus.publish("a", 4, timeout=60))
+            await asyncio.sleep(1)
+            await bus.forget("a", group="g")
+            await publishing
 
     virtually(main)
 
@@ -319,6 +331,102 @@ def test_a_carrier_that_stumbles_makes_no_subscriber_deaf_and_loses_no_dead_lett
     virtually(main, seeds=3)
     assert "g@a gets no messages for now: taken by surprise" in caplog.text
     assert "a dead letter of g@a cannot be kept yet: the dead letters have no topic" in caplog.text
+
+
+class _Losing(MemoryCarrier):
+    """Hands out more than is handled, and is told when the line is to lose it."""
+
+    async def attach(self, *given: Any) -> MemoryLine:
+        *_, self.release = given
+        line = await super().attach(*given)
+        line.ahead = 2
+        return line
+
+
+def test_what_a_handler_raises_because_it_is_cancelled_is_no_dead_letter() -> None:
+    async def main() -> None:
+        carrier, told = _Losing(), list[int]()
+
+        async def cleans_up(message: BusMessage[int]) -> None:
+            told.append(message.data)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                raise OSError("away, too")
+
+        async with MessageBus(carrier, OtelTraces()) as bus:
+            await bus.subscribe("a", int, cleans_up, group="g", concurrency=2, retry=Retry(1))
+            for number in range(4):
+                await bus.publish("a", number, key=str(number))
+            await asyncio.sleep(1)
+            await carrier.release({1}, 0)
+            assert len(told) == 2
+            await carrier.release({0}, 3)
+            assert len(told) == 2
+            assert await bus.dead_letters() == []
+
+    virtually(main)
+
+
+def test_what_waits_for_its_turn_when_its_line_loses_it_does_not_begin() -> None:
+    async def main() -> None:
+        carrier, began, ended = _Losing(), list[int](), list[int]()
+
+        async def works(message: BusMessage[int]) -> None:
+            began.append(message.data)
+            await asyncio.sleep(2)
+            ended.append(message.data)
+
+        async with MessageBus(carrier, OtelTraces()) as bus:
+            await bus.subscribe("a", int, works, group="g", concurrency=2)
+            for number in range(4):
+                await bus.publish("a", number, key=str(number))
+            await asyncio.sleep(1)
+            await carrier.release({0}, 3)
+            assert sorted(ended) == sorted(began)
+            assert len(began) == 2
+
+    virtually(main)
+
+
+class _Away(MemoryCarrier):
+    """Does not connect, and once it is there does not answer."""
+
+    is_away = True
+
+    async def start(self) -> None:
+        if self.is_away:
+            await asyncio.Event().wait()
+
+    async def check(self) -> None:
+        await asyncio.Event().wait()
+
+
+def test_whoever_publishes_or_checks_waits_for_the_broker_no_longer_than_said() -> None:
+    async def main() -> None:
+        loop, carrier = asyncio.get_running_loop(), _Away(queue_size=1)
+
+        async def raises(call: Coroutine[Any, Any, object], kind: type[BelugaError], told: str) -> float:
+            began = loop.time()
+            with pytest.raises(kind, match=told):
+                await call
+            return round(loop.time() - began, 6)
+
+        bus = MessageBus(carrier, OtelTraces())
+        told = "the message bus could not reach this process within"
+        first = asyncio.create_task(raises(bus.publish("a", 1, timeout=60), LogUnavailable, f"{told} 60 s"))
+        await asyncio.sleep(0)
+        assert await raises(bus.publish("a", 1, timeout=2), LogUnavailable, f"{told} 2 s") == 2
+        silent = "this process has not answered the message bus within 5 s"
+        assert await raises(bus.check(), LogUnavailable, silent) == 5
+        assert await raises(bus.dead_letters(), LogUnavailable, f"{told} 30 s") == 30
+        assert await first == 60
+        carrier.is_away = False
+        await bus.subscribe("a", int, lambda _: None, group="g")
+        assert await raises(bus.check(), LogUnavailable, silent) == 5
+        await bus.aclose()
+
+    virtually(main, seeds=3)
 
 
 async def test_an_orchestrator_has_a_bus_and_closes_it() -> None:

@@ -200,3 +200,15 @@ def test_lines_that_are_alike_are_said_once_and_counted(monkeypatch: pytest.Monk
     now[0] += 31
     assert said("no node %d", 4) == "no node 4 (and 2 times since this was said last)"
     assert said("no node %d", 5) is None
+
+
+def test_lines_of_others_are_all_said_by_a_handler_that_says_some_seldom() -> None:
+    seldom = Seldom("aiokafka", "beluga_stream.adapters")
+
+    def said(logger: str) -> bool:
+        return bool(seldom.filter(logging.LogRecord(logger, logging.ERROR, "", 0, "no node", (), None)))
+
+    for logger in ("aiokafka.conn", "beluga_stream.adapters.kafka.fetcher"):
+        assert [said(logger), said(logger)] == [True, False]
+    for logger in ("aiokafkaesque", "beluga_stream.bus", "mine"):
+        assert [said(logger), said(logger)] == [True, True]

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
+from beluga_stream.adapters.kafka import bus_groups
 from beluga_stream.adapters.kafka.admin import KafkaTopics
 from beluga_stream.adapters.kafka.appender import KafkaAppender
 from beluga_stream.adapters.kafka.bus_lines import GroupLine, ReaderLine
@@ -19,7 +20,7 @@ from beluga_stream.application.parcels import is_letter_of, letter_of, parcel_of
 from beluga_stream.application.partitioner import partition_of
 from beluga_stream.application.payloads import Payloads
 from beluga_stream.domain.subjects import INBOX, Pattern
-from beluga_stream.errors import BelugaError, LogUnavailable, NotFound
+from beluga_stream.errors import AccessDenied, BelugaError, LogUnavailable, NotFound
 from beluga_stream.ports.bus import DeadLetter, Delivery, Line, Parcel, Release
 from beluga_stream.ports.log import Outgoing, Record, TopicSpec
 
@@ -50,6 +51,10 @@ class KafkaCarrier:
         self._stack = AsyncExitStack()
         self._appender: KafkaAppender | None = None
         self._reader: KafkaReader | None = None
+
+    @property
+    def where(self) -> str:
+        return f"Kafka at {self._connection.where}"
 
     async def start(self) -> None:
         async with AsyncExitStack() as stack:
@@ -82,8 +87,7 @@ class KafkaCarrier:
             return parcel if parcel is not None and pattern.matches(parcel.subject) else None
 
         if group is not None:
-            # A group may have dots, and no @: so no two of them are one.
-            named = f"{self._topic}.{group}@{pattern.text}"
+            named = self._named(group, pattern)
             line = GroupLine(
                 self._connection, self._topic, named, sort=sort, release=release, session_seconds=self._session_seconds
             )
@@ -94,6 +98,15 @@ class KafkaCarrier:
             own = partition_of(pattern.text.encode(), len(start))
             start = {own: start[own]}
         return ReaderLine(self._reading(), self._topic, start, sort)
+
+    async def keeps(self, group: str, pattern: Pattern) -> bool:
+        try:
+            return await bus_groups.has_place(self._connection, self._named(group, pattern))
+        except AccessDenied:
+            return True  # whoever sends to a group need not be allowed to look at it
+
+    async def forget(self, group: str, pattern: Pattern) -> None:
+        await bus_groups.forget(self._connection, self._named(group, pattern))
 
     async def refuse(self, delivery: Delivery, error: BelugaError, subscriber: str) -> None:
         sent = record_of(self._topic, replace(delivery.parcel, only=subscriber))
@@ -112,6 +125,10 @@ class KafkaCarrier:
 
     async def settle(self, letter: DeadLetter) -> None:
         await self._append(marker(self._dead_letters, letter.id, "replayed", int(time.time() * 1000)))
+
+    def _named(self, group: str, pattern: Pattern) -> str:
+        """The consumer group. A group of the bus may have dots, and no @: so no two of them are one."""
+        return f"{self._topic}.{group}@{pattern.text}"
 
     async def _letter(self, record: Record) -> DeadLetter | None:
         """What the record tells, a large one from the blob store; None when that is gone, or it is not the bus's."""

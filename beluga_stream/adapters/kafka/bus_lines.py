@@ -1,9 +1,11 @@
 """The two kinds of lines of a bus over Kafka: a reader of its own, and a member of a consumer group."""
 
+# ruff: noqa: SLF001 - aiokafka has no place for what members know of their group (contract test: test_kafka_internals)
+
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, cast
 
@@ -11,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
+from beluga_stream.adapters.kafka.bus_sharing import Sharing
 from beluga_stream.adapters.kafka.closing import close
 from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.adapters.kafka.consumer import PromptConsumer
@@ -25,7 +28,15 @@ from ...bounds import within
 _MOST_RECORDS = 500
 _POLL_MS = 500
 _COMMIT_SECONDS = 0.2
+_COMMIT_MOST_SECONDS = 5.0
 _PLACED_SECONDS = 60.0
+_GRACE_SECONDS = 5.0
+_SETTLED_SECONDS = 0.5
+"""By then all members know their shares: the embedded broker loses those that do not when it is to share out anew."""
+
+_HANDOVER_SECONDS = 60.0
+"""How long handlers may go on with what is to be another member's, which waits for them."""
+
 _REBALANCE_MS = 15_000
 _A_DAY_MS = 24 * 3_600_000
 """A handler may take as long as its own timeout says: that nothing is polled meanwhile is no sign of death."""
@@ -79,7 +90,10 @@ class ReaderLine:
 
 
 class GroupLine(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships no types
-    """A member of a consumer group. What is done is committed soon, up to the first message that is not."""
+    """A member of a consumer group. What is done is committed soon, up to the first message that is not.
+
+    While the group is shared out, it goes on with what it holds: see `bus_sharing`.
+    """
 
     ahead = 4
 
@@ -109,7 +123,9 @@ class GroupLine(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships no
         self._changed = asyncio.Event()
         self._committing: asyncio.Task[None] | None = None
         self._unplaced: set[TopicPartition] = set()
-        self._dropped: set[TopicPartition] = set()
+        self._leaving: set[TopicPartition] = set()
+        self._giving_up: set[asyncio.Task[None]] = set()
+        self._sharing = Sharing(topic, self._held)
 
     async def start(self) -> None:
         """Join the group, and wait until what is sent from now on comes to it. Raises `LogUnavailable`."""
@@ -123,6 +139,7 @@ class GroupLine(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships no
             heartbeat_interval_ms=int(self._session_seconds * 1000 / 4),
             max_poll_interval_ms=_A_DAY_MS,
             rebalance_timeout_ms=_REBALANCE_MS,
+            partition_assignment_strategy=(self._sharing,),
             fetch_max_wait_ms=200,
         )
         consumer.subscribe([self._topic], listener=self)
@@ -145,21 +162,21 @@ class GroupLine(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships no
         consumer = self._connected()
         while not self._buffer:
             await self._placed.wait()
-            self._unplaced |= self._dropped & self._next.keys()
-            self._dropped.clear()
             try:
                 await self._place_rest()
+                before = dict(self._undone)
                 fetched = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_MOST_RECORDS)
             except (KafkaError, OSError) as error:
                 raise refusal(self._connection, f"cannot read {self._topic}", error) from error
-            if not self._placed.is_set():
-                # They are given up just now, and are read again by whoever gets their partitions. That may be this
-                # one, and its place found already, while it waits for that of another partition.
-                self._dropped |= fetched.keys()
-                continue
             for at, records in fetched.items():
+                if at not in self._next or at in self._leaving:
+                    continue
+                if self._undone[at] is not before.get(at):
+                    # Its place was found while they were on their way: they may be from before it, or from behind it.
+                    self._unplaced.add(at)
+                    continue
                 for record in records:
-                    if at in self._next and record.offset >= self._next[at]:
+                    if record.offset >= self._next[at]:
                         self._came(at, record)
         return self._buffer.popleft()
 
@@ -170,27 +187,31 @@ class GroupLine(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships no
             self._changed.set()
 
     async def close(self) -> None:
-        if self._committing is not None:
-            self._committing.cancel()
-            await asyncio.wait([self._committing])
-        await self._commit()
+        tasks = {*self._giving_up} if self._committing is None else {*self._giving_up, self._committing}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        await self._commit_last()
         await self._stop()
 
     async def on_partitions_revoked(self, revoked: Any) -> None:
-        """aiokafka's: before the group is shared out anew. Everything is, each time."""
+        """aiokafka's: before the group is shared out anew."""
         self._placed.clear()
-        self._buffer.clear()
-        if self._next:
-            await self._release()
+        if self._is_member():
             await self._commit()
-        self._buffer.clear()
-        self._unplaced.clear()
-        self._places.clear()
-        for held in (self._undone, self._next, self._committed):
-            held.clear()
+        else:
+            # It was silent for so long that others may have everything by now.
+            everything = tuple(self._next)
+            await self._leave(everything, _GRACE_SECONDS)
+            await self._commit()
+            self._forget(everything)
 
     async def on_partitions_assigned(self, assigned: Any) -> None:
         """aiokafka's: these partitions are ours now."""
+        lost = [at for at in self._next if at not in assigned or at.partition not in self._sharing.told]
+        await self._leave(lost, 0)
+        self._forget(lost)
         self._unplaced = set(assigned)
         try:
             await self._place_rest()
@@ -199,22 +220,69 @@ class GroupLine(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships no
             told = "%s does not know its place yet: %r"
             log.warning(told, self._group, error, extra={"action": "bus.away"})
         self._placed.set()
+        self._changed.set()
+        self._give_up_soon(self._sharing.too_many - len(self._leaving))
+
+    def _give_up_soon(self, count: int) -> None:
+        """Let others have so many more of its partitions: those that have the least to do."""
+        staying = sorted(self._next.keys() - self._leaving, key=lambda at: len(self._undone[at]))
+        leaving = staying[: max(count, 0)]
+        if leaving:
+            self._connected().pause(*leaving)
+            self._leaving.update(leaving)
+            task = asyncio.create_task(self._give_up(leaving), name="bus-giving-up")
+            self._giving_up.add(task)
+            task.add_done_callback(self._giving_up.discard)
+
+    async def _give_up(self, leaving: Collection[TopicPartition]) -> None:
+        held = {at: self._undone[at] for at in leaving}
+        await self._leave(leaving, _HANDOVER_SECONDS)
+        await self._commit_last()
+        # What was lost meanwhile may be here again, and begun anew.
+        self._forget([at for at, undone in held.items() if self._undone.get(at) is undone])
+        await asyncio.sleep(_SETTLED_SECONDS)
+        self._connected()._coordinator.request_rejoin()
+
+    async def _leave(self, lost: Collection[TopicPartition], grace: float) -> None:
+        """Begin nothing of these any more, and let handlers end what they are at."""
+        self._leaving.update(lost)
+        self._buffer = deque(each for each in self._buffer if self._places[each][0] not in lost)
+        if lost:
+            await self._release({at.partition for at in lost}, grace)
+
+    def _forget(self, lost: Collection[TopicPartition]) -> None:
+        for held in (self._undone, self._next, self._committed):
+            for at in lost:
+                held.pop(at, None)
+        self._places = {each: place for each, place in self._places.items() if place[0] not in lost}
+        self._leaving.difference_update(lost)
+
+    def _held(self) -> Collection[int]:
+        """The partitions that it has, and others may not have yet."""
+        return {at.partition for at in self._next} if self._is_member() else ()
+
+    def _is_member(self) -> bool:
+        """Whether the group knows it, as far as we know."""
+        return self._consumer is not None and self._consumer._coordinator.generation >= 0
 
     async def _place_rest(self) -> None:
         for at in tuple(self._unplaced):
             await self._place(at)
-            self._unplaced.discard(at)
 
     async def _place(self, at: TopicPartition) -> None:
         """Where to go on; a new group begins at the end, and says so at once, or its first crash would move it."""
         consumer = self._connected()
-        start = await consumer.committed(at)
-        if start is None:
-            start = (await consumer.end_offsets([at]))[at]
-            await consumer.commit({at: start})
-        consumer.seek(at, start)
-        self._undone[at] = {}
-        self._next[at] = self._committed[at] = start
+        if at not in self._next:
+            start = await consumer.committed(at)
+            if start is None:
+                start = (await consumer.end_offsets([at]))[at]
+                await consumer.commit({at: start})
+            if at not in self._unplaced:
+                return  # it was found meanwhile, or is somebody else's now
+            self._undone[at] = {}
+            self._next[at] = self._committed[at] = start
+        consumer.seek(at, self._next[at])
+        self._unplaced.discard(at)
 
     def _came(self, at: TopicPartition, record: Any) -> None:
         self._next[at] = record.offset + 1
@@ -232,7 +300,7 @@ class GroupLine(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships no
         if parcel is None:
             self._changed.set()
             return
-        delivery = Delivery(parcel, _place(record))
+        delivery = Delivery(parcel, _place(record), at.partition)
         self._undone[at][record.offset] = delivery
         self._places[delivery] = (at, record.offset)
         self._buffer.append(delivery)
@@ -240,19 +308,32 @@ class GroupLine(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships no
     async def _commit_soon(self) -> None:
         while True:
             await self._changed.wait()
+            await self._placed.wait()  # until then a commit would be refused
             self._changed.clear()
             await self._commit()
             await asyncio.sleep(_COMMIT_SECONDS)
 
-    async def _commit(self) -> None:
+    async def _commit_last(self) -> None:
+        """Commit before others go on from there, though the group may be being shared out just now."""
+        with suppress(TimeoutError):
+            async with within(_COMMIT_MOST_SECONDS):
+                await self._placed.wait()
+                while not await self._commit():
+                    await asyncio.sleep(_COMMIT_SECONDS)
+                    await self._placed.wait()
+
+    async def _commit(self) -> bool:
+        """Say what is done. False: the group is being shared out, and does not take it now."""
         offsets = {at: min(self._undone[at], default=following) for at, following in self._next.items()}
         offsets = {at: offset for at, offset in offsets.items() if offset > self._committed[at]}
         if not offsets or self._consumer is None:
-            return
+            return True
         try:
-            await self._consumer.commit(offsets)
+            async with within(_COMMIT_MOST_SECONDS):
+                await self._consumer.commit(offsets)
         except (CommitFailedError, IllegalStateError) as error:
             log.debug("%s: the group has been shared out anew: %s", self._group, error)
+            return False
         except (KafkaError, TimeoutError, OSError) as error:
             # What was done comes again if this process ends before the next one.
             log.warning("%s: what is done could not be said: %r", self._group, error, extra={"action": "bus.commit"})
@@ -260,6 +341,7 @@ class GroupLine(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships no
             for at, offset in offsets.items():
                 if at in self._committed:
                     self._committed[at] = offset
+        return True
 
     def _connected(self) -> AIOKafkaConsumer:
         if self._consumer is None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from ...bounds import within
 from ...domain.subjects import Pattern
-from ...errors import BelugaError, InvalidConfig, InvalidState, ResourceExhausted
+from ...errors import BelugaError, InvalidConfig, InvalidState, NotFound, ResourceExhausted
 from ...ports.bus import DeadLetter, Delivery, Parcel, Release
 
 _MOST_LETTERS = 10_000
@@ -66,6 +66,10 @@ class _Queue:
             return f"a subscriber of {self.pattern.text}"
         return f"group {self.group!r} of {self.pattern.text}" + ("" if self.lines else ", which nobody serves now,")
 
+    @property
+    def remedy(self) -> str:
+        return "try later" if self.lines else "let somebody serve the group, or `forget` it"
+
     def next_for(self, line: "MemoryLine") -> _Queued | None:
         """The first whose key nobody is at."""
         for at, one in enumerate(self.waiting):
@@ -119,6 +123,8 @@ class MemoryLine:
 class MemoryCarrier:
     """Port `Carrier`: a queue holds `queue_size` messages that are not done, and then holds publishers up."""
 
+    where = "this process"
+
     def __init__(self, queue_size: int = 1_000) -> None:
         if queue_size < 1:
             raise InvalidConfig(f"queue_size={queue_size}: give at least 1, or no message could be on its way")
@@ -155,24 +161,34 @@ class MemoryCarrier:
                 raise
             raise ResourceExhausted(
                 f"{full.title} has had no room for {timeout:g} s: {len(full.waiting)} messages wait and "
-                f"{len(full.held)} are being handled; nobody got this one; try later",
+                f"{len(full.held)} are being handled; nobody got this one; {full.remedy}",
                 subject=parcel.subject,
             ) from error
         self._sent += 1
         for queue in self._wanting(parcel):
-            queue.waiting.append(_Queued(parcel, f"memory/0/{self._sent}", self._sent))
+            queue.waiting.append(_Queued(parcel, f"memory/0/{self._sent}", number=self._sent))
             queue.arrived.ring()
 
     async def attach(self, pattern: Pattern, group: str | None, subscriber: str, release: Release) -> MemoryLine:
-        found = None
-        if group is not None:
-            found = next((one for one in self._queues if (one.pattern, one.group) == (pattern, group)), None)
+        found = None if group is None else self._of_group(group, pattern)
         if found is None:
             found = _Queue(pattern, group, self._queue_size)
             self._queues.append(found)
         line = MemoryLine(found, self)
         found.lines.add(line)
         return line
+
+    async def keeps(self, group: str, pattern: Pattern) -> bool:
+        return self._of_group(group, pattern) is not None
+
+    async def forget(self, group: str, pattern: Pattern) -> None:
+        """See the port. Publishers whom it held up go on."""
+        queue = self._of_group(group, pattern)
+        if queue is None:
+            raise NotFound(f"there is no group {group!r} of {pattern.text}")
+        if queue.lines:
+            raise InvalidState(f"group {group!r} of {pattern.text} has members: close them first")
+        self.drop(queue)
 
     async def refuse(self, delivery: Delivery, error: BelugaError, subscriber: str) -> None:
         parcel = delivery.parcel
@@ -196,6 +212,9 @@ class MemoryCarrier:
         if queue in self._queues:
             self._queues.remove(queue)
         queue.room.ring()
+
+    def _of_group(self, group: str, pattern: Pattern) -> _Queue | None:
+        return next((one for one in self._queues if (one.group, one.pattern) == (group, pattern)), None)
 
     def _wanting(self, parcel: Parcel) -> list[_Queue]:
         return [queue for queue in self._queues if queue.pattern.matches(parcel.subject)]
