@@ -27,6 +27,7 @@ from ...ports.cipher import Cipher
 from ...ports.clock import Clock
 from ...ports.handlers import Program
 from ...ports.spans import NO_SPANS, Spans
+from .keys import check_keys
 from .records import GRAPH, MAIL, NEXT, Ended, Entry, Start
 from .run import Follower, Run
 from .serializer import JsonSerializer, RunEnded
@@ -71,6 +72,7 @@ class DbosEngine:
         self._executions = executions
         self._clock = clock
         self._cipher = cipher
+        self._serializer = JsonSerializer(cipher)
         self._runs: dict[RunId, Run] = {}
         self._begun: set[RunId] = set()
         self._mailed: set[RunId] = set()
@@ -81,7 +83,10 @@ class DbosEngine:
         self._thread = threading.Thread(target=self._serve, name="beluga-dbos", daemon=True)
 
     async def open(self) -> None:
-        """Begin, and go on with what another process has left. Raises `InvalidState` and `LogUnavailable`."""
+        """Begin, and go on with what another process has left.
+
+        Raises `InvalidState`, `LogUnavailable`, and `KeyMissing` when it could not read what it would go on with.
+        """
         if _Current.engine is not None or dbos._dbos._dbos_global_instance is not None:  # noqa: SLF001 - nothing public tells
             raise InvalidState(
                 "DBOS runs in this process already, for another orchestrator or program: it can only once"
@@ -93,6 +98,9 @@ class DbosEngine:
         try:
             async with within(_PATIENCE_SECONDS):
                 await asyncio.wrap_future(self._opened)
+        except BelugaError:
+            await self.close()
+            raise
         except Exception as error:
             await self.close()
             raise LogUnavailable(f"DBOS does not begin with {self._database}: {error}") from error
@@ -146,8 +154,17 @@ class DbosEngine:
             self._runs[run].wake()
 
     async def status(self, run: RunId) -> WorkflowStatus | None:
-        """What DBOS knows of a run."""
+        """What DBOS knows of a run; values that it could not read are as they are kept."""
         return await self._there(DBOS.get_workflow_status_async(run))
+
+    async def read(self, run: RunId) -> WorkflowStatus | None:
+        """What DBOS knows of a run, with its values. Raises `KeyMissing` and `Tampered`."""
+        status = await self.status(run)
+        if status is not None:
+            status.input = self._serializer.legible(status.input)
+            status.output = self._serializer.legible(status.output)
+            status.error = self._serializer.legible(status.error)
+        return status
 
     async def steps(self, run: RunId) -> int:
         """How long its journal is."""
@@ -225,6 +242,7 @@ class DbosEngine:
         logger.addFilter(quiet)
         level = logger.level
         try:
+            check_keys(self._database, self._cipher)
             DBOS(config=self._config())
             DBOS.launch()
         except Exception as error:  # noqa: BLE001 - whoever opens it is told
@@ -253,12 +271,15 @@ class DbosEngine:
             executor_id="local",
             log_level="WARNING",
             enable_otlp=False,
-            serializer=JsonSerializer(self._cipher),
+            serializer=self._serializer,
         )
 
 
 class _Quiet(logging.Filter):
-    """Drops what is no error here: that a graph has failed, and that workflows are stopped with their process."""
+    """Drops what is no error here: that a graph has failed, and that workflows are stopped with their process.
+
+    And what is told by one: that values of a workflow cannot be read.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -266,7 +287,10 @@ class _Quiet(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
-        return not isinstance(error, RunEnded) and not record.getMessage().startswith("Asyncio task cancelled")
+        told = record.getMessage()
+        return not (
+            isinstance(error, RunEnded) or told.startswith("Asyncio task cancelled") or "not be deserialized" in told
+        )
 
 
 @DBOS.workflow(name=GRAPH, max_recovery_attempts=None)

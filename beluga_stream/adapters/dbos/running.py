@@ -110,6 +110,7 @@ class DbosRunner:
                 await here.done.wait()
             else:
                 await asyncio.sleep(_POLL_SECONDS)
+        status = await self._read(engine, run)
         if status.status == "SUCCESS":
             ended = msgspec.json.decode(status.output or "", type=Ended)
             output = await Payloads(NoBlobs()).load(ended.output or NOTHING)
@@ -145,7 +146,7 @@ class DbosRunner:
 
     async def describe(self, started: Started) -> Description:
         engine, run = await self._opened(), RunId(started.workflow_id)
-        status = await self._status(engine, run)
+        status = await self._read(engine, run)
         start = msgspec.json.decode(status.input["args"][0], type=Start) if status.input else None
         state = _state(status)
         return Description(
@@ -165,6 +166,13 @@ class DbosRunner:
         self._definitions[program.definition.hash] = program.definition
         for child in program.children.values():
             self._learn(child)
+
+    async def _read(self, engine: DbosEngine, run: RunId) -> WorkflowStatus:
+        """With its values, which `_status` does without. Raises `KeyMissing` and `Tampered`."""
+        status = await engine.read(run)
+        if status is None:
+            raise NotFound(f"there is no workflow {run}", workflow=run)
+        return status
 
     async def _status(self, engine: DbosEngine, run: RunId) -> WorkflowStatus:
         status = await engine.status(run)
