@@ -80,7 +80,7 @@ async def test_ended_workflows_whose_key_is_gone_keep_nobody_from_working(
     await ended(tmp_path, K1)
     async with orchestrator(tmp_path, None) as orch:
         made = orch.create_workflow(works.asking, provider="dbos")
-        for asked in (made.get_result("one"), made.describe("one")):
+        for asked in (made.get_result("one"), made.describe("one"), made.query("one")):
             with pytest.raises(KeyMissing, match="key 'k1'"):
                 await asked
         with pytest.raises(NotFound, match="ended"):

@@ -19,6 +19,7 @@ import msgspec
 from dbos import DBOS, DBOSConfig, SetWorkflowID, WorkflowStatus
 
 from ...application.executing import Executing
+from ...application.standing import Standing
 from ...bounds import within
 from ...domain.events import Event
 from ...domain.ids import GraphHash, RunId
@@ -27,6 +28,7 @@ from ...ports.cipher import Cipher
 from ...ports.clock import Clock
 from ...ports.handlers import Program
 from ...ports.spans import NO_SPANS, Spans
+from .journal import entries
 from .keys import check_keys
 from .records import GRAPH, MAIL, NEXT, Ended, Entry, Start
 from .run import Follower, Run
@@ -36,6 +38,8 @@ from .sqlite import Connection
 _NAME = "beluga"
 _VERSION = "1"
 """Of the journal. DBOS takes over what the same version of an application has begun."""
+
+_STOPS = "this process stops running DBOS: workflows that go on are taken over by the next"
 
 _PATIENCE_SECONDS = 30.0
 _GRACE_SECONDS = 10.0
@@ -67,13 +71,14 @@ class DbosEngine:
         spans: Spans = NO_SPANS,
     ) -> None:
         self._spans = spans
-        self._database = database
+        self._database = database.resolve()  # its lock is beside it, whatever links lead there
         self._programs = programs
         self._executions = executions
         self._clock = clock
         self._cipher = cipher
         self._serializer = JsonSerializer(cipher)
         self._runs: dict[RunId, Run] = {}
+        self._starting: set[RunId] = set()
         self._begun: set[RunId] = set()
         self._mailed: set[RunId] = set()
         self._followers: dict[RunId, Follower] = {}
@@ -97,8 +102,8 @@ class DbosEngine:
         self._thread.start()
         try:
             async with within(_PATIENCE_SECONDS):
-                await asyncio.wrap_future(self._opened)
-        except BelugaError:
+                await asyncio.shield(asyncio.wrap_future(self._opened))
+        except (asyncio.CancelledError, BelugaError):
             await self.close()
             raise
         except Exception as error:
@@ -108,19 +113,18 @@ class DbosEngine:
     async def close(self) -> None:
         """Let the journals know what was at work, then end all threads. What goes on is taken over by the next."""
         self._closing = True
-        for run in self._runs.values():
-            run.hand_over()
-        waiting = [asyncio.ensure_future(run.handed_over.wait()) for run in self._runs.values()]
-        if waiting:
-            _, late = await asyncio.wait(waiting, timeout=_GRACE_SECONDS)
-            for task in late:
-                task.cancel()
-        with suppress(RuntimeError, AttributeError):  # it did not begin, or has ended by itself
-            self._loop.call_soon_threadsafe(self._stop.set)
+        try:
+            for run in self._runs.values():
+                run.hand_over()
+            waiting = [asyncio.ensure_future(run.handed_over.wait()) for run in self._runs.values()]
+            if waiting:
+                _, late = await asyncio.wait(waiting, timeout=_GRACE_SECONDS)
+                for task in late:
+                    task.cancel()
+        finally:
+            with suppress(RuntimeError, AttributeError):  # it has ended by itself, or will see that it is not wanted
+                self._loop.call_soon_threadsafe(self._stop.set)
         await asyncio.to_thread(self._thread.join, _END_SECONDS)
-        if self._lock is not None:
-            self._lock.close()
-        _Current.engine = None
 
     def follow(self, run: RunId, follower: Follower) -> None:
         """Show this run, which is to begin, to a follower."""
@@ -132,26 +136,15 @@ class DbosEngine:
 
     async def start(self, run: RunId, start: Start) -> bool:
         """Begin a run. Whether its id was free."""
-        self._begun.add(run)
-        try:
-            return await self._there(self._started(run, msgspec.json.encode(start).decode()))
-        except BaseException:
-            self._begun.discard(run)
-            raise
+        return await self._there(self._started(run, msgspec.json.encode(start).decode()))
 
     async def send(self, run: RunId, event: Event) -> None:
         """Hand an event over, once and for all."""
-        await self._there(DBOS.send_async(run, msgspec.json.encode(event).decode(), MAIL))
-        if run in self._runs:
-            self._runs[run].wake()
-        elif run in self._begun:
-            self._mailed.add(run)
+        await self._there(self._sent(run, msgspec.json.encode(event).decode()))
 
     async def terminate(self, run: RunId) -> None:
         """End it at once."""
-        await self._there(DBOS.cancel_workflow_async(run))
-        if run in self._runs:
-            self._runs[run].wake()
+        await self._there(self._terminated(run))
 
     async def status(self, run: RunId) -> WorkflowStatus | None:
         """What DBOS knows of a run; values that it could not read are as they are kept."""
@@ -169,6 +162,21 @@ class DbosEngine:
     async def steps(self, run: RunId) -> int:
         """How long its journal is."""
         return len(await self._there(DBOS.list_workflow_steps_async(run, load_output=False)))
+
+    async def standing(self, run_id: RunId, start: Start) -> Standing:
+        """How a run stands by its journal: one that has ended, or that has not come to its present here."""
+        run = Run(
+            run_id,
+            start,
+            programs=self._programs,
+            executions=self._executions,
+            now_ms=self._clock.now_ms,
+            taken_over=True,
+        )
+        await run.begin()
+        for entry, mail in entries(await self._there(DBOS.list_workflow_steps_async(run_id)), self._serializer):
+            await run.apply(entry, mail)
+        return run.standing
 
     def going_on(self, run: RunId) -> Run | None:
         """The run, while it goes on here."""
@@ -206,36 +214,77 @@ class DbosEngine:
             await self._followers.pop(run_id).put(None)
 
     async def at_home(self, work: Coroutine[Any, Any, T]) -> T:
-        """From DBOS's loop: do it in the loop of the runs."""
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._home))
+        """From DBOS's loop: do it in the loop of the runs. When that is gone, the workflow breaks off as in a crash."""
+        try:
+            done = asyncio.run_coroutine_threadsafe(work, self._home)
+        except RuntimeError:  # it was closed without this engine; an error would end the workflow, for good
+            work.close()
+            raise asyncio.CancelledError from None
+        return await asyncio.wrap_future(done)
 
     # ------------------------------------------------------------------------------------------ DBOS's thread
     async def _there(self, work: Coroutine[Any, Any, T]) -> T:
         """From the loop of the runs: do it in DBOS's loop. Raises `LogUnavailable`."""
         if self._closing:
             work.close()
-            raise LogUnavailable("this process stops running DBOS: workflows that go on are taken over by the next")
+            raise LogUnavailable(_STOPS)
+        done = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
         try:
             async with within(_PATIENCE_SECONDS):
-                return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
-        except (asyncio.CancelledError, BelugaError):
+                return await asyncio.shield(done)  # who leaves breaks off nothing: half of it may be in the file
+        except asyncio.CancelledError:
+            if done.cancelled():
+                raise LogUnavailable(_STOPS) from None
+            raise
+        except BelugaError:
             raise
         except Exception as error:
             raise LogUnavailable(f"DBOS's database {self._database} does not answer: {error}") from error
 
     async def _started(self, run: RunId, start: str) -> bool:
-        if await DBOS.get_workflow_status_async(run) is not None:
+        if run in self._starting:
             return False
-        with SetWorkflowID(run):
-            await DBOS.start_workflow_async(graph, start)
+        self._starting.add(run)
+        try:
+            if await DBOS.get_workflow_status_async(run) is not None:
+                return False
+            self._begun.add(run)
+            try:
+                with SetWorkflowID(run):
+                    await DBOS.start_workflow_async(graph, start)
+            except BaseException:
+                self._begun.discard(run)
+                raise
+        finally:
+            self._starting.discard(run)
         return True
 
+    async def _sent(self, run: RunId, letter: str) -> None:
+        await DBOS.send_async(run, letter, MAIL)
+        self._home.call_soon_threadsafe(self._mail_came, run)
+
+    async def _terminated(self, run: RunId) -> None:
+        await DBOS.cancel_workflow_async(run)
+        self._home.call_soon_threadsafe(self._mail_came, run)
+
+    def _mail_came(self, run: RunId) -> None:
+        if run in self._runs:
+            self._runs[run].wake()
+        elif run in self._begun:
+            self._mailed.add(run)
+
     def _serve(self) -> None:
-        asyncio.run(self._main())
+        """The file and DBOS are in use until the thread ends, whoever waits for that."""
+        try:
+            asyncio.run(self._main())
+        finally:
+            if self._lock is not None:
+                self._lock.close()
+            _Current.engine = None
 
     async def _main(self) -> None:
-        self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
         quiet = _Quiet()
         logger = logging.getLogger("dbos")
         logger.addHandler(quiet.nothing)  # or DBOS writes to the console
@@ -249,7 +298,8 @@ class DbosEngine:
             self._opened.set_exception(error)
         else:
             self._opened.set_result(None)
-            await self._stop.wait()
+            if not self._closing:
+                await self._stop.wait()
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
