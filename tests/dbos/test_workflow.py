@@ -302,6 +302,17 @@ async def test_what_cannot_be_kept_is_refused(tmp_path: Path) -> None:
             await orch.create_workflow(idle, provider="dbos", metadata={"owner": "\ud800"}).execute(3)
 
 
+async def test_a_signal_by_its_name_is_checked_as_one_that_is_given(tmp_path: Path) -> None:
+    async with Orchestrator(settings(tmp_path)) as orch:
+        made = orch.create_workflow(contract_workflows.asking, provider="dbos")
+        await made.execute("may I?", id="one")
+        with pytest.raises(InvalidInput, match="signal 'contract-answer'"):
+            await made.signal("one", "contract-answer", 7)
+        assert (await made.query("one"))["waits"]
+        await made.signal("one", "contract-answer", "yes")
+        assert await made.get_result("one", timeout=30) == "may I? yes"
+
+
 async def test_how_one_stood_is_told_after_its_end_and_before_it_goes_on(tmp_path: Path) -> None:
     async with Orchestrator(settings(tmp_path)) as orch:
         made = orch.create_workflow(contract_workflows.asking, provider="dbos")
