@@ -7,7 +7,7 @@ from importlib.metadata import entry_points
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from ..application.results import Event
-from ..errors import InvalidConfig, NotFound
+from ..errors import BelugaError, InvalidConfig, NotFound
 from ..ports.workflow_runner import WorkflowRunner
 from .features import Options, WorkflowOptions
 from .signal import Signal
@@ -179,14 +179,25 @@ class Providers:
 def _made(name: str, factory: ProviderFactory) -> Provider:
     try:
         provider: object = factory()
-    except TypeError as error:
-        raise InvalidConfig(f"provider {name!r}: its factory takes no arguments and makes it: {error}") from error
+    except BelugaError:  # it says itself what it lacks
+        raise
+    except Exception as error:
+        if isinstance(error, TypeError) and _is_of_call(error):
+            raise InvalidConfig(f"provider {name!r}: its factory takes no arguments and makes it: {error}") from error
+        raise InvalidConfig(
+            f"provider {name!r} cannot be made: its factory raised {type(error).__name__}: {error}"
+        ) from error
     if not isinstance(provider, Provider):
         raise InvalidConfig(
             f"provider {name!r} is a {type(provider).__name__}, which lacks "
             f"{', '.join(_missing(provider, 'kinds', 'runner', 'check', 'aclose'))}: see the protocol Provider"
         )
     return provider
+
+
+def _is_of_call(error: TypeError) -> bool:
+    """Whether what was called did not even begin."""
+    return error.__traceback__ is not None and error.__traceback__.tb_next is None
 
 
 def _missing(found: object, *methods: str) -> list[str]:

@@ -1,10 +1,14 @@
 """`Workflow`: a durable graph, or a workflow class of a user's, as something to execute, ask, change and end."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from ..errors import TimedOut
+from pydantic import TypeAdapter
+
+from ..application.conversion import json_of
+from ..errors import InvalidInput, TimedOut
+from ..ports.handlers import Program
 from ..ports.workflow_runner import Description, Started, WorkflowRunner
 from .features import WorkflowOptions
 from .retry import Seconds, seconds
@@ -87,8 +91,14 @@ class Workflow(Generic[I, O]):
             return result
 
     async def signal(self, which: Which, signal: Signal[S] | str, /, value: S | None = None) -> None:
-        """Send a signal. Raises `NotFound` for a workflow that has ended or is unknown."""
-        name, content = (signal, value) if isinstance(signal, str) else (signal.name, signal.dump(value))
+        """Send a signal; one that a graph waits for is checked by its type, also when only its name is given.
+
+        Raises `NotFound` for a workflow that has ended or is unknown, and `InvalidInput` for a value of another type.
+        """
+        if isinstance(signal, str):
+            name, content = signal, self._content(signal, value)
+        else:
+            name, content = signal.name, signal.dump(value)
         with self._following.span("signal", self._name):
             await self._following.bounded(self._runner.signal(_started(which), name, content))
 
@@ -126,9 +136,31 @@ class Workflow(Generic[I, O]):
             self._of.compile()
         await self._following.bounded(self._runner.check())
 
+    def _content(self, signal: str, value: object) -> Any:
+        """The value as JSON, by the type of a signal that the graph or one inside of it waits for.
+
+        What none of them knows passes: the workflow may have begun with an earlier graph.
+        """
+        refused: InvalidInput | None = None
+        for kind in _kinds(self._of.compile(), signal) if isinstance(self._of, Work) else ():
+            try:
+                return json_of(kind, value, f"signal {signal!r}")
+            except InvalidInput as error:
+                refused = refused or error
+        if refused is not None:
+            raise refused
+        return value
+
     def __repr__(self) -> str:
         return f"<workflow {self._name!r}>"
 
 
 def _started(which: Which) -> Started:
     return Started(which) if isinstance(which, str) else which
+
+
+def _kinds(program: Program, signal: str) -> Iterator[TypeAdapter[Any]]:
+    if signal in program.signals:
+        yield program.signals[signal]
+    for child in program.children.values():
+        yield from _kinds(child, signal)

@@ -21,6 +21,11 @@ def is_sealed(data: bytes) -> bool:
     return data.startswith(MARK)
 
 
+def key_of(sealed: bytes) -> str:
+    """The id of the key that it was sealed with. Raises `InvalidInput` for what is no sealed value."""
+    return _header(sealed)[0]
+
+
 def unseal(cipher: Cipher | None, sealed: bytes, owner: str) -> bytes:
     """Raises `KeyMissing`, `Tampered`, and `InvalidInput` for what is no sealed value."""
     key, header = _header(sealed)

@@ -111,6 +111,17 @@ class WorkflowContract(Played):
 
         play(test)
 
+    def test_of_starts_at_once_by_one_id_one_begins(self, play: Play) -> None:
+        async def test(provider: WorkflowProvider) -> None:
+            one, chosen = runner(provider, works.nested), new_id()
+            given = ["a " * number for number in range(1, 6)]
+            starts = await asyncio.gather(*(one.start(each, chosen) for each in given), return_exceptions=True)
+            (begun,) = [number for number, start in enumerate(starts, 1) if isinstance(start, Started)]
+            assert [type(start) for start in starts if not isinstance(start, Started)] == [InvalidState] * 4
+            assert await one.result(Started(chosen)) == 2 * begun
+
+        play(test)
+
     def test_it_is_described_with_what_it_was_made_with(self, play: Play) -> None:
         async def test(provider: WorkflowProvider) -> None:
             one = runner(provider, works.endless, metadata={"owner": "tests"}, description="waits")
@@ -182,6 +193,19 @@ class WorkflowContract(Played):
             assert set(stands["nodes"]) <= {"forever"}
             with pytest.raises(NotFound):
                 await one.query(started, "no-such-query", ())
+
+        play(test)
+
+    def test_a_query_tells_how_one_stood_that_has_ended(self, play: Play) -> None:
+        self._needs("query")
+
+        async def test(provider: WorkflowProvider) -> None:
+            one = runner(provider, works.spelled)
+            started = await one.start("to be", new_id())
+            await one.result(started)
+            stood = await one.query(started, "state", ())
+            assert stood["status"] == "succeeded"
+            assert set(stood["nodes"].values()) == {"succeeded"}
 
         play(test)
 

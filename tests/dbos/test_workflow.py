@@ -6,19 +6,45 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
+import dbos._core
 import pytest
+from dbos import DBOS
 
-from beluga_stream import Orchestrator
+from beluga_stream import Orchestrator, Workflow
+from beluga_stream.adapters.dbos import run as dbos_run
+from beluga_stream.adapters.memory.clock import SystemClock
+from beluga_stream.api.features import WorkflowOptions
+from beluga_stream.bootstrap.dbos_provider import DbosProvider
 from beluga_stream.bootstrap.encryption import new_line
 from beluga_stream.bootstrap.settings import Settings
-from beluga_stream.errors import InvalidConfig, InvalidState, NotFound, TaskCanceled, TimedOut
+from beluga_stream.errors import (
+    InvalidConfig,
+    InvalidInput,
+    InvalidState,
+    LogUnavailable,
+    NotFound,
+    NotSerializable,
+    TaskCanceled,
+    TimedOut,
+)
+from beluga_stream.ports.workflow_runner import Started
+from beluga_stream.testing import contract_workflows
+from tests.contract.recording import eventually
 from tests.dbos.works import at_work, idle, killed, word
 from tests.temporal import works
 
 
 def settings(folder: Path, name: str = "dbos.sqlite") -> Settings:
     return Settings.load(dbos_database=str(folder / name))
+
+
+async def until_it_waits(made: Workflow[Any, Any], run: Started | str) -> None:
+    async def waits() -> bool:
+        return bool((await made.query(run))["nodes"].get("contract-answer") == "waiting")
+
+    await eventually(waits)
 
 
 async def test_an_orchestrator_that_closes_leaves_its_workflows_to_the_next(
@@ -102,6 +128,19 @@ async def test_a_file_that_is_in_use_is_refused(tmp_path: Path) -> None:
         await process.wait()
 
 
+async def test_a_link_to_a_file_in_use_is_refused_as_the_file_is(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.mkdir()
+    (link / "dbos.sqlite").symlink_to(tmp_path / "dbos.sqlite")
+    async with Orchestrator(settings(tmp_path)) as orch:
+        await orch.create_workflow(idle, provider="dbos").check()
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.dbos.works", str(link), "start", stderr=asyncio.subprocess.PIPE
+        )
+        _, told = await asyncio.wait_for(process.communicate(), 60)
+        assert b"InvalidState: another process" in told
+
+
 async def test_values_in_the_file_are_sealed_with_encryption_on(tmp_path: Path) -> None:
     (tmp_path / "go").touch()
     key = new_line("k1")
@@ -135,3 +174,178 @@ async def test_a_run_whose_code_is_not_here_waits_for_it(tmp_path: Path) -> None
         assert (await other.query("one"))["nodes"].get("second") != "succeeded"
         made = orch.create_workflow(killed, provider="dbos")
         assert (await made.get_result("one", timeout=60))[3] == "hello"
+
+
+async def test_who_tries_an_id_that_is_taken_does_not_disturb_the_run_that_is_taken_over(tmp_path: Path) -> None:
+    at_work.clear()
+    async with Orchestrator(settings(tmp_path)) as orch:
+        made = orch.create_workflow(killed, provider="dbos")
+        await made.execute(str(tmp_path), id="one")
+        assert await asyncio.to_thread(at_work.wait, 30)
+    (tmp_path / "go").touch()
+    async with Orchestrator(settings(tmp_path)) as orch:
+        made = orch.create_workflow(killed, provider="dbos")
+        with pytest.raises(InvalidState, match="taken"):
+            await made.execute(str(tmp_path), id="one")
+        await made.signal("one", word, "hello")
+        assert (await made.get_result("one", timeout=60))[3] == "hello"
+    assert (tmp_path / "ran").read_text().split().count("first") == 1
+
+
+async def test_a_start_whose_caller_leaves_begins_or_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written, left = threading.Event(), threading.Event()
+    really = dbos._core._init_workflow
+
+    def init(*given: Any, **named: Any) -> Any:
+        done = really(*given, **named)
+        written.set()
+        assert left.wait(30)
+        return done
+
+    monkeypatch.setattr(dbos._core, "_init_workflow", init)
+    async with Orchestrator(settings(tmp_path)) as orch:
+        made = orch.create_workflow(idle, provider="dbos")
+        starting = asyncio.create_task(made.execute(3, id="one"))
+        assert await asyncio.to_thread(written.wait, 30)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        left.set()
+        assert await made.get_result("one", timeout=30) == 3
+
+
+async def test_a_signal_whose_sender_leaves_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent, left = threading.Event(), threading.Event()
+    really = DBOS.send_async
+
+    async def send(*given: Any) -> None:
+        await really(*given)
+        sent.set()
+        assert await asyncio.to_thread(left.wait, 30)
+
+    monkeypatch.setattr(DBOS, "send_async", send)
+    async with Orchestrator(settings(tmp_path)) as orch:
+        made = orch.create_workflow(contract_workflows.asking, provider="dbos")
+        await made.execute("may I?", id="one")
+        sending = asyncio.create_task(made.signal("one", contract_workflows.answer, "yes"))
+        assert await asyncio.to_thread(sent.wait, 30)
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        left.set()
+        assert await made.get_result("one", timeout=30) == "may I? yes"
+
+
+async def test_who_leaves_while_it_opens_leaves_it_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begins, left = threading.Event(), threading.Event()
+    really = DBOS.launch
+
+    def launch() -> None:
+        begins.set()
+        assert left.wait(30)
+        really()
+
+    monkeypatch.setattr(DBOS, "launch", launch)
+    async with Orchestrator(settings(tmp_path)) as orch:
+        made = orch.create_workflow(idle, provider="dbos")
+        opening = asyncio.create_task(made.check())
+        assert await asyncio.to_thread(begins.wait, 30)
+        opening.cancel()
+        left.set()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        assert await made.get_result(await made.execute(3), timeout=30) == 3
+
+
+async def test_who_asks_while_it_closes_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, never = threading.Event(), asyncio.Event()
+
+    async def steps(*_: Any, **__: Any) -> None:
+        asked.set()
+        await never.wait()
+
+    provider = DbosProvider(settings(tmp_path))
+    runner = provider.workflow(idle, WorkflowOptions(timeout=None))
+    await runner.start(3, "one")
+    monkeypatch.setattr(DBOS, "list_workflow_steps_async", steps)
+    described = asyncio.create_task(runner.describe(Started("one")))
+    assert await asyncio.to_thread(asked.wait, 30)
+    await provider.aclose()
+    with pytest.raises(LogUnavailable, match="stops running DBOS"):
+        await described
+
+
+async def test_a_program_that_does_not_close_it_leaves_its_workflows_to_the_next(tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-W", "error", "-m", "tests.dbos.leaves", str(tmp_path / "dbos.sqlite")),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert await asyncio.wait_for(process.communicate(), 60) == (b"left\n", b"")
+    async with Orchestrator(settings(tmp_path)) as orch:
+        made = orch.create_workflow(contract_workflows.asking, provider="dbos")
+        await made.signal("one", contract_workflows.answer, "yes")
+        assert await made.get_result("one", timeout=30) == "may I? yes"
+
+
+async def test_what_cannot_be_kept_is_refused(tmp_path: Path) -> None:
+    async with Orchestrator(settings(tmp_path)) as orch:
+        made = orch.create_workflow(contract_workflows.asking, provider="dbos")
+        await made.execute("may I?", id="one")
+        for value in (object(), "\ud800", 1 << 70):
+            with pytest.raises(NotSerializable):
+                await made.signal("one", "another", value)
+        for named in (" ", "\ud800"):
+            with pytest.raises(InvalidInput, match="no id"):
+                await made.execute("may I?", id=named)
+        with pytest.raises(NotSerializable, match="metadata"):
+            await orch.create_workflow(idle, provider="dbos", metadata={"owner": "\ud800"}).execute(3)
+
+
+async def test_a_signal_by_its_name_is_checked_as_one_that_is_given(tmp_path: Path) -> None:
+    async with Orchestrator(settings(tmp_path)) as orch:
+        made = orch.create_workflow(contract_workflows.asking, provider="dbos")
+        await made.execute("may I?", id="one")
+        with pytest.raises(InvalidInput, match="signal 'contract-answer'"):
+            await made.signal("one", "contract-answer", 7)
+        assert (await made.query("one"))["waits"]
+        await made.signal("one", "contract-answer", "yes")
+        assert await made.get_result("one", timeout=30) == "may I? yes"
+
+
+async def test_how_one_stood_is_told_after_its_end_and_before_it_goes_on(tmp_path: Path) -> None:
+    async with Orchestrator(settings(tmp_path)) as orch:
+        made = orch.create_workflow(contract_workflows.asking, provider="dbos")
+        for named in ("succeeded", "terminated", "goes on"):
+            await made.execute("may I?", id=named)
+        await made.signal("succeeded", contract_workflows.answer, "yes")
+        await made.get_result("succeeded", timeout=30)
+        await made.terminate("terminated")
+        stood = await made.query("succeeded")
+        assert (stood["status"], set(stood["nodes"].values())) == ("succeeded", {"succeeded"})
+        assert (await made.query("terminated"))["status"] == "running"
+        await until_it_waits(made, "goes on")
+        stands = await made.query("goes on")
+    async with Orchestrator(settings(tmp_path)) as orch:
+        made = orch.create_workflow(contract_workflows.asking, provider="dbos")
+        assert await made.query("goes on") == stands
+        assert await made.query("succeeded") == stood
+
+
+async def test_a_time_has_come_when_the_clock_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Be it that the clock was set, or that the machine slept: the loop's own time does not tell of it."""
+    monkeypatch.setattr(dbos_run, "_LOOK_SECONDS", 0.05)
+    ahead = 0
+
+    def later(self: SystemClock) -> int:
+        return now_ms(self) + ahead
+
+    now_ms = SystemClock.now_ms
+    monkeypatch.setattr(SystemClock, "now_ms", later)
+    async with Orchestrator(settings(tmp_path)) as orch:
+        made = orch.create_workflow(contract_workflows.asking, provider="dbos", timeout=300)
+        run = await made.execute("may I?")
+        await until_it_waits(made, run)
+        ahead = 400_000
+        with pytest.raises(TimedOut, match="longer than its timeout"):
+            await made.get_result(run, timeout=30)

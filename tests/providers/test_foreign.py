@@ -133,12 +133,28 @@ class OnlyStarts(NoWorkflow):
 def needs_more(address: str) -> Any: ...
 
 
+def lacks_region() -> Any:
+    raise KeyError("REGION")
+
+
+class Confused(NoRunner):
+    def __init__(self) -> None:
+        needs_more()  # type: ignore[call-arg]  # what the test is about
+
+
+def says_itself() -> Any:
+    raise InvalidConfig("it needs another package")
+
+
 @pytest.mark.parametrize(
     ("factory", "told"),
     [
         (NoRunner, "a NoRunner, which lacks runner"),
         (object, "lacks kinds, runner, check, aclose"),
         (needs_more, "factory takes no arguments"),
+        (lacks_region, "cannot be made: its factory raised KeyError: 'REGION'"),
+        (Confused, "cannot be made: its factory raised TypeError: needs_more"),
+        (says_itself, "^it needs another package"),
     ],
 )
 async def test_one_that_lacks_something_is_refused_with_what_it_lacks(factory: Any, told: str) -> None:

@@ -19,6 +19,7 @@ import msgspec
 from dbos import DBOS, DBOSConfig, SetWorkflowID, WorkflowStatus
 
 from ...application.executing import Executing
+from ...application.standing import Standing
 from ...bounds import within
 from ...domain.events import Event
 from ...domain.ids import GraphHash, RunId
@@ -27,6 +28,8 @@ from ...ports.cipher import Cipher
 from ...ports.clock import Clock
 from ...ports.handlers import Program
 from ...ports.spans import NO_SPANS, Spans
+from .journal import entries
+from .keys import check_keys
 from .records import GRAPH, MAIL, NEXT, Ended, Entry, Start
 from .run import Follower, Run
 from .serializer import JsonSerializer, RunEnded
@@ -35,6 +38,8 @@ from .sqlite import Connection
 _NAME = "beluga"
 _VERSION = "1"
 """Of the journal. DBOS takes over what the same version of an application has begun."""
+
+_STOPS = "this process stops running DBOS: workflows that go on are taken over by the next"
 
 _PATIENCE_SECONDS = 30.0
 _GRACE_SECONDS = 10.0
@@ -66,12 +71,14 @@ class DbosEngine:
         spans: Spans = NO_SPANS,
     ) -> None:
         self._spans = spans
-        self._database = database
+        self._database = database.resolve()  # its lock is beside it, whatever links lead there
         self._programs = programs
         self._executions = executions
         self._clock = clock
         self._cipher = cipher
+        self._serializer = JsonSerializer(cipher)
         self._runs: dict[RunId, Run] = {}
+        self._starting: set[RunId] = set()
         self._begun: set[RunId] = set()
         self._mailed: set[RunId] = set()
         self._followers: dict[RunId, Follower] = {}
@@ -81,7 +88,10 @@ class DbosEngine:
         self._thread = threading.Thread(target=self._serve, name="beluga-dbos", daemon=True)
 
     async def open(self) -> None:
-        """Begin, and go on with what another process has left. Raises `InvalidState` and `LogUnavailable`."""
+        """Begin, and go on with what another process has left.
+
+        Raises `InvalidState`, `LogUnavailable`, and `KeyMissing` when it could not read what it would go on with.
+        """
         if _Current.engine is not None or dbos._dbos._dbos_global_instance is not None:  # noqa: SLF001 - nothing public tells
             raise InvalidState(
                 "DBOS runs in this process already, for another orchestrator or program: it can only once"
@@ -92,7 +102,10 @@ class DbosEngine:
         self._thread.start()
         try:
             async with within(_PATIENCE_SECONDS):
-                await asyncio.wrap_future(self._opened)
+                await asyncio.shield(asyncio.wrap_future(self._opened))
+        except (asyncio.CancelledError, BelugaError):
+            await self.close()
+            raise
         except Exception as error:
             await self.close()
             raise LogUnavailable(f"DBOS does not begin with {self._database}: {error}") from error
@@ -100,19 +113,18 @@ class DbosEngine:
     async def close(self) -> None:
         """Let the journals know what was at work, then end all threads. What goes on is taken over by the next."""
         self._closing = True
-        for run in self._runs.values():
-            run.hand_over()
-        waiting = [asyncio.ensure_future(run.handed_over.wait()) for run in self._runs.values()]
-        if waiting:
-            _, late = await asyncio.wait(waiting, timeout=_GRACE_SECONDS)
-            for task in late:
-                task.cancel()
-        with suppress(RuntimeError, AttributeError):  # it did not begin, or has ended by itself
-            self._loop.call_soon_threadsafe(self._stop.set)
+        try:
+            for run in self._runs.values():
+                run.hand_over()
+            waiting = [asyncio.ensure_future(run.handed_over.wait()) for run in self._runs.values()]
+            if waiting:
+                _, late = await asyncio.wait(waiting, timeout=_GRACE_SECONDS)
+                for task in late:
+                    task.cancel()
+        finally:
+            with suppress(RuntimeError, AttributeError):  # it has ended by itself, or will see that it is not wanted
+                self._loop.call_soon_threadsafe(self._stop.set)
         await asyncio.to_thread(self._thread.join, _END_SECONDS)
-        if self._lock is not None:
-            self._lock.close()
-        _Current.engine = None
 
     def follow(self, run: RunId, follower: Follower) -> None:
         """Show this run, which is to begin, to a follower."""
@@ -124,34 +136,47 @@ class DbosEngine:
 
     async def start(self, run: RunId, start: Start) -> bool:
         """Begin a run. Whether its id was free."""
-        self._begun.add(run)
-        try:
-            return await self._there(self._started(run, msgspec.json.encode(start).decode()))
-        except BaseException:
-            self._begun.discard(run)
-            raise
+        return await self._there(self._started(run, msgspec.json.encode(start).decode()))
 
     async def send(self, run: RunId, event: Event) -> None:
         """Hand an event over, once and for all."""
-        await self._there(DBOS.send_async(run, msgspec.json.encode(event).decode(), MAIL))
-        if run in self._runs:
-            self._runs[run].wake()
-        elif run in self._begun:
-            self._mailed.add(run)
+        await self._there(self._sent(run, msgspec.json.encode(event).decode()))
 
     async def terminate(self, run: RunId) -> None:
         """End it at once."""
-        await self._there(DBOS.cancel_workflow_async(run))
-        if run in self._runs:
-            self._runs[run].wake()
+        await self._there(self._terminated(run))
 
     async def status(self, run: RunId) -> WorkflowStatus | None:
-        """What DBOS knows of a run."""
+        """What DBOS knows of a run; values that it could not read are as they are kept."""
         return await self._there(DBOS.get_workflow_status_async(run))
+
+    async def read(self, run: RunId) -> WorkflowStatus | None:
+        """What DBOS knows of a run, with its values. Raises `KeyMissing` and `Tampered`."""
+        status = await self.status(run)
+        if status is not None:
+            status.input = self._serializer.legible(status.input)
+            status.output = self._serializer.legible(status.output)
+            status.error = self._serializer.legible(status.error)
+        return status
 
     async def steps(self, run: RunId) -> int:
         """How long its journal is."""
         return len(await self._there(DBOS.list_workflow_steps_async(run, load_output=False)))
+
+    async def standing(self, run_id: RunId, start: Start) -> Standing:
+        """How a run stands by its journal: one that has ended, or that has not come to its present here."""
+        run = Run(
+            run_id,
+            start,
+            programs=self._programs,
+            executions=self._executions,
+            now_ms=self._clock.now_ms,
+            taken_over=True,
+        )
+        await run.begin()
+        for entry, mail in entries(await self._there(DBOS.list_workflow_steps_async(run_id)), self._serializer):
+            await run.apply(entry, mail)
+        return run.standing
 
     def going_on(self, run: RunId) -> Run | None:
         """The run, while it goes on here."""
@@ -189,49 +214,92 @@ class DbosEngine:
             await self._followers.pop(run_id).put(None)
 
     async def at_home(self, work: Coroutine[Any, Any, T]) -> T:
-        """From DBOS's loop: do it in the loop of the runs."""
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._home))
+        """From DBOS's loop: do it in the loop of the runs. When that is gone, the workflow breaks off as in a crash."""
+        try:
+            done = asyncio.run_coroutine_threadsafe(work, self._home)
+        except RuntimeError:  # it was closed without this engine; an error would end the workflow, for good
+            work.close()
+            raise asyncio.CancelledError from None
+        return await asyncio.wrap_future(done)
 
     # ------------------------------------------------------------------------------------------ DBOS's thread
     async def _there(self, work: Coroutine[Any, Any, T]) -> T:
         """From the loop of the runs: do it in DBOS's loop. Raises `LogUnavailable`."""
         if self._closing:
             work.close()
-            raise LogUnavailable("this process stops running DBOS: workflows that go on are taken over by the next")
+            raise LogUnavailable(_STOPS)
+        done = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
         try:
             async with within(_PATIENCE_SECONDS):
-                return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
-        except (asyncio.CancelledError, BelugaError):
+                return await asyncio.shield(done)  # who leaves breaks off nothing: half of it may be in the file
+        except asyncio.CancelledError:
+            if done.cancelled():
+                raise LogUnavailable(_STOPS) from None
+            raise
+        except BelugaError:
             raise
         except Exception as error:
             raise LogUnavailable(f"DBOS's database {self._database} does not answer: {error}") from error
 
     async def _started(self, run: RunId, start: str) -> bool:
-        if await DBOS.get_workflow_status_async(run) is not None:
+        if run in self._starting:
             return False
-        with SetWorkflowID(run):
-            await DBOS.start_workflow_async(graph, start)
+        self._starting.add(run)
+        try:
+            if await DBOS.get_workflow_status_async(run) is not None:
+                return False
+            self._begun.add(run)
+            try:
+                with SetWorkflowID(run):
+                    await DBOS.start_workflow_async(graph, start)
+            except BaseException:
+                self._begun.discard(run)
+                raise
+        finally:
+            self._starting.discard(run)
         return True
 
+    async def _sent(self, run: RunId, letter: str) -> None:
+        await DBOS.send_async(run, letter, MAIL)
+        self._home.call_soon_threadsafe(self._mail_came, run)
+
+    async def _terminated(self, run: RunId) -> None:
+        await DBOS.cancel_workflow_async(run)
+        self._home.call_soon_threadsafe(self._mail_came, run)
+
+    def _mail_came(self, run: RunId) -> None:
+        if run in self._runs:
+            self._runs[run].wake()
+        elif run in self._begun:
+            self._mailed.add(run)
+
     def _serve(self) -> None:
-        asyncio.run(self._main())
+        """The file and DBOS are in use until the thread ends, whoever waits for that."""
+        try:
+            asyncio.run(self._main())
+        finally:
+            if self._lock is not None:
+                self._lock.close()
+            _Current.engine = None
 
     async def _main(self) -> None:
-        self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
         quiet = _Quiet()
         logger = logging.getLogger("dbos")
         logger.addHandler(quiet.nothing)  # or DBOS writes to the console
         logger.addFilter(quiet)
         level = logger.level
         try:
+            check_keys(self._database, self._cipher)
             DBOS(config=self._config())
             DBOS.launch()
         except Exception as error:  # noqa: BLE001 - whoever opens it is told
             self._opened.set_exception(error)
         else:
             self._opened.set_result(None)
-            await self._stop.wait()
+            if not self._closing:
+                await self._stop.wait()
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
@@ -253,12 +321,15 @@ class DbosEngine:
             executor_id="local",
             log_level="WARNING",
             enable_otlp=False,
-            serializer=JsonSerializer(self._cipher),
+            serializer=self._serializer,
         )
 
 
 class _Quiet(logging.Filter):
-    """Drops what is no error here: that a graph has failed, and that workflows are stopped with their process."""
+    """Drops what is no error here: that a graph has failed, and that workflows are stopped with their process.
+
+    And what is told by one: that values of a workflow cannot be read.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -266,7 +337,10 @@ class _Quiet(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
-        return not isinstance(error, RunEnded) and not record.getMessage().startswith("Asyncio task cancelled")
+        told = record.getMessage()
+        return not (
+            isinstance(error, RunEnded) or told.startswith("Asyncio task cancelled") or "not be deserialized" in told
+        )
 
 
 @DBOS.workflow(name=GRAPH, max_recovery_attempts=None)

@@ -42,6 +42,9 @@ from ...ports.spans import NO_SPANS, Spans
 from .records import Emitted, Ended, Entry, Start, Told
 
 _WAITING = 1_024
+_LOOK_SECONDS = 60.0
+"""How often a run that waits for a time looks at the clock: it may be set, and goes on while the machine sleeps."""
+
 _UNLIMITED = 1 << 62
 _WORKER = "dbos"
 _OVER = (NodeSucceeded, NodeFailed, NodeParked, LeaseExpired, NodeReleased)
@@ -101,6 +104,11 @@ class Run:
         """How it stands, and what it waits for."""
         return standing_of(self._family.root, self._family.states.values(), self._plans)
 
+    @property
+    def is_live(self) -> bool:
+        """Whether it has come to its present; before, it reads its journal again."""
+        return self._live
+
     async def begin(self) -> None:
         """What happens first."""
         event = self._start.event
@@ -127,7 +135,7 @@ class Run:
             if told or self._mail or (due is not None and due <= now):
                 return Entry(at_ms=now, told=told, mail=self._read_mail())
             try:
-                async with within(None if due is None else (due - now) / 1000):
+                async with within(None if due is None else min((due - now) / 1000, _LOOK_SECONDS)):
                     await self._woken.wait()
             except TimeoutError:
                 continue

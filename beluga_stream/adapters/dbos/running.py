@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from dbos import WorkflowStatus
 
-from ...application.conversion import declared_result, input_json
+from ...application.conversion import declared_result, input_json, sent
 from ...application.local_attempts import NoBlobs
 from ...application.payloads import Payloads
 from ...application.pinned import closure
@@ -18,7 +18,7 @@ from ...domain.definition import Definition
 from ...domain.events import CancelRequested, RunRequested, SignalReceived
 from ...domain.ids import GraphHash, RunId
 from ...domain.payload import NOTHING, Inline
-from ...errors import InvalidState, NotFound, NotSerializable, RunFailed, TaskCanceled, TimedOut
+from ...errors import InvalidInput, InvalidState, NotFound, NotSerializable, RunFailed, TaskCanceled, TimedOut
 from ...ports.clock import Clock
 from ...ports.handlers import Program
 from ...ports.spans import NO_SPANS, Spans
@@ -77,7 +77,7 @@ class DbosRunner:
             at_ms=now,
             graph=definition.name,
             definition=definition.hash,
-            input=Inline(json),
+            input=Inline(sent(json)),
             digest="dbos",
             trigger="workflow",
             trace=self._spans.here(),
@@ -90,10 +90,8 @@ class DbosRunner:
             description=self._terms.description,
             metadata=self._terms.metadata,
         )
-        try:
-            msgspec.json.encode(start)
-        except TypeError as error:
-            raise NotSerializable(f"input or metadata of workflow {workflow_id} cannot become JSON: {error}") from error
+        _check_id(workflow_id)
+        _check_kept(start, workflow_id)
         engine = await self._opened()
         if not await engine.start(run, start):
             raise InvalidState(
@@ -110,6 +108,7 @@ class DbosRunner:
                 await here.done.wait()
             else:
                 await asyncio.sleep(_POLL_SECONDS)
+        status = await self._read(engine, run)
         if status.status == "SUCCESS":
             ended = msgspec.json.decode(status.output or "", type=Ended)
             output = await Payloads(NoBlobs()).load(ended.output or NOTHING)
@@ -117,20 +116,22 @@ class DbosRunner:
         raise _failure(status, run)
 
     async def signal(self, started: Started, name: str, value: Any) -> None:
+        content = Inline(sent(value))
         engine, run = await self._running(started, f"signal {name!r}")
         signal = SignalReceived(
-            run=run, key=run, at_ms=self._clock.now_ms(), signal=name, id=secrets.token_hex(8), value=Inline(value)
+            run=run, key=run, at_ms=self._clock.now_ms(), signal=name, id=secrets.token_hex(8), value=content
         )
         await engine.send(run, signal)
 
     async def query(self, started: Started, name: str, arguments: Sequence[Any]) -> Any:
-        engine, run = await self._running(started, f"query {name!r}")
+        engine, run = await self._opened(), RunId(started.workflow_id)
+        status = await self._read(engine, run)
         if name != "state":
             raise NotFound(f"a graph answers no query {name!r}, only 'state'", workflow=run)
-        while (here := engine.going_on(run)) is None:
-            await asyncio.sleep(_POLL_SECONDS)
-            await self._running(started, f"query {name!r}")
-        return msgspec.to_builtins(here.standing)
+        here = engine.going_on(run)
+        if here is not None and here.is_live:
+            return msgspec.to_builtins(here.standing)
+        return msgspec.to_builtins(await engine.standing(run, _start(status)))
 
     async def update(self, started: Started, name: str, arguments: Sequence[Any]) -> Any:
         raise NotFound(f"a graph has no update {name!r}: send it a signal", workflow=started.workflow_id)
@@ -145,8 +146,7 @@ class DbosRunner:
 
     async def describe(self, started: Started) -> Description:
         engine, run = await self._opened(), RunId(started.workflow_id)
-        status = await self._status(engine, run)
-        start = msgspec.json.decode(status.input["args"][0], type=Start) if status.input else None
+        status = await self._read(engine, run)
         state = _state(status)
         return Description(
             run,
@@ -155,7 +155,7 @@ class DbosRunner:
             _time(status.created_at),
             None if state == "running" else _time(status.updated_at),
             await engine.steps(run),
-            {} if start is None else start.metadata,
+            {} if status.input is None else _start(status).metadata,
         )
 
     async def check(self) -> None:
@@ -165,6 +165,13 @@ class DbosRunner:
         self._definitions[program.definition.hash] = program.definition
         for child in program.children.values():
             self._learn(child)
+
+    async def _read(self, engine: DbosEngine, run: RunId) -> WorkflowStatus:
+        """With its values, which `_status` does without. Raises `KeyMissing` and `Tampered`."""
+        status = await engine.read(run)
+        if status is None:
+            raise NotFound(f"there is no workflow {run}", workflow=run)
+        return status
 
     async def _status(self, engine: DbosEngine, run: RunId) -> WorkflowStatus:
         status = await engine.status(run)
@@ -177,6 +184,29 @@ class DbosRunner:
         if (state := _state(await self._status(engine, run))) != "running":
             raise NotFound(f"{what}: workflow {run} has ended: {state}", workflow=run)
         return engine, run
+
+
+def _check_id(workflow_id: str) -> None:
+    """Raises `InvalidInput` for an id of spaces alone, which DBOS takes no workflow over by, and for no text."""
+    try:
+        if workflow_id.encode().strip():
+            return
+    except UnicodeEncodeError:
+        pass
+    raise InvalidInput(f"{workflow_id!r} is no id for a workflow: give one with letters or digits")
+
+
+def _check_kept(start: Start, workflow_id: str) -> None:
+    """Raises `NotSerializable` for what DBOS's database would not give back."""
+    try:
+        msgspec.json.decode(msgspec.json.encode(start), type=Start)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise NotSerializable(f"input or metadata of workflow {workflow_id} cannot become JSON: {error}") from error
+
+
+def _start(status: WorkflowStatus) -> Start:
+    assert status.input is not None, "DBOS keeps it as long as the workflow"
+    return msgspec.json.decode(status.input["args"][0], type=Start)
 
 
 def _state(status: WorkflowStatus) -> WorkflowState:
