@@ -1,6 +1,5 @@
 """What a memory is: the protocol, whoever made it, and what this package's own have in common."""
 
-import asyncio
 import inspect
 import secrets
 from abc import abstractmethod
@@ -11,6 +10,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar, cast, runtime_checkabl
 import orjson
 
 from ..application.context import context
+from ..application.plain_calls import FUNCTIONS
 from ..errors import InvalidConfig, InvalidInput, InvalidState
 from .history import History, Turn
 
@@ -144,7 +144,7 @@ async def called(function: Callable[..., Awaitable[T] | T], *given: Any) -> T:
     """What a function of the user gives: an async one is awaited, a sync one called in a thread."""
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004 - its kind is wanted
         return await cast("Callable[..., Awaitable[T]]", function)(*given)
-    found: Any = await asyncio.to_thread(function, *given)
+    found: Any = await FUNCTIONS.call(function, *given)
     result: T = await found if inspect.isawaitable(found) else found
     return result
 

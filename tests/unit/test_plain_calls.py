@@ -4,10 +4,13 @@ import asyncio
 import gc
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
+from pathlib import Path
 
 import pytest
 
+from beluga_stream import CircuitBreaker, KeyValueMemory, SharedCircuits, SQLiteStore, SQLiteVectors
 from beluga_stream.application.plain_calls import FUNCTIONS, PlainCalls
 
 _PATIENCE_SECONDS = 10
@@ -70,3 +73,32 @@ def test_a_loop_ends_without_those_that_are_stuck_and_its_threads_end_with_it(ga
     for thread in threads:
         thread.join(_PATIENCE_SECONDS)
         assert not thread.is_alive()
+
+
+async def test_functions_of_users_that_are_stuck_hold_up_neither_stores_nor_functions_elsewhere(
+    gate: threading.Event, tmp_path: Path
+) -> None:
+    """The executor of the loop has one thread here, and somebody has it."""
+    executor = ThreadPoolExecutor(1)
+    asyncio.get_running_loop().set_default_executor(executor)
+    elsewhere = asyncio.create_task(asyncio.to_thread(gate.wait))
+    stuck = [asyncio.create_task(FUNCTIONS.call(gate.wait)) for _ in range(32)]
+    breaker = CircuitBreaker("x", failures=1, store=SharedCircuits(tmp_path / "circuits.db"))
+
+    @breaker
+    async def call() -> str:
+        return "called"
+
+    async with asyncio.timeout(_PATIENCE_SECONDS):
+        store, vectors = SQLiteStore(tmp_path / "turns.db"), SQLiteVectors(tmp_path / "vectors.db")
+        assert await store.append("anna", "1", b"x")
+        assert await vectors.add("anna", "1", [1.0], b"x")
+        assert await call() == "called"
+    for task in stuck:
+        task.cancel()
+    async with asyncio.timeout(_PATIENCE_SECONDS):
+        await KeyValueMemory(lambda inputs, outputs: {"x": 1}).save_context({"a": 1}, {})
+    gate.set()
+    await elsewhere
+    executor.shutdown()
+    await asyncio.wait(stuck)

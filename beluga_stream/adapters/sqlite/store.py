@@ -3,7 +3,6 @@
 Each process has one connection, used in threads, one at a time: no loop owns the store, and nobody has to close it.
 """
 
-import asyncio
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from ...application.plain_calls import STORES
 from ...domain.conversation import MOST_TURNS, Entry, check_name, check_size
 from ...errors import InvalidConfig, StoreUnavailable
 from .held import Held
@@ -150,7 +150,7 @@ class SQLiteStore:
         await self._do(write)
 
     async def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        return await asyncio.to_thread(self._in_transaction, work)
+        return await STORES.call(self._in_transaction, work)
 
     def _in_transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with self._telling(), self._held.transaction(sqlite3.Connection.execute) as database:

@@ -3,7 +3,6 @@
 By way of apsw, which has a SQLite of its own: Python's is often built without extensions.
 """
 
-import asyncio
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from ...application.plain_calls import STORES
 from ...domain.conversation import MOST_TURNS, check_name, check_size, check_vector
 from ...errors import InvalidConfig, StoreUnavailable
 from .held import Held
@@ -98,7 +98,7 @@ class SQLiteVectors:
         await self._do(write)
 
     async def _do(self, work: "Callable[[apsw.Connection], T]") -> T:
-        return await asyncio.to_thread(self._in_transaction, work)
+        return await STORES.call(self._in_transaction, work)
 
     def _in_transaction(self, work: "Callable[[apsw.Connection], T]") -> T:
         with self._telling(), self._held.transaction(self._apsw.Connection.execute) as database:
