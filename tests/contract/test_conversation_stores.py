@@ -21,6 +21,7 @@ from typing import Any
 import fakeredis
 import pytest
 
+from beluga_stream.adapters.files.circuits import SharedCircuits
 from beluga_stream.adapters.redis.store import RedisStore
 from beluga_stream.adapters.sqlite.store import SQLiteStore
 from beluga_stream.adapters.sqlite.vectors import SQLiteVectors
@@ -215,6 +216,15 @@ async def main(path, name):
 asyncio.run(main(*sys.argv[1:]))
 """
 
+_HOLDER = """
+import sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+sys.stdin.readline()
+database.close()
+"""
+
 
 async def _loaded(store: SQLiteStore) -> Sequence[Entry]:
     return await store.load("anna")
@@ -240,8 +250,8 @@ async def test_a_store_that_is_away_says_so(tmp_path: Path) -> None:
                 await call
             assert (caught.value.code, caught.value.retryable) == ("dependency_failed", True)
             assert "secret" not in str(caught.value)
-    for store in (SQLiteStore(tmp_path / "no" / "folder.db"), SQLiteVectors(tmp_path / "no" / "folder.db")):
-        with pytest.raises(StoreUnavailable, match=r"folder\.db'\) does not answer"):
+    for store in (SQLiteStore(tmp_path / "no" / "folder.db"), SQLiteVectors(tmp_path / "no" / "vectors.db")):
+        with pytest.raises(StoreUnavailable, match=r"(folder|vectors)\.db'\) does not answer"):
             await store.clear("a")
 
 
@@ -263,9 +273,10 @@ async def test_a_file_that_was_damaged_is_away_and_worth_another_attempt(tmp_pat
 
 
 async def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "text.db").write_text("no database, and long enough to look like one" * 100)
-    for store in (SQLiteStore(tmp_path / "text.db"), SQLiteVectors(tmp_path / "text.db")):
-        with pytest.raises(InvalidConfig, match=r"text\.db"):
+    for name in ("text.db", "vectors.db"):
+        (tmp_path / name).write_text("no database, and long enough to look like one" * 100)
+    for store in (SQLiteStore(tmp_path / "text.db"), SQLiteVectors(tmp_path / "vectors.db")):
+        with pytest.raises(InvalidConfig, match=r"(text|vectors)\.db'\) is no database"):
             await store.clear("a")
     later = SQLiteStore(tmp_path / "later.db")
     await later.clear("a")
@@ -274,12 +285,65 @@ async def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
         await SQLiteStore(tmp_path / "later.db").get("a")
 
 
-async def test_turns_and_vectors_share_a_file(tmp_path: Path) -> None:
-    turns, vectors = SQLiteStore(tmp_path / "one.db"), SQLiteVectors(tmp_path / "one.db")
+async def test_vectors_have_a_file_of_their_own_in_each_process(tmp_path: Path) -> None:
+    """Two SQLites in one process do not see each other's locks: the turns that come last would be lost."""
+    (tmp_path / "link.db").symlink_to(tmp_path / "turns.db")
+    turns = SQLiteStore(tmp_path / "turns.db")
     await turns.append("anna", "1", b"turn")
-    await vectors.add("anna", "1", [1], b"vector")
-    await turns.clear("anna")
-    assert await vectors.search("anna", [1], 1) == [b"vector"]
+    SharedCircuits(tmp_path / "circuits.db")
+    for name in ("turns.db", "link.db", "circuits.db"):
+        with pytest.raises(InvalidConfig, match=rf"{name}: vectors .* give SQLiteVectors a file of its own"):
+            await SQLiteVectors(tmp_path / name).add("anna", "1", [1], b"vector")
+    await SQLiteVectors(tmp_path / "vectors.db").add("anna", "1", [1], b"vector")
+    with pytest.raises(InvalidConfig, match=r"vectors\.db: vectors"):
+        await SQLiteStore(tmp_path / "vectors.db").load("anna")
+    with pytest.raises(InvalidConfig, match=r"vectors\.db: vectors"):
+        SharedCircuits(tmp_path / "vectors.db")
+    await turns.append("anna", "2", b"turn")
+    assert [one.turn for one in await turns.load("anna")] == ["1", "2"]
+    assert (tmp_path / "turns.db-wal").exists(), "nobody has closed the file"
+
+
+async def test_a_file_that_holds_turns_and_vectors_is_read_by_each_in_a_process_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "both.db"
+    await SQLiteVectors(path).add("anna", "1", [1], b"vector")
+    environ = {**os.environ, "PYTHONPATH": str(_REPO)}
+    writer = await asyncio.create_subprocess_exec(sys.executable, "-c", _WRITER, str(path), "a", env=environ)
+    assert await asyncio.wait_for(writer.wait(), 60) == 0
+    assert await SQLiteVectors(path).search("anna", [1], 1) == [b"vector"]
+    shutil.copy(path, tmp_path / "copy.db")
+    assert len(await SQLiteStore(tmp_path / "copy.db").load("anna")) == 60
+
+
+async def test_an_error_of_the_caller_keeps_the_connection(tmp_path: Path) -> None:
+    vectors = SQLiteVectors(tmp_path / "v.db")
+    await vectors.add("anna", "1", [1, 0], b"x")
+    before = vectors._held._connection
+    with pytest.raises(InvalidInput):
+        await vectors.search("anna", [1], 1)
+    assert await vectors.add("anna", "2", [1, 0], b"x") is True
+    assert vectors._held._connection is before
+
+
+@pytest.mark.parametrize("kind", ["turns", "vectors"])
+async def test_calls_wait_side_by_side_for_who_holds_a_file(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"beluga_stream.adapters.sqlite.{'store' if kind == 'turns' else 'vectors'}.BUSY_SECONDS", 0.5)
+    path = tmp_path / "locked.db"
+    store = SQLiteStore(path) if kind == "turns" else SQLiteVectors(path)
+    await store.clear("anna")
+    pipe = asyncio.subprocess.PIPE
+    holder = await asyncio.create_subprocess_exec(sys.executable, "-c", _HOLDER, str(path), stdin=pipe, stdout=pipe)
+    assert holder.stdout is not None
+    assert await holder.stdout.readline() == b"held\n"
+    began = time.monotonic()
+    found = await asyncio.gather(*(store.clear("anna") for _ in range(8)), return_exceptions=True)
+    assert time.monotonic() - began < 2
+    assert [type(one) for one in found] == [StoreUnavailable] * 8
+    assert "nobody at it for longer than 0.5 s" in str(found[-1])
+    await asyncio.wait_for(holder.communicate(b"\n"), 10)
+    await store.clear("anna")
 
 
 async def test_bounds_are_checked(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ import msgspec
 from dbos import DBOS, DBOSConfig, SetWorkflowID, WorkflowStatus
 
 from ...application.executing import Executing
+from ...application.sqlite_files import take
 from ...bounds import within
 from ...domain.events import Event
 from ...domain.ids import GraphHash, RunId
@@ -81,11 +82,15 @@ class DbosEngine:
         self._thread = threading.Thread(target=self._serve, name="beluga-dbos", daemon=True)
 
     async def open(self) -> None:
-        """Begin, and go on with what another process has left. Raises `InvalidState` and `LogUnavailable`."""
+        """Begin, and go on with what another process has left.
+
+        Raises `InvalidState` and `LogUnavailable`, and `InvalidConfig` for a file of vectors of this process.
+        """
         if _Current.engine is not None or dbos._dbos._dbos_global_instance is not None:  # noqa: SLF001 - nothing public tells
             raise InvalidState(
                 "DBOS runs in this process already, for another orchestrator or program: it can only once"
             )
+        take(self._database, "python")
         self._home = asyncio.get_running_loop()
         self._lock = _locked(self._database)
         _Current.engine = self

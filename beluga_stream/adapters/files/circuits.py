@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ...application.circuits import LocalCircuits
+from ...application.sqlite_files import take
 from ...domain.circuit import CLOSED, Circuit
 from ...errors import InvalidConfig
 
@@ -32,7 +33,7 @@ class SharedCircuits:
     Each use opens the file and closes it, so that nothing is left open, and a fork inherits nothing. While the file
     cannot be used, circuits are this process's own: that is logged once, and again when the file is back.
 
-    Raises `InvalidConfig` when the file cannot be made.
+    Raises `InvalidConfig` when the file cannot be made, or is a `SQLiteVectors`' in this process.
     """
 
     waits = True
@@ -42,6 +43,7 @@ class SharedCircuits:
         self._own = LocalCircuits()
         self._lost = False
         self._lock = threading.Lock()
+        take(self._path, "python")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._opened() as opened:

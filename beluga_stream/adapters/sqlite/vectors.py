@@ -4,6 +4,7 @@ By way of apsw, which has a SQLite of its own: Python's is often built without e
 """
 
 import struct
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ...application.plain_calls import STORES
+from ...application.sqlite_files import take
 from ...domain.conversation import MOST_TURNS, check_name, check_size, check_vector
 from ...errors import InvalidConfig, StoreUnavailable
 from .held import Held
@@ -33,10 +35,11 @@ _BYTES = 4  # of one number
 
 
 class SQLiteVectors:
-    """The port `VectorStore`, in the file at this path, which may be a `SQLiteStore`'s. Needs the extra `vectors`.
+    """The port `VectorStore`, in the file at this path, which is its own. Needs the extra `vectors`.
 
     It keeps the last `keep` turns of each conversation and compares all of one, which takes milliseconds for thousands.
-    Raises `InvalidConfig` for bounds below 1 and without the extra.
+    Raises `InvalidConfig` for bounds below 1 and without the extra, and when it is first used for a file that a
+    `SQLiteStore`, a `SharedCircuits` or the provider `dbos` has in this process.
     """
 
     def __init__(self, path: str | Path, *, keep: int = MOST_TURNS) -> None:
@@ -98,10 +101,10 @@ class SQLiteVectors:
         await self._do(write)
 
     async def _do(self, work: "Callable[[apsw.Connection], T]") -> T:
-        return await STORES.call(self._in_transaction, work)
+        return await STORES.call(self._in_transaction, work, time.monotonic() + BUSY_SECONDS)
 
-    def _in_transaction(self, work: "Callable[[apsw.Connection], T]") -> T:
-        with self._telling(), self._held.transaction(self._apsw.Connection.execute) as database:
+    def _in_transaction(self, work: "Callable[[apsw.Connection], T]", until: float) -> T:
+        with self._telling(), self._held.transaction(self._apsw.Connection.execute, until) as database:
             return work(database)
 
     @contextmanager
@@ -110,19 +113,21 @@ class SQLiteVectors:
             yield
         except self._apsw.NotADBError as error:
             raise InvalidConfig(f"the store {self!r} is no database of SQLite: {error}", store=self) from error
-        except self._apsw.Error as error:
+        except (self._apsw.Error, TimeoutError) as error:
             raise StoreUnavailable(
-                f"the store {self!r} does not answer ({error}): is its folder there, writable, and its disk not full?",
+                f"the store {self!r} does not answer ({error}): is its folder there, its disk not full, "
+                f"the file writable, and nobody at it for longer than {BUSY_SECONDS:g} s?",
                 store=self,
             ) from error
 
 
-def _opened(path: str, extension: str) -> "apsw.Connection":
+def _opened(path: str, extension: str, seconds: float) -> "apsw.Connection":
     import apsw  # noqa: PLC0415 - see SQLiteVectors
 
+    take(path, "apsw")
     database = apsw.Connection(path)
     try:
-        database.set_busy_timeout(round(BUSY_SECONDS * 1000))
+        database.set_busy_timeout(round(seconds * 1000))
         database.enable_load_extension(True)  # noqa: FBT003 - it takes no names
         database.load_extension(extension)
         database.execute("PRAGMA journal_mode = WAL")
