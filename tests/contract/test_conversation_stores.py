@@ -13,8 +13,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +202,51 @@ async def test_a_vector_of_another_size_is_refused(vectors: Any) -> None:
         with pytest.raises(InvalidInput, match="embed"):
             await vectors.search("anna", bad, 1)
     assert await vectors.search("anna", [1, 0], 9) == [b"x"]
+
+
+@pytest.fixture
+def redis(redis_url: str | None, request: pytest.FixtureRequest) -> Any:
+    """Makes stores of this test in the Redis of this module."""
+    if redis_url is not None:
+        return partial(RedisStore, redis_url, prefix=request.node.name)
+    server = fakeredis.FakeServer()
+    return partial(RedisStore, connect=lambda: fakeredis.FakeAsyncRedis(server=server, max_connections=1_000))
+
+
+async def test_many_use_redis_at_once(redis: Any) -> None:
+    """Of one conversation and of many, more of them than there are connections."""
+    async with redis() as store:
+        assert all(await asyncio.gather(*(store.append("hot", f"run-{n}", b"x") for n in range(300))))
+        assert all(await asyncio.gather(*(store.put("hot", f"run-{n}", {"x": b"x"}) for n in range(300))))
+        assert all(await asyncio.gather(*(store.append(f"user-{n}", "run", b"x") for n in range(300))))
+        assert len(await store.load("hot")) == 300
+        found = await asyncio.gather(*(store.load("hot", last=1) for _ in range(300)))
+        assert {len(one) for one in found} == {1}
+
+
+async def test_each_use_puts_off_the_end_of_a_whole_conversation_in_redis(redis: Any) -> None:
+    async with redis(forget=600) as store:
+        await store.append("anna", "run-1", b"x")
+        await store.put("anna", "run-1", {"name": b"Anna"})
+        keys = store._keys("anna")
+
+        async def put_off(use: Awaitable[object]) -> bool:
+            for key in keys:
+                await store._client().expire(key, 5)
+            await use
+            return all([await store._client().ttl(key) > 500 for key in keys])
+
+        assert await put_off(store.load("anna"))
+        assert await put_off(store.load("anna", last=0))
+        assert await put_off(store.get("anna"))
+        assert await put_off(store.append("anna", "run-2", b"x"))
+        assert await put_off(store.append("anna", "run-2", b"again"))
+        assert await put_off(store.put("anna", "run-2", {"name": None, "town": b"Bonn"}))
+        assert await put_off(store.put("anna", "run-2", {"town": b"again"}))
+        assert (await store.get("anna"), len(await store.load("anna"))) == ({"town": b"Bonn"}, 2)
+    async with redis() as store:
+        await store.append("ben", "run-1", b"x")
+        assert await store._client().ttl(store._keys("ben")[0]) == -1, "it is kept for good"
 
 
 _WRITER = """
