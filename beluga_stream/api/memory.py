@@ -121,7 +121,8 @@ class StoredMemory(Generic[S]):
 
     def _own(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
         """The inputs without what a memory has loaded into them."""
-        return {name: value for name, value in inputs.items() if name not in self.memory_variables}
+        given = check_mapping("input", inputs)
+        return {name: value for name, value in given.items() if name not in self.memory_variables}
 
 
 def kept(turn: Turn) -> bytes:
@@ -162,7 +163,15 @@ async def save(memory: Memory, inputs: dict[str, Any], outputs: dict[str, Any]) 
     await called(getattr(memory, "asave_context", memory.save_context), inputs, outputs)
 
 
+def check_mapping(what: str, values: object) -> Mapping[str, Any]:
+    """The values. Raises `InvalidInput` for what is no mapping."""
+    if not isinstance(values, Mapping):
+        raise InvalidInput(f"the {what} to remember is a {type(values).__name__}: give a mapping, as {{{what!r}: ...}}")
+    return cast("Mapping[str, Any]", values)
+
+
 def _picked(what: str, values: Mapping[str, Any], key: str | None) -> Any:
+    check_mapping(what, values)
     if key is None:
         return next(iter(values.values())) if len(values) == 1 else dict(values)
     if key not in values:

@@ -196,7 +196,7 @@ async def test_the_oldest_vectors_go_first(vectors: Any) -> None:
 
 async def test_a_vector_of_another_size_is_refused(vectors: Any) -> None:
     await vectors.add("anna", "one", [1, 0], b"x")
-    for bad in ([1, 0, 0], [], [float("nan"), 1], [float("inf"), 1]):
+    for bad in ([1, 0, 0], [], [float("nan"), 1], [float("inf"), 1], [1e300, 1], [10**400, 1], ["x", 1], None):
         with pytest.raises(InvalidInput, match="embed"):
             await vectors.add("anna", "two", bad, b"x")
         with pytest.raises(InvalidInput, match="embed"):
@@ -393,6 +393,7 @@ async def test_calls_wait_side_by_side_for_who_holds_a_file(
 
 
 async def test_bounds_are_checked(tmp_path: Path) -> None:
+    wrong: Any = 5.5
     for make in (
         lambda: InProcessStore(keep=0),
         lambda: SQLiteStore(tmp_path / "x", results=0),
@@ -400,6 +401,11 @@ async def test_bounds_are_checked(tmp_path: Path) -> None:
         lambda: SQLiteVectors(tmp_path / "x", keep=0),
         lambda: RedisStore(forget=0),
         lambda: RedisStore("here"),
+        lambda: RedisStore(wrong),
+        lambda: RedisStore(forget=0.5),  # type: ignore[arg-type]
+        *(lambda make=make: make(keep=wrong) for make in (InProcessStore, RedisStore)),
+        *(lambda make=make: make(tmp_path / "x", keep=wrong) for make in (SQLiteStore, SQLiteVectors)),
+        lambda: InProcessStore(results=wrong),
     ):
         with pytest.raises(InvalidConfig):
             make()

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 from weakref import WeakKeyDictionary
 
-from ...domain.conversation import MOST_TURNS, Entry, check_name, check_size
+from ...domain.conversation import MOST_TURNS, Entry, check_bounds, check_name, check_size
 from ...errors import InvalidConfig, StoreUnavailable
 
 _TIMEOUT_SECONDS = 5.0
@@ -98,10 +98,8 @@ class RedisStore:
         forget: int | None = None,
         connect: Connect | None = None,
     ) -> None:
-        """`connect` makes the client, instead of the address: for sentinels, clusters and tests. Its pool is its own."""
-        for name, bound in (("keep", keep), ("forget", forget)):
-            if bound is not None and bound < 1:
-                raise InvalidConfig(f"RedisStore({name}={bound}): give at least 1")
+        """`connect` makes the client and its pool, instead of the address: for sentinels, clusters and tests."""
+        check_bounds("RedisStore", keep=keep, forget=forget)
         try:
             import redis.asyncio as client  # noqa: PLC0415 - an extra
             from redis import RedisError  # noqa: PLC0415
@@ -111,8 +109,8 @@ class RedisStore:
         if connect is None:
             try:
                 parse_url(url)
-            except ValueError as error:
-                raise InvalidConfig(f"RedisStore: {error}") from error
+            except (ValueError, AttributeError) as error:
+                raise InvalidConfig(f"RedisStore({url!r}): give an address, as 'redis://localhost': {error}") from error
         self._errors = (RedisError, OSError)
         self._name = url.rpartition("@")[2].partition("?")[0].removeprefix("redis://")  # never with its password
         self._connect = connect or (

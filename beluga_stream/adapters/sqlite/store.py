@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from ...application.plain_calls import STORES
 from ...application.sqlite_files import take
-from ...domain.conversation import MOST_TURNS, Entry, check_name, check_size
+from ...domain.conversation import MOST_TURNS, Entry, check_bounds, check_name, check_size
 from ...errors import InvalidConfig, StoreUnavailable
 from .held import Held
 from .schema import BUSY_SECONDS, ensure
@@ -54,9 +54,7 @@ class SQLiteStore:
     """
 
     def __init__(self, path: str | Path, *, keep: int = MOST_TURNS, results: int = 100_000) -> None:
-        for name, bound in (("keep", keep), ("results", results)):
-            if bound < 1:
-                raise InvalidConfig(f"SQLiteStore({name}={bound}): give at least 1")
+        check_bounds("SQLiteStore", keep=keep, results=results)
         if str(path) in ("", ":memory:"):
             raise InvalidConfig(f"SQLiteStore({str(path)!r}): give a file's path; InProcessStore() keeps nothing")
         self._path, self._keep, self._results = str(path), keep, results

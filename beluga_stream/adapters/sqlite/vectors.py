@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ...application.plain_calls import STORES
 from ...application.sqlite_files import take
-from ...domain.conversation import MOST_TURNS, check_name, check_size, check_vector
+from ...domain.conversation import MOST_TURNS, as_vector, check_bounds, check_length, check_name, check_size
 from ...errors import InvalidConfig, StoreUnavailable
 from .held import Held
 from .schema import BUSY_SECONDS, ensure
@@ -43,8 +43,7 @@ class SQLiteVectors:
     """
 
     def __init__(self, path: str | Path, *, keep: int = MOST_TURNS) -> None:
-        if keep < 1:
-            raise InvalidConfig(f"SQLiteVectors(keep={keep}): give at least 1")
+        check_bounds("SQLiteVectors", keep=keep)
         try:
             import apsw  # noqa: PLC0415 - an extra: only who searches needs it
             import sqlite_vec  # noqa: PLC0415
@@ -60,10 +59,10 @@ class SQLiteVectors:
         check_name("the conversation", conversation)
         check_name("the turn's id", turn)
         check_size("the turn", value)
-        given = tuple(map(float, vector))
+        given = as_vector(vector)
 
         def write(database: "apsw.Connection") -> bool:
-            check_vector(conversation, _size(database, conversation), given)
+            check_length(conversation, _size(database, conversation), len(given))
             statement = "INSERT OR IGNORE INTO vectors (conversation, turn, vector, value) VALUES (?, ?, ?, ?)"
             database.execute(statement, (conversation, turn, _packed(given), value))
             if database.changes() == 0:
@@ -79,10 +78,10 @@ class SQLiteVectors:
 
     async def search(self, conversation: str, vector: Sequence[float], k: int, /) -> Sequence[bytes]:
         check_name("the conversation", conversation)
-        given = tuple(map(float, vector))
+        given = as_vector(vector)
 
         def read(database: "apsw.Connection") -> list[bytes]:
-            check_vector(conversation, _size(database, conversation), given)
+            check_length(conversation, _size(database, conversation), len(given))
             rows = database.execute(
                 "SELECT value FROM vectors WHERE conversation = ? "
                 "ORDER BY coalesce(vec_distance_cosine(vector, ?), 1), place LIMIT ?",
