@@ -46,8 +46,8 @@ class SharedCircuits:
         take(self._path, "python")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._opened() as opened:
-                opened.execute(_TABLE)
+            with self._opened():
+                pass
         except (sqlite3.Error, OSError) as error:
             raise InvalidConfig(f"SharedCircuits({str(path)!r}): the file cannot be used: {error}") from error
 
@@ -82,6 +82,7 @@ class SharedCircuits:
     def _opened(self) -> Iterator[sqlite3.Connection]:
         """The file, in a transaction at most: one that is not committed is rolled back."""
         with closing(sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)) as opened:
+            opened.execute(_TABLE)  # somebody may have deleted the file meanwhile
             yield opened
 
     def _away(self, error: sqlite3.Error) -> None:
