@@ -26,6 +26,10 @@ class PlainCalls:
         self._size = size
         self._of_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Threads] = weakref.WeakKeyDictionary()
 
+    def give(self, loop: asyncio.AbstractEventLoop, threads: Threads) -> None:
+        """Let calls in this loop have these threads."""
+        self._of_loops[loop] = threads
+
     async def call(self, function: Callable[[Unpack[Ts]], R], *given: *Ts) -> R:
         """Call it in a thread, in the context of the caller. Cancelling gives the call up, and does not end it.
 
@@ -38,8 +42,9 @@ class PlainCalls:
         loop = asyncio.get_running_loop()
         threads = self._of_loops.get(loop)
         if threads is None:
-            threads = self._of_loops[loop] = Threads(self._size)
+            threads = Threads(self._size)
             weakref.finalize(threads, end_idle, threads.idle)
+            self.give(loop, threads)
         return threads
 
 
