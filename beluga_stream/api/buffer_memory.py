@@ -6,8 +6,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 from ..application.in_process import InProcessStore
-from ..domain.conversation import Entry
-from ..errors import InvalidConfig
+from ..domain.conversation import Entry, check_bounds
 from ..ports.conversations import ConversationStore
 from .history import History, Turn
 from .memory import StoredMemory, kept, turn_of
@@ -51,8 +50,7 @@ class WindowMemory(BufferMemory):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.k < 1:
-            raise InvalidConfig(f"WindowMemory(k={self.k}): give at least 1")
+        check_bounds("WindowMemory", k=self.k)
 
     async def recall(self, inputs: Mapping[str, Any], /) -> History:
         return History(turns=tuple(map(_turn, await self.opened.load(self.conversation, last=self.k))))
@@ -71,7 +69,7 @@ class TokenBufferMemory(BufferMemory):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_budget(self, self.budget)
+        check_bounds("TokenBufferMemory", budget=self.budget)
 
     async def recall(self, inputs: Mapping[str, Any], /) -> History:
         found: list[Turn] = []
@@ -87,12 +85,6 @@ class TokenBufferMemory(BufferMemory):
             if len(page) < _PAGE:
                 return History(turns=tuple(reversed(found)))
             before = page[0].place
-
-
-def check_budget(memory: object, budget: int) -> None:
-    """Raises `InvalidConfig` for a budget that holds nothing."""
-    if budget < 1:
-        raise InvalidConfig(f"{type(memory).__name__}(budget={budget}): give at least 1 token, or no memory at all")
 
 
 def _turn(entry: Entry) -> Turn:

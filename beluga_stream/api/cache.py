@@ -1,13 +1,15 @@
 """`Cache`: results of a node, kept for a while and given again for the same arguments."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 from ..application.in_process import InProcessStore
 from ..errors import InvalidConfig, InvalidGraph
 from ..ports.cache import Caching, ResultStore, Tally
-from .bound import bound_text, function_name, object_of
+from .bound import bound_text, function_name
+from .carried import carried_text
 from .retry import Seconds, seconds
 
 _LONGEST_SECONDS = 365 * 24 * 3600
@@ -19,9 +21,11 @@ class Cache:
     """Keeps what a handler gives for `ttl` (seconds or timedelta, up to a year), by its arguments as JSON.
 
     The key is graph, node, the handler's module and name, its `version` and its arguments: change the version when its
-    code gives something else. What `functools.partial` has bound is among the arguments. Nodes whose caches have one
-    `name` share results: it stands for graph, node and handler, and a handler that carries something else, as a method
-    its object, or a partial what is no JSON, needs one: `InvalidGraph` is raised when its graph is built without.
+    code gives something else. What `functools.partial` has bound is among the arguments, and so is what the handler
+    closes over and its defaults, as they are when its graph is built: plain values, models, enums, classes, modules
+    and functions that carry no more. Nodes whose caches have one `name` share results: it stands for graph, node and
+    handler, and a handler that carries something else, as a method its object, a closure a client, or a partial what
+    is no JSON, needs one: `InvalidGraph` is raised when its graph is built without.
     Of several executions at once with the same arguments one computes in each process. Failures are not
     kept. `store` may be the class of one that a `@resource` gives. One that does not answer within `timeout` (seconds
     or timedelta, up to a minute) counts as having nothing, and is not asked for five seconds. Results above 1 MiB
@@ -62,19 +66,20 @@ class Cache:
 
         Raises `InvalidGraph` when neither key nor name would tell it from others of the same code.
         """
-        handled = f"{graph}/{node} {function_name(handler)}" if self.name is None else self.name
-        owner, bound = object_of(handler), ""
-        told = "" if owner is None else f"a {type(owner).__name__}"
+        if self.name is not None:
+            with suppress(TypeError):
+                return self._kept(self.name + bound_text(handler))
+            return self._kept(self.name)
         try:
-            bound = bound_text(handler)
+            return self._kept(f"{graph}/{node} {function_name(handler)}{carried_text(handler)}{bound_text(handler)}")
         except TypeError as error:
-            told = f"arguments that are no JSON ({error})"
-        if told and self.name is None:
             raise InvalidGraph(
                 f"graph {graph!r}, node {node!r}: cache= keeps results by handler and arguments, and "
-                f"{function_name(handler)} carries {told}, by which its results may differ: give Cache(name=...), "
+                f"{function_name(handler)} carries {error}, by which its results may differ: give Cache(name=...), "
                 f"another one for each that it may carry",
                 graph=graph,
                 node=node,
-            )
-        return Caching(handled + bound, self.version, seconds(self.ttl), self.store, self._tally, seconds(self.timeout))
+            ) from None
+
+    def _kept(self, handled: str) -> Caching:
+        return Caching(handled, self.version, seconds(self.ttl), self.store, self._tally, seconds(self.timeout))

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from ..application.circuits import LocalCircuits
 from ..application.judging import may_help
+from ..application.plain_calls import STORES
 from ..bounds import within
 from ..domain import circuit as machine
 from ..domain.circuit import Admission, Circuit, CircuitRules, CircuitState
@@ -113,7 +114,7 @@ class CircuitBreaker:
         """Ask the store, in a thread if that may wait. Who is cancelled meanwhile has said it all the same."""
         if not self._store.waits:
             return question()
-        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, question))
+        return await asyncio.shield(STORES.call(question))
 
     def _admit(self) -> Admission:
         circuit = self._store.read(self.name)

@@ -10,7 +10,7 @@ from ..application.in_process import InProcessStore
 from ..errors import InvalidConfig, InvalidInput
 from ..ports.conversations import ConversationStore
 from .history import History
-from .memory import StoredMemory, called
+from .memory import StoredMemory, called, check_mapping
 
 Extract = Callable[[Mapping[str, Any], Mapping[str, Any]], Awaitable[Mapping[str, Any]] | Mapping[str, Any]]
 
@@ -44,8 +44,8 @@ class KeyValueMemory(StoredMemory[ConversationStore]):
         return {self.memory_key: dict((await self.recall(inputs)).facts)}
 
     async def save_context(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any], /) -> None:
-        told = await called(self.extract, self._own(inputs), outputs)
-        if not isinstance(cast("object", told), Mapping) or any(name.startswith(_OF_OTHERS) for name in told):
+        told = await called(self.extract, self._own(inputs), check_mapping("output", outputs))
+        if not isinstance(cast("object", told), Mapping) or not all(map(_is_name, told)):
             raise InvalidInput(f"extract gave {told!r}: give facts by names that do not begin with {_OF_OTHERS!r}")
         try:
             facts = {name: None if value is None else orjson.dumps(value) for name, value in told.items()}
@@ -55,3 +55,7 @@ class KeyValueMemory(StoredMemory[ConversationStore]):
 
     async def clear(self) -> None:
         await self.opened.clear(self.conversation)
+
+
+def _is_name(name: object) -> bool:
+    return isinstance(name, str) and not name.startswith(_OF_OTHERS)

@@ -1,6 +1,5 @@
 """What a memory is: the protocol, whoever made it, and what this package's own have in common."""
 
-import asyncio
 import inspect
 import secrets
 from abc import abstractmethod
@@ -11,6 +10,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar, cast, runtime_checkabl
 import orjson
 
 from ..application.context import context
+from ..application.plain_calls import FUNCTIONS
 from ..errors import InvalidConfig, InvalidInput, InvalidState
 from .history import History, Turn
 
@@ -121,7 +121,8 @@ class StoredMemory(Generic[S]):
 
     def _own(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
         """The inputs without what a memory has loaded into them."""
-        return {name: value for name, value in inputs.items() if name not in self.memory_variables}
+        given = check_mapping("input", inputs)
+        return {name: value for name, value in given.items() if name not in self.memory_variables}
 
 
 def kept(turn: Turn) -> bytes:
@@ -144,7 +145,7 @@ async def called(function: Callable[..., Awaitable[T] | T], *given: Any) -> T:
     """What a function of the user gives: an async one is awaited, a sync one called in a thread."""
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004 - its kind is wanted
         return await cast("Callable[..., Awaitable[T]]", function)(*given)
-    found: Any = await asyncio.to_thread(function, *given)
+    found: Any = await FUNCTIONS.call(function, *given)
     result: T = await found if inspect.isawaitable(found) else found
     return result
 
@@ -162,7 +163,15 @@ async def save(memory: Memory, inputs: dict[str, Any], outputs: dict[str, Any]) 
     await called(getattr(memory, "asave_context", memory.save_context), inputs, outputs)
 
 
+def check_mapping(what: str, values: object) -> Mapping[str, Any]:
+    """The values. Raises `InvalidInput` for what is no mapping."""
+    if not isinstance(values, Mapping):
+        raise InvalidInput(f"the {what} to remember is a {type(values).__name__}: give a mapping, as {{{what!r}: ...}}")
+    return cast("Mapping[str, Any]", values)
+
+
 def _picked(what: str, values: Mapping[str, Any], key: str | None) -> Any:
+    check_mapping(what, values)
     if key is None:
         return next(iter(values.values())) if len(values) == 1 else dict(values)
     if key not in values:

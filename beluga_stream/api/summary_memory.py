@@ -6,8 +6,9 @@ from typing import Any, cast
 
 import orjson
 
-from ..errors import InvalidConfig
-from .buffer_memory import BufferMemory, Count, approximate_tokens, check_budget
+from ..domain.conversation import check_bounds
+from ..errors import InvalidConfig, InvalidInput
+from .buffer_memory import BufferMemory, Count, approximate_tokens
 from .history import History, Turn
 from .memory import called, turn_of
 
@@ -22,8 +23,9 @@ class SummaryMemory(BufferMemory):
 
     `summarise(summary, turns)` makes the next summary of the last one (at first empty) and the turns that came after;
     async or not (then in a thread). It is called before a run, and what it raises fails the node that loads: the next
-    attempt calls it again. Turns stay kept as its store keeps them: a summary that two runs make at once is made
-    twice, and the last one counts. Raises `InvalidConfig` for a budget below 1.
+    attempt calls it again; so does `InvalidInput` when it gives no text. Turns stay kept as its store keeps them: a
+    summary that two runs make at once is made twice, and the first one is kept. Raises `InvalidConfig` for a budget
+    below 1.
     """
 
     summarise: Summarise
@@ -33,7 +35,7 @@ class SummaryMemory(BufferMemory):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_budget(self, self.budget)
+        check_bounds("SummaryMemory", budget=self.budget)
         if not callable(cast("object", self.summarise)):
             raise InvalidConfig(
                 f"SummaryMemory(summarise={self.summarise!r}): give a function of a summary and the turns after it"
@@ -42,8 +44,7 @@ class SummaryMemory(BufferMemory):
     async def recall(self, inputs: Mapping[str, Any], /) -> History:
         store = self.opened
         facts = await store.get(self.conversation)
-        known = orjson.loads(facts[_SUMMARY]) if _SUMMARY in facts else {"text": "", "until": 0}
-        text, until = cast("str", known["text"]), cast("int", known["until"])
+        text, until = _known(facts.get(_SUMMARY, b""))
         turns = [
             turn_of(entry.value, entry.place) for entry in await store.load(self.conversation) if entry.place > until
         ]
@@ -52,9 +53,28 @@ class SummaryMemory(BufferMemory):
             older = 0
             while sum(sizes[older:]) > self.budget // 2:
                 older += 1
-            text = await called(self.summarise, text, turns[:older])
-            until = turns[older - 1].number
-            value = orjson.dumps({"text": text, "until": until})
-            await store.put(self.conversation, f"{_SUMMARY}:{until}", {_SUMMARY: value})
+            text = _checked(await called(self.summarise, text, turns[:older]))
+            value = orjson.dumps({"text": text, "until": turns[older - 1].number})
+            # Under the end of the last one: of those that are made of it at once one is kept, and none is undone.
+            await store.put(self.conversation, f"{_SUMMARY}:after:{until}", {_SUMMARY: value})
             turns = turns[older:]
         return History(turns=tuple(turns), summary=text)
+
+
+def _known(kept: bytes) -> tuple[str, int]:
+    """The summary and the last turn that it covers. What is none counts as nothing: it is made anew of the turns."""
+    try:
+        known = orjson.loads(kept)
+    except orjson.JSONDecodeError:
+        return "", 0
+    match known:
+        case {"text": str(text), "until": int(until)}:
+            return text, until
+        case _:
+            return "", 0
+
+
+def _checked(text: object) -> str:
+    if not isinstance(text, str):
+        raise InvalidInput(f"summarise gave a {type(text).__name__}: it must give the next summary, a text")
+    return text

@@ -5,6 +5,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, cast
 
 from ..application.in_process import InProcessStore
+from ..domain.conversation import as_vector, check_bounds
 from ..errors import InvalidConfig, InvalidInput
 from ..ports.conversations import VectorStore
 from .history import History, text_of
@@ -32,9 +33,7 @@ class VectorMemory(StoredMemory[VectorStore]):
         super().__post_init__()
         if not callable(cast("object", self.embed)):
             raise InvalidConfig(f"VectorMemory(embed={self.embed!r}): give a function that makes a vector of a text")
-        for name, value in (("k", self.k), ("dimensions", self.dimensions)):
-            if value is not None and value < 1:
-                raise InvalidConfig(f"VectorMemory({name}={value}): give at least 1")
+        check_bounds("VectorMemory", k=self.k, dimensions=self.dimensions)
 
     async def recall(self, inputs: Mapping[str, Any], /) -> History:
         asked = text_of(self._input(inputs))
@@ -50,11 +49,7 @@ class VectorMemory(StoredMemory[VectorStore]):
         await self.opened.clear(self.conversation)
 
     async def _vector(self, text: str) -> Sequence[float]:
-        found: Any = await called(self.embed, text)
-        try:
-            vector = [float(number) for number in found]
-        except (TypeError, ValueError) as error:
-            raise InvalidInput(f"embed gave a {type(found).__name__}, which is no sequence of numbers") from error
+        vector = as_vector(await called(self.embed, text))
         if self.dimensions is not None and len(vector) != self.dimensions:
             raise InvalidInput(
                 f"embed gave {len(vector)} numbers, and dimensions={self.dimensions}: mend the one or the other"

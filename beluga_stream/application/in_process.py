@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..domain.conversation import MOST_TURNS, Entry, check_name, check_size, check_vector
+from ..domain.conversation import MOST_TURNS, Entry, as_vector, check_bounds, check_length, check_name, check_size
 from ..errors import InvalidConfig
 
 
@@ -38,9 +38,7 @@ class InProcessStore:
         results: int = 10_000,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        for name, bound in (("keep", keep), ("conversations", conversations), ("results", results)):
-            if bound < 1:
-                raise InvalidConfig(f"InProcessStore({name}={bound}): give at least 1")
+        check_bounds("InProcessStore", keep=keep, conversations=conversations, results=results)
         self._keep, self._most, self._most_results = keep, conversations, results
         self._clock = clock
         self._conversations: OrderedDict[str, _Conversation] = OrderedDict()
@@ -92,10 +90,10 @@ class InProcessStore:
     async def add(self, conversation: str, turn: str, vector: Sequence[float], value: bytes, /) -> bool:
         check_name("the turn's id", turn)
         check_size("the turn", value)
-        given = tuple(map(float, vector))
+        given = as_vector(vector)
         with self._lock:
             kept = self._of(conversation)
-            check_vector(conversation, _size(kept), given)
+            check_length(conversation, _size(kept), len(given))
             if turn in kept.vectors:
                 return False
             kept.vectors[turn] = (given, value)
@@ -103,10 +101,10 @@ class InProcessStore:
             return True
 
     async def search(self, conversation: str, vector: Sequence[float], k: int, /) -> Sequence[bytes]:
-        given = tuple(map(float, vector))
+        given = as_vector(vector)
         with self._lock:
             kept = self._of(conversation)
-            check_vector(conversation, _size(kept), given)
+            check_length(conversation, _size(kept), len(given))
             found = list(kept.vectors.values())
         if not found:
             return []

@@ -45,6 +45,7 @@ class _Thread(WorkerThread):
     def _live(self) -> None:
         while (step := self._work.get()) is not None:
             step()
+            del step  # which holds the loop that it tells, and nothing may while this thread is idle
 
 
 class Threads:
@@ -54,7 +55,7 @@ class Threads:
         self._free = size
         self._lost_at_most = _LOST_FOR_EACH * size if lost_at_most is None else lost_at_most
         self._size = size
-        self._idle: list[WorkerThread] = []
+        self.idle: list[WorkerThread] = []
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._stuck: set[WorkerThread] = set()
         self._numbers = 0
@@ -72,7 +73,7 @@ class Threads:
         """
         await self._place()
         loop = asyncio.get_running_loop()
-        thread = self._idle.pop() if self._idle else self._new()
+        thread = self.idle.pop() if self.idle else self._new()
         future: asyncio.Future[R] = loop.create_future()
 
         def step() -> None:
@@ -80,7 +81,7 @@ class Threads:
             try:
                 loop.call_soon_threadsafe(self._ended, thread, future, outcome, error)
             except RuntimeError:
-                return  # the loop is closed: nobody waits any more
+                thread.give(None)  # the loop is closed: nobody waits any more, or has more to do
 
         thread.give(step)
         try:
@@ -93,9 +94,7 @@ class Threads:
     async def close(self) -> None:
         """Let idle threads end. Those that are at work end with the process at the latest."""
         self._closed = True
-        for thread in self._idle:
-            thread.give(None)
-        self._idle.clear()
+        end_idle(self.idle)
 
     async def _place(self) -> None:
         self._refuse_if_stuck()
@@ -109,6 +108,8 @@ class Threads:
         except asyncio.CancelledError:
             if waiting.done() and not waiting.cancelled() and waiting.exception() is None:
                 self._leave()
+            elif waiting in self._waiting:
+                self._waiting.remove(waiting)
             raise
 
     def _leave(self) -> None:
@@ -138,7 +139,7 @@ class Threads:
         if self._closed or thread.lost:
             thread.give(None)
         else:
-            self._idle.append(thread)
+            self.idle.append(thread)
         if thread.keeps_place:
             self._leave()
 
@@ -174,6 +175,13 @@ class Threads:
             f"all {len(self._stuck)} threads of this worker are at handlers that went on after their "
             f"timeout: restart it, and let handlers that block have timeouts of their own"
         )
+
+
+def end_idle(idle: list[WorkerThread]) -> None:
+    """Let these threads end."""
+    for thread in idle:
+        thread.give(None)
+    idle.clear()
 
 
 def _tried(function: Callable[[], Any]) -> tuple[Any, BaseException | None]:

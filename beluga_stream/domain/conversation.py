@@ -1,8 +1,9 @@
 """A conversation as stores keep it: its turns, each under the id of the run that it came of, and the bounds of both."""
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple, cast
 
-from ..errors import InvalidInput
+from ..errors import InvalidConfig, InvalidInput
 
 LONGEST_NAME = 512
 """Characters of a conversation's name, of a turn's id and of a fact's."""
@@ -12,6 +13,9 @@ MOST_BYTES = 1 << 20
 
 MOST_TURNS = 1_000
 """What a store keeps of a conversation unless told otherwise; the oldest go first."""
+
+
+_LARGEST = 3.4028234663852886e38
 
 
 class Entry(NamedTuple):
@@ -43,12 +47,30 @@ def check_size(what: str, value: bytes) -> bytes:
     return value
 
 
-def check_vector(conversation: str, has: int | None, vector: tuple[float, ...]) -> None:
-    """Raises `InvalidInput` for an empty vector, one that is not finite, and one of another size than was kept."""
-    if not vector or any(number != number or abs(number) == float("inf") for number in vector):  # noqa: PLR0124 - NaN
-        raise InvalidInput("a vector must hold numbers, all of them finite: mend the embed function")
-    if has is not None and has != len(vector):
+def as_vector(vector: object) -> tuple[float, ...]:
+    """As numbers. Raises `InvalidInput` for what is none, for nothing, and for what a store's 32 bits do not hold."""
+    try:
+        found = tuple(map(float, cast("Iterable[float]", vector)))
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"embed gave a {type(vector).__name__}, which is no sequence of numbers") from error
+    except OverflowError:
+        found = ()
+    if not found or not all(abs(number) <= _LARGEST for number in found):  # no NaN is
+        raise InvalidInput("a vector must hold numbers, all finite and within 3.4e38: mend the embed function")
+    return found
+
+
+def check_length(conversation: str, has: int | None, length: int) -> None:
+    """Raises `InvalidInput` for a vector of another length than those that are kept."""
+    if has is not None and has != length:
         raise InvalidInput(
-            f"embed gave {len(vector)} numbers, and what conversation {conversation!r} keeps has {has}: another "
+            f"embed gave {length} numbers, and what conversation {conversation!r} keeps has {has}: another "
             f"embedding needs other conversations, or clear() first"
         )
+
+
+def check_bounds(owner: str, **bounds: object) -> None:
+    """Raises `InvalidConfig` for what is no whole number of 1 or more; None is no bound."""
+    for name, bound in bounds.items():
+        if bound is not None and (not isinstance(bound, int) or isinstance(bound, bool) or bound < 1):
+            raise InvalidConfig(f"{owner}({name}={bound!r}): give a whole number, at least 1")

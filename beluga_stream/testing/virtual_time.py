@@ -14,6 +14,9 @@ from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, copy_context
 from typing import Any, TypeVar, TypeVarTuple, Unpack
 
+from ..application.plain_calls import FUNCTIONS, STORES
+from ..application.threads import Threads, WorkerThread
+
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
@@ -46,6 +49,19 @@ class _Turn(asyncio.TimerHandle):
         self._callback = self._args = None  # type: ignore[assignment]
 
 
+class _Here(WorkerThread):
+    """Does in the loop, at once, what is meant for a thread."""
+
+    def give(self, step: Callable[[], None] | None) -> None:
+        if step is not None:
+            step()
+
+
+class _NoThreads(Threads):
+    def _new(self) -> WorkerThread:
+        return _Here()
+
+
 class VirtualLoop(asyncio.SelectorEventLoop):
     """See the module. Threads are not used: what is meant for one runs in the loop, at once."""
 
@@ -56,6 +72,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._virtual = 0.0
         self._timers: list[tuple[float, int, _Turn | Pause]] = []
         self._numbers = itertools.count()
+        for calls in (FUNCTIONS, STORES):
+            calls.give(self, _NoThreads())
 
     def time(self) -> float:
         return self._virtual

@@ -13,14 +13,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import fakeredis
 import pytest
 
+from beluga_stream.adapters.files.circuits import SharedCircuits
 from beluga_stream.adapters.redis.store import RedisStore
 from beluga_stream.adapters.sqlite.store import SQLiteStore
 from beluga_stream.adapters.sqlite.vectors import SQLiteVectors
@@ -194,12 +196,57 @@ async def test_the_oldest_vectors_go_first(vectors: Any) -> None:
 
 async def test_a_vector_of_another_size_is_refused(vectors: Any) -> None:
     await vectors.add("anna", "one", [1, 0], b"x")
-    for bad in ([1, 0, 0], [], [float("nan"), 1], [float("inf"), 1]):
+    for bad in ([1, 0, 0], [], [float("nan"), 1], [float("inf"), 1], [1e300, 1], [10**400, 1], ["x", 1], None):
         with pytest.raises(InvalidInput, match="embed"):
             await vectors.add("anna", "two", bad, b"x")
         with pytest.raises(InvalidInput, match="embed"):
             await vectors.search("anna", bad, 1)
     assert await vectors.search("anna", [1, 0], 9) == [b"x"]
+
+
+@pytest.fixture
+def redis(redis_url: str | None, request: pytest.FixtureRequest) -> Any:
+    """Makes stores of this test in the Redis of this module."""
+    if redis_url is not None:
+        return partial(RedisStore, redis_url, prefix=request.node.name)
+    server = fakeredis.FakeServer()
+    return partial(RedisStore, connect=lambda: fakeredis.FakeAsyncRedis(server=server, max_connections=1_000))
+
+
+async def test_many_use_redis_at_once(redis: Any) -> None:
+    """Of one conversation and of many, more of them than there are connections."""
+    async with redis() as store:
+        assert all(await asyncio.gather(*(store.append("hot", f"run-{n}", b"x") for n in range(300))))
+        assert all(await asyncio.gather(*(store.put("hot", f"run-{n}", {"x": b"x"}) for n in range(300))))
+        assert all(await asyncio.gather(*(store.append(f"user-{n}", "run", b"x") for n in range(300))))
+        assert len(await store.load("hot")) == 300
+        found = await asyncio.gather(*(store.load("hot", last=1) for _ in range(300)))
+        assert {len(one) for one in found} == {1}
+
+
+async def test_each_use_puts_off_the_end_of_a_whole_conversation_in_redis(redis: Any) -> None:
+    async with redis(forget=600) as store:
+        await store.append("anna", "run-1", b"x")
+        await store.put("anna", "run-1", {"name": b"Anna"})
+        keys = store._keys("anna")
+
+        async def put_off(use: Awaitable[object]) -> bool:
+            for key in keys:
+                await store._client().expire(key, 5)
+            await use
+            return all([await store._client().ttl(key) > 500 for key in keys])
+
+        assert await put_off(store.load("anna"))
+        assert await put_off(store.load("anna", last=0))
+        assert await put_off(store.get("anna"))
+        assert await put_off(store.append("anna", "run-2", b"x"))
+        assert await put_off(store.append("anna", "run-2", b"again"))
+        assert await put_off(store.put("anna", "run-2", {"name": None, "town": b"Bonn"}))
+        assert await put_off(store.put("anna", "run-2", {"town": b"again"}))
+        assert (await store.get("anna"), len(await store.load("anna"))) == ({"town": b"Bonn"}, 2)
+    async with redis() as store:
+        await store.append("ben", "run-1", b"x")
+        assert await store._client().ttl(store._keys("ben")[0]) == -1, "it is kept for good"
 
 
 _WRITER = """
@@ -213,6 +260,15 @@ async def main(path, name):
         await store.append("anna", f"{name}-{number}", name.encode())
 
 asyncio.run(main(*sys.argv[1:]))
+"""
+
+_HOLDER = """
+import sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+sys.stdin.readline()
+database.close()
 """
 
 
@@ -240,8 +296,8 @@ async def test_a_store_that_is_away_says_so(tmp_path: Path) -> None:
                 await call
             assert (caught.value.code, caught.value.retryable) == ("dependency_failed", True)
             assert "secret" not in str(caught.value)
-    for store in (SQLiteStore(tmp_path / "no" / "folder.db"), SQLiteVectors(tmp_path / "no" / "folder.db")):
-        with pytest.raises(StoreUnavailable, match=r"folder\.db'\) does not answer"):
+    for store in (SQLiteStore(tmp_path / "no" / "folder.db"), SQLiteVectors(tmp_path / "no" / "vectors.db")):
+        with pytest.raises(StoreUnavailable, match=r"(folder|vectors)\.db'\) does not answer"):
             await store.clear("a")
 
 
@@ -263,9 +319,10 @@ async def test_a_file_that_was_damaged_is_away_and_worth_another_attempt(tmp_pat
 
 
 async def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "text.db").write_text("no database, and long enough to look like one" * 100)
-    for store in (SQLiteStore(tmp_path / "text.db"), SQLiteVectors(tmp_path / "text.db")):
-        with pytest.raises(InvalidConfig, match=r"text\.db"):
+    for name in ("text.db", "vectors.db"):
+        (tmp_path / name).write_text("no database, and long enough to look like one" * 100)
+    for store in (SQLiteStore(tmp_path / "text.db"), SQLiteVectors(tmp_path / "vectors.db")):
+        with pytest.raises(InvalidConfig, match=r"(text|vectors)\.db'\) is no database"):
             await store.clear("a")
     later = SQLiteStore(tmp_path / "later.db")
     await later.clear("a")
@@ -274,15 +331,69 @@ async def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
         await SQLiteStore(tmp_path / "later.db").get("a")
 
 
-async def test_turns_and_vectors_share_a_file(tmp_path: Path) -> None:
-    turns, vectors = SQLiteStore(tmp_path / "one.db"), SQLiteVectors(tmp_path / "one.db")
+async def test_vectors_have_a_file_of_their_own_in_each_process(tmp_path: Path) -> None:
+    """Two SQLites in one process do not see each other's locks: the turns that come last would be lost."""
+    (tmp_path / "link.db").symlink_to(tmp_path / "turns.db")
+    turns = SQLiteStore(tmp_path / "turns.db")
     await turns.append("anna", "1", b"turn")
-    await vectors.add("anna", "1", [1], b"vector")
-    await turns.clear("anna")
-    assert await vectors.search("anna", [1], 1) == [b"vector"]
+    SharedCircuits(tmp_path / "circuits.db")
+    for name in ("turns.db", "link.db", "circuits.db"):
+        with pytest.raises(InvalidConfig, match=rf"{name}: vectors .* give SQLiteVectors a file of its own"):
+            await SQLiteVectors(tmp_path / name).add("anna", "1", [1], b"vector")
+    await SQLiteVectors(tmp_path / "vectors.db").add("anna", "1", [1], b"vector")
+    with pytest.raises(InvalidConfig, match=r"vectors\.db: vectors"):
+        await SQLiteStore(tmp_path / "vectors.db").load("anna")
+    with pytest.raises(InvalidConfig, match=r"vectors\.db: vectors"):
+        SharedCircuits(tmp_path / "vectors.db")
+    await turns.append("anna", "2", b"turn")
+    assert [one.turn for one in await turns.load("anna")] == ["1", "2"]
+    assert (tmp_path / "turns.db-wal").exists(), "nobody has closed the file"
+
+
+async def test_a_file_that_holds_turns_and_vectors_is_read_by_each_in_a_process_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "both.db"
+    await SQLiteVectors(path).add("anna", "1", [1], b"vector")
+    environ = {**os.environ, "PYTHONPATH": str(_REPO)}
+    writer = await asyncio.create_subprocess_exec(sys.executable, "-c", _WRITER, str(path), "a", env=environ)
+    assert await asyncio.wait_for(writer.wait(), 60) == 0
+    assert await SQLiteVectors(path).search("anna", [1], 1) == [b"vector"]
+    shutil.copy(path, tmp_path / "copy.db")
+    assert len(await SQLiteStore(tmp_path / "copy.db").load("anna")) == 60
+
+
+async def test_an_error_of_the_caller_keeps_the_connection(tmp_path: Path) -> None:
+    vectors = SQLiteVectors(tmp_path / "v.db")
+    await vectors.add("anna", "1", [1, 0], b"x")
+    before = vectors._held._connection
+    with pytest.raises(InvalidInput):
+        await vectors.search("anna", [1], 1)
+    assert await vectors.add("anna", "2", [1, 0], b"x") is True
+    assert vectors._held._connection is before
+
+
+@pytest.mark.parametrize("kind", ["turns", "vectors"])
+async def test_calls_wait_side_by_side_for_who_holds_a_file(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"beluga_stream.adapters.sqlite.{'store' if kind == 'turns' else 'vectors'}.BUSY_SECONDS", 0.5)
+    path = tmp_path / "locked.db"
+    store = SQLiteStore(path) if kind == "turns" else SQLiteVectors(path)
+    await store.clear("anna")
+    pipe = asyncio.subprocess.PIPE
+    holder = await asyncio.create_subprocess_exec(sys.executable, "-c", _HOLDER, str(path), stdin=pipe, stdout=pipe)
+    assert holder.stdout is not None
+    assert await holder.stdout.readline() == b"held\n"
+    began = time.monotonic()
+    found = await asyncio.gather(*(store.clear("anna") for _ in range(8)), return_exceptions=True)
+    assert time.monotonic() - began < 2
+    assert [type(one) for one in found] == [StoreUnavailable] * 8
+    assert "nobody at it for longer than 0.5 s" in str(found[-1])
+    await asyncio.wait_for(holder.communicate(b"\n"), 10)
+    await store.clear("anna")
 
 
 async def test_bounds_are_checked(tmp_path: Path) -> None:
+    wrong: Any = 5.5
     for make in (
         lambda: InProcessStore(keep=0),
         lambda: SQLiteStore(tmp_path / "x", results=0),
@@ -290,6 +401,11 @@ async def test_bounds_are_checked(tmp_path: Path) -> None:
         lambda: SQLiteVectors(tmp_path / "x", keep=0),
         lambda: RedisStore(forget=0),
         lambda: RedisStore("here"),
+        lambda: RedisStore(wrong),
+        lambda: RedisStore(forget=0.5),  # type: ignore[arg-type]
+        *(lambda make=make: make(keep=wrong) for make in (InProcessStore, RedisStore)),
+        *(lambda make=make: make(tmp_path / "x", keep=wrong) for make in (SQLiteStore, SQLiteVectors)),
+        lambda: InProcessStore(results=wrong),
     ):
         with pytest.raises(InvalidConfig):
             make()

@@ -1,11 +1,16 @@
 """What a handler carries besides its code counts: arguments of a partial, and the object of a method."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
 from functools import partial
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from beluga_stream import Cache, Graph, Hedge, chain, node
 from beluga_stream.errors import InvalidGraph
@@ -86,6 +91,92 @@ def asked(handler: Callable[..., Any], cache: Cache) -> Any:
     return graph
 
 
+def at_rate(rate: Any) -> Callable[..., Any]:
+    async def price(article: str) -> str:
+        return f"{article} at {rate}"
+
+    return price
+
+
+def by_default(rate: Any) -> Callable[..., Any]:
+    async def price(article: str, by_place: Any = rate, *, by_name: Any = rate) -> str:
+        return f"{article} at {by_place if by_place == by_name else None}"
+
+    return price
+
+
+def in_a_decorator(rate: Any) -> Callable[..., Any]:
+    @functools.wraps(listed)
+    async def price(article: str) -> str:
+        return f"{await listed(article)} at {rate}"
+
+    return price
+
+
+async def listed(article: str) -> str:
+    return article
+
+
+class Kind(StrEnum):
+    NEW = "new"
+    OLD = "old"
+
+
+@dataclass
+class Rate:
+    cents: int
+
+
+class Model(BaseModel):
+    cents: int
+
+
+def doubled(rate: int) -> int:
+    return rate * 2
+
+
+def itself(rate: int) -> Callable[[int], int]:
+    def down(number: int) -> int:
+        return rate if number == 0 else down(number - 1)
+
+    return down
+
+
+@pytest.mark.parametrize(
+    ("make", "rates"),
+    [
+        (at_rate, (2, 3)),
+        (by_default, (2, 3)),
+        (in_a_decorator, (2, 3)),
+        (at_rate, ({"EUR": [2]}, {"EUR": [3]})),
+        (at_rate, (Kind.NEW, Kind.OLD)),
+        (at_rate, (Rate(2), Rate(3))),
+        (at_rate, (Model(cents=2), Model(cents=3))),
+        (at_rate, (timedelta(2), timedelta(3))),
+        (at_rate, (int, str)),
+        (at_rate, (functools, dataclasses)),
+        (at_rate, (doubled, greet)),
+        (at_rate, (lambda: 2, lambda: 3)),
+        (at_rate, (partial(doubled, 2), partial(doubled, rate=2))),
+        (at_rate, (at_rate(2), at_rate(3))),
+        (at_rate, (itself(2), itself(3))),
+        (at_rate, (2, "2")),
+    ],
+)
+async def test_what_a_function_closes_over_and_its_defaults_are_a_part_of_the_key(
+    make: Callable[[Any], Callable[..., Any]], rates: tuple[Any, Any]
+) -> None:
+    cache = Cache(60)
+    found = [await asked(make(rate), cache).invoke("pen") for rate in (*rates, *rates)]
+    assert found == [f"pen at {rate}" for rate in (*rates, *rates)]
+    assert (cache.hits, cache.misses) == (2, 2)
+
+
+async def test_a_name_stands_for_what_a_function_carries() -> None:
+    cache = Cache(60, name="prices")
+    assert [await asked(at_rate(rate), cache).invoke("pen") for rate in (2, 3)] == ["pen at 2"] * 2
+
+
 @pytest.mark.parametrize("name", [None, "prices"])
 async def test_what_a_partial_has_bound_is_a_part_of_the_key(name: str | None) -> None:
     cache = Cache(60, name=name)
@@ -115,8 +206,23 @@ async def test_classes_and_their_methods_are_told_apart_by_name() -> None:
         (lambda _: Hedge(1)(Prices("EUR").price), r"Prices\.price carries a Prices"),
         (lambda _: Called(), r"Called carries a Called"),
         (lambda cache: partial(priced(cache), currency=object()), r"price carries arguments that are no JSON"),
+        (lambda _: at_rate(Called()), r"price carries a Called as 'rate'"),
+        (lambda _: by_default(Called()), r"price carries a Called as 'by_place='"),
+        (lambda _: at_rate(Prices("EUR").price), r"price carries a method as 'rate'"),
+        (lambda _: at_rate({1: 2}), r"price carries a dict with keys that are no texts as 'rate'"),
+        (lambda _: at_rate(at_rate([Called()])), r"price carries a Called as 'rate'"),
     ],
-    ids=["a method", "a method in a decorator", "an object", "no JSON"],
+    ids=[
+        "a method",
+        "a method in a decorator",
+        "an object",
+        "no JSON",
+        "over an object",
+        "by default",
+        "over a method",
+        "over numbers",
+        "deep",
+    ],
 )
 def test_a_cache_of_what_carries_more_than_its_key_has_is_refused_without_a_name(
     make: Callable[[Cache], Any], told: str

@@ -23,22 +23,25 @@ from beluga_stream import (
 )
 from beluga_stream.errors import InvalidConfig, InvalidGraph, RunFailed, StoreUnavailable
 
+_MADE: list[Any] = []
+"""What `doubled` was called with, since `Calls` of late."""
+
+
+async def doubled(number: int) -> int:
+    _MADE.append(number)
+    await asyncio.sleep(0)
+    if number < 0:
+        raise ValueError("below zero")
+    return number * 2
+
 
 class Calls:
-    """What a handler was called with."""
+    """A handler that is kept so, and what it is called with."""
 
     def __init__(self, cache: Cache) -> None:
-        self.made: list[Any] = []
-
-        @node(cache=cache, retry=Retry(1))
-        async def doubled(number: int) -> int:
-            self.made.append(number)
-            await asyncio.sleep(0)
-            if number < 0:
-                raise ValueError("below zero")
-            return number * 2
-
-        self.handler = doubled
+        _MADE.clear()
+        self.made = _MADE
+        self.handler = node(cache=cache, retry=Retry(1))(doubled)
 
 
 async def test_a_result_is_given_again_while_it_is_kept() -> None:

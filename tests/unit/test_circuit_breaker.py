@@ -240,6 +240,22 @@ async def test_a_store_that_is_away_leaves_a_circuit_of_its_own(
     assert [record.action for record in caplog.records] == ["circuits.away"]  # type: ignore[attr-defined]
 
 
+async def test_a_file_that_was_deleted_is_made_anew(
+    tmp_path: Path, time: Time, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "circuits.db"
+    breaker, other = (CircuitBreaker("x", failures=1, store=SharedCircuits(path), now=time) for _ in range(2))
+    path.unlink()
+    assert other.state == "closed"
+    path.unlink()
+    service = Service()
+    service.error = OSError("away")
+    with pytest.raises(OSError, match="away"):
+        await breaker(service.call)(1)
+    assert (breaker.state, other.state) == ("open", "open")
+    assert not caplog.records
+
+
 def test_a_store_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(InvalidConfig, match="cannot be used"):

@@ -1,5 +1,6 @@
 """What each kind of memory keeps and recalls."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -104,6 +105,57 @@ async def test_a_summary_that_cannot_be_made_fails_the_run_before_it_begins() ->
     assert len(await memory.opened.load("default")) == 2
 
 
+@pytest.mark.parametrize("bad", [None, 5, ["a"], b"a"])
+async def test_a_summary_that_is_no_text_is_told_and_harms_no_conversation(bad: Any) -> None:
+    answers = iter([bad, "ab"])
+    memory = SummaryMemory(lambda summary, turns: next(answers), budget=1, count=lambda text: 1)
+    await talked(memory, "a", "b")
+    with pytest.raises(InvalidInput, match=f"summarise gave a {type(bad).__name__}: it must give the next summary"):
+        await memory.recall({})
+    assert await memory.opened.get("default") == {}
+    assert (await memory.recall({})).summary == "ab"
+
+
+@pytest.mark.parametrize("kept", [b'{"text":null,"until":1}', b'{"text":"x"}', b"[]", b"no JSON"])
+async def test_a_summary_that_is_none_is_made_anew(kept: bytes) -> None:
+    memory = SummaryMemory(lambda summary, turns: f"{summary}{len(turns)}", budget=1, count=lambda text: 1)
+    await talked(memory, "a", "b")
+    await memory.opened.put("default", "beluga:summary:1", {"beluga:summary": kept})
+    assert (await memory.recall({})).summary == "2"
+    assert (await memory.recall({})).summary == "2"
+
+
+@pytest.mark.parametrize("slow_is_first", [True, False])
+async def test_summaries_that_are_made_at_once_do_not_undo_each_other(
+    slow_is_first: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    begun, go, made = asyncio.Event(), asyncio.Event(), list[int]()
+
+    async def summarise(summary: str, turns: Sequence[Turn]) -> str:
+        made.append(len(made))
+        if made == [0]:
+            begun.set()
+            await go.wait()
+        return summary + "".join(turn.input for turn in turns)
+
+    memory = SummaryMemory(summarise, budget=4, count=lambda text: 1)
+    await talked(memory, *"abcde")
+    slow = asyncio.create_task(memory.recall({}))
+    await begun.wait()
+    await talked(memory, *"fgh")
+    if slow_is_first:
+        go.set()
+        await slow
+        assert (await memory.recall({})).summary == "abcdef"
+    else:
+        assert (await memory.recall({})).summary == "abcdef"
+        go.set()
+        assert (await slow).summary == "abc"
+    assert [turn.input for turn in (await memory.recall({})).turns] == ["g", "h"]
+    assert (await memory.recall({})).summary == "abcdef"
+    assert made == [0, 1], "what was summed up is not summed up again"
+
+
 async def test_facts_are_what_the_user_takes_out_of_turns() -> None:
     def extract(inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> Mapping[str, Any]:
         name, _, value = inputs["text"].partition("=")
@@ -126,7 +178,7 @@ async def test_facts_are_what_the_user_takes_out_of_turns() -> None:
     assert (await memory.recall({})).facts == {}
 
 
-@pytest.mark.parametrize("bad", [7, {"beluga:x": 1}, {"x": object()}])
+@pytest.mark.parametrize("bad", [7, {"beluga:x": 1}, {"x": object()}, {1: "x"}])
 async def test_facts_that_are_none_are_refused(bad: Any) -> None:
     with pytest.raises(InvalidInput, match="extract gave"):
         await KeyValueMemory(lambda inputs, outputs: bad).save_context({"a": 1}, {})
@@ -185,6 +237,12 @@ async def test_an_embedding_of_another_size_is_refused_and_not_tried_again() -> 
         lambda: VectorMemory(None),
         lambda: VectorMemory(_embed, k=0),
         lambda: VectorMemory(_embed, dimensions=0),
+        lambda: WindowMemory("3"),
+        lambda: WindowMemory(2.5),
+        lambda: WindowMemory(True),  # noqa: FBT003 - what a user may give
+        lambda: TokenBufferMemory(budget="10"),
+        lambda: SummaryMemory(lambda summary, turns: "", budget="10"),
+        lambda: VectorMemory(_embed, k="3"),
         lambda: BufferMemory(memory_key=""),
         lambda: BufferMemory(output_key=7),
     ],
@@ -192,6 +250,23 @@ async def test_an_embedding_of_another_size_is_refused_and_not_tried_again() -> 
 def test_what_no_memory_can_be_is_refused(make: Any) -> None:
     with pytest.raises(InvalidConfig, match=r"Memory\("):
         make()
+
+
+@pytest.mark.parametrize(
+    "memory", [BufferMemory(), KeyValueMemory(lambda inputs, outputs: {}), VectorMemory(lambda text: [1.0])]
+)
+async def test_what_is_no_mapping_is_not_saved(memory: StoredMemory[Any]) -> None:
+    text: Any = "a text"
+    with pytest.raises(InvalidInput, match="the input to remember is a str"):
+        await memory.save_context(text, {"output": "x"})
+    with pytest.raises(InvalidInput, match="the output to remember is a str: give a mapping"):
+        await memory.save_context({"input": "x"}, text)
+
+
+@pytest.mark.parametrize("number", [10**400, 1e300, -1e39, float("nan")], ids=["huge", "large", "negative", "NaN"])
+async def test_numbers_that_no_store_holds_are_refused(number: float) -> None:
+    with pytest.raises(InvalidInput, match=r"within 3\.4e38: mend the embed function"):
+        await VectorMemory(lambda text: [number]).save_context({"input": "x"}, {"output": "x"})
 
 
 async def test_what_is_saved_is_picked_by_keys() -> None:

@@ -19,6 +19,7 @@ import msgspec
 from dbos import DBOS, DBOSConfig, SetWorkflowID, WorkflowStatus
 
 from ...application.executing import Executing
+from ...application.sqlite_files import take
 from ...application.standing import Standing
 from ...bounds import within
 from ...domain.events import Event
@@ -90,12 +91,14 @@ class DbosEngine:
     async def open(self) -> None:
         """Begin, and go on with what another process has left.
 
-        Raises `InvalidState`, `LogUnavailable`, and `KeyMissing` when it could not read what it would go on with.
+        Raises `InvalidState`, `LogUnavailable`, `KeyMissing` when it could not read what it would go on with, and
+        `InvalidConfig` for a file of vectors of this process.
         """
         if _Current.engine is not None or dbos._dbos._dbos_global_instance is not None:  # noqa: SLF001 - nothing public tells
             raise InvalidState(
                 "DBOS runs in this process already, for another orchestrator or program: it can only once"
             )
+        take(self._database, "python")
         self._home = asyncio.get_running_loop()
         self._lock = _locked(self._database)
         _Current.engine = self

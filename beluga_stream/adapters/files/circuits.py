@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ...application.circuits import LocalCircuits
+from ...application.sqlite_files import take
 from ...domain.circuit import CLOSED, Circuit
 from ...errors import InvalidConfig
 
@@ -32,7 +33,7 @@ class SharedCircuits:
     Each use opens the file and closes it, so that nothing is left open, and a fork inherits nothing. While the file
     cannot be used, circuits are this process's own: that is logged once, and again when the file is back.
 
-    Raises `InvalidConfig` when the file cannot be made.
+    Raises `InvalidConfig` when the file cannot be made, or is a `SQLiteVectors`' in this process.
     """
 
     waits = True
@@ -42,10 +43,11 @@ class SharedCircuits:
         self._own = LocalCircuits()
         self._lost = False
         self._lock = threading.Lock()
+        take(self._path, "python")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._opened() as opened:
-                opened.execute(_TABLE)
+            with self._opened():
+                pass
         except (sqlite3.Error, OSError) as error:
             raise InvalidConfig(f"SharedCircuits({str(path)!r}): the file cannot be used: {error}") from error
 
@@ -80,6 +82,7 @@ class SharedCircuits:
     def _opened(self) -> Iterator[sqlite3.Connection]:
         """The file, in a transaction at most: one that is not committed is rolled back."""
         with closing(sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)) as opened:
+            opened.execute(_TABLE)  # somebody may have deleted the file meanwhile
             yield opened
 
     def _away(self, error: sqlite3.Error) -> None:

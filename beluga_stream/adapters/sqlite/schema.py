@@ -1,4 +1,4 @@
-"""What is in a file: each part of it has a version of its own, so that several stores may share one."""
+"""What is in a file: each part of it has a version of its own."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from ...errors import InvalidConfig
 
 BUSY_SECONDS = 5.0
-"""How long a process waits for another one that writes."""
+"""How long a call waits for others that write, in this process and in others."""
 
 Execute = Callable[[str], Any]
 

@@ -3,7 +3,6 @@
 Each process has one connection, used in threads, one at a time: no loop owns the store, and nobody has to close it.
 """
 
-import asyncio
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,7 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from ...domain.conversation import MOST_TURNS, Entry, check_name, check_size
+from ...application.plain_calls import STORES
+from ...application.sqlite_files import take
+from ...domain.conversation import MOST_TURNS, Entry, check_bounds, check_name, check_size
 from ...errors import InvalidConfig, StoreUnavailable
 from .held import Held
 from .schema import BUSY_SECONDS, ensure
@@ -49,13 +50,11 @@ class SQLiteStore:
     """The ports `ConversationStore` and `ResultStore`, in the file at this path; its folder must be there.
 
     It keeps the last `keep` turns of each conversation and `results` results. Raises `InvalidConfig` for bounds
-    below 1, and when it is first used for what is no database or one of a later version.
+    below 1, and when it is first used for what is no database, one of a later version, or a `SQLiteVectors`' here.
     """
 
     def __init__(self, path: str | Path, *, keep: int = MOST_TURNS, results: int = 100_000) -> None:
-        for name, bound in (("keep", keep), ("results", results)):
-            if bound < 1:
-                raise InvalidConfig(f"SQLiteStore({name}={bound}): give at least 1")
+        check_bounds("SQLiteStore", keep=keep, results=results)
         if str(path) in ("", ":memory:"):
             raise InvalidConfig(f"SQLiteStore({str(path)!r}): give a file's path; InProcessStore() keeps nothing")
         self._path, self._keep, self._results = str(path), keep, results
@@ -150,27 +149,29 @@ class SQLiteStore:
         await self._do(write)
 
     async def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        return await asyncio.to_thread(self._in_transaction, work)
+        return await STORES.call(self._in_transaction, work, time.monotonic() + BUSY_SECONDS)
 
-    def _in_transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        with self._telling(), self._held.transaction(sqlite3.Connection.execute) as database:
+    def _in_transaction(self, work: Callable[[sqlite3.Connection], T], until: float) -> T:
+        with self._telling(), self._held.transaction(sqlite3.Connection.execute, until) as database:
             return work(database)
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, TimeoutError) as error:
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
                 raise InvalidConfig(f"the store {self!r} is no database of SQLite: {error}", store=self) from error
             raise StoreUnavailable(
-                f"the store {self!r} does not answer ({error}): is its folder there, writable, and its disk not full?",
+                f"the store {self!r} does not answer ({error}): is its folder there, its disk not full, "
+                f"the file writable, and nobody at it for longer than {BUSY_SECONDS:g} s?",
                 store=self,
             ) from error
 
 
-def _opened(path: str) -> sqlite3.Connection:
-    database = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+def _opened(path: str, seconds: float) -> sqlite3.Connection:
+    take(path, "python")
+    database = sqlite3.connect(path, timeout=seconds, isolation_level=None, check_same_thread=False)
     try:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")  # what is saved outlives the machine's power

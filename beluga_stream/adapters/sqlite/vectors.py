@@ -3,15 +3,17 @@
 By way of apsw, which has a SQLite of its own: Python's is often built without extensions.
 """
 
-import asyncio
 import struct
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from ...domain.conversation import MOST_TURNS, check_name, check_size, check_vector
+from ...application.plain_calls import STORES
+from ...application.sqlite_files import take
+from ...domain.conversation import MOST_TURNS, as_vector, check_bounds, check_length, check_name, check_size
 from ...errors import InvalidConfig, StoreUnavailable
 from .held import Held
 from .schema import BUSY_SECONDS, ensure
@@ -33,15 +35,15 @@ _BYTES = 4  # of one number
 
 
 class SQLiteVectors:
-    """The port `VectorStore`, in the file at this path, which may be a `SQLiteStore`'s. Needs the extra `vectors`.
+    """The port `VectorStore`, in the file at this path, which is its own. Needs the extra `vectors`.
 
     It keeps the last `keep` turns of each conversation and compares all of one, which takes milliseconds for thousands.
-    Raises `InvalidConfig` for bounds below 1 and without the extra.
+    Raises `InvalidConfig` for bounds below 1 and without the extra, and when it is first used for a file that a
+    `SQLiteStore`, a `SharedCircuits` or the provider `dbos` has in this process.
     """
 
     def __init__(self, path: str | Path, *, keep: int = MOST_TURNS) -> None:
-        if keep < 1:
-            raise InvalidConfig(f"SQLiteVectors(keep={keep}): give at least 1")
+        check_bounds("SQLiteVectors", keep=keep)
         try:
             import apsw  # noqa: PLC0415 - an extra: only who searches needs it
             import sqlite_vec  # noqa: PLC0415
@@ -57,10 +59,10 @@ class SQLiteVectors:
         check_name("the conversation", conversation)
         check_name("the turn's id", turn)
         check_size("the turn", value)
-        given = tuple(map(float, vector))
+        given = as_vector(vector)
 
         def write(database: "apsw.Connection") -> bool:
-            check_vector(conversation, _size(database, conversation), given)
+            check_length(conversation, _size(database, conversation), len(given))
             statement = "INSERT OR IGNORE INTO vectors (conversation, turn, vector, value) VALUES (?, ?, ?, ?)"
             database.execute(statement, (conversation, turn, _packed(given), value))
             if database.changes() == 0:
@@ -76,10 +78,10 @@ class SQLiteVectors:
 
     async def search(self, conversation: str, vector: Sequence[float], k: int, /) -> Sequence[bytes]:
         check_name("the conversation", conversation)
-        given = tuple(map(float, vector))
+        given = as_vector(vector)
 
         def read(database: "apsw.Connection") -> list[bytes]:
-            check_vector(conversation, _size(database, conversation), given)
+            check_length(conversation, _size(database, conversation), len(given))
             rows = database.execute(
                 "SELECT value FROM vectors WHERE conversation = ? "
                 "ORDER BY coalesce(vec_distance_cosine(vector, ?), 1), place LIMIT ?",
@@ -98,10 +100,10 @@ class SQLiteVectors:
         await self._do(write)
 
     async def _do(self, work: "Callable[[apsw.Connection], T]") -> T:
-        return await asyncio.to_thread(self._in_transaction, work)
+        return await STORES.call(self._in_transaction, work, time.monotonic() + BUSY_SECONDS)
 
-    def _in_transaction(self, work: "Callable[[apsw.Connection], T]") -> T:
-        with self._telling(), self._held.transaction(self._apsw.Connection.execute) as database:
+    def _in_transaction(self, work: "Callable[[apsw.Connection], T]", until: float) -> T:
+        with self._telling(), self._held.transaction(self._apsw.Connection.execute, until) as database:
             return work(database)
 
     @contextmanager
@@ -110,19 +112,21 @@ class SQLiteVectors:
             yield
         except self._apsw.NotADBError as error:
             raise InvalidConfig(f"the store {self!r} is no database of SQLite: {error}", store=self) from error
-        except self._apsw.Error as error:
+        except (self._apsw.Error, TimeoutError) as error:
             raise StoreUnavailable(
-                f"the store {self!r} does not answer ({error}): is its folder there, writable, and its disk not full?",
+                f"the store {self!r} does not answer ({error}): is its folder there, its disk not full, "
+                f"the file writable, and nobody at it for longer than {BUSY_SECONDS:g} s?",
                 store=self,
             ) from error
 
 
-def _opened(path: str, extension: str) -> "apsw.Connection":
+def _opened(path: str, extension: str, seconds: float) -> "apsw.Connection":
     import apsw  # noqa: PLC0415 - see SQLiteVectors
 
+    take(path, "apsw")
     database = apsw.Connection(path)
     try:
-        database.set_busy_timeout(round(BUSY_SECONDS * 1000))
+        database.set_busy_timeout(round(seconds * 1000))
         database.enable_load_extension(True)  # noqa: FBT003 - it takes no names
         database.load_extension(extension)
         database.execute("PRAGMA journal_mode = WAL")
