@@ -24,8 +24,9 @@ from .likeness import check_alike
 from .limit import check_limits, declared
 from .liveness import check_liveness, worlds_of
 from .node import NodeOptions, options_of
+from .options import check_options
 from .remembering import check_unremembered, with_memory
-from .retry import Retry, milliseconds
+from .retry import milliseconds
 from .signature import called
 from .variants import check_cases, variants_of
 from .wiring import WORK_INPUT, Wire, Wiring, fed_arguments, wire
@@ -209,14 +210,7 @@ def _in_order(wiring: Wiring) -> Sequence[Wire]:
 def _options(wiring: Wiring, step: Step) -> NodeOptions:
     defaults = wiring.options if step.handler is not None else NodeOptions()
     options: NodeOptions = {**defaults, **options_of(step.handler), **step.options}
-    retry: object = options.get("retry")
-    told = None
-    if retry is not None and not isinstance(retry, Retry):
-        told = f"retry={retry!r} is no Retry: give Retry(3) for three attempts"
-    elif options.get("on_failure", "fail") not in ("fail", "continue"):
-        told = f"on_failure={options.get('on_failure')!r}: give 'fail' or 'continue'"
-    if told is not None:
-        raise InvalidGraph(f"graph {wiring.graph!r}, node {step.name!r}: {told}", graph=wiring.graph, node=step.name)
+    check_options(options, wiring.graph, step.name)
     return options
 
 

@@ -24,7 +24,6 @@ def test_each_option_has_its_rule() -> None:
         ({"timout": 5}, "timout= is no option: is timeout= meant?"),
         ({"frobnicate": 5}, "frobnicate= is no option: there are name, retry, "),
         ({"retry": 3}, "retry=3 does not fit: give a Retry, as "),
-        ({"retry": None}, "retry=None does not fit: give a Retry"),
         ({"timeout": "10s"}, "timeout='10s' does not fit: give seconds, or a timedelta"),
         ({"timeout": True}, "timeout=True does not fit"),
         ({"executor": "proces"}, "executor='proces' does not fit: give 'async', 'thread' or 'process'"),
