@@ -112,6 +112,19 @@ async def test_all_records_come_in_order_and_once(
     assert isinstance(consumer._fetcher, PromptFetcher)
 
 
+@pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
+async def test_whatever_the_writer_has_compressed_with_is_read(
+    broker: str, consumer: PromptConsumer, topic: str, codec: str
+) -> None:
+    writer = AIOKafkaProducer(bootstrap_servers=broker, compression_type=codec, linger_ms=50)
+    await writer.start()
+    try:
+        await write(writer, topic, 100)
+    finally:
+        await writer.stop()
+    assert await read(consumer, 100 * PARTITIONS) == {number: list(range(100)) for number in range(PARTITIONS)}
+
+
 async def test_a_single_record_is_brought_to_who_waits_for_it(
     producer: AIOKafkaProducer, consumer: PromptConsumer, topic: str
 ) -> None:
