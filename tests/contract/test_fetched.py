@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient
+from aiokafka.codec import gzip_encode
 from aiokafka.consumer.fetcher import FetchError
 from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.errors import (
@@ -23,14 +24,13 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
-from aiokafka.record.memory_records import MemoryRecords
 
 from beluga_stream.adapters.kafka.fetch_packet import FetchAnswer, Found
 from beluga_stream.adapters.kafka.fetched import Fetched
 from beluga_stream.adapters.kafka.fetcher import PromptFetcher
 
 TARGET = TopicPartition("log", 3)
-_CRC_AT, _ATTRIBUTES_AT, _LAST_AT = 17, 21, 23
+_LENGTH_AT, _CRC_AT, _ATTRIBUTES_AT, _LAST_AT, _BODY_AT = 8, 17, 21, 23, 61
 _CONTROL = 0x20
 _WITHIN = 10.0
 
@@ -43,6 +43,21 @@ def batch(first: int, *values: bytes, compression: int = 0) -> bytearray:
     built = bytearray(builder.build())
     struct.pack_into(">q", built, 0, first)
     return built
+
+
+def with_header(first: int, *names: str, compression: int = 0) -> bytes:
+    """Records with one header each, in which no `~` is UTF-8."""
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1 << 20)
+    for place, name in enumerate(names):
+        builder.append(place, 1000 + place, b"k%d" % place, b"v", [(name, b"x"), ("null", None)])
+    built = builder.build().replace(b"~", b"\xff")
+    struct.pack_into(">q", built, 0, first)
+    if compression:
+        body = gzip_encode(bytes(built[_BODY_AT:]))
+        built[_BODY_AT:] = body
+        built[_ATTRIBUTES_AT + 1] |= compression
+        struct.pack_into(">i", built, _LENGTH_AT, len(built) - _LENGTH_AT - 4)
+    return bytes(built)
 
 
 def damaged(built: bytearray) -> bytearray:
@@ -72,8 +87,7 @@ class Place:
         self.state.seek(position)
 
     def fetched(self, *batches: bytes, check_crcs: bool = False) -> Fetched:
-        records = MemoryRecords(b"".join(map(bytes, batches)))
-        return Fetched(TARGET, self.state, records, backoff=1000.0, check_crcs=check_crcs)
+        return Fetched(TARGET, self.state, b"".join(map(bytes, batches)), backoff=1000.0, check_crcs=check_crcs)
 
 
 def offsets(fetched: Fetched, most: int | None = None) -> list[int]:
@@ -91,7 +105,7 @@ async def test_a_record_is_as_it_was_written() -> None:
     assert place.state.position == 6
 
 
-@pytest.mark.parametrize("compression", [0, 1])
+@pytest.mark.parametrize("compression", range(5))
 async def test_no_more_is_taken_than_is_asked_for_and_the_rest_follows(compression: int) -> None:
     place = Place(5)
     fetched = place.fetched(batch(5, b"a", b"b", b"c", compression=compression), batch(8, b"d", b"e"))
@@ -136,6 +150,21 @@ async def test_what_comes_before_a_batch_that_cannot_be_read_is_brought() -> Non
     assert place.state.position == 2
 
 
+@pytest.mark.parametrize("compression", [0, 1])
+async def test_the_name_of_a_header_may_be_any_bytes(compression: int) -> None:
+    place = Place(0)
+    fetched = place.fetched(
+        batch(0, b"a"), with_header(1, "good", "b~d", "é", compression=compression), batch(4, b"b"), with_header(5, "~")
+    )
+    records = fetched.take(2) + fetched.take(None)
+    assert [record.offset for record in records] == [0, 1, 2, 3, 4, 5]
+    names = [record.headers[0][0] for record in records]
+    assert names == ["h", "good", r"b\xffd", "é", "h", r"\xff"]
+    assert (records[2].key, records[2].value) == (b"k1", b"v")
+    assert records[2].headers[1] == ("null", None)
+    assert (place.state.position, fetched.is_spent) == (6, True)
+
+
 async def test_what_is_not_wanted_any_more_is_not_brought() -> None:
     for change in ("pause", "seek", "another", "none"):
         place = Place(0)
@@ -155,7 +184,7 @@ async def test_what_is_not_wanted_any_more_is_not_brought() -> None:
 async def test_it_holds_its_broker_up_for_a_while() -> None:
     place = Place(0)
     assert 900.0 < place.fetched(batch(0, b"a")).calculate_backoff() <= 1000.0
-    assert Fetched(TARGET, place.state, MemoryRecords(b""), backoff=0.0, check_crcs=False).calculate_backoff() == 0.0
+    assert Fetched(TARGET, place.state, b"", backoff=0.0, check_crcs=False).calculate_backoff() == 0.0
 
 
 # ------------------------------------------------------------------------------------------ refusals
@@ -287,8 +316,7 @@ async def test_a_damaged_partition_costs_another_one_nothing(fetching: Fetching)
     for target, records in ((other, batch(5, b"a", b"b")), (TARGET, damaged(batch(5, b"c")))):
         state = fetching.place.subscription.subscription.assignment.state_value(target)
         state.seek(5)
-        batches = MemoryRecords(bytes(records))
-        fetching.fetcher._records[target] = Fetched(target, state, batches, backoff=0.0, check_crcs=True)
+        fetching.fetcher._records[target] = Fetched(target, state, bytes(records), backoff=0.0, check_crcs=True)
     assert await fetching.records() == {other: [5, 6]}
     with pytest.raises(CorruptRecordException):
         await fetching.records()

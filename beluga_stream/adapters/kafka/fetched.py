@@ -11,6 +11,9 @@ from typing import Any, TypeAlias
 
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import CorruptRecordException
+from aiokafka.record.memory_records import MemoryRecords
+
+from beluga_stream.adapters.kafka.names import batch_at, with_any_names
 
 Record: TypeAlias = "ConsumerRecord[bytes, bytes]"
 
@@ -18,13 +21,13 @@ Record: TypeAlias = "ConsumerRecord[bytes, bytes]"
 class Fetched:
     """Records of one partition from its position on, read as they are taken.
 
-    `state` is aiokafka's, of the partition under one assignment, and so are the `batches`. `backoff` is for how many
-    seconds this may wait to be taken before its broker is asked for others nevertheless.
+    `state` is aiokafka's, of the partition under one assignment; the `batches` are as they lay on the wire. `backoff`
+    is for how many seconds this may wait to be taken before its broker is asked for others nevertheless.
     """
 
     __slots__ = ("_position", "_records", "_state", "_until")
 
-    def __init__(self, target: TopicPartition, state: Any, batches: Any, *, backoff: float, check_crcs: bool) -> None:
+    def __init__(self, target: TopicPartition, state: Any, batches: bytes, *, backoff: float, check_crcs: bool) -> None:
         self._state = state
         self._position: int = state._position
         self._records: Iterator[Record] | None = self._read(target, batches, check_crcs=check_crcs)
@@ -66,29 +69,37 @@ class Fetched:
         state.consumed_to(self._position)
         return found
 
-    def _read(self, target: TopicPartition, batches: Any, *, check_crcs: bool) -> Iterator[Record]:
+    def _read(self, target: TopicPartition, brought: bytes, *, check_crcs: bool) -> Iterator[Record]:
         topic, number = target
+        batches = MemoryRecords(brought)
         while (batch := batches.next_batch()) is not None:
             if check_crcs and not batch.validate_crc():
                 raise CorruptRecordException(f"a batch of {topic}/{number} from {self._position} on is damaged")
-            for record in () if batch.is_control_batch else batch:
-                offset = record.offset
-                if offset < self._position:
-                    continue  # a batch may begin before what was asked for
-                key, value = record.key, record.value
-                self._position = offset + 1
-                yield ConsumerRecord(
-                    topic,
-                    number,
-                    offset,
-                    record.timestamp,
-                    record.timestamp_type,
-                    key,
-                    value,
-                    record.checksum,
-                    -1 if key is None else len(key),
-                    -1 if value is None else len(value),
-                    tuple(record.headers),
-                )
+            records = () if batch.is_control_batch else batch
+            while records is not None:
+                try:
+                    for record in records:
+                        offset = record.offset
+                        if offset < self._position:
+                            continue  # a batch may begin before what was asked for
+                        key, value = record.key, record.value
+                        self._position = offset + 1
+                        yield ConsumerRecord(
+                            topic,
+                            number,
+                            offset,
+                            record.timestamp,
+                            record.timestamp_type,
+                            key,
+                            value,
+                            record.checksum,
+                            -1 if key is None else len(key),
+                            -1 if value is None else len(value),
+                            tuple(record.headers),
+                        )
+                    records = None
+                except UnicodeDecodeError:
+                    # The name of a header: to a broker it is any bytes. What came before it is passed over.
+                    records = with_any_names(batch_at(brought, batch.base_offset))
             # The last of a batch may have been compacted away.
             self._position = batch.next_offset

@@ -286,10 +286,9 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
             self._update_preferred_read_replica(target, part[-2])
         if not part[-1]:
             return
-        batches = MemoryRecords(part[-1])
-        if batches.has_next():
+        if MemoryRecords(part[-1]).has_next():
             self._records[target] = Fetched(
-                target, state, batches, backoff=self._prefetch_backoff, check_crcs=self._check_crcs
+                target, state, part[-1], backoff=self._prefetch_backoff, check_crcs=self._check_crcs
             )
         else:
             # Brokers since 0.10.1 send a first record whole, however long it is.
