@@ -123,6 +123,9 @@ class Ingest:
         self._telemetry.triggered(trigger.graph, trigger.name, "refused")
         return await dead_letter(self._names.dead_letters, record, reason, self._payloads)
 
+    def passed(self, topic: str, partition: int, offset: int) -> None:
+        """Ingest keeps nothing."""
+
     async def answer(self, trigger: Trigger, side: int, record: Record) -> Outgoing | None:
         """What a record leads to by one trigger: a start, an event on its way to others, or nothing.
 

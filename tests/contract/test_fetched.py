@@ -3,13 +3,14 @@
 import asyncio
 import struct
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient
 from aiokafka.codec import gzip_encode
-from aiokafka.consumer.fetcher import FetchError
+from aiokafka.consumer.fetcher import FetchError, OffsetResetStrategy
 from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.errors import (
     ConsumerStoppedError,
@@ -23,6 +24,7 @@ from aiokafka.errors import (
     UnsupportedCodecError,
 )
 from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from beluga_stream.adapters.kafka.fetch_packet import FetchAnswer, Found
@@ -189,22 +191,31 @@ async def test_it_holds_its_broker_up_for_a_while() -> None:
 
 # ------------------------------------------------------------------------------------------ refusals
 class Broker(AIOKafkaClient):  # type: ignore[misc]  # it ships no types
-    """Says one thing to every fetch."""
+    """Says one thing to every fetch, and where its log begins and ends."""
 
     def __init__(self) -> None:
         super().__init__()
         self.says: Any = None
         self.updates = 0
+        self.begins, self.ends = 0, 9
+        self.trouble = 0
 
     async def send(self, node_id: int, request: Any, **_: Any) -> Any:
-        assert (node_id, type(request)) == (1, FetchRequest)
+        assert node_id == 1
+        if isinstance(request, OffsetRequest):
+            ((topic, ((number, which),)),) = request._topics
+            offset = self.begins if which == OffsetResetStrategy.EARLIEST else self.ends
+            return SimpleNamespace(API_VERSION=1, topics=[(topic, [(number, self.trouble, -1, offset)])])
+        assert type(request) is FetchRequest
         if isinstance(self.says, BaseException):
             raise self.says
         return self.says
 
     def force_metadata_update(self) -> "asyncio.Future[bool]":
         self.updates += 1
-        return asyncio.get_running_loop().create_future()
+        updated: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        updated.set_result(True)
+        return updated
 
 
 class Fetching:
@@ -282,9 +293,42 @@ async def test_where_the_partition_is_is_asked_anew(fetching: Fetching, error: t
     assert fetching.broker.updates == 1
 
 
-async def test_a_position_that_is_gone_is_reset(fetching: Fetching) -> None:
+async def test_a_position_that_retention_has_passed_goes_on_at_the_beginning(fetching: Fetching) -> None:
+    fetching.broker.begins = 7
+    assert not await fetching.hears(OffsetOutOfRangeError.errno), "it is asked once more"
+    assert (fetching.place.state.position, fetching.broker.updates) == (5, 1)
+    assert await fetching.hears(OffsetOutOfRangeError.errno)
+    assert fetching.place.state.position == 7
+    assert await fetching.records() == {TARGET: []}, "that it has moved is told"
+    assert await fetching.records() == {}
+
+
+async def test_a_log_that_has_become_shorter_goes_on_at_its_end(
+    fetching: Fetching, caplog: pytest.LogCaptureFixture
+) -> None:
+    fetching.broker.ends = 3
     assert not await fetching.hears(OffsetOutOfRangeError.errno)
-    assert (fetching.place.state.awaiting_reset, fetching.place.state.has_valid_position) == (True, False)
+    assert await fetching.hears(OffsetOutOfRangeError.errno)
+    assert fetching.place.state.position == 3
+    assert "log/3 ends at 3 and was read up to 5 already" in caplog.text
+    assert await fetching.hears(records=bytes(batch(3, b"a")), position=3)
+    assert await fetching.records() == {TARGET: [3]}
+
+
+async def test_a_topic_that_was_away_in_between_is_another_and_read_whole(fetching: Fetching) -> None:
+    fetching.broker.ends = 3
+    assert not await fetching.hears(UnknownTopicOrPartitionError.errno)
+    assert not await fetching.hears(OffsetOutOfRangeError.errno)
+    assert await fetching.hears(OffsetOutOfRangeError.errno)
+    assert fetching.place.state.position == 0
+
+
+@pytest.mark.parametrize("trouble", [0, NotLeaderForPartitionError.errno])
+async def test_a_position_that_may_still_be_there_stays(fetching: Fetching, trouble: int) -> None:
+    fetching.broker.trouble = trouble
+    for _ in range(3):
+        assert not await fetching.hears(OffsetOutOfRangeError.errno)
+        assert fetching.place.state.position == 5
 
 
 @never_resets

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.errors import ConsumerStoppedError, KafkaConnectionError, KafkaError
 from aiokafka.protocol.fetch import FetchRequest
 
@@ -123,6 +124,59 @@ async def test_whatever_the_writer_has_compressed_with_is_read(
     finally:
         await writer.stop()
     assert await read(consumer, 100 * PARTITIONS) == {number: list(range(100)) for number in range(PARTITIONS)}
+
+
+async def test_a_position_past_the_end_goes_on_with_what_comes_next(
+    producer: AIOKafkaProducer, consumer: PromptConsumer, topic: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await write(producer, topic, 5, 1)
+    consumer.seek(targets(topic, 1)[0], 12)
+    async with asyncio.timeout(_WITHIN):
+        while await consumer.position(targets(topic, 1)[0]) != 5:
+            assert all(not records for records in (await consumer.getmany(timeout_ms=1000)).values())
+    await write(producer, topic, 3, 1)
+    assert await read(consumer, 3) == {1: [5, 6, 7]}
+    assert f"{topic}/1 ends at 5 and was read up to 12 already" in caplog.text
+
+
+async def test_what_an_administrator_deletes_is_passed_over_and_that_is_told(
+    real_broker: str, producer: AIOKafkaProducer, consumer: PromptConsumer, topic: str
+) -> None:
+    (target,) = targets(topic, 1)
+    await write(producer, topic, 5, 1)
+    assert await read(consumer, 5) == {1: [0, 1, 2, 3, 4]}
+    await write(producer, topic, 5, 1)
+    consumer.seek(target, 5)
+    consumer.pause(target)
+    admin = AIOKafkaAdminClient(bootstrap_servers=real_broker)
+    await admin.start()
+    try:
+        await admin.delete_records({target: RecordsToDelete(before_offset=10)})
+    finally:
+        await admin.close()
+    consumer.resume(target)
+    async with asyncio.timeout(_WITHIN):
+        while not (fetched := await consumer.getmany(timeout_ms=1000)):
+            pass
+    assert fetched == {target: []}
+    assert await consumer.position(target) == 10
+
+
+async def test_the_marks_of_a_transaction_move_the_position_and_that_is_told(
+    real_broker: str, consumer: PromptConsumer, topic: str
+) -> None:
+    (target,) = targets(topic, 2)
+    writer = AIOKafkaProducer(bootstrap_servers=real_broker, transactional_id=f"{topic}-writer")
+    await writer.start()
+    try:
+        async with writer.transaction():
+            await writer.send_and_wait(topic, b"1", partition=2)
+    finally:
+        await writer.stop()
+    assert await read(consumer, 1) == {2: [0]}
+    async with asyncio.timeout(_WITHIN):
+        while await consumer.position(target) != 2:
+            assert all(not records for records in (await consumer.getmany(timeout_ms=1000)).values())
 
 
 async def test_a_single_record_is_brought_to_who_waits_for_it(

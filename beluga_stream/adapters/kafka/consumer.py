@@ -5,7 +5,7 @@ aiokafka's, with a fetcher of our own, in fetch sessions, at the pace that its b
 
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from beluga_stream.adapters.kafka.fetch_session import in_sessions
 from beluga_stream.adapters.kafka.fetcher import PromptFetcher, end_fetcher
@@ -42,3 +42,10 @@ class PromptConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # it ships no typ
             auto_offset_reset=self._auto_offset_reset,
             client_rack=self._client_rack,
         )
+
+    def taken(self, target: TopicPartition) -> int | None:
+        """The offset up to which it was taken, or passed over for having no record; None while that is looked up."""
+        assignment = self._subscription.subscription.assignment
+        state = None if assignment is None else assignment._tp_state.get(target)  # noqa: SLF001 - `position` waits
+        position: int | None = None if state is None else state._position  # noqa: SLF001 - see above
+        return position

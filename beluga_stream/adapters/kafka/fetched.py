@@ -38,6 +38,11 @@ class Fetched:
         return max(self._until - time.monotonic(), 0.0)
 
     @property
+    def position(self) -> int:
+        """The offset up to which it was taken, or passed over for having no record."""
+        return self._position
+
+    @property
     def is_spent(self) -> bool:
         """Whether there is nothing left to take."""
         return self._records is None
