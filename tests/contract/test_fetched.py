@@ -33,7 +33,8 @@ from beluga_stream.adapters.kafka.fetcher import PromptFetcher
 
 TARGET = TopicPartition("log", 3)
 _LENGTH_AT, _CRC_AT, _ATTRIBUTES_AT, _LAST_AT, _BODY_AT = 8, 17, 21, 23, 61
-_CONTROL = 0x20
+_PRODUCER_AT = 43
+_TRANSACTIONAL, _CONTROL = 0x10, 0x20
 _WITHIN = 10.0
 
 
@@ -72,6 +73,12 @@ def as_control(built: bytearray) -> bytearray:
     return built
 
 
+def in_transaction(built: bytearray, producer: int) -> bytearray:
+    built[_ATTRIBUTES_AT + 1] |= _TRANSACTIONAL
+    struct.pack_into(">q", built, _PRODUCER_AT, producer)
+    return built
+
+
 def without_the_last(built: bytearray) -> bytearray:
     """As compaction leaves it: the last record is gone, and the batch still knows where it ended."""
     (last,) = struct.unpack_from(">i", built, _LAST_AT)
@@ -88,8 +95,9 @@ class Place:
         self.state: Any = self.subscription.subscription.assignment.state_value(TARGET)
         self.state.seek(position)
 
-    def fetched(self, *batches: bytes, check_crcs: bool = False) -> Fetched:
-        return Fetched(TARGET, self.state, b"".join(map(bytes, batches)), backoff=1000.0, check_crcs=check_crcs)
+    def fetched(self, *batches: bytes, check_crcs: bool = False, aborted: Any = None) -> Fetched:
+        brought = b"".join(map(bytes, batches))
+        return Fetched(TARGET, self.state, brought, backoff=1000.0, check_crcs=check_crcs, aborted=aborted)
 
 
 def offsets(fetched: Fetched, most: int | None = None) -> list[int]:
@@ -128,6 +136,24 @@ async def test_the_position_passes_what_compaction_has_removed_and_what_a_transa
     assert (offsets(fetched), place.state.position) == ([0], 3)
     place.state.seek(3)
     assert (offsets(place.fetched(as_control(batch(3, b"abort")))), place.state.position) == ([], 4)
+
+
+async def test_what_aborted_transactions_have_written_is_passed_over() -> None:
+    place = Place(0)
+    fetched = place.fetched(
+        batch(0, b"a"),
+        in_transaction(batch(1, b"b"), 7),
+        in_transaction(batch(2, b"c"), 8),
+        in_transaction(batch(3, b"d", b"e"), 7),
+        as_control(in_transaction(batch(5, b"abort"), 7)),
+        in_transaction(batch(6, b"f"), 7),
+        as_control(in_transaction(batch(7, b"commit"), 7)),
+        as_control(in_transaction(batch(8, b"commit"), 8)),
+        in_transaction(batch(9, b"g"), 7),
+        as_control(in_transaction(batch(10, b"abort"), 7)),
+        aborted=[(7, 9), (7, 1)],
+    )
+    assert (offsets(fetched), place.state.position) == ([0, 2, 6], 11)
 
 
 async def test_what_comes_before_a_damaged_batch_is_brought_and_then_it_is_told_of() -> None:

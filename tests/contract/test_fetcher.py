@@ -179,6 +179,34 @@ async def test_the_marks_of_a_transaction_move_the_position_and_that_is_told(
             assert all(not records for records in (await consumer.getmany(timeout_ms=1000)).values())
 
 
+@pytest.mark.parametrize("wrap", [in_sessions, lambda consumer: consumer], ids=["in sessions", "without"])
+async def test_who_wants_what_is_committed_gets_that_alone(
+    real_broker: str, producer: AIOKafkaProducer, topic: str, wrap: Callable[[PromptConsumer], PromptConsumer]
+) -> None:
+    (target,) = targets(topic, 2)
+    consumer = wrap(a_consumer(real_broker, isolation_level="read_committed"))
+    writer = AIOKafkaProducer(bootstrap_servers=real_broker, transactional_id=f"{topic}-writer")
+    await writer.start()
+    await consumer.start()
+    try:
+        consumer.assign([target])
+        for ends in (writer.abort_transaction, writer.commit_transaction):
+            await writer.begin_transaction()
+            await writer.send_and_wait(topic, b"in it", partition=2)
+            await producer.send_and_wait(topic, b"beside it", partition=2)
+            await ends()
+        assert await read(consumer, 3) == {2: [1, 3, 4]}
+        await writer.begin_transaction()
+        await writer.send_and_wait(topic, b"open", partition=2)
+        await producer.send_and_wait(topic, b"behind it", partition=2)
+        assert await consumer.end_offsets([target]) == {target: 6}
+        await writer.commit_transaction()
+        assert await read(consumer, 2) == {2: [6, 7]}
+    finally:
+        await consumer.stop()
+        await writer.stop()
+
+
 async def test_a_single_record_is_brought_to_who_waits_for_it(
     producer: AIOKafkaProducer, consumer: PromptConsumer, topic: str
 ) -> None:

@@ -105,6 +105,7 @@ class LoopConsumer(driver_module.AIOKafkaConsumerThread):
             fetch_max_wait_ms=_FETCH_WAIT_MS,
             request_timeout_ms=int(conf.broker_request_timeout * 1000),
             check_crcs=conf.broker_check_crcs,
+            isolation_level="read_committed" if self.app.committed_only else "read_uncommitted",
             session_timeout_ms=int(conf.broker_session_timeout * 1000),
             rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
             heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),

@@ -314,7 +314,12 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
             return
         if MemoryRecords(part[-1]).has_next():
             self._records[target] = Fetched(
-                target, state, part[-1], backoff=self._prefetch_backoff, check_crcs=self._check_crcs
+                target,
+                state,
+                part[-1],
+                backoff=self._prefetch_backoff,
+                check_crcs=self._check_crcs,
+                aborted=_aborted(part) if self._isolation_level else None,
             )
         else:
             # Brokers since 0.10.1 send a first record whole, however long it is.
@@ -460,6 +465,14 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
             list(topics.items()),
             rack_id=self._client_rack or "",
         )
+
+
+def _aborted(part: Sequence[Any]) -> Sequence[tuple[int, int]] | None:
+    """The aborted transactions among what has come of a partition (see `_keep`), as the broker names them."""
+    if len(part) <= _OLDEST:
+        return None
+    aborted: Sequence[tuple[int, int]] | None = part[-3] if len(part) == _WITH_REPLICA else part[-2]
+    return aborted
 
 
 def _tell_lost(target: TopicPartition, position: int, end: int) -> None:
