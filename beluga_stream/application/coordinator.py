@@ -204,6 +204,12 @@ class Coordinator:
             await self._settlement.only_latest()
         return settled
 
+    def passed(self, topic: str, partition: int, offset: int) -> None:
+        """What is due counts as ripe by how far its partition was read: offsets without a record hold nothing up."""
+        owned = self._owned.get(partition)
+        if owned is not None:
+            owned.read[topic] = offset
+
     async def _sealed(self, batch: _Batch) -> Decided:
         """End the batch, and begin to write it."""
         owned = batch.owned

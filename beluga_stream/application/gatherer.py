@@ -160,6 +160,12 @@ class Gatherer:
             self._owned[number].sent([firing for firing in firings if not firing.row.parked], now)
         return None
 
+    def passed(self, topic: str, partition: int, offset: int) -> None:
+        """A time is over by how far its partition was read: offsets without a record hold nothing up."""
+        owned = self._owned.get(partition)
+        if owned is not None:
+            owned.read = offset
+
     async def _apply(self, owned: Gatherings, record: Record, now: int) -> tuple[Firing | None, Sequence[Outgoing]]:
         event = codec.gathering_events.decode(record.value)
         if record.key != event.key.encode():

@@ -23,9 +23,6 @@ log = logging.getLogger("beluga_stream.gatherer")
 _EVERY_MS = 500
 """Time between two questions of how far ingest is, at least: each is a connection."""
 
-_TAIL_MOST = 1_000
-"""Offsets without a record that a topic may end with: marks of its producers' transactions."""
-
 
 class _Over(NamedTuple):
     """A gathering whose time is over."""
@@ -97,7 +94,7 @@ class Horizon:
             self._next_ms = now_ms + _EVERY_MS
             try:
                 for topic in sorted(topics):
-                    await self._compare(topic, await self._ingest.acknowledged(topic))
+                    self._compare(topic, await self._ingest.acknowledged(topic))
             except LogUnavailable as error:
                 log.warning("nobody can say what ingest has acknowledged: %s", error, extra={"action": "horizon"})
         waiting = [cohort for cohort in self._cohorts if cohort.own is None and not cohort.bounds]
@@ -106,22 +103,13 @@ class Horizon:
             for cohort in waiting:
                 cohort.own = own
 
-    async def _compare(self, topic: str, acknowledged: Mapping[int, int]) -> None:
+    def _compare(self, topic: str, acknowledged: Mapping[int, int]) -> None:
         for cohort in self._cohorts:
-            for place in [place for place in cohort.bounds if place[0] == topic]:
-                if await self._is_past(place, acknowledged.get(place[1], 0), cohort.bounds[place]):
-                    del cohort.bounds[place]
-
-    async def _is_past(self, place: tuple[str, int], acknowledged: int, end: int) -> bool:
-        if acknowledged >= end:
-            return True
-        topic, number = place
-        if acknowledged == 0 or end - acknowledged > _TAIL_MOST:
-            return False
-        async for records in self._reader.read(topic, {number: acknowledged}, until={number: end}):
-            if records:
-                return False
-        return True
+            cohort.bounds = {
+                place: end
+                for place, end in cohort.bounds.items()
+                if place[0] != topic or acknowledged.get(place[1], 0) < end
+            }
 
     def _ripe(self, owned: Mapping[int, Gatherings]) -> list[_Over]:
         ripe: list[_Over] = []

@@ -51,7 +51,7 @@ def time_of(record: Record) -> int | None:
     """
     headers = {name.lower(): value or b"" for name, value in record.headers}
     if headers.get("content-type", b"").startswith(_STRUCTURED):
-        told = orjson.loads(record.value or b"{}").get("time")
+        told = _envelope(record).get("time")
     elif "ce_specversion" in headers:
         told = headers["ce_time"].decode("utf-8", "replace") if "ce_time" in headers else None
     else:
@@ -72,6 +72,17 @@ def _json(record: Record) -> Any:
         return orjson.loads(record.value)
     except orjson.JSONDecodeError as error:
         raise InvalidInput(f"an event of {record.topic} is not JSON: {error}") from error
+
+
+def _envelope(record: Record) -> dict[str, Any]:
+    """A structured CloudEvent as JSON. The SDK reads it with Python's `json`, which takes more than JSON is."""
+    try:
+        envelope = orjson.loads(record.value or b"")
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput(f"an event of {record.topic} is no valid CloudEvent: it is not JSON: {error}") from error
+    if not isinstance(envelope, dict):
+        raise InvalidInput(f"an event of {record.topic} is no valid CloudEvent: it is no object")
+    return envelope
 
 
 def _cloud_event(record: Record, headers: dict[str, bytes]) -> tuple[str, str, Any]:
@@ -100,4 +111,4 @@ def _cloud_event(record: Record, headers: dict[str, bytes]) -> tuple[str, str, A
 def _has_id(record: Record, headers: dict[str, bytes]) -> bool:
     if not headers.get("content-type", b"").startswith(_STRUCTURED):
         return bool(headers.get("ce_id"))
-    return bool(orjson.loads(record.value or b"").get("id"))
+    return bool(_envelope(record).get("id"))

@@ -25,6 +25,7 @@ from . import codec, tracing
 from .arriving import arrival
 from .deadletters import dead_letter
 from .inbound import message_of
+from .judging import said
 from .messages import Summary
 from .payloads import Payloads
 from .requesting import Requests, called, key_text
@@ -91,20 +92,8 @@ class Ingest:
                     output = await self.answer(trigger, side, record)
                 except LogUnavailable:
                     raise  # no fault of the event: it comes again
-                except BelugaError as error:
-                    log.warning(
-                        "refused an event: %s",
-                        error,
-                        extra={
-                            "action": "dead_letter",
-                            "trigger": trigger.name,
-                            "topic": record.topic,
-                            "offset": record.offset,
-                        },
-                    )
-                    self._telemetry.dead_letter("ingest", error.code)
-                    self._telemetry.triggered(trigger.graph, trigger.name, "refused")
-                    outputs.append(await dead_letter(self._names.dead_letters, record, error, self._payloads))
+                except Exception as error:  # noqa: BLE001 - one event must not end what takes all the others
+                    outputs.append(await self._refused(trigger, record, error))
                 else:
                     if output is not None:
                         outputs.append(output)
@@ -113,6 +102,29 @@ class Ingest:
         if outputs:
             await self._appender.append(outputs)
         return None
+
+    async def _refused(self, trigger: Trigger, record: Record, error: Exception) -> Outgoing:
+        """The event as a dead letter."""
+        known = isinstance(error, BelugaError)
+        reason = error if isinstance(error, BelugaError) else _defect(trigger, record, error)
+        log.log(
+            logging.WARNING if known else logging.ERROR,
+            "refused an event: %s",
+            reason,
+            exc_info=None if known else error,
+            extra={
+                "action": "dead_letter",
+                "trigger": trigger.name,
+                "topic": record.topic,
+                "offset": record.offset,
+            },
+        )
+        self._telemetry.dead_letter("ingest", reason.code)
+        self._telemetry.triggered(trigger.graph, trigger.name, "refused")
+        return await dead_letter(self._names.dead_letters, record, reason, self._payloads)
+
+    def passed(self, topic: str, partition: int, offset: int) -> None:
+        """Ingest keeps nothing."""
 
     async def answer(self, trigger: Trigger, side: int, record: Record) -> Outgoing | None:
         """What a record leads to by one trigger: a start, an event on its way to others, or nothing.
@@ -166,6 +178,15 @@ class Ingest:
         message = Message(str(summary.run), f"beluga/{summary.graph}", dict(summary.tags), data)
         trace = tracing.of_summary(self._spans, summary)
         return message, digest("finished", str(summary.run), str(summary.ended_ms)), trace
+
+
+def _defect(trigger: Trigger, record: Record, error: Exception) -> BelugaError:
+    """What nobody has foreseen is the engine's fault, not the event's: it may be replayed when that is mended."""
+    return BelugaError(
+        f"the engine failed at an event of {record.topic}, which is a defect of the engine: "
+        f"{type(error).__name__}: {said(error)}; report it with the log of this process",
+        trigger=trigger.name,
+    )
 
 
 def _listens(trigger: Trigger, topics: Topics) -> Iterator[tuple[str, int]]:

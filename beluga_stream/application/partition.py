@@ -95,7 +95,7 @@ class RunPartition:
         """What it writes as the owner beside its table."""
         self.leases: dict[tuple[RunId, NodeKey], Lease] = {}
         self.read: dict[str, int] = {}
-        """For each topic, the offset after the last record applied here."""
+        """For each topic, the offset before which all was applied here."""
         self.ended: deque[tuple[int, RunId]] = deque()
         self.runs: dict[RunId, None] = {}
         """Those that go on, the longest known first."""

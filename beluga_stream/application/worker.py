@@ -188,6 +188,9 @@ class Worker:
         batch.done.add_done_callback(self._deliveries.discard)
         return batch.done
 
+    def passed(self, topic: str, partition: int, offset: int) -> None:
+        """A worker goes by the records that it gets alone."""
+
     async def _drain(self) -> None:
         tasks = [execution.task for execution in self._running.values() if execution.task is not None]
         if tasks:

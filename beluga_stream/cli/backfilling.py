@@ -40,7 +40,7 @@ async def backfill(  # a command has as many options as its users need
     settings = settings_with(agents=agents, broker=broker)
     loaded = await aside(deployment.load_of, settings)
     trigger = _named(loaded, name)
-    async with open_runs(settings) as runs, KafkaReader(kafka(settings)) as reader:
+    async with open_runs(settings) as runs, KafkaReader(kafka(settings), committed_only=True) as reader:
         filling = Backfill(
             trigger,
             deployment=loaded,

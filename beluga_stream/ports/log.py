@@ -54,7 +54,7 @@ class Role(Protocol):
 
     Order of calls: `acquire(partitions)` (before any of their records), `handle` as often
     as there is something, `release(partitions)` on revoke, `close` once at the end.
-    `handle` is never called concurrently with itself, `acquire` or `release`; `tend` runs beside them
+    `handle` and `passed` are never called while one of these runs; `tend` runs beside them
     from before the first `acquire` until `close`.
     """
 
@@ -80,6 +80,12 @@ class Role(Protocol):
         Returns None when all they caused is durable, or an awaitable that says so later;
         meanwhile further batches may come. The driver acknowledges in order. Raising, here
         or from the awaitable, ends the process: nothing is acknowledged.
+        """
+
+    def passed(self, topic: str, partition: int, offset: int) -> None:
+        """All that there is before this offset was handled: no record lies between the last of them and it.
+
+        Called for offsets that have none, as the marks of producers' transactions, and those that were deleted unread.
         """
 
     async def tend(self) -> None:

@@ -57,6 +57,7 @@ _QUIET_SECONDS = 25.0
 _TORN = 0.05
 """A gathering has several rows, of which few are written at once: else a commit is seldom cut off between two."""
 
+_MARKS_EVERY_SECONDS = 2.0
 _LOOK_SECONDS = 2.5
 _RESTART_SECONDS = 5.0
 _PATIENCE_SECONDS = 300.0
@@ -137,6 +138,7 @@ class Cluster:
             forgets=options.forgets,
             left=options.faults,
         )
+        self._seed = seed
         self._incarnations = count()
         self._ids = count()
         self._calm = asyncio.Event()
@@ -202,6 +204,7 @@ class Cluster:
         try:
             await asyncio.gather(*(members.rebalance() for members in self.roles.values()))
             tasks.append(asyncio.create_task(self._chaos()))
+            tasks.append(asyncio.create_task(self._mark()))
             tasks.append(asyncio.create_task(self.watch.look()))
             yield
         finally:
@@ -276,6 +279,15 @@ class Cluster:
                     await self._freeze(members, member.process)
         self.faults.calm = True
         self._calm.set()
+
+    async def _mark(self) -> None:
+        """Let transactions of foreign writers end in all topics: each takes an offset without a record."""
+        chance = random.Random(self._seed)  # noqa: S311 - not that of the faults: what they do would follow from it
+        partitions = dict.fromkeys(self.topics_used, self.options.partitions) | dict(self.options.user_topics)
+        while not self.faults.calm:
+            await asyncio.sleep(chance.expovariate(1 / _MARKS_EVERY_SECONDS))
+            topic = chance.choice(list(partitions))
+            self.log.mark(topic, chance.randrange(partitions[topic]))
 
     async def _freeze(self, members: Members, process: Process) -> None:
         """Let a process stand still while others take its work, and then go on as if it still had it."""

@@ -15,6 +15,7 @@ class RecordingRole:
         self.calls: list[tuple[str, frozenset[int]]] = []
         self.records: list[Record] = []
         self.batches: list[Sequence[Record]] = []
+        self.passes: list[tuple[str, int, int]] = []
         self.owned: frozenset[int] = frozenset()
         self.closed = False
         self.held_back: frozenset[str] = frozenset()
@@ -45,6 +46,11 @@ class RecordingRole:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.pending.append(future)
         return future
+
+    def passed(self, topic: str, partition: int, offset: int) -> None:
+        assert partition in self.owned
+        self.passes.append((topic, partition, offset))
+        self._news.set()
 
     async def tend(self) -> None:
         return

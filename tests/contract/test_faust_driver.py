@@ -18,7 +18,7 @@ def batch(driver: RoleDriver, partition: int, *offsets: int) -> Batch:
         SimpleNamespace(topic="t", partition=partition, offset=o, key=b"k", value=b"v", timestamp=1, headers=())
         for o in offsets
     ]
-    return Batch(TP("t", partition), driver.epoch, records)
+    return Batch(TP("t", partition), driver.epoch, records, end=offsets[-1] + 1)
 
 
 async def owning(role: RecordingRole, **bounds: float) -> tuple[RoleDriver, list[BaseException]]:
@@ -48,6 +48,33 @@ async def test_batches_of_an_older_ownership_are_dropped() -> None:
     await driver.take([stale, batch(driver, 1, 7)])
     assert [record.offset for record in role.records] == [7]
     assert driver.acks.to_commit() == {TP("t", 1): 8}
+
+
+async def test_offsets_without_a_record_are_told_of_and_acknowledged_in_order() -> None:
+    role = RecordingRole("t", hold=True)
+    driver, _ = await owning(role)
+    await driver.take([batch(driver, 0, 1, 2)._replace(end=5), batch(driver, 1, 7)])
+    assert role.passes == [("t", 0, 5)]
+    await driver.take([Batch(TP("t", 0), driver.epoch, [], end=6), Batch(TP("t", 1), driver.epoch, [], end=9)])
+    assert role.passes == [("t", 0, 5), ("t", 0, 6), ("t", 1, 9)]
+    await driver.take([batch(driver, 1, 9)._replace(end=11), batch(driver, 1, 12)])
+    assert len(role.passes) == 3, "what lies between two records is passed with the second"
+    assert driver.acks.to_commit() == {}
+    role.settle(0)
+    await asyncio.sleep(0)
+    assert driver.acks.to_commit() == {TP("t", 0): 6, TP("t", 1): 9}
+    role.settle(1)
+    await asyncio.sleep(0)
+    assert driver.acks.to_commit() == {TP("t", 0): 6, TP("t", 1): 13}
+
+
+async def test_a_log_that_has_become_shorter_is_acknowledged_from_there_on() -> None:
+    driver, _ = await owning(RecordingRole("t"))
+    await driver.take([batch(driver, 0, 9)])
+    driver.acks.committed(driver.acks.to_commit())
+    assert driver.acks.to_commit() == {}
+    await driver.take([Batch(TP("t", 0), driver.epoch, [], end=4)])
+    assert driver.acks.to_commit() == {TP("t", 0): 4}
 
 
 async def test_a_gate_of_an_older_ownership_does_not_open() -> None:

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 
 from beluga_stream.adapters.faust.app import RoleApp, RoleOptions, role_app
@@ -164,6 +165,28 @@ async def test_only_what_is_settled_is_acknowledged_and_in_order(
 
         async def all_committed() -> bool:
             return (await tables.committed(1))[topics[0]] == 3
+
+        await eventually(all_committed)
+
+
+async def test_offsets_without_a_record_are_passed_and_committed(
+    connection: KafkaConnection, topics: tuple[str, ...], real_broker: str
+) -> None:
+    role = RecordingRole(*topics)
+    async with running(role, connection), committed(connection, topics) as tables:
+        writer = AIOKafkaProducer(bootstrap_servers=real_broker, transactional_id=f"{topics[0]}-writer")
+        await writer.start()
+        try:
+            async with writer.transaction():
+                await writer.send_and_wait(topics[0], b"v", partition=1)
+        finally:
+            await writer.stop()
+        await role.until(lambda: bool(role.passes))
+        assert [record.offset for record in role.records] == [0]
+        assert role.passes == [(topics[0], 1, 2)]
+
+        async def all_committed() -> bool:
+            return (await tables.committed(1))[topics[0]] == 2
 
         await eventually(all_committed)
 

@@ -3,12 +3,14 @@
 import asyncio
 import struct
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient
-from aiokafka.consumer.fetcher import FetchError
+from aiokafka.codec import gzip_encode
+from aiokafka.consumer.fetcher import FetchError, OffsetResetStrategy
 from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.errors import (
     ConsumerStoppedError,
@@ -22,16 +24,17 @@ from aiokafka.errors import (
     UnsupportedCodecError,
 )
 from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
-from aiokafka.record.memory_records import MemoryRecords
 
 from beluga_stream.adapters.kafka.fetch_packet import FetchAnswer, Found
 from beluga_stream.adapters.kafka.fetched import Fetched
 from beluga_stream.adapters.kafka.fetcher import PromptFetcher
 
 TARGET = TopicPartition("log", 3)
-_CRC_AT, _ATTRIBUTES_AT, _LAST_AT = 17, 21, 23
-_CONTROL = 0x20
+_LENGTH_AT, _CRC_AT, _ATTRIBUTES_AT, _LAST_AT, _BODY_AT = 8, 17, 21, 23, 61
+_PRODUCER_AT = 43
+_TRANSACTIONAL, _CONTROL = 0x10, 0x20
 _WITHIN = 10.0
 
 
@@ -45,6 +48,21 @@ def batch(first: int, *values: bytes, compression: int = 0) -> bytearray:
     return built
 
 
+def with_header(first: int, *names: str, compression: int = 0) -> bytes:
+    """Records with one header each, in which no `~` is UTF-8."""
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1 << 20)
+    for place, name in enumerate(names):
+        builder.append(place, 1000 + place, b"k%d" % place, b"v", [(name, b"x"), ("null", None)])
+    built = builder.build().replace(b"~", b"\xff")
+    struct.pack_into(">q", built, 0, first)
+    if compression:
+        body = gzip_encode(bytes(built[_BODY_AT:]))
+        built[_BODY_AT:] = body
+        built[_ATTRIBUTES_AT + 1] |= compression
+        struct.pack_into(">i", built, _LENGTH_AT, len(built) - _LENGTH_AT - 4)
+    return bytes(built)
+
+
 def damaged(built: bytearray) -> bytearray:
     built[_CRC_AT] ^= 1
     return built
@@ -52,6 +70,12 @@ def damaged(built: bytearray) -> bytearray:
 
 def as_control(built: bytearray) -> bytearray:
     built[_ATTRIBUTES_AT + 1] |= _CONTROL
+    return built
+
+
+def in_transaction(built: bytearray, producer: int) -> bytearray:
+    built[_ATTRIBUTES_AT + 1] |= _TRANSACTIONAL
+    struct.pack_into(">q", built, _PRODUCER_AT, producer)
     return built
 
 
@@ -71,9 +95,9 @@ class Place:
         self.state: Any = self.subscription.subscription.assignment.state_value(TARGET)
         self.state.seek(position)
 
-    def fetched(self, *batches: bytes, check_crcs: bool = False) -> Fetched:
-        records = MemoryRecords(b"".join(map(bytes, batches)))
-        return Fetched(TARGET, self.state, records, backoff=1000.0, check_crcs=check_crcs)
+    def fetched(self, *batches: bytes, check_crcs: bool = False, aborted: Any = None) -> Fetched:
+        brought = b"".join(map(bytes, batches))
+        return Fetched(TARGET, self.state, brought, backoff=1000.0, check_crcs=check_crcs, aborted=aborted)
 
 
 def offsets(fetched: Fetched, most: int | None = None) -> list[int]:
@@ -91,7 +115,7 @@ async def test_a_record_is_as_it_was_written() -> None:
     assert place.state.position == 6
 
 
-@pytest.mark.parametrize("compression", [0, 1])
+@pytest.mark.parametrize("compression", range(5))
 async def test_no_more_is_taken_than_is_asked_for_and_the_rest_follows(compression: int) -> None:
     place = Place(5)
     fetched = place.fetched(batch(5, b"a", b"b", b"c", compression=compression), batch(8, b"d", b"e"))
@@ -112,6 +136,24 @@ async def test_the_position_passes_what_compaction_has_removed_and_what_a_transa
     assert (offsets(fetched), place.state.position) == ([0], 3)
     place.state.seek(3)
     assert (offsets(place.fetched(as_control(batch(3, b"abort")))), place.state.position) == ([], 4)
+
+
+async def test_what_aborted_transactions_have_written_is_passed_over() -> None:
+    place = Place(0)
+    fetched = place.fetched(
+        batch(0, b"a"),
+        in_transaction(batch(1, b"b"), 7),
+        in_transaction(batch(2, b"c"), 8),
+        in_transaction(batch(3, b"d", b"e"), 7),
+        as_control(in_transaction(batch(5, b"abort"), 7)),
+        in_transaction(batch(6, b"f"), 7),
+        as_control(in_transaction(batch(7, b"commit"), 7)),
+        as_control(in_transaction(batch(8, b"commit"), 8)),
+        in_transaction(batch(9, b"g"), 7),
+        as_control(in_transaction(batch(10, b"abort"), 7)),
+        aborted=[(7, 9), (7, 1)],
+    )
+    assert (offsets(fetched), place.state.position) == ([0, 2, 6], 11)
 
 
 async def test_what_comes_before_a_damaged_batch_is_brought_and_then_it_is_told_of() -> None:
@@ -136,6 +178,21 @@ async def test_what_comes_before_a_batch_that_cannot_be_read_is_brought() -> Non
     assert place.state.position == 2
 
 
+@pytest.mark.parametrize("compression", [0, 1])
+async def test_the_name_of_a_header_may_be_any_bytes(compression: int) -> None:
+    place = Place(0)
+    fetched = place.fetched(
+        batch(0, b"a"), with_header(1, "good", "b~d", "é", compression=compression), batch(4, b"b"), with_header(5, "~")
+    )
+    records = fetched.take(2) + fetched.take(None)
+    assert [record.offset for record in records] == [0, 1, 2, 3, 4, 5]
+    names = [record.headers[0][0] for record in records]
+    assert names == ["h", "good", r"b\xffd", "é", "h", r"\xff"]
+    assert (records[2].key, records[2].value) == (b"k1", b"v")
+    assert records[2].headers[1] == ("null", None)
+    assert (place.state.position, fetched.is_spent) == (6, True)
+
+
 async def test_what_is_not_wanted_any_more_is_not_brought() -> None:
     for change in ("pause", "seek", "another", "none"):
         place = Place(0)
@@ -155,27 +212,36 @@ async def test_what_is_not_wanted_any_more_is_not_brought() -> None:
 async def test_it_holds_its_broker_up_for_a_while() -> None:
     place = Place(0)
     assert 900.0 < place.fetched(batch(0, b"a")).calculate_backoff() <= 1000.0
-    assert Fetched(TARGET, place.state, MemoryRecords(b""), backoff=0.0, check_crcs=False).calculate_backoff() == 0.0
+    assert Fetched(TARGET, place.state, b"", backoff=0.0, check_crcs=False).calculate_backoff() == 0.0
 
 
 # ------------------------------------------------------------------------------------------ refusals
 class Broker(AIOKafkaClient):  # type: ignore[misc]  # it ships no types
-    """Says one thing to every fetch."""
+    """Says one thing to every fetch, and where its log begins and ends."""
 
     def __init__(self) -> None:
         super().__init__()
         self.says: Any = None
         self.updates = 0
+        self.begins, self.ends = 0, 9
+        self.trouble = 0
 
     async def send(self, node_id: int, request: Any, **_: Any) -> Any:
-        assert (node_id, type(request)) == (1, FetchRequest)
+        assert node_id == 1
+        if isinstance(request, OffsetRequest):
+            ((topic, ((number, which),)),) = request._topics
+            offset = self.begins if which == OffsetResetStrategy.EARLIEST else self.ends
+            return SimpleNamespace(API_VERSION=1, topics=[(topic, [(number, self.trouble, -1, offset)])])
+        assert type(request) is FetchRequest
         if isinstance(self.says, BaseException):
             raise self.says
         return self.says
 
     def force_metadata_update(self) -> "asyncio.Future[bool]":
         self.updates += 1
-        return asyncio.get_running_loop().create_future()
+        updated: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        updated.set_result(True)
+        return updated
 
 
 class Fetching:
@@ -253,9 +319,42 @@ async def test_where_the_partition_is_is_asked_anew(fetching: Fetching, error: t
     assert fetching.broker.updates == 1
 
 
-async def test_a_position_that_is_gone_is_reset(fetching: Fetching) -> None:
+async def test_a_position_that_retention_has_passed_goes_on_at_the_beginning(fetching: Fetching) -> None:
+    fetching.broker.begins = 7
+    assert not await fetching.hears(OffsetOutOfRangeError.errno), "it is asked once more"
+    assert (fetching.place.state.position, fetching.broker.updates) == (5, 1)
+    assert await fetching.hears(OffsetOutOfRangeError.errno)
+    assert fetching.place.state.position == 7
+    assert await fetching.records() == {TARGET: []}, "that it has moved is told"
+    assert await fetching.records() == {}
+
+
+async def test_a_log_that_has_become_shorter_goes_on_at_its_end(
+    fetching: Fetching, caplog: pytest.LogCaptureFixture
+) -> None:
+    fetching.broker.ends = 3
     assert not await fetching.hears(OffsetOutOfRangeError.errno)
-    assert (fetching.place.state.awaiting_reset, fetching.place.state.has_valid_position) == (True, False)
+    assert await fetching.hears(OffsetOutOfRangeError.errno)
+    assert fetching.place.state.position == 3
+    assert "log/3 ends at 3 and was read up to 5 already" in caplog.text
+    assert await fetching.hears(records=bytes(batch(3, b"a")), position=3)
+    assert await fetching.records() == {TARGET: [3]}
+
+
+async def test_a_topic_that_was_away_in_between_is_another_and_read_whole(fetching: Fetching) -> None:
+    fetching.broker.ends = 3
+    assert not await fetching.hears(UnknownTopicOrPartitionError.errno)
+    assert not await fetching.hears(OffsetOutOfRangeError.errno)
+    assert await fetching.hears(OffsetOutOfRangeError.errno)
+    assert fetching.place.state.position == 0
+
+
+@pytest.mark.parametrize("trouble", [0, NotLeaderForPartitionError.errno])
+async def test_a_position_that_may_still_be_there_stays(fetching: Fetching, trouble: int) -> None:
+    fetching.broker.trouble = trouble
+    for _ in range(3):
+        assert not await fetching.hears(OffsetOutOfRangeError.errno)
+        assert fetching.place.state.position == 5
 
 
 @never_resets
@@ -287,8 +386,7 @@ async def test_a_damaged_partition_costs_another_one_nothing(fetching: Fetching)
     for target, records in ((other, batch(5, b"a", b"b")), (TARGET, damaged(batch(5, b"c")))):
         state = fetching.place.subscription.subscription.assignment.state_value(target)
         state.seek(5)
-        batches = MemoryRecords(bytes(records))
-        fetching.fetcher._records[target] = Fetched(target, state, batches, backoff=0.0, check_crcs=True)
+        fetching.fetcher._records[target] = Fetched(target, state, bytes(records), backoff=0.0, check_crcs=True)
     assert await fetching.records() == {other: [5, 6]}
     with pytest.raises(CorruptRecordException):
         await fetching.records()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.errors import ConsumerStoppedError, KafkaConnectionError, KafkaError
 from aiokafka.protocol.fetch import FetchRequest
 
@@ -110,6 +111,100 @@ async def test_all_records_come_in_order_and_once(
     assert await read(consumer, 200 * PARTITIONS) == {number: list(range(200)) for number in range(PARTITIONS)}
     await writing
     assert isinstance(consumer._fetcher, PromptFetcher)
+
+
+@pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
+async def test_whatever_the_writer_has_compressed_with_is_read(
+    broker: str, consumer: PromptConsumer, topic: str, codec: str
+) -> None:
+    writer = AIOKafkaProducer(bootstrap_servers=broker, compression_type=codec, linger_ms=50)
+    await writer.start()
+    try:
+        await write(writer, topic, 100)
+    finally:
+        await writer.stop()
+    assert await read(consumer, 100 * PARTITIONS) == {number: list(range(100)) for number in range(PARTITIONS)}
+
+
+async def test_a_position_past_the_end_goes_on_with_what_comes_next(
+    producer: AIOKafkaProducer, consumer: PromptConsumer, topic: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await write(producer, topic, 5, 1)
+    consumer.seek(targets(topic, 1)[0], 12)
+    async with asyncio.timeout(_WITHIN):
+        while await consumer.position(targets(topic, 1)[0]) != 5:
+            assert all(not records for records in (await consumer.getmany(timeout_ms=1000)).values())
+    await write(producer, topic, 3, 1)
+    assert await read(consumer, 3) == {1: [5, 6, 7]}
+    assert f"{topic}/1 ends at 5 and was read up to 12 already" in caplog.text
+
+
+async def test_what_an_administrator_deletes_is_passed_over_and_that_is_told(
+    real_broker: str, producer: AIOKafkaProducer, consumer: PromptConsumer, topic: str
+) -> None:
+    (target,) = targets(topic, 1)
+    await write(producer, topic, 5, 1)
+    assert await read(consumer, 5) == {1: [0, 1, 2, 3, 4]}
+    await write(producer, topic, 5, 1)
+    consumer.seek(target, 5)
+    consumer.pause(target)
+    admin = AIOKafkaAdminClient(bootstrap_servers=real_broker)
+    await admin.start()
+    try:
+        await admin.delete_records({target: RecordsToDelete(before_offset=10)})
+    finally:
+        await admin.close()
+    consumer.resume(target)
+    async with asyncio.timeout(_WITHIN):
+        while not (fetched := await consumer.getmany(timeout_ms=1000)):
+            pass
+    assert fetched == {target: []}
+    assert await consumer.position(target) == 10
+
+
+async def test_the_marks_of_a_transaction_move_the_position_and_that_is_told(
+    real_broker: str, consumer: PromptConsumer, topic: str
+) -> None:
+    (target,) = targets(topic, 2)
+    writer = AIOKafkaProducer(bootstrap_servers=real_broker, transactional_id=f"{topic}-writer")
+    await writer.start()
+    try:
+        async with writer.transaction():
+            await writer.send_and_wait(topic, b"1", partition=2)
+    finally:
+        await writer.stop()
+    assert await read(consumer, 1) == {2: [0]}
+    async with asyncio.timeout(_WITHIN):
+        while await consumer.position(target) != 2:
+            assert all(not records for records in (await consumer.getmany(timeout_ms=1000)).values())
+
+
+@pytest.mark.parametrize("wrap", [in_sessions, lambda consumer: consumer], ids=["in sessions", "without"])
+async def test_who_wants_what_is_committed_gets_that_alone(
+    real_broker: str, producer: AIOKafkaProducer, topic: str, wrap: Callable[[PromptConsumer], PromptConsumer]
+) -> None:
+    (target,) = targets(topic, 2)
+    consumer = wrap(a_consumer(real_broker, isolation_level="read_committed"))
+    writer = AIOKafkaProducer(bootstrap_servers=real_broker, transactional_id=f"{topic}-writer")
+    await writer.start()
+    await consumer.start()
+    try:
+        consumer.assign([target])
+        for ends in (writer.abort_transaction, writer.commit_transaction):
+            await writer.begin_transaction()
+            await writer.send_and_wait(topic, b"in it", partition=2)
+            await producer.send_and_wait(topic, b"beside it", partition=2)
+            await ends()
+        assert await read(consumer, 3) == {2: [1, 3, 4]}
+        await writer.begin_transaction()
+        await writer.send_and_wait(topic, b"open", partition=2)
+        await producer.send_and_wait(topic, b"behind it", partition=2)
+        assert await consumer.end_offsets([target]) == {target: 6}
+        await writer.commit_transaction()
+        assert await read(consumer, 2) == {2: [6, 7]}
+    finally:
+        await consumer.stop()
+        await writer.stop()
 
 
 async def test_a_single_record_is_brought_to_who_waits_for_it(

@@ -224,7 +224,7 @@ def test_a_failed_batch_wakes_whoever_waits_for_room_behind_it() -> None:
 def test_a_consumer_has_one_fetcher_and_gives_it_all_its_settings() -> None:
     """`consumer.py` makes another one of the same, and refuses what that one has no use for."""
     settings = _settings_of(AIOKafkaConsumer.start, "Fetcher")
-    refused = {"key_deserializer", "value_deserializer", "isolation_level"}
+    refused = {"key_deserializer", "value_deserializer"}
     ours = _settings_of(PromptConsumer.start, "PromptFetcher")
     assert {name: value for name, value in settings.items() if name not in refused} == ours
     for each in refused:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from beluga_stream import Client, NodeChanged
 from beluga_stream.adapters.files.blobs import FileBlobs
@@ -16,6 +17,7 @@ from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.application.deadletters import original
 from beluga_stream.application.partitioner import partition_of
 from beluga_stream.application.payloads import Payloads
+from beluga_stream.domain.ids import run_id
 from beluga_stream.errors import InvalidInput, RecordTooLarge, RunFailed, RunRejected
 from beluga_stream.ports.log import Outgoing, Record
 from tests.engine import Engine
@@ -54,6 +56,7 @@ def _request(**changes: Any) -> dict[str, Any]:
 
 # ------------------------------------------------------------------------------------- events of users' topics
 _CLOUD_EVENT = [("ce_specversion", b"1.0"), ("ce_type", b"t"), ("ce_source", b"s")]
+_STRUCTURED = [("content-type", b"application/cloudevents+json")]
 
 
 @pytest.mark.parametrize(
@@ -66,9 +69,14 @@ _CLOUD_EVENT = [("ce_specversion", b"1.0"), ("ce_type", b"t"), ("ce_source", b"s
         (b'{"words": "x"}', (), "fails its type: text: Field required"),
         (b"[" * 5000, (), "is not JSON"),
         (b'{"text": "x"}', _CLOUD_EVENT, "is no valid CloudEvent"),
-        (b"[]", [("content-type", b"application/cloudevents+json")], "is no valid CloudEvent"),
+        (b"[]", _STRUCTURED, "is no valid CloudEvent"),
+        (
+            b'{"specversion": "1.0", "id": "1", "source": "s", "type": "t", "data": {"text": NaN}}',
+            _STRUCTURED,
+            "is no valid CloudEvent: it is not JSON",
+        ),
     ],
-    ids=["bytes", "empty", "no value", "type", "field", "depth", "cloud event without id", "cloud event no object"],
+    ids=["bytes", "empty", "no value", "type", "field", "depth", "no id", "no object", "only Python's JSON"],
 )
 async def test_an_event_that_is_no_event_is_a_dead_letter_as_it_came(
     client: Client, by_hand: Hands, value: bytes | None, headers: list[tuple[str, bytes]], told: str
@@ -101,6 +109,26 @@ async def test_users_functions_that_raise_send_their_event_to_the_dead_letters(
 async def test_a_broken_trace_header_is_no_reason_to_refuse_an_event(client: Client, by_hand: Hands) -> None:
     source = await by_hand.publish("docs", {"text": "ab"}, headers=[("traceparent", b"\xff" * 2_000_000)])
     assert await result_of_event(client, source) == 4
+
+
+async def test_an_event_of_an_aborted_transaction_starts_nothing(
+    client: Client, by_hand: Hands, engine: Engine, real_broker: str
+) -> None:
+    topic = f"{engine.prefix}.docs"
+    writer = AIOKafkaProducer(bootstrap_servers=real_broker, transactional_id=f"{engine.prefix}-writer")
+    await writer.start()
+    try:
+        sources = []
+        for ends in (writer.abort_transaction, writer.commit_transaction):
+            await writer.begin_transaction()
+            told = await writer.send_and_wait(topic, b'{"text": "twelve"}', partition=0)
+            sources.append(f"{topic}/0/{told.offset}")
+            await ends()
+    finally:
+        await writer.stop()
+    aborted, committed = sources
+    assert await result_of_event(client, committed) == 12
+    assert str(run_id("good", topic, aborted)) not in [run.id for run in await client.list()]
 
 
 async def test_an_event_of_five_megabytes_is_a_run(client: Client, by_hand: Hands) -> None:

@@ -103,6 +103,14 @@ def time_told_once(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(f"beluga_stream.application.{module}.TOLD_AGAIN_MS", 1 << 60)
 
 
+def offsets_without_a_record_hold_time_up(patch: pytest.MonkeyPatch) -> None:
+    """A partition that ends in no record is never read to its end."""
+
+    def passed(self: Gatherer, topic: str, partition: int, offset: int) -> None: ...
+
+    patch.setattr(Gatherer, "passed", passed)
+
+
 Plant = Callable[[pytest.MonkeyPatch], None]
 _PLANTS: Mapping[Plant, Callable[[int], None]] = {
     starts_not_sent_again: joins,
@@ -113,6 +121,7 @@ _PLANTS: Mapping[Plant, Callable[[int], None]] = {
     ticks_count_twice: lambda seed: schedules(seed, 0),
     schedules_not_sent_again: lambda seed: schedules(seed, 0),
     time_told_once: joins,
+    offsets_without_a_record_hold_time_up: joins,
 }
 
 

@@ -13,7 +13,7 @@ from beluga_stream.application.payloads import Payloads
 from beluga_stream.domain.events import RunRequested
 from beluga_stream.domain.ids import RunId, run_id
 from beluga_stream.domain.payload import Inline
-from beluga_stream.errors import InvalidInput
+from beluga_stream.errors import InvalidInput, LogUnavailable
 from beluga_stream.ports.handlers import Trigger
 from beluga_stream.ports.log import Headers, Outgoing, Record, TopicSpec
 from tests.unit.engines import ANY, TOPICS, Deployed, HandClock, handler, program
@@ -169,6 +169,40 @@ async def test_a_value_that_the_graph_does_not_take_goes_to_the_dead_letters() -
     role = ingest(log, Trigger("t", "topic", "docs", "test", ANY, map=lambda message: object()))
     await role.handle([record(b"1"), record(b"{")])
     assert [letter["beluga-reason"] for letter in letters(log)] == [b"execution_failed", b"invalid_input"]
+
+
+async def test_what_nobody_has_foreseen_costs_its_event_and_no_other(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = MemoryLog()
+    role = ingest(log, Trigger("t", "topic", "docs", "test", ANY))
+    answer = role.answer
+
+    async def fails(trigger: Trigger, side: int, event: Record) -> Outgoing | None:
+        if event.value == b"2":
+            raise RuntimeError("nobody has foreseen it")
+        return await answer(trigger, side, event)
+
+    monkeypatch.setattr(role, "answer", fails)
+    await role.handle([record(b"1", BINARY), record(b"2"), record(b"3")])
+    assert [request.input for request in requests(log)] == [Inline(1), Inline(3)]
+    (letter,) = letters(log)
+    assert letter["beluga-reason"] == b"internal"
+    assert b"RuntimeError: nobody has foreseen it" in letter["beluga-message"]
+    (told,) = [one for one in caplog.records if one.levelname == "ERROR"]
+    assert told.exc_info is not None
+
+
+async def test_an_event_waits_for_a_log_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = MemoryLog()
+    role = ingest(log, Trigger("t", "topic", "docs", "test", ANY))
+
+    async def fails(*_: object) -> None:
+        raise LogUnavailable("away")
+
+    monkeypatch.setattr(role, "answer", fails)
+    with pytest.raises(LogUnavailable):
+        await role.handle([record(b"1")])
 
 
 async def test_the_end_of_a_run_starts_another_once() -> None:

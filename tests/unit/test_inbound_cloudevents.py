@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from beluga_stream.application.inbound import message_of
+from beluga_stream.application.inbound import message_of, time_of
 from beluga_stream.errors import InvalidInput
 from beluga_stream.ports.log import Record
 
@@ -32,3 +32,18 @@ def test_the_data_is_the_json(data: str, content_type: tuple[tuple[str, bytes], 
 def test_what_is_no_json_is_refused() -> None:
     with pytest.raises(InvalidInput, match="is not JSON"):
         data_of(b"text", (*BINARY, ("content-type", b"application/json")))
+
+
+@pytest.mark.parametrize("data", ["NaN", "Infinity", '"\\ud800"', "1" * 400])
+def test_what_only_pythons_json_takes_is_no_event(data: str) -> None:
+    event = f'{{"specversion": "1.0", "id": "1", "source": "s", "type": "t", "data": {data}}}'.encode()
+    with pytest.raises(InvalidInput, match="is no valid CloudEvent"):
+        data_of(event, STRUCTURED)
+    with pytest.raises(InvalidInput, match="is no valid CloudEvent"):
+        time_of(Record("t", 0, 0, b"k", event, headers=STRUCTURED))
+
+
+@pytest.mark.parametrize("value", [b"[]", b"", b"5", None])
+def test_an_event_that_is_no_object_has_no_time(value: bytes | None) -> None:
+    with pytest.raises(InvalidInput, match="is no valid CloudEvent"):
+        time_of(Record("t", 0, 0, b"k", value, headers=STRUCTURED))

@@ -8,7 +8,7 @@ from faust.types import TP
 
 
 class _Taken:
-    """Some records given to the role: the offset after the last one of each partition."""
+    """Some records given to the role: for each partition the offset up to which that is all."""
 
     __slots__ = ("left", "nexts", "settled")
 
@@ -37,7 +37,7 @@ class Acknowledgements:
         return self._outstanding
 
     def take(self, nexts: Mapping[TP, int]) -> _Taken:
-        """Note that records were given out, up to before these offsets."""
+        """Note that all was given out that lies before these offsets."""
         taken = _Taken(nexts)
         for tp in nexts:
             self._pending.setdefault(tp, deque()).append(taken)
@@ -58,8 +58,8 @@ class Acknowledgements:
         self._changed.set()
 
     def to_commit(self) -> dict[TP, int]:
-        """For each partition with news, the offset to commit."""
-        return {tp: offset for tp, offset in self._settled.items() if self._committed.get(tp, -1) < offset}
+        """For each partition with news, the offset to commit. A log that has become shorter goes back."""
+        return {tp: offset for tp, offset in self._settled.items() if self._committed.get(tp) != offset}
 
     def done(self, tp: TP) -> int | None:
         """The offset up to which all is settled; None when nothing was since the partition was taken."""
@@ -67,8 +67,7 @@ class Acknowledgements:
 
     def committed(self, offsets: Mapping[TP, int]) -> None:
         """The broker has these."""
-        for tp, offset in offsets.items():
-            self._committed[tp] = max(offset, self._committed.get(tp, -1))
+        self._committed.update(offsets)
 
     def clear(self) -> None:
         """Forget everything: the partitions are given up. What settles later changes nothing."""

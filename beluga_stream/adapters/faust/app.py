@@ -52,6 +52,7 @@ class RoleApp(faust.App):
 
     consumer: RoleConsumer
     begins_at_end = False
+    committed_only = False
     patience: Patience | None = None
 
     def __init__(self, driver: RoleDriver, **settings: Any) -> None:
@@ -151,7 +152,8 @@ class RoleOptions:
     """How a role app behaves in its group. Times are in seconds.
 
     At most `max_pending` takings are unsettled at a time; `drain_timeout` bounds a release. With `begins_at_end` a
-    topic of which the group has committed nothing is read from where it ends now, else from its first record. The role
+    topic of which the group has committed nothing is read from where it ends now, else from its first record. With
+    `committed_only` records of transactions wait until these are committed, and never come of aborted ones. The role
     fails when no broker answers its consumer until `patience` ends, and never without.
     """
 
@@ -160,6 +162,7 @@ class RoleOptions:
     commit_interval: float = 0.5
     session_timeout: float = 10.0
     begins_at_end: bool = False
+    committed_only: bool = False
     patience: Patience | None = None
 
 
@@ -207,6 +210,7 @@ def role_app(
     }
     app = RoleApp(driver, **settings)
     app.begins_at_end = options.begins_at_end
+    app.committed_only = options.committed_only
     app.patience = options.patience
     if tables is not None:
         app.tables.add(RunTable(app, opened=tables.opened, changelog=tables.changelog))

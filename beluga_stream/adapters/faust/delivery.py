@@ -105,6 +105,7 @@ class LoopConsumer(driver_module.AIOKafkaConsumerThread):
             fetch_max_wait_ms=_FETCH_WAIT_MS,
             request_timeout_ms=int(conf.broker_request_timeout * 1000),
             check_crcs=conf.broker_check_crcs,
+            isolation_level="read_committed" if self.app.committed_only else "read_uncommitted",
             session_timeout_ms=int(conf.broker_session_timeout * 1000),
             rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
             heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
@@ -215,15 +216,18 @@ class RoleConsumer(driver_module.Consumer):
         return waiting
 
     async def _deliver(self, fetched: Mapping[TopicPartition, list[Any]], epoch: int) -> None:
-        for target, records in fetched.items():
-            last = records[-1]
+        taken = self._thread._ensure_consumer().taken
+        # Beyond the last record may be offsets that have none: all is asked before anything else has its turn.
+        for target, records, end in [(target, records, taken(target)) for target, records in fetched.items()]:
+            if end is None:
+                continue  # it is given up just now
             tp = TP(target.topic, target.partition)
             message = Message(
-                last.topic,
-                last.partition,
-                last.offset,
-                last.timestamp / 1000,
-                last.timestamp_type,
+                target.topic,
+                target.partition,
+                end - 1,
+                0,
+                0,
                 None,
                 None,
                 None,
@@ -231,7 +235,7 @@ class RoleConsumer(driver_module.Consumer):
                 tp=tp,
                 generation_id=self.app.consumer_generation_id,
             )
-            event = self.app.create_event(None, Batch(tp, epoch, records), None, message)
+            event = self.app.create_event(None, Batch(tp, epoch, records, end), None, message)
             if not await self._put(event, epoch):
                 return
 

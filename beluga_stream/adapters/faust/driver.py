@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from faust.types import TP
@@ -18,11 +18,15 @@ log = logging.getLogger(__name__)
 
 
 class Batch(NamedTuple):
-    """Records of one partition that one fetch brought. `epoch` says under which ownership."""
+    """Records of one partition that one fetch brought, up to `end`. `epoch` says under which ownership.
+
+    Between the last of them and `end` there may be offsets without a record, and before it nothing else.
+    """
 
     tp: TP
     epoch: int
     records: Sequence[Any]
+    end: int
 
 
 class RoleDriver:
@@ -164,15 +168,17 @@ class RoleDriver:
             current = [batch for batch in batches if batch.epoch == self.epoch]
             if not current:
                 return
-            nexts = {batch.tp: batch.records[-1].offset + 1 for batch in current}
+            ends = {batch.tp: batch.end for batch in current}
             records = [
                 Record(r.topic, r.partition, r.offset, r.key, r.value, r.timestamp, tuple(r.headers))
                 for batch in current
                 for r in batch.records
             ]
-            taken = self.acks.take(nexts)
+            taken = self.acks.take(ends)
             try:
-                later = await self.role.handle(records)
+                later = await self.role.handle(records) if records else None
+                for (topic, partition), end in self._beyond(current, ends):
+                    self.role.passed(topic, partition, end)
             except Exception as error:  # noqa: BLE001 - whatever it is ends the process
                 self.fail(error)
                 return
@@ -192,6 +198,12 @@ class RoleDriver:
                     self.fail(error)
 
             future.add_done_callback(settled)
+
+    @staticmethod
+    def _beyond(batches: Sequence[Batch], ends: Mapping[TP, int]) -> list[tuple[TP, int]]:
+        """The partitions that end with offsets without a record."""
+        told = {batch.tp: batch.records[-1].offset + 1 if batch.records else 0 for batch in batches}
+        return [(tp, end) for tp, end in ends.items() if end > told[tp]]
 
     def fail(self, error: BaseException) -> None:
         """End this role: nothing is acknowledged from here on, and the process must exit."""

@@ -5,7 +5,7 @@ aiokafka's, with a fetcher of our own, in fetch sessions, at the pace that its b
 
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from beluga_stream.adapters.kafka.fetch_session import in_sessions
 from beluga_stream.adapters.kafka.fetcher import PromptFetcher, end_fetcher
@@ -13,13 +13,13 @@ from beluga_stream.adapters.kafka.pacing import pace
 
 
 class PromptConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # it ships no types
-    """Brings bytes as they were written, of open and aborted transactions, too.
+    """Brings bytes as written, of open and aborted transactions, too, unless `isolation_level` says otherwise.
 
-    Raises `ValueError` for a deserializer, and for an isolation level of its own.
+    Raises `ValueError` for a deserializer.
     """
 
     def __init__(self, *topics: str, **settings: Any) -> None:
-        refused = settings.keys() & {"key_deserializer", "value_deserializer", "isolation_level"}
+        refused = settings.keys() & {"key_deserializer", "value_deserializer"}
         if refused:
             raise ValueError(f"a PromptConsumer has no {', '.join(sorted(refused))}: use aiokafka's own consumer")
         super().__init__(*topics, **settings)
@@ -41,4 +41,12 @@ class PromptConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # it ships no typ
             retry_backoff_ms=self._retry_backoff_ms,
             auto_offset_reset=self._auto_offset_reset,
             client_rack=self._client_rack,
+            isolation_level=self._isolation_level,
         )
+
+    def taken(self, target: TopicPartition) -> int | None:
+        """The offset up to which it was taken, or passed over for having no record; None while that is looked up."""
+        assignment = self._subscription.subscription.assignment
+        state = None if assignment is None else assignment._tp_state.get(target)  # noqa: SLF001 - `position` waits
+        position: int | None = None if state is None else state._position  # noqa: SLF001 - see above
+        return position

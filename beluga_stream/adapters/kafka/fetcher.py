@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeAlias
@@ -36,6 +36,8 @@ from beluga_stream.adapters.kafka.fetched import Fetched, Record
 log = logging.getLogger(__name__)
 
 _NO_LEADER = (None, -1)
+
+_EARLIEST, _LATEST = OffsetResetStrategy.EARLIEST, OffsetResetStrategy.LATEST
 
 _NEXT_SECONDS = 1.0
 """How often who waits for a single record looks whether the fetcher has been closed."""
@@ -74,6 +76,12 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
         self._metadata: object = None
         self._leaders = _Leaders(self._client.cluster.leader_for_partition)
         """By this metadata of the cluster; with any other they are asked for anew."""
+        self._moved: set[TopicPartition] = set()
+        """Their positions have moved without a record, and whoever takes has not heard of it."""
+        self._out_of_range: dict[TopicPartition, int] = {}
+        """The positions that a leader has refused, once."""
+        self._unknown: set[TopicPartition] = set()
+        """Their topics were gone when they were last asked for."""
         self._fetch_task.add_done_callback(self._ended)
 
     async def close(self) -> None:
@@ -105,7 +113,8 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
     ) -> dict[TopicPartition, list[Record]]:
         """What there is of these partitions (none: of all), at the latest `timeout` seconds after the last rebalance.
 
-        Raises aiokafka's error where one stands in the place of records, once what comes before it has been taken.
+        A partition without records is one whose position has passed offsets that have none. Raises aiokafka's error
+        where one stands in the place of records, once what comes before it has been taken.
         """
         loop = asyncio.get_running_loop()
         until = loop.time() + timeout
@@ -129,11 +138,12 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
         """The next one of these partitions (none: of all). Raises `ConsumerStoppedError`, and as `fetched_records`."""
         while not self._closed:
             for records in (await self.fetched_records(partitions, _NEXT_SECONDS, 1)).values():
-                return records[0]
+                if records:
+                    return records[0]
         raise ConsumerStoppedError
 
     def _take(self, partitions: Sequence[TopicPartition], most: int | None) -> dict[TopicPartition, list[Record]]:
-        taken: dict[TopicPartition, list[Record]] = {}
+        taken = self._without_records(partitions) if self._moved else {}
         for target in list(self._records):
             if partitions and target not in partitions:
                 if not self._subscriptions.is_assigned(target):
@@ -145,6 +155,7 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
                     break  # the error is raised when these have been taken
                 self._forget(target)
                 fetched.check_raise()
+            before = fetched.position
             try:
                 records = fetched.take(most)
             except Exception as error:
@@ -156,11 +167,16 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
                 break
             if fetched.is_spent:
                 self._forget(target)
-            if records:
+            if records or fetched.position != before:
                 taken[target] = records
                 if most is not None and (most := most - len(records)) == 0:
                     break
         return taken
+
+    def _without_records(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, list[Record]]:
+        told = [target for target in self._moved if not partitions or target in partitions]
+        self._moved.difference_update(told)
+        return {target: [] for target in told if self._subscriptions.is_assigned(target)}
 
     def _forget(self, target: TopicPartition) -> None:
         """It can be fetched again."""
@@ -204,6 +220,9 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
         """Forget what was asked for, and brought, under the assignment that has ended."""
         await _end_fetches(self)
         self._records.clear()
+        self._moved.clear()
+        self._out_of_range.clear()
+        self._unknown.clear()
         self._paused.clear()
         self._nodes = set()
 
@@ -264,6 +283,7 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
             return False
         asked = {(topic, each[0]): each[1] for topic, parts in request.topics for each in parts}
         before = len(self._records)
+        gone: dict[TopicPartition, int] = {}
         for topic, parts in answer.topics:
             for part in parts:
                 state = assignment._tp_state[topic, part[0]]
@@ -271,25 +291,35 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
                 if state._position != offset:
                     continue  # it has been sought elsewhere meanwhile
                 target = TopicPartition(topic, part[0])
-                if part[1]:
+                if part[1] == OffsetOutOfRangeError.errno and self._resets:
+                    gone[target] = offset
+                elif part[1]:
                     self._refused(target, state, part[1])
                 else:
                     self._keep(target, state, part)
-        return len(self._records) > before
+        if gone:
+            await self._relocate(assignment, node, gone)
+        return len(self._records) > before or bool(self._moved)
 
     def _keep(self, target: TopicPartition, state: Any, part: Sequence[Any]) -> None:
         """What has come of a partition: its number, error, high watermark, then by version, and the records."""
         state.highwater = part[2]
         state.lso = part[3] if len(part) > _OLDEST else None
         state.timestamp = int(1000 * time.time())
+        if self._unknown:
+            self._unknown.discard(target)
         if self._client_rack and len(part) == _WITH_REPLICA:
             self._update_preferred_read_replica(target, part[-2])
         if not part[-1]:
             return
-        batches = MemoryRecords(part[-1])
-        if batches.has_next():
+        if MemoryRecords(part[-1]).has_next():
             self._records[target] = Fetched(
-                target, state, batches, backoff=self._prefetch_backoff, check_crcs=self._check_crcs
+                target,
+                state,
+                part[-1],
+                backoff=self._prefetch_backoff,
+                check_crcs=self._check_crcs,
+                aborted=_aborted(part) if self._isolation_level else None,
             )
         else:
             # Brokers since 0.10.1 send a first record whole, however long it is.
@@ -302,17 +332,64 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
             )
             state.consumed_to(state._position + 1)
 
+    @property
+    def _resets(self) -> bool:
+        return bool(self._default_reset_strategy != OffsetResetStrategy.NONE)
+
+    async def _relocate(self, assignment: Any, node: int, gone: Mapping[TopicPartition, int]) -> None:
+        """Go on where there is something to read: at the beginning, where retention has removed what was next.
+
+        A log that has become shorter goes on at its end, or all that it still has would be done again; but one whose
+        topic was away in between is another. A replica that lags, and a leader that is one no more, know less than
+        there is: so the leader is looked up and asked once more, before it is believed.
+        """
+        known, self._out_of_range = self._out_of_range, {**self._out_of_range, **gone}
+        sure = {target: position for target, position in gone.items() if known.get(target) == position}
+        if len(sure) < len(gone):
+            for target in gone:
+                self._preferred_read_replica.pop(target, None)
+            await asyncio.wait({self._client.force_metadata_update()}, timeout=_NEXT_SECONDS)
+        if not sure:
+            return
+        begins, ends = await self._bounds(node, sure, _EARLIEST), await self._bounds(node, sure, _LATEST)
+        for target, position in sure.items():
+            begin, end = begins.get(target), ends.get(target)
+            if begin is None or end is None or assignment.unassign_future.done():
+                continue
+            del self._out_of_range[target]
+            state = assignment._tp_state[target]
+            if begin <= position <= end or state._position != position:
+                continue
+            if position > end and target not in self._unknown:
+                _tell_lost(target, position, end)
+                state.seek(end)
+            else:
+                log.info("%s has nothing at %s any more", target, position, extra={"action": "fetch"})
+                state.seek(begin)
+            self._moved.add(target)
+
+    async def _bounds(self, node: int, targets: Iterable[TopicPartition], which: int) -> Mapping[TopicPartition, int]:
+        """Where the logs begin, or end; nothing when the broker does not say."""
+        asked: dict[str, list[tuple[int, int]]] = defaultdict(list)
+        for target in targets:
+            asked[target.topic].append((target.partition, which))
+        try:
+            found = await self._proc_offset_request(node, asked)
+        except KafkaError as error:
+            log.warning("nobody says where logs begin or end: %s", error, extra={"action": "fetch"})
+            await asyncio.sleep(max(self._retry_backoff, _AWAY_SECONDS))
+            return {}
+        return {target: offset for target, (offset, _) in found.items()}
+
     def _refused(self, target: TopicPartition, state: Any, code: int) -> None:
         kind = for_code(code)
         self._preferred_read_replica.pop(target, None)
         if issubclass(kind, NotLeaderForPartitionError | UnknownTopicOrPartitionError):
             self._client.force_metadata_update()
+            if issubclass(kind, UnknownTopicOrPartitionError):
+                self._unknown.add(target)
         elif issubclass(kind, OffsetOutOfRangeError):
-            if self._default_reset_strategy == OffsetResetStrategy.NONE:
-                self._set_error(target, OffsetOutOfRangeError({target: state._position}))
-            else:
-                log.info("%s has nothing at %s any more", target, state._position, extra={"action": "fetch"})
-                state.await_reset(self._default_reset_strategy)
+            self._set_error(target, OffsetOutOfRangeError({target: state._position}))
         elif issubclass(kind, TopicAuthorizationFailedError):
             log.warning("topic %s may not be read", target.topic, extra={"action": "fetch"})
             self._set_error(target, TopicAuthorizationFailedError(target.topic))
@@ -388,6 +465,27 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
             list(topics.items()),
             rack_id=self._client_rack or "",
         )
+
+
+def _aborted(part: Sequence[Any]) -> Sequence[tuple[int, int]] | None:
+    """The aborted transactions among what has come of a partition (see `_keep`), as the broker names them."""
+    if len(part) <= _OLDEST:
+        return None
+    aborted: Sequence[tuple[int, int]] | None = part[-3] if len(part) == _WITH_REPLICA else part[-2]
+    return aborted
+
+
+def _tell_lost(target: TopicPartition, position: int, end: int) -> None:
+    log.error(
+        "%s/%s ends at %s and was read up to %s already: the broker has lost records that it had confirmed. "
+        "Reading goes on with what comes next. Check that the topic has replicas and min.insync.replicas, that "
+        "unclean.leader.election.enable is false, and what became of the broker's disk",
+        target.topic,
+        target.partition,
+        end,
+        position,
+        extra={"action": "log_lost", "topic": target.topic, "partition": target.partition},
+    )
 
 
 class _Leaders(dict[TopicPartition, int | None]):

@@ -32,7 +32,8 @@ class KafkaReader:
 
     Every `read` has a consumer of its own, closed with the iterator. `max_records` bounds a batch,
     `timeout` (seconds) each question about offsets and each wait for what is known to be there, and so does `patience`
-    where it is given.
+    where it is given. With `committed_only` a topic ends before the first transaction that is open, and what aborted
+    ones have written is not there.
     """
 
     def __init__(
@@ -42,8 +43,10 @@ class KafkaReader:
         max_records: int = 1000,
         timeout: float = 30.0,
         patience: Patience | None = None,
+        committed_only: bool = False,
     ) -> None:
         self._connection = connection
+        self._isolation = "read_committed" if committed_only else "read_uncommitted"
         self._max_records = max_records
         self._patience = patience or Patience(connection.where, timeout, insists=False)
         self._topics = KafkaTopics(connection, timeout=timeout, patience=self._patience)
@@ -208,6 +211,7 @@ class KafkaReader:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             fetch_max_wait_ms=_WAIT_MS,
+            isolation_level=self._isolation,
         )
         starting = asyncio.ensure_future(consumer.start())
         try:

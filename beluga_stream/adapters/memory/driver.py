@@ -109,7 +109,10 @@ class MemoryDriver:
         await self._wait()
         self._raise_failure()
         async with self._turn:
-            available = self._available() if self._assigned and len(self._pending) < _TAKEN_AT_MOST else {}
+            takes = bool(self._assigned) and len(self._pending) < _TAKEN_AT_MOST
+            if takes:
+                self._pass()
+            available = self._available() if takes else {}
             batch = self._pick(available) if available else ()
             if batch:
                 await self._deliver(batch)
@@ -118,6 +121,13 @@ class MemoryDriver:
     def settle(self) -> None:
         """What follows a delivery; a simulation commits later, or never."""
         self.commit()
+
+    def _pass(self) -> None:
+        """Go on behind what is no record, or was removed unread."""
+        for (topic, partition), offset in self._log.without_records(self._wanted()).items():
+            self._position[topic, partition] = offset
+            self.role.passed(topic, partition, offset)
+            self._pending.append(({(topic, partition): offset}, None))
 
     async def _deliver(self, batch: Sequence[Record]) -> None:
         nexts: dict[tuple[str, int], int] = {}

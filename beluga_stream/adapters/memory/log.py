@@ -9,6 +9,7 @@ import asyncio
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from itertools import takewhile
 
 from ...application.partitioner import partition_of
 from ...errors import RecordTooLarge, TopicMissing
@@ -18,6 +19,12 @@ from .clock import SystemClock
 
 MAX_RECORD_BYTES = 1_000_000
 _READ_AT_ONCE = 1_000
+
+
+class _Mark(Record):
+    """Takes an offset, and is no record."""
+
+    __slots__ = ()
 
 
 class MemoryLog:
@@ -30,6 +37,8 @@ class MemoryLog:
         self._lists: dict[tuple[str, int], list[Record]] = {}
         """The same, by topic and partition: what is looked at most is found at once."""
         self._begins: dict[tuple[str, int], int] = defaultdict(int)
+        self._marked: set[tuple[str, int]] = set()
+        """The partitions that have offsets without a record."""
         self._waiting: dict[tuple[str, int], dict[asyncio.Future[None], None]] = defaultdict(dict)
         self._keyless = 0
 
@@ -45,9 +54,10 @@ class MemoryLog:
         self._begins[topic, partition] = max(offset, self._begins[topic, partition])
 
     def records(self, topic: str, partition: int, start: int = 0, most: int = _READ_AT_ONCE) -> Sequence[Record]:
-        """What is there now, from `start` on."""
+        """What is there now, from `start` on, of so many offsets at most."""
         begin = max(start, self._begins[topic, partition])
-        return self._partitions(topic)[partition][begin : begin + most]
+        found = self._partitions(topic)[partition][begin : begin + most]
+        return [one for one in found if type(one) is Record] if (topic, partition) in self._marked else found
 
     def available(self, positions: Mapping[tuple[str, int], int], most: int) -> dict[tuple[str, int], Sequence[Record]]:
         """What can be read now at these positions, of each at most so many; without those where there is nothing."""
@@ -55,7 +65,24 @@ class MemoryLog:
         for target, at in positions.items():
             records = self._lists[target]
             if at < len(records) and (begin := max(at, self._begins[target])) < len(records):
-                found[target] = records[begin : begin + most]
+                some = records[begin : begin + most]
+                if target in self._marked:
+                    some = list(takewhile(lambda one: type(one) is Record, some))
+                if some:
+                    found[target] = some
+        return found
+
+    def without_records(self, positions: Mapping[tuple[str, int], int]) -> dict[tuple[str, int], int]:
+        """Up to where nothing can be read at these positions though the log goes on; without those where it can."""
+        found: dict[tuple[str, int], int] = {}
+        for target, at in positions.items():
+            records = self._lists[target]
+            end = max(at, min(self._begins[target], len(records)))
+            if target in self._marked:
+                while end < len(records) and type(records[end]) is not Record:
+                    end += 1
+            if end > at:
+                found[target] = end
         return found
 
     def records_in(self, topic: str) -> int:
@@ -84,14 +111,20 @@ class MemoryLog:
                     topic=record.topic,
                 )
 
+    def mark(self, topic: str, partition: int) -> None:
+        """Let an offset have no record: the end of a producer's transaction takes one."""
+        target = topic, partition
+        into = self._lists[target]
+        into.append(_Mark(topic, partition, len(into), None, None, self._clock.now_ms()))
+        self._marked.add(target)
+        self._wake(target)
+
     def put(self, record: Outgoing, target: tuple[str, int]) -> Position:
         """Append one record now, and wake who reads its partition."""
         topic, partition = target
         into = self._lists[target]
         into.append(Record(topic, partition, len(into), record.key, record.value, self._clock.now_ms(), record.headers))
-        for waiting in self._waiting.pop(target, ()):
-            if not waiting.done():
-                waiting.set_result(None)
+        self._wake(target)
         return Position(topic, partition, len(into) - 1)
 
     async def append(self, records: Sequence[Outgoing]) -> Sequence[Position]:
@@ -126,17 +159,21 @@ class MemoryLog:
         positions = {number: max(at, self._begins[topic, number]) for number, at in start.items()}
         while True:
             batch: list[Record] = []
+            moved = False
             for number, at in positions.items():
                 most = _READ_AT_ONCE if until is None else min(_READ_AT_ONCE, until.get(number, 0) - at)
                 if most > 0:
                     found = self.records(topic, number, at, most)
-                    positions[number] = at + len(found)
+                    end = min(at + most, len(self._lists[topic, number]))
+                    if end > at:
+                        positions[number] = end
+                        moved = True
                     batch.extend(found)
             if batch:
                 yield batch
             elif until is None:
                 await self.wait({(topic, number): at for number, at in positions.items()})
-            else:
+            elif not moved:
                 return
 
     async def wait(self, positions: Mapping[tuple[str, int], int]) -> None:
@@ -163,6 +200,11 @@ class MemoryLog:
         """See `watch`."""
         for target in targets:
             self._waiting[target].pop(appended, None)
+
+    def _wake(self, target: tuple[str, int]) -> None:
+        for waiting in self._waiting.pop(target, ()):
+            if not waiting.done():
+                waiting.set_result(None)
 
     def _partitions(self, topic: str) -> list[list[Record]]:
         found = self._topics.get(topic)

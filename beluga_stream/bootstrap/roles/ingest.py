@@ -19,7 +19,9 @@ async def ingest(site: Site, deployed: LoadedDeployment) -> list[RoleApp]:
         spans=site.observed.spans,
     )
     at_end = site.settings.triggers_begin == "latest"
-    apps = [site.app(role, group(site.settings, "ingest"), begins_at_end=at_end)] if role.topics else []
+    own = group(site.settings, "ingest")
+    # Users' producers may have transactions; nothing of the engine has.
+    apps = [site.app(role, own, begins_at_end=at_end, committed_only=True)] if role.topics else []
     if any(trigger.is_kept for trigger in deployed.triggers):
         from .gatherer import gatherer  # noqa: PLC0415 - few deployments have one
 

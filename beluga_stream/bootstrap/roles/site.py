@@ -68,6 +68,7 @@ class Site:
         *,
         max_pending: int = 64,
         begins_at_end: bool = False,
+        committed_only: bool = False,
     ) -> RoleApp:
         """The role, driven by Faust. It may have `max_pending` takings under way; see `RoleOptions`."""
         return role_app(
@@ -81,6 +82,7 @@ class Site:
                 drain_timeout=self.settings.shutdown_grace_seconds + 10,
                 session_timeout=self.settings.session_timeout_seconds,
                 begins_at_end=begins_at_end,
+                committed_only=committed_only,
                 patience=self.patience,
             ),
         )
