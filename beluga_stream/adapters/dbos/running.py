@@ -132,7 +132,7 @@ class DbosRunner:
             await self._running(started, f"query {name!r}")
         return msgspec.to_builtins(here.standing)
 
-    async def update(self, started: Started, name: str, arguments: Sequence[Any]) -> Any:
+    async def update(self, started: Started, name: str, arguments: Sequence[Any], update_id: str | None = None) -> Any:
         raise NotFound(f"a graph has no update {name!r}: send it a signal", workflow=started.workflow_id)
 
     async def cancel(self, started: Started, reason: str) -> None:
