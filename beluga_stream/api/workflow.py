@@ -1,7 +1,7 @@
 """`Workflow`: a durable graph, or a workflow class of a user's, as something to execute, ask, change and end."""
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Iterator, Mapping
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from pydantic import TypeAdapter
@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from ..application.conversion import json_of
 from ..errors import InvalidInput, TimedOut
 from ..ports.handlers import Program
-from ..ports.workflow_runner import Description, Started, WorkflowRunner
+from ..ports.workflow_runner import NO_VALUE, Description, Started, WorkflowRunner
 from .features import WorkflowOptions
 from .retry import Seconds, seconds
 from .signal import Signal
@@ -19,6 +19,7 @@ from .workflows import Following
 I = TypeVar("I")  # noqa: E741 - I and O, as everywhere for input and output
 O = TypeVar("O")  # noqa: E741
 S = TypeVar("S")
+R = TypeVar("R")
 
 Which: TypeAlias = Started | str
 """A workflow: what `execute` returned, or its id alone (the latest execution of that)."""
@@ -67,7 +68,9 @@ class Workflow(Generic[I, O]):
     async def execute(self, input: I, /, *, id: str | None = None) -> Started:  # noqa: A002 - the field's names
         """Begin one, and return its ids at once. `id` (default: a random one) can be used once.
 
-        Raises `InvalidInput` for an input that fails its type, and `InvalidState` for an id that is taken.
+        Raises `InvalidInput` for an input that fails its type, and `InvalidState` for an id that is taken. After
+        `TemporalUnavailable` it may have begun all the same: with an `id` of yours it can be executed again, and begins
+        once.
         """
         chosen = id or secrets.token_hex(16)
         return await self._following.executed(self._name, self._runner, lambda: self._runner.start(input, chosen))
@@ -79,26 +82,26 @@ class Workflow(Generic[I, O]):
         not end within `timeout` (then it goes on), `CodeMissing` when it stands still until other code is deployed, and
         `NotFound`.
         """
-        limit = None if timeout is None else seconds(timeout)
+        started = _started(which)
         with self._following.span("get_result", self._name):
-            try:
-                result: O = await self._following.bounded(self._runner.result(_started(which)), limit)
-            except TimeoutError as error:
-                if isinstance(error, TimedOut):
-                    raise
-                told = f"workflow {_started(which).workflow_id} did not end within {limit:g} s; it goes on"
-                raise TimedOut(told, workflow=_started(which).workflow_id) from error
+            waiting = self._runner.result(started)
+            result: O = await self._within(timeout, waiting, started, f"workflow {started.workflow_id} did not end")
             return result
 
-    async def signal(self, which: Which, signal: Signal[S] | str, /, value: S | None = None) -> None:
+    async def signal(self, which: Which, signal: Signal[S] | str, /, value: S | None = NO_VALUE) -> None:
         """Send a signal; one that a graph waits for is checked by its type, also when only its name is given.
 
-        Raises `NotFound` for a workflow that has ended or is unknown, and `InvalidInput` for a value of another type.
+        None is a value, too: a class's handler that takes none is signalled without. Raises `InvalidInput` for a value
+        that the graph, or the class's handler, does not take, and `NotFound` for a workflow that has ended or is
+        unknown. After `TemporalUnavailable` it may have arrived all the same.
         """
+        given = None if value is NO_VALUE else value
         if isinstance(signal, str):
-            name, content = signal, self._content(signal, value)
+            name, content = signal, self._content(signal, given)
         else:
-            name, content = signal.name, signal.dump(value)
+            name, content = signal.name, signal.dump(given)
+        if value is NO_VALUE and not isinstance(self._of, Work):
+            content = NO_VALUE
         with self._following.span("signal", self._name):
             await self._following.bounded(self._runner.signal(_started(which), name, content))
 
@@ -111,18 +114,39 @@ class Workflow(Generic[I, O]):
         with self._following.span("query", self._name):
             return await self._following.bounded(self._runner.query(_started(which), query, arguments))
 
-    async def update(self, which: Which, update: str, /, *arguments: Any) -> Any:
-        """Change it, and return what its update handler answers; graphs have none. Raises as `query`."""
+    async def update(
+        self,
+        which: Which,
+        update: str,
+        /,
+        *arguments: Any,
+        timeout: Seconds | None = None,  # noqa: ASYNC109 - the field's name for it
+        id: str | None = None,  # noqa: A002 - the field's name for it
+    ) -> Any:
+        """Change it, and return what its update handler answers; graphs have none. Raises as `query`.
+
+        It waits for the answer at most so long, then it raises `TimedOut`, and the update goes on. After that, or
+        `TemporalUnavailable`, it can be asked for again with the same `id`: it is done once, and answers the same.
+        """
+        started, given = _started(which), () if id is None else (id,)
         with self._following.span("update", self._name):
-            return await self._following.bounded(self._runner.update(_started(which), update, arguments))
+            asked = self._runner.update(started, update, arguments, *given)
+            told = f"update {update!r} of workflow {started.workflow_id} was not answered"
+            return await self._within(timeout, asked, started, told)
 
     async def cancel(self, which: Which, /, reason: str = "") -> None:
-        """Ask it to end; a graph stops its nodes, a class may clean up. Raises `NotFound` for one that has ended."""
+        """Ask it to end; a graph stops its nodes, a class may clean up. Raises `NotFound` for one that has ended.
+
+        Its handlers learn of it by their next heartbeat, within seconds; a plain function runs to its end.
+        """
         with self._following.span("cancel", self._name):
             await self._following.bounded(self._runner.cancel(_started(which), reason))
 
     async def terminate(self, which: Which, /, reason: str = "") -> None:
-        """End it at once: nothing of it runs any more. Raises `NotFound` for one that has ended."""
+        """End it at once, with no chance to clean up. Raises `NotFound` for one that has ended.
+
+        Its handlers learn of it by their next heartbeat, within seconds; a plain function runs to its end.
+        """
         with self._following.span("terminate", self._name):
             await self._following.bounded(self._runner.terminate(_started(which), reason))
 
@@ -150,6 +174,16 @@ class Workflow(Generic[I, O]):
         if refused is not None:
             raise refused
         return value
+
+    async def _within(self, limit: Seconds | None, asked: Awaitable[R], started: Started, told: str) -> R:
+        """The answer. Raises `TimedOut` when it does not come in time: then what was asked for goes on."""
+        most = None if limit is None else seconds(limit)
+        try:
+            return await self._following.bounded(asked, most)
+        except TimeoutError as error:
+            if isinstance(error, TimedOut):
+                raise
+            raise TimedOut(f"{told} within {most:g} s; it goes on", workflow=started.workflow_id) from error
 
     def __repr__(self) -> str:
         return f"<workflow {self._name!r}>"

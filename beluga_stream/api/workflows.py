@@ -109,7 +109,7 @@ class Following:
         while True:
             try:
                 await runner.result(started)
-            except (LogUnavailable, CodeMissing):
+            except (LogUnavailable, ResourceExhausted, CodeMissing):
                 await asyncio.sleep(_AGAIN_SECONDS)
             except Exception:  # noqa: BLE001 - whatever it raises, it has no result; who waits for it is told
                 return False

@@ -22,7 +22,16 @@ from ..domain.events import (
     SignalReceived,
 )
 from ..domain.ids import RunId
-from ..errors import AccessDenied, BelugaError, Fenced, InvalidInput, InvalidState, LogUnavailable, NotFound
+from ..errors import (
+    AccessDenied,
+    BelugaError,
+    Fenced,
+    InvalidInput,
+    InvalidState,
+    LogUnavailable,
+    NotFound,
+    ResourceExhausted,
+)
 from ..ports.clock import Clock
 from ..ports.log import Appender, Outgoing, Record
 from ..ports.workflows import Workflows, WorkflowState
@@ -198,7 +207,7 @@ class Bridge:
                     await self._do(request)
             except Fenced:
                 raise
-            except (LogUnavailable, AccessDenied) as error:  # the second is mended by an operator, too
+            except (LogUnavailable, ResourceExhausted, AccessDenied) as error:  # the last is mended by an operator
                 self._is_away(error, task)
             except NotFound as error:
                 told = {"action": "moot", "run": request.run}

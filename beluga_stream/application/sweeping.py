@@ -8,14 +8,14 @@ has not been new for longer than the topics keep a record that may name it.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from itertools import islice
 from typing import NamedTuple
 
-from ..domain.references import references
-from ..errors import BelugaError, NotFound
+from ..errors import BelugaError
 from ..ports.blobs import SweptBlobs
 from . import codec, early
+from .named import named
 from .partition import RunPartition
 
 log = logging.getLogger("beluga_stream.coordinator")
@@ -57,21 +57,21 @@ class Sweeper:
         Raises `LogUnavailable`, and `InvalidInput` for a row of a version that is not known here.
         """
         before_ms = now_ms - self._kept_ms
-        named = await self._named()
-        refs = iter(named)
+        in_use = await self._named()
+        refs = iter(in_use)
         while some := list(islice(refs, _AT_ONCE)):
             await self._blobs.touch(some)
         removed = 0
         async with aclosing(self._blobs.older(before_ms)) as older:  # type: ignore[type-var]
             async for found in older:
-                removed += await self._blobs.delete([ref for ref in found if ref not in named], before_ms)
+                removed += await self._blobs.delete([ref for ref in found if ref not in in_use], before_ms)
         log.info(
             "swept the blobs: %d are named, %d are removed",
-            len(named),
+            len(in_use),
             removed,
-            extra={"action": "sweep", "named": len(named), "removed": removed},
+            extra={"action": "sweep", "named": len(in_use), "removed": removed},
         )
-        return Swept(len(named), removed)
+        return Swept(len(in_use), removed)
 
     async def look(self, owned: Mapping[int, RunPartition], now: int) -> None:
         """See `Watch`: the sweep itself goes on beside."""
@@ -116,17 +116,5 @@ class Sweeper:
 
     async def _references(self, key: str, value: bytes) -> tuple[str, ...]:
         if key.startswith(early.PREFIX):
-            return await self._with_parts(codec.incoming.decode(value))
-        return () if key.startswith("~") else await self._with_parts(codec.kept.decode(value))
-
-    async def _with_parts(self, value: object) -> tuple[str, ...]:
-        """Its references, and those in the stored payloads that it names."""
-        refs: list[str] = []
-        left = list(references(value))
-        while left:
-            stored = left.pop()
-            refs.append(stored.ref)
-            if stored.parts:
-                with suppress(NotFound):  # it was swept before, and what it named with it
-                    left.extend(references(codec.payloads.decode(await self._blobs.get(stored.ref))))
-        return tuple(refs)
+            return await named(self._blobs, codec.incoming.decode(value))
+        return () if key.startswith("~") else await named(self._blobs, codec.kept.decode(value))

@@ -7,6 +7,9 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from .workflows import WorkflowState
 
+NO_VALUE: Any = object()
+"""What a signal of a class is sent with that has no value, not even None."""
+
 
 class Started(NamedTuple):
     """A workflow that has begun: its id, and that of this execution of it."""
@@ -17,7 +20,11 @@ class Started(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """How a workflow stands. `events` is how long its history is; `metadata` what it was made with."""
+    """How a workflow stands. `metadata` is what it was made with.
+
+    `started` is when its first execution began, `run_id` which is the latest, and `events` how long the history of
+    that one is: a long history goes on in another execution.
+    """
 
     workflow_id: str
     run_id: str | None
@@ -48,7 +55,10 @@ class WorkflowRunner(Protocol):
         raise NotImplementedError
 
     async def signal(self, started: Started, name: str, value: Any) -> None:
-        """Send a signal. Raises `NotFound` for one that has ended or is unknown."""
+        """Send a signal. Raises `NotFound` for one that has ended or is unknown, and `InvalidInput`.
+
+        The value of a graph's is JSON; a class's without one has `NO_VALUE`.
+        """
         raise NotImplementedError
 
     async def query(self, started: Started, name: str, arguments: Sequence[Any]) -> Any:
@@ -58,8 +68,11 @@ class WorkflowRunner(Protocol):
         """
         raise NotImplementedError
 
-    async def update(self, started: Started, name: str, arguments: Sequence[Any]) -> Any:
-        """Change it and wait for the answer. Raises as `query`."""
+    async def update(self, started: Started, name: str, arguments: Sequence[Any], update_id: str | None = None) -> Any:
+        """Change it and wait for the answer, however long that takes. Raises as `query`.
+
+        What has been asked for before by the same `update_id` is not done again: its answer is given again.
+        """
         raise NotImplementedError
 
     async def cancel(self, started: Started, reason: str) -> None:
@@ -67,7 +80,7 @@ class WorkflowRunner(Protocol):
         raise NotImplementedError
 
     async def terminate(self, started: Started, reason: str) -> None:
-        """End it at once: nothing of it runs any more. Raises as `cancel`."""
+        """End it at once; its handlers are told to stop as soon as they can be. Raises as `cancel`."""
         raise NotImplementedError
 
     async def describe(self, started: Started) -> Description:

@@ -231,3 +231,65 @@ class DeployedAnew(Deployed):
         greeting = await workflow.execute_activity(greet, text, start_to_close_timeout=timedelta(seconds=10))
         await workflow.wait_condition(lambda: self._word is not None)
         return f"{greeting} {self._word}"
+
+
+@workflow.defn
+class Parcel:
+    """Takes and gives back what it is handed, of whatever size, and may take its time."""
+
+    def __init__(self) -> None:
+        self._given: list[str | None] = []
+        self._may_answer = False
+
+    @workflow.run
+    async def run(self, size: int) -> str:
+        await workflow.wait_condition(lambda: bool(self._given))
+        return "x" * size
+
+    @workflow.signal
+    def put(self, text: str | None) -> None:
+        self._given.append(text)
+
+    @workflow.signal
+    def answer(self) -> None:
+        self._may_answer = True
+
+    @workflow.update
+    def twice(self, text: str) -> str:
+        return text * 2
+
+    @workflow.update
+    async def keep(self, text: str) -> int:
+        await workflow.wait_condition(lambda: self._may_answer)
+        self._given.append(text)
+        return len(self._given)
+
+    @workflow.query
+    def given(self) -> list[str | None]:
+        return self._given
+
+
+@workflow.defn
+class Untrue:
+    """Returns something else than it declares."""
+
+    @workflow.run
+    async def run(self, number: int) -> int:
+        return f"number {number}"  # type: ignore[return-value]  # what it is about
+
+
+@workflow.defn
+class Renewing:
+    """Goes on in another execution, and waits there."""
+
+    @workflow.run
+    async def run(self, number: int) -> int:
+        if number:
+            await workflow.sleep(1.1)
+            workflow.continue_as_new(number - 1)
+        await workflow.wait_condition(lambda: False)
+        return number
+
+    @workflow.query
+    def left(self) -> int:
+        return 0 if workflow.info().continued_run_id else 1

@@ -133,7 +133,7 @@ class DbosRunner:
             return msgspec.to_builtins(here.standing)
         return msgspec.to_builtins(await engine.standing(run, _start(status)))
 
-    async def update(self, started: Started, name: str, arguments: Sequence[Any]) -> Any:
+    async def update(self, started: Started, name: str, arguments: Sequence[Any], update_id: str | None = None) -> Any:
         raise NotFound(f"a graph has no update {name!r}: send it a signal", workflow=started.workflow_id)
 
     async def cancel(self, started: Started, reason: str) -> None:

@@ -13,6 +13,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from ...application.attempts import Attempts
 from ...application.execution import Executions
 from ...application.messages import NodeReady
+from ...application.named import named
 from ...application.outbox import Outbox
 from ...application.payloads import Payloads
 from ...application.streams import HeldElsewhere, Streams
@@ -28,7 +29,7 @@ from ...ports.log import Appender, Reader
 from ...ports.spans import Spans
 from ...ports.telemetry import Telemetry
 from . import envelopes
-from .envelopes import Beaten, Carried, Given, Long, Records, Shortened, Told
+from .envelopes import Beaten, Carried, Given, Long, Named, Records, Shortened, Told
 
 _BEAT_SECONDS = 2.5
 _LEASE_SECONDS = 2.0
@@ -155,9 +156,9 @@ class Activities:
         return Shortened(await self._payloads.shortened(long.owner, long.payload, limit_bytes=0))
 
     @activity.defn(name=envelopes.RENEW)
-    async def renew(self, refs: list[str]) -> None:
-        """Let these blobs count as new: a run that goes on names them."""
-        await self._blobs.touch(refs)
+    async def renew(self, given: Named) -> None:
+        """Let these blobs, and those that they name in turn, count as new: a run that goes on names them."""
+        await self._blobs.touch(await named(self._blobs, given))
 
     async def _beat(self, given: Given, details: Callable[[], Payload | None]) -> None:
         """Heartbeats until it is cancelled; a long execution is shown as running by the first that is late enough.

@@ -17,7 +17,9 @@ from temporalio.converter import (
     PayloadCodec,
 )
 
+from ...application.judging import said
 from ...application.sealing import seal, unseal
+from ...errors import NotSerializable
 from ...ports.cipher import Cipher
 
 _SEALED = b"binary/beluga-sealed"
@@ -26,11 +28,14 @@ _OWNER = "temporal"
 
 
 class EnvelopeConverter(PydanticJSONPlainPayloadConverter):
-    """JSON, by whom the type belongs to."""
+    """JSON, by whom the type belongs to. Raises `NotSerializable`."""
 
     def to_payload(self, value: Any) -> Payload | None:
         if not isinstance(value, msgspec.Struct):
-            return super().to_payload(value)
+            try:
+                return super().to_payload(value)
+            except Exception as error:
+                raise NotSerializable(f"the value cannot become JSON: {said(error)}") from error
         return Payload(metadata={"encoding": self.encoding.encode()}, data=msgspec.json.encode(value))
 
     def from_payload(self, payload: Payload, type_hint: type | None = None) -> Any:

@@ -8,7 +8,7 @@ from ...domain.definition import Definition
 from ...domain.events import Event, Failure, Parent
 from ...domain.frozen import Frozen
 from ...domain.ids import Incarnation
-from ...domain.payload import Payload
+from ...domain.payload import Payload, Stored
 from ...domain.state import RunState
 from ...ports.log import Outgoing
 from ...ports.spans import Ended as EndedSpan
@@ -42,8 +42,8 @@ class Carried(Frozen):
 class Start(Frozen, kw_only=True):
     """The interpreter's input: the definitions that the run is pinned to, the topics, and what happens first.
 
-    With `stored`, what is carried is in the blob store, since it is too long to be here. `parent` is that of the run.
-    `spans`: workers tell them.
+    With `stored`, what is carried is in the blob store, since it is too long to be here. `renew_ms` is when the blobs
+    that it names are due to count as new. `parent` is that of the run. `spans`: workers tell them.
     """
 
     definitions: tuple[Definition, ...]
@@ -52,6 +52,7 @@ class Start(Frozen, kw_only=True):
     event: Event | None = None
     carried: Carried | None = None
     stored: str | None = None
+    renew_ms: int | None = None
     parent: Parent | None = None
     spans: bool = False
 
@@ -84,6 +85,12 @@ class Records(Frozen):
     first: tuple[Outgoing, ...]
     then: tuple[Outgoing, ...] = ()
     spans: tuple[EndedSpan, ...] = ()
+
+
+class Named(Frozen):
+    """Blobs that a run names, to be told to be new."""
+
+    blobs: tuple[Stored, ...]
 
 
 class Long(Frozen):

@@ -27,7 +27,7 @@ with workflow.unsafe.imports_passed_through():
     from ...domain.events import CancelRequested, Event, Failure
     from ...domain.frozen import replace
     from ...domain.ids import GraphHash, Incarnation, RunId
-    from ...domain.payload import INLINE_LIMIT_BYTES, Payload
+    from ...domain.payload import INLINE_LIMIT_BYTES, Payload, Stored
     from ...domain.plan import Plan
     from ...domain.references import references
     from ...domain.retention import FINAL, marker
@@ -36,7 +36,7 @@ with workflow.unsafe.imports_passed_through():
     from ...ports.spans import Ended as EndedSpan
     from . import envelopes
     from .backlog import Backlog
-    from .envelopes import Carried, Ended, Given, Long, Records, Shortened, Start, Told
+    from .envelopes import Carried, Ended, Given, Long, Named, Records, Shortened, Start, Told
     from .locally import PATIENT_IF_THERE, locally
     from .lost import events_of, needs_pause, started
     from .queues import queue_for
@@ -91,7 +91,8 @@ class Interpreter:
         self._showing: asyncio.Task[None] | None = None
         self._alarms: list[int] = []
         self._woken = False
-        self._renew_ms: int | None = None
+        self._renew_ms = start.renew_ms
+        self._renewing: asyncio.Task[None] | None = None
         self._cancelled = False
 
     @workflow.run
@@ -336,7 +337,8 @@ class Interpreter:
         carried, stored = await self._packed()
         if self._inbox:
             return  # a signal came meanwhile: it is applied first
-        workflow.continue_as_new(replace(self._start, event=None, carried=carried, stored=stored))
+        renew_ms = self._renew_ms if self._renewing is None else self._now()  # what is on its way ends here
+        workflow.continue_as_new(replace(self._start, event=None, carried=carried, stored=stored, renew_ms=renew_ms))
 
     async def _packed(self) -> tuple[Carried | None, str | None]:
         """What another execution needs; in the blob store, when it is long."""
@@ -354,11 +356,15 @@ class Interpreter:
             self._renew_ms = self._renew_ms or now + _RENEW_MS
             return
         self._renew_ms = now + _RENEW_MS
-        named = [each.ref for each in references([*self._family.states.values(), *self._backlog.works])]
+        named = list(references([*self._family.states.values(), *self._backlog.works]))
         if self._start.stored is not None:
-            named.append(self._start.stored)
-        if named:
-            asyncio.create_task(locally(envelopes.RENEW, named))  # noqa: RUF006 - the workflow keeps its tasks
+            named.append(Stored(self._start.stored, 0))
+        if named and self._renewing is None:
+            self._renewing = asyncio.create_task(self._let_be_new(Named(tuple(named))))
+
+    async def _let_be_new(self, named: Named) -> None:
+        await locally(envelopes.RENEW, named)
+        self._renewing = None
 
     async def _uncancelled(self, work: Coroutine[Any, Any, T]) -> T:
         """Do it to its end: a cancel meanwhile is told afterwards."""

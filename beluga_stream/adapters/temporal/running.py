@@ -4,15 +4,24 @@ import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Any, TypeVar
+from datetime import datetime, timedelta
+from inspect import signature
+from typing import Any
 
 import msgspec
-from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from pydantic import ValidationError
+from temporalio.client import (
+    Client,
+    WorkflowExecutionDescription,
+    WorkflowFailureError,
+    WorkflowHandle,
+    WorkflowUpdateStage,
+)
 from temporalio.common import RetryPolicy, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from ...application.conversion import declared_result, input_json
+from ...application.conversion import declared_result, input_json, json_of
+from ...application.judging import said
 from ...application.payloads import Payloads
 from ...application.pinned import closure
 from ...application.standing import Standing
@@ -21,20 +30,18 @@ from ...domain.events import RunRequested, SignalReceived
 from ...domain.ids import RunId
 from ...domain.payload import NOTHING
 from ...domain.state import RunStatus
-from ...errors import InvalidConfig, InvalidState, NotFound, RunFailed, TaskCanceled, TemporalUnavailable
+from ...errors import InvalidConfig, InvalidInput, InvalidState, NotFound, RunFailed, TaskCanceled
 from ...ports.clock import Clock
 from ...ports.handlers import Program
 from ...ports.spans import NO_SPANS, Spans
-from ...ports.workflow_runner import Description, Started
+from ...ports.workflow_runner import NO_VALUE, Description, Started
 from . import envelopes
-from .calls import CALL, called, check_health, failed, translated
+from .calls import CALL, called, check_health, check_size, failed, queried, translated
 from .envelopes import Ended, Start, Told
-from .stalled import result_of, stall_of
+from .stalled import awaited
 from .workflows import STATES, ended_of
 
 Connect = Callable[[], Awaitable[Client]]
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -61,19 +68,36 @@ class TemporalRunner(ABC):
         handle = client.get_workflow_handle(name, run_id=started.run_id, result_type=self._result_type)
         try:
             with translated("result of", name):
-                return await self._loaded(started, await result_of(client, handle))
+                return await self._loaded(started, await awaited(client, name, handle.result()))
         except WorkflowFailureError as error:
             raise self._failure(error, started) from error
+        except (ValidationError, msgspec.DecodeError) as error:
+            raise InvalidState(
+                f"workflow {name} has ended with something else than {self._results}: {said(error)}: is it the id of "
+                f"another workflow? A class has to return what it declares",
+                workflow=name,
+            ) from error
 
     async def query(self, started: Started, name: str, arguments: Sequence[Any]) -> Any:
-        handle = await self._handle(started)
+        client, handle = await self._connect(), await self._handle(started)
         asked = handle.query(name, args=list(arguments), result_type=self._answers.get(name), rpc_timeout=CALL)
-        return self._told(await self._answer(asked, f"query {name!r} of", started.workflow_id))
+        answer = awaited(client, started.workflow_id, asked)
+        return self._told(await queried(client, handle, name, answer, workflow=started.workflow_id))
 
-    async def update(self, started: Started, name: str, arguments: Sequence[Any]) -> Any:
-        handle = await self._handle(started)
-        asked = handle.execute_update(name, args=list(arguments), rpc_timeout=CALL)
-        return await self._answer(asked, f"update {name!r} of", started.workflow_id)
+    async def update(self, started: Started, name: str, arguments: Sequence[Any], update_id: str | None = None) -> Any:
+        """See the port. That it is taken is waited for as for any call, and its answer as long as that takes."""
+        client, handle, what = await self._connect(), await self._handle(started), f"update {name!r} of"
+        await check_size(client, arguments, what, started.workflow_id)
+        sent = handle.start_update(
+            name,
+            args=list(arguments),
+            id=update_id,
+            wait_for_stage=WorkflowUpdateStage.ACCEPTED,
+            rpc_timeout=CALL,
+        )
+        with translated(what, started.workflow_id):
+            taken = await awaited(client, started.workflow_id, sent)
+            return await awaited(client, started.workflow_id, taken.result())
 
     async def cancel(self, started: Started, reason: str) -> None:
         handle = await self._handle(started)
@@ -93,23 +117,25 @@ class TemporalRunner(ABC):
             found.id,
             found.run_id,
             "unknown" if found.status is None else STATES.get(found.status, "unknown"),
-            found.start_time,
+            await self._began(found),
             found.close_time,
             found.history_length,
             await found.memo(),
         )
 
+    async def _began(self, found: WorkflowExecutionDescription) -> datetime:
+        """When its first execution began; of the latest, when the server keeps that no longer."""
+        first = found.raw_description.workflow_execution_info.first_run_id
+        if first in ("", found.run_id):
+            return found.start_time
+        handle = (await self._connect()).get_workflow_handle(found.id, run_id=first)
+        try:
+            return (await called(handle.describe(rpc_timeout=CALL), "describe", found.id)).start_time
+        except NotFound:
+            return found.start_time
+
     async def check(self) -> None:
         await check_health(await self._connect())
-
-    async def _answer(self, asked: Awaitable[T], what: str, workflow_id: str) -> T:
-        """What a worker answers. Raises `CodeMissing` when it does not, since the workflow stands still."""
-        try:
-            return await called(asked, what, workflow_id)
-        except TemporalUnavailable as error:
-            if (stall := await stall_of(await self._connect(), workflow_id)) is None:
-                raise
-            raise stall from error
 
     async def _begin(self, workflow: Any, arguments: Sequence[Any], workflow_id: str) -> Started:
         terms = self._terms
@@ -152,6 +178,11 @@ class TemporalRunner(ABC):
     @abstractmethod
     def _result_type(self) -> Any: ...
 
+    @property
+    @abstractmethod
+    def _results(self) -> str:
+        """What its results are, in words."""
+
     @abstractmethod
     async def _loaded(self, started: Started, result: Any) -> Any: ...
 
@@ -179,7 +210,8 @@ class GraphRunner(TemporalRunner):
         self._topics = topics
         self._payloads = payloads
         self._clock = clock
-        self._definitions = {found.definition.hash: found.definition for found in _family(program)}
+        self._family = _family(program)
+        self._definitions = {found.definition.hash: found.definition for found in self._family}
 
     async def start(self, value: Any, workflow_id: str) -> Started:
         definition, run = self._program.definition, RunId(workflow_id)
@@ -206,21 +238,38 @@ class GraphRunner(TemporalRunner):
         return Started(begun.workflow_id)  # a long one goes on in another execution
 
     async def signal(self, started: Started, name: str, value: Any) -> None:
+        fitting = self._fitting(name, value)
         event = SignalReceived(
             run=RunId(started.workflow_id),
             key=started.workflow_id,
             at_ms=self._clock.now_ms(),
             signal=name,
             id=secrets.token_hex(8),
-            value=await self._payloads.store(started.workflow_id, value),
+            value=await self._payloads.store(started.workflow_id, fitting),
         )
         handle = await self._handle(started)
         sent = handle.signal(envelopes.SIGNAL, Told(event), rpc_timeout=CALL)
         await called(sent, f"signal {name!r} for", started.workflow_id)
 
+    def _fitting(self, name: str, value: Any) -> Any:
+        """The value as JSON. Raises `InvalidInput` when none of the waits for this signal, here or below, takes it."""
+        refused: InvalidInput | None = None
+        for adapter in [found.signals[name] for found in self._family if name in found.signals]:
+            try:
+                return json_of(adapter, value, f"the value of signal {name!r}")
+            except InvalidInput as error:
+                refused = refused or error
+        if refused is not None:
+            raise refused
+        return value
+
     @property
     def _result_type(self) -> Any:
         return Ended
+
+    @property
+    def _results(self) -> str:
+        return f"a result of graph {self._program.definition.name!r}"
 
     @property
     def _answers(self) -> Mapping[str, Any]:
@@ -265,18 +314,35 @@ class ClassRunner(TemporalRunner):
             )
         self._name: str = defined.name
         self._type = defined.ret_type
+        self._handlers = {name: handler.fn for name, handler in defined.signals.items()}
 
     async def start(self, value: Any, workflow_id: str) -> Started:
         return await self._begin(self._name, [value], workflow_id)
 
     async def signal(self, started: Started, name: str, value: Any) -> None:
+        given = [] if value is NO_VALUE else [value]
+        self._check_fits(name, given)
         handle = await self._handle(started)
-        sent = handle.signal(name, args=[] if value is None else [value], rpc_timeout=CALL)
+        sent = handle.signal(name, args=given, rpc_timeout=CALL)
         await called(sent, f"signal {name!r} for", started.workflow_id)
+
+    def _check_fits(self, name: str, given: Sequence[Any]) -> None:
+        """Raises `InvalidInput` for a signal that its handler does not take: it would fail the workflow."""
+        handler = self._handlers.get(name)
+        if handler is None:
+            return  # a dynamic handler may take it, or none does, and then it is kept
+        try:
+            signature(handler).bind(None, *given)
+        except TypeError as error:
+            raise InvalidInput(f"signal {name!r} of class {self._name} does not take {given}: {error}") from error
 
     @property
     def _result_type(self) -> Any:
         return self._type
+
+    @property
+    def _results(self) -> str:
+        return f"what class {self._name} declares ({self._type})"
 
     async def _loaded(self, started: Started, result: Any) -> Any:
         return result

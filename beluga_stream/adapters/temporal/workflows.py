@@ -1,6 +1,7 @@
 """The port `Workflows` over Temporal: a durable run is a workflow of the interpreter whose id is the run's."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 
 import msgspec
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
@@ -207,5 +208,6 @@ def ended_of(error: WorkflowFailureError) -> Ended | None:
     """What the interpreter says of a run that has failed; None for another workflow's error."""
     cause = error.cause
     if isinstance(cause, ApplicationError) and cause.details:
-        return msgspec.convert(cause.details[0], Ended)
+        with suppress(msgspec.ValidationError):
+            return msgspec.convert(cause.details[0], Ended)
     return None
