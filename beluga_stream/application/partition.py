@@ -249,6 +249,14 @@ class RunPartition:
             values.append((_READ, orjson.dumps(self.read)))
         return values
 
+    def wide(self, most_bytes: int) -> list[RunId]:
+        """The runs of the batch, as it was encoded last, of which a record may be longer than this."""
+        return [
+            run
+            for run, changed in self._changed.items()
+            if changed.plan is not None and changed.size * changed.plan.width > most_bytes
+        ]
+
     def write(self, changes: Sequence[tuple[str, bytes | None]]) -> "asyncio.Task[None] | None":
         """Begin to make the batch durable; what is returned ends when it and all before it are.
 
