@@ -37,6 +37,7 @@ from .partition import RunPartition
 from .payloads import Payloads
 from .rendering import Renderer, Step
 from .settlement import Decided, Rendered, Settlement, written
+from .stamping import stamped
 from .starting import check_asked, check_limit, check_request
 from .states import RESTING_BYTES, too_large
 from .topics import Topics
@@ -335,6 +336,7 @@ class Coordinator:
             owned.beat(event, batch.now_ms)
             return
         check_asked(event, size)
+        event = stamped(event, record.offset, batch.now_ms)
         state = owned.state(event.run)
         if state is None and isinstance(event, RunRequested):
             check_request(event, size, record.partition, self._names.partitions)
@@ -356,7 +358,7 @@ class Coordinator:
                 return
         if state is None:
             for signal in owned.early.take(event.run):
-                await self._decide(batch, record, plan, signal)
+                await self._decide(batch, record, plan, replace(signal, at_ms=batch.now_ms))
 
     async def _decide(self, batch: _Batch, record: Record, plan: Plan | None, event: Event) -> bool:
         """Reduce one event into the batch; False when it was no news."""

@@ -137,6 +137,7 @@ def _requested(plan: Plan | None, state: RunState | None, event: RunRequested) -
         active=len(plan.nodes),
         keys=event.keys,
         fork=event.fork,
+        request=event.offset,
         overrides=_overrides_of(event.page),
     )
     draft = Draft(plan, fresh, event.at_ms)

@@ -171,6 +171,12 @@ def time_told_once(patch: pytest.MonkeyPatch) -> None:
 
 _AT_WORKERS = frozenset({NodeStatus.READY, NodeStatus.RUNNING})
 
+
+def clocks_of_senders_trusted(patch: pytest.MonkeyPatch) -> None:
+    """An event takes place when its sender's clock says that it did."""
+    patch.setattr(coordinator, "stamped", lambda event, _offset, _now_ms: event)
+
+
 PLANTS: tuple[Plant, ...] = (
     acknowledged_before_the_changelog,
     sent_before_the_changelog,
@@ -185,6 +191,7 @@ PLANTS: tuple[Plant, ...] = (
     duplicates_answered,
     deadlines_not_rebuilt,
     time_told_once,
+    clocks_of_senders_trusted,
 )
 
 
