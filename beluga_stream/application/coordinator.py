@@ -178,7 +178,7 @@ class Coordinator:
         batches: dict[int, _Batch] = {}
         for record in records:
             owned = self._owned.get(record.partition)
-            if owned is None:
+            if owned is None or owned.is_over(record):
                 continue
             batch = batches.get(owned.number)
             if batch is None:
@@ -278,19 +278,15 @@ class Coordinator:
         """The partition as its last owner left it; what that one may not have sent is sent again."""
         committed = await self._tables.committed(number)
         owned = RunPartition(number, table, self._options.resting_bytes)
-        for topic, begins, _ in extents:
-            # What retention has removed counts as read, or no deadline would ever fire.
-            owned.read[topic] = max(begins[number], committed.get(topic, 0))
+        owned.take_up(committed, {extent.topic: extent.begins[number] for extent in extents})
         now = self._clock.now_ms()
         again: list[Outgoing] = []
         runs = 0
         async for kept in owned.recover(now):
-            if all(offset < committed.get(topic, 0) for topic, offset in kept.source.items()):
-                continue
             plan = self._catalog.plan(kept.state.definition)
             again.extend(self._records_of(plan, [Step(kept.state, kept.intents)], now, number))
             runs += 1
-        again.extend(told(self._names, owned.limits.unconfirmed(committed.get(self._names.run_events, 0), now)))
+        again.extend(told(self._names, owned.limits.unconfirmed(owned.done[self._names.run_events], now)))
         for extent in extents:
             # The broker forgets what a group has committed of a topic that is deleted; the table does not.
             known = max(committed.get(extent.topic, 0), owned.known.get(extent.topic, 0))
@@ -351,7 +347,7 @@ class Coordinator:
             return
         else:
             plan = None if state is None or state.definition is None else await self._plan(state)
-        if isinstance(event, SignalReceived) and owned.early.takes(event, state):
+        if _comes_to_nothing(owned, record, event, state):
             return
         for outcome in event.outcomes if isinstance(event, Segment) else (event,):
             if not await self._decide(batch, record, plan, outcome):
@@ -470,3 +466,10 @@ class Coordinator:
         )
         self._count(batch, plan, state, decision.state)
         batch.decided[run] = (plan, [Step(decision.state, decision.commands)])
+
+
+def _comes_to_nothing(owned: RunPartition, record: Record, event: Event | Segment, state: RunState | None) -> bool:
+    """Whether the event waits for its run to come, or comes again."""
+    if isinstance(event, SignalReceived) and owned.early.takes(event, state):
+        return True
+    return state is not None and owned.has_seen(event.run, record)
