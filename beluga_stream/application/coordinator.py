@@ -11,6 +11,7 @@ import logging
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from ..domain.draft import Decision
 from ..domain.events import Event, LeaseExpired, LimitEvent, OwnerEvent, RunRequested, SignalReceived, SlotGranted
@@ -38,7 +39,7 @@ from .payloads import Payloads
 from .rendering import Renderer, Step
 from .settlement import Decided, Rendered, Settlement, written
 from .stamping import stamped
-from .starting import check_asked, check_limit, check_request
+from .starting import ASKED, check_asked, check_limit, check_request
 from .states import RESTING_BYTES, too_large
 from .topics import Topics
 from .watchdog import Watch
@@ -178,7 +179,7 @@ class Coordinator:
         batches: dict[int, _Batch] = {}
         for record in records:
             owned = self._owned.get(record.partition)
-            if owned is None or owned.is_over(record):
+            if owned is None or (owned.repeats and owned.is_over(record)):
                 continue
             batch = batches.get(owned.number)
             if batch is None:
@@ -316,13 +317,7 @@ class Coordinator:
     async def _apply(self, batch: _Batch, record: Record) -> None:
         """Decide about one record; what it leads to is added to the batch."""
         owned = batch.owned
-        event = codec.incoming.decode(record.value)
-        if record.key != event.key.encode():
-            raise InvalidInput(
-                f"a {event.type} of {event.key} has another record key than its member `key` says: "
-                f"key each record by the run's id",
-                run=getattr(event, "run", None),
-            )
+        event = _decoded(record)
         size = len(record.value or b"")
         if isinstance(event, LimitEvent):
             check_limit(event, size)
@@ -331,7 +326,8 @@ class Coordinator:
         if isinstance(event, Heartbeat):
             owned.beat(event, batch.now_ms)
             return
-        check_asked(event, size)
+        if type(event) in ASKED:
+            check_asked(event, size)
         event = stamped(event, record.offset, batch.now_ms)
         state = owned.state(event.run)
         if state is None and isinstance(event, RunRequested):
@@ -347,7 +343,7 @@ class Coordinator:
             return
         else:
             plan = None if state is None or state.definition is None else await self._plan(state)
-        if _comes_to_nothing(owned, record, event, state):
+        if (type(event) is SignalReceived or owned.repeats) and _comes_to_nothing(owned, record, event, state):
             return
         for outcome in event.outcomes if isinstance(event, Segment) else (event,):
             if not await self._decide(batch, record, plan, outcome):
@@ -466,6 +462,18 @@ class Coordinator:
         )
         self._count(batch, plan, state, decision.state)
         batch.decided[run] = (plan, [Step(decision.state, decision.commands)])
+
+
+def _decoded(record: Record) -> Any:
+    """What the record tells. Raises `InvalidInput` and `UnknownVersion`."""
+    event = codec.incoming.decode(record.value)
+    if record.key != event.key.encode():
+        raise InvalidInput(
+            f"a {event.type} of {event.key} has another record key than its member `key` says: "
+            f"key each record by the run's id",
+            run=getattr(event, "run", None),
+        )
+    return event
 
 
 def _comes_to_nothing(owned: RunPartition, record: Record, event: Event | Segment, state: RunState | None) -> bool:

@@ -106,7 +106,7 @@ class RunPartition:
         """What `read` was when the recovered table was last written: its topics went that far at least."""
         self.done: dict[str, int] = {}
         """For each topic, the offset before which all that the records led to is known to be durable and sent."""
-        self._repeats: dict[str, int] = {}
+        self.repeats: dict[str, int] = {}
         """For each topic, the offset from which on the recovered table knows nothing. Empty, once that is reached."""
         self._was_done: Mapping[str, int] = {}
         self._reads: dict[int, Mapping[str, int]] = {}
@@ -143,17 +143,15 @@ class RunPartition:
         self.done = {topic: max(done.get(topic, 0), committed.get(topic, 0)) for topic in begins}
         self.read = {topic: max(begin, self.done[topic]) for topic, begin in begins.items()}
         self._was_done = dict(self.done)
-        self._repeats = dict(self.done)
+        self.repeats = dict(self.done)
 
     def is_over(self, record: Record) -> bool:
         """Whether all that this record led to is durable and sent, by an earlier owner."""
-        if not self._repeats:
-            return False
-        until = self._repeats.get(record.topic)
+        until = self.repeats.get(record.topic)
         if until is None:
             return False
         if record.offset >= until:
-            del self._repeats[record.topic]
+            del self.repeats[record.topic]
             return False
         return record.offset < self._was_done.get(record.topic, 0)
 
@@ -162,7 +160,7 @@ class RunPartition:
 
         The run may stand where what was no news before would be some.
         """
-        if record.topic not in self._repeats:
+        if record.topic not in self.repeats:
             return False
         return record.offset <= self._states.source(run).get(record.topic, -1)
 
@@ -187,7 +185,7 @@ class RunPartition:
             for topic, offset in kept.source.items():
                 if offset >= self._was_done.get(topic, 0):
                     may_be_unsent = True
-                    self._repeats[topic] = max(self._repeats.get(topic, 0), offset + 1)
+                    self.repeats[topic] = max(self.repeats.get(topic, 0), offset + 1)
             if kept.intents and may_be_unsent:
                 yield kept
             if state.ended:

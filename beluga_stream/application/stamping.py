@@ -8,9 +8,15 @@ from ..domain.events import Event, RetryRequested, RunRequested
 from ..domain.frozen import replace
 from .messages import Segment
 
+_OTHERWISE = frozenset({Segment, RunRequested, RetryRequested})
+"""Those in which more is stamped than the time."""
+
 
 def stamped(event: Event | Segment, offset: int, now_ms: int) -> Event | Segment:
     """The event as it is taken up now. `offset` is where it lies in its topic."""
+    # Nearly all are outcomes of single nodes: a look at the type costs less than to ask for each of the others.
+    if type(event) not in _OTHERWISE:
+        return replace(event, at_ms=now_ms)
     match event:
         case Segment():
             return _shifted(event, now_ms)

@@ -34,6 +34,9 @@ REASON_MOST = 4_096
 NAME_MOST = 512
 """Characters of a signal's name, and of the id of a signal or retry: a run remembers hundreds of these ids."""
 
+ASKED = frozenset({RunRequested, SignalReceived, CancelRequested, RetryRequested, NodeOverridden})
+"""What others than the engine may ask of a run. Of all else `check_asked` has nothing to say."""
+
 _NUMBER_MOST = 1 << 53
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -113,7 +116,7 @@ def check_map(plan: Plan, event: RunRequested) -> None:
 
 def check_asked(event: Event, size: int) -> None:
     """Raises `InvalidInput` for what is asked of a run and is too long to be kept, or is not the run's own."""
-    if isinstance(event, SignalReceived | CancelRequested | RetryRequested | NodeOverridden):
+    if not isinstance(event, RunRequested):
         if size > REQUEST_MOST_BYTES:
             raise InvalidInput(
                 f"a {event.type} of run {event.run} has {size} bytes, and may have {REQUEST_MOST_BYTES}: "
