@@ -43,8 +43,8 @@ class Invocable(Protocol[A_contra, R_co]):
 class Graph(Work[I, O], Generic[I, O]):
     """A graph of handlers from an input `I` to a result `O`: `Graph[Doc, Report]("stories")`.
 
-    `timeout` bounds a whole run (seconds or timedelta). `durable=True` runs it on Temporal. `limit`
-    says how many of its runs go on at a time, or begin in a period: see `Limit`. Without type
+    `timeout` bounds a whole run (seconds or timedelta), from when the engine takes it up. `durable=True` runs it on
+    Temporal. `limit` says how many of its runs go on at a time, or begin in a period: see `Limit`. Without type
     arguments the types are those of its handlers' annotations. `memory` is loaded before and saved after each run, in
     the conversation that `conversation` gives for its input (docs/memory.md). Built graphs are checked at the first
     `compile`, which `invoke` and every deployment call. Raises `InvalidGraph` for a bad name or timeout,

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from ..application.tally import Tally
 from ..bounds import within
-from ..errors import CodeMissing, InvalidState, LogUnavailable
+from ..errors import CodeMissing, InvalidState, LogUnavailable, ResourceExhausted
 from ..ports.spans import Span, Spans
 from ..ports.telemetry import Telemetry
 from ..ports.workflow_runner import Started, WorkflowRunner

@@ -15,6 +15,7 @@ from . import codec, tracing
 from .catalog import Catalog
 from .messages import Rejected
 from .payloads import Payloads
+from .starting import check_map
 from .topics import Topics
 
 log = logging.getLogger("beluga_stream.coordinator")
@@ -59,6 +60,7 @@ class Admission:
                 self._catalog.check_input(plan, event.input.value)
             if event.fork is not None:
                 check_fork(plan, event.fork)
+            check_map(plan, event)
         except (InvalidInput, NotFound) as error:
             return event, None, self._refusal(event, error, now)
         if self._spans.on and not tracing.is_trace(event.trace):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ..domain.events import Failure, NodeFailed, NodeParked, NodeStreaming, NodeSucceeded, Source, StreamVoid
 from ..domain.ids import Incarnation
 from ..domain.payload import Json, Payload
-from ..errors import BelugaError, CodeMissing, InvalidInput, LogUnavailable, StreamBroken
+from ..errors import BelugaError, CodeMissing, LogUnavailable, StreamBroken
 from ..ports.clock import Clock
 from ..ports.handlers import Deployment, Handler
 from ..ports.log import Outgoing
@@ -24,7 +24,7 @@ from .outbox import Outbox
 from .payloads import Payloads
 from .sending import Sending, Sent
 from .spanned import spanned, tell_outcome
-from .streams import Live, Place, Streams
+from .streams import HeldElsewhere, Live, Place, Streams
 from .topics import Topics
 from .verdict import Completed, Failed
 
@@ -107,7 +107,27 @@ class Attempts:
     async def outcome(
         self, work: NodeReady, incarnation: Incarnation, beat: Beat, place: Place, topic: str | None = None
     ) -> Outcome:
-        """As `_outcome`, counted and traced. `topic` is the one that it came from; None: it never was in the log."""
+        """What came of the work, counted and traced. `topic` is where it came from; None: it never was in the log.
+
+        Work that cannot be done as it says fails its node. Raises `LogUnavailable` and `HeldElsewhere`.
+        """
+        try:
+            return await self._counted(work, incarnation, beat, place, topic)
+        except (BelugaError, HeldElsewhere):
+            raise
+        except Exception as error:
+            log.exception(
+                "a defect of the engine: %s of run %s could not be run",
+                work.node,
+                work.run,
+                extra={"action": "node_failed", "run": work.run, "node": work.node, "attempt": work.attempt},
+            )
+            defect = BelugaError(f"the engine could not run it: {error!r}")
+            return self._failed(work, incarnation, Failed(_failure(defect, work), retryable=False))
+
+    async def _counted(
+        self, work: NodeReady, incarnation: Incarnation, beat: Beat, place: Place, topic: str | None
+    ) -> Outcome:
         if work.feed is not None:
             return await fed(
                 work,
@@ -189,6 +209,11 @@ class Attempts:
             exc_info=result.error,
             extra={"action": "node_failed", "run": work.run, "node": work.node, "attempt": work.attempt},
         )
+        return self._failed(work, incarnation, result, attempt.details)
+
+    def _failed(
+        self, work: NodeReady, incarnation: Incarnation, result: Failed, details: Payload | None = None
+    ) -> NodeFailed:
         return NodeFailed(
             run=work.run,
             key=work.key,
@@ -198,7 +223,7 @@ class Attempts:
             incarnation=incarnation,
             failure=result.failure,
             retryable=result.retryable,
-            details=attempt.details,
+            details=details,
             crashed_on=self._worker if result.crashed else None,
         )
 
@@ -257,10 +282,7 @@ class Attempts:
             if argument.stream is not None or not (argument.name or handler.parameters):
                 continue  # it is read live, or an edge without a name into a handler that takes nothing
             name = argument.name or handler.parameters[-1].name
-            try:
-                values[name] = await self._payloads.load(argument.payload)
-            except (LookupError, TypeError) as error:
-                raise InvalidInput(f"the value for {name!r} is not what its source said: {error!r}") from error
+            values[name] = await self._payloads.load(argument.payload)
         return values
 
     def _context(self, attempt: _Attempt, beat: Beat) -> Context:

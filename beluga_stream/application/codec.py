@@ -69,8 +69,8 @@ class Codec(Generic[T]):
 class Kept(Frozen):
     """A run's table value: its state, what is decided and not yet known to be sent, and from where.
 
-    `source` maps topics to the offset of the event that led to `intents`: once the group has
-    committed past all of them, the intents were sent.
+    `source` maps topics to the offset of the last event that changed the run: once the group has committed past all of
+    them, the intents were sent; and none up to it is news to the run, however often it is read.
     """
 
     state: RunState

@@ -11,13 +11,14 @@ import logging
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from ..domain.draft import Decision
 from ..domain.events import Event, LeaseExpired, LimitEvent, OwnerEvent, RunRequested, SignalReceived, SlotGranted
 from ..domain.frozen import replace
 from ..domain.ids import RunId
 from ..domain.plan import Plan
-from ..domain.reducer import overflow, reduce
+from ..domain.reducer import outgrown, overflow, reduce
 from ..domain.state import RunState, RunStatus
 from ..errors import BelugaError, InvalidInput, LogUnavailable, NotFound
 from ..ports.clock import Clock
@@ -37,7 +38,8 @@ from .partition import RunPartition
 from .payloads import Payloads
 from .rendering import Renderer, Step
 from .settlement import Decided, Rendered, Settlement, written
-from .starting import check_request, check_seals
+from .stamping import stamped
+from .starting import ASKED, check_asked, check_limit, check_request
 from .states import RESTING_BYTES, too_large
 from .topics import Topics
 from .watchdog import Watch
@@ -64,6 +66,7 @@ class CoordinatorOptions:
     dedup_window_ms: int = 86_400_000
     dedup_most: int = 25_000
     state_limit_bytes: int = 900_000
+    record_limit_bytes: int = 990_000
     capacity: int = 100_000
     unanswered_most: int = 1_000
     resting_bytes: int = RESTING_BYTES
@@ -176,7 +179,7 @@ class Coordinator:
         batches: dict[int, _Batch] = {}
         for record in records:
             owned = self._owned.get(record.partition)
-            if owned is None:
+            if owned is None or (owned.repeats and owned.is_over(record)):
                 continue
             batch = batches.get(owned.number)
             if batch is None:
@@ -185,16 +188,8 @@ class Coordinator:
                 await self._apply(batch, record)
             except LogUnavailable:
                 raise  # no fault of the record: it comes again, to a process that can read
-            except BelugaError as error:
-                log.warning(
-                    "refused a record: %s",
-                    error,
-                    extra={"action": "dead_letter", "topic": record.topic, "offset": record.offset},
-                )
-                owned.answer(record)
-                self._telemetry.dead_letter("coordinator", error.code)
-                letter = await dead_letter(self._names.dead_letters, record, error, self._payloads)
-                batch.answers.append(letter)
+            except Exception as error:  # noqa: BLE001 - it would come again, and end every process that takes it
+                await self._refuse(batch, record, error)
             owned.read[record.topic] = record.offset + 1
         decided = [await self._sealed(batch) for batch in batches.values()]
         settled = self._settlement.begin(decided)
@@ -209,6 +204,31 @@ class Coordinator:
         owned = self._owned.get(partition)
         if owned is not None:
             owned.read[topic] = offset
+
+    def _fitting(self, records: Sequence[Outgoing]) -> list[Outgoing]:
+        """Those that may be sent. A version that did not look at that first may have decided on longer ones."""
+        most = self._options.record_limit_bytes
+        fitting = [record for record in records if len(record.value or b"") <= most]
+        if len(fitting) < len(records):
+            log.error(
+                "left %d records of more than %d bytes unsent: what waits for them is dispatched again, or times out",
+                len(records) - len(fitting),
+                most,
+                extra={"action": "unsent"},
+            )
+        return fitting
+
+    async def _refuse(self, batch: _Batch, record: Record, error: Exception) -> None:
+        """Keep what could not be applied as a dead letter. It has changed nothing."""
+        where = {"action": "dead_letter", "topic": record.topic, "offset": record.offset}
+        if isinstance(error, BelugaError):
+            log.warning("refused a record: %s", error, extra=where)
+        else:
+            log.error("a defect of the engine: refused a record that it cannot apply", exc_info=error, extra=where)
+            error = BelugaError(f"the engine could not apply it: {error!r}")
+        batch.owned.answer(record)
+        self._telemetry.dead_letter("coordinator", error.code)
+        batch.answers.append(await dead_letter(self._names.dead_letters, record, error, self._payloads))
 
     async def _sealed(self, batch: _Batch) -> Decided:
         """End the batch, and begin to write it."""
@@ -225,8 +245,21 @@ class Coordinator:
         """What is left to do while the changelog is written."""
         outputs = batch.answers
         for plan, steps in batch.decided.values():
-            outputs.extend(self._renderer.render(plan, steps, batch.now_ms, batch.owned.number))
+            outputs.extend(self._records_of(plan, steps, batch.now_ms, batch.owned.number))
         return self._parted(outputs)
+
+    def _records_of(self, plan: Plan | None, steps: Sequence[Step], at_ms: int, partition: int) -> Sequence[Outgoing]:
+        """The records that one run's steps cause; none when they cannot be made, which must not stop the others."""
+        try:
+            return self._renderer.render(plan, steps, at_ms, partition)
+        except Exception:
+            run = steps[-1].state.run
+            log.exception(
+                "a defect of the engine: what run %s causes could not be told",
+                run,
+                extra={"action": "untold", "run": run, "graph": steps[-1].state.graph},
+            )
+            return ()
 
     def _parted(self, records: Sequence[Outgoing]) -> Rendered:
         summaries = [record for record in records if record.topic == self._names.runs]
@@ -252,24 +285,20 @@ class Coordinator:
         """The partition as its last owner left it; what that one may not have sent is sent again."""
         committed = await self._tables.committed(number)
         owned = RunPartition(number, table, self._options.resting_bytes)
-        for topic, begins, _ in extents:
-            # What retention has removed counts as read, or no deadline would ever fire.
-            owned.read[topic] = max(begins[number], committed.get(topic, 0))
+        owned.take_up(committed, {extent.topic: extent.begins[number] for extent in extents})
         now = self._clock.now_ms()
         again: list[Outgoing] = []
         runs = 0
         async for kept in owned.recover(now):
-            if all(offset < committed.get(topic, 0) for topic, offset in kept.source.items()):
-                continue
             plan = self._catalog.plan(kept.state.definition)
-            again.extend(self._renderer.render(plan, [Step(kept.state, kept.intents)], now, number))
+            again.extend(self._records_of(plan, [Step(kept.state, kept.intents)], now, number))
             runs += 1
-        again.extend(told(self._names, owned.limits.unconfirmed(committed.get(self._names.run_events, 0), now)))
+        again.extend(told(self._names, owned.limits.unconfirmed(owned.done[self._names.run_events], now)))
         for extent in extents:
             # The broker forgets what a group has committed of a topic that is deleted; the table does not.
             known = max(committed.get(extent.topic, 0), owned.known.get(extent.topic, 0))
             await check_not_recreated(self._reader, extent, number, known)
-        outputs, summaries = self._parted(again)
+        outputs, summaries = self._parted(self._fitting(again))
         if outputs:
             await self._appender.append(outputs)
         if summaries:
@@ -294,23 +323,21 @@ class Coordinator:
     async def _apply(self, batch: _Batch, record: Record) -> None:
         """Decide about one record; what it leads to is added to the batch."""
         owned = batch.owned
-        event = codec.incoming.decode(record.value)
-        if record.key != event.key.encode():
-            raise InvalidInput(
-                f"a {event.type} of {event.key} has another record key than its member `key` says: "
-                f"key each record by the run's id",
-                run=getattr(event, "run", None),
-            )
+        event = _decoded(record)
+        size = len(record.value or b"")
         if isinstance(event, LimitEvent):
+            check_limit(event, size)
             batch.answers.extend(told(self._names, owned.limits.apply(event, record.offset, batch.now_ms)))
             return
         if isinstance(event, Heartbeat):
             owned.beat(event, batch.now_ms)
             return
-        check_seals(event)
+        if type(event) in ASKED:
+            check_asked(event, size)
+        event = stamped(event, record.offset, batch.now_ms)
         state = owned.state(event.run)
         if state is None and isinstance(event, RunRequested):
-            check_request(event, len(record.value or b""), record.partition, self._names.partitions)
+            check_request(event, size, record.partition, self._names.partitions)
             event, plan, refusal = await self._admission.admit(event, batch.now_ms)
             if refusal is not None:
                 owned.answer(record)
@@ -322,14 +349,14 @@ class Coordinator:
             return
         else:
             plan = None if state is None or state.definition is None else await self._plan(state)
-        if isinstance(event, SignalReceived) and owned.early.takes(event, state):
+        if (type(event) is SignalReceived or owned.repeats) and _comes_to_nothing(owned, record, event, state):
             return
         for outcome in event.outcomes if isinstance(event, Segment) else (event,):
             if not await self._decide(batch, record, plan, outcome):
                 return
         if state is None:
             for signal in owned.early.take(event.run):
-                await self._decide(batch, record, plan, signal)
+                await self._decide(batch, record, plan, replace(signal, at_ms=batch.now_ms))
 
     async def _decide(self, batch: _Batch, record: Record, plan: Plan | None, event: Event) -> bool:
         """Reduce one event into the batch; False when it was no news."""
@@ -347,8 +374,8 @@ class Coordinator:
         owned.apply(record, plan, state, decision, batch.now_ms)
         if isinstance(event, LeaseExpired):
             self._telemetry.lease_expired(decision.state.graph)
-        self._count(batch, plan, state, decision.state)
         batch.decide(plan, decision)
+        self._count(batch, plan, state, decision.state)
         return True
 
     def _count(self, batch: _Batch, plan: Plan | None, before: RunState | None, state: RunState) -> None:
@@ -388,27 +415,75 @@ class Coordinator:
         owned = batch.owned
         expired = owned.expired(batch.now_ms, self._options.dedup_window_ms, self._options.dedup_most)
         changes = owned.changes(expired)
-        if too_large(changes, self._options.state_limit_bytes):
+        most = self._options.state_limit_bytes
+        if too_large(changes, most):
             # It may be what is on its way that is so long, and not the run.
             await self._settlement.finish()
-            for run, size in too_large(owned.changes(expired), self._options.state_limit_bytes):
-                await self._give_up(batch, run, size)
+            for run, size in too_large(owned.changes(expired), most):
+                await self._give_up(batch, run, size, outgrown(size, most))
+            changes = owned.changes(expired)
+        if await self._unfit(batch):
             changes = owned.changes(expired)
         return changes
 
-    async def _give_up(self, batch: _Batch, run: RunId, size: int) -> None:
-        """Fail a run whose state no longer fits a record; nothing of its batch is sent but that."""
+    async def _unfit(self, batch: _Batch) -> bool:
+        """Fail the runs of which a record would be too long, before that is decided for good; whether there is one.
+
+        A value is in the run's state once, and in the work for a node as often as it has parameters that take it.
+        """
+        found = False
+        most = self._options.record_limit_bytes
+        for run in batch.owned.wide(most):
+            plan, steps = batch.decided.get(run, (None, ()))
+            if not steps:
+                continue
+            records = self._records_of(plan, steps, batch.now_ms, batch.owned.number)
+            longest = max(records, key=lambda record: len(record.value or b""), default=None)
+            size = 0 if longest is None else len(longest.value or b"")
+            if longest is not None and size > most:
+                found = True
+                await self._give_up(
+                    batch,
+                    run,
+                    size,
+                    f"a record of {size} bytes for {longest.topic} is above the limit of {most}: "
+                    f"let nodes return less, or hand a long value to fewer parameters of a node",
+                )
+        return found
+
+    async def _give_up(self, batch: _Batch, run: RunId, size: int, message: str) -> None:
+        """Fail a run that no longer fits its records; nothing of its batch is sent but that."""
         owned = batch.owned
         state = owned.state(run)
         assert state is not None, "the run is in the batch under way"
-        plan = await self._plan(state)
-        decision = overflow(plan, state, size, self._options.state_limit_bytes, batch.now_ms)
+        # Without a definition it was cancelled before it began, and is only remembered.
+        plan = None if state.definition is None else await self._plan(state)
+        decision = overflow(plan, state, message, batch.now_ms)
         decision = owned.overrule(decision)
         log.warning(
-            "failed run %s: its state grew to %d bytes",
+            "failed run %s: %s",
             run,
-            size,
+            message,
             extra={"action": "state_overflow", "run": run, "graph": state.graph, "bytes": size},
         )
         self._count(batch, plan, state, decision.state)
         batch.decided[run] = (plan, [Step(decision.state, decision.commands)])
+
+
+def _decoded(record: Record) -> Any:
+    """What the record tells. Raises `InvalidInput` and `UnknownVersion`."""
+    event = codec.incoming.decode(record.value)
+    if record.key != event.key.encode():
+        raise InvalidInput(
+            f"a {event.type} of {event.key} has another record key than its member `key` says: "
+            f"key each record by the run's id",
+            run=getattr(event, "run", None),
+        )
+    return event
+
+
+def _comes_to_nothing(owned: RunPartition, record: Record, event: Event | Segment, state: RunState | None) -> bool:
+    """Whether the event waits for its run to come, or comes again."""
+    if isinstance(event, SignalReceived) and owned.early.takes(event, state):
+        return True
+    return state is not None and owned.has_seen(event.run, record)

@@ -27,7 +27,7 @@ from ..domain.frozen import replace
 from ..domain.ids import GraphHash, RunId
 from ..domain.payload import Payload
 from ..domain.plan import Plan
-from ..domain.reducer import overflow, reduce
+from ..domain.reducer import outgrown, overflow, reduce
 from ..domain.state import RunState, Timer, timers
 from ..ports.spans import NO_SPANS, Spans
 from .carried import Carrying
@@ -148,7 +148,7 @@ class Family:
         plan = self._plans[state.definition]
         effects: list[Effect] = []
         todo: list[Event] = []
-        self._decided(plan, overflow(plan, state, size_bytes, limit_bytes, now_ms), now_ms, todo, effects)
+        self._decided(plan, overflow(plan, state, outgrown(size_bytes, limit_bytes), now_ms), now_ms, todo, effects)
         for event in todo:
             effects.extend(self.apply(event, now_ms))
         return effects

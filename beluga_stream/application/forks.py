@@ -175,24 +175,37 @@ class Forks:
 
     async def _input(self, summary: Summary) -> Payload:
         """What the run was started with, by its request."""
-        async with contextlib.aclosing(
-            self._records(self._names.run_requests, summary.run, summary.started_ms)
-        ) as records:
+        async with contextlib.aclosing(self._requests(summary)) as records:
             async for record in records:
                 request = codec.incoming.decode(record.value)
-                if isinstance(request, RunRequested) and request.at_ms == summary.started_ms:
+                if isinstance(request, RunRequested) and _started(summary, request, record.offset):
                     return request.input
         raise Expired(
             f"the request that started run {summary.run} is kept no longer: start a new run instead", run=summary.run
         )
 
+    def _requests(self, summary: Summary) -> AsyncGenerator[Record, None]:
+        """The run's request. Where it lies an earlier version did not say: then what may be it, the oldest first."""
+        topic, run = self._names.run_requests, summary.run
+        if summary.request is None:
+            return self._records(topic, run, summary.started_ms)
+        return self._between(topic, run, summary.request, summary.request + 1)
+
     async def _records(self, topic: str, run: RunId, started_ms: int) -> AsyncGenerator[Record, None]:
         """The records of a run's key in its partition, from about its start to the end that there is now."""
+        since = await self._reader.at_time(topic, max(0, started_ms - _EARLIER_MS))
+        async with contextlib.aclosing(self._between(topic, run, since[self._partition(run)])) as records:
+            async for record in records:
+                yield record
+
+    async def _between(
+        self, topic: str, run: RunId, begin: int, end: int | None = None
+    ) -> AsyncGenerator[Record, None]:
+        """The records of a run's key in its partition from here on, of those that are kept."""
         partition = self._partition(run)
-        end = (await self._reader.end(topic))[partition]
-        begin = (await self._reader.beginning(topic))[partition]
-        since = (await self._reader.at_time(topic, max(0, started_ms - _EARLIER_MS)))[partition]
-        begin = max(begin, since)
+        there = (await self._reader.end(topic))[partition]
+        end = there if end is None else min(end, there)
+        begin = max(begin, (await self._reader.beginning(topic))[partition])
         if begin >= end:
             return
         key = run.encode()
@@ -229,6 +242,13 @@ class Forks:
         edited = {each: await self._payloads.store(str(run), value) for each, value in given.items()}
         check_edited(plan, name, edited)
         return edited
+
+
+def _started(summary: Summary, request: RunRequested, offset: int) -> bool:
+    """Whether it is the request that the run came of: its key may have been used for another input."""
+    if summary.request is None:
+        return request.at_ms == summary.started_ms
+    return offset == summary.request
 
 
 def by_parameter(plan: Plan, name: NodeName, value: Json) -> dict[str, Json]:

@@ -190,6 +190,7 @@ class Summary(Frozen, kw_only=True, tag_field="type", tag="summary"):
     """A run in one compacted record: for lists, dashboards and `on_run`. Pages have none.
 
     Of a failed run `retry_until_ms` is how long it can be retried: no longer than its end, when it cannot go on.
+    `request` is the offset of what started it, in `beluga.run-requests`.
     """
 
     run: RunId
@@ -206,6 +207,7 @@ class Summary(Frozen, kw_only=True, tag_field="type", tag="summary"):
     failure: Failure | None = None
     forked_from: RunId | None = None
     retry_until_ms: int | None = None
+    request: int | None = None
 
 
 Result: TypeAlias = Progress | ChunkEmitted | Rejected

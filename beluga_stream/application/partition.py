@@ -39,6 +39,7 @@ _NO_RUN = "~"
 _ANSWERED = "~answered"
 _AT_A_TIME = 500
 _READ = "~read"
+_SENT = "~sent"
 _HOUR_MS = 3_600_000
 
 
@@ -62,6 +63,7 @@ class Changed:
     plan: Plan | None
     intents: list[Command] = field(default_factory=list)
     source: dict[str, int] = field(default_factory=dict)
+    """As the run's row has it, and with what has changed it since."""
     size: int = 0
     """In the table, in bytes; known once the batch is encoded."""
 
@@ -78,7 +80,6 @@ class Unsent(NamedTuple):
 
     batch: int
     intents: Sequence[Command]
-    source: Mapping[str, int]
 
 
 class RunPartition:
@@ -103,11 +104,20 @@ class RunPartition:
         """How many of them are of each definition, by its hash and its graph's name; pages count with their run."""
         self.known: dict[str, int] = {}
         """What `read` was when the recovered table was last written: its topics went that far at least."""
+        self.done: dict[str, int] = {}
+        """For each topic, the offset before which all that the records led to is known to be durable and sent."""
+        self.repeats: dict[str, int] = {}
+        """For each topic, the offset from which on the recovered table knows nothing. Empty, once that is reached."""
+        self._was_done: Mapping[str, int] = {}
+        self._reads: dict[int, Mapping[str, int]] = {}
+        """What `read` was at the end of each batch that may not be sent, or whose predecessor may not be."""
+        self._told: set[int] = set()
+        """Those of them that are sent: one without records is done before the one before it is."""
         self._states = States(table, resting_bytes)
         self.timers = Timers(self.runs, self._states)
         self._changed: dict[RunId, Changed] = {}
         self._unsent: dict[RunId, list[Unsent]] = {}
-        self._markers: dict[RunId, RunState] = {}
+        self._markers: dict[RunId, Kept] = {}
         self._unmarked: list[RunId] = []
         self._batch = 0
         self._latest: dict[RunId, int] = {}
@@ -120,8 +130,42 @@ class RunPartition:
         self._answered: str | None = None
         self._told_ms: int | None = None
 
+    def take_up(self, committed: Mapping[str, int], begins: Mapping[str, int]) -> None:
+        """Find out how far it was read: by the table, and by what the group has committed for each topic.
+
+        The broker forgets a group that has no members for long; the table is not forgotten. What retention has removed
+        counts as read, or no deadline would ever fire.
+        """
+        value = self.table.get(_READ)
+        known = {} if value is None else orjson.loads(value)
+        done = known.pop(_SENT, {})
+        self.known = known
+        self.done = {topic: max(done.get(topic, 0), committed.get(topic, 0)) for topic in begins}
+        self.read = {topic: max(begin, self.done[topic]) for topic, begin in begins.items()}
+        self._was_done = dict(self.done)
+        self.repeats = dict(self.done)
+
+    def is_over(self, record: Record) -> bool:
+        """Whether all that this record led to is durable and sent, by an earlier owner."""
+        until = self.repeats.get(record.topic)
+        if until is None:
+            return False
+        if record.offset >= until:
+            del self.repeats[record.topic]
+            return False
+        return record.offset < self._was_done.get(record.topic, 0)
+
+    def has_seen(self, run: RunId, record: Record) -> bool:
+        """Whether the run has changed by this record, or by a later one of its topic: then this one comes again.
+
+        The run may stand where what was no news before would be some.
+        """
+        if record.topic not in self.repeats:
+            return False
+        return record.offset <= self._states.source(run).get(record.topic, -1)
+
     async def recover(self, now_ms: int) -> AsyncIterator[Kept]:
-        """Rebuild deadlines and leases from the table; yield every run that has intents.
+        """Rebuild deadlines and leases from the table; yield every run that has intents which may not have been sent.
 
         Lets others have their turn from time to time: there may be a hundred thousand runs.
         """
@@ -133,13 +177,16 @@ class RunPartition:
                 self.early.recover(value)
             if key.startswith(limits.PREFIX):
                 self.limits.recover(key, value)
-            if key == _READ:
-                self.known = orjson.loads(value)
             if key.startswith(_NO_RUN):
                 continue
             kept = codec.kept.decode(value)
             state = kept.state
-            if kept.intents:
+            may_be_unsent = False
+            for topic, offset in kept.source.items():
+                if offset >= self._was_done.get(topic, 0):
+                    may_be_unsent = True
+                    self.repeats[topic] = max(self.repeats.get(topic, 0), offset + 1)
+            if kept.intents and may_be_unsent:
                 yield kept
             if state.ended:
                 ended.append((state.ended_ms or 0, state.run))
@@ -174,12 +221,13 @@ class RunPartition:
             return
         changed = self._changed.get(state.run)
         if changed is None:
-            changed = self._changed[state.run] = Changed(state, plan)
+            source = {} if before is None else dict(self._states.source(state.run))
+            changed = self._changed[state.run] = Changed(state, plan, source=source)
         self._markers.pop(state.run, None)
         changed.state = state
         changed.intents.extend(decision.commands)
         changed.source[record.topic] = record.offset
-        self._states.put(state)
+        self._states.put(state, changed.source)
         self.timers.put(decision.timers)
         if before is None:
             self.unanswered.begun(state.run, decision.commands, now_ms)
@@ -233,21 +281,29 @@ class RunPartition:
         """The table's part of the batch: one value for each changed run, a tombstone for each expired one."""
         values: list[tuple[str, bytes | None]] = [*self.early.held(), *self.limits.changes()]
         values.extend(
-            (str(run), codec.kept.encode(Kept(self._markers[run]))) for run in self._unmarked if run in self._markers
+            (str(run), codec.kept.encode(self._markers[run])) for run in self._unmarked if run in self._markers
         )
         if self._answered is not None:
             values.append((_ANSWERED, self._answered.encode()))
         values.extend((str(run), None) for run in expired)
         for run, changed in self._changed.items():
-            intents, source = self._unconfirmed(run, changed)
-            value = codec.kept.encode(Kept(shrunk(changed.state, intents), intents, source))
+            intents = self._unconfirmed(run, changed)
+            value = codec.kept.encode(Kept(shrunk(changed.state, intents), intents, changed.source))
             changed.size = len(value)
             values.append((str(run), value))
         # Last: a commit may be cut off, and a signal must not be gone before the run that has got it is there.
         values.extend(self.early.gone())
         if values:
-            values.append((_READ, orjson.dumps(self.read)))
+            values.append((_READ, orjson.dumps({**self.read, _SENT: self.done})))
         return values
+
+    def wide(self, most_bytes: int) -> list[RunId]:
+        """The runs of the batch, as it was encoded last, of which a record may be longer than this."""
+        return [
+            run
+            for run, changed in self._changed.items()
+            if changed.plan is not None and changed.size * changed.plan.width > most_bytes
+        ]
 
     def write(self, changes: Sequence[tuple[str, bytes | None]]) -> "asyncio.Task[None] | None":
         """Begin to make the batch durable; what is returned ends when it and all before it are.
@@ -267,10 +323,12 @@ class RunPartition:
         self._unmarked.clear()
         self._batch += 1
         sealed = Sealed(self._batch, self._changed)
+        if self.writing is not None:
+            self._reads[sealed.number] = dict(self.read)
         for run, changed in sealed.changed.items():
             self._latest[run] = sealed.number
             if changed.intents:
-                self._unsent.setdefault(run, []).append(Unsent(sealed.number, changed.intents, changed.source))
+                self._unsent.setdefault(run, []).append(Unsent(sealed.number, changed.intents))
         self._changed = {}
         self.early.rows.clear()
         self.limits.rows.clear()
@@ -287,10 +345,15 @@ class RunPartition:
                 continue
             self._states.rest(run, changed.size)
             if changed.state.status in FINAL:
-                self._markers[run] = marker(changed.state)
+                self._markers[run] = Kept(marker(changed.state), source=changed.source)
 
     def sent(self, sealed: Sealed) -> None:
         """The records of a batch are sent: its intents are no more, nor the outputs that nobody will ask for."""
+        if sealed.number in self._reads:
+            self._told.add(sealed.number)
+        while self._reads and (first := next(iter(self._reads))) in self._told:
+            self._told.remove(first)
+            self.done.update(self._reads.pop(first))
         for run, changed in sealed.changed.items():
             self._forget_outputs(run, changed.plan, _ended(changed.intents))
             left = [unsent for unsent in self._unsent.pop(run, ()) if unsent.batch != sealed.number]
@@ -333,13 +396,11 @@ class RunPartition:
         """The leases whose workers have been silent for too long."""
         return [(run, node, lease) for (run, node), lease in self.leases.items() if lease.heard_ms < now_ms - lease_ms]
 
-    def _unconfirmed(self, run: RunId, changed: Changed) -> tuple[tuple[Command, ...], dict[str, int]]:
+    def _unconfirmed(self, run: RunId, changed: Changed) -> tuple[Command, ...]:
         intents: list[Command] = []
-        source: dict[str, int] = {}
         for unsent in self._unsent.get(run, ()):
             intents.extend(unsent.intents)
-            source |= unsent.source
-        return (*intents, *changed.intents), source | changed.source
+        return (*intents, *changed.intents)
 
     def _forget_outputs(self, run: RunId, plan: Plan | None, ended: Sequence[NodeKey]) -> None:
         state = self._states.at_hand(run)

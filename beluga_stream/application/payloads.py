@@ -104,7 +104,8 @@ class Payloads:
     async def load(self, payload: Payload, item: int | None = None) -> Json:
         """The JSON value, or one item of a list.
 
-        Raises `NotFound` when a blob is gone, `KeyMissing` and `Tampered` for what is encrypted.
+        Raises `NotFound` when a blob is gone, `KeyMissing` and `Tampered` for what is encrypted, and `InvalidInput` for
+        what is put together from parts that are not there: others than the engine may write payloads, too.
         """
         try:
             return await self._load(payload, item)
@@ -116,27 +117,29 @@ class Payloads:
     async def _load(self, payload: Payload, item: int | None) -> Json:
         match payload:
             case Inline(value):
-                return value if item is None else value[item]
+                return value if item is None else _item(value, item)
             case Stored(parts=True):
                 return await self._load(codec.payloads.decode(await self._blobs.get(payload.ref)), item)
             case Stored():
                 value = await self._blob(payload)
-                return value if item is None else value[item]
+                return value if item is None else _item(value, item)
             case Sealed(owner, data):
                 value = _parsed(unseal(self._cipher, data, owner), f"a value of {owner}")
-                return value if item is None else value[item]
+                return value if item is None else _item(value, item)
             case Gathered(items, names):
+                if names is not None and (item is not None or len(names) != len(items)):
+                    raise InvalidInput(f"a mapping of {len(names)} names was put together from {len(items)} values")
                 if item is not None:
-                    return await self.load(items[item])
+                    return await self.load(_item(items, item))
                 values = [await self.load(part) for part in items]
                 return values if names is None else dict(zip(names, values, strict=True))
             case Picked(source, index):
                 value = await self._load(source, index)
-                return value if item is None else value[item]
+                return value if item is None else _item(value, item)
             case Paged(pages):
                 if item is not None:
                     return await self._paged_item(payload, item)
-                return [value for page in pages for value in await self._load(page, None)]
+                return [value for page in pages for value in await self._page(page)]
 
     async def keep(self, owner: str, data: bytes) -> str:
         """Store bytes that are no value of a run; returns their reference."""
@@ -157,12 +160,19 @@ class Payloads:
         return Stored(ref, len(sealed), length, sealed=True)
 
     async def _paged_item(self, payload: Paged, item: int) -> Json:
+        left = item
         for page in payload.pages:
-            value = await self._load(page, None)
-            if item < len(value):
-                return value[item]
-            item -= len(value)
-        raise IndexError(item)
+            value = await self._page(page)
+            if left < len(value):
+                return _item(value, left)
+            left -= len(value)
+        raise InvalidInput(f"item {item} was picked from pages that have none of this number")
+
+    async def _page(self, page: Payload) -> list[Json]:
+        value = await self._load(page, None)
+        if not isinstance(value, list):
+            raise InvalidInput("a list was put together from pages of which one is no list")
+        return value
 
     async def _blob(self, stored: Stored) -> Json:
         """A blob's value. Many items of a map ask for the same one at once: it is read and decoded once."""
@@ -192,6 +202,12 @@ class Payloads:
 
 def _owner_of(ref: str) -> str:
     return ref.rpartition("/")[0]
+
+
+def _item(value: Json, index: int) -> Json:
+    if not isinstance(value, list | tuple) or not 0 <= index < len(value):
+        raise InvalidInput(f"item {index} was picked from a value that is no list with an item of this number")
+    return value[index]
 
 
 def _parsed(data: bytes, what: str) -> Json:

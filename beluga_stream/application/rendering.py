@@ -186,6 +186,7 @@ class Renderer:
             failure=state.failure,
             forked_from=None if state.fork is None else state.fork.of,
             retry_until_ms=self._retry_until_ms(state),
+            request=state.request,
         )
 
     def _retry_until_ms(self, state: RunState) -> int | None:

@@ -30,6 +30,7 @@ from .overrides import Overrides
 from .payloads import Payloads
 from .results import Event, NodeChanged, RunChanged
 from .shown import shown
+from .starting import check_words
 from .summaries import TOLD_WITHIN_SECONDS, Summaries, check_retry
 from .tails import Tails
 from .topics import Topics
@@ -197,7 +198,9 @@ class Runs:
         return Started(run, digest, follower.since, request.graph)
 
     async def cancel(self, run: RunId, reason: str = "") -> None:
+        """Raises `InvalidInput` for a reason that is too long."""
         event = CancelRequested(run=run, key=str(run), at_ms=self._clock.now_ms(), reason=reason)
+        check_words(event)
         await self._send(self._names.run_events, run, codec.incoming.encode(event))
 
     async def retry(self, run: RunId) -> None:
@@ -234,6 +237,7 @@ class Runs:
         await self._send(self._names.run_events, run, codec.incoming.encode(event))
 
     async def signal(self, run: RunId, signal: str, value: Json, *, id: str | None = None) -> None:  # noqa: A002 - the field's name
+        """Raises `InvalidInput` for a name or id that is too long."""
         event = SignalReceived(
             run=run,
             key=str(run),
@@ -242,6 +246,7 @@ class Runs:
             id=id or self._new_id(),
             value=await self.payloads.store(str(run), value),
         )
+        check_words(event)
         await self._send(self._names.run_events, run, codec.incoming.encode(event))
 
     async def follow(self, run: RunId, *, after: str | None = None) -> AsyncGenerator[Event, None]:

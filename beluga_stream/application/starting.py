@@ -6,8 +6,21 @@ from collections.abc import Iterator
 
 import orjson
 
-from ..domain.events import Event, RunRequested, SignalReceived
-from ..domain.payload import Json, Payload, seals_of
+from ..domain.definition import EdgeMode, NodeKind
+from ..domain.events import (
+    CancelRequested,
+    Event,
+    LimitEvent,
+    NodeOverridden,
+    Page,
+    RetryRequested,
+    RunRequested,
+    SignalReceived,
+    SlotWanted,
+)
+from ..domain.ids import near_run_id, page_key
+from ..domain.payload import Json, Payload, length_of, seals_of
+from ..domain.plan import Plan
 from ..domain.state import RunState
 from ..errors import InvalidInput, NotSerializable
 from .partitioner import partition_of
@@ -15,6 +28,16 @@ from .partitioner import partition_of
 REQUEST_MOST_BYTES = 256 * 1024
 """Values above 64 KiB go through the blob store, so that an honest request stays far below this."""
 
+REASON_MOST = 4_096
+"""Characters of why a run is cancelled: it is in the run's row, its summary and its last status."""
+
+NAME_MOST = 512
+"""Characters of a signal's name, and of the id of a signal or retry: a run remembers hundreds of these ids."""
+
+ASKED = frozenset({RunRequested, SignalReceived, CancelRequested, RetryRequested, NodeOverridden})
+"""What others than the engine may ask of a run. Of all else `check_asked` has nothing to say."""
+
+_NUMBER_MOST = 1 << 53
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -34,6 +57,8 @@ def sorted_json(value: Json) -> bytes:
 
 def check_request(event: RunRequested, size: int, partition: int, partitions: int) -> None:
     """Raises `InvalidInput` for a start from outside that no answer could reach, or that is too large."""
+    if event.page is not None:
+        _check_page(event, event.page)
     if event.parent is not None:
         return
     if not _RUN_ID.fullmatch(event.run):
@@ -52,6 +77,81 @@ def check_request(event: RunRequested, size: int, partition: int, partitions: in
             f"use Kafka's default partitioner (murmur2)",
             run=event.run,
         )
+
+
+def _check_page(event: RunRequested, page: Page) -> None:
+    """Raises `InvalidInput` for a page that its parent did not ask for."""
+    parent = event.parent
+    is_its = (
+        parent is not None
+        and event.run.partition("/")[0] == near_run_id(parent.run, parent.node)
+        and event.key == parent.key
+        and parent.node.partition("#")[0] == page_key(page.node, page.start, page.stop)
+        and 0 <= page.start < page.stop
+    )
+    if not is_its:
+        raise InvalidInput(
+            f"run {event.run} is started as a page, which only the run of a large map may do: leave `page` out",
+            run=event.run,
+        )
+
+
+def check_map(plan: Plan, event: RunRequested) -> None:
+    """Raises `InvalidInput` for a page of what is no map in its graph, or of another kind of map."""
+    page = event.page
+    if page is None:
+        return
+    declared = plan.nodes.get(page.node)
+    is_map = declared is not None and declared.kind is NodeKind.MAP
+    if is_map and page.stream is not None:
+        is_map = any(edge.mode is EdgeMode.STREAM for edge in plan.incoming[page.node])
+    elif is_map:
+        is_map = bool(plan.incoming[page.node]) and length_of(event.input) is not None
+    if not is_map:
+        raise InvalidInput(
+            f"run {event.run} is a page of {page.node!r}, which is no map over such a value in graph {event.graph!r}",
+            run=event.run,
+        )
+
+
+def check_asked(event: Event, size: int) -> None:
+    """Raises `InvalidInput` for what is asked of a run and is too long to be kept, or is not the run's own."""
+    if not isinstance(event, RunRequested):
+        if size > REQUEST_MOST_BYTES:
+            raise InvalidInput(
+                f"a {event.type} of run {event.run} has {size} bytes, and may have {REQUEST_MOST_BYTES}: "
+                f"put values above 64 KiB into the blob store",
+                run=event.run,
+            )
+        check_words(event)
+    check_seals(event)
+
+
+def check_words(event: Event) -> None:
+    """Raises `InvalidInput` for a name, id or reason that is too long."""
+    match event:
+        case SignalReceived():
+            words = [("name of a signal", event.signal, NAME_MOST), ("id of a signal", event.id, NAME_MOST)]
+        case RetryRequested():
+            words = [("id of a retry", event.id, NAME_MOST)]
+        case CancelRequested():
+            words = [("reason of a cancel", event.reason, REASON_MOST)]
+        case _:
+            return
+    for what, word, most in words:
+        if len(word) > most:
+            raise InvalidInput(f"the {what} has {len(word)} characters, and may have {most}", run=event.run)
+
+
+def check_limit(event: LimitEvent, size: int) -> None:
+    """Raises `InvalidInput` for an event of a limit that no engine writes: its row would not fit, or never be due."""
+    if size > REQUEST_MOST_BYTES:
+        raise InvalidInput(f"a {event.type} has {size} bytes, and may have {REQUEST_MOST_BYTES}")
+    if isinstance(event, SlotWanted):
+        limit = event.limit
+        for number in (limit.at_once, limit.rate, limit.per_ms):
+            if number is not None and not 0 < number < _NUMBER_MOST:
+                raise InvalidInput(f"the limit {limit.name!r} has a bound of {number}: it must be 1 or more")
 
 
 def check_seals(event: Event) -> None:

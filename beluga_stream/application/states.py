@@ -4,7 +4,7 @@ The table holds every run as bytes. A decoded state is several times as large, a
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..domain.ids import RunId
 from ..domain.state import RunState
@@ -25,6 +25,8 @@ class States:
         self._resting: OrderedDict[RunId, tuple[RunState, int]] = OrderedDict()
         self._bytes = 0
         self._reread: set[RunId] = set()
+        self._sources: dict[RunId, Mapping[str, int]] = {}
+        """Of those that are here: which records have changed them last, as `Kept` has it."""
 
     def get(self, run: RunId) -> RunState | None:
         """The state as it is now; read from the table if need be. None: there is no such run."""
@@ -38,11 +40,21 @@ class States:
         value = self._table.get(run)
         if value is None:
             return None
-        state = codec.kept.decode(value).state
+        read = codec.kept.decode(value)
+        state = read.state
         if not state.ended:
             self._reread.add(run)
+            self._sources[run] = read.source
             self._rest(state, len(value))
         return state
+
+    def source(self, run: RunId) -> Mapping[str, int]:
+        """For each topic, the offset of the last record that has changed the run."""
+        known = self._sources.get(run)
+        if known is None:
+            value = self._table.get(run)
+            known = {} if value is None else codec.kept.decode(value).source
+        return known
 
     def peek(self, run: RunId) -> RunState | None:
         """Like `get`, and changes nothing about what is kept."""
@@ -57,10 +69,12 @@ class States:
             state = self._resting[run][0]
         return state
 
-    def put(self, state: RunState) -> None:
-        """A decision that is not durable yet."""
+    def put(self, state: RunState, source: Mapping[str, int] | None = None) -> None:
+        """A decision that is not durable yet. `source`: what `source` tells from now on."""
         self._wake(state.run)
         self._in_flight[state.run] = state
+        if source is not None:
+            self._sources[state.run] = source
 
     def rest(self, run: RunId, size: int) -> None:
         """The state is in the table now, in so many bytes: it may give way to others."""
@@ -69,6 +83,7 @@ class States:
             self._rest(state, size)
         else:
             self._reread.discard(run)
+            self._sources.pop(run, None)
 
     def change(self, state: RunState) -> None:
         """Replace a state by one that says the same with less."""
@@ -97,6 +112,7 @@ class States:
             run, (_, gone) = self._resting.popitem(last=False)
             self._bytes -= gone
             self._reread.discard(run)
+            self._sources.pop(run, None)
 
 
 def too_large(changes: Sequence[tuple[str, bytes | None]], limit_bytes: int) -> list[tuple[RunId, int]]:

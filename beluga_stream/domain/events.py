@@ -77,7 +77,11 @@ class Fork(Frozen):
 
 
 class OfRun(Frozen, kw_only=True, tag_field="type"):
-    """Base of what happens to a run. `key` is the record key of all its messages; times in epoch milliseconds."""
+    """Base of what happens to a run. `key` is the record key of all its messages; times in epoch milliseconds.
+
+    `at_ms` is when it takes place for the run: who owns the run says when (see `application/stamping.py`). Until then
+    it is what its sender's clock showed, which decides nothing.
+    """
 
     run: RunId
     key: str
@@ -106,7 +110,8 @@ class RunRequested(OfRun, kw_only=True, tag="run_requested"):
     """Somebody wants a run. `digest` is the input's, so that a reused key with another payload is seen.
 
     `keys` are the values in its input that its limits go by: a page is told them, for others the coordinator looks.
-    With `again` its parent has not heard of it for long: if it has ended, it says so once more.
+    With `again` its parent has not heard of it for long: if it has ended, it says so once more. `offset` is where it
+    lies in `beluga.run-requests`, as its reader has seen.
     """
 
     graph: str
@@ -121,6 +126,7 @@ class RunRequested(OfRun, kw_only=True, tag="run_requested"):
     keys: Mapping[str, str] = field(default_factory=dict)
     again: bool = False
     fork: Fork | None = None
+    offset: int | None = None
 
 
 class NodeStarted(OfExecution, kw_only=True, tag="node_started"):
@@ -225,7 +231,8 @@ class CancelRequested(OfRun, kw_only=True, tag="cancel_requested"):
 class RetryRequested(OfRun, kw_only=True, tag="retry_requested"):
     """Somebody wants a failed run to go on from its failed nodes.
 
-    `id` makes a repeated request harmless, however late; without one `at_ms` stands for it.
+    `id` makes a repeated request harmless, however late; without one the `at_ms` that it was sent with stands for it,
+    or where it lies in its topic.
     """
 
     id: str = ""

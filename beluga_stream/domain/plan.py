@@ -115,6 +115,15 @@ class Plan:
         )
 
     @cached_property
+    def width(self) -> int:
+        """How often a record of a run may hold one value of its state, at most.
+
+        A node is given it by each of its edges, and its compensation what it gave itself, too. A status that tells of
+        the run's end with its last node holds the output twice.
+        """
+        return 1 + max((len(edges) for edges in self.incoming.values()), default=1)
+
+    @cached_property
     def choosers(self) -> frozenset[NodeName]:
         """The nodes whose workers say which branches are taken."""
         return frozenset(edge.source for edge in self.definition.edges if edge.branch is not None)

@@ -41,6 +41,7 @@ from .limiting import ask_for_run, awaits, granted_to_run, told, unwanted
 from .mending import mend
 from .plan import Plan
 from .resume import resume
+from .retention import without_values
 from .state import RUN_ENDED, NodeStatus, Override, RunState, RunStatus, Signalled, Timer
 from .steps import begin_run, settle, succeed
 from .transitions import TABLE, Applied
@@ -136,6 +137,7 @@ def _requested(plan: Plan | None, state: RunState | None, event: RunRequested) -
         active=len(plan.nodes),
         keys=event.keys,
         fork=event.fork,
+        request=event.offset,
         overrides=_overrides_of(event.page),
     )
     draft = Draft(plan, fresh, event.at_ms)
@@ -302,12 +304,21 @@ def _retry(plan: Plan, state: RunState, event: RetryRequested) -> Decision:
     return draft.freeze()
 
 
-def overflow(plan: Plan, state: RunState, size_bytes: int, limit_bytes: int, at_ms: int) -> Decision:
-    """Fail a run whose encoded state is too large to be written."""
-    draft = Draft(plan, state, at_ms)
-    message = (
+def outgrown(size_bytes: int, limit_bytes: int) -> str:
+    """Why a run fails whose encoded state is too large to be written."""
+    return (
         f"the run's state has grown to {size_bytes} bytes, above the limit of {limit_bytes}: "
         f"let nodes return less, or map over fewer items at a time"
     )
-    give_up(draft, Failure("resource_exhausted", message))
-    return draft.freeze()
+
+
+def overflow(plan: Plan | None, state: RunState, message: str, at_ms: int) -> Decision:
+    """Fail a run that is too large to be written, or to be sent. What is only remembered keeps less."""
+    failure = Failure("resource_exhausted", message)
+    if plan is None:
+        return Decision(replace(state, failure=failure, tags={}, trace=None))
+    draft = Draft(plan, state, at_ms)
+    give_up(draft, failure)
+    decision = draft.freeze()
+    # Nothing goes on from it any more.
+    return decision._replace(state=replace(decision.state, input=None, fork=without_values(state.fork)))

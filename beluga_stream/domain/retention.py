@@ -27,15 +27,16 @@ def shrunk(state: RunState, intents: Sequence[Command]) -> RunState:
         return state
     shown = {command.node for command in intents if isinstance(command, PublishNode)}
     nodes = {key: node for key, node in state.nodes.items() if key in shown}
-    return replace(state, nodes=nodes, input=None, signals=(), signals_seen=(), fork=_without_values(state.fork))
+    return replace(state, nodes=nodes, input=None, signals=(), signals_seen=(), fork=without_values(state.fork))
 
 
 def marker(state: RunState) -> RunState:
     """What remains of a run when all that it decided is sent: enough to recognise it, and its result."""
-    return replace(state, nodes={}, input=None, signals=(), signals_seen=(), fork=_without_values(state.fork))
+    return replace(state, nodes={}, input=None, signals=(), signals_seen=(), fork=without_values(state.fork))
 
 
-def _without_values(fork: Fork | None) -> Fork | None:
+def without_values(fork: Fork | None) -> Fork | None:
+    """A fork that says only what it goes on from."""
     return None if fork is None else Fork(fork.of, fork.node)
 
 

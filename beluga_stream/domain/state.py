@@ -126,6 +126,7 @@ class RunState(Frozen, kw_only=True):
     `counter` numbers the statuses that readers see; `generation` the cancels that workers see;
     `active` counts the declared nodes that have not ended. `keys` are the values that its limits go by; `slot` and
     `limit` are as of a node. `fork` says which run it goes on from; what it takes over is in there until it begins.
+    `request` is the offset of the request that started it, in `beluga.run-requests`.
     """
 
     run: RunId
@@ -158,6 +159,7 @@ class RunState(Frozen, kw_only=True):
     slot: int = 0
     limit: LimitId | None = None
     fork: Fork | None = None
+    request: int | None = None
 
     @property
     def ended(self) -> bool:

@@ -62,6 +62,9 @@ _LOOK_SECONDS = 2.5
 _RESTART_SECONDS = 5.0
 _PATIENCE_SECONDS = 300.0
 
+_TIMELESS = frozenset({"worker", "ingest"})
+"""The groups of roles whose clocks decide nothing."""
+
 _WATCHFUL = WatchdogOptions(
     patience_ms=2_000, redispatch_ms=3_000, look_after_ms=2_000, child_ms=None, round_ms=1_000, at_once=5
 )
@@ -74,8 +77,9 @@ class ClusterOptions:
     """How large it is, and how badly it is treated. `faults` bounds what goes wrong.
 
     `slots` is how many handlers a worker runs at once.
-    No process's clock is further from the broker's than `skew_seconds`. With a `cipher` values are encrypted, by
-    everybody but the coordinators: they do not have it.
+    No process's clock is further from the broker's than `skew_seconds`. By `others_skew_seconds` are those whose clock
+    decides nothing: the clients', the workers' and those of who turns events into starts. With a `cipher` values are
+    encrypted, by everybody but the coordinators: they do not have it.
     """
 
     coordinators: int = 2
@@ -93,6 +97,7 @@ class ClusterOptions:
     coordinator: CoordinatorOptions = field(default_factory=lambda: CoordinatorOptions(tick_ms=_TICK_MS))
     gatherer: GathererOptions = field(default_factory=lambda: GathererOptions(tick_ms=_TICK_MS))
     skew_seconds: float = 5.0
+    others_skew_seconds: float = 900.0
     queues: tuple[str, ...] = ("default",)
     user_topics: Mapping[str, int] = field(default_factory=dict)
     cipher: Cipher | None = None
@@ -220,13 +225,14 @@ class Cluster:
     @asynccontextmanager
     async def client(self) -> AsyncGenerator[Runs, None]:
         """A front desk in a process of its own, which does not die."""
-        process = Process("client", Faults(random.Random(self.faults.random.random()), calm=True))  # noqa: S311
+        calm = Faults(random.Random(self.faults.random.random()), calm=True)  # noqa: S311 - see above
+        process = Process("client", calm, self.options.others_skew_seconds)
         runs = Runs(
             topics=self.topics,
             appender=FaultyAppender(self.log, process, self.witness),
             reader=FaultyReader(self.log, process),
             payloads=self._payloads(),
-            clock=self.clock,
+            clock=process,
             partition=lambda run: partition_of(run.encode(), self.topics.partitions),
             new_id=self.new_id,
         )
@@ -307,7 +313,9 @@ class Cluster:
             yield list(changelog.rows.items())
 
     def _member(self, group: MemoryGroup, make: Callable[[Process], Role], name: str) -> Member:
-        process = Process(name, self.faults, self.options.skew_seconds, partial(self.story.tell, name))
+        options = self.options
+        skew_seconds = options.others_skew_seconds if group.name in _TIMELESS else options.skew_seconds
+        process = Process(name, self.faults, skew_seconds, partial(self.story.tell, name))
         role = make(process)
         # The watchdog goes by what workers have committed, and the gatherers by what ingest has.
         watched = group.name == "worker" or (group.name == "ingest" and "gatherer" in self.roles)

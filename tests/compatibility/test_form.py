@@ -69,13 +69,16 @@ UNUSED = {
     ("RunRequested", "again"),
     ("RunRequested", "fork"),
     ("RunRequested", "keys"),
+    ("RunRequested", "offset"),
     ("RunState", "fork"),
     ("RunState", "keys"),
+    ("RunState", "request"),
     ("SignalReceived", "parent"),
     ("SlotWanted", "value"),
     ("Stored", "parts"),
     ("Stored", "sealed"),
     ("Summary", "forked_from"),
+    ("Summary", "request"),
     ("Summary", "retry_until_ms"),
 }
 """Members that no recorded value has. What is new belongs here until the next recording has it."""

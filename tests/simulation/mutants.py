@@ -180,6 +180,11 @@ def offsets_without_a_record_hold_time_up(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Coordinator, "passed", passed)
 
 
+def clocks_of_senders_trusted(patch: pytest.MonkeyPatch) -> None:
+    """An event takes place when its sender's clock says that it did."""
+    patch.setattr(coordinator, "stamped", lambda event, _offset, _now_ms: event)
+
+
 PLANTS: tuple[Plant, ...] = (
     offsets_without_a_record_hold_time_up,
     acknowledged_before_the_changelog,
@@ -195,6 +200,7 @@ PLANTS: tuple[Plant, ...] = (
     duplicates_answered,
     deadlines_not_rebuilt,
     time_told_once,
+    clocks_of_senders_trusted,
 )
 
 

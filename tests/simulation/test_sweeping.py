@@ -32,6 +32,7 @@ _OPTIONS = ClusterOptions(
     coordinator=CoordinatorOptions(tick_ms=500, dedup_window_ms=400_000),
     retention_ms=40_000,
     sweep_ms=20_000,
+    others_skew_seconds=5.0,  # a client says by its own clock how long a run can be retried
 )
 """Runs outlive what is kept by far: a value is gone a minute after the last run that names it."""
 

@@ -21,6 +21,7 @@ from beluga_stream.application.summaries import TOLD_WITHIN_SECONDS
 from beluga_stream.application.topics import Topics
 from beluga_stream.application.worker import Worker
 from beluga_stream.domain.retry import RetryPolicy
+from beluga_stream.ports.clock import Clock
 from beluga_stream.ports.handlers import Program
 from tests.unit.engines import Deployed, handler, program
 from tests.unit.graphs import edges, node, plan
@@ -82,13 +83,13 @@ class Desk:
             await coordinator.close()
 
     @asynccontextmanager
-    async def client(self) -> AsyncGenerator[Runs, None]:
+    async def client(self, clock: Clock | None = None) -> AsyncGenerator[Runs, None]:
         runs = Runs(
             topics=self.topics,
             appender=self.log,
             reader=self.log,
             payloads=self.payloads,
-            clock=SystemClock(),
+            clock=clock or SystemClock(),
             partition=lambda run: partition_of(run.encode(), PARTITIONS),
             told_within_seconds=self.told_within_seconds,
         )

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from beluga_stream.adapters.memory.clock import SystemClock
 from beluga_stream.application import codec
 from beluga_stream.application.messages import Rejected
 from beluga_stream.application.starting import check_seals
@@ -154,3 +155,27 @@ def test_a_fork_cannot_bring_what_is_encrypted_for_another_run(fork: Fork) -> No
     asked = RunRequested(run=RunId("mine"), key="mine", at_ms=1, graph="g", input=Inline(1), digest="", fork=fork)
     with pytest.raises(InvalidInput, match="encrypted value of run other"):
         check_seals(asked)
+
+
+class Skewed(SystemClock):
+    """A clock that is so far ahead."""
+
+    def __init__(self, ahead_ms: int) -> None:
+        self._ahead_ms = ahead_ms
+
+    def now_ms(self) -> int:
+        return super().now_ms() + self._ahead_ms
+
+
+@pytest.mark.parametrize("ahead_ms", [-7_200_000, 7_200_000])
+async def test_a_run_is_read_and_forked_whatever_the_clock_of_its_client_shows(ahead_ms: int) -> None:
+    works = Works()
+    async with Desk(works.program).open() as desk:
+        async with desk.client(Skewed(ahead_ms)) as runs:
+            run = await runs.start("test", 7, idempotency_key="k")
+            assert await runs.result(run) == {"b": "b7xx", "c": 7}
+            await runs.start("test", 8, idempotency_key="k")
+        async with desk.client() as later:
+            assert await later.result(run) == {"b": "b7xx", "c": 7}
+            fork = await later.fork(run, "a")
+            assert await later.result(fork) == {"b": "b7xx", "c": 7}, "and not what was refused under its key"

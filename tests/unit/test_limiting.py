@@ -149,7 +149,7 @@ def test_it_goes_back_when_a_join_has_enough_without_it() -> None:
 
 def test_it_goes_back_when_the_state_outgrows_its_record() -> None:
     told = running()
-    decision = overflow(told.plan, told.run, 10, 5, 2_000)
+    decision = overflow(told.plan, told.run, "too long", 2_000)
     assert ReturnSlot(ONE, NodeKey("it"), 1) in decision.commands
 
 

@@ -129,7 +129,7 @@ def test_a_state_that_outgrows_its_record_ends_without_its_values() -> None:
     play = hand(graph)
     play.deliver(signalled("early", "long" * 1000))
     play.done("a", "long" * 1000)
-    decision = overflow(graph, play.state, 2_000, 1_000, 5)
+    decision = overflow(graph, play.state, "too long", 5)
     play.runs[ROOT] = decision.state
     assert decision.state.status is RunStatus.FAILED
     assert decision.state.failure is not None

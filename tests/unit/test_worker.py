@@ -5,10 +5,11 @@ import contextlib
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from beluga_stream.application import codec
 from beluga_stream.application.context import context
-from beluga_stream.application.messages import CancelNotice, ChunkEmitted, Heartbeat
+from beluga_stream.application.messages import CancelNotice, ChunkEmitted, Feed, Heartbeat
 from beluga_stream.domain.events import (
     NodeFailed,
     NodeParked,
@@ -16,7 +17,7 @@ from beluga_stream.domain.events import (
     NodeStreaming,
     NodeSucceeded,
 )
-from beluga_stream.domain.payload import Inline
+from beluga_stream.domain.payload import Gathered, Inline
 from beluga_stream.errors import LogUnavailable
 from beluga_stream.ports.log import Outgoing, Record
 from tests.unit.engines import RUN, TOPICS
@@ -341,4 +342,24 @@ async def test_a_handler_that_does_not_stop_gives_its_slot_back(caplog: pytest.L
     await asyncio.gather(running, quick, ran.wait())
     assert caplog.text.count("goes on though it was cancelled") == 1
     end.set()
+    await of.worker.close()
+
+
+async def test_work_that_is_not_what_it_says_fails_its_node_and_ends_no_worker() -> None:
+    async def same(value: int) -> int:
+        return value
+
+    of = bench(same)
+    broken = Gathered((Inline(1),), ("a", "b"))
+    work = codec.node_ready.decode(of.work().value)
+    (argument,) = work.arguments
+    bad = [
+        replace(work, attempt=1, arguments=(replace(argument, payload=broken),)),
+        replace(work, attempt=2, details=broken),
+        replace(work, attempt=3, arguments=(), feed=Feed(0, 1)),
+    ]
+    record = of.work()
+    await (await taken(of.worker, *(record._replace(value=codec.node_ready.encode(each)) for each in bad)))
+    failures = {event.attempt: event.failure.code for event in of.done()}
+    assert failures == {1: "invalid_input", 2: "invalid_input", 3: "internal"}
     await of.worker.close()
