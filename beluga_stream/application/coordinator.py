@@ -316,7 +316,7 @@ class Coordinator:
             return
         else:
             plan = None if state is None or state.definition is None else await self._plan(state)
-        if isinstance(event, SignalReceived) and owned.early.takes(event, state):
+        if isinstance(event, SignalReceived) and owned.early.takes(event, state, plan):
             return
         for outcome in event.outcomes if isinstance(event, Segment) else (event,):
             if not await self._decide(batch, record, plan, outcome):
