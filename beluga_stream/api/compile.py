@@ -107,6 +107,12 @@ def _compile(blueprint: Blueprint, input_kind: Any, output_kind: Any, kind: str)
         )
         for name in wiring.signatures
     }
+    awaited = {
+        _named(name): (step.signal.name, adapter_of(step.signal.kind, blueprint.graph, name, "the signal"))
+        for name, step in wiring.steps.items()
+        if step.signal is not None
+    }
+    taken = {name: schemas for name, handler in handlers.items() if (schemas := _taken(handler))}
     definition = frozen.replace(
         definition,
         nodes=tuple(
@@ -114,17 +120,12 @@ def _compile(blueprint: Blueprint, input_kind: Any, output_kind: Any, kind: str)
         ),
         input_schema=schema_of(input_adapter),
         output_schema=schema_of(output_adapter, "serialization"),
-        takes={name: taken for name, handler in handlers.items() if (taken := _taken(handler))},
+        takes=taken | {name: {signal: schema_of(adapter)} for name, (signal, adapter) in awaited.items()},
     )
     check_limits(definition, _below(children.values()))
     check_alike(children.values())
     by_hash = {child.definition.hash: child for child in children.values()}
-    signals = {
-        step.signal.name: adapter_of(step.signal.kind, blueprint.graph, name, "the signal")
-        for name, step in wiring.steps.items()
-        if step.signal is not None
-    }
-    program = Program(definition, handlers, input_adapter, output_adapter, by_hash, signals)
+    program = Program(definition, handlers, input_adapter, output_adapter, by_hash, dict(awaited.values()))
     return Compiled(program, input_kind, output_kind)
 
 

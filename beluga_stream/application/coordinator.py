@@ -349,7 +349,8 @@ class Coordinator:
             return
         else:
             plan = None if state is None or state.definition is None else await self._plan(state)
-        if (type(event) is SignalReceived or owned.repeats) and _comes_to_nothing(owned, record, event, state):
+        is_signal = type(event) is SignalReceived
+        if (is_signal or owned.repeats) and _comes_to_nothing(owned, record, event, state, plan):
             return
         for outcome in event.outcomes if isinstance(event, Segment) else (event,):
             if not await self._decide(batch, record, plan, outcome):
@@ -482,8 +483,10 @@ def _decoded(record: Record) -> Any:
     return event
 
 
-def _comes_to_nothing(owned: RunPartition, record: Record, event: Event | Segment, state: RunState | None) -> bool:
+def _comes_to_nothing(
+    owned: RunPartition, record: Record, event: Event | Segment, state: RunState | None, plan: Plan | None
+) -> bool:
     """Whether the event waits for its run to come, or comes again."""
-    if isinstance(event, SignalReceived) and owned.early.takes(event, state):
+    if isinstance(event, SignalReceived) and owned.early.takes(event, state, plan):
         return True
     return state is not None and owned.has_seen(event.run, record)

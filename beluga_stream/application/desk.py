@@ -38,8 +38,20 @@ class Desk(Protocol):
     ) -> None:
         """Give a node of a run that goes on, or may be retried, another timeout or number of attempts."""
 
-    async def signal(self, run: RunId, signal: str, value: Json, *, id: str | None = None) -> None:  # noqa: A002 - the field's name
-        """Send a signal; the same `id` twice is one signal."""
+    async def signal(
+        self,
+        run: RunId,
+        signal: str,
+        value: Json,
+        *,
+        id: str | None = None,  # noqa: A002 - the field's name
+        checked: bool = False,
+    ) -> None:
+        """Send a signal; the same `id` twice is one signal.
+
+        With `checked` what a known run cannot take is refused here: `NotFound` for its name, `InvalidInput` for its
+        value. A gateway always checks.
+        """
 
     def follow(self, run: RunId, *, after: str | None = None) -> AsyncGenerator[Event, None]:
         """The run's events from its beginning, after a cursor or from now on (`live`), up to its end."""

@@ -9,12 +9,14 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ..domain.events import SignalReceived
 from ..domain.ids import RunId
+from ..domain.plan import Plan
 from ..domain.state import RunState
 from ..errors import NotFound
 from ..ports.log import Outgoing, Record
 from . import codec
 from .deadletters import dead_letter
 from .payloads import Payloads
+from .signalling import check_received
 from .starting import check_handed
 from .topics import Topics
 
@@ -55,14 +57,16 @@ class EarlySignals:
         """Take in a row of the table."""
         self._remember(codec.incoming.decode(value))
 
-    def takes(self, signal: SignalReceived, state: RunState | None) -> bool:
+    def takes(self, signal: SignalReceived, state: RunState | None, plan: Plan | None) -> bool:
         """Whether it waits for its run to come. One that was handed on to a child that was refused waits for nothing.
 
-        Raises `InvalidInput` as `check_handed` does.
+        Raises `InvalidInput` as `check_handed` and `check_received` do.
         """
         if state is None:
             return signal.parent is not None or self.hold(signal)
         check_handed(state, signal)
+        if plan is not None:
+            check_received(plan, signal)
         return False
 
     def hold(self, signal: SignalReceived) -> bool:

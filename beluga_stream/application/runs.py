@@ -30,6 +30,7 @@ from .overrides import Overrides
 from .payloads import Payloads
 from .results import Event, NodeChanged, RunChanged
 from .shown import shown
+from .signalling import Signals
 from .starting import check_words
 from .summaries import TOLD_WITHIN_SECONDS, Summaries, check_retry
 from .tails import Tails
@@ -92,6 +93,7 @@ class Runs:
         self._summaries = Summaries(reader, topics.runs, self._partition, told_within_seconds)
         catalog = Catalog(reader, topics)
         self._overrides = Overrides(clock=clock, summaries=self._summaries, catalog=catalog)
+        self._signals = Signals(self._summaries, catalog)
         self._forks = Forks(
             topics=topics,
             reader=reader,
@@ -236,8 +238,18 @@ class Runs:
         )
         await self._send(self._names.run_events, run, codec.incoming.encode(event))
 
-    async def signal(self, run: RunId, signal: str, value: Json, *, id: str | None = None) -> None:  # noqa: A002 - the field's name
-        """Raises `InvalidInput` for a name or id that is too long."""
+    async def signal(
+        self,
+        run: RunId,
+        signal: str,
+        value: Json,
+        *,
+        id: str | None = None,  # noqa: A002 - the field's name
+        checked: bool = False,
+    ) -> None:
+        """Raises `InvalidInput` for a name or id that is too long, and what the port says with `checked`."""
+        if checked:
+            await self._signals.check(run, signal, value)
         event = SignalReceived(
             run=run,
             key=str(run),

@@ -187,7 +187,7 @@ async def signal_run(
         summary = await _known(runs, run)
         if summary.status in RUN_ENDED - {"failed"}:
             raise InvalidState(f"run {run} has ended ({summary.status}): it hears no signals any more", run=run)
-        await runs.signal(RunId(run), name, value, id=id)
+        await runs.signal(RunId(run), name, value, id=id, checked=True)
     _say({"run": run, "signal": name}, f"signal {name} is sent to {run}", as_json=as_json)
 
 

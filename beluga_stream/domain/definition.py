@@ -104,8 +104,8 @@ class Node(Frozen):
 class Definition(Frozen):
     """A built graph. `input_schema` and `output_schema` are JSON schemas.
 
-    `takes` has those of what edges hand to each node's parameters, of a map's first one that of an item. It says
-    nothing that the code does not, and takes no part in the hash.
+    `takes` has those of what edges hand to each node's parameters, of a map's first one that of an item, and of a wait
+    that of its signal, by the signal's name. It says nothing that the code does not, and takes no part in the hash.
     """
 
     name: str

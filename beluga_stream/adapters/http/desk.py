@@ -81,7 +81,15 @@ class HttpDesk:
         body = {"timeout_ms": timeout_ms, "attempts": attempts}
         await self._wire.ask("POST", f"{_path(run)}/nodes/{_part(node)}/override", body=body)
 
-    async def signal(self, run: RunId, signal: str, value: Json, *, id: str | None = None) -> None:  # noqa: A002 - the field's name
+    async def signal(
+        self,
+        run: RunId,
+        signal: str,
+        value: Json,
+        *,
+        id: str | None = None,  # noqa: A002 - the field's name
+        checked: bool = False,
+    ) -> None:
         """See the port."""
         body = {"value": value, "id": id or self._new_id()}
         await self._wire.ask("POST", f"{_path(run)}/signals/{_part(signal)}", body=body)

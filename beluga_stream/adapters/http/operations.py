@@ -177,7 +177,7 @@ class Operations:
 
     async def signal(self, asked: Asked) -> Given:
         run, given = RunId(asked.path["run"]), asked.form
-        await self._runs.signal(run, asked.path["signal"], given.value, id=given.id)
+        await self._runs.signal(run, asked.path["signal"], given.value, id=given.id, checked=True)
         return Given({"run": run}, 202)
 
     async def publish(self, asked: Asked) -> Given:
