@@ -1,6 +1,7 @@
 """The definitions in `beluga.graphs`: published by whoever deploys them, read by whoever runs them."""
 
 import asyncio
+import logging
 from collections.abc import Iterable
 
 from ..bounds import within
@@ -11,12 +12,14 @@ from ..domain.limit import Limit
 from ..domain.payload import Json
 from ..domain.plan import Plan
 from ..errors import InvalidConfig, InvalidInput, LogUnavailable
-from ..ports.log import Appender, Outgoing, Reader
+from ..ports.log import Appender, Outgoing, Reader, Record
 from . import codec
 from .schemas import Schema
 from .topics import Topics
 
 _TIMEOUT_SECONDS = 30.0
+
+log = logging.getLogger(__name__)
 
 
 class Catalog:
@@ -66,8 +69,21 @@ class Catalog:
             for record in records:
                 self._offset = record.offset + 1
                 if record.value is not None:
-                    self.add(codec.definitions.decode(record.value))
+                    self._take_in(record)
         self._offset = max(self._offset, end)
+
+    def _take_in(self, record: Record) -> None:
+        """Know what is published there. Of what cannot be read there is no graph, and the others are as they were."""
+        try:
+            self.add(codec.definitions.decode(record.value))
+        except Exception as error:  # noqa: BLE001 - whoever wrote it: it must not end everybody who reads the others
+            log.warning(
+                "left out a definition that this version cannot read, at offset %d of %s: %r; its runs are rejected",
+                record.offset,
+                record.topic,
+                error,
+                extra={"action": "definition_unknown", "topic": record.topic, "offset": record.offset},
+            )
 
     def add(self, definition: Definition) -> Plan:
         """Make a definition known to this process."""

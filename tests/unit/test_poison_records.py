@@ -239,3 +239,19 @@ async def test_work_that_an_earlier_version_decided_and_could_not_send_stops_no_
     bench.coordinator = bench.another()
     await bench.coordinator.acquire(OWNED)
     assert await is_at_work(bench)
+
+
+async def test_a_definition_that_cannot_be_read_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench()
+    newer = codec.definitions.encode(plan([node("a")], edges("input > a"), ["a"], "newer").definition)
+    known = plan([node("a")], edges("input > a"), ["a"], "known").definition
+    for value in (b"garbage", b"{}", newer.replace(b'{"v":1', b'{"v":2'), codec.definitions.encode(known)):
+        await bench.log.append([Outgoing(NAMES.graphs, b"0" * 16, value, partition=0)])
+    await bench.coordinator.acquire(OWNED)
+    await bench.tell(NAMES.run_requests, requested("r", graph="known"))
+    await bench.tell(NAMES.run_requests, requested("n", graph="newer"))
+    assert [codec.node_ready.decode(each.value).run for each in bench.written(NAMES.node_ready("default"))] == ["r"]
+    rejected = codec.results.decode(bench.written(NAMES.run_results)[-1].value)
+    assert (rejected.run, rejected.code) == ("n", "not_found")
+    told = [record for record in caplog.records if getattr(record, "action", "") == "definition_unknown"]
+    assert len(told) == 3, "each of them once"
