@@ -28,7 +28,7 @@ _END_SECONDS = 600.0
 class Field:
     """Use it with `async with`. The `broker` may be harmed, if it is ours."""
 
-    def __init__(self, cluster: Cluster, broker: Broker) -> None:
+    def __init__(self, cluster: Cluster, broker: Broker | None = None) -> None:
         deployment = cluster.deployment
         self.cluster = cluster
         self.broker = broker
