@@ -353,7 +353,11 @@ async def test_what_a_member_leaves_undone_goes_to_the_others(bus: MessageBus) -
     assert await taken.wait(10) == list(range(10))
 
 
-async def test_a_handler_that_is_at_work_goes_on_while_members_join_and_leave(bus: MessageBus) -> None:
+async def test_a_handler_that_is_at_work_goes_on_while_members_join_and_leave(
+    bus: MessageBus, request: pytest.FixtureRequest
+) -> None:
+    if request.node.callspec.params["bus"] == "kafka":
+        request.getfixturevalue("real_broker")  # the embedded one forgets members while it shares out a group
     began, go, joined = asyncio.Event(), asyncio.Event(), Inbox()
     told: list[str] = []
 
