@@ -26,10 +26,10 @@ class Cache:
     and functions that carry no more. Nodes whose caches have one `name` share results: it stands for graph, node and
     handler, and a handler that carries something else, as a method its object, a closure a client, or a partial what
     is no JSON, needs one: `InvalidGraph` is raised when its graph is built without.
-    Of several executions at once with the same arguments one computes in each process. Failures are not
-    kept. `store` may be the class of one that a `@resource` gives. One that does not answer within `timeout` (seconds
-    or timedelta, up to a minute) counts as having nothing, and is not asked for five seconds. Results above 1 MiB
-    are not kept. Raises `InvalidConfig` for a time out of range.
+    Of several executions at once with the same arguments one computes in each process; when it fails, the others do so
+    side by side. Failures are not kept. `store` may be the class of one that a `@resource` gives. One that does not
+    answer within `timeout` (seconds or timedelta, up to a minute) counts as having nothing, and is not asked for five
+    seconds. Results above 1 MiB are not kept. Raises `InvalidConfig` for a time out of range.
     """
 
     ttl: Seconds

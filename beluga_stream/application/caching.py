@@ -1,5 +1,6 @@
 """Results of handlers, given again while they are kept: one execution computes, others of this process wait for it.
 
+When that one fails, those that waited compute side by side: one after the other they would wait for all before them.
 A store that is silent costs one execution its timeout. Then nobody asks it for a while, and nobody waits for another.
 """
 
@@ -34,10 +35,14 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class _Flight:
-    """What is being computed under one key. The lock is its first taker's; it goes when nobody wants it."""
+    """What is being computed under one key. The lock is its first taker's; it goes when nobody wants it.
+
+    One that `failed` is over: who comes later has another one.
+    """
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     takers: int = 0
+    failed: bool = False
 
 
 async def cached(
@@ -51,11 +56,11 @@ async def cached(
     if _is_quiet(caching):
         return await _computed(caching, compute)
     key = _key(caching, values)
-    async with _alone(caching, key):
+    async with _in_turn(caching, key) as failed:
         if _is_quiet(caching):  # it has become so while this one waited
             return await _computed(caching, compute)
         try:
-            found = await _answer(caching, store, store.fetch(key))
+            found = None if failed else await _answer(caching, store, store.fetch(key))
         except _Silent:
             return await _computed(caching, compute)
         except StoreUnavailable as error:
@@ -124,16 +129,25 @@ def _key(caching: Caching, values: Mapping[str, Json]) -> str:
 
 
 @asynccontextmanager
-async def _alone(caching: Caching, key: str) -> AsyncGenerator[None, None]:
+async def _in_turn(caching: Caching, key: str) -> AsyncGenerator[bool, None]:
+    """One at a time, until one has failed: those that have waited for it go on at once, and are told so."""
     flights, place = caching.tally.flights, (id(asyncio.get_running_loop()), key)
     flight = flights.setdefault(place, _Flight())
     flight.takers += 1
     try:
         async with flight.lock:
-            yield
+            if not flight.failed:
+                try:
+                    yield False
+                except Exception:
+                    flight.failed = True
+                    del flights[place]
+                    raise
+                return
+        yield True
     finally:
         flight.takers -= 1
-        if flight.takers == 0:
+        if flight.takers == 0 and not flight.failed:
             del flights[place]
 
 

@@ -80,6 +80,57 @@ async def test_a_failure_is_not_kept() -> None:
     assert [type(result) for result in results] == [RunFailed] * 3
 
 
+async def test_those_that_waited_for_one_that_failed_go_on_side_by_side() -> None:
+    """Each is there to see the others: one after the other they would never be."""
+    cache = Cache(60, name="away")
+    many, made = asyncio.Barrier(9), list[int]()
+
+    @node(cache=cache, retry=Retry(1))
+    async def away(number: int) -> int:
+        made.append(number)
+        if len(made) == 1:
+            while next(iter(cache._tally.flights.values())).takers < 10:  # noqa: ASYNC110 - the others wait
+                await asyncio.sleep(0)
+            raise ConnectionError("away")
+        await many.wait()
+        if number < 0:
+            raise ConnectionError("still away")
+        return number
+
+    work = chain(away, name="work")
+    async with asyncio.timeout(30):
+        found = await asyncio.gather(*(work.invoke(-1) for _ in range(10)), return_exceptions=True)
+    assert [type(one) for one in found] == [RunFailed] * 10
+    assert not cache._tally.flights
+    made.clear()
+    async with asyncio.timeout(30):
+        found = await asyncio.gather(*(work.invoke(1) for _ in range(10)), return_exceptions=True)
+    assert sorted(map(str, found))[:9] == ["1"] * 9
+    assert await work.invoke(1) == 1
+    assert len(made) == 10, "what they computed is kept"
+
+
+async def test_one_of_those_that_waited_goes_on_when_the_first_is_cancelled() -> None:
+    cache, begun, made = Cache(60, name="work"), asyncio.Event(), list[int]()
+
+    @node(cache=cache)
+    async def work(number: int) -> int:
+        made.append(number)
+        begun.set()
+        if len(made) == 1:
+            await asyncio.Event().wait()
+        return number
+
+    tasks = [asyncio.create_task(chain(work, name="work").invoke(1)) for _ in range(5)]
+    async with asyncio.timeout(30):
+        await begun.wait()
+        while next(iter(cache._tally.flights.values())).takers < 5:  # noqa: ASYNC110 - the others wait
+            await asyncio.sleep(0)
+        tasks[0].cancel()
+        assert await asyncio.gather(*tasks[1:]) == [1] * 4
+    assert made == [1, 1]
+
+
 async def test_versions_and_nodes_have_results_of_their_own_unless_they_share_a_name() -> None:
     store = InProcessStore()
 
