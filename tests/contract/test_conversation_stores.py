@@ -304,6 +304,9 @@ async def test_a_store_that_is_away_says_so(tmp_path: Path) -> None:
 def test_a_store_in_redis_never_tells_its_password() -> None:
     for url in ("redis://h:1/0?password=secret", "redis://u:secret@h:1", "unix:///redis.sock?password=secret"):
         assert "secret" not in repr(RedisStore(url))
+    with pytest.raises(InvalidConfig) as caught:
+        RedisStore("http://u:secret@h:1")
+    assert "secret" not in str(caught.value)
 
 
 async def test_a_file_that_was_damaged_is_away_and_worth_another_attempt(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ class RedisStore:
             try:
                 parse_url(url)
             except (ValueError, AttributeError) as error:
-                raise InvalidConfig(f"RedisStore({url!r}): give an address, as 'redis://localhost': {error}") from error
+                raise InvalidConfig(f"RedisStore: give an address, as 'redis://localhost': {error}") from error
         self._errors = (RedisError, OSError)
         self._name = url.rpartition("@")[2].partition("?")[0].removeprefix("redis://")  # never with its password
         self._connect = connect or (
