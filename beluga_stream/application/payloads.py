@@ -4,6 +4,7 @@ With a cipher every value is sealed, whichever way it goes.
 """
 
 import asyncio
+import hashlib
 from collections import OrderedDict
 
 import orjson
@@ -40,6 +41,10 @@ _SEALED_LIST_BYTES = 4 * 1024
 way can take an item out."""
 
 
+_OWNER_BYTES = 200
+"""No file system has names of more than 255, and some stores of objects none of more than 1,024."""
+
+
 class Payloads:
     """Turns JSON values into payloads and back. Keeps the last decoded blobs, for maps over long lists.
 
@@ -67,6 +72,7 @@ class Payloads:
 
         Raises `NotSerializable`.
         """
+        owner = _place_of(owner)
         try:
             data = orjson.dumps(value)
         except (TypeError, orjson.JSONEncodeError) as error:
@@ -91,7 +97,7 @@ class Payloads:
             case Gathered() | Paged() if any(seals_of(payload)):
                 data = codec.payloads.encode(payload)
                 if len(data) > (self._limit if limit_bytes is None else limit_bytes):
-                    ref = await self._blobs.put(owner, data)
+                    ref = await self._blobs.put(_place_of(owner), data)
                     return Stored(ref, len(data), length_of(payload), parts=True)
             case _:
                 pass
@@ -140,6 +146,7 @@ class Payloads:
 
     async def keep(self, owner: str, data: bytes) -> str:
         """Store bytes that are no value of a run; returns their reference."""
+        owner = _place_of(owner)
         return await self._blobs.put(owner, data if self._cipher is None else seal(self._cipher, data, owner))
 
     async def kept(self, ref: str) -> bytes:
@@ -188,6 +195,15 @@ class Payloads:
             _, (_, size) = self._cache.popitem(last=False)
             self._cached_bytes -= size
         return value
+
+
+def _place_of(owner: str) -> str:
+    """The owner where it can be a folder, else a name for it: users choose ids of durable runs."""
+    can_be = all(part not in ("", ".", "..") for part in owner.split("/")) and "\0" not in owner
+    data = owner.encode()
+    if can_be and len(data) <= _OWNER_BYTES:
+        return owner
+    return f"~{hashlib.blake2b(data, digest_size=16).hexdigest()}"
 
 
 def _owner_of(ref: str) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from beluga_stream import Orchestrator, Signal, temporal_worker
+from beluga_stream import Graph, Orchestrator, Retry, Signal, temporal_worker
 from beluga_stream.bootstrap.settings import Settings
 from beluga_stream.errors import (
     CodeMissing,
@@ -18,6 +19,7 @@ from beluga_stream.errors import (
     InvalidState,
     NotFound,
     NotSerializable,
+    RunFailed,
     TemporalUnavailable,
     TimedOut,
 )
@@ -203,6 +205,24 @@ async def test_it_has_begun_with_its_first_execution(orch: Orchestrator) -> None
             await asyncio.sleep(0.05)
     assert later.started == first.started
     await renewing.terminate(run)
+
+
+@pytest.mark.parametrize("chosen", ["/orders/7", "a//b", "../up", "z\0", "x" * 900])
+async def test_an_id_is_whatever_its_user_likes(settings: Settings, chosen: str) -> None:
+    async def text(number: int) -> str:
+        return "y" * 60_000
+
+    async def broken(number: int, texts: list[str]) -> int:
+        raise ValueError("never")
+
+    graph = Graph[int, int]("durable-named", durable=True)
+    texts = [graph.add_node(text, graph.input, name=f"text{number}") for number in range(5)]
+    graph.set_finish_point(graph.add_node(broken, graph.input, graph.n_of(5, *texts), retry=Retry(1)))
+    async with Orchestrator(settings) as orch, temporal_worker(graph, settings=settings, log="memory"):
+        made = orch.create_workflow(graph)
+        run = await made.execute(1, id=f"{chosen}{secrets.token_hex(4)}")
+        with pytest.raises(RunFailed, match="never"):
+            await made.get_result(run, timeout=30)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Blobs as files, through fsspec: a local folder by default, any object store by its URL."""
 
 import asyncio
+import errno
 import hashlib
 import os
 import secrets
@@ -146,6 +147,8 @@ class FileBlobs:
         except FileNotFoundError:
             raise
         except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                raise InvalidInput(f"the blob store at {self._root} takes no name so long: {error}") from error
             raise LogUnavailable(f"the blob store at {self._root} fails: {error}") from error
 
 
