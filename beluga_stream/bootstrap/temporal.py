@@ -41,6 +41,10 @@ if TYPE_CHECKING:
     from ..adapters.temporal.worker import TemporalWorker
 
 
+_LOG_BYTES = 64 * 1024 * 1024
+"""What a worker keeps of what its runs tell in its own memory: nodes that read a stream are not so far behind it."""
+
+
 def temporal(settings: Settings) -> "TemporalConnection":
     """How this process reaches Temporal. Raises `InvalidConfig` without its package."""
     check_installed()
@@ -174,9 +178,10 @@ async def temporal_worker(
 ) -> AsyncIterator[None]:
     """Run durable graphs, and workflows and activities of your own, in this process, for as long as it is entered.
 
-    What runs tell (statuses, chunks) goes to the engine's topics; with `log="memory"` it stays in this process, so
-    that no broker is needed: for tests, for trying out, and where nobody reads streams. Such a worker takes none of
-    the runs that an engine starts, nor those whose stream is read: they have task queues of their own.
+    What runs tell (statuses, chunks) goes to the engine's topics; with `log="memory"` it stays in this process, which
+    keeps the last 64 MiB of it, so that no broker is needed: for tests, for trying out, and where nobody reads
+    streams. Such a worker takes none of the runs that an engine starts, nor those whose stream is read: they have task
+    queues of their own.
 
     `meter` and `tracer` are OpenTelemetry's, by default those that this process has set. Runs that were started in a
     trace tell their spans here.
@@ -208,7 +213,7 @@ async def temporal_worker(
 
 async def _log(settings: Settings, log: str, queues: Sequence[str], stack: AsyncExitStack) -> tuple[Appender, Reader]:
     if log == "memory":
-        memory = MemoryLog()
+        memory = MemoryLog(most_bytes=_LOG_BYTES)
         memory.create(topics(settings).specs(queues))
         return memory, memory
     from ..adapters.kafka.appender import KafkaAppender  # noqa: PLC0415 - without a broker nobody needs its client

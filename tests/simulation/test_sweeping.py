@@ -140,7 +140,10 @@ def test_every_value_is_swept_and_none_is_missed(seed: int) -> None:
 
 
 def test_a_sweep_that_does_not_ask_the_table_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("beluga_stream.application.sweeping.references", lambda value: iter(()))
+    async def none(blobs: object, value: object) -> tuple[str, ...]:
+        return ()
+
+    monkeypatch.setattr("beluga_stream.application.sweeping.named", none)
     for seed in range(_SEEDS):
         try:
             test_every_value_is_swept_and_none_is_missed(seed)

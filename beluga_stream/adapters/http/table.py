@@ -175,7 +175,7 @@ TABLE: tuple[Operation, ...] = (
         form.SignalForm,
         form.AskedView,
         202,
-        problems=(413,),
+        problems=(404, 413),
     ),
     Operation(
         "publishEvent",

@@ -7,7 +7,7 @@ crashes and lost confirmations are the simulation's to add.
 
 import asyncio
 from bisect import bisect_left
-from collections import defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from itertools import takewhile
 
@@ -16,6 +16,7 @@ from ...errors import RecordTooLarge, TopicMissing
 from ...ports.clock import Clock
 from ...ports.log import Outgoing, Position, Record, TopicSpec
 from .clock import SystemClock
+from .tail import Tail
 
 MAX_RECORD_BYTES = 1_000_000
 _READ_AT_ONCE = 1_000
@@ -28,13 +29,22 @@ class _Mark(Record):
 
 
 class MemoryLog:
-    """Topics of records, shared by every role and client of this process. Topics are created before use."""
+    """Topics of records, shared by every role and client of this process. Topics are created before use.
 
-    def __init__(self, *, clock: Clock | None = None, max_record_bytes: int = MAX_RECORD_BYTES) -> None:
+    It keeps all of them, or with `most_bytes` the last that have so many together.
+    """
+
+    def __init__(
+        self, *, clock: Clock | None = None, max_record_bytes: int = MAX_RECORD_BYTES, most_bytes: int | None = None
+    ) -> None:
         self._clock: Clock = clock or SystemClock()
         self._max_record_bytes = max_record_bytes
-        self._topics: dict[str, list[list[Record]]] = {}
-        self._lists: dict[tuple[str, int], list[Record]] = {}
+        self._most_bytes = most_bytes
+        self._kept_bytes = 0
+        self._in_order: deque[tuple[tuple[str, int], int]] = deque()
+        """Where each record went that may be dropped, and its bytes."""
+        self._topics: dict[str, list[list[Record] | Tail]] = {}
+        self._lists: dict[tuple[str, int], list[Record] | Tail] = {}
         """The same, by topic and partition: what is looked at most is found at once."""
         self._begins: dict[tuple[str, int], int] = defaultdict(int)
         self._marked: set[tuple[str, int]] = set()
@@ -46,7 +56,8 @@ class MemoryLog:
         """Create the topics that are not there."""
         for spec in specs:
             if spec.name not in self._topics:
-                self._topics[spec.name] = [[] for _ in range(spec.partitions)]
+                made = list[Record] if self._most_bytes is None else Tail
+                self._topics[spec.name] = [made() for _ in range(spec.partitions)]
                 self._lists.update(((spec.name, number), each) for number, each in enumerate(self._topics[spec.name]))
 
     def drop_before(self, topic: str, partition: int, offset: int) -> None:
@@ -125,7 +136,26 @@ class MemoryLog:
         into = self._lists[target]
         into.append(Record(topic, partition, len(into), record.key, record.value, self._clock.now_ms(), record.headers))
         self._wake(target)
-        return Position(topic, partition, len(into) - 1)
+        position = Position(topic, partition, len(into) - 1)
+        if self._most_bytes is not None:
+            self._bound(target, len(record.key or b"") + len(record.value or b""), self._most_bytes)
+        return position
+
+    def _bound(self, target: tuple[str, int], size: int, most: int) -> None:
+        """Drop the oldest quarter when there is too much: one record at a time would move the others each time."""
+        self._in_order.append((target, size))
+        self._kept_bytes += size
+        if self._kept_bytes <= most:
+            return
+        dropped: Counter[tuple[str, int]] = Counter()
+        while self._kept_bytes > most * 3 // 4 and len(self._in_order) > 1:
+            oldest, size = self._in_order.popleft()
+            self._kept_bytes -= size
+            dropped[oldest] += 1
+        for (topic, partition), count in dropped.items():
+            records = self._lists[topic, partition]
+            assert isinstance(records, Tail), "what is bounded is made of them"
+            self.drop_before(topic, partition, records.drop(count))
 
     async def append(self, records: Sequence[Outgoing]) -> Sequence[Position]:
         """See the port `Appender`."""
@@ -148,8 +178,8 @@ class MemoryLog:
         """See the port `Reader`."""
         found: dict[int, int] = {}
         for number, records in enumerate(self._partitions(topic)):
-            at = bisect_left(records, timestamp_ms, key=lambda record: record.timestamp_ms)
-            found[number] = max(at, self._begins[topic, number])
+            begin = self._begins[topic, number]
+            found[number] = bisect_left(records, timestamp_ms, lo=begin, key=lambda record: record.timestamp_ms)
         return found
 
     async def read(
@@ -160,7 +190,8 @@ class MemoryLog:
         while True:
             batch: list[Record] = []
             moved = False
-            for number, at in positions.items():
+            for number, position in positions.items():
+                at = max(position, self._begins[topic, number])  # some may have been dropped meanwhile
                 most = _READ_AT_ONCE if until is None else min(_READ_AT_ONCE, until.get(number, 0) - at)
                 if most > 0:
                     found = self.records(topic, number, at, most)
@@ -206,7 +237,7 @@ class MemoryLog:
             if not waiting.done():
                 waiting.set_result(None)
 
-    def _partitions(self, topic: str) -> list[list[Record]]:
+    def _partitions(self, topic: str) -> list[list[Record] | Tail]:
         found = self._topics.get(topic)
         if found is None:
             raise TopicMissing(f"topic {topic} does not exist: create it first", topic=topic)

@@ -59,6 +59,9 @@ _STATE_BYTES = 900_000
 _RENEW_MS = 24 * 3_600_000
 """How often the blobs that a run has are told to be new: no table names them."""
 
+_KEEPS_WOKEN = "keeps-woken"
+"""Histories without this patch may have lost the alarm that rang in the same task in which the log was told."""
+
 T = TypeVar("T")
 
 
@@ -289,7 +292,10 @@ class Interpreter:
             spans = tuple(span for each in records for span in each.spans)
             await locally(envelopes.SHOW, Records(first, then, spans))
         self._showing = None
-        self._woken = self._backlog.held_until_ms is not None
+        if self._backlog.held_until_ms is not None:
+            self._woken = True
+        elif self._woken and not workflow.patched(_KEEPS_WOKEN):
+            self._woken = False
 
     def _set_alarm(self, at: int, now: int) -> None:
         """Wake at this time, unless something does before: a timer that is cancelled would cost two more events."""
