@@ -35,6 +35,11 @@ class Outcome:
     def holds(self) -> bool:
         return not self.verdict.faults
 
+    @property
+    def shows_something(self) -> bool:
+        """Who dies in a moment when all is confirmed leaves nothing to deliver again: that round has no weight."""
+        return self.verdict.redeliveries > 0 or self.kind in _REPEAT_NOTHING
+
 
 async def play(on: Field, kind: Kind, seed: int, runs: int) -> Outcome:
     """Start the runs, do the harm, wait for their ends, and judge."""
@@ -62,8 +67,6 @@ async def play(on: Field, kind: Kind, seed: int, runs: int) -> Outcome:
     outcome.finished = sum(on.observer.ended_at.get(start.run, since) < since for start in started)
     await on.all_ended(started)
     verdict = outcome.verdict = await Judge(on.observer, on.ledger, started, on.cluster.deployment.blobs).judge()
-    if verdict.redeliveries == 0 and kind not in _REPEAT_NOTHING:
-        verdict.faults.append("nothing was delivered again, so this round shows nothing")
     verdict.faults += [*harmed.faults, *await on.overtaken(), *on.unexpected()]
     ends = [on.observer.ended_at[start.run] for start in started if start.run in on.observer.ended_at]
     outcome.recovery = max(ends, default=since) - since
