@@ -14,7 +14,7 @@ from typing import ParamSpec, TypeVar
 import fsspec
 
 from ...bounds import within
-from ...errors import InvalidConfig, InvalidInput, LogUnavailable, NotFound
+from ...errors import BelugaError, InvalidConfig, InvalidInput, LogUnavailable, NotFound
 
 _TIMEOUT_SECONDS = 60.0
 _TRIES = 5
@@ -144,12 +144,12 @@ class FileBlobs:
                 return await asyncio.to_thread(call, *arguments, **named)
         except TimeoutError as error:
             raise LogUnavailable(f"the blob store at {self._root} does not answer") from error
-        except FileNotFoundError:
+        except (BelugaError, FileNotFoundError):
             raise
-        except OSError as error:
-            if error.errno == errno.ENAMETOOLONG:
+        except Exception as error:  # stores of objects have errors of their own: botocore's are no OSError
+            if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
                 raise InvalidInput(f"the blob store at {self._root} takes no name so long: {error}") from error
-            raise LogUnavailable(f"the blob store at {self._root} fails: {error}") from error
+            raise LogUnavailable(f"the blob store at {self._root} fails: {str(error) or repr(error)}") from error
 
 
 def _some(files: Iterator[tuple[str, float]], most: int) -> list[tuple[str, float]]:
