@@ -132,7 +132,7 @@ $(VENV)/.created:
 # The build backend comes from constraints.txt too, hence no isolation.
 $(VENV)/.run: $(VENV)/.created pyproject.toml constraints.txt
 	@$(PIP_INSTALL) hatchling editables
-	@$(PIP_INSTALL) --no-build-isolation -e '.[demo]'
+	@$(PIP_INSTALL) --no-build-isolation -e '.[demo,http]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run

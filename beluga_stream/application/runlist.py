@@ -5,7 +5,7 @@ Opened by the first who asks, and then kept up to date. Of each run only its new
 
 import asyncio
 import sys
-from bisect import bisect_right, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -51,15 +51,16 @@ class RunList:
             await asyncio.gather(self._following, return_exceptions=True)
 
     async def page(
-        self, after: Place | None, limit: int, fits: Callable[[Summary], bool]
+        self, after: Place | None, limit: int, fits: Callable[[Summary], bool], *, newest: bool = False
     ) -> tuple[list[Summary], Place | None]:
         """Runs after a place that fit, at most so many, and the place of the last of them when there are more.
 
-        Everything that was in the topic at the call is taken into account. Raises `LogUnavailable`.
+        With `newest` the list begins with the newest run. Everything that was in the topic at the call is taken into
+        account. Raises `LogUnavailable`.
         """
         await self._catch_up()
         found: list[Summary] = []
-        for summary in self._after(after):
+        for summary in self._before(after) if newest else self._after(after):
             if fits(summary):
                 if len(found) == limit:
                     return found, _place(found[-1])
@@ -69,6 +70,11 @@ class RunList:
     def _after(self, place: Place | None) -> Iterator[Summary]:
         begin = 0 if place is None else bisect_right(self._order, place)
         for at in range(begin, len(self._order)):
+            yield self._runs[RunId(self._order[at].run)]
+
+    def _before(self, place: Place | None) -> Iterator[Summary]:
+        end = len(self._order) if place is None else bisect_left(self._order, place)
+        for at in range(end - 1, -1, -1):
             yield self._runs[RunId(self._order[at].run)]
 
     async def _catch_up(self) -> None:

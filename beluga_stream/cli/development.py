@@ -5,6 +5,7 @@ import os
 import tempfile
 import time
 from contextlib import AsyncExitStack
+from importlib.util import find_spec
 from pathlib import Path
 
 from watchfiles import DefaultFilter, awatch
@@ -21,7 +22,7 @@ from ..bootstrap.connection import kafka, topics
 from ..bootstrap.declared import engine_topics
 from ..bootstrap.settings import Settings
 from ..domain.ids import key_of
-from ..errors import LogUnavailable
+from ..errors import InvalidConfig, LogUnavailable
 from .declared import PATIENCE_SECONDS
 from .devscreen import DevScreen
 from .engine import engine
@@ -78,10 +79,27 @@ async def develop(
             group.create_task(_dead_letters(reader, settings, screen))
             group.create_task(_log(child.output, screen))
             group.create_task(_engine(child, settings, screen, reload=reload))
+            group.create_task(_page(settings, screen))
             if broker is not None:
                 group.create_task(_lasts(broker, "the embedded broker"))
             if temporal is not None:
                 group.create_task(_lasts(temporal, "Temporal's development server"))
+
+
+async def _page(settings: Settings, screen: DevScreen) -> None:
+    """The gateway with its page of runs. Where it cannot be had that is said, and everything else goes on."""
+    if find_spec("starlette") is None:
+        screen.tell("no page of runs: pip install 'beluga-stream[http]'")
+        return
+    from ..bootstrap.gateway import listener, open_gateway, served  # noqa: PLC0415 - it needs that extra
+
+    try:
+        with listener(settings) as listening:
+            async with open_gateway(settings) as gateway, served(gateway, listening) as (url, serving):
+                screen.page_is(url)
+                await serving
+    except InvalidConfig as error:
+        screen.tell(f"no page of runs: {error}; BELUGA_HTTP_ADDRESS=127.0.0.1:0 takes any free port")
 
 
 async def _engine(child: Child, settings: Settings, screen: DevScreen, *, reload: bool) -> None:

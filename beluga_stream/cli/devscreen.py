@@ -45,6 +45,7 @@ class DevScreen:
         self._agents = agents
         self._as_json = as_json
         self._engine = ("starting", "")
+        self._page = ""
         self._runs: OrderedDict[str, _Run] = OrderedDict()
         self._counts = {"started": 0, "succeeded": 0, "failed": 0, "cancelled": 0}
         self._nodes = 0
@@ -73,6 +74,11 @@ class DevScreen:
         """One line of what is going on."""
         self._lines.append(line)
         self._say("note", line)
+
+    def page_is(self, url: str) -> None:
+        """Where the gateway serves the page of runs."""
+        self._page = f"   runs at {url}"
+        self._say("page", f"runs at {url}")
 
     def engine_is(self, state: str, said: str) -> None:
         self._engine = (state, said)
@@ -133,7 +139,7 @@ class DevScreen:
         rate = len(self._chunk_times) / _RATE_SECONDS
         head = Text.assemble(
             ("beluga dev", "bold"),
-            f"   broker {self._broker}\n",
+            f"   broker {self._broker}{self._page}\n",
             "engine ",
             (state, _STATES.get(state, "cyan")),
             (f"  {said}   graphs in {self._agents}   Ctrl-C stops everything\n", "dim"),

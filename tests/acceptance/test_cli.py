@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import psutil
 import pytest
@@ -407,7 +409,7 @@ def test_dev_restarts_on_a_change_and_stops_on_ctrl_c(tmp_path: Path) -> None:
     (tmp_path / "topics" / "topics.yaml").write_text("topics: [{name: clicks}]\n")
     port = free_port()
     environ = {name: value for name, value in os.environ.items() if not name.startswith("BELUGA_")}
-    environ |= {"PYTHONPATH": str(ROOT)}
+    environ |= {"PYTHONPATH": str(ROOT), "BELUGA_HTTP_ADDRESS": "127.0.0.1:0"}
     with (tmp_path / "dev.log").open("wb") as log:
         dev = subprocess.Popen([*BELUGA, "dev", "--port", str(port)], cwd=tmp_path, env=environ, stdout=log, stderr=log)
 
@@ -434,6 +436,9 @@ def test_dev_restarts_on_a_change_and_stops_on_ctrl_c(tmp_path: Path) -> None:
         eventually(lambda: run() == "2", within=60)
         eventually(lambda: counted() > 1, within=60)
         assert "✓ deployment" in command("doctor")
+        (page,) = re.findall(r"runs at (http://127.0.0.1:\d+)", (tmp_path / "dev.log").read_text())
+        with urlopen(f"{page}/v1/runs?graph=one&newest=true", timeout=30) as response:
+            assert json.load(response)["runs"][0]["status"] == "succeeded"
         graph.write_text(graph.read_text().replace("n + 1", "n + 41"))
         eventually(said("engine restarting"), within=60)
         eventually(lambda: run() == "42", within=60)

@@ -123,8 +123,8 @@ def test_a_typed_client_starts_by_the_gateway_and_hears_what_is_wrong(seed: int)
             assert await run.result(timeout=600) == 8
             assert await desk.outputs(RunId(run.id), "_twice") == 8
             # The list of runs follows the stream, and may do so a while later: its writer has died, perhaps.
-            while (await run.status()).status != "succeeded":
-                await asyncio.sleep(0.1)  # virtual time, of which `used` gives so much
+            while (await run.status()).status != "succeeded":  # noqa: ASYNC110 - lists tell nobody
+                await asyncio.sleep(0.1)
             for asked in (desk.outputs(RunId(run.id), "other"), desk.start("nowhere", 1, idempotency_key="n")):
                 with pytest.raises(NotFound):
                     await asked

@@ -68,7 +68,8 @@ async def test_the_graphs_are_told_with_their_inputs() -> None:
     async with Desk(graph(Mood())).open() as desk, opened(desk) as door:
         status, told = await door.say("GET", "/v1/graphs")
         assert (status, [each["name"] for each in told["graphs"]]) == (200, ["test"])
-        assert await door.say("GET", "/v1/graphs/test") == (200, told["graphs"][0])
+        status, shown = await door.say("GET", "/v1/graphs/test")
+        assert (status, told["graphs"][0].items() <= shown.items()) == (200, True)
         status, told = await door.say("GET", "/v1/graphs/other")
         assert (status, told["code"], told["ids"]) == (404, "not_found", {"graph": "other"})
 

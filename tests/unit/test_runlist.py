@@ -65,6 +65,16 @@ async def test_pages_follow_one_another_also_when_a_run_of_them_has_changed(benc
     assert ([each.run for each in found], more) == (["r2", "r3"], None)
 
 
+async def test_the_newest_runs_come_first_where_that_is_asked_for(bench: Bench) -> None:
+    for number in range(3):
+        await bench.says(f"r{number}", at=number // 2)
+    found, more = await bench.list.page(None, 2, lambda _: True, newest=True)
+    assert ([each.run for each in found], more) == (["r2", "r1"], Place(0, "r1"))
+    await bench.says("r3", at=9)
+    found, more = await bench.list.page(more, 2, lambda _: True, newest=True)
+    assert ([each.run for each in found], more) == (["r0"], None)
+
+
 async def test_the_oldest_runs_go_first_and_come_back_by_no_news(bench: Bench) -> None:
     for number in range(6):
         await bench.says(f"r{number}", at=number)

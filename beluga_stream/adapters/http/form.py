@@ -111,7 +111,7 @@ class RunView(BaseModel):
 
 
 class RunsView(BaseModel):
-    """A page of runs, oldest first. `next` is the `after` of the next page; null on the last."""
+    """A page of runs. `next` is the `after` of the next page; null on the last."""
 
     runs: list[RunView]
     next: str | None
@@ -124,12 +124,29 @@ class OutputView(BaseModel):
     output: Any
 
 
+class NodeView(BaseModel):
+    """A node of a graph. Schemas are JSON schema; null allows anything."""
+
+    name: str
+    kind: str
+    after: list[str] = Field(description="The nodes whose ends it waits for.")
+    signal: str | None = Field(description="Of a wait: the signal it waits for.")
+    signal_schema: dict[str, Any] | None
+
+
 class GraphView(BaseModel):
     """A graph that may be started. `input_schema` is JSON schema; null allows anything."""
 
     name: str
     definition: str
     input_schema: dict[str, Any] | None
+
+
+class DrawnView(GraphView):
+    """A graph with its nodes, each after those it waits for."""
+
+    nodes: list[NodeView]
+    finish: list[str] = Field(description="The nodes whose outputs are the run's.")
 
 
 class GraphsView(BaseModel):

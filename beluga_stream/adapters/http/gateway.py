@@ -27,6 +27,7 @@ from .checking import checked
 from .openapi import document
 from .operation import Asked, Given, Operation
 from .operations import Engine, Operations, asked_of
+from .pages import page_routes
 from .problem import Problem, problem_of
 from .server_events import Events
 from .sockets import serve_socket
@@ -112,6 +113,7 @@ class Gateway:
             return _json(Given(told, 200 if is_well else 503))
 
         routes: list[BaseRoute] = [
+            *page_routes(),
             Route("/openapi.json", openapi),
             Route("/healthz", health),
             Route("/live", live),

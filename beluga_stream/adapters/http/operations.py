@@ -11,7 +11,7 @@ from ...application.messages import Summary
 from ...application.runlist import Place, RunList
 from ...application.runs import Runs, Started
 from ...bounds import within
-from ...domain.ids import RunId
+from ...domain.ids import INPUT, NodeName, RunId
 from ...domain.payload import Inline, Json
 from ...domain.plan import Plan
 from ...errors import InvalidInput, NotFound, TimedOut
@@ -83,7 +83,9 @@ class Operations:
         return Given({"graphs": [_graph_json(plan) for plan in plans]})
 
     async def show_graph(self, asked: Asked) -> Given:
-        return Given(_graph_json(await self._plan(asked.path["graph"])))
+        plan = await self._plan(asked.path["graph"])
+        nodes = [_node_json(plan, name) for name in plan.order]
+        return Given(_graph_json(plan) | {"nodes": nodes, "finish": list(plan.definition.finish)})
 
     async def list_runs(self, asked: Asked) -> Given:
         wanted = dict(tag.split("=", 1) for tag in asked.query.get("tag", ())).items()
@@ -95,7 +97,8 @@ class Operations:
             )
 
         after = _place(asked.query["after"]) if "after" in asked.query else None
-        found, more = await self._engine.listing.page(after, int(asked.query.get("limit", PAGE)), fits)
+        limit, newest = int(asked.query.get("limit", PAGE)), asked.query.get("newest", False)
+        found, more = await self._engine.listing.page(after, limit, fits, newest=newest)
         following = None if more is None else f"{more.started_ms}-{more.run}"
         return Given({"runs": [_run_json(summary) for summary in found], "next": following})
 
@@ -230,6 +233,17 @@ def asked_of(asked: Asked) -> AskedOfRun:
 def _graph_json(plan: Plan) -> dict[str, Any]:
     definition = plan.definition
     return {"name": definition.name, "definition": definition.hash, "input_schema": definition.input_schema}
+
+
+def _node_json(plan: Plan, name: NodeName) -> dict[str, Any]:
+    node = plan.nodes[name]
+    return {
+        "name": name,
+        "kind": node.kind,
+        "after": list(dict.fromkeys(edge.source for edge in plan.incoming[name] if edge.source != INPUT)),
+        "signal": node.signal,
+        "signal_schema": None if node.signal is None else plan.definition.takes.get(name, {}).get(node.signal),
+    }
 
 
 def _run_json(summary: Summary) -> dict[str, Any]:
