@@ -47,7 +47,7 @@ def dev(
     temporal_port: Annotated[int, typer.Option(min=1, max=64_535, help="Its port; its pages are 1000 above.")] = 7233,
     as_json: AsJson = False,
 ) -> None:
-    """Broker, topics and engine here, restarted on changes, and one screen that shows what happens.
+    """Broker, topics, engine and page of runs here, restarted on changes, and one screen that shows what happens.
 
     With BELUGA_BROKER set that broker is used, else an embedded one (in memory: nothing is kept when it stops).
     With --temporal durable graphs run, too; what Temporal knows is kept in .beluga. Ctrl-C stops everything.

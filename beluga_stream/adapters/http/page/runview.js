@@ -34,8 +34,8 @@ export class RunView {
       this.head,
       this.actions,
       this.picture,
-      this.outcome,
       this.node,
+      this.outcome,
       this.streaming,
     ]);
     this.listen();
