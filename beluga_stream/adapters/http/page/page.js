@@ -14,9 +14,13 @@ const filters = document.getElementById("filters");
 
 let view = null;
 
+function refused(problem) {
+  if (problem.status === 401 || problem.status === 403) tokenButton.hidden = false;
+}
+
 function failed(problem) {
   said.textContent = problem === null ? "" : problem.message;
-  if (problem?.status === 401 || problem?.status === 403) tokenButton.hidden = false;
+  if (problem !== null) refused(problem);
 }
 
 const runs = new RunList({
@@ -41,7 +45,7 @@ async function show() {
   runs.choose(kind === "runs" ? decodeURIComponent(id) : null);
   try {
     if (kind === "runs") {
-      view = new RunView(decodeURIComponent(id), { failed });
+      view = new RunView(decodeURIComponent(id), { refused });
       main.replaceChildren(view.element);
     } else if (kind === "start") {
       const started = (run) => { location.hash = `#/runs/${encodeURIComponent(run)}`; };

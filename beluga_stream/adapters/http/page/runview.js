@@ -13,9 +13,10 @@ const MOST_PARTS = 100;
 const MOST_CHUNKS = 2000;
 
 export class RunView {
-  constructor(id, { failed }) {
+  // `refused` is called with each problem: it may be that the reader's token is wanted.
+  constructor(id, { refused }) {
     this.id = id;
-    this.failed = failed;
+    this.refused = refused;
     this.run = new Run();
     this.told = null; // its line in the list of runs
     this.graph = null;
@@ -24,6 +25,7 @@ export class RunView {
     this.streams = new Map();
     this.isDrawn = false;
     this.isClosed = false;
+    this.wrong = el("p", { className: "error", role: "alert" });
     this.head = el("div", { className: "head" });
     this.actions = el("div", { className: "buttons" });
     this.picture = el("div", { className: "picture" });
@@ -32,6 +34,7 @@ export class RunView {
     this.streaming = el("section", { className: "streams", hidden: true }, el("h2", {}, "Streams"));
     this.element = el("article", {}, [
       this.head,
+      this.wrong,
       this.actions,
       this.picture,
       this.node,
@@ -46,6 +49,11 @@ export class RunView {
     this.isClosed = true;
     this.stop();
     clearInterval(this.ticking);
+  }
+
+  failed(problem) {
+    this.wrong.textContent = problem.message;
+    this.refused(problem);
   }
 
   listen(endsAfter = 0) {
@@ -139,6 +147,7 @@ export class RunView {
 
   button(text, act, isMain = false) {
     const onclick = async () => {
+      this.wrong.textContent = "";
       try {
         await act();
       } catch (problem) {
