@@ -18,7 +18,7 @@ ExporterName = Literal["otlp", "prometheus"]
 class Settings(BaseSettings):
     """One process's settings. Make it with `Settings.load()`, which reports a wrong value in one line."""
 
-    model_config = SettingsConfigDict(env_prefix="BELUGA_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="BELUGA_", extra="ignore", frozen=True, allow_inf_nan=False)
 
     broker: str = Field(
         "127.0.0.1:9092",
@@ -309,6 +309,12 @@ class Settings(BaseSettings):
     def has_temporal(self) -> bool:
         """Whether durable graphs can run: somebody has said where Temporal is."""
         return "temporal_address" in self.model_fields_set or "workflows" in self.role
+
+    @field_validator("queues")
+    @classmethod
+    def _each_once(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        """None as well when none is named: a worker of all queues has one group, however that is said."""
+        return tuple(dict.fromkeys(value or ())) or None
 
     @field_validator("lease_seconds")
     @classmethod
