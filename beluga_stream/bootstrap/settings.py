@@ -71,8 +71,8 @@ class Settings(BaseSettings):
         4,
         ge=1,
         le=512,
-        description="Partitions of every topic that is keyed by run, fixed once created; and of your topics where "
-        "their declaration names none.",
+        description="Partitions of every topic that is keyed by run, fixed once created, and the same for clients, "
+        "which are refused with another number; and of your topics where their declaration names none.",
     )
     replication: int = Field(
         1,
@@ -139,7 +139,8 @@ class Settings(BaseSettings):
     )
     queues: Annotated[tuple[str, ...] | None, NoDecode] = Field(
         None,
-        description="The queues this worker serves, comma-separated; by default all of the deployed graphs.",
+        description="The queues this worker serves, comma-separated; by default all of the deployed graphs. Workers "
+        "with another list are another consumer group: let no queue be in two lists (docs/operating.md).",
     )
     worker_slots: int = Field(256, ge=1, le=100_000, description="Most handlers that run at once in a worker.")
     worker_threads: int = Field(16, ge=1, le=1_000, description="Threads for handlers that are not async.")
