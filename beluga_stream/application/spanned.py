@@ -1,8 +1,8 @@
 """The span of one execution of a node of a run that has a trace."""
 
 import asyncio
-from collections.abc import Awaitable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Awaitable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TypeVar
 
 from ..domain.events import NodeFailed, NodeSucceeded, OfAttempt
@@ -35,18 +35,22 @@ def spanned(
     return spans.span("chain.step" if kind == "chain" else "graph.node.execute", facts, of=of)
 
 
-async def tell_outcome(span: Span | None, execution: Awaitable[Told]) -> Told:
-    """What comes of the execution, which its span is told as well: nothing is said of a success.
-
-    One that is stopped has not succeeded: its run was cancelled, its attempt is over, or its worker ends.
-    """
+@contextmanager
+def told_when_stopped(span: Span | None) -> Iterator[None]:
+    """What is stopped has not succeeded, and its span says so: its run was cancelled or left, or its worker ends."""
     try:
-        outcome = await execution
+        yield
     except asyncio.CancelledError:
         if span is not None:
             span.tell({"error.type": TaskCanceled.code})
             span.fail("it was told to stop")
         raise
+
+
+async def tell_outcome(span: Span | None, execution: Awaitable[Told]) -> Told:
+    """What comes of the execution, which its span is told as well: nothing is said of a success."""
+    with told_when_stopped(span):
+        outcome = await execution
     if span is None or isinstance(outcome, NodeSucceeded):
         return outcome
     if isinstance(outcome, NodeFailed):
