@@ -142,8 +142,7 @@ class Attempts:
         program = self._deployment.programs.get(work.definition)
         kind = "graph" if program is None else program.definition.kind
         with spanned(self._spans, work, incarnation, kind=kind, topic=topic) as span:
-            outcome = await self._outcome(work, incarnation, beat, place)
-            tell_outcome(span, outcome)
+            outcome = await tell_outcome(span, self._outcome(work, incarnation, beat, place))
         took = (self._clock.now_ms() - began) / 1000
         success = isinstance(outcome, NodeSucceeded)
         self._telemetry.node_ended(work.graph, work.name, success=success, seconds=took)

@@ -81,9 +81,7 @@ class LocalAttempts:
         incarnation = Incarnation(self._new_incarnation())
         kind = self._programs[work.definition].definition.kind
         with spanned(self._spans, work, incarnation, kind=kind) as span:
-            outcome = await self._outcome(work, incarnation)
-            tell_outcome(span, outcome)
-            return outcome
+            return await tell_outcome(span, self._outcome(work, incarnation))
 
     def cause_of(self, message: str) -> BaseException | None:
         """What was raised where a run failed with this message: its own node, or one of a run that it started."""

@@ -1,12 +1,18 @@
 """The span of one execution of a node of a run that has a trace."""
 
-from contextlib import AbstractContextManager, nullcontext
+import asyncio
+from collections.abc import Awaitable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TypeVar
 
 from ..domain.events import NodeFailed, NodeSucceeded, OfAttempt
 from ..domain.ids import Incarnation
+from ..errors import TaskCanceled
 from ..ports.spans import Facts, Of, Span, Spans
 from . import tracing
 from .messages import NodeReady
+
+Told = TypeVar("Told", bound=OfAttempt)
 
 _NO_SPAN: AbstractContextManager[None] = nullcontext()
 
@@ -29,12 +35,27 @@ def spanned(
     return spans.span("chain.step" if kind == "chain" else "graph.node.execute", facts, of=of)
 
 
-def tell_outcome(span: Span | None, outcome: OfAttempt) -> None:
-    """What came of the execution: nothing is said of a success."""
+@contextmanager
+def told_when_stopped(span: Span | None) -> Iterator[None]:
+    """What is stopped has not succeeded, and its span says so: its run was cancelled or left, or its worker ends."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        if span is not None:
+            span.tell({"error.type": TaskCanceled.code})
+            span.fail("it was told to stop")
+        raise
+
+
+async def tell_outcome(span: Span | None, execution: Awaitable[Told]) -> Told:
+    """What comes of the execution, which its span is told as well: nothing is said of a success."""
+    with told_when_stopped(span):
+        outcome = await execution
     if span is None or isinstance(outcome, NodeSucceeded):
-        return
+        return outcome
     if isinstance(outcome, NodeFailed):
         span.tell({"error.type": outcome.failure.code})
         span.fail(outcome.failure.message)
     else:
         span.fail(outcome.type)
+    return outcome

@@ -18,6 +18,7 @@ from .conversion import outcome_sent
 from .directly import attempted
 from .execution import Executions
 from .middleware import Middleware, surrounded
+from .spanned import told_when_stopped
 from .verdict import Completed, Failed
 from .workers import Admission
 
@@ -73,7 +74,7 @@ class WatchedExecutions:
         async def call(given: Mapping[str, Json]) -> Completed | Failed:
             return await self._shared.run(handler, given, context, timeout_ms=timeout_ms, emit=emit)
 
-        with self._spans.span(self._span, _facts(context)) as span:
+        with self._spans.span(self._span, _facts(context)) as span, told_when_stopped(span):
             if self._middleware:
                 result = await surrounded(self._middleware, handler, values, context, call)
             else:
@@ -105,7 +106,7 @@ class WatchedExecutions:
         for handler, context in steps:
             if _is_given_up(context):
                 break
-            with self._spans.span(self._span, _facts(context)) as span:
+            with self._spans.span(self._span, _facts(context)) as span, told_when_stopped(span):
                 result = attempted(handler, value, context)
                 if is_left := isinstance(result, Handler):
                     if _is_given_up(context):

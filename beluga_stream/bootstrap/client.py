@@ -15,7 +15,7 @@ from ..application.partitioner import partition_of
 from ..application.runs import FOLLOWED_FROM_START, Runs
 from ..errors import InvalidConfig
 from ..ports.spans import Spans
-from .connection import is_gateway, kafka, topics
+from .connection import check_partitions, is_gateway, kafka, topics
 from .encryption import payloads_of
 from .settings import Settings
 
@@ -32,7 +32,7 @@ async def open_runs(
 
     `spans` is by default what the caller's process has set for OpenTelemetry, which is mostly nothing.
 
-    Raises `LogUnavailable` without a broker.
+    Raises `LogUnavailable` without a broker, and `TopicMismatch` where BELUGA_PARTITIONS is not what the engine has.
     """
     connection = kafka(settings)
     names = topics(settings)
@@ -40,6 +40,7 @@ async def open_runs(
     async with AsyncExitStack() as stack:
         appender = await stack.enter_async_context(KafkaAppender(connection))
         reader = await stack.enter_async_context(KafkaReader(connection))
+        await check_partitions(names, reader)
         outbox = Outbox(appender, goes_on=True)
         stack.push_async_callback(outbox.close)
         runs = Runs(
@@ -60,8 +61,8 @@ async def open_runs(
 async def open_desk(settings: Settings, *, token: str | None = None, shows_sealed: bool = False) -> AsyncIterator[Desk]:
     """The front desk at BELUGA_BROKER, closed after use: through the log, or the gateway whose address that is.
 
-    `token` opens the gateway (default: BELUGA_HTTP_TOKEN). Raises `InvalidConfig`, and `LogUnavailable` when nobody
-    answers.
+    `token` opens the gateway (default: BELUGA_HTTP_TOKEN). Raises `InvalidConfig`, `TopicMismatch`, and
+    `LogUnavailable` when nobody answers.
     """
     if not is_gateway(settings.broker):
         async with open_runs(settings, shows_sealed=shows_sealed) as runs:
@@ -85,8 +86,8 @@ def connect(address: str | None = None, *, token: str | None = None) -> Client:
     """A client of the engine at `address` (default: BELUGA_BROKER). Use with `async with`.
 
     An address that begins with http:// or https:// is that of a gateway, which wants `token` (default:
-    BELUGA_HTTP_TOKEN); any other is that of a broker. Raises `InvalidConfig` for wrong settings at once, and
-    `LogUnavailable` on entry without a broker.
+    BELUGA_HTTP_TOKEN); any other is that of a broker. Raises `InvalidConfig` for wrong settings at once, and on entry
+    `LogUnavailable` without a broker, `TopicMismatch` where BELUGA_PARTITIONS is not what the engine has.
     """
     settings = Settings.load(**({} if address is None else {"broker": address}))
     if is_gateway(settings.broker):

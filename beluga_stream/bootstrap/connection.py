@@ -2,7 +2,8 @@
 
 from ..adapters.kafka.connection import KafkaConnection
 from ..application.topics import Topics
-from ..errors import InvalidConfig
+from ..errors import AccessDenied, InvalidConfig, TopicMismatch, TopicMissing
+from ..ports.log import Reader
 from .settings import Settings
 
 
@@ -35,3 +36,23 @@ def kafka(settings: Settings) -> KafkaConnection:
 def topics(settings: Settings) -> Topics:
     """The engine's topic names."""
     return Topics(settings.prefix, settings.partitions)
+
+
+async def check_partitions(names: Topics, reader: Reader) -> None:
+    """Raises `TopicMismatch` when the engine has another number of partitions than these settings say.
+
+    Else a run would be sent to one partition and looked for in another. Of topics that do not exist yet, or that we may
+    not see, nothing is said here.
+    """
+    try:
+        count = await reader.partitions(names.run_results)
+    except (AccessDenied, TopicMissing):
+        return
+    if count != names.partitions:
+        raise TopicMismatch(
+            f"the engine has {count} partitions ({names.run_results}), and BELUGA_PARTITIONS is "
+            f"{names.partitions} here: set it to {count} for whoever starts or looks for runs",
+            topic=names.run_results,
+            actual=count,
+            declared=names.partitions,
+        )

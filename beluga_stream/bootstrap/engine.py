@@ -85,9 +85,9 @@ def faust_app() -> faust.App:
 
 @asynccontextmanager
 async def _looked_after(standing: Standing) -> AsyncIterator[None]:
-    """What is there for as long as the process is."""
-    with told_when_held():
-        async with standing.open():
+    """What is there for as long as the process is. Its telemetry may hold the loop while it is opened and closed."""
+    async with standing.open():
+        with told_when_held():
             yield
 
 

@@ -79,6 +79,15 @@ def _worker(settings: Settings, uses: Uses) -> list[Right]:
     return [
         *(Right("topic", names.node_ready(queue), ("Read",), "takes work") for queue in uses.queues),
         Right("group", worker_group(settings), ("Read",), "its consumer group"),
+        Right(
+            "group",
+            group(settings, "worker"),
+            ("Describe",),
+            "sees workers of other queues",
+            prefixed=True,
+            sample=".other",
+            optional=True,
+        ),
         Right("topic", names.control, ("Read",), "hears of cancels"),
         Right("topic", names.node_done, ("Write",), "says what nodes did"),
         Right("topic", names.run_results, ("Read", "Write"), "chunks, and what its nodes read of those of others"),
@@ -192,6 +201,9 @@ def _operator(settings: Settings, uses: Uses) -> list[Right]:
         Right("topic", names.dead_letters, ("Read", "Write"), "`dead-letters`"),
         Right("topic", names.node_done, ("Write",), "`dead-letters replay`"),
         Right("topic", names.bus, ("Write",), "`dead-letters replay`"),
+        Right(
+            "group", f"{settings.prefix}-", ("Describe",), "`doctor` sees who is there", prefixed=True, sample="worker"
+        ),
         Right("topic", probe, ("Write", "Delete"), "`doctor` tries fencing", prefixed=True, sample="0"),
         Right("transactional-id", probe, ("Write",), "`doctor` tries fencing", prefixed=True, sample="0"),
     ]

@@ -18,7 +18,7 @@ ExporterName = Literal["otlp", "prometheus"]
 class Settings(BaseSettings):
     """One process's settings. Make it with `Settings.load()`, which reports a wrong value in one line."""
 
-    model_config = SettingsConfigDict(env_prefix="BELUGA_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="BELUGA_", extra="ignore", frozen=True, allow_inf_nan=False)
 
     broker: str = Field(
         "127.0.0.1:9092",
@@ -71,8 +71,8 @@ class Settings(BaseSettings):
         4,
         ge=1,
         le=512,
-        description="Partitions of every topic that is keyed by run, fixed once created; and of your topics where "
-        "their declaration names none.",
+        description="Partitions of every topic that is keyed by run, fixed once created, and the same for clients, "
+        "which are refused with another number; and of your topics where their declaration names none.",
     )
     replication: int = Field(
         1,
@@ -139,7 +139,8 @@ class Settings(BaseSettings):
     )
     queues: Annotated[tuple[str, ...] | None, NoDecode] = Field(
         None,
-        description="The queues this worker serves, comma-separated; by default all of the deployed graphs.",
+        description="The queues this worker serves, comma-separated; by default all of the deployed graphs. Workers "
+        "with another list are another consumer group: let no queue be in two lists (docs/operating.md).",
     )
     worker_slots: int = Field(256, ge=1, le=100_000, description="Most handlers that run at once in a worker.")
     worker_threads: int = Field(16, ge=1, le=1_000, description="Threads for handlers that are not async.")
@@ -309,6 +310,12 @@ class Settings(BaseSettings):
     def has_temporal(self) -> bool:
         """Whether durable graphs can run: somebody has said where Temporal is."""
         return "temporal_address" in self.model_fields_set or "workflows" in self.role
+
+    @field_validator("queues")
+    @classmethod
+    def _each_once(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        """None as well when none is named: a worker of all queues has one group, however that is said."""
+        return tuple(dict.fromkeys(value or ())) or None
 
     @field_validator("lease_seconds")
     @classmethod

@@ -3,7 +3,7 @@
 import platform
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from rich.text import Text
 
@@ -20,22 +20,14 @@ from ..bootstrap.temporal import temporal
 from ..errors import AccessDenied, BelugaError, InvalidState
 from ..ports.log import Outgoing, TopicSpec
 from .aside import aside
+from .attendance import attendance
 from .declared import PATIENCE_SECONDS, Needed, topics_of
+from .finding import Finding
 from .screen import BAD, OK, WARN, console, print_json
 from .values import settings_with
 from .versions import version_of
 
 _PACKAGES = ("beluga-stream", "faust-streaming", "aiokafka", "pydantic")
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was checked. `ok` None means: works, with a remark."""
-
-    check: str
-    ok: bool | None
-    said: str
-    fix: str = ""
 
 
 async def diagnose(*, broker: str | None, as_json: bool) -> None:
@@ -85,6 +77,8 @@ async def _findings(broker: str | None) -> AsyncIterator[Finding]:
                 yield Finding("rights", ok=None, said=said, fix="run this as an operator: `beluga acls operator`")
             seen = [spec for spec in specs if spec.name not in unseen]
             for finding in (*_topics(seen, found), *_kept(connection, needed, seen, found), *_counts(settings, found)):
+                yield finding
+            for finding in await attendance(settings, connection):
                 yield finding
             yield await _fencing(settings, connection, admin)
     except AccessDenied as error:

@@ -15,7 +15,7 @@ from ..application.messages import Progress
 from ..application.partitioner import partition_of
 from ..application.snapshot import remembered
 from ..application.topics import Topics
-from ..bootstrap.connection import kafka, topics
+from ..bootstrap.connection import check_partitions, kafka, topics
 from ..bootstrap.declared import changelog_topic
 from ..bootstrap.settings import Settings
 from ..domain.ids import NodeName, RunId, key_of, node_of
@@ -71,6 +71,7 @@ async def _read(settings: Settings, only: RunId | None) -> tuple[list[Held], lis
     numbers = range(names.partitions) if only is None else [partition_of(only.encode(), names.partitions)]
     async with AsyncExitStack() as stack:
         reader = await stack.enter_async_context(KafkaReader(kafka(settings)))
+        await check_partitions(names, reader)
         catalog = Catalog(reader, names)
         await catalog.refresh()
         states = await remembered(reader, changelog_topic(settings), numbers, only)

@@ -17,7 +17,7 @@ Resource = Literal["topic", "group", "transactional-id"]
 class Right:
     """Operations on a resource, or with `prefixed` on every one whose name begins so; `why` is a few words.
 
-    `sample` completes a prefix to a name that can be asked about.
+    `sample` completes a prefix to a name that can be asked about. Without an `optional` one a role starts all the same.
     """
 
     resource: Resource
@@ -26,6 +26,7 @@ class Right:
     why: str
     prefixed: bool = False
     sample: str = ""
+    optional: bool = False
 
     @property
     def asked(self) -> str:
@@ -37,8 +38,12 @@ class Right:
 
 
 def required(rights: Sequence[Right]) -> list[Right]:
-    """Without the `OPTIONAL`."""
-    strict = (replace(right, operations=tuple(op for op in right.operations if op not in OPTIONAL)) for right in rights)
+    """Without the optional ones, and the `OPTIONAL` operations."""
+    strict = (
+        replace(right, operations=tuple(op for op in right.operations if op not in OPTIONAL))
+        for right in rights
+        if not right.optional
+    )
     return [right for right in strict if right.operations]
 
 

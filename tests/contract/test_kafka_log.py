@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import gc
+import itertools
+from collections.abc import Iterable, Mapping
 
 import pytest
 
@@ -147,6 +149,22 @@ async def test_a_missing_topic_is_named(connection: KafkaConnection, topic_prefi
     async with KafkaReader(connection) as reader:
         with pytest.raises(TopicMissing, match="absent"):
             await reader.end(f"{topic_prefix}absent")
+
+
+async def test_what_another_process_has_created_meanwhile_is_not_ours(
+    connection: KafkaConnection, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"{topic_prefix}a"
+    async with KafkaTopics(connection) as topics:
+        assert list(await topics.ensure([TopicSpec(name, 1)])) == [name]
+        describe, looks = topics.describe, itertools.count()
+
+        async def late(names: Iterable[str] | None = None) -> Mapping[str, int]:
+            return await describe(names) if next(looks) else {}
+
+        monkeypatch.setattr(topics, "describe", late)
+        assert list(await topics.ensure([TopicSpec(name, 1), TopicSpec(f"{topic_prefix}b", 1)])) == [f"{topic_prefix}b"]
+        await topics.delete([name, f"{topic_prefix}b"])
 
 
 async def test_topics_are_created_once_and_checked_after(connection: KafkaConnection, topic_prefix: str) -> None:

@@ -70,6 +70,32 @@ def test_every_metric_is_on_a_panel() -> None:
     assert shown == {metric.name for metric in METRICS}
 
 
+@pytest.mark.parametrize(
+    ("unit", "expression"),
+    [
+        (panel["fieldConfig"]["defaults"]["unit"], target["expr"])
+        for path in sorted((OBSERVABILITY / "grafana" / "dashboards").glob("*.json"))
+        for panel in json.loads(path.read_text())["panels"]
+        for target in panel.get("targets", ())
+    ],
+)
+def test_what_is_shown_has_the_unit_of_its_panel(unit: str, expression: str) -> None:
+    """A share is a quotient, so much a second is a rate and none, and seconds are those of a metric in seconds."""
+    is_rate, is_quotient = "rate(" in expression, " / " in expression
+    match unit:
+        case "percentunit":
+            assert is_quotient
+        case "ops":
+            assert is_rate
+            assert not is_quotient
+        case "s":
+            assert "histogram_quantile(" in expression
+            assert "_seconds_bucket" in expression
+        case _:
+            assert unit == "short"
+            assert is_rate == is_quotient
+
+
 def test_every_alert_is_played() -> None:
     tests = yaml.safe_load((OBSERVABILITY / "rules_test.yml").read_text())["tests"]
     played = {each["alertname"] for test in tests for each in test["alert_rule_test"] if each["exp_alerts"]}

@@ -5,11 +5,12 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
 import pytest
-from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricExporter, MetricExportResult, MetricsData
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import format_span_id, format_trace_id
@@ -135,6 +136,45 @@ def test_an_exporter_that_never_answers_holds_neither_work_nor_end_up(
     assert actions(caplog)[-1] == "telemetry.lost"
     spans.hangs.set()
     processor._batch_processor._worker_thread.join(5)
+
+
+def test_metrics_and_traces_that_nobody_takes_at_the_end_have_one_bound_and_one_line(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    spans = Spans()
+    spans.hangs.clear()
+
+    class Hanging(Metrics):
+        def export(self, *_: Any, **__: Any) -> MetricExportResult:
+            spans.hangs.wait(30)
+            return MetricExportResult.SUCCESS
+
+    waited: list[float] = []
+    ends: list[threading.Thread] = []
+
+    class Ending(threading.Thread):
+        def __init__(self, **given: Any) -> None:
+            super().__init__(**given)
+            ends.append(self)
+
+        def join(self, timeout: float | None = None) -> None:
+            assert timeout is not None
+            waited.append(timeout)
+            super().join(timeout)
+
+    of = Exports("test", spans=spans, metrics=Hanging(), readers=[InMemoryMetricReader()])
+    of.meters.get_meter("test").create_counter("counted").add(1)
+    one(of, "last")
+    monkeypatch.setattr("beluga_stream.adapters.otel.exporting.threading", SimpleNamespace(Thread=Ending))
+    of.close(seconds=0.2)
+    spans.hangs.set()
+    for thread in ends:
+        threading.Thread.join(thread, 10)
+    first, second = waited
+    assert first + second < 2 * 0.2, "the second has what the first has left"
+    assert [(record.levelname, action) for record, action in zip(caplog.records, actions(caplog), strict=True)] == [
+        ("WARNING", "telemetry.lost")
+    ]
 
 
 def test_nothing_leaves_a_process_unless_it_is_asked_for() -> None:

@@ -257,6 +257,27 @@ async def test_a_node_that_is_stopped_is_in_flight_no_more(of: Measured) -> None
     assert of.values("nodes_in_flight") == {(): 0}
 
 
+async def test_the_span_of_a_node_that_is_stopped_tells_of_no_success(of: Measured) -> None:
+    began = asyncio.Event()
+
+    async def stays(value: int) -> int:
+        began.set()
+        await asyncio.Event().wait()
+        return value
+
+    bench = worker_of(of, stays)
+    await bench.worker.handle([bench.work(trace=CALLER)])
+    await began.wait()
+    (running,) = bench.worker._running.values()
+    assert running.task is not None
+    running.task.cancel()
+    await asyncio.wait({running.task})
+    await bench.worker.close()
+    (span,) = of.ended()
+    assert not span.status.is_ok
+    assert (span.attributes or {})["error.type"] == "task_canceled"
+
+
 async def test_the_span_of_an_execution_has_its_ids_and_is_the_parent_of_its_handlers(of: Measured) -> None:
     async def tells(value: int) -> int:
         with of.spans.span("inner", {}):

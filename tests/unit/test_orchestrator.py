@@ -284,6 +284,31 @@ async def test_spans_have_their_names_and_are_nested() -> None:
     assert (spans[0].attributes or {})["node"] == "clean"
 
 
+async def test_the_span_of_a_step_that_is_stopped_tells_of_no_success() -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    began = asyncio.Event()
+
+    async def stays(text: str) -> str:
+        began.set()
+        await asyncio.Event().wait()
+        return text
+
+    async with Orchestrator(tracer=provider.get_tracer("test")) as orch:
+        running = asyncio.create_task(orch.create_chain(stays).invoke("a"))
+        await began.wait()
+        running.cancel()
+        await asyncio.wait({running})
+    step, whole = exporter.get_finished_spans()
+    provider.shutdown()
+    assert [(span.name, span.status.is_ok) for span in (step, whole)] == [
+        ("chain.step", False),
+        ("chain.invoke", False),
+    ]
+    assert (step.attributes or {})["error.type"] == "task_canceled"
+
+
 async def test_a_stream_is_one_span_with_its_steps_and_none_of_its_readers() -> None:
     exporter = InMemorySpanExporter()
     provider = TracerProvider()

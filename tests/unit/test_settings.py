@@ -12,6 +12,7 @@ import pytest
 from aiokafka.protocol.admin import SaslAuthenticateRequest, SaslAuthenticateRequest_v1
 
 from beluga_stream.bootstrap.connection import kafka
+from beluga_stream.bootstrap.declared import worker_group
 from beluga_stream.bootstrap.environment import unknown
 from beluga_stream.bootstrap.settings import Settings
 from beluga_stream.errors import InvalidConfig
@@ -34,9 +35,18 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.queues == ("gpu", "default")
 
 
+def test_a_queue_that_is_named_twice_is_one_and_none_means_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BELUGA_QUEUES", "gpu,gpu")
+    assert worker_group(Settings.load()) == "beluga-worker.gpu"
+    monkeypatch.setenv("BELUGA_QUEUES", "")
+    assert worker_group(Settings.load()) == "beluga-worker"
+
+
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
+        ("BELUGA_RETENTION_HOURS", "inf", "finite number"),
+        ("BELUGA_DEDUP_WINDOW_HOURS", "inf", "finite number"),
         ("BELUGA_PARTITIONS", "many", "BELUGA_PARTITIONS is wrong"),
         ("BELUGA_PARTITIONS", "0", "greater than or equal to 1"),
         ("BELUGA_ROLE", "baker", "BELUGA_ROLE is wrong"),

@@ -111,7 +111,7 @@ class KafkaTopics:
         }
 
     async def ensure(self, specs: Sequence[TopicSpec]) -> Sequence[str]:
-        """Create the missing ones, check the others, wait until all are visible; return what was created.
+        """Create the missing ones, check the others, wait until all are visible; return what was created, by us.
 
         Raises `TopicMismatch` when one exists with another partition count than declared, `AccessDenied` when one
         is missing and we may not create it, and `InvalidConfig` when the broker refuses a declaration.
@@ -120,10 +120,11 @@ class KafkaTopics:
         for spec in specs:
             self._check(spec, existing.get(spec.name, spec.partitions))
         missing = [spec for spec in specs if spec.name not in existing]
-        if missing:
-            await self._create(missing)
-            await self._until_visible(missing)
-        return [spec.name for spec in missing]
+        if not missing:
+            return []
+        created = await self._create(missing)
+        await self._until_visible(missing)
+        return created
 
     async def delete(self, names: Sequence[str]) -> None:
         """Delete these topics; missing ones are fine."""
@@ -171,7 +172,7 @@ class KafkaTopics:
             if for_code(code) is NoError
         }
 
-    async def _create(self, specs: Sequence[TopicSpec]) -> None:
+    async def _create(self, specs: Sequence[TopicSpec]) -> list[str]:
         new = [
             NewTopic(
                 name=spec.name,
@@ -193,12 +194,16 @@ class KafkaTopics:
                 f"{', '.join(refused)}. Let an operator run `beluga topics apply`; see docs/security.md",
                 user=self._connection.username,
             )
+        created = set()
         for name, code, *reason in response.topic_errors:
             error_type = for_code(code)
+            if error_type is NoError:
+                created.add(name)
             # Another process may have created it in the meantime; _until_visible checks what it made.
-            if error_type not in (NoError, TopicAlreadyExistsError):
+            elif error_type is not TopicAlreadyExistsError:
                 why = reason[0] if reason and reason[0] else error_type.__name__
                 raise InvalidConfig(f"the broker refuses topic {name}: {why}", topic=name)
+        return [spec.name for spec in specs if spec.name in created]
 
     async def _until_visible(self, specs: Sequence[TopicSpec]) -> None:
         loop = asyncio.get_running_loop()

@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -160,20 +161,22 @@ class Exports:
 
     def close(self, seconds: float = _CLOSE_SECONDS) -> None:
         """Send what waits, for as long as that; what an exporter has not taken by then is lost."""
+        until = time.monotonic() + seconds
         ends: list[Callable[[], object]] = [lambda: self.meters.shutdown(seconds * 1000)]
         if self.tracers is not None:
             ends.append(self.tracers.shutdown)
-        threads = [threading.Thread(target=_quietly, args=(end,), daemon=True) for end in ends]
+        threads = [threading.Thread(target=_quietly, args=(end, until), daemon=True) for end in ends]
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(seconds)
-        if any(thread.is_alive() for thread in threads):
+            thread.join(max(0.0, until - time.monotonic()))
+        if time.monotonic() >= until:
             log.warning("telemetry was not sent within %g s: it is lost", seconds, extra={"action": "telemetry.lost"})
 
 
-def _quietly(end: Callable[[], object]) -> None:
+def _quietly(end: Callable[[], object], until: float) -> None:
     try:
         end()
     except Exception:
-        log.exception("telemetry could not be sent at the end", extra={"action": "telemetry.lost"})
+        if time.monotonic() < until:  # else it is out of time, as `close` says: the SDK raises for that, too
+            log.exception("telemetry could not be sent at the end", extra={"action": "telemetry.lost"})

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from temporalio import activity, client, worker, workflow
 from temporalio.api.common.v1 import Payload
 
+from ...application.spanned import told_when_stopped
 from ...ports.spans import Of, Spans
 from . import envelopes
 
@@ -72,7 +73,8 @@ class _Activity(worker.ActivityInboundInterceptor):
             "workflow.activity": info.activity_type,
             "workflow.attempt": info.attempt,
         }
-        with self._spans.span("workflow.activity", facts, of=Of(found.data.decode().strip('"'), "consumer")):
+        of = Of(found.data.decode().strip('"'), "consumer")
+        with self._spans.span("workflow.activity", facts, of=of) as span, told_when_stopped(span):
             return await super().execute_activity(input)
 
 
