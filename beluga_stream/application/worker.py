@@ -231,7 +231,7 @@ class Worker:
         if self._notices.is_cancelled(work):
             batch.one_less()
             return
-        outcome = self._reported.get(key)
+        outcome = self._reported.get(work)
         if outcome is not None:
             self._send_later(outcome, batch)
             return
@@ -275,7 +275,7 @@ class Worker:
             sent = self._outbox.submit([outcome])
             execution.reported = True
             await sent
-            self._reported.put(key, outcome)
+            self._reported.put(execution.work, outcome)
         except asyncio.CancelledError:
             # Cancelled by a notice: the coordinator has already moved on, there is nothing to report.
             log.info("stopped %s/%s/%d", *key, extra={"action": "cancelled", "run": key[0], "node": key[1]})
