@@ -5,7 +5,7 @@ right after, one at a time that comes twice runs once, and what runs each hour o
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import islice, takewhile
@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
 
+from ..domain.frozen import replace
 from ..domain.ids import GatheringId, digest
 from ..domain.ticks import ScheduleRow, TicksDue, tick
 from ..ports.handlers import Schedule
@@ -71,17 +72,20 @@ class Schedules:
         """Take in a row of the table."""
         self._of[GatheringId(key.removeprefix(PREFIX))] = codec.schedules.decode(value)
 
-    def unconfirmed(self, committed: int) -> Iterator[ScheduleRow]:
+    def unconfirmed(self, committed: int) -> Sequence[ScheduleRow]:
         """Those whose last runs were started by an event that nobody has acknowledged."""
-        return (row for row in self._of.values() if row.ticks and row.offset >= committed)
+        return [row for row in self._of.values() if row.ticks and row.offset >= committed]
+
+    def take_back(self, row: ScheduleRow) -> None:
+        """The last runs may not have been started, and cannot be here: who knows the code says again what is due."""
+        self._keep(schedule_id(row.graph, row.trigger), replace(row, until_ms=row.ticks[0] - 1, ticks=()))
 
     def apply(self, event: TicksDue, offset: int) -> ScheduleRow | None:
         """Take an event; the row when it starts runs."""
         row = tick(self._of.get(event.key), event, offset)
         if row is None:
             return None
-        self._of[event.key] = row
-        self.rows[f"{PREFIX}{event.key}"] = codec.schedules.encode(row)
+        self._keep(event.key, row)
         return row if row.ticks else None
 
     def due(self, schedules: Mapping[tuple[str, str], Schedule], now_ms: int) -> Iterator[TicksDue]:
@@ -109,6 +113,10 @@ class Schedules:
                     ticks=ticks,
                     until_ms=until_ms,
                 )
+
+    def _keep(self, name: GatheringId, row: ScheduleRow) -> None:
+        self._of[name] = row
+        self.rows[f"{PREFIX}{name}"] = codec.schedules.encode(row)
 
     def _first_after(self, schedule: Schedule, name: GatheringId, after_ms: int) -> float:
         """The next tick, before which nothing is due; infinite when there is none."""
