@@ -60,6 +60,25 @@ async def test_a_long_node_is_reported_before_it_is_acknowledged_and_then_beats(
     await of.worker.close()
 
 
+async def test_a_clock_that_is_set_back_silences_no_worker() -> None:
+    gate = Gate()
+    of = bench(gate, lease_after_ms=2_000, heartbeat_ms=5_000)
+    acknowledged = await taken(of.worker, of.work())
+    await gate.began.wait()
+    of.clock.now -= 3_600_000
+    await sweep(of.worker)
+    await acknowledged
+    of.clock.now -= 3_600_000
+    await sweep(of.worker)
+    assert [type(event) for event in of.done()] == [NodeStarted, Heartbeat]
+    await sweep(of.worker)
+    of.clock.now += 5_000
+    await sweep(of.worker)
+    assert [type(event) for event in of.done()] == [NodeStarted, Heartbeat, Heartbeat]
+    gate.open.set()
+    await of.worker.close()
+
+
 async def test_what_a_handler_tells_by_its_heartbeats_reaches_the_next_attempt() -> None:
     seen: list[Any] = []
     told, go_on = asyncio.Event(), asyncio.Event()
