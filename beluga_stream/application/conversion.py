@@ -52,6 +52,11 @@ def sent(json: Json) -> Json:
         raise NotSerializable(f"the value cannot become JSON: {error}") from error
 
 
+def own(json: Json) -> Json:
+    """The value for one who may change it in place, as handlers may: others have it, too. Raises `NotSerializable`."""
+    return sent(json) if isinstance(json, list | dict) else json
+
+
 def outcome_sent(handler: Handler, outcome: Completed | Failed, node: str, attempt: int) -> Completed | Failed:
     """What arrives elsewhere of what an execution gave: a value that does not is a failure of its node."""
     if isinstance(outcome, Failed):

@@ -63,9 +63,10 @@ def marker(topic: str, letter: str, how: str, now_ms: int) -> Outgoing:
 
 
 def marked(record: Record) -> str | None:
-    """The id of the letter that this record marks; None for a letter."""
-    mark = next((value for name, value in record.headers if name == HANDLED), None)
-    return None if mark is None else mark.decode()
+    """The id of the letter that this record marks; None for a letter, whatever headers it came with."""
+    headers = dict(record.headers)
+    mark = headers.get(HANDLED)
+    return None if mark is None or SOURCE in headers else mark.decode("utf-8", "replace")
 
 
 def _size(record: Record) -> int:

@@ -75,8 +75,11 @@ class Deadlines:
         self._looked_ms = self._clock.now_ms()
 
     def _forgive(self, owned: Mapping[int, RunPartition], since: int | None, now: int) -> None:
-        """Count as heard whoever could not be: this process stood still, or the broker was away, for so long."""
-        if since is not None and now - since > self._lease_ms / 2:
+        """Count as heard whoever could not be: this process stood still, or the broker was away, for so long.
+
+        So it is when the clock was set back: nobody was heard of in times to come.
+        """
+        if since is not None and abs(now - since) > self._lease_ms / 2:
             for partition in owned.values():
                 partition.forgive(now)
 

@@ -4,10 +4,10 @@ Requests and signals travel on different topics, and requests are held back when
 signal may well be read before the run that it is for.
 """
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from ..domain.events import SignalReceived
+from ..domain.frozen import replace
 from ..domain.ids import RunId
 from ..domain.plan import Plan
 from ..domain.state import RunState
@@ -33,7 +33,8 @@ class EarlySignals:
     def __init__(self) -> None:
         self.rows: dict[str, bytes | None] = {}
         self._of_run: dict[RunId, dict[str, SignalReceived]] = {}
-        self._order: deque[tuple[int, RunId, str]] = deque()
+        self._since: dict[tuple[RunId, str], int] = {}
+        """When each that waits came, in their order: no two at one time, or the table could not tell their order."""
 
     @property
     def runs(self) -> Sequence[RunId]:
@@ -48,14 +49,23 @@ class EarlySignals:
         """The changes that delete rows."""
         return ((key, value) for key, value in self.rows.items() if value is None)
 
-    def forget(self, runs: Iterable[RunId]) -> None:
-        """These runs have come and have got their signals; the table did not hear of the second."""
-        for run in runs:
-            self.take(run)
-
     def recover(self, value: bytes) -> None:
-        """Take in a row of the table."""
+        """Take in a row of the table; `recovered` ends it."""
         self._remember(codec.incoming.decode(value))
+
+    def recovered(self, has_come: Callable[[RunId], bool]) -> None:
+        """All rows are taken in, in whatever order they lay there.
+
+        A run that has come has got its signals; the table did not hear of the second.
+        """
+        waiting = [signal for of_run in self._of_run.values() for signal in of_run.values()]
+        self._of_run.clear()
+        self._since.clear()
+        for signal in sorted(waiting, key=lambda each: each.at_ms):
+            self._remember(signal)
+        for run in self.runs:
+            if has_come(run):
+                self.take(run)
 
     def takes(self, signal: SignalReceived, state: RunState | None, plan: Plan | None) -> bool:
         """Whether it waits for its run to come. One that was handed on to a child that was refused waits for nothing.
@@ -70,9 +80,14 @@ class EarlySignals:
         return False
 
     def hold(self, signal: SignalReceived) -> bool:
-        """Keep a signal. False when there are too many of them."""
-        if len(self._order) >= MOST:
+        """Keep a signal, unless it comes again. False when there are too many of them."""
+        if (signal.run, signal.id) in self._since:
+            return True
+        if len(self._since) >= MOST:
             return False
+        latest = next(reversed(self._since.values()), None)
+        if latest is not None and signal.at_ms <= latest:
+            signal = replace(signal, at_ms=latest + 1)
         self._remember(signal)
         self.rows[_key(signal.run, signal.id)] = codec.incoming.encode(signal)
         return True
@@ -81,28 +96,26 @@ class EarlySignals:
         """The signals that came before this run, in their order; they are kept no longer."""
         signals = self._of_run.pop(run, {})
         for name in signals:
+            del self._since[run, name]
             self.rows[_key(run, name)] = None
         return list(signals.values())
 
     def overdue(self, before_ms: int) -> list[SignalReceived]:
         """Take those whose run should have come by now."""
         gone: list[SignalReceived] = []
-        while self._order and self._order[0][0] < before_ms:
-            _, run, name = self._order.popleft()
-            of_run = self._of_run.get(run, {})
-            signal = of_run.pop(name, None)
-            if signal is not None:
-                self.rows[_key(run, name)] = None
-                gone.append(signal)
+        while self._since and (first := next(iter(self._since.items())))[1] < before_ms:
+            (run, name), _ = first
+            del self._since[run, name]
+            of_run = self._of_run[run]
+            gone.append(of_run.pop(name))
+            self.rows[_key(run, name)] = None
             if not of_run:
-                self._of_run.pop(run, None)
+                del self._of_run[run]
         return gone
 
     def _remember(self, signal: SignalReceived) -> None:
-        of_run = self._of_run.setdefault(signal.run, {})
-        if signal.id not in of_run:
-            self._order.append((signal.at_ms, signal.run, signal.id))
-        of_run[signal.id] = signal
+        self._of_run.setdefault(signal.run, {})[signal.id] = signal
+        self._since[signal.run, signal.id] = signal.at_ms
 
 
 async def letter(signal: SignalReceived, partition: int, topics: Topics, payloads: Payloads) -> Outgoing:

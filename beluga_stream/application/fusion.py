@@ -15,8 +15,10 @@ from ..domain.definition import Definition, Edge, EdgeMode, Join, NodeKind
 from ..domain.events import NodeSucceeded
 from ..domain.frozen import replace
 from ..domain.ids import GraphHash, NodeKey, NodeName
+from ..domain.payload import Inline, Payload
 from ..domain.plan import Plan
 from ..ports.handlers import Deployment
+from .conversion import own
 from .messages import Argument, NodeReady, Outcome, Segment
 
 FUSED_MOST = 12
@@ -67,7 +69,7 @@ class Fusion:
             name=edge.target,
             # A guess: if the node was tried before, the coordinator takes this outcome for a stale one.
             attempt=1,
-            arguments=(Argument(edge.into or "", outcome.output),),
+            arguments=(Argument(edge.into or "", _own(outcome.output)),),
             timeout_ms=found.timeout_ms,
             at_ms=outcome.at_ms,
             resume=False,
@@ -80,6 +82,11 @@ class Fusion:
             program = self._deployment.programs.get(definition)
             found = self._lines[definition] = {} if program is None else _lines(program.definition)
         return found
+
+
+def _own(output: Payload) -> Payload:
+    """The output is reported after the next node has got it, which may change it in place."""
+    return Inline(own(output.value)) if isinstance(output, Inline) else output
 
 
 def segment(outcomes: Sequence[Outcome]) -> Segment:

@@ -225,6 +225,8 @@ class Gatherer:
             for row in owned.schedules.unconfirmed(committed):
                 if (row.graph, row.trigger) in self._sources:
                     outputs.extend(await self._gathered.ticked(row, now))
+                else:
+                    owned.schedules.take_back(row)
             if outputs:
                 await self._appender.append(outputs)
             owned.sent(again, now)

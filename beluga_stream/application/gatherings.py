@@ -99,13 +99,13 @@ class Gatherings:
                 items = [events[gathering].get(event) for event in firing.row.events]
                 if any(item is None or item.record is None for item in items):
                     self.sent([firing], now_ms)  # a part of what is written when it is known to be sent
-                elif firing.row.parked:
-                    if self._deployed(firing.row.graph, firing.row.trigger):
-                        yield firing
-                elif int(firing.key.rpartition("/")[2]) >= committed:
-                    yield firing
-                else:
+                elif not firing.row.parked and int(firing.key.rpartition("/")[2]) < committed:
                     self.sent([firing], now_ms)
+                elif self._deployed(firing.row.graph, firing.row.trigger):
+                    yield firing
+                elif not firing.row.parked:
+                    # Its owner knew the code, and may not have sent it; once that is acknowledged, only this says so.
+                    self._then[firing.key] = codec.fired.encode(replace(firing.row, parked=True))
 
     def apply(self, event: EventArrived | GatheringDue, offset: int, now_ms: int) -> Effect:
         """Take an event. Raises `ResourceExhausted` when there are too many gatherings."""

@@ -15,6 +15,7 @@ from ..domain.ids import GatheringId
 from ..errors import LogUnavailable
 from ..ports.log import Appender, Outgoing, Reader, Workers
 from . import codec
+from .elapsed import has_elapsed
 from .gatherings import Gatherings
 from .topics import Topics
 
@@ -50,7 +51,7 @@ class Horizon:
         self._reader = reader
         self._ingest = ingest
         self._cohorts: list[_Cohort] = []
-        self._next_ms = 0
+        self._asked_ms = 0
 
     def forget(self, partitions: Iterable[int]) -> None:
         """These are another's now, who finds what is due in their tables."""
@@ -90,8 +91,8 @@ class Horizon:
         """See how far ingest has come."""
         self._cohorts = [cohort for cohort in self._cohorts if cohort.over]
         topics = {topic for cohort in self._cohorts for topic, _ in cohort.bounds}
-        if topics and now_ms >= self._next_ms:
-            self._next_ms = now_ms + _EVERY_MS
+        if topics and has_elapsed(self._asked_ms, now_ms, _EVERY_MS):
+            self._asked_ms = now_ms
             try:
                 for topic in sorted(topics):
                     self._compare(topic, await self._ingest.acknowledged(topic))

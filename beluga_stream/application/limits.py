@@ -16,6 +16,7 @@ from ..domain.slots import LimitRow, SlotRow, Slots
 from ..ports.clock import Clock
 from ..ports.log import Appender, Outgoing
 from . import codec
+from .elapsed import has_elapsed
 from .timers import TOLD_AGAIN_MS
 from .topics import Topics
 
@@ -169,9 +170,9 @@ class LimitTimers:
 
     async def rest(self, owned: Mapping[int, HasLimits], tick_ms: int) -> None:
         """Sleep for a tick, but for what is due meanwhile: a rate is finer than a tick."""
-        now = self._clock.now_ms()
-        end = now + tick_ms
-        while now < end:
+        begin = now = self._clock.now_ms()
+        end = begin + tick_ms
+        while not has_elapsed(begin, now, tick_ms):
             wake = end
             for partition in owned.values():
                 due = partition.limits.next_due_ms()

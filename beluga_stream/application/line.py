@@ -18,7 +18,7 @@ from ..domain.retry import delay_ms
 from ..errors import NotSerializable, RunFailed
 from ..ports.handlers import Handler, Program
 from .context import Context
-from .conversion import declared_result, input_json, outcome_sent, sent
+from .conversion import declared_result, input_json, outcome_sent, own, sent
 from .verdict import Completed, Failed
 from .watched import WatchedExecutions
 
@@ -74,7 +74,7 @@ class Line:
         node, handler = self._steps[place]
         outcome = await executions.run(
             handler,
-            {handler.parameters[0].name: value},
+            {handler.parameters[0].name: own(value)},
             self._context(run, place, tries),
             timeout_ms=node.timeout_ms,
             emit=_nobody,

@@ -14,7 +14,7 @@ from ..errors import InvalidState, StreamBroken
 from ..ports.handlers import Handler, Program
 from ..ports.spans import NO_SPANS, Spans
 from .context import Context
-from .conversion import outcome_sent, sent
+from .conversion import outcome_sent, own, sent
 from .executing import Executing
 from .execution import cancelled
 from .incarnations import new_incarnation
@@ -111,7 +111,7 @@ class LocalAttempts:
         live = {one.name: self._live(work, one.stream.node) for one in work.arguments if one.stream is not None}
         values = {
             argument.name or handler.parameters[-1].name: live.get(argument.name)
-            or await self._payloads.load(argument.payload)
+            or own(await self._payloads.load(argument.payload))
             for argument in work.arguments
         }
         emit = partial(self._emit, work, incarnation, resumed, itertools.count(len(emitted)))

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from ..domain.ids import Incarnation, NodeKey, RunId
 from ..domain.payload import Json
 from ..errors import StreamBroken
+from .conversion import own
 
 
 class _Stream:
@@ -56,7 +57,7 @@ class LocalStreams:
     def emitted(self, run: RunId, node: NodeKey) -> tuple[list[Json], Incarnation | None]:
         """What the node has emitted so far, and in which execution last."""
         stream = self._streams.get((run, node))
-        return ([], None) if stream is None else (list(stream.chunks), stream.incarnation)
+        return ([], None) if stream is None else ([own(chunk) for chunk in stream.chunks], stream.incarnation)
 
     async def next_chunks(self, run: RunId, node: NodeKey, *, start: int, most: int) -> tuple[list[Json], bool]:
         """Those from this one on that are there, at least one and at most so many; and whether there are no more.
@@ -79,7 +80,7 @@ class LocalStreams:
         number = start
         while not stream.broken:
             while chunks := stream.chunks[number:]:
-                yield chunks
+                yield [own(chunk) for chunk in chunks]
                 number += len(chunks)
             if stream.over:
                 return

@@ -172,7 +172,10 @@ class LookAfter(OfRun, kw_only=True, tag="look_after"):
 
 
 class CancelNotice(Frozen, kw_only=True, tag_field="type", tag="cancel"):
-    """For every worker: stop these attempts of the run, or without any all of it up to this generation."""
+    """For every worker: stop these attempts of the run, or without any all of it up to this generation.
+
+    Attempts of a later generation are others: a run that is forgotten may begin again under its id.
+    """
 
     run: RunId
     generation: int
@@ -180,10 +183,14 @@ class CancelNotice(Frozen, kw_only=True, tag_field="type", tag="cancel"):
 
 
 class BegunNotice(Frozen, kw_only=True, tag_field="type", tag="begun"):
-    """For every worker: this attempt is begun and held by a lease. A redelivery of it is nobody's to run."""
+    """For every worker: this attempt is begun and held by a lease. A redelivery of it is nobody's to run.
+
+    As with a cancel, attempts of a later `generation` are others (None: it was not told yet).
+    """
 
     run: RunId
     attempt: str
+    generation: int | None = None
 
 
 class Summary(Frozen, kw_only=True, tag_field="type", tag="summary"):

@@ -23,8 +23,9 @@ class Notices:
         self._topic = topic
         self._reader = reader
         self._on_cancel = on_cancel
-        self._cancels: OrderedDict[RunId, tuple[int, set[str]]] = OrderedDict()
-        self._begun: OrderedDict[tuple[RunId, str], None] = OrderedDict()
+        self._cancels: OrderedDict[RunId, tuple[int, dict[str, int]]] = OrderedDict()
+        """For each run the generation below which all is cancelled, and single attempts up to theirs."""
+        self._begun: OrderedDict[tuple[RunId, str], int | None] = OrderedDict()
         self._offset: int | None = None
 
     async def catch_up(self) -> None:
@@ -56,7 +57,7 @@ class Notices:
                 log.warning("ignored a control record: %s", error, extra={"action": "control"})
                 continue
             if isinstance(notice, BegunNotice):
-                self._begun[notice.run, notice.attempt] = None
+                self._begun[notice.run, notice.attempt] = notice.generation
                 if len(self._begun) > _KEPT:
                     self._begun.popitem(last=False)
             else:
@@ -64,21 +65,22 @@ class Notices:
 
     def is_cancelled(self, work: NodeReady) -> bool:
         """Whether the work must not run, or not go on."""
-        generation, attempts = self._cancels.get(work.run, (0, ()))
-        return work.generation < generation or _attempt(work) in attempts
+        generation, attempts = self._cancels.get(work.run, (0, {}))
+        return work.generation < generation or work.generation <= attempts.get(_attempt(work), -1)
 
     def is_begun(self, work: NodeReady) -> bool:
         """Whether some worker has begun this attempt under a lease, before it ran."""
-        return (work.run, _attempt(work)) in self._begun
+        generation = self._begun.get((work.run, _attempt(work)), -1)
+        return generation is None or work.generation <= generation
 
     def begun(self, work: NodeReady) -> Outgoing:
         """The record that tells every worker so."""
-        notice = BegunNotice(run=work.run, attempt=_attempt(work))
+        notice = BegunNotice(run=work.run, attempt=_attempt(work), generation=work.generation)
         return Outgoing(self._topic, None, codec.control.encode(notice), partition=0)
 
     def _cancel(self, notice: CancelNotice) -> None:
-        generation, attempts = self._cancels.pop(notice.run, (0, set()))
-        attempts.update(notice.attempts)
+        generation, attempts = self._cancels.pop(notice.run, (0, {}))
+        attempts.update(dict.fromkeys(notice.attempts, notice.generation))
         if not notice.attempts:
             generation = max(generation, notice.generation)
         self._cancels[notice.run] = (generation, attempts)

@@ -197,7 +197,7 @@ class RunPartition:
                 if node.status is NodeStatus.RUNNING:
                     self.leases[state.run, place] = Lease(node.attempt, node.incarnation or Incarnation(""), now_ms)
         self.limits.recovered()
-        self.early.forget([run for run in self.early.runs if self.table.get(run) is not None])
+        self.early.recovered(lambda run: self.table.get(run) is not None)
         self.ended.extend(sorted(ended))
 
     def state(self, run: RunId) -> RunState | None:

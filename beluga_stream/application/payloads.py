@@ -26,6 +26,7 @@ from ..errors import InvalidInput, KeyMissing, NotSerializable
 from ..ports.blobs import Blobs
 from ..ports.cipher import Cipher
 from . import codec
+from .conversion import own
 from .depth import nests_deeper
 from .sealing import is_sealed, seal, unseal
 from .starting import input_digest, sorted_json
@@ -108,13 +109,15 @@ class Payloads:
         return input_digest(value) if self._cipher is None else self._cipher.digest(sorted_json(value))
 
     async def load(self, payload: Payload, item: int | None = None) -> Json:
-        """The JSON value, or one item of a list.
+        """The JSON value, or one item of a list. Of what is kept here everybody gets one of their own.
 
         Raises `NotFound` when a blob is gone, `KeyMissing` and `Tampered` for what is encrypted, and `InvalidInput` for
-        what is put together from parts that are not there: others than the engine may write payloads, too.
+        what is put together from parts that are not there: others than the engine may write payloads, too;
+        `NotSerializable` for one of theirs that nests too deep.
         """
         try:
-            return await self._load(payload, item)
+            value = await self._load(payload, item)
+            return own(value) if isinstance(payload, Stored | Picked | Paged) else value
         except KeyMissing as error:
             if not self._shows_sealed:
                 raise

@@ -4,13 +4,14 @@ from collections import OrderedDict
 
 from ..domain.ids import RunId
 from ..ports.log import Outgoing
+from .messages import NodeReady
 
 _MOST = 10_000
 _MOST_BYTES = 16 * 1024 * 1024
 """An outcome has its output inline, up to 64 KiB: so many of those would take gigabytes."""
 
-Key = tuple[RunId, str, int]
-"""Run, node key and attempt."""
+Key = tuple[RunId, str, int, int]
+"""Run, node key, attempt and generation: a run that is forgotten may begin again under its id, and is another then."""
 
 
 class Reported:
@@ -20,14 +21,19 @@ class Reported:
         self._records: OrderedDict[Key, Outgoing] = OrderedDict()
         self._bytes = 0
 
-    def get(self, key: Key) -> Outgoing | None:
-        return self._records.get(key)
+    def get(self, work: NodeReady) -> Outgoing | None:
+        return self._records.get(_key(work))
 
-    def put(self, key: Key, record: Outgoing) -> None:
+    def put(self, work: NodeReady, record: Outgoing) -> None:
+        key = _key(work)
         self._bytes += _size(record) - _size(self._records.get(key))
         self._records[key] = record
         while len(self._records) > _MOST or self._bytes > _MOST_BYTES:
             self._bytes -= _size(self._records.popitem(last=False)[1])
+
+
+def _key(work: NodeReady) -> Key:
+    return work.run, work.node, work.attempt, work.generation
 
 
 def _size(record: Outgoing | None) -> int:

@@ -5,7 +5,7 @@ right after, one at a time that comes twice runs once, and what runs each hour o
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import islice, takewhile
@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
 
+from ..domain.frozen import replace
 from ..domain.ids import GatheringId, digest
 from ..domain.ticks import ScheduleRow, TicksDue, tick
 from ..ports.handlers import Schedule
@@ -37,23 +38,19 @@ def schedule_id(graph: str, trigger: str) -> GatheringId:
 
 def due_ticks(schedule: Schedule, name: str, after_ms: int, now_ms: int) -> tuple[int, ...]:
     """The ticks to start runs for now, by the catch-up policy: in order, some at a time."""
-    begin_ms = after_ms
-    if schedule.catch_up == "skip":
-        begin_ms = max(after_ms, now_ms - ON_TIME_MS - schedule.jitter_ms - 1)
-    elif schedule.catch_up == "last":
-        begin_ms = max(after_ms, _before_last(schedule, name, now_ms))
-    found: list[int] = []
-    for at_ms in _ticks(schedule, begin_ms):
-        if _fires_ms(schedule, name, at_ms) > now_ms:
-            break
-        found.append(at_ms)
-        if schedule.catch_up == "all" and len(found) == _AT_A_TIME:
-            break
-    if schedule.catch_up == "last":
-        return tuple(found[-1:])
-    if schedule.catch_up == "skip":
-        return tuple(at_ms for at_ms in found if _fires_ms(schedule, name, at_ms) >= now_ms - ON_TIME_MS)
-    return tuple(found)
+    if schedule.catch_up == "all":
+        due = (at_ms for at_ms, _ in _due(schedule, name, after_ms, now_ms))
+        return tuple(islice(due, _AT_A_TIME))
+    # No tick before that is on time.
+    begin_ms = max(after_ms, now_ms - ON_TIME_MS - schedule.jitter_ms - 1)
+    found = list(_due(schedule, name, begin_ms, now_ms))
+    on_time = tuple(at_ms for at_ms, fires_ms in found if fires_ms >= now_ms - ON_TIME_MS)
+    before = any(_up_to(schedule, after_ms, begin_ms))
+    if schedule.catch_up == "skip" or not (before or len(on_time) < len(found)):
+        return on_time
+    if found:
+        return (found[-1][0],)
+    return tuple(_up_to(schedule, max(after_ms, _before_last(schedule, begin_ms)), begin_ms))[-1:]
 
 
 class Schedules:
@@ -71,17 +68,20 @@ class Schedules:
         """Take in a row of the table."""
         self._of[GatheringId(key.removeprefix(PREFIX))] = codec.schedules.decode(value)
 
-    def unconfirmed(self, committed: int) -> Iterator[ScheduleRow]:
+    def unconfirmed(self, committed: int) -> Sequence[ScheduleRow]:
         """Those whose last runs were started by an event that nobody has acknowledged."""
-        return (row for row in self._of.values() if row.ticks and row.offset >= committed)
+        return [row for row in self._of.values() if row.ticks and row.offset >= committed]
+
+    def take_back(self, row: ScheduleRow) -> None:
+        """The last runs may not have been started, and cannot be here: who knows the code says again what is due."""
+        self._keep(schedule_id(row.graph, row.trigger), replace(row, until_ms=row.ticks[0] - 1, ticks=()))
 
     def apply(self, event: TicksDue, offset: int) -> ScheduleRow | None:
         """Take an event; the row when it starts runs."""
         row = tick(self._of.get(event.key), event, offset)
         if row is None:
             return None
-        self._of[event.key] = row
-        self.rows[f"{PREFIX}{event.key}"] = codec.schedules.encode(row)
+        self._keep(event.key, row)
         return row if row.ticks else None
 
     def due(self, schedules: Mapping[tuple[str, str], Schedule], now_ms: int) -> Iterator[TicksDue]:
@@ -110,6 +110,10 @@ class Schedules:
                     until_ms=until_ms,
                 )
 
+    def _keep(self, name: GatheringId, row: ScheduleRow) -> None:
+        self._of[name] = row
+        self.rows[f"{PREFIX}{name}"] = codec.schedules.encode(row)
+
     def _first_after(self, schedule: Schedule, name: GatheringId, after_ms: int) -> float:
         """The next tick, before which nothing is due; infinite when there is none."""
         known = self._next.get(name)
@@ -130,16 +134,30 @@ def moment_of(schedule: Schedule, tick_ms: int) -> datetime:
 
 def _ticks(schedule: Schedule, after_ms: int, *, reverse: bool = False) -> Iterator[int]:
     begin = moment_of(schedule, after_ms)
-    return (int(at.timestamp() * 1000) for at in CronSim(schedule.cron, begin, reverse=reverse))
+    found = (int(at.timestamp() * 1000) for at in CronSim(schedule.cron, begin, reverse=reverse))
+    # In an hour that comes twice CronSim tells what was in it the first time, even if that is over.
+    return found if reverse else (at_ms for at_ms in found if at_ms > after_ms)
 
 
-def _before_last(schedule: Schedule, name: str, now_ms: int) -> int:
-    """A time before the last tick that is due: a minute's schedule may have missed a year of them."""
-    for at_ms in islice(_ticks(schedule, now_ms, reverse=True), _AT_A_TIME):
-        if _fires_ms(schedule, name, at_ms) <= now_ms:
-            # Clocks that change make backwards another list than forwards, by hours at most.
-            return at_ms - 7_200_000
-    return 0
+def _up_to(schedule: Schedule, after_ms: int, end_ms: int) -> Iterator[int]:
+    return takewhile(lambda at_ms: at_ms <= end_ms, _ticks(schedule, after_ms))
+
+
+def _due(schedule: Schedule, name: str, after_ms: int, now_ms: int) -> Iterator[tuple[int, int]]:
+    """Each tick whose run starts by now, and when that is: not before the one of the tick before it."""
+    latest_ms = 0
+    for at_ms in _up_to(schedule, after_ms, now_ms):
+        latest_ms = max(latest_ms, _fires_ms(schedule, name, at_ms))
+        if latest_ms > now_ms:
+            return
+        yield at_ms, latest_ms
+
+
+def _before_last(schedule: Schedule, end_ms: int) -> int:
+    """A time before the last tick up to this one: a minute's schedule may have missed a year of them."""
+    at_ms = next(_ticks(schedule, end_ms, reverse=True), 0)
+    # Clocks that change make backwards another list than forwards, by hours at most.
+    return at_ms - 7_200_000
 
 
 def _fires_ms(schedule: Schedule, name: str, tick_ms: int) -> int:

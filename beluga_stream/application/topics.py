@@ -18,6 +18,14 @@ def insync(replication: int) -> dict[str, str]:
     return {"min.insync.replicas": str(min(2, replication))}
 
 
+def roomy() -> dict[str, str]:
+    """How long a batch may be: as by Kafka's default, below which a broker's own may lie.
+
+    The engine fills its batches: one that is refused ends the process that writes it, and comes again.
+    """
+    return {"max.message.bytes": "1048588"}
+
+
 @dataclass(frozen=True)
 class Topics:
     """Names under one prefix. `partitions` is the count that all run-keyed topics share."""
@@ -86,7 +94,7 @@ class Topics:
         runs_retention_ms: int | None = None,
     ) -> list[TopicSpec]:
         """How every topic of the engine must look. Summaries of runs are kept for ever unless they have a retention."""
-        safe = insync(replication)
+        safe = insync(replication) | roomy()
         kept = {"cleanup.policy": "delete", "retention.ms": str(retention_ms), **safe}
         compacted = {"cleanup.policy": "compact", "segment.ms": "600000", "min.cleanable.dirty.ratio": "0.1", **safe}
         summaries = compacted

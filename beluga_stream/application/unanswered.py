@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from ..domain.commands import Command, DispatchNode, StartChild
 from ..domain.ids import RunId
+from .elapsed import has_elapsed
 
 _FORGOTTEN_MS = 5_000
 """Work that nobody takes (a queue without workers) holds up the starts of others for so long and no longer."""
@@ -28,7 +29,7 @@ class Unanswered:
         """How many there are now; those that have waited for too long are forgotten."""
         while self._since:
             run, since = next(iter(self._since.items()))
-            if since > now_ms - _FORGOTTEN_MS:
+            if not has_elapsed(since, now_ms, _FORGOTTEN_MS):
                 break
             del self._since[run]
         return len(self._since)

@@ -28,6 +28,7 @@ from ..ports.log import Appender, Outgoing, Reader, Workers
 from ..ports.telemetry import Telemetry
 from . import codec
 from .catalog import Catalog
+from .elapsed import has_elapsed
 from .lookout import Lookout
 from .partition import RunPartition
 from .topics import Topics
@@ -104,7 +105,7 @@ class Watchdog:
         self._options = options
         self._lookout = Lookout(topics, options.look_after_ms, options.child_ms)
         self._round: list[tuple[int, list[RunId]]] = []
-        self._next_round_ms = 0
+        self._began_ms: int | None = None
         self._stuck: dict[int, dict[RunId, frozenset[Reason]]] = {}
         self._untold = 0
         self._told = 0
@@ -126,7 +127,7 @@ class Watchdog:
     async def look(self, owned: Mapping[int, RunPartition], now: int) -> None:
         """See `Watch`. Raises `LogUnavailable`."""
         if not self._round:
-            if now < self._next_round_ms:
+            if self._began_ms is not None and not has_elapsed(self._began_ms, now, self._options.round_ms):
                 return
             self._begin(owned, now)
         events: list[Outgoing] = []
@@ -140,7 +141,7 @@ class Watchdog:
             await self._appender.append(events)
 
     def _begin(self, owned: Mapping[int, RunPartition], now: int) -> None:
-        self._next_round_ms = now + self._options.round_ms
+        self._began_ms = now
         self._told = self._untold = 0
         self._seen = {}
         self._suspected.clear()

@@ -14,7 +14,7 @@ from ..ports.handlers import Handler
 from ..ports.spans import Spans
 from .apart import Emit
 from .context import Context
-from .conversion import outcome_sent
+from .conversion import outcome_sent, own
 from .directly import attempted
 from .execution import Executions
 from .middleware import Middleware, surrounded
@@ -107,7 +107,7 @@ class WatchedExecutions:
             if _is_given_up(context):
                 break
             with self._spans.span(self._span, _facts(context)) as span, told_when_stopped(span):
-                result = attempted(handler, value, context)
+                result = attempted(handler, own(value), context)
                 if is_left := isinstance(result, Handler):
                     if _is_given_up(context):
                         break

@@ -27,6 +27,7 @@ from ..ports.telemetry import NO_TELEMETRY, Telemetry
 from . import codec
 from .attempts import Attempts, done
 from .deadletters import dead_letter
+from .elapsed import has_elapsed
 from .execution import Executions
 from .fusion import FUSED_MOST, Fusion, segment
 from .incarnations import new_incarnation
@@ -231,7 +232,7 @@ class Worker:
         if self._notices.is_cancelled(work):
             batch.one_less()
             return
-        outcome = self._reported.get(key)
+        outcome = self._reported.get(work)
         if outcome is not None:
             self._send_later(outcome, batch)
             return
@@ -275,7 +276,7 @@ class Worker:
             sent = self._outbox.submit([outcome])
             execution.reported = True
             await sent
-            self._reported.put(key, outcome)
+            self._reported.put(execution.work, outcome)
         except asyncio.CancelledError:
             # Cancelled by a notice: the coordinator has already moved on, there is nothing to report.
             log.info("stopped %s/%s/%d", *key, extra={"action": "cancelled", "run": key[0], "node": key[1]})
@@ -346,12 +347,12 @@ class Worker:
     def _keep(self, execution: Underway, now: int) -> Awaitable[object] | None:
         """Report a node that runs long as started, then beat for it, until it is told to stop."""
         if execution.stopped_ms is not None:
-            if now - execution.stopped_ms >= _LEFT_AFTER_MS:
+            if has_elapsed(execution.stopped_ms, now, _LEFT_AFTER_MS):
                 self._leave(execution)
         elif not execution.leased:
-            if not execution.reporting and now - execution.began_ms >= self._options.lease_after_ms:
+            if not execution.reporting and has_elapsed(execution.began_ms, now, self._options.lease_after_ms):
                 return self._hold(execution)
-        elif now - execution.beat_ms >= self._options.heartbeat_ms:
+        elif has_elapsed(execution.beat_ms, now, self._options.heartbeat_ms):
             execution.beat_ms = now
             return self._outbox.submit([self._heartbeat(execution)])
         return None

@@ -11,7 +11,8 @@ from ..ports.log import TopicSpec
 
 CLEANUP, RETENTION, INSYNC = "cleanup.policy", "retention.ms", "min.insync.replicas"
 REPLICAS = "replicas"
-COMPARED = (CLEANUP, RETENTION, INSYNC)
+LARGEST = "max.message.bytes"
+COMPARED = (CLEANUP, RETENTION, INSYNC, LARGEST)
 """The settings of a topic on which a promise of the engine rests. Others are a matter of speed."""
 
 _WHY = {

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from ..application.topics import insync
+from ..application.topics import insync, roomy
 from ..ports.log import TopicSpec
 from .connection import topics
 from .settings import Settings
@@ -37,6 +37,7 @@ def own_topics(settings: Settings, queues: Sequence[str]) -> list[TopicSpec]:
                 "min.cleanable.dirty.ratio": "0.1",
                 "max.compaction.lag.ms": "600000",
                 **insync(settings.replication),
+                **roomy(),
             },
             settings.replication,
         )

@@ -16,7 +16,7 @@ from ..adapters.embedded.temporal import EmbeddedTemporal
 from ..adapters.kafka.admin import KafkaTopics
 from ..adapters.kafka.reader import KafkaReader
 from ..application import codec
-from ..application.deadletters import HANDLED, MESSAGE
+from ..application.deadletters import MESSAGE, marked
 from ..application.messages import ChunkEmitted, Progress
 from ..bootstrap.connection import kafka, topics
 from ..bootstrap.declared import engine_topics
@@ -176,7 +176,7 @@ async def _dead_letters(reader: KafkaReader, settings: Settings, screen: DevScre
     async for records in reader.read(topic, await reader.end(topic)):
         for record in records:
             headers = dict(record.headers)
-            if HANDLED not in headers:
+            if marked(record) is None:
                 screen.dead_letter(record, (headers.get(MESSAGE) or b"").decode("utf-8", "replace"))
 
 

@@ -129,6 +129,9 @@ def _requested(plan: Plan | None, state: RunState | None, event: RunRequested) -
         trigger=event.trigger,
         input=event.input,
         started_ms=event.at_ms,
+        # Workers remember cancels and outcomes for longer than a coordinator remembers the run: what they have of an
+        # earlier run of this id is of lower generations.
+        generation=event.at_ms,
         due_ms=due,
         tags=event.tags,
         trace=event.trace,

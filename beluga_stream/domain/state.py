@@ -123,7 +123,7 @@ class Override(Frozen):
 class RunState(Frozen, kw_only=True):
     """One run. `key` is the record key of all its messages (a page has its parent's).
 
-    `counter` numbers the statuses that readers see; `generation` the cancels that workers see;
+    `counter` numbers the statuses that readers see; `generation` the cancels that workers see, from the run's start on;
     `active` counts the declared nodes that have not ended. `keys` are the values that its limits go by; `slot` and
     `limit` are as of a node. `fork` says which run it goes on from; what it takes over is in there until it begins.
     `request` is the offset of the request that started it, in `beluga.run-requests`.

@@ -169,7 +169,8 @@ class Witness:
                 continue  # a worker went on with it by itself
             run, generation = work
             for offset, notice in notices.get(run, ()):
-                meant = begin.attempt in notice.attempts if notice.attempts else generation < notice.generation
+                before = generation <= notice.generation if notice.attempts else generation < notice.generation
+                meant = before and (not notice.attempts or begin.attempt in notice.attempts)
                 if meant and offset < begin.known:
                     yield (
                         f"{begin.process} began {run}/{begin.attempt}, and it was given partitions when "

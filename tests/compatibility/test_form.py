@@ -47,6 +47,7 @@ SELDOM = {
 """Commands that no row of a recording happens to hold, since their records were sent before it was made."""
 
 UNUSED = {
+    ("BegunNotice", "generation"),
     ("Definition", "durable"),
     ("Definition", "takes"),
     ("Definition", "version"),

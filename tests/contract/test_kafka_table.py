@@ -10,7 +10,7 @@ from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.adapters.kafka.reader import KafkaReader
 from beluga_stream.adapters.kafka.store import MemoryStore, RocksStore, StoreFactory
 from beluga_stream.adapters.kafka.table import CLAIM_KEY, KafkaTables, TableOptions
-from beluga_stream.errors import Fenced, RecordTooLarge
+from beluga_stream.errors import Fenced, InvalidConfig, RecordTooLarge
 from beluga_stream.ports.log import TopicSpec
 
 
@@ -116,6 +116,18 @@ async def test_after_a_row_that_is_too_large_nothing_is_written(connection: Kafk
         with pytest.raises(RecordTooLarge):
             await table.commit([("small", b"2")])
         assert not list(table.items())
+
+
+async def test_a_changelog_for_short_batches_only_is_named(
+    real_broker: str, connection: KafkaConnection, topic_prefix: str
+) -> None:
+    changelog = f"{topic_prefix}short-changelog"
+    async with KafkaTopics(connection) as topics:
+        await topics.ensure([TopicSpec(changelog, 1, {"cleanup.policy": "compact", "max.message.bytes": "100000"})])
+    async with tables(connection, changelog, "one") as one:
+        table = await one.open(0)
+        with pytest.raises(InvalidConfig, match=f"for {changelog}: raise the topic's max.message.bytes"):
+            await table.commit([(f"row-{number}", b"x" * 1_000) for number in range(900)])
 
 
 async def test_committed_offsets_begin_at_zero(connection: KafkaConnection, changelog: str, topic_prefix: str) -> None:

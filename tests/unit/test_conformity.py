@@ -9,7 +9,12 @@ from beluga_stream.bootstrap.conformity import Deviation, alike, conformity, men
 from beluga_stream.errors import TopicMismatch
 from beluga_stream.ports.log import TopicSpec
 
-_KEPT = {"cleanup.policy": "delete", "retention.ms": "1000", "min.insync.replicas": "2"}
+_KEPT = {
+    "cleanup.policy": "delete",
+    "retention.ms": "1000",
+    "min.insync.replicas": "2",
+    "max.message.bytes": "1048588",
+}
 _COMPACTED = {"cleanup.policy": "compact", "min.insync.replicas": "2", "segment.ms": "600000"}
 
 
@@ -27,8 +32,20 @@ def _differences(spec: TopicSpec, there: TopicSpec) -> list[tuple[str, str, str]
         ({"min.insync.replicas": "1"}, 3, [("min.insync.replicas", "1", "2")]),
         ({}, 1, [("replicas", "1", "3")]),
         ({"min.insync.replicas": "3"}, 5, []),
+        ({"max.message.bytes": "100000"}, 3, [("max.message.bytes", "100000", "1048588")]),
+        ({"max.message.bytes": "8000000"}, 3, []),
     ],
-    ids=["the same", "cleanup", "both cleanups", "retention", "in sync", "replicas", "safer"],
+    ids=[
+        "the same",
+        "cleanup",
+        "both cleanups",
+        "retention",
+        "in sync",
+        "replicas",
+        "safer",
+        "short batches",
+        "longer batches",
+    ],
 )
 def test_what_a_topic_has_otherwise_than_declared(
     config: dict[str, str], replication: int, found: list[tuple[str, str, str]]

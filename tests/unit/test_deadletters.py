@@ -64,6 +64,17 @@ async def test_letters_are_sent_again_though_the_value_of_one_is_lost() -> None:
     assert [letter.handled is not None for letter in await dead.all()] == [True, False, True]
 
 
+async def test_a_letter_that_came_with_the_header_of_a_marker_marks_nothing() -> None:
+    log, payloads = MemoryLog(), Payloads(MemoryBlobs())
+    dead = await _dead(log, payloads, b"first")
+    record = Record("docs", 0, 1, b"k", b"second", 0, (("beluga-handled", b"0-0"),))
+    await log.append([await dead_letter("dead", record, InvalidInput("no good"), payloads)])
+    assert [letter.handled for letter in await dead.all()] == [None, None]
+    assert await dead.replay([await dead.one("0-1")]) == []
+    assert [letter.handled is None for letter in await dead.all()] == [True, False]
+    assert log.records("docs", 0)[-1].headers == record.headers
+
+
 async def test_letters_that_were_sent_before_the_broker_went_away_are_marked() -> None:
     class Leaving(MemoryLog):
         left = 3  # the first page, its markers, the second page

@@ -64,6 +64,16 @@ async def test_nobody_is_lost_while_the_coordinator_stands_still() -> None:
     assert len(of.expired) == 1
 
 
+async def test_who_is_silent_is_lost_as_soon_when_the_clock_was_set_back() -> None:
+    of = Bench()
+    await of.look(5)
+    of.clock.now -= 3_600_000
+    await of.look(19)
+    assert of.expired == []
+    await of.look(6)
+    assert len(of.expired) == 1
+
+
 async def test_nobody_is_lost_while_the_broker_is_away() -> None:
     of = Bench()
     await of.look(19)

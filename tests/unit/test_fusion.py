@@ -9,6 +9,7 @@ from beluga_stream.application.fusion import Fusion, segment
 from beluga_stream.application.messages import NodeReady
 from beluga_stream.bootstrap.deployment import LoadedDeployment
 from beluga_stream.domain.events import Failure, NodeFailed, NodeSucceeded
+from beluga_stream.domain.frozen import replace
 from beluga_stream.domain.ids import Incarnation, NodeKey, NodeName, RunId
 from beluga_stream.domain.payload import Inline
 
@@ -93,6 +94,17 @@ def test_the_next_node_of_a_line_gets_the_output() -> None:
     assert (following.node, following.name, following.attempt) == ("second", "second", 1)
     assert [argument.payload for argument in following.arguments] == [Inline(7)]
     assert following.generation == work.generation
+
+
+def test_what_is_reported_is_not_what_the_next_node_may_change() -> None:
+    fusion, work = fusion_of(line, ["second"])
+    outcome = replace(success(work), output=Inline({"rows": [1]}))
+    following = fusion.following(work, outcome, 0)
+    assert following is not None
+    (given,) = following.arguments
+    assert given.payload == outcome.output
+    given.payload.value["rows"].append(2)  # type: ignore[union-attr]
+    assert outcome.output == Inline({"rows": [1]})
 
 
 def test_after_the_last_node_comes_nothing() -> None:

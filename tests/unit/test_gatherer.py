@@ -17,6 +17,7 @@ from beluga_stream.application.ingest import Ingest
 from beluga_stream.application.payloads import Payloads
 from beluga_stream.domain.events import RunRequested
 from beluga_stream.domain.ids import run_id
+from beluga_stream.errors import LogUnavailable
 from beluga_stream.ports.handlers import Gathers, Program, Schedule, Side, Trigger
 from beluga_stream.ports.log import Outgoing, Record, TopicSpec
 from tests.unit.engines import ANY, TOPICS, Deployed, HandClock, handler, program
@@ -239,6 +240,23 @@ async def test_events_of_a_trigger_that_is_not_deployed_wait_until_it_is() -> No
     assert len(bench.starts()) == 1
 
 
+async def test_a_start_that_may_not_have_been_sent_waits_when_its_trigger_is_gone() -> None:
+    """A deploy that takes a trigger away, or an older process, must be able to take the partition over."""
+    bench = await _opened()
+    await bench.publish("a")
+    await bench.publish("b")
+    await bench.ingested()
+    await bench.gathered(commits=False)
+    await bench.taken_over(deployed=False)
+    await bench.gathered()
+    assert len(bench.starts()) == 1
+    await bench.taken_over()
+    first, again = bench.starts()
+    assert first.run == again.run
+    await bench.taken_over()
+    assert len(bench.starts()) == 2
+
+
 async def test_a_map_that_raises_sends_each_event_to_the_dead_letters_as_it_came() -> None:
     def no(both: Any) -> Any:
         raise ValueError("not these")
@@ -310,6 +328,35 @@ async def test_a_schedule_across_a_change_of_the_clock_and_across_downtime(catch
     found = [await bench.payloads.load(start.input) for start in bench.starts()]
     assert [at.removeprefix("2026-03-") for at in found] == expected
     assert len({start.run for start in bench.starts()}) == len(found)
+
+
+async def test_a_tick_that_may_not_have_been_told_is_not_lost_with_who_knew_its_schedule() -> None:
+    schedule = Schedule("0 * * * *", "UTC", lambda at: at.isoformat(), catch_up="all")
+    bench = Bench(Trigger("hourly", "schedule", "", "pairs", ANY, schedule=schedule))
+    await bench.gatherer.acquire(frozenset({0}))
+    await bench.look()
+    await bench.gathered()
+    bench.clock.now += 60 * _MINUTE
+    await bench.look()
+    append = bench.log.append
+    bench.log.append = _refused  # type: ignore[method-assign]
+    with pytest.raises(LogUnavailable):
+        await bench.gathered(commits=False)
+    bench.log.append = append  # type: ignore[method-assign]
+    assert bench.starts() == []
+    await bench.taken_over(deployed=False)
+    await bench.gathered()
+    await bench.taken_over()
+    await bench.look()
+    await bench.gathered()
+    bench.clock.now += 60 * _MINUTE
+    await bench.look()
+    await bench.gathered()
+    assert len({start.run for start in bench.starts()}) == len(bench.starts()) == 2
+
+
+async def _refused(records: Any) -> Any:
+    raise LogUnavailable("the broker is gone")
 
 
 async def test_too_many_keys_are_dead_letters_that_say_so(monkeypatch: pytest.MonkeyPatch) -> None:

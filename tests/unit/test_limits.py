@@ -227,6 +227,23 @@ async def test_a_rate_goes_on_by_the_clock_and_leaves_nothing() -> None:
     assert rows(bench) == []
 
 
+async def test_a_clock_that_is_set_back_lets_nobody_rest_for_longer_than_a_tick() -> None:
+    class SetBack(StillClock):
+        slept = 0.0
+
+        async def sleep(self, seconds: float) -> None:
+            self.slept += seconds
+            self.now += int(seconds * 1000)
+            if self.slept < 0.5:
+                self.now -= 3_600_000
+
+    clock = SetBack()
+    timers = LimitTimers(NAMES, MemoryLog(), clock)
+    for _ in range(5):
+        await timers.rest({}, 200)
+    assert clock.slept == pytest.approx(1.0)
+
+
 async def test_a_limit_event_under_another_key_is_refused(bench: Bench) -> None:
     await bench.tell(NAMES.run_events, LimitDue(key=SEVEN, at_ms=1), key="elsewhere")  # type: ignore[arg-type]
     assert len(bench.written(NAMES.dead_letters)) == 1

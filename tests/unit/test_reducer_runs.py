@@ -117,11 +117,21 @@ def test_a_compensation_that_fails_is_told_and_the_others_run_on() -> None:
 def test_generations_let_a_retry_outlive_the_cancel_before_it() -> None:
     graph = plan([node("a", retry=ONCE), node("b")], edges("input > a", "input > b"), ["a"])
     play = hand(graph)
+    began = play.state.generation
     play.broken("a")
-    assert [command.generation for command in commands(play, BroadcastCancel)] == [1]
+    assert [command.generation for command in commands(play, BroadcastCancel)] == [began + 1]
     play.again()
-    assert play.state.generation == 1
+    assert play.state.generation == began + 1
     assert play.attempts() == ["a/1", "b/1", "a/2", "b/2"]
+
+
+def test_a_later_run_of_the_same_id_is_above_the_generations_of_the_one_before_it() -> None:
+    graph = plan([node("a", retry=ONCE), node("b")], edges("input > a", "input > b"), ["a"])
+    before = hand(graph)
+    before.broken("a")
+    later = reduce(graph, None, requested(at_ms=before.state.started_ms + 86_400_000))
+    assert later is not None
+    assert later.state.generation > before.state.generation
 
 
 def test_a_state_that_outgrows_its_record_ends_without_its_values() -> None:

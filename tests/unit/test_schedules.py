@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from beluga_stream import Graph
-from beluga_stream.application.schedules import due_ticks
+from beluga_stream.application.schedules import due_ticks, ticks_between
 from beluga_stream.errors import InvalidConfig, InvalidGraph
 from beluga_stream.ports.handlers import Schedule
 
@@ -97,6 +97,29 @@ def test_jitter_is_of_a_tick_and_always_the_same() -> None:
         later = (starts[name], starts[name] + 1, tick + 3_600_000)
         assert all(due_ticks(schedule, name, begin, now) == (tick,) for now in later)
     assert len(set(starts.values())) == 3
+
+
+@pytest.mark.parametrize("catch_up", ["all", "last", "skip"])
+def test_jitter_that_is_longer_than_the_time_between_two_loses_none(catch_up: str) -> None:
+    schedule = _schedule("*/5 * * * *", jitter_ms=900_000, catch_up=catch_up)
+    found = _lived(schedule, "2026-01-01T00:00:00+01:00", "2026-01-01T06:15:00+01:00", timedelta(seconds=10))
+    until = ticks_between(schedule, _ms("2026-01-01T00:05:00+01:00"), _ms("2026-01-01T06:00:00+01:00"))
+    told = [datetime.fromtimestamp(at / 1000, UTC).astimezone(BERLIN).isoformat() for at in until]
+    assert found[: len(told)] == told
+
+
+@pytest.mark.parametrize("catch_up", ["all", "last", "skip"])
+def test_what_is_late_by_less_than_a_minute_is_not_missed(catch_up: str) -> None:
+    schedule = _schedule("*/5 * * * * *", catch_up=catch_up)
+    found = _lived(schedule, "2026-01-01T00:00:00+01:00", "2026-01-01T00:02:00+01:00", timedelta(seconds=30))
+    assert len(found) == 24
+
+
+def test_in_an_hour_that_comes_twice_nothing_comes_from_before() -> None:
+    begin, end = _ms("2026-10-25T02:40:00+01:00"), _ms("2026-10-26T03:00:00+01:00")
+    assert list(ticks_between(_schedule("30 2 * * *"), begin, end)) == [_ms("2026-10-26T02:30:00+01:00")]
+    again = _ms("2026-10-25T02:10:00+01:00")
+    assert list(ticks_between(_schedule("30 2 * * *"), again, end)) == [_ms("2026-10-26T02:30:00+01:00")]
 
 
 def _graph() -> Graph[str, str]:

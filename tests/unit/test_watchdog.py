@@ -138,6 +138,15 @@ def told(caplog: pytest.LogCaptureFixture, action: str = "stuck") -> list[loggin
     return [record for record in caplog.records if getattr(record, "action", "") == action]
 
 
+async def test_a_clock_that_is_set_back_does_not_stop_the_rounds() -> None:
+    bench = await Bench([run_with()]).open()
+    await bench.rounds(3_600_000 + LATE)
+    bench.apply(done("a"))
+    bench.settle()
+    await bench.rounds(LATE)
+    assert bench.tally.stuck_now == {"worker": 0}, "b waits, and not for long"
+
+
 async def test_a_run_that_waits_too_long_is_counted_and_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
     bench = await Bench([run_with()]).open()
     await bench.rounds(0, LATE, LATE + 10_000, LATE + 20_000)

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from beluga_stream.application import codec
 from beluga_stream.application.context import context
-from beluga_stream.application.messages import CancelNotice, ChunkEmitted, Feed, Heartbeat
+from beluga_stream.application.messages import BegunNotice, CancelNotice, ChunkEmitted, Feed, Heartbeat
 from beluga_stream.domain.events import (
     NodeFailed,
     NodeParked,
@@ -57,6 +57,25 @@ async def test_a_long_node_is_reported_before_it_is_acknowledged_and_then_beats(
     await of.worker.release(frozenset({0}))
     assert [type(event) for event in of.done()] == [NodeStarted, Heartbeat, NodeSucceeded]
     assert gate.calls == 1
+    await of.worker.close()
+
+
+async def test_a_clock_that_is_set_back_silences_no_worker() -> None:
+    gate = Gate()
+    of = bench(gate, lease_after_ms=2_000, heartbeat_ms=5_000)
+    acknowledged = await taken(of.worker, of.work())
+    await gate.began.wait()
+    of.clock.now -= 3_600_000
+    await sweep(of.worker)
+    await acknowledged
+    of.clock.now -= 3_600_000
+    await sweep(of.worker)
+    assert [type(event) for event in of.done()] == [NodeStarted, Heartbeat]
+    await sweep(of.worker)
+    of.clock.now += 5_000
+    await sweep(of.worker)
+    assert [type(event) for event in of.done()] == [NodeStarted, Heartbeat, Heartbeat]
+    gate.open.set()
     await of.worker.close()
 
 
@@ -134,6 +153,25 @@ async def test_a_cancel_notice_stops_what_runs_and_keeps_the_rest_from_beginning
     gate.open.set()
     await retried
     assert isinstance(of.done()[0], NodeSucceeded)
+    await of.worker.close()
+
+
+async def test_what_is_known_of_a_run_says_nothing_of_a_later_one_of_its_id() -> None:
+    async def double(value: int) -> int:
+        return value * 2
+
+    of = bench(double)
+    await (await taken(of.worker, of.work(value=1, generation=1_000)))
+    notices = [
+        CancelNotice(run=RUN, generation=1_001),
+        CancelNotice(run=RUN, generation=1_001, attempts=("a/1",)),
+        BegunNotice(run=RUN, attempt="a/1", generation=1_000),
+    ]
+    of.worker._notices.take([Record(TOPICS.control, 0, 0, None, codec.control.encode(each)) for each in notices])
+    await (await taken(of.worker, of.work("a[1]", value=2, generation=1_000)))
+    assert len(of.done()) == 1, "the first one is cancelled"
+    await (await taken(of.worker, of.work(value=3, generation=9_000)))
+    assert [event.output for event in of.done()] == [Inline(2), Inline(6)]
     await of.worker.close()
 
 

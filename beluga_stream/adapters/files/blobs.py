@@ -5,8 +5,8 @@ import errno
 import hashlib
 import os
 import secrets
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -18,6 +18,10 @@ from ...errors import BelugaError, InvalidConfig, InvalidInput, LogUnavailable, 
 
 _TIMEOUT_SECONDS = 60.0
 _TRIES = 5
+_NOT_THERE = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
+"""A reference comes with a record that anybody may have written: one that names a folder, or something below a file, is
+no outage of the store."""
+
 _AT_ONCE, _OBJECTS_AT_ONCE = 1_000, 50
 """How many files one call of a sweep is about. An object is some requests, one after the other, within one timeout."""
 
@@ -51,11 +55,10 @@ class FileBlobs:
 
     async def get(self, ref: str) -> bytes:
         try:
-            data: bytes = await self._in_thread(self._files.cat_file, self._path(ref))
+            return await self._in_thread(self._read, self._path(ref))
         except FileNotFoundError as error:
             message = f"there is no blob {ref}: was it swept, or is BELUGA_BLOBS another place?"
             raise NotFound(message, ref=ref) from error
-        return data
 
     async def check(self) -> None:
         """Ask the store for its root, which need not be there yet. Raises what the store does."""
@@ -71,7 +74,7 @@ class FileBlobs:
             yield [path.removeprefix(f"{self._root}/") for path, new_ms in some if new_ms < before_ms]
 
     async def touch(self, refs: Sequence[str]) -> None:
-        for paths in self._parts(refs):
+        for paths in self._parts([ref for ref in refs if _names_a_blob(ref)]):
             await self._in_thread(self._touch, paths)
 
     async def delete(self, refs: Sequence[str], before_ms: int) -> int:
@@ -84,9 +87,16 @@ class FileBlobs:
             yield some
 
     def _path(self, ref: str) -> str:
-        if ref.startswith("/") or any(part in ("", ".", "..") for part in ref.split("/")) or "\0" in ref:
+        if not _names_a_blob(ref):
             raise InvalidInput(f"{ref!r} names no blob", ref=ref)
         return f"{self._root}/{ref}"
+
+    def _read(self, path: str) -> bytes:
+        try:
+            data: bytes = self._files.cat_file(path)
+        except _NOT_THERE as error:
+            raise FileNotFoundError(path) from error
+        return data
 
     def _write(self, ref: str, data: bytes) -> None:
         path = self._path(ref)
@@ -120,7 +130,7 @@ class FileBlobs:
 
     def _touch(self, paths: Sequence[str]) -> None:
         for path in paths:
-            with suppress(FileNotFoundError):
+            with _if_there():
                 if self._local:
                     os.utime(path)
                 else:
@@ -129,7 +139,7 @@ class FileBlobs:
     def _delete(self, paths: Sequence[str], before_ms: int) -> int:
         gone = 0
         for path in paths:
-            with suppress(FileNotFoundError):
+            with _if_there():
                 if self._local:
                     gone += _removed(Path(path), before_ms)
                     _remove_empty(Path(path).parent, Path(self._root))
@@ -150,6 +160,22 @@ class FileBlobs:
             if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
                 raise InvalidInput(f"the blob store at {self._root} takes no name so long: {error}") from error
             raise LogUnavailable(f"the blob store at {self._root} fails: {str(error) or repr(error)}") from error
+
+
+def _names_a_blob(ref: str) -> bool:
+    return all(part not in ("", ".", "..") for part in ref.split("/")) and "\0" not in ref
+
+
+@contextmanager
+def _if_there() -> Generator[None, None, None]:
+    """Pass over a file that is not there, or cannot be: its name is too long."""
+    try:
+        yield
+    except _NOT_THERE:
+        pass
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
 
 
 def _some(files: Iterator[tuple[str, float]], most: int) -> list[tuple[str, float]]:

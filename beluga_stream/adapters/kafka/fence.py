@@ -14,6 +14,7 @@ from aiokafka.errors import (
     InvalidProducerIdMapping,
     KafkaConnectionError,
     KafkaError,
+    MessageSizeTooLargeError,
     ProducerFenced,
 )
 
@@ -24,7 +25,7 @@ from beluga_stream.adapters.kafka.patience import Patience
 from beluga_stream.adapters.kafka.producer import PatientProducer
 from beluga_stream.adapters.kafka.refusal import refusal
 from beluga_stream.adapters.kafka.renewal import renew
-from beluga_stream.errors import Fenced, LogUnavailable
+from beluga_stream.errors import Fenced, InvalidConfig, LogUnavailable
 from beluga_stream.ports.log import Outgoing, Position
 
 from ...bounds import within
@@ -94,7 +95,8 @@ class FencedProducer:
         """Append all in order and return their positions when durable.
 
         Raises `Fenced` when another instance has initialised the id since, `RecordTooLarge` before
-        anything was sent, and `LogUnavailable` when the outcome is not known.
+        anything was sent, `InvalidConfig` when the topic takes no batch of the engine's length, and `LogUnavailable`
+        when the outcome is not known.
         """
         if self._producer is None:
             raise LogUnavailable(f"the producer of {self._fence_id} is not started")
@@ -108,6 +110,13 @@ class FencedProducer:
             positions = positions_of(outcomes)
         except (ProducerFenced, InvalidProducerEpoch) as error:
             raise Fenced(f"another process owns {self._fence_id} now", fence_id=self._fence_id) from error
+        except MessageSizeTooLargeError as error:
+            # Shorter than what `check_sizes` has let pass: to try again would end the next process, too.
+            raise InvalidConfig(
+                f"the broker takes no batch of the engine's length for {records[0].topic}: raise the topic's "
+                f"max.message.bytes; `beluga doctor` has the command",
+                topic=records[0].topic,
+            ) from error
         except (KafkaError, TimeoutError, OSError) as error:
             what = f"{self._fence_id} could not be written within {self._patience.seconds:g} s"
             raise refusal(self._connection, what, error) from error
