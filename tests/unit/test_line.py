@@ -1,6 +1,7 @@
 """Chains that run without the engine end as they would with it."""
 
 import asyncio
+import contextlib
 import functools
 import re
 import threading
@@ -262,6 +263,30 @@ async def test_no_further_step_begins_once_it_is_cancelled(executions: Execution
         while executions._threads.lost:  # noqa: ASYNC110 - until the thread has come back, which tells no event
             await asyncio.sleep(0)
     assert (seen, ran) == ([True], [])
+
+
+async def test_a_step_that_ignores_its_cancellation_is_the_last_one(executions: Executions) -> None:
+    began, go_on = asyncio.Event(), asyncio.Event()
+    ran: list[str] = []
+
+    async def stubborn(number: int) -> int:
+        began.set()
+        while not go_on.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await go_on.wait()
+        return number
+
+    def after(number: int) -> int:
+        ran.append("after")
+        return number
+
+    task = asyncio.create_task(line_of(chain(stubborn, after)).invoke(watched(executions), 1))
+    await began.wait()
+    task.cancel()
+    asyncio.get_running_loop().call_soon(go_on.set)
+    await asyncio.wait({task})
+    assert task.cancelled()
+    assert ran == []
 
 
 async def test_an_input_that_fails_its_type_is_refused_before_anything_runs(executions: Executions) -> None:

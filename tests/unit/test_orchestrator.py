@@ -355,6 +355,24 @@ async def test_closing_stops_what_goes_on_and_refuses_what_comes() -> None:
     await orch.aclose()
 
 
+async def test_time_that_is_up_ends_a_chain_though_its_step_goes_on() -> None:
+    ran: list[str] = []
+
+    async def stubborn(text: str) -> str:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return text
+
+    async def after(text: str) -> str:
+        ran.append(text)
+        return text
+
+    async with Orchestrator() as orch:
+        with pytest.raises(TimedOut, match="did not end within"):
+            await orch.create_chain(stubborn, after, timeout=0.01).invoke("a")
+    assert ran == []
+
+
 class NotedProvider(LocalProvider):
     """The engine of this process, which notes that it is closed."""
 
