@@ -11,6 +11,7 @@ import inspect
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -61,7 +62,7 @@ class Executions:
         self._processes = processes
         self._isolation = isolation
         self._resources = Resources(open_resource)
-        self._stubborn: set[asyncio.Task[Any]] = set()
+        self._stopping: set[asyncio.Task[Any]] = set()
 
     @property
     def isolates(self) -> bool:
@@ -69,13 +70,14 @@ class Executions:
         return self._isolation is not None
 
     async def close(self) -> None:
-        """Leave every resource, and let threads and processes end."""
-        await self._resources.close()
-        await self._threads.close()
-        if self._processes is not None:
-            await self._processes.close()
-        if self._isolation is not None:
-            await self._isolation.close()
+        """Leave every resource, and let threads and processes end. Raises what a resource raises on leaving."""
+        async with AsyncExitStack() as closing:  # from the last to the first, whatever one of them raises
+            if self._isolation is not None:
+                closing.push_async_callback(self._isolation.close)
+            if self._processes is not None:
+                closing.push_async_callback(self._processes.close)
+            closing.push_async_callback(self._threads.close)
+            closing.push_async_callback(self._resources.close)
 
     async def run(
         self,
@@ -139,6 +141,8 @@ class Executions:
 
     async def _stop(self, task: "asyncio.Task[Any]", context: Context) -> None:
         context.cancelled = True
+        self._stopping.add(task)
+        task.add_done_callback(self._stopping.discard)
         task.cancel()
         await asyncio.wait({task}, timeout=_STOP_SECONDS)
         if task.done():
@@ -149,8 +153,6 @@ class Executions:
             context.run_id,
             extra={"action": "handler_lost", "run": context.run_id, "node": context.node},
         )
-        self._stubborn.add(task)
-        task.add_done_callback(self._stubborn.discard)
 
     async def _attempt(
         self, handler: Handler, values: Mapping[str, Json], context: Context, emit: Emit, apart: Address | None
