@@ -236,7 +236,8 @@ class Work(ABC, Generic[I, O]):
             return await asyncio.gather(*tasks, return_exceptions=return_exceptions)
         finally:
             for task in tasks:
-                task.cancel()
+                if not task.cancelling():  # a second cancel would break off what the first one makes it tidy up
+                    task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def stream(

@@ -474,6 +474,31 @@ async def test_batches_keep_their_order_and_their_limit() -> None:
     assert isinstance(failed, RunFailed)
 
 
+async def test_a_batch_that_is_cancelled_lets_each_run_tidy_up() -> None:
+    began = asyncio.Semaphore(0)
+    tidied: list[int] = []
+
+    async def slow(number: int) -> int:
+        began.release()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(number * 20):  # the first has long ended when the last one has
+                await asyncio.sleep(0)
+            tidied.append(number)
+        return number
+
+    graph = Graph[int, int]("cancelled")
+    graph.set_finish_point(graph.add_node(slow, graph.input))
+    task = asyncio.create_task(graph.batch(range(3)))
+    for _ in range(3):
+        await began.acquire()
+    task.cancel()
+    await asyncio.wait({task})
+    assert task.cancelled()
+    assert tidied == [0, 1, 2]
+
+
 @pytest.mark.parametrize("bound", [0, -1])
 async def test_a_batch_of_which_none_may_run_is_refused(bound: int) -> None:
     async def same(number: int) -> int:
