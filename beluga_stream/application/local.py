@@ -10,6 +10,7 @@ import logging
 import secrets
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from typing import Any
 
 from ..bounds import within
@@ -88,8 +89,9 @@ class LocalEngine:
         signals: Mapping[str, Json] | None = None,
     ) -> AsyncGenerator[Event, None]:
         """Everything that happens in the run, chunks as they come, up to its end."""
-        async for event in self._follow(self._run(program), value, signals or {}):
-            yield event
+        async with aclosing(self._follow(self._run(program), value, signals or {})) as events:
+            async for event in events:
+                yield event
 
     def _run(self, program: Program) -> "_LocalRun":
         return _LocalRun(program, self._executions(), self._now_ms)
@@ -188,8 +190,10 @@ class _LocalRun:
         tasks = list(self._tasks.values())
         for key in tuple(self._tasks):
             self._cancel(key)
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self._executions.close()
+        try:
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:  # who is cancelled once more meanwhile leaves nothing open either
+            await self._executions.close()
 
     def _check_awaited(self, signals: Mapping[str, Json]) -> None:
         """A signal that nothing takes would leave the run to wait for another one until its time is up."""

@@ -2,7 +2,8 @@ import asyncio
 import contextvars
 import datetime
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -71,6 +72,55 @@ async def test_whoever_goes_away_leaves_no_task_and_no_open_generator() -> None:
     task.cancel()
     await asyncio.wait([task])
     assert stopped.is_set()
+    assert asyncio.all_tasks() == before
+
+
+async def test_who_has_closed_a_stream_of_events_finds_its_run_stopped() -> None:
+    stopped = asyncio.Event()
+
+    async def long(value: Any) -> Any:
+        try:
+            yield value
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+
+    of = plan([node("a", NodeKind.STREAM)], edges("input > a"), ["a"])
+    before = asyncio.all_tasks()
+    events = LocalEngine().stream(program(of, {"a": handler(long, streams=True)}), 1)
+    async for event in events:
+        if isinstance(event, Chunk):
+            break
+    await events.aclose()
+    assert stopped.is_set()
+    assert asyncio.all_tasks() == before
+
+
+async def test_who_is_cancelled_twice_leaves_no_resource_open() -> None:
+    began, tidying, left = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    @asynccontextmanager
+    async def opened(kind: type) -> AsyncIterator[int]:
+        yield 1
+        left.set()
+
+    async def long(value: Any, shared: int) -> None:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            tidying.set()
+            await asyncio.Event().wait()
+
+    before = asyncio.all_tasks()
+    running = LocalEngine(open_resource=opened).invoke(single(long, handler_options={"resources": {"shared": int}}), 1)
+    task = asyncio.create_task(running)
+    for told in (began, tidying):
+        await told.wait()
+        task.cancel()
+    await asyncio.wait({task})
+    assert task.cancelled()
+    assert left.is_set()
     assert asyncio.all_tasks() == before
 
 
