@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from ..bounds import cancels_so_far
 from ..domain.definition import EdgeMode
 from ..domain.payload import Json
 from ..errors import ExecutionFailed, InvalidInput, NotSerializable, ProcessLost, TimedOut
@@ -136,7 +137,7 @@ class Executions:
             over = True
             if not task.done():
                 await self._stop(task, context)
-        late = TimedOut(f"{context.node} did not end within {timeout_ms / 1000:g} s")
+        late = TimedOut(f"it did not end within {timeout_ms / 1000:g} s")
         return failed(handler, late, context)
 
     async def _stop(self, task: "asyncio.Task[Any]", context: Context) -> None:
@@ -168,8 +169,7 @@ class Executions:
                 return await self._cached(handler, handler.cache, values, arguments, context)
             return completed(handler, await self._call(handler, arguments, context))
         except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+            if cancels_so_far():
                 raise
             return cancelled(handler, error, context)
         except SystemExit as error:
@@ -198,7 +198,7 @@ class Executions:
                     arguments.append(parameter.adapter.validate_python(value))
             except ValidationError as error:
                 raise InvalidInput(
-                    f"{context.node}: the value for {parameter.name!r} does not fit its type: {first_of(error)}"
+                    f"the value for {parameter.name!r} does not fit its type: {first_of(error)}"
                 ) from error
         return arguments
 
