@@ -236,9 +236,19 @@ async def test_a_slow_handler_times_out() -> None:
     async def slow(value: Any) -> None:
         await asyncio.Event().wait()
 
-    with pytest.raises(RunFailed) as failed:
+    with pytest.raises(RunFailed, match=r"failed: a: it did not end within 0\.01 s$") as failed:
         await invoke(single(slow, timeout_ms=10, retry=RetryPolicy(attempts=1)))
     assert failed.value.reason == "timeout"
+
+
+async def test_a_value_that_fails_the_type_of_a_parameter_is_told_with_both_names() -> None:
+    async def same(number: int) -> int:
+        return number
+
+    of = plan([node("a")], edges("input > a"), ["a"])
+    taken = Handler(same, (Parameter("value", TypeAdapter(int)),), ANY)
+    with pytest.raises(RunFailed, match="failed: a: the value for 'value' does not fit its type: "):
+        await invoke(program(of, {"a": taken}), "x")
 
 
 async def test_a_fallback_stands_in_after_the_last_attempt() -> None:
