@@ -291,6 +291,8 @@ async def test_waits_are_answered_by_signals() -> None:
         await graph2.invoke("a", signals={approval: 7})
     with pytest.raises(InvalidInput, match="does not wait for signal 'aproval': it waits for 'approval'"):
         await graph2.invoke("a", signals={Signal("aproval", Doc): Doc(text="yes")})
+    with pytest.raises(InvalidInput, match="signals: 'approval' is no Signal"):
+        await graph2.invoke("a", signals={"approval": Doc(text="yes")})  # type: ignore[dict-item]  # the point
 
 
 async def test_fakes_stand_in_for_handlers_in_subgraphs_too() -> None:
