@@ -15,6 +15,7 @@ from .node import NodeOptions
 from .ref import Origin, Ref, StreamRef
 from .remembering import remembered
 from .retry import Seconds, milliseconds
+from .runnable import AsyncInvocable
 from .signal import Signal
 from .stream import Outcome, Stream
 from .work import Work
@@ -309,6 +310,10 @@ class Graph(Work[I, O], Generic[I, O]):
         fallback: Callable[[A, B, C, D, E], R] | None = None,
         compensate: Callable[[A, B, C, D, E, R], object] | None = None,
         **options: Unpack[NodeOptions],
+    ) -> Ref[R]: ...
+    @overload
+    def add_node(
+        self, handler: AsyncInvocable[A, R], a: Ref[A], /, *, after: After = (), **options: Unpack[NodeOptions]
     ) -> Ref[R]: ...
     @overload
     def add_node(
