@@ -21,14 +21,14 @@ from .incarnations import new_incarnation
 from .local_streams import LocalStreams
 from .messages import Feed, NodeReady
 from .payloads import Payloads
-from .results import Chunk, Event
+from .results import Chunk
 from .spanned import spanned, tell_outcome
 from .streams import Live
 from .verdict import Completed
 
 _ERRORS_KEPT = 64
 
-Tell = Callable[[Happened | Event], Awaitable[None]]
+Tell = Callable[[Happened | Chunk], Awaitable[None]]
 
 
 class NoBlobs:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, TypeAdapter
 
-from beluga_stream.application.context import Context
+from beluga_stream.application.context import Context, context
 from beluga_stream.application.execution import Executions
 from beluga_stream.application.local import LocalEngine
-from beluga_stream.application.results import Chunk, NodeChanged
+from beluga_stream.application.results import Chunk, NodeChanged, Superseded
 from beluga_stream.domain.definition import EdgeMode, NodeKind, OnFailure
 from beluga_stream.domain.retry import RetryPolicy
 from beluga_stream.errors import InvalidInput, RunFailed
@@ -327,6 +327,39 @@ async def test_chunks_come_while_the_handler_runs() -> None:
             elif isinstance(event, NodeChanged) and event.status == "succeeded":
                 seen.append(event.status)
     assert seen == [(0, "first"), (1, "second"), "succeeded"]
+
+
+@pytest.mark.parametrize("again", [["c", "d"], []], ids=["with other chunks", "without any"])
+async def test_chunks_of_an_execution_that_failed_are_void_once_another_streams(again: list[str]) -> None:
+    calls: list[int] = []
+
+    async def stream(value: Any) -> Any:
+        calls.append(1)
+        for chunk in again if len(calls) > 1 else ["a", "b"]:
+            yield chunk
+        if len(calls) == 1:
+            raise ConnectionError("gone")
+
+    of = plan([node("a", NodeKind.STREAM, retry=NOW)], edges("input > a"), ["a"])
+    streams = program(of, {"a": handler(stream, streams=True)})
+    shown = [event async for event in LocalEngine().stream(streams, 1) if isinstance(event, Chunk | Superseded)]
+    assert [event.value if isinstance(event, Chunk) else "void" for event in shown] == ["a", "b", "void", *again]
+    assert len({event.incarnation for event in shown[2:]}) == 1
+    assert shown[2].attempt == 2
+
+
+async def test_chunks_of_an_execution_that_another_goes_on_after_count() -> None:
+    async def stream(value: Any) -> Any:
+        emitted = len(context().emitted(str))
+        yield f"chunk {emitted}"
+        if emitted == 0:
+            raise ConnectionError("gone")
+
+    of = plan([node("a", NodeKind.STREAM, retry=NOW, resume=True)], edges("input > a"), ["a"])
+    streams = program(of, {"a": handler(stream, streams=True)})
+    shown = [event async for event in LocalEngine().stream(streams, 1) if isinstance(event, Chunk | Superseded)]
+    assert [event.value for event in shown if isinstance(event, Chunk)] == ["chunk 0", "chunk 1"]
+    assert len(shown) == 2
 
 
 async def test_blocking_generators_stream_from_a_thread() -> None:
