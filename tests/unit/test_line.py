@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import contextvars
 import functools
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -238,6 +239,22 @@ async def test_steps_that_block_share_one_thread_and_leave_the_loop_alone(execut
         return name == threading.current_thread().name and name != threading.main_thread().name
 
     assert await line_of(chain(where, there_too)).invoke(watched(executions), 1) is True
+
+
+async def test_steps_that_share_a_thread_share_no_context_variables(executions: Executions) -> None:
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
+
+    def sets(number: int) -> int:
+        variable.set("by a step")
+        return number
+
+    def reads(number: int) -> str:
+        return variable.get()
+
+    variable.set("by the caller")
+    work = chain(sets, reads)
+    assert await line_of(work).invoke(watched(executions), 1) == "by the caller"
+    assert await work.invoke(1) == "by the caller"
 
 
 async def test_no_further_step_begins_once_it_is_cancelled(executions: Executions) -> None:
