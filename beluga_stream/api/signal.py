@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar, cast
 
-from pydantic import TypeAdapter
-
 from ..application.conversion import json_of
 from ..domain.payload import Json
 from ..errors import InvalidConfig, InvalidInput
+from .adapter import travelling
 
 R = TypeVar("R")
 
@@ -26,7 +25,7 @@ class Signal(Generic[R]):
 
     def dump(self, value: object) -> Json:
         """A value of it as JSON. Raises `InvalidInput` for a value of another type, `NotSerializable` for no JSON."""
-        return json_of(TypeAdapter(self.kind), value, f"signal {self.name!r}")
+        return json_of(travelling(self.kind), value, f"signal {self.name!r}")
 
     def __repr__(self) -> str:
         return f"Signal({self.name!r}, {getattr(self.kind, '__name__', self.kind)})"
