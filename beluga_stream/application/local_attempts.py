@@ -10,7 +10,7 @@ from ..domain.events import Event as Happened
 from ..domain.events import NodeFailed, NodeStreaming, NodeSucceeded, StreamVoid
 from ..domain.ids import GraphHash, Incarnation, NodeKey, RunId
 from ..domain.payload import Inline, Json, Payload
-from ..errors import InvalidState, StreamBroken
+from ..errors import InvalidState, StreamBroken, TaskCanceled
 from ..ports.handlers import Handler, Program
 from ..ports.spans import NO_SPANS, Spans
 from .context import Context
@@ -200,6 +200,8 @@ class LocalAttempts:
         numbers: Iterator[int],
         chunk: Json,
     ) -> None:
+        if self._is_stopped is not None and self._is_stopped(work):
+            raise TaskCanceled(f"{work.node} was stopped: nobody takes its chunks")
         chunk = sent(chunk)
         is_first = self._streams.add(work.run, work.node, incarnation, chunk, resumed=resumed is not None)
         if is_first:
