@@ -13,7 +13,7 @@ from typing import Self
 
 class _Timeout(asyncio.Timeout):  # type: ignore[misc]  # final for types only, and no other way is shorter
     async def __aenter__(self) -> Self:
-        self._cancelled_before = _cancelling()
+        self._cancelled_before = cancels_so_far()
         await super().__aenter__()
         return self
 
@@ -21,11 +21,12 @@ class _Timeout(asyncio.Timeout):  # type: ignore[misc]  # final for types only, 
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await super().__aexit__(kind, error, traceback)
-        if self.expired() and isinstance(error, asyncio.CancelledError) and _cancelling() <= self._cancelled_before:
+        if self.expired() and isinstance(error, asyncio.CancelledError) and cancels_so_far() <= self._cancelled_before:
             raise TimeoutError from error
 
 
-def _cancelling() -> int:
+def cancels_so_far() -> int:
+    """How often this task was told to stop, and has not taken that back: who compares notices a cancel that is lost."""
     task = asyncio.current_task()
     return 0 if task is None else task.cancelling()
 

@@ -17,7 +17,7 @@ _READ, _WRITTEN = "validation_alias", "serialization_alias"
 def adapter_of(kind: Any, graph: str, node: str, what: str) -> TypeAdapter[Any]:
     """The check of a type. Raises `InvalidGraph` for one whose values cannot travel as JSON."""
     try:
-        return _adapter(kind)
+        return travelling(kind)
     except (PydanticSchemaGenerationError, PydanticUserError, PydanticInvalidForJsonSchema) as error:
         reason = str(error).partition("\n")[0].partition(". ")[0].rstrip(".")
         raise InvalidGraph(
@@ -29,7 +29,8 @@ def adapter_of(kind: Any, graph: str, node: str, what: str) -> TypeAdapter[Any]:
         ) from error
 
 
-def _adapter(kind: Any) -> TypeAdapter[Any]:
+def travelling(kind: Any) -> TypeAdapter[Any]:
+    """As `adapter_of`, and raises what pydantic does."""
     try:
         # Its text too: unions in another order are equal, and are tried in that order.
         return _known(kind, repr(kind))

@@ -121,11 +121,13 @@ class Builder:
             condition = source.origin.condition
             mode = mode or source.origin.mode
         if when is not None:
+            if not callable(when):
+                raise self.invalid(str(target), f"when={when!r} is no function of the source's output")
             before = condition or Condition()
             if before.otherwise:
                 raise self.invalid(str(target), "otherwise() cannot be narrowed further by when=")
             condition = Condition(before.kinds, (*before.predicates, when))
-        start = source.node if isinstance(source, Ref) else source
+        start = source.node if isinstance(source, Ref) else self.name(source)
         end = self.name(target)
         self.blueprint.links.append(Link(start, end, into, mode, condition))
         self.blueprint.version += 1
@@ -149,6 +151,12 @@ class Builder:
                 ref.node,
                 f"{ref!r} belongs to another graph: nodes take references of their own",
             )
+
+    def counted(self, node: str, option: str, given: int) -> int:
+        """Raises `InvalidGraph` for what is no whole number, or below 1."""
+        if not isinstance(cast("object", given), int) or given < 1:
+            raise self.invalid(node, f"{option}={given!r} must be at least 1, and whole")
+        return given
 
     def invalid(self, node: str, told: str) -> InvalidGraph:
         graph = self.blueprint.graph

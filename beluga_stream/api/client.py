@@ -187,8 +187,7 @@ class Run(Generic[T_co]):
 
     async def signal(self, signal: Signal[R], value: R, *, id: str | None = None) -> None:  # noqa: A002
         """Send a signal; the same `id` twice is one signal. Raises `InvalidInput` for a value of another type."""
-        json = json_of(TypeAdapter(signal.kind), value, f"signal {signal.name!r}")
-        await self._runs.signal(RunId(self.id), signal.name, json, id=id)
+        await self._runs.signal(RunId(self.id), signal.name, signal.dump(value), id=id)
 
     def _chunk_adapter(self, node: StreamRef[C]) -> TypeAdapter[C]:
         program = None if self._work is None else self._work.compile()

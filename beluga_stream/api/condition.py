@@ -22,8 +22,7 @@ class Condition:
 
     def __post_init__(self) -> None:
         """Flatten each kind once: it is asked for each output."""
-        classes = tuple(tuple(get_origin(one) or one for one in members(kind)) for kind in self.kinds)
-        object.__setattr__(self, "_classes", classes)
+        object.__setattr__(self, "_classes", tuple(map(_classes_of, self.kinds)))
 
     def holds(self, value: Any) -> bool:
         """Ask the output. What a predicate raises is the node's failure."""
@@ -37,6 +36,19 @@ class Condition:
         parts = [f"case({' | '.join(getattr(one, '__name__', str(one)) for one in members(k))})" for k in self.kinds]
         parts += [f"when({getattr(predicate, '__name__', predicate)})" for predicate in self.predicates]
         return ".".join(parts)
+
+
+def can_be_asked(kind: Any) -> bool:
+    """Whether `isinstance` tells of a value whether it is of this kind."""
+    try:
+        isinstance(object(), _classes_of(kind))
+    except TypeError:
+        return False
+    return True
+
+
+def _classes_of(kind: Any) -> tuple[type, ...]:
+    return tuple(get_origin(one) or one for one in members(kind))
 
 
 @dataclass(frozen=True, slots=True)

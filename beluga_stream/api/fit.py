@@ -9,8 +9,24 @@ _ITERABLES = (Iterable, Collection, Sequence, list, tuple, set, frozenset, Abstr
 _NUMBERS = {(int, float), (bool, float), (int, complex), (float, complex)}
 
 
+def unaliased(kind: Any) -> Any:
+    """What a `type` statement's name stands for, with its arguments; any other type as it is."""
+    while (alias := _alias_of(kind)) is not None:
+        value, given = alias.__value__, dict(zip(alias.__type_params__, get_args(kind), strict=False))
+        wanted = getattr(value, "__parameters__", ())
+        kind = value[tuple(given.get(one, Any) for one in wanted)] if wanted else value
+    return kind
+
+
+def _alias_of(kind: Any) -> Any:
+    """The alias that a type is, or is made of; None for another. There are several classes of them, all alike."""
+    named = (one for one in (kind, get_origin(kind)) if hasattr(one, "__value__"))
+    return next((one for one in named if not isinstance(one.__value__, str)), None)  # a text is for pydantic to read
+
+
 def members(kind: Any) -> tuple[Any, ...]:
     """The members of a union, flat; of any other type, itself."""
+    kind = unaliased(kind)
     if get_origin(kind) is Annotated:
         return members(get_args(kind)[0])
     if get_origin(kind) in (Union, UnionType):

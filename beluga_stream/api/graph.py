@@ -15,6 +15,7 @@ from .node import NodeOptions
 from .ref import Origin, Ref, StreamRef
 from .remembering import remembered
 from .retry import Seconds, milliseconds
+from .runnable import AsyncInvocable
 from .signal import Signal
 from .stream import Outcome, Stream
 from .work import Work
@@ -312,6 +313,10 @@ class Graph(Work[I, O], Generic[I, O]):
     ) -> Ref[R]: ...
     @overload
     def add_node(
+        self, handler: AsyncInvocable[A, R], a: Ref[A], /, *, after: After = (), **options: Unpack[NodeOptions]
+    ) -> Ref[R]: ...
+    @overload
+    def add_node(
         self, handler: Invocable[A, R], a: Ref[A], /, *, after: After = (), **options: Unpack[NodeOptions]
     ) -> Ref[R]: ...
     @overload
@@ -407,9 +412,7 @@ class Graph(Work[I, O], Generic[I, O]):
         items run at once. Raises `InvalidGraph` as `add_node` does.
         """
         step = self._builder.handled(handler, options.get("name"), NodeKind.MAP, options)
-        if max_parallel < 1:
-            raise self._builder.invalid(step.name, f"max_parallel={max_parallel} must be at least 1")
-        step.max_parallel = max_parallel
+        step.max_parallel = self._builder.counted(step.name, "max_parallel", max_parallel)
         self._builder.feed(step, [items])
         self._builder.order(step, after)
         return Ref(Origin(self._blueprint, step.name))
@@ -460,9 +463,9 @@ class Graph(Work[I, O], Generic[I, O]):
                 "a loop over a graph is not supported yet: loop over a function, or unroll the graph",
             )
         step = self._builder.handled(body, options.get("name"), NodeKind.LOOP, options)
-        if max_passes < 1:
-            raise self._builder.invalid(step.name, f"max_passes={max_passes} must be at least 1")
-        step.until, step.max_passes = until, max_passes
+        if not callable(until):
+            raise self._builder.invalid(step.name, f"until={until!r} is no function of the output")
+        step.until, step.max_passes = until, self._builder.counted(step.name, "max_passes", max_passes)
         self._builder.feed(step, [start])
         self._builder.order(step, after)
         return Ref(Origin(self._blueprint, step.name))
@@ -551,6 +554,8 @@ class Graph(Work[I, O], Generic[I, O]):
         The wait fails after `timeout`; after `remind` it tells the run's readers once that it still
         waits (seconds or timedelta). A signal that came before the wait began is kept for it.
         """
+        if not isinstance(cast("object", signal), Signal):
+            raise self._builder.invalid(name or "wait", f"{signal!r} is no Signal: give Signal(name, its type)")
         step = Step(name or signal.name, NodeKind.WAIT, signal=signal, timeout_ms=milliseconds(timeout))
         step.remind_ms = None if remind is None else milliseconds(remind)
         if milliseconds(timeout) <= 0 or (step.remind_ms is not None and step.remind_ms <= 0):

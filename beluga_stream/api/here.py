@@ -1,6 +1,6 @@
 """The provider `local`: runs chains and graphs in this process, without a broker."""
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from typing import Any, TypeAlias
 
@@ -11,12 +11,12 @@ from ..application.middleware import Middleware
 from ..application.results import Event
 from ..application.watched import WatchedExecutions
 from ..application.workers import Admission, Workers
-from ..domain.payload import Json
 from ..ports.handlers import Program
 from ..ports.spans import Spans
 from .features import MOST_WORKERS, Options
 from .provider import Signals
 from .resource import open_resource
+from .signal import dumped
 from .work import Work
 
 Watch: TypeAlias = Callable[[str, Admission | None, Options], WatchedExecutions]
@@ -82,12 +82,12 @@ class LocalRunner:
         if line is not None and not signals:
             return await line.invoke(self._watched(program, None), value)
         with self._admitted(program) as admission:
-            return await self._engine(program, admission).invoke(program, value, signals=_dumped(signals))
+            return await self._engine(program, admission).invoke(program, value, signals=dumped(signals))
 
     async def stream(self, value: Any, /, *, signals: Signals) -> AsyncGenerator[Event, None]:
         program = self._work.compile()
         with self._admitted(program) as admission:
-            events = self._engine(program, admission).stream(program, value, signals=_dumped(signals))
+            events = self._engine(program, admission).stream(program, value, signals=dumped(signals))
             async with aclosing(events):
                 async for event in events:
                     yield event
@@ -118,7 +118,3 @@ class LocalRunner:
         if self._line is None or self._line[0] is not program:
             self._line = (program, Line.of(program))
         return self._line[1]
-
-
-def _dumped(signals: Signals) -> Mapping[str, Json]:
-    return {signal.name: signal.dump(value) for signal, value in signals.items()}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from ..domain.definition import EdgeMode
 from ..errors import InvalidGraph
-from .condition import Condition
+from .condition import Condition, can_be_asked
 from .stream import Outcome, Stream
 
 if TYPE_CHECKING:
@@ -58,9 +58,12 @@ class Ref(Generic[T_co]):
         """The output, where the predicate holds for it; elsewhere the edge is dead.
 
         The predicate runs on the worker, in the attempt of this node: what it raises fails the attempt.
-        Two conditions of one node may both hold. Raises `InvalidGraph` on a stream or an `otherwise()`.
+        Two conditions of one node may both hold. Raises `InvalidGraph` on a stream or an `otherwise()`, and for what is
+        no function.
         """
         before = self._conditional()
+        if not callable(predicate):
+            raise self._invalid(f"when({predicate!r}) asks nothing: give a function of the node's output")
         return self._with(replace(before, predicates=(*before.predicates, predicate)))
 
     @overload
@@ -70,10 +73,13 @@ class Ref(Generic[T_co]):
     def case(self, kind: Any) -> "Ref[Any]":
         """The output, where it is of this type (isinstance); of a union, of one of its members.
 
-        Raises `InvalidGraph` on a stream or an `otherwise()`. The same is raised when the graph is built, for a
-        subclass of what the node is annotated with that has more fields: values travel by the annotation.
+        Raises `InvalidGraph` on a stream or an `otherwise()`, and for what `isinstance` does not take, as a `Literal`.
+        The same is raised when the graph is built, for a subclass of what the node is annotated with that has more
+        fields: values travel by the annotation.
         """
         before = self._conditional()
+        if not can_be_asked(kind):
+            raise self._invalid(f"case({kind!r}) asks for no type that isinstance() knows: ask by when(), or a model")
         return self._with(replace(before, kinds=(*before.kinds, kind)))
 
     def otherwise(self) -> "Ref[T_co]":

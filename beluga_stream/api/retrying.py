@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from typing import Any, TypeVar, cast
 
+from ..application.context import context
 from ..application.judging import may_help, said
 from ..domain.retry import RetryPolicy, delay_ms
 from ..errors import MaxRetriesExceeded
@@ -67,10 +68,9 @@ def _call(function: Callable[..., Any], begin: "_Begin") -> Callable[..., Any]:
             try:
                 result = function(*given, **named)
             except Exception as error:  # noqa: BLE001 - a user's function may raise anything
-                pause = attempts.pause_after(error)
+                attempts.pause(error)
             else:
                 return whole(result, function, "Retry")
-            time.sleep(pause)
 
     return call
 
@@ -79,16 +79,13 @@ def _stream(function: Callable[..., Any], begin: "_Begin") -> Callable[..., Any]
     def stream(*given: Any, **named: Any) -> Iterator[Any]:
         attempts = begin()
         while not attempts.over:
-            pause = 0.0
             try:
                 for chunk in function(*given, **named):
                     attempts.begun = True
                     yield chunk
                 attempts.over = True
             except Exception as error:  # noqa: BLE001 - a user's function may raise anything
-                pause = attempts.pause_after(error)
-            if pause:
-                time.sleep(pause)
+                attempts.pause(error)
 
     return stream
 
@@ -104,6 +101,14 @@ class _Attempts:
         self._id = uuid.uuid4().hex
         self.begun = False
         self.over = False
+
+    def pause(self, error: Exception) -> None:
+        """Wait in this thread for the next attempt; raises when there is none, or its node was given up meanwhile."""
+        seconds = self.pause_after(error)
+        if not context().cancelled:
+            time.sleep(seconds)
+        if context().cancelled:  # what an async function hears where it waits
+            raise error
 
     def pause_after(self, error: Exception) -> float:
         """Seconds until the next attempt; raises when there is none."""

@@ -43,6 +43,7 @@ class Running:
         self.following = Following(telemetry, spans, logger)
         self._bounds: set[asyncio.Timeout] = set()
         self._idle: set[AsyncGenerator[Event, None]] = set()  # streams whose readers are busy elsewhere
+        self._closing: frozenset[AsyncGenerator[Event, None]] = frozenset()  # those of them that `aclose` ends
         self._still = asyncio.Event()
         self._still.set()
         self._closed = False
@@ -87,7 +88,8 @@ class Running:
                     yield event
             finally:
                 self._idle.discard(events)
-                await events.aclose()
+                if events not in self._closing:
+                    await events.aclose()
 
     async def check(self, work: Work[Any, Any], runner: Runner) -> None:
         """Raises what keeps this from running."""
@@ -140,13 +142,16 @@ class Running:
         for bound in tuple(self._bounds):
             if not bound.expired():  # else its step is being stopped already
                 bound.reschedule(now)
-        for events in tuple(self._idle):
-            await events.aclose()
+        self._closing = frozenset(self._idle)
+        closing = [asyncio.ensure_future(events.aclose()) for events in self._closing]
         with contextlib.suppress(TimeoutError):
             async with within(_CLOSE_SECONDS):
                 await self._still.wait()
-        if self._bounds:
-            self._logger.error("%d runs go on though their orchestrator is closed", len(self._bounds))
+                if closing:
+                    await asyncio.wait(closing)
+        going_on = len(self._bounds) + sum(not each.done() for each in closing)
+        if going_on:
+            self._logger.error("%d runs go on though their orchestrator is closed", going_on)
 
     async def _next(
         self,

@@ -1,10 +1,12 @@
 """`Signal`: a named, typed message from outside to a running run."""
 
-from typing import Any, Generic, TypeVar
+from collections.abc import Mapping
+from typing import Any, Generic, TypeVar, cast
 
-from pydantic import TypeAdapter, ValidationError
-
+from ..application.conversion import json_of
+from ..domain.payload import Json
 from ..errors import InvalidConfig, InvalidInput
+from .adapter import travelling
 
 R = TypeVar("R")
 
@@ -21,13 +23,17 @@ class Signal(Generic[R]):
         self.name = name
         self.kind = kind
 
-    def dump(self, value: object) -> Any:
-        """A value of it as JSON. Raises `InvalidInput` for a value of another type."""
-        adapter: TypeAdapter[R] = TypeAdapter(self.kind)
-        try:
-            return adapter.dump_python(adapter.validate_python(value), mode="json")
-        except ValidationError as error:
-            raise InvalidInput(f"signal {self.name!r} takes {self.kind}: {error}") from error
+    def dump(self, value: object) -> Json:
+        """A value of it as JSON. Raises `InvalidInput` for a value of another type, `NotSerializable` for no JSON."""
+        return json_of(travelling(self.kind), value, f"signal {self.name!r}")
 
     def __repr__(self) -> str:
         return f"Signal({self.name!r}, {getattr(self.kind, '__name__', self.kind)})"
+
+
+def dumped(signals: Mapping[Signal[Any], object]) -> dict[str, Json]:
+    """The values of these as JSON, by their names. Raises as `dump`, and `InvalidInput` for what is no `Signal`."""
+    for signal in signals:
+        if not isinstance(cast("object", signal), Signal):
+            raise InvalidInput(f"signals: {signal!r} is no Signal: give Signal(name, its type)")
+    return {signal.name: signal.dump(value) for signal, value in signals.items()}

@@ -25,7 +25,7 @@ from typing import Annotated, Any, TypeVar, cast, get_args, get_origin, get_type
 from ..domain.definition import EdgeMode
 from ..errors import InvalidGraph
 from .bound import bound_keywords
-from .fit import members, union
+from .fit import members, unaliased, union
 from .history import History
 from .resource import is_resource
 from .stream import Outcome, Stream
@@ -34,6 +34,7 @@ _METHODS = ("ainvoke", "invoke", "astream", "stream")
 _ASYNC_STREAMS = (AsyncIterator, AsyncGenerator, AsyncIterable)
 _AWAITABLES = (Awaitable, Coroutine)
 _STREAMS = (*_ASYNC_STREAMS, Iterator, Generator)
+_TAKEN_APART = (*_AWAITABLES, *_STREAMS, Stream, Outcome)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Argument:
 
     @property
     def takes_none(self) -> bool:
-        return self.kind is NoneType or NoneType in get_args(self.kind) or self.kind is Any
+        return NoneType in members(self.kind) or self.kind is Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +165,9 @@ def _hints_of(function: Any, graph: str, node: str) -> dict[str, Any]:
         hints = _hints_of(getattr(function, "__init__"), graph, node)  # noqa: B009 - read, not called
         return {**hints, "return": function}
     try:
-        return get_type_hints(function, include_extras=True)
+        hints = get_type_hints(function, include_extras=True)
+        for kind in hints.values():
+            unaliased(kind)  # what it names is looked up when it is first asked for
     except NameError as error:
         raise InvalidGraph(
             f"graph {graph!r}: an annotation of node {node!r} cannot be resolved ({error}): import the type "
@@ -174,12 +177,19 @@ def _hints_of(function: Any, graph: str, node: str) -> dict[str, Any]:
         ) from error
     except TypeError:  # no annotations at all, as of builtins
         return {}
+    return hints
 
 
 def _plain(kind: Any) -> Any:
-    """The type itself: a type variable is anything, None is NoneType, an alias what it stands for."""
+    """The type itself: a type variable is anything, None is NoneType.
+
+    An alias of what is taken apart here is what it stands for; of a value's type it stays, as it may hold itself.
+    """
     if kind is None:
         return NoneType
+    meant = unaliased(kind)
+    if (get_origin(meant) or meant) in _TAKEN_APART:
+        return meant
     if isinstance(kind, TypeVar) or kind is inspect.Parameter.empty:
         return Any
     if get_origin(kind) is Annotated and is_resource(get_args(kind)[0]):
@@ -200,7 +210,7 @@ def _argument(parameter: inspect.Parameter, kind: Any) -> Argument:
     mode = EdgeMode.VALUE
     origin = get_origin(kind) or kind
     if origin is Stream:
-        kind, mode = (*get_args(kind), Any)[0], EdgeMode.STREAM
+        kind, mode = _plain((*get_args(kind), Any)[0]), EdgeMode.STREAM
     elif origin is Outcome:
         mode = EdgeMode.OUTCOME
     return Argument(

@@ -15,7 +15,7 @@ from ..domain.definition import EdgeMode
 from ..errors import InvalidGraph
 from .check import wire_kind
 from .condition import Condition
-from .fit import members, shown
+from .fit import members, shown, unaliased
 from .stream import Outcome
 from .wiring import Wiring
 
@@ -87,6 +87,7 @@ def _lost(case: Any, declared: Sequence[Any]) -> frozenset[str]:
 
 def _declared(kind: Any) -> Iterator[Any]:
     """The members of a type, without those that travel with all that they have."""
+    kind = unaliased(kind)
     if get_origin(kind) is Annotated:
         inner, *marks = get_args(kind)
         if not any(isinstance(mark, _AS_ANY) for mark in marks):
@@ -110,6 +111,7 @@ def _fields(kind: Any) -> frozenset[str] | None:
 
 def _models_in(kind: Any) -> frozenset[Any]:
     """The models that a type holds, as members or items; not those in their fields."""
+    kind = unaliased(kind)
     base = get_origin(kind) or kind
     if base is not Outcome and _fields(base) is not None:
         return frozenset((base,))

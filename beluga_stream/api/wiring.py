@@ -12,6 +12,7 @@ from typing import Any
 
 from ..domain.definition import EdgeMode, NodeKind
 from ..domain.ids import INPUT
+from ..domain.spelling import advice
 from ..errors import InvalidGraph
 from .blueprint import Blueprint, Link, Step
 from .condition import Condition
@@ -132,7 +133,7 @@ def _resolve(blueprint: Blueprint, signatures: Mapping[str, Signature], link: Li
         if end not in blueprint.steps and (end != INPUT or end is link.target):
             raise InvalidGraph(
                 f"graph {graph!r}: the edge {link.source!r} -> {link.target!r} names {end!r}, "
-                f"which is no node: add it or mend the name",
+                f"which is no node: {advice(end, blueprint.steps, 'add it or mend the name')}",
                 graph=graph,
                 node=end,
             )

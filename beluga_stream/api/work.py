@@ -16,7 +16,7 @@ from .message import Message
 from .resource import open_resource
 from .retry import Seconds, milliseconds
 from .schedule import CatchUp, Cron
-from .signal import Signal
+from .signal import Signal, dumped
 from .topic import Topic
 from .trigger import Declared, OnRun, compile_trigger
 
@@ -189,8 +189,7 @@ class Work(ABC, Generic[I, O]):
         from ..application.local import LocalEngine  # noqa: PLC0415 - only who runs graphs needs the engine
 
         engine = LocalEngine(open_resource=open_resource)
-        values = {signal.name: signal.dump(value) for signal, value in (signals or {}).items()}
-        result: O = await engine.invoke(self._faked(fakes), input, signals=values)
+        result: O = await engine.invoke(self._faked(fakes), input, signals=dumped(signals or {}))
         return result
 
     @overload
@@ -236,7 +235,8 @@ class Work(ABC, Generic[I, O]):
             return await asyncio.gather(*tasks, return_exceptions=return_exceptions)
         finally:
             for task in tasks:
-                task.cancel()
+                if not task.cancelling():  # a second cancel would break off what the first one makes it tidy up
+                    task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def stream(
@@ -255,8 +255,7 @@ class Work(ABC, Generic[I, O]):
         from ..application.local import LocalEngine  # noqa: PLC0415 - see invoke
 
         engine = LocalEngine(open_resource=open_resource)
-        values = {signal.name: signal.dump(value) for signal, value in (signals or {}).items()}
-        async with aclosing(engine.stream(self._faked(fakes), input, signals=values)) as events:
+        async with aclosing(engine.stream(self._faked(fakes), input, signals=dumped(signals or {}))) as events:
             async for event in events:
                 yield event
 

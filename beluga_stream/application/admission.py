@@ -8,6 +8,7 @@ from ..domain.frozen import replace
 from ..domain.limit import keys_of
 from ..domain.payload import Inline, Picked, seals_of
 from ..domain.plan import Plan
+from ..domain.spelling import meant
 from ..errors import BelugaError, InvalidInput, InvalidState, KeyMissing, LogUnavailable, NotFound
 from ..ports.log import Outgoing
 from ..ports.spans import NO_SPANS, Spans
@@ -50,8 +51,7 @@ class Admission:
             await self._catalog.refresh()
             plan = self._catalog.plan(event.definition, event.graph)
         if plan is None:
-            unknown = NotFound(f"no graph {event.graph!r} is deployed", graph=event.graph)
-            return event, None, self._refusal(event, unknown, now)
+            return event, None, self._refusal(event, self._unknown(event.graph), now)
         plan = self._catalog.covering(plan)
         if event.page is None and plan.needs_workflows and not self._workflows:
             return event, None, self._refusal(event, _no_workflows(event.graph), now)
@@ -71,6 +71,11 @@ class Admission:
             raise
         except BelugaError as error:
             return event, None, self._refusal(event, error, now)
+
+    def _unknown(self, graph: str) -> NotFound:
+        close = meant(graph, (plan.definition.name for plan in self._catalog.plans()))
+        told = "" if close is None else f": is {close!r} meant?"
+        return NotFound(f"no graph {graph!r} is deployed{told}", graph=graph)
 
     async def _with_keys(self, plan: Plan, event: RunRequested) -> RunRequested:
         """A run is told by which values in its input its limits go; a page is told by its parent.

@@ -23,16 +23,14 @@ def attempted(handler: Handler, value: Json, context: Context) -> Completed | Fa
     """
     token = current.set(context)
     try:
-        given = handler.call(_argument(handler.parameters[0], value, context))
+        given = handler.call(_argument(handler.parameters[0], value))
         if inspect.isawaitable(given):
             return replace(handler, call=lambda: given, parameters=(), executor="async")
         return completed(handler, given)
     except SystemExit as error:
         return failed(handler, ExecutionFailed(f"it called sys.exit({error.code!r})"), context)
-    except (StopIteration, GeneratorExit) as error:
+    except (StopIteration, GeneratorExit, KeyboardInterrupt) as error:  # as a call in a thread has them
         return failed(handler, RuntimeError(f"the handler raised {type(error).__name__}"), context)
-    except KeyboardInterrupt:
-        raise
     except asyncio.CancelledError as error:
         return cancelled(handler, error, context)
     except BaseException as error:  # noqa: BLE001 - user code may raise anything; it becomes the node's failure
@@ -41,10 +39,8 @@ def attempted(handler: Handler, value: Json, context: Context) -> Completed | Fa
         current.reset(token)
 
 
-def _argument(parameter: Parameter, value: Json, context: Context) -> Any:
+def _argument(parameter: Parameter, value: Json) -> Any:
     try:
         return parameter.adapter.validate_python(value)
     except ValidationError as error:
-        raise InvalidInput(
-            f"{context.node}: the value for {parameter.name!r} does not fit its type: {first_of(error)}"
-        ) from error
+        raise InvalidInput(f"the value for {parameter.name!r} does not fit its type: {first_of(error)}") from error

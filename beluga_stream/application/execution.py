@@ -11,11 +11,13 @@ import inspect
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from ..bounds import cancels_so_far
 from ..domain.definition import EdgeMode
 from ..domain.payload import Json
 from ..errors import ExecutionFailed, InvalidInput, NotSerializable, ProcessLost, TimedOut
@@ -61,7 +63,7 @@ class Executions:
         self._processes = processes
         self._isolation = isolation
         self._resources = Resources(open_resource)
-        self._stubborn: set[asyncio.Task[Any]] = set()
+        self._stopping: set[asyncio.Task[Any]] = set()
 
     @property
     def isolates(self) -> bool:
@@ -69,13 +71,14 @@ class Executions:
         return self._isolation is not None
 
     async def close(self) -> None:
-        """Leave every resource, and let threads and processes end."""
-        await self._resources.close()
-        await self._threads.close()
-        if self._processes is not None:
-            await self._processes.close()
-        if self._isolation is not None:
-            await self._isolation.close()
+        """Leave every resource, and let threads and processes end. Raises what a resource raises on leaving."""
+        async with AsyncExitStack() as closing:  # from the last to the first, whatever one of them raises
+            if self._isolation is not None:
+                closing.push_async_callback(self._isolation.close)
+            if self._processes is not None:
+                closing.push_async_callback(self._processes.close)
+            closing.push_async_callback(self._threads.close)
+            closing.push_async_callback(self._resources.close)
 
     async def run(
         self,
@@ -134,11 +137,13 @@ class Executions:
             over = True
             if not task.done():
                 await self._stop(task, context)
-        late = TimedOut(f"{context.node} did not end within {timeout_ms / 1000:g} s")
+        late = TimedOut(f"it did not end within {timeout_ms / 1000:g} s")
         return failed(handler, late, context)
 
     async def _stop(self, task: "asyncio.Task[Any]", context: Context) -> None:
         context.cancelled = True
+        self._stopping.add(task)
+        task.add_done_callback(self._stopping.discard)
         task.cancel()
         await asyncio.wait({task}, timeout=_STOP_SECONDS)
         if task.done():
@@ -149,8 +154,6 @@ class Executions:
             context.run_id,
             extra={"action": "handler_lost", "run": context.run_id, "node": context.node},
         )
-        self._stubborn.add(task)
-        task.add_done_callback(self._stubborn.discard)
 
     async def _attempt(
         self, handler: Handler, values: Mapping[str, Json], context: Context, emit: Emit, apart: Address | None
@@ -166,8 +169,7 @@ class Executions:
                 return await self._cached(handler, handler.cache, values, arguments, context)
             return completed(handler, await self._call(handler, arguments, context))
         except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+            if cancels_so_far():
                 raise
             return cancelled(handler, error, context)
         except SystemExit as error:
@@ -196,7 +198,7 @@ class Executions:
                     arguments.append(parameter.adapter.validate_python(value))
             except ValidationError as error:
                 raise InvalidInput(
-                    f"{context.node}: the value for {parameter.name!r} does not fit its type: {first_of(error)}"
+                    f"the value for {parameter.name!r} does not fit its type: {first_of(error)}"
                 ) from error
         return arguments
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from ..bounds import cancels_so_far
 from ..domain.definition import EdgeMode, Node, NodeKind, OnFailure
 from ..domain.ids import INPUT, NodeName
 from ..domain.payload import Json
@@ -54,6 +55,7 @@ class Line:
         json = sent(input_json(self._program, value))
         run, place = secrets.token_hex(16), 0
         tries = [_Tries() for _ in self._steps]
+        cancels = cancels_so_far()
         while place < len(self._steps):
             end = self._blocking_until[place] if executions.stretches else place
             if end > place:
@@ -61,6 +63,8 @@ class Line:
                 outcomes = await executions.stretch(steps, json)
             else:
                 outcomes = [await self._one(executions, run, place, tries[place], json)]
+            if cancels_so_far() > cancels:
+                raise asyncio.CancelledError  # nobody waits any more, whatever the step has made of being told so
             for outcome in outcomes:
                 if isinstance(outcome, Completed):
                     json, place = outcome.output, place + 1

@@ -10,6 +10,7 @@ import logging
 import secrets
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from typing import Any
 
 from ..bounds import within
@@ -31,7 +32,7 @@ from .local_streams import LocalStreams
 from .messages import NodeReady
 from .payloads import Payloads
 from .resources import ResourceFactory
-from .results import Event, NodeChanged, RunChanged
+from .results import Chunk, Event, NodeChanged, RunChanged, Superseded
 
 log = logging.getLogger("beluga_stream.local")
 
@@ -88,8 +89,9 @@ class LocalEngine:
         signals: Mapping[str, Json] | None = None,
     ) -> AsyncGenerator[Event, None]:
         """Everything that happens in the run, chunks as they come, up to its end."""
-        async for event in self._follow(self._run(program), value, signals or {}):
-            yield event
+        async with aclosing(self._follow(self._run(program), value, signals or {})) as events:
+            async for event in events:
+                yield event
 
     def _run(self, program: Program) -> "_LocalRun":
         return _LocalRun(program, self._executions(), self._now_ms)
@@ -124,7 +126,7 @@ class _LocalRun:
         self._tasks: dict[tuple[RunId, str], asyncio.Task[None]] = {}
         self._stopped: set[tuple[RunId, str]] = set()
         self._streams = LocalStreams()
-        self._happened: asyncio.Queue[Happened | Event | Exception] = asyncio.Queue(_CHUNKS_WAITING)
+        self._happened: asyncio.Queue[Happened | Chunk | Exception] = asyncio.Queue(_CHUNKS_WAITING)
         self._attempts = LocalAttempts(
             self._root,
             self._programs,
@@ -136,6 +138,8 @@ class _LocalRun:
             is_stopped=lambda work: _key(work) in self._stopped,
         )
         self._shown: list[Event] = []
+        self._streamed: dict[str, str] = {}
+        """For each node of which chunks were shown, the incarnation that they are of."""
         self._ended = False
 
     def begin(self, value: Any, signals: Mapping[str, Json]) -> None:
@@ -173,8 +177,8 @@ class _LocalRun:
             happened = await self._wait()
             if isinstance(happened, Exception):
                 raise happened
-            if isinstance(happened, Event):
-                self._shown.append(happened)
+            if isinstance(happened, Chunk):
+                self._show_chunk(happened)
             elif happened is not None:
                 self._apply(happened)
         return self._shown.pop(0)
@@ -188,8 +192,10 @@ class _LocalRun:
         tasks = list(self._tasks.values())
         for key in tuple(self._tasks):
             self._cancel(key)
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self._executions.close()
+        try:
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:  # who is cancelled once more meanwhile leaves nothing open either
+            await self._executions.close()
 
     def _check_awaited(self, signals: Mapping[str, Json]) -> None:
         """A signal that nothing takes would leave the run to wait for another one until its time is up."""
@@ -206,7 +212,7 @@ class _LocalRun:
         for child in program.children.values():
             self._learn(child, plans)
 
-    async def _wait(self) -> Happened | Event | Exception | None:
+    async def _wait(self) -> Happened | Chunk | Exception | None:
         """The next event, or None when a timer was due instead."""
         due = self._family.next_due_ms()
         timeout = None if due is None else max(0.0, (due - self._now_ms()) / 1000)
@@ -240,8 +246,18 @@ class _LocalRun:
             self._shown.append(RunChanged(cursor="", status=command.status, output=state.output, failure=state.failure))
             self._ended = state.ended
 
+    def _show_chunk(self, chunk: Chunk) -> None:
+        """What another execution has streamed is void, unless this one goes on after it."""
+        before = self._streamed.get(chunk.node, chunk.incarnation)
+        if before != chunk.incarnation and chunk.seq == 0:
+            self._shown.append(_superseded(chunk.node, chunk.attempt, chunk.incarnation))
+        self._streamed[chunk.node] = chunk.incarnation
+        self._shown.append(chunk)
+
     def _show_node(self, state: RunState, command: PublishNode) -> None:
         node = state.nodes[command.node]
+        if command.status == NodeStatus.SUCCEEDED and node.chunks == 0 and command.node in self._streamed:
+            self._shown.append(_superseded(command.node, command.attempt, node.incarnation or ""))
         self._shown.append(
             NodeChanged(
                 cursor="",
@@ -277,6 +293,10 @@ class _LocalRun:
         except Exception as error:  # noqa: BLE001 - ours, as a handler's is a failure: whoever waits must hear of it
             happened = error
         await self._happened.put(happened)
+
+
+def _superseded(node: str, attempt: int, incarnation: str) -> Superseded:
+    return Superseded(cursor="", node=node, attempt=attempt, incarnation=incarnation)
 
 
 def _key(work: NodeReady) -> tuple[RunId, str]:

@@ -10,7 +10,7 @@ from ..domain.events import Event as Happened
 from ..domain.events import NodeFailed, NodeStreaming, NodeSucceeded, StreamVoid
 from ..domain.ids import GraphHash, Incarnation, NodeKey, RunId
 from ..domain.payload import Inline, Json, Payload
-from ..errors import InvalidState, StreamBroken
+from ..errors import InvalidState, StreamBroken, TaskCanceled
 from ..ports.handlers import Handler, Program
 from ..ports.spans import NO_SPANS, Spans
 from .context import Context
@@ -21,14 +21,14 @@ from .incarnations import new_incarnation
 from .local_streams import LocalStreams
 from .messages import Feed, NodeReady
 from .payloads import Payloads
-from .results import Chunk, Event
+from .results import Chunk
 from .spanned import spanned, tell_outcome
 from .streams import Live
 from .verdict import Completed
 
 _ERRORS_KEPT = 64
 
-Tell = Callable[[Happened | Event], Awaitable[None]]
+Tell = Callable[[Happened | Chunk], Awaitable[None]]
 
 
 class NoBlobs:
@@ -198,6 +198,8 @@ class LocalAttempts:
         numbers: Iterator[int],
         chunk: Json,
     ) -> None:
+        if self._is_stopped is not None and self._is_stopped(work):
+            raise TaskCanceled(f"{work.node} was stopped: nobody takes its chunks")
         chunk = sent(chunk)
         is_first = self._streams.add(work.run, work.node, incarnation, chunk, resumed=resumed is not None)
         if is_first:

@@ -7,11 +7,12 @@ from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 
+from ..bounds import cancels_so_far
 from ..domain.payload import Json
 from ..errors import ExecutionFailed, InvalidInput
 from ..ports.handlers import Handler
 from .context import Context
-from .execution import completed
+from .execution import cancelled, completed
 from .judging import first_of, judged
 from .verdict import Completed, Failed
 
@@ -75,15 +76,16 @@ async def surrounded(
     except NodeFailed as error:
         return error.failed
     except SystemExit as error:
-        failure, _ = judged(
-            handler, ExecutionFailed(f"it called sys.exit({error.code!r})"), context.node, context.attempt
-        )
-        return Failed(failure, retryable=False)
-    except (asyncio.CancelledError, KeyboardInterrupt):
+        left = ExecutionFailed(f"it called sys.exit({error.code!r})")
+        return Failed(*judged(handler, left, context.node, context.attempt), error=left)
+    except asyncio.CancelledError as error:
+        if cancels_so_far():
+            raise
+        return cancelled(handler, error, context)
+    except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - middleware is user code: what it raises is the node's failure
-        failure, retryable = judged(handler, error, context.node, context.attempt)
-        return Failed(failure, retryable)
+        return Failed(*judged(handler, error, context.node, context.attempt), error=error)
 
 
 def _around(middleware: Middleware, execution: Execution, proceed: Proceed) -> Proceed:

@@ -37,9 +37,9 @@ def users_frame(innermost: FrameType | None) -> FrameType | None:
 
 
 def told_place(trace: TracebackType | None) -> str:
-    """The place in brackets, to be put behind a message; nothing where none is known."""
+    """The place in brackets, to be put behind a message; nothing where none is known, or none but in this package."""
     place = place_of(trace)
-    if place is None:
+    if place is None or _is_within(place[0], (_OURS,)):
         return ""
     return f" ({short(*place)})"
 
@@ -56,4 +56,8 @@ def _file(frame: FrameType) -> str:
 @lru_cache(maxsize=1_000)
 def _is_library(file: str) -> bool:
     """Whether it is of Python, of an installed package or of this one, or was made of a text."""
-    return file.startswith("<") or str(Path(file).resolve()).startswith(_LIBRARIES)
+    return file.startswith("<") or _is_within(file, _LIBRARIES)
+
+
+def _is_within(file: str, folders: tuple[str, ...]) -> bool:
+    return str(Path(file).resolve()).startswith(folders)

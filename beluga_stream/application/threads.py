@@ -187,8 +187,9 @@ def end_idle(idle: list[WorkerThread]) -> None:
 def _tried(function: Callable[[], Any]) -> tuple[Any, BaseException | None]:
     try:
         return function(), None
-    except (StopIteration, GeneratorExit) as error:
-        # A future cannot carry them: of one it would never be done, by the other who awaits it would be closed.
+    except (StopIteration, GeneratorExit, KeyboardInterrupt) as error:
+        # A future cannot carry them: of one it would never be done, by the next who awaits it would be closed, and the
+        # last, which is no Ctrl-C in a thread, would end the loop and all that others do in it.
         raised = RuntimeError(f"the handler raised {type(error).__name__}")
         raised.__cause__ = error
         return None, raised

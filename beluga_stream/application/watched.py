@@ -107,7 +107,8 @@ class WatchedExecutions:
             if _is_given_up(context):
                 break
             with self._spans.span(self._span, _facts(context)) as span, told_when_stopped(span):
-                result = attempted(handler, own(value), context)
+                # In a context of its own, as each call in a thread: what a step sets is no other's.
+                result = contextvars.copy_context().run(attempted, handler, own(value), context)
                 if is_left := isinstance(result, Handler):
                     if _is_given_up(context):
                         break

@@ -16,6 +16,7 @@ from .cover import WORKFLOW, is_cover
 from .definition import Definition, Edge, EdgeMode, Join, Node, NodeKind, OnFailure
 from .ids import INPUT, NOT_IN_NAMES, GraphHash, NodeKey, NodeName, is_page, node_of
 from .limit import Limit
+from .spelling import advice
 
 
 class Way(NamedTuple):
@@ -275,12 +276,13 @@ class Plan:
                 if not is_known:
                     raise self._invalid(
                         f"the edge {edge.source!r} -> {edge.target!r} names {end!r}, "
-                        f"which is no node: add it or mend the name",
+                        f"which is no node: {advice(end, self.nodes, 'add it or mend the name')}",
                         end,
                     )
         for name in self.definition.finish:
             if name not in self.nodes:
-                raise self._invalid(f"the finish point {name!r} is no node: add it or mend the name", name)
+                told = advice(name, self.nodes, "add it or mend the name")
+                raise self._invalid(f"the finish point {name!r} is no node: {told}", name)
 
     def _check_shape(self) -> None:
         if not networkx.is_directed_acyclic_graph(self._digraph):

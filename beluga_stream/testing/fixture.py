@@ -9,7 +9,7 @@ import pytest
 
 from ..api.compile import with_fakes
 from ..api.handler import origin_of
-from ..api.signal import Signal
+from ..api.signal import Signal, dumped
 from ..api.work import Work
 from ..application.context import context
 from ..errors import BelugaError, InvalidState
@@ -75,8 +75,7 @@ def _simulate(
     original = graph.compile()
     effects: dict[Callable[..., Any], list[str]] = defaultdict(list)
     program = _recording(with_fakes(original, fakes or {}), original, effects)
-    values = {signal.name: signal.dump(value) for signal, value in (signals or {}).items()}
-    ended = play([Start(program, input, key="simulated", signals=values)], seed).ended["simulated"]
+    ended = play([Start(program, input, key="simulated", signals=dumped(signals or {}))], seed).ended["simulated"]
     result = program.output.validate_python(ended.result) if ended.status == "succeeded" else None
     return Outcome(ended.status, result, ended.error, effects)
 

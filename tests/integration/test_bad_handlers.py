@@ -60,7 +60,7 @@ async def test_what_a_handler_raises_or_returns_fails_its_run_alone(
 async def test_a_handler_that_never_ends_is_ended_by_its_timeout(client: Client, graph: str) -> None:
     failure = await _failure(client, graph)
     assert failure.reason == "timeout"
-    assert f"{graph} did not end within 0.5 s" in str(failure)
+    assert f"{graph}: it did not end within 0.5 s" in str(failure)
 
 
 @pytest.mark.parametrize("graph", ["has_no_timeout", "blocks_without_timeout"])

@@ -215,6 +215,7 @@ assert_type(orch.create_chain(clean, clean, clean, clean, clean, clean, count), 
 made = orch.create_graph("made", str, int, max_workers=2)
 assert_type(made, ManagedGraph[str, int])
 made.set_finish_point(made.add_node(orch.create_chain(clean, count), made.input))
+assert_type(made.add_node(Ranks(), made.add_node(Embeds(), made.input)), Ref[int])
 runnable: Runnable[str, int] = made
 maybe: Graph[str, str | None] = orch.create_graph("maybe", input=str, output=str | None)
 

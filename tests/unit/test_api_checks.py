@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import pytest
 from pydantic import BaseModel
@@ -78,6 +78,10 @@ def takes(socket: Socket) -> str:
     return ""
 
 
+def same(number: int) -> int:
+    return number
+
+
 def is_long(words: list[str]) -> bool:
     return len(words) > 3
 
@@ -90,9 +94,52 @@ def unknown_edge(g: G) -> None:
     g.set_entry_point("split").add_edge("split", "cuont").set_finish_point("split")
 
 
+def misspelt_edge(g: G) -> None:
+    g.add_node("split", split)
+    g.set_entry_point("spilt").set_finish_point("split")
+
+
 def unknown_finish(g: G) -> None:
     g.add_node(split, g.input)
     g.set_finish_point("end")
+
+
+def misspelt_finish(g: G) -> None:
+    g.add_node(split, g.input)
+    g.set_finish_point("spilt")
+
+
+def no_reference(g: G) -> None:
+    g.add_node(count, split)  # type: ignore[call-overload]  # the point
+
+
+def signal_by_name(g: G) -> None:
+    g.wait("decision", timeout=1)  # type: ignore[arg-type]  # the point
+
+
+def case_of_no_class(g: G) -> None:
+    g.add_node(split, g.input).case(Literal["a"])  # type: ignore[arg-type]  # the point
+
+
+def condition_of_no_function(g: G) -> None:
+    g.add_node(split, g.input).when("long")  # type: ignore[arg-type]  # the point
+
+
+def edge_of_no_function(g: G) -> None:
+    g.add_node("split", split)
+    g.add_edge("input", "split", when=True)  # type: ignore[arg-type]  # the point
+
+
+def loop_until_nothing(g: G) -> None:
+    g.add_loop(same, g.input, until=None, max_passes=3)  # type: ignore[arg-type]  # the point
+
+
+def half_a_pass(g: G) -> None:
+    g.add_loop(same, g.input, until=bool, max_passes=2.5)  # type: ignore[arg-type]  # the point
+
+
+def parallel_text(g: G) -> None:
+    g.add_map(same, g.input, max_parallel="3")  # type: ignore[arg-type]  # the point
 
 
 def no_finish(g: G) -> None:
@@ -353,7 +400,17 @@ def unresolvable(g: G) -> None:
 
 CASES: list[tuple[Callable[[G], None], str | None, str]] = [
     (unknown_edge, "cuont", "which is no node: add it or mend the name"),
-    (unknown_finish, "end", "is no node"),
+    (misspelt_edge, "spilt", "which is no node: is 'split' meant"),
+    (unknown_finish, "end", "is no node: add it or mend the name"),
+    (misspelt_finish, "spilt", "is no node: is 'split' meant"),
+    (no_reference, None, r"<function split .* is no reference: pass what add_node\(\) returned"),
+    (signal_by_name, "wait", "'decision' is no Signal"),
+    (case_of_no_class, "split", "asks for no type"),
+    (condition_of_no_function, "split", "give a function of the node's output"),
+    (edge_of_no_function, "split", "when=True is no function"),
+    (loop_until_nothing, "same", "until=None is no function"),
+    (half_a_pass, "same", r"max_passes=2\.5 must be at least 1, and whole"),
+    (parallel_text, "same", "max_parallel='3' must be at least 1, and whole"),
     (no_finish, None, r"call set_finish_point\(\)"),
     (unreachable, "count", "not reachable from the input"),
     (cycle, "a", r"use add_loop\(\)"),

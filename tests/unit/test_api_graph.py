@@ -291,6 +291,8 @@ async def test_waits_are_answered_by_signals() -> None:
         await graph2.invoke("a", signals={approval: 7})
     with pytest.raises(InvalidInput, match="does not wait for signal 'aproval': it waits for 'approval'"):
         await graph2.invoke("a", signals={Signal("aproval", Doc): Doc(text="yes")})
+    with pytest.raises(InvalidInput, match="signals: 'approval' is no Signal"):
+        await graph2.invoke("a", signals={"approval": Doc(text="yes")})  # type: ignore[dict-item]  # the point
 
 
 async def test_fakes_stand_in_for_handlers_in_subgraphs_too() -> None:
@@ -472,6 +474,31 @@ async def test_batches_keep_their_order_and_their_limit() -> None:
     first, failed, last = await graph.batch([1, 99, 2], max_concurrency=1, return_exceptions=True)
     assert (first, last) == (1, 2)
     assert isinstance(failed, RunFailed)
+
+
+async def test_a_batch_that_is_cancelled_lets_each_run_tidy_up() -> None:
+    began = asyncio.Semaphore(0)
+    tidied: list[int] = []
+
+    async def slow(number: int) -> int:
+        began.release()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(number * 20):  # the first has long ended when the last one has
+                await asyncio.sleep(0)
+            tidied.append(number)
+        return number
+
+    graph = Graph[int, int]("cancelled")
+    graph.set_finish_point(graph.add_node(slow, graph.input))
+    task = asyncio.create_task(graph.batch(range(3)))
+    for _ in range(3):
+        await began.acquire()
+    task.cancel()
+    await asyncio.wait({task})
+    assert task.cancelled()
+    assert tidied == [0, 1, 2]
 
 
 @pytest.mark.parametrize("bound", [0, -1])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from beluga_stream import Graph, Retry, Stream, node
+from beluga_stream import Chunk, Graph, Retry, RunChanged, Stream, context, node
 from beluga_stream.application.cursor import Cursor
 from beluga_stream.errors import BelugaError, InvalidInput, RunFailed, TimedOut
 
@@ -100,6 +100,45 @@ async def test_a_reader_that_stops_reading_holds_up_nobody() -> None:
 
     async with asyncio.timeout(30):
         assert await _piped(writes, reads).invoke(10_000) == 0
+
+
+async def test_what_a_reader_still_yields_once_its_stream_is_void_is_nobody_s() -> None:
+    reading, apologised = asyncio.Event(), asyncio.Event()
+
+    async def write(number: int) -> AsyncIterator[int]:
+        yield number
+        if context().attempt == 1:
+            await reading.wait()
+            raise ConnectionError("gone")
+        await apologised.wait()
+        yield number + 1
+
+    async def read(numbers: Stream[int]) -> AsyncIterator[str]:
+        attempt = context().attempt
+        try:
+            async for number in numbers:
+                yield f"{number} in {attempt}"
+                reading.set()
+        except BaseException:  # noqa: BLE001 - as who answers for whatever happens
+            try:
+                yield "sorry"
+                yield "very sorry"
+            finally:
+                apologised.set()
+
+    async def collect(texts: Stream[str]) -> list[str]:
+        return [f"{text}, {context().attempt}" async for text in texts]
+
+    graph = Graph[int, list[str]]("sorry")
+    written = graph.add_node(write, graph.input, retry=Retry(2, first=0.001, most=0.001))
+    told = graph.add_node(read, written.stream)
+    graph.set_finish_point(graph.add_node(collect, told.stream, retry=Retry(1)))
+    async with asyncio.timeout(10):
+        events = [event async for event in graph.stream(1)]
+    chunks = [event.value for event in events if isinstance(event, Chunk) and event.node == "read"]
+    assert chunks == ["1 in 1", "1 in 2", "2 in 2"]
+    assert isinstance(events[-1], RunChanged)
+    assert events[-1].status == "succeeded"
 
 
 @pytest.mark.parametrize("text", ["", "x", "1", "1-", "-1-1", "1-1-1-1", "1e3-2", "9999-1", "0-\u0661"])

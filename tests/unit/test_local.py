@@ -2,16 +2,17 @@ import asyncio
 import contextvars
 import datetime
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from pydantic import BaseModel, TypeAdapter
 
-from beluga_stream.application.context import Context
+from beluga_stream.application.context import Context, context
 from beluga_stream.application.execution import Executions
 from beluga_stream.application.local import LocalEngine
-from beluga_stream.application.results import Chunk, NodeChanged
+from beluga_stream.application.results import Chunk, NodeChanged, Superseded
 from beluga_stream.domain.definition import EdgeMode, NodeKind, OnFailure
 from beluga_stream.domain.retry import RetryPolicy
 from beluga_stream.errors import InvalidInput, RunFailed
@@ -71,6 +72,55 @@ async def test_whoever_goes_away_leaves_no_task_and_no_open_generator() -> None:
     task.cancel()
     await asyncio.wait([task])
     assert stopped.is_set()
+    assert asyncio.all_tasks() == before
+
+
+async def test_who_has_closed_a_stream_of_events_finds_its_run_stopped() -> None:
+    stopped = asyncio.Event()
+
+    async def long(value: Any) -> Any:
+        try:
+            yield value
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+
+    of = plan([node("a", NodeKind.STREAM)], edges("input > a"), ["a"])
+    before = asyncio.all_tasks()
+    events = LocalEngine().stream(program(of, {"a": handler(long, streams=True)}), 1)
+    async for event in events:
+        if isinstance(event, Chunk):
+            break
+    await events.aclose()
+    assert stopped.is_set()
+    assert asyncio.all_tasks() == before
+
+
+async def test_who_is_cancelled_twice_leaves_no_resource_open() -> None:
+    began, tidying, left = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    @asynccontextmanager
+    async def opened(kind: type) -> AsyncIterator[int]:
+        yield 1
+        left.set()
+
+    async def long(value: Any, shared: int) -> None:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            tidying.set()
+            await asyncio.Event().wait()
+
+    before = asyncio.all_tasks()
+    running = LocalEngine(open_resource=opened).invoke(single(long, handler_options={"resources": {"shared": int}}), 1)
+    task = asyncio.create_task(running)
+    for told in (began, tidying):
+        await told.wait()
+        task.cancel()
+    await asyncio.wait({task})
+    assert task.cancelled()
+    assert left.is_set()
     assert asyncio.all_tasks() == before
 
 
@@ -186,9 +236,19 @@ async def test_a_slow_handler_times_out() -> None:
     async def slow(value: Any) -> None:
         await asyncio.Event().wait()
 
-    with pytest.raises(RunFailed) as failed:
+    with pytest.raises(RunFailed, match=r"failed: a: it did not end within 0\.01 s$") as failed:
         await invoke(single(slow, timeout_ms=10, retry=RetryPolicy(attempts=1)))
     assert failed.value.reason == "timeout"
+
+
+async def test_a_value_that_fails_the_type_of_a_parameter_is_told_with_both_names() -> None:
+    async def same(number: int) -> int:
+        return number
+
+    of = plan([node("a")], edges("input > a"), ["a"])
+    taken = Handler(same, (Parameter("value", TypeAdapter(int)),), ANY)
+    with pytest.raises(RunFailed, match="failed: a: the value for 'value' does not fit its type: "):
+        await invoke(program(of, {"a": taken}), "x")
 
 
 async def test_a_fallback_stands_in_after_the_last_attempt() -> None:
@@ -267,6 +327,39 @@ async def test_chunks_come_while_the_handler_runs() -> None:
             elif isinstance(event, NodeChanged) and event.status == "succeeded":
                 seen.append(event.status)
     assert seen == [(0, "first"), (1, "second"), "succeeded"]
+
+
+@pytest.mark.parametrize("again", [["c", "d"], []], ids=["with other chunks", "without any"])
+async def test_chunks_of_an_execution_that_failed_are_void_once_another_streams(again: list[str]) -> None:
+    calls: list[int] = []
+
+    async def stream(value: Any) -> Any:
+        calls.append(1)
+        for chunk in again if len(calls) > 1 else ["a", "b"]:
+            yield chunk
+        if len(calls) == 1:
+            raise ConnectionError("gone")
+
+    of = plan([node("a", NodeKind.STREAM, retry=NOW)], edges("input > a"), ["a"])
+    streams = program(of, {"a": handler(stream, streams=True)})
+    shown = [event async for event in LocalEngine().stream(streams, 1) if isinstance(event, Chunk | Superseded)]
+    assert [event.value if isinstance(event, Chunk) else "void" for event in shown] == ["a", "b", "void", *again]
+    assert len({event.incarnation for event in shown[2:]}) == 1
+    assert shown[2].attempt == 2
+
+
+async def test_chunks_of_an_execution_that_another_goes_on_after_count() -> None:
+    async def stream(value: Any) -> Any:
+        emitted = len(context().emitted(str))
+        yield f"chunk {emitted}"
+        if emitted == 0:
+            raise ConnectionError("gone")
+
+    of = plan([node("a", NodeKind.STREAM, retry=NOW, resume=True)], edges("input > a"), ["a"])
+    streams = program(of, {"a": handler(stream, streams=True)})
+    shown = [event async for event in LocalEngine().stream(streams, 1) if isinstance(event, Chunk | Superseded)]
+    assert [event.value for event in shown if isinstance(event, Chunk)] == ["chunk 0", "chunk 1"]
+    assert len(shown) == 2
 
 
 async def test_blocking_generators_stream_from_a_thread() -> None:

@@ -206,12 +206,14 @@ async def test_engines_that_it_does_not_reach_are_refused() -> None:
 
 
 @pytest.mark.parametrize("error", [BaseException("odd"), asyncio.CancelledError("gone")])
-async def test_whatever_it_raises_is_the_failure_of_a_graphs_node(error: BaseException) -> None:
+async def test_whatever_it_raises_is_the_failure_of_its_node(error: BaseException) -> None:
     async def breaks(execution: Execution, proceed: Proceed) -> Any:
         raise error
 
     async with asyncio.timeout(10), Orchestrator(middleware=[breaks]) as orch:
         graph = orch.create_graph("g", int, int, retries=0)
         graph.set_finish_point(graph.add_node(add_one, graph.input))
-        with pytest.raises(RunFailed, match=str(error)):
-            await graph.invoke(1)
+        for work in (graph, orch.create_chain(add_one, retries=0)):
+            with pytest.raises(RunFailed, match=str(error)) as failed:
+                await work.invoke(1)
+            assert type(failed.value.__cause__) in (type(error), RuntimeError)

@@ -380,6 +380,24 @@ async def test_closing_stops_what_goes_on_and_refuses_what_comes() -> None:
     await orch.aclose()
 
 
+async def test_time_that_is_up_ends_a_chain_though_its_step_goes_on() -> None:
+    ran: list[str] = []
+
+    async def stubborn(text: str) -> str:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return text
+
+    async def after(text: str) -> str:
+        ran.append(text)
+        return text
+
+    async with Orchestrator() as orch:
+        with pytest.raises(TimedOut, match="did not end within"):
+            await orch.create_chain(stubborn, after, timeout=0.01).invoke("a")
+    assert ran == []
+
+
 class NotedProvider(LocalProvider):
     """The engine of this process, which notes that it is closed."""
 
@@ -443,9 +461,10 @@ async def test_engines_are_closed_though_closing_is_cancelled_before() -> None:
 
 @pytest.mark.parametrize("reader", ["waits for an event", "is busy with one"])
 async def test_closing_ends_streams(reader: str) -> None:
-    stopped = asyncio.Event()
+    began, stopped = asyncio.Event(), asyncio.Event()
 
     async def long(text: str) -> str:
+        began.set()
         try:
             await asyncio.Event().wait()
         finally:
@@ -464,13 +483,42 @@ async def test_closing_ends_streams(reader: str) -> None:
         with pytest.raises(TaskCanceled):
             await reading
     else:
-        await anext(events)  # the step has begun
-        async with asyncio.timeout(5):  # at once: nobody is there who could be waited for
+        await anext(events)
+        async with asyncio.timeout(5):
+            await began.wait()
             await orch.aclose()
+        assert stopped.is_set()
         with pytest.raises(TaskCanceled):
             await anext(events)
     async with asyncio.timeout(10):
         await stopped.wait()
+    await events.aclose()
+
+
+async def test_closing_waits_for_no_step_that_ignores_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("beluga_stream.api.running._CLOSE_SECONDS", 0.01)
+    began, go_on = asyncio.Event(), asyncio.Event()
+
+    async def stubborn(text: str) -> str:
+        began.set()
+        while not go_on.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await go_on.wait()
+        return text
+
+    orch = Orchestrator()
+    events = orch.create_chain(stubborn).stream("a")
+    async with asyncio.timeout(10):
+        for _ in range(2):
+            await anext(events)
+        await began.wait()
+        await orch.aclose()
+        assert "1 runs go on though their orchestrator is closed" in caplog.text
+        go_on.set()
+        with pytest.raises(TaskCanceled):
+            await anext(events)
     await events.aclose()
 
 

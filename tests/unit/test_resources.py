@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -10,8 +11,12 @@ import anyio
 import pytest
 
 from beluga_stream import INJECTED, Orchestrator, Retry, chain, node, resource
+from beluga_stream.application.context import Context
+from beluga_stream.application.execution import Executions
 from beluga_stream.application.resources import Resources
+from beluga_stream.application.verdict import Completed
 from beluga_stream.errors import InvalidInput, RunFailed
+from tests.unit.engines import handler
 
 NOW = Retry(3, first=0.001, most=0.001)
 
@@ -53,6 +58,10 @@ def of(opener: Callable[[], AsyncIterator[Any]]) -> Resources:
         return asynccontextmanager(opener)()
 
     return Resources(manager)
+
+
+async def _nobody(chunk: Any) -> None:
+    """Who streams nothing needs nobody to read it."""
 
 
 @pytest.mark.parametrize("step", [ask, ask_session])
@@ -156,6 +165,27 @@ async def test_resources_are_left_last_first_and_what_one_raises_is_raised_once_
     assert left == ["bool", "int", "str"]
     await resources.close()
     assert len(left) == 3
+
+
+async def test_threads_end_with_their_run_though_a_resource_cannot_be_left() -> None:
+    @asynccontextmanager
+    async def opened(kind: type) -> AsyncIterator[int]:
+        yield 1
+        raise OSError("it is stuck")
+
+    def where(number: int, shared: int) -> str:
+        threads.append(threading.current_thread())
+        return "here"
+
+    threads: list[threading.Thread] = []
+    executions = Executions(open_resource=opened)
+    shares = handler(where, executor="thread", resources={"shared": int})
+    ran = await executions.run(shares, {"value": 1}, Context(), timeout_ms=None, emit=_nobody)
+    assert ran == Completed("here")
+    with pytest.raises(OSError, match="it is stuck"):
+        await executions.close()
+    await asyncio.to_thread(threads[0].join, 10)
+    assert not threads[0].is_alive()
 
 
 async def test_who_is_cancelled_while_it_enters_a_resource_takes_it_along_and_another_may_try() -> None:

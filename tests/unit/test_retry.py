@@ -1,12 +1,13 @@
 """`Retry` around any function."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from beluga_stream import Retry
+from beluga_stream import Retry, chain, context
 from beluga_stream.errors import (
     InvalidConfig,
     InvalidInput,
@@ -48,6 +49,31 @@ def test_a_retry_leaves_alone_what_it_cannot_mend() -> None:
     with pytest.raises(InvalidInput):
         wrong(1)
     assert calls == [1]
+
+
+async def test_a_function_in_a_thread_is_not_tried_again_once_its_node_is_given_up() -> None:
+    began, go_on = threading.Event(), threading.Event()
+    calls: list[bool] = []
+
+    @Retry(3, first=0.001)
+    def fails(number: int) -> int:
+        calls.append(context().cancelled)
+        began.set()
+        assert go_on.wait(10)
+        ended.append(threading.current_thread())
+        raise OSError("gone")
+
+    ended: list[threading.Thread] = []
+    task = asyncio.create_task(chain(fails).invoke(1))
+    await asyncio.to_thread(began.wait, 10)
+    task.cancel()
+    await asyncio.wait({task})
+    go_on.set()
+    async with asyncio.timeout(10):
+        while not ended:  # noqa: ASYNC110 - a thread tells no event of the loop
+            await asyncio.sleep(0)
+    await asyncio.to_thread(ended[0].join, 10)  # the threads of a run end with it
+    assert calls == [False]
 
 
 async def test_a_retried_stream_begins_again_only_before_its_first_chunk() -> None:

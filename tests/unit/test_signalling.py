@@ -1,7 +1,7 @@
 """Signals that their run cannot take: by their name, and by the schema that is published of their value."""
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from beluga_stream import Graph, Signal
 from beluga_stream.application.signalling import check_name, check_received, check_value
@@ -52,6 +52,21 @@ def test_a_value_that_no_wait_takes_is_refused_with_its_place() -> None:
         check_value(plan, "decision", {"by": "ada"})
     with pytest.raises(InvalidInput, match=r"does not take this value: ok: "):
         check_value(plan, "decision", {"by": "ada", "ok": []})
+
+
+class Reviewed(BaseModel):
+    ok: bool = Field(alias="isOk")
+
+
+async def test_a_value_with_aliases_is_sent_as_its_schema_has_it() -> None:
+    def verdict(reviewed: Reviewed) -> str:
+        return "fine" if reviewed.ok else "no"
+
+    review, value = Signal("review", Reviewed), Reviewed(isOk=True)
+    reviewing = Graph[str, str]("reviewing")
+    reviewing.set_finish_point(reviewing.add_node(verdict, reviewing.wait(review, timeout=60)))
+    check_value(plan_of(reviewing), "review", review.dump(value))
+    assert await reviewing.invoke("", signals={review: value}) == "fine"
 
 
 def test_what_a_subgraph_may_take_and_what_lies_elsewhere_is_let_through() -> None:

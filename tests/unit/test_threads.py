@@ -49,6 +49,14 @@ async def test_a_call_gives_what_the_function_gives(threads: Threads) -> None:
         await threads.call(lambda: next(iter([])))
 
 
+async def test_a_call_that_interrupts_the_process_fails_alone(threads: Threads) -> None:
+    def interrupts() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(RuntimeError, match="the handler raised KeyboardInterrupt"):
+        await threads.call(interrupts)
+
+
 async def test_a_thread_that_does_not_come_back_is_replaced(threads: Threads, gate: threading.Event) -> None:
     await _give_up(threads, gate)
     await _give_up(threads, gate)
