@@ -1,11 +1,11 @@
 """Whether a node's options are options, and each is what its name says: told where the graph is built."""
 
-import difflib
 import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, get_args
 
+from ..domain.misspelt import meant
 from ..errors import InvalidGraph
 from .cache import Cache
 from .limit import Limit
@@ -47,9 +47,9 @@ def check_options(options: Mapping[str, object], graph: str, node: str) -> None:
     """Raises `InvalidGraph` for a name that is no option's, and for a value that its option does not take."""
     for name, value in options.items():
         if name not in _WANTED:
-            close = difflib.get_close_matches(name, _WANTED, n=1)
-            meant = f"is {close[0]}= meant?" if close else f"there are {', '.join(_WANTED)}"
-            raise InvalidGraph(f"graph {graph!r}, node {node!r}: {name}= is no option: {meant}", graph=graph, node=node)
+            close = meant(name, _WANTED)
+            told = f"there are {', '.join(_WANTED)}" if close is None else f"is {close}= meant?"
+            raise InvalidGraph(f"graph {graph!r}, node {node!r}: {name}= is no option: {told}", graph=graph, node=node)
         fits, wanted = _WANTED[name]
         if not fits(value):
             raise InvalidGraph(

@@ -50,7 +50,9 @@ class Admission:
             await self._catalog.refresh()
             plan = self._catalog.plan(event.definition, event.graph)
         if plan is None:
-            unknown = NotFound(f"no graph {event.graph!r} is deployed", graph=event.graph)
+            close = self._catalog.meant(event.graph)
+            hint = "" if close is None else f": is {close!r} meant?"
+            unknown = NotFound(f"no graph {event.graph!r} is deployed{hint}", graph=event.graph)
             return event, None, self._refusal(event, unknown, now)
         plan = self._catalog.covering(plan)
         if event.page is None and plan.needs_workflows and not self._workflows:

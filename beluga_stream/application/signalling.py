@@ -3,11 +3,11 @@
 A value that fits no wait would end the wait all the same, and fail whatever reads it, for good.
 """
 
-import difflib
 from collections.abc import Iterator
 
 from ..domain.events import SignalReceived
 from ..domain.ids import RunId
+from ..domain.misspelt import meant
 from ..domain.payload import Inline, Json
 from ..domain.plan import Plan
 from ..errors import InvalidInput, NotFound
@@ -42,8 +42,8 @@ def check_name(plan: Plan, signal: str) -> None:
     if plan.takes(signal) > 0:
         return
     known = sorted(set(_names(plan)))
-    close = difflib.get_close_matches(signal, known, n=1)
-    there = f"is {close[0]!r} meant?" if close else f"it waits for {', '.join(known) or 'none'}"
+    close = meant(signal, known)
+    there = f"it waits for {', '.join(known) or 'none'}" if close is None else f"is {close!r} meant?"
     graph = plan.definition.name
     raise NotFound(f"graph {graph!r} waits for no signal {signal!r}: {there}", graph=graph, signal=signal)
 

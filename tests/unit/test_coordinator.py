@@ -89,6 +89,9 @@ async def test_an_unknown_graph_is_rejected_and_bad_records_are_kept(bench: Benc
     await bench.tell(NAMES.run_requests, requested(graph="nobody"))
     rejected = codec.results.decode(bench.written(NAMES.run_results)[-1].value)
     assert (rejected.code, rejected.message) == ("not_found", "no graph 'nobody' is deployed")
+    await bench.tell(NAMES.run_requests, requested("m", graph="tset"))
+    rejected = codec.results.decode(bench.written(NAMES.run_results)[-1].value)
+    assert rejected.message == "no graph 'tset' is deployed: is 'test' meant?"
     await bench.tell(NAMES.run_requests, requested("x"), key="y")
     (letter,) = bench.written(NAMES.dead_letters)
     assert dict(letter.headers)["beluga-reason"] == b"invalid_input"
