@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from ..domain.events import Failure
 from ..domain.ids import RunId
-from ..errors import IdempotencyConflict, NotFound, RunFailed, RunRejected, TaskCanceled
+from ..errors import IdempotencyConflict, NotFound, ResourceExhausted, RunFailed, RunRejected, TaskCanceled
 from .results import Event, RunChanged, StartRejected
 
 
@@ -72,16 +73,24 @@ def offset_of(cursor: str) -> int:
     return int(cursor.partition("-")[2].partition(".")[0])
 
 
+def _failed(run: RunId, failure: Failure | None) -> str:
+    """What is told of a run that failed, and how it goes on, where it can."""
+    told = f"run {run} failed: {'failed' if failure is None else failure.message}"
+    if failure is not None and failure.node is None and failure.code == ResourceExhausted.code:
+        return told  # its state has grown too large to be kept: nothing goes on from it, and it says what to do
+    return f"{told}. `beluga runs retry {run}` goes on from the failed nodes"
+
+
 def check_ended(run: RunId, event: RunChanged) -> None:
     """Raise what an end other than success means."""
     if event.status == "succeeded":
         return
     failure = event.failure
-    message = failure.message if failure is not None else event.status
     if event.status == "cancelled":
+        message = failure.message if failure is not None else event.status
         raise TaskCanceled(f"run {run} was cancelled: {message}", run=run)
     raise RunFailed(
-        f"run {run} failed: {message}. `beluga runs retry {run}` goes on from the failed nodes",
+        _failed(run, failure),
         reason=failure.code if failure is not None else "execution_failed",
         run=run,
         node=None if failure is None else failure.node,
