@@ -397,9 +397,9 @@ class Runs:
         return await self._summaries.newest(run)
 
     async def summaries(self) -> list[Summary]:
-        """The newest summary of every run that `beluga.runs` still has, oldest start first."""
+        """The newest summary of every run that `beluga.runs` still has, oldest start first, then by id."""
         newest = {summary.run: summary async for summary in self.each_summary()}
-        return sorted(newest.values(), key=lambda summary: summary.started_ms)
+        return sorted(newest.values(), key=lambda summary: (summary.started_ms, summary.run))
 
     def each_summary(self) -> AsyncIterator[Summary]:
         """Every summary that `beluga.runs` still has, older ones of a run among them."""
