@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ..domain.events import Failure
 from ..domain.ids import RunId
-from ..errors import IdempotencyConflict, NotFound, ResourceExhausted, RunFailed, RunRejected, TaskCanceled
+from ..errors import IdempotencyConflict, NotFound, ResourceExhausted, RunFailed, RunRejected, TaskCanceled, TimedOut
 from .results import Event, RunChanged, StartRejected
 
 
@@ -27,11 +27,13 @@ class Answer:
         self._run = run
         self._asked = asked
         self._past = True
+        self._is_known = False
         self._ended: RunChanged | None = None
         self._refused: StartRejected | None = None
 
     def hear(self, event: Event | None) -> None:
         """The next event; None when all that was there has been given."""
+        self._is_known = self._is_known or event is not None
         if event is None:
             self._past = False
         elif isinstance(event, StartRejected):
@@ -52,6 +54,12 @@ class Answer:
         if self._ended is None:
             raise NotFound(f"the stream of run {self._run} ended before the run did", run=self._run)
         return self._ended
+
+    def late(self, timeout_seconds: float | None) -> TimedOut:
+        """What is raised when that time is over."""
+        told = f"run {self._run} did not end within {timeout_seconds:g} s"
+        more = "it goes on" if self._is_known else "nothing was heard of it: is its id right, and an engine running?"
+        return TimedOut(f"{told}; {more}", run=self._run)
 
     def check(self) -> None:
         """Raise `RunRejected` when the start was refused."""
