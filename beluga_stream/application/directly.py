@@ -23,7 +23,7 @@ def attempted(handler: Handler, value: Json, context: Context) -> Completed | Fa
     """
     token = current.set(context)
     try:
-        given = handler.call(_argument(handler.parameters[0], value, context))
+        given = handler.call(_argument(handler.parameters[0], value))
         if inspect.isawaitable(given):
             return replace(handler, call=lambda: given, parameters=(), executor="async")
         return completed(handler, given)
@@ -41,10 +41,8 @@ def attempted(handler: Handler, value: Json, context: Context) -> Completed | Fa
         current.reset(token)
 
 
-def _argument(parameter: Parameter, value: Json, context: Context) -> Any:
+def _argument(parameter: Parameter, value: Json) -> Any:
     try:
         return parameter.adapter.validate_python(value)
     except ValidationError as error:
-        raise InvalidInput(
-            f"{context.node}: the value for {parameter.name!r} does not fit its type: {first_of(error)}"
-        ) from error
+        raise InvalidInput(f"the value for {parameter.name!r} does not fit its type: {first_of(error)}") from error

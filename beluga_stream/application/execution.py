@@ -196,7 +196,7 @@ class Executions:
                     arguments.append(parameter.adapter.validate_python(value))
             except ValidationError as error:
                 raise InvalidInput(
-                    f"{context.node}: the value for {parameter.name!r} does not fit its type: {first_of(error)}"
+                    f"the value for {parameter.name!r} does not fit its type: {first_of(error)}"
                 ) from error
         return arguments
 

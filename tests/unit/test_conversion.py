@@ -226,3 +226,19 @@ async def test_a_function_that_forgets_its_return_is_told_that_it_gave_none() ->
     with pytest.raises(RunFailed) as failed:
         await chain(gives_another).invoke("a secret")
     assert "secret" not in str(failed.value)
+
+
+@pytest.mark.parametrize("run", ["invoke", "graph"])
+async def test_what_a_node_cannot_take_is_told_with_its_name_once(run: str) -> None:
+    def untyped(text: str) -> Any:
+        return {"text": text}
+
+    def counts(number: int) -> int:
+        return number
+
+    work = chain(untyped, counts)
+    if run == "graph":
+        work = Graph[str, int]("counted")
+        work.set_finish_point(work.add_node(counts, work.add_node(untyped, work.input)))
+    with pytest.raises(RunFailed, match=r"failed: counts: the value for 'number' does not fit its type: Input should"):
+        await work.invoke("x")
