@@ -18,13 +18,12 @@ from aiokafka.errors import (
     for_code,
 )
 
-from beluga_stream.adapters.kafka.connection import KafkaConnection
-from beluga_stream.adapters.kafka.patience import Patience
-from beluga_stream.adapters.kafka.refusal import no_answer, refusal, why_unreachable
-from beluga_stream.errors import AccessDenied, InvalidConfig, LogUnavailable, TopicMismatch
-from beluga_stream.ports.log import TopicSpec
-
 from ...bounds import within
+from ...errors import AccessDenied, InvalidConfig, LogUnavailable, TopicMismatch
+from ...ports.log import TopicSpec
+from .connection import KafkaConnection
+from .patience import Patience
+from .refusal import no_answer, refusal, why_unreachable
 
 log = logging.getLogger(__name__)
 

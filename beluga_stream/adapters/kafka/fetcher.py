@@ -31,7 +31,7 @@ from aiokafka.errors import (
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record.memory_records import MemoryRecords
 
-from beluga_stream.adapters.kafka.fetched import Fetched, Record
+from .fetched import Fetched, Record
 
 log = logging.getLogger(__name__)
 
