@@ -151,6 +151,12 @@ def test_a_graph_that_no_variable_of_a_module_holds_is_not_found_and_it_is_said_
     assert "has no graphs: each is a variable at the top of one of its files" in " ".join(done.stdout.split())
 
 
+def test_what_may_be_left_out_is_in_brackets_once() -> None:
+    usage = " ".join(runner.invoke(app, ["run", "--help"], env={"COLUMNS": "200"}).stdout.split())
+    assert " [JSON|-] " in usage
+    assert "[[" not in usage
+
+
 def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BELUGA_DEBUG", "1")
     result = runner.invoke(app, ["run", "g", "{no"])

@@ -155,8 +155,15 @@ def test_a_graph_that_cannot_run_is_refused(tmp_path: Path) -> None:
 
 def test_two_graphs_of_one_name_are_refused(tmp_path: Path) -> None:
     agents = _agents(tmp_path, a=_GRAPH.format(name="one", title="same"), b=_GRAPH.format(name="two", title="same"))
-    with pytest.raises(InvalidDeployment, match="two graphs are named 'same'"):
+    with pytest.raises(InvalidDeployment, match=r"a\.py and .*b\.py: two graphs are named 'same'"):
         deployment.load(agents)
+
+
+def test_two_graphs_of_one_name_in_a_file_are_told_with_the_file_once(tmp_path: Path) -> None:
+    text = _GRAPH.format(name="one", title="same") + _GRAPH.format(name="two", title="same")
+    with pytest.raises(InvalidDeployment) as refused:
+        deployment.load(_agents(tmp_path, both=text))
+    assert str(refused.value).count("both.py") == 1
 
 
 def test_a_missing_folder_is_said(tmp_path: Path) -> None:
