@@ -10,6 +10,7 @@ One background thread runs the event loop; leaving the `with` ends it. A client 
 """
 
 import asyncio
+import builtins
 import threading
 from collections.abc import AsyncGenerator, Coroutine, Generator, Mapping
 from concurrent.futures import CancelledError
@@ -229,7 +230,7 @@ class Client:
         status: str | None = None,
         tags: Mapping[str, str] | None = None,
         parent: str | None = None,
-    ) -> "list[RunStatus]":
+    ) -> builtins.list[RunStatus]:  # `list` is this method, to whoever reads the annotation later
         """The runs that are remembered, oldest first: those of a graph, status, tags or parent (a run's id) only."""
         return self._running.wait(self._client.list(graph=graph, status=status, tags=tags, parent=parent))
 

@@ -21,6 +21,7 @@ BelugaError
 │   ├── RunRejected                                   a start that was refused, with the reason
 │   ├── IdempotencyConflict  idempotency_conflict     the same key with another payload
 │   └── CodeMissing          code_missing             the deployed code lacks the node, or does not fit the workflow
+│       └── WorkflowDeadlock workflow_deadlock        a workflow's class holds its worker up
 ├── ExecutionFailed          execution_failed         a handler raised
 │   ├── RunFailed                                     a run ended as failed; names node and attempt
 │   ├── ProcessLost                                   its process died; another attempt may help

@@ -1,5 +1,6 @@
 """`Client` and `Run`: start graphs on the engine and follow them, typed by the graphs themselves."""
 
+import builtins
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -264,7 +265,7 @@ class Client:
         status: str | None = None,
         tags: Mapping[str, str] | None = None,
         parent: str | None = None,
-    ) -> "list[RunStatus]":
+    ) -> builtins.list[RunStatus]:  # `list` is this method, to whoever reads the annotation later
         """The runs that are remembered, oldest first: those of a graph, status, tags or parent (a run's id) only."""
         wanted = dict(tags or {})
         return [

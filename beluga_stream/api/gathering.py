@@ -183,10 +183,13 @@ def join(
     is read. If an event is missing then, `on_missing` starts the run with None in its place, hands the tuple to another
     graph, sends what there is to the dead letters, or drops it. `late` is the answer to an event that was logged after
     its window was over, and to a second, other one of the same topic. Raises `InvalidConfig` for a window that is not
-    positive, or longer than 30 days.
+    positive, or longer than 30 days, and for a topic without `.by(key)`.
     """
     if not 2 <= len(sides) <= 4:  # noqa: PLR2004 - what the types above say
         raise InvalidConfig(f"join() of {len(sides)} topics: give two to four, each with .by(key)")
+    for side in sides:
+        if not isinstance(side, Keyed):
+            raise InvalidConfig(f"join() of {side!r}: say what joins its events, by Topic(...).by(key)")
     _check("join", "within", within)
     if not 0 <= milliseconds(lateness) <= _LONGEST_MS:
         raise InvalidConfig(f"join(lateness={lateness}): give 0 to 30 days")
@@ -209,7 +212,7 @@ def batch(on: Keyed[E] | Topic[E], /, *, size: int, within: Seconds) -> Together
     if not 1 <= size <= _SIZE_MOST:
         raise InvalidConfig(f"batch(size={size}): give 1 to {_SIZE_MOST}")
     _check("batch", "within", within)
-    return Together("batch", (_keyed(on),), within_ms=milliseconds(within), size=size)
+    return Together("batch", (_keyed("batch", on),), within_ms=milliseconds(within), size=size)
 
 
 def debounce(on: Keyed[E] | Topic[E], /, *, quiet: Seconds, most: Seconds | None = None) -> Together[E]:
@@ -222,12 +225,19 @@ def debounce(on: Keyed[E] | Topic[E], /, *, quiet: Seconds, most: Seconds | None
     if most is not None:
         _check("debounce", "most", most)
     return Together(
-        "burst", (_keyed(on),), quiet_ms=milliseconds(quiet), most_ms=None if most is None else milliseconds(most)
+        "burst",
+        (_keyed("debounce", on),),
+        quiet_ms=milliseconds(quiet),
+        most_ms=None if most is None else milliseconds(most),
     )
 
 
-def _keyed(on: Keyed[E] | Topic[E]) -> Keyed[E]:
-    return on.by(_one_for_all) if isinstance(on, Topic) else on
+def _keyed(what: str, on: Keyed[E] | Topic[E]) -> Keyed[E]:
+    if isinstance(on, Topic):
+        return on.by(_one_for_all)
+    if not isinstance(on, Keyed):
+        raise InvalidConfig(f"{what}() of {on!r}: give a Topic, or with a key Topic(...).by(key)")
+    return on
 
 
 def _one_for_all(event: object) -> str:

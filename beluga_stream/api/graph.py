@@ -1,4 +1,8 @@
-"""`Graph`: nodes and edges, typed. What it is told is written down; `compile` checks it and makes it run."""
+"""`Graph`: nodes and edges, typed. What it is told is written down; `compile` checks it and makes it run.
+
+Most of this file is overloads, one for each number of parameters and kind of handler: by them a type checker knows what
+a node takes and gives.
+"""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, Protocol, Self, TypeVar, Unpack, cast, get_args, overload

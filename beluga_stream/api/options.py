@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, get_args
 
-from ..domain.spelling import meant
+from ..domain.misspelt import meant
 from ..errors import InvalidGraph
 from .cache import Cache
 from .limit import Limit
@@ -48,7 +48,7 @@ def check_options(options: Mapping[str, object], graph: str, node: str) -> None:
     for name, value in options.items():
         if name not in _WANTED:
             close = meant(name, _WANTED)
-            told = f"is {close}= meant?" if close else f"there are {', '.join(_WANTED)}"
+            told = f"there are {', '.join(_WANTED)}" if close is None else f"is {close}= meant?"
             raise InvalidGraph(f"graph {graph!r}, node {node!r}: {name}= is no option: {told}", graph=graph, node=node)
         fits, wanted = _WANTED[name]
         if not fits(value):

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, cast
 
-from ..application.tasks import Entry, TaskPool, TaskState
+from ..application.task import Entry, TaskState
+from ..application.tasks import TaskPool
 from ..application.threads import Threads
 from ..bounds import within
 from ..domain.dependencies import check_dependencies

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..domain.definition import EdgeMode, NodeKind
 from ..domain.ids import INPUT
-from ..domain.spelling import advice
+from ..domain.misspelt import advice
 from ..errors import InvalidGraph
 from .blueprint import Blueprint, Link, Step
 from .condition import Condition

@@ -8,7 +8,6 @@ from ..domain.frozen import replace
 from ..domain.limit import keys_of
 from ..domain.payload import Inline, Picked, seals_of
 from ..domain.plan import Plan
-from ..domain.spelling import meant
 from ..errors import BelugaError, InvalidInput, InvalidState, KeyMissing, LogUnavailable, NotFound
 from ..ports.log import Outgoing
 from ..ports.spans import NO_SPANS, Spans
@@ -73,7 +72,7 @@ class Admission:
             return event, None, self._refusal(event, error, now)
 
     def _unknown(self, graph: str) -> NotFound:
-        close = meant(graph, (plan.definition.name for plan in self._catalog.plans()))
+        close = self._catalog.meant(graph)
         told = "" if close is None else f": is {close!r} meant?"
         return NotFound(f"no graph {graph!r} is deployed{told}", graph=graph)
 

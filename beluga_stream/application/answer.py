@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from ..domain.events import Failure
 from ..domain.ids import RunId
-from ..errors import IdempotencyConflict, NotFound, RunFailed, RunRejected, TaskCanceled
+from ..errors import IdempotencyConflict, NotFound, ResourceExhausted, RunFailed, RunRejected, TaskCanceled, TimedOut
 from .results import Event, RunChanged, StartRejected
 
 
@@ -26,11 +27,13 @@ class Answer:
         self._run = run
         self._asked = asked
         self._past = True
+        self._is_known = False
         self._ended: RunChanged | None = None
         self._refused: StartRejected | None = None
 
     def hear(self, event: Event | None) -> None:
         """The next event; None when all that was there has been given."""
+        self._is_known = self._is_known or event is not None
         if event is None:
             self._past = False
         elif isinstance(event, StartRejected):
@@ -52,6 +55,12 @@ class Answer:
             raise NotFound(f"the stream of run {self._run} ended before the run did", run=self._run)
         return self._ended
 
+    def late(self, timeout_seconds: float | None) -> TimedOut:
+        """What is raised when that time is over."""
+        told = f"run {self._run} did not end within {timeout_seconds:g} s"
+        more = "it goes on" if self._is_known else "nothing was heard of it: is its id right, and an engine running?"
+        return TimedOut(f"{told}; {more}", run=self._run)
+
     def check(self) -> None:
         """Raise `RunRejected` when the start was refused."""
         if self.refused is not None:
@@ -72,16 +81,24 @@ def offset_of(cursor: str) -> int:
     return int(cursor.partition("-")[2].partition(".")[0])
 
 
+def _failed(run: RunId, failure: Failure | None) -> str:
+    """What is told of a run that failed, and how it goes on, where it can."""
+    told = f"run {run} failed: {'failed' if failure is None else failure.message}"
+    if failure is not None and failure.node is None and failure.code == ResourceExhausted.code:
+        return told  # its state has grown too large to be kept: nothing goes on from it, and it says what to do
+    return f"{told}. `beluga runs retry {run}` goes on from the failed nodes"
+
+
 def check_ended(run: RunId, event: RunChanged) -> None:
     """Raise what an end other than success means."""
     if event.status == "succeeded":
         return
     failure = event.failure
-    message = failure.message if failure is not None else event.status
     if event.status == "cancelled":
+        message = failure.message if failure is not None else event.status
         raise TaskCanceled(f"run {run} was cancelled: {message}", run=run)
     raise RunFailed(
-        f"run {run} failed: {message}. `beluga runs retry {run}` goes on from the failed nodes",
+        _failed(run, failure),
         reason=failure.code if failure is not None else "execution_failed",
         run=run,
         node=None if failure is None else failure.node,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ..domain.events import Failure, NodeFailed, NodeParked, NodeStreaming, NodeSucceeded, Source, StreamVoid
 from ..domain.ids import Incarnation
 from ..domain.payload import Json, Payload
-from ..errors import BelugaError, CodeMissing, LogUnavailable, StreamBroken
+from ..errors import BelugaError, LogUnavailable, StreamBroken
 from ..ports.clock import Clock
 from ..ports.handlers import Deployment, Handler
 from ..ports.log import Outgoing
@@ -156,8 +156,14 @@ class Attempts:
         """
         handler = self._handler(work)
         if handler is None:
-            missing = CodeMissing(f"this deployment has no {work.graph}/{work.name}@{work.definition}")
-            log.warning("%s", missing, extra={"action": "park", "run": work.run, "node": work.node})
+            log.warning(
+                "this deployment has no %s/%s@%s: run %s waits for a worker that has it",
+                work.graph,
+                work.name,
+                work.definition,
+                work.run,
+                extra={"action": "park", "run": work.run, "node": work.node},
+            )
             now = self._clock.now_ms()
             return NodeParked(run=work.run, key=work.key, at_ms=now, node=work.node, attempt=work.attempt)
         attempt = _Attempt(work, incarnation)

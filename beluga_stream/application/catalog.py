@@ -9,6 +9,7 @@ from ..domain.cover import WORKFLOW, cover, is_cover
 from ..domain.definition import Definition
 from ..domain.ids import GraphHash
 from ..domain.limit import Limit
+from ..domain.misspelt import meant
 from ..domain.payload import Json
 from ..domain.plan import Plan
 from ..errors import InvalidConfig, InvalidInput, LogUnavailable
@@ -46,6 +47,10 @@ class Catalog:
     def plans(self) -> Iterable[Plan]:
         """The latest of each name; a durable one itself, and not its cover."""
         return [covered(self._plans[found]) for found in self._latest.values()]
+
+    def meant(self, graph: str) -> str | None:
+        """The graph whose name is closest to one that is not known, if one is close."""
+        return meant(graph, self._latest)
 
     async def refresh(self) -> None:
         """Read what has been published since the last time, up to the end."""

@@ -61,9 +61,11 @@ def clipped(text: str, most: int = SAID_MOST) -> str:
 
 def first_of(error: ValidationError) -> str:
     """Where the first thing is wrong, and what."""
-    first = error.errors(include_url=False, include_input=False)[0]
+    first = error.errors(include_url=False)[0]
     place = ".".join(str(part) for part in first["loc"])
-    return clipped(f"{place}: {first['msg']}" if place else str(first["msg"]))
+    # No other value is told: it may be long, and a secret. None is what a function gives that forgets its `return`.
+    what = f"{first['msg']}, and it is None" if first["input"] is None else str(first["msg"])
+    return clipped(f"{place}: {what}" if place else what)
 
 
 def _told(error: BaseException) -> str:

@@ -14,7 +14,7 @@ from ..bounds import within
 from ..domain.events import CancelRequested, RetryRequested, RunRequested, SignalReceived
 from ..domain.ids import GraphHash, RunId, key_of, run_id
 from ..domain.payload import NOTHING, Inline, Json, Payload
-from ..errors import Expired, NotFound, TimedOut
+from ..errors import Expired, NotFound
 from ..ports.clock import Clock
 from ..ports.log import Appender, Outgoing, Reader
 from ..ports.spans import NO_SPANS, Of, Spans
@@ -285,7 +285,7 @@ class Runs:
                     answer.hear(event)
                     answer.check()
         except TimeoutError as error:
-            raise TimedOut(f"run {run} did not end within {timeout_seconds:g} s; it goes on", run=run) from error
+            raise answer.late(timeout_seconds) from error
         return await self.outcome(run, answer.ended)
 
     async def listen(
@@ -397,9 +397,9 @@ class Runs:
         return await self._summaries.newest(run)
 
     async def summaries(self) -> list[Summary]:
-        """The newest summary of every run that `beluga.runs` still has, oldest start first."""
+        """The newest summary of every run that `beluga.runs` still has, oldest start first, then by id."""
         newest = {summary.run: summary async for summary in self.each_summary()}
-        return sorted(newest.values(), key=lambda summary: summary.started_ms)
+        return sorted(newest.values(), key=lambda summary: (summary.started_ms, summary.run))
 
     def each_summary(self) -> AsyncIterator[Summary]:
         """Every summary that `beluga.runs` still has, older ones of a run among them."""

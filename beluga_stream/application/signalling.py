@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from ..domain.events import SignalReceived
 from ..domain.ids import RunId
+from ..domain.misspelt import advice
 from ..domain.payload import Inline, Json
 from ..domain.plan import Plan
-from ..domain.spelling import advice
 from ..errors import InvalidInput, NotFound
 from .catalog import Catalog, covered
 from .schemas import Schema

@@ -121,7 +121,8 @@ def _load(agents: str) -> LoadedDeployment:
             if isinstance(value, Work) and id(value) not in works:
                 file = str(module.__file__)
                 if value.name in files:
-                    told = f"{files[value.name]} and {file}: two graphs are named {value.name!r}: rename one"
+                    places = " and ".join(dict.fromkeys((files[value.name], file)))
+                    told = f"{places}: two graphs are named {value.name!r}: rename one"
                     raise InvalidDeployment(told, graph=value.name)
                 works[id(value)], files[value.name] = value, file
     try:

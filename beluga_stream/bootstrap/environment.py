@@ -1,11 +1,11 @@
 """Variables that begin like settings and are none: most likely misspelt, and ignored otherwise without a word."""
 
-import difflib
 import logging
 import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from ..domain.misspelt import meant
 from .settings import Settings
 
 log = logging.getLogger("beluga_stream.settings")
@@ -56,7 +56,11 @@ class Unknown(NamedTuple):
 def unknown(environ: Mapping[str, str] = os.environ) -> list[Unknown]:
     """The variables of the environment that begin with `BELUGA_` and that nobody reads."""
     names = sorted(name for name in environ if name.upper().startswith(_PREFIX))
-    return [Unknown(name, _closest(name)) for name in names if name.upper() not in _SETTINGS | _OTHERS]
+    return [
+        Unknown(name, meant(name.upper(), _SETTINGS, alike=0.8))
+        for name in names
+        if name.upper() not in _SETTINGS | _OTHERS
+    ]
 
 
 def warn_of_unknown() -> None:
@@ -64,7 +68,3 @@ def warn_of_unknown() -> None:
     for each in unknown():
         told = f"{each} is no setting, and is ignored: docs/configuration.md lists them all"
         log.warning(told, extra={"action": "settings.unknown", "variable": each.name})
-
-
-def _closest(name: str) -> str | None:
-    return next(iter(difflib.get_close_matches(name.upper(), sorted(_SETTINGS), n=1, cutoff=0.8)), None)

@@ -14,6 +14,7 @@ from ..application.runs import Runs
 from ..bootstrap import deployment
 from ..bootstrap.client import open_runs
 from ..bootstrap.connection import kafka, topics
+from ..domain.misspelt import instead
 from ..errors import InvalidInput, NotFound
 from ..ports.handlers import Trigger
 from .aside import aside
@@ -83,10 +84,11 @@ def _named(loaded: deployment.LoadedDeployment, name: str) -> Trigger:
     found = [each for each in loaded.triggers if each.graph == graph and trigger in ("", each.name)]
     if len(found) == 1:
         return found[0]
-    known = ", ".join(f"{each.graph}/{each.name}" for each in loaded.triggers) or "none"
     if not found:
-        raise NotFound(f"there is no trigger {name!r}; there are: {known}", trigger=name)
-    raise InvalidInput(f"graph {graph!r} has {len(found)} triggers: say which, of {known}", graph=graph)
+        known = {f"{each.graph}/{each.name}" if trigger else each.graph for each in loaded.triggers}
+        raise NotFound(f"there is no trigger {name!r}: {instead(name, known)}", trigger=name)
+    these = ", ".join(f"{each.graph}/{each.name}" for each in found)
+    raise InvalidInput(f"graph {graph!r} has {len(found)} triggers: say which, of {these}", graph=graph)
 
 
 async def _span(trigger: Trigger, reader: KafkaReader, begin: str, end: str | None, partition: int | None) -> Span:

@@ -23,7 +23,7 @@ from .aside import aside
 from .attendance import attendance
 from .declared import PATIENCE_SECONDS, Needed, topics_of
 from .finding import Finding
-from .screen import BAD, OK, WARN, console, print_json
+from .screen import BAD, OK, WARN, console, counted, print_json
 from .values import settings_with
 from .versions import version_of
 
@@ -68,7 +68,7 @@ async def _findings(broker: str | None) -> AsyncIterator[Finding]:
     try:
         async with KafkaTopics(connection, patience=PATIENCE_SECONDS) as admin:
             number = len(await admin.describe())
-            yield Finding("broker", ok=True, said=f"{connection.where} answers; it has {number} topics")
+            yield Finding("broker", ok=True, said=f"{connection.where} answers; it has {counted(number, 'topic')}")
             found = await admin.inspect([spec.name for spec in needed.beside({})], COMPARED)
             specs = needed.beside(found)
             unseen = await hidden(connection, [spec.name for spec in specs if spec.name not in found])
@@ -94,7 +94,9 @@ async def _deployment(settings: Settings) -> Finding:
     except BelugaError as error:
         return Finding("deployment", ok=False, said=str(error), fix="mend the file, or set BELUGA_AGENTS")
     names = ", ".join(sorted(loaded.works)) or "no graphs"
-    return Finding("deployment", ok=True, said=f"{settings.agents}: {names}; {len(loaded.triggers)} triggers")
+    return Finding(
+        "deployment", ok=True, said=f"{settings.agents}: {names}; {counted(len(loaded.triggers), 'trigger')}"
+    )
 
 
 async def _temporal(settings: Settings) -> Finding | None:

@@ -13,11 +13,12 @@ from ..bootstrap.connection import kafka, topics
 from ..bootstrap.topic_files import load_topics
 from ..domain.definition import Edge, EdgeMode, Join, Node, NodeKind
 from ..domain.ids import INPUT, NodeName
+from ..domain.misspelt import instead
 from ..domain.plan import Plan
 from ..errors import NotFound
 from ..ports.handlers import Trigger
 from .aside import aside
-from .screen import OK, WARN, console, print_json, table
+from .screen import OK, WARN, console, counted, print_json, table
 from .values import settings_with
 
 _SHAPES = {
@@ -48,8 +49,8 @@ async def show_graph(name: str, *, mermaid: bool, agents: str | None, broker: st
     plans, triggers = await _plans(agents, broker)
     plan = next((plan for plan in plans if plan.definition.name == name), None)
     if plan is None:
-        known = ", ".join(plan.definition.name for plan in plans) or "none at all"
-        raise NotFound(f"there is no graph {name!r}; there are: {known}", graph=name)
+        known = [plan.definition.name for plan in plans]
+        raise NotFound(f"there is no graph {name!r}: {instead(name, known)}", graph=name)
     if as_json:
         print_json(_summary(plan, triggers) | {"mermaid": mermaid_of(plan)})
     elif mermaid:
@@ -71,11 +72,11 @@ async def validate(*, agents: str | None, topics_folder: str | None, as_json: bo
         print_json({"graphs": sorted(loaded.works), "topics": sorted(declared), "undeclared": undeclared})
         return
     for name, work in sorted(loaded.works.items()):
-        console.print(OK, name, Text(f" {len(work.compile().definition.nodes)} nodes", style="dim"))
+        console.print(OK, name, Text(f" {counted(len(work.compile().definition.nodes), 'node')}", style="dim"))
     for name in undeclared:
         console.print(WARN, f"topic {name} starts a graph and is not declared in {settings.topics}")
     if not loaded.works:
-        console.print(WARN, f"{settings.agents} has no graphs")
+        console.print(WARN, f"{settings.agents} has no graphs: each is a variable at the top of one of its files")
 
 
 def tree_of(plan: Plan) -> Tree:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 from rich.live import Live
 
+from ..application.answer import check_ended
 from ..application.desk import Desk
 from ..application.event_json import event_json
 from ..application.messages import Summary
@@ -16,7 +17,7 @@ from ..bootstrap.connection import is_gateway
 from ..bounds import within
 from ..domain.ids import RunId
 from ..domain.payload import NOTHING, Json
-from ..errors import NotFound, RunFailed, RunRejected, TaskCanceled, TimedOut
+from ..errors import NotFound, RunRejected, TimedOut
 from .runview import RunView
 from .screen import console, pretty, print_json, print_line
 from .values import settings_with
@@ -164,14 +165,7 @@ async def _end(runs: Desk, run: RunId, last: RunChanged | StartRejected | None, 
         last = None if summary is None else _told_by(summary)
     if last is None or not last.ended:
         raise NotFound(f"the stream of run {run} ended before the run did", run=run)
-    failure = last.failure
-    message = last.status if failure is None else failure.message
-    if last.status == "cancelled":
-        raise TaskCanceled(f"run {run} was cancelled: {message}", run=run)
-    if last.status == "failed":
-        told = f"run {run} failed: {message}. `beluga runs retry {run}` goes on from the failed nodes"
-        why = {} if failure is None else {"reason": failure.code}
-        raise RunFailed(told, **why, run=run, node=None if failure is None else failure.node)
+    check_ended(run, last)
     if not as_json:
         console.print(pretty(await runs.load(last.output or NOTHING)), soft_wrap=True)
 

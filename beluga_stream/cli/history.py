@@ -1,7 +1,7 @@
 """Runs that are remembered: lists, one in detail, and what can be asked of one."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -22,6 +22,7 @@ from ..bootstrap.client import open_desk
 from ..bootstrap.connection import is_gateway, kafka, topics
 from ..bootstrap.settings import Settings
 from ..domain.ids import RunId, key_of
+from ..domain.misspelt import meant
 from ..domain.overriding import check_values
 from ..domain.payload import NOTHING, Inline, Json, Payload
 from ..domain.retention import FINAL
@@ -29,11 +30,13 @@ from ..domain.state import RUN_ENDED, Override
 from ..domain.state import RunStatus as RunState
 from ..errors import InvalidInput, InvalidState, NotFound
 from .runview import RunView
-from .screen import console, duration, moment, moment_cell, pretty, print_json, styled, table
+from .screen import console, duration, has_room, moment, moment_cell, pretty, print_json, short, styled, table
 from .values import read_json, settings_with
 from .waits import inspected
 
 _BEFORE_START_MS = 60_000
+_WHY_LETTERS = 60
+"""So much of an error is in the list; `beluga runs show` has all."""
 
 
 @dataclass(frozen=True)
@@ -59,19 +62,31 @@ async def list_runs(wanted: Wanted, *, limit: int, broker: str | None, as_json: 
     if wanted.status is not None and wanted.status not in list(RunState):
         raise InvalidInput(f"there is no status {wanted.status!r}: a run is {', '.join(RunState)}")
     async with open_desk(settings_with(broker=broker)) as runs:
-        found = [status_of(summary) for summary in await runs.summaries() if wanted.fits(summary)]
+        known = await runs.summaries()
+    found = [status_of(summary) for summary in known if wanted.fits(summary)]
     newest = found[::-1][:limit]
     if as_json:
         print_json([_status_json(run) for run in newest])
         return
-    shown = table("#run", "graph", "#status", "#started", ">took", "tags")
+    if not found:
+        console.print(_none_of(wanted, {summary.graph for summary in known}), style="dim")
+        return
+    tells_why = any(run.error for run in newest) and has_room()
+    shown = table("#run", "graph", "#status", "#started", ">took", "tags", *(["why"] if tells_why else []))
     for run in newest:
         took = None if run.ended_ms is None else run.ended_ms - run.started_ms
         tagged = " ".join(f"{name}={value}" for name, value in run.tags.items())
-        shown.add_row(run.id, run.graph, styled(run.status), moment_cell(run.started_ms), duration(took), tagged)
+        why = [short(run.error or "", _WHY_LETTERS)] if tells_why else []
+        shown.add_row(run.id, run.graph, styled(run.status), moment_cell(run.started_ms), duration(took), tagged, *why)
     console.print(shown)
     if len(found) > len(newest):
         console.print(f"and {len(found) - len(newest)} older ones: --limit shows more", style="dim")
+
+
+def _none_of(wanted: Wanted, graphs: Collection[str]) -> str:
+    """Why the list is empty, as far as the graph's name is the reason."""
+    close = None if wanted.graph is None or wanted.graph in graphs else meant(wanted.graph, graphs)
+    return "no runs" if close is None else f"no runs: is --graph {close} meant?"
 
 
 async def show_run(run: str, *, node: str | None, broker: str | None, as_json: bool) -> None:
@@ -83,7 +98,7 @@ async def show_run(run: str, *, node: str | None, broker: str | None, as_json: b
         seen = await (_told(runs, summary) if through_gateway else _now(settings, summary))
         if node is not None:
             if node not in seen.outputs:
-                raise NotFound(f"node {node!r} of run {run} has given nothing (yet)", run=run, node=node)
+                raise _nothing_of(node, seen.view, run)
             print_json(await runs.load(seen.outputs[node]))
             return
         ended_well = summary.status == "succeeded"
@@ -119,6 +134,14 @@ async def show_run(run: str, *, node: str | None, broker: str | None, as_json: b
         console.print(Text(f"its result is kept no longer: {gone}", style="yellow"))
     elif ended_well:
         console.print(pretty(output), soft_wrap=True)
+
+
+def _nothing_of(node: str, view: RunView, run: str) -> NotFound:
+    """Why there is no output of a node: the run tells of each node that it has begun."""
+    begun = [str(told["node"]) for told in view.nodes_json()]
+    close = None if node in begun else meant(node, begun)
+    hint = "" if close is None else f": is {close!r} meant?"
+    return NotFound(f"node {node!r} of run {run} has given nothing (yet){hint}", run=run, node=node)
 
 
 async def _output(runs: Desk, output: Payload | None) -> tuple[Json, str]:

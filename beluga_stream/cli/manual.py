@@ -53,7 +53,8 @@ def _commands(group: Any, path: str) -> Iterator[str]:
 def _section(command: Any, path: str) -> Iterator[str]:
     arguments = [param for param in command.params if param.param_type_name == "argument"]
     options = [param for param in command.params if param.param_type_name == "option"]
-    words = " ".join(str(param.metavar or param.name.upper()) for param in arguments)
+    taken = [(str(param.metavar or param.name.upper()), param.required) for param in arguments]
+    words = " ".join(name if required else f"[{name}]" for name, required in taken)
     told, _, example = (command.help or "").partition("Example: ")
     yield f"## `{f'{path} {words}'.strip()}`\n"
     yield f"{told.strip()}\n"

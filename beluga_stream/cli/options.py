@@ -21,7 +21,7 @@ Engine = Annotated[
 ]
 Value = Annotated[
     str | None,
-    typer.Argument(metavar="[JSON|-]", help="The value as JSON; - reads it from standard input.", show_default=False),
+    typer.Argument(metavar="JSON|-", help="The value as JSON; - reads it from standard input.", show_default=False),
 ]
 File = Annotated[
     Path | None,

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from ..adapters.kafka.admin import KafkaTopics
 from ..adapters.kafka.appender import KafkaAppender
 from ..bootstrap.connection import kafka
+from ..domain.misspelt import meant
 from ..errors import InvalidInput, TopicMissing
 from ..ports.log import Outgoing
 from .screen import console, print_json
@@ -35,9 +36,12 @@ async def publish(
     connection = kafka(settings_with(broker=broker))
     async with KafkaTopics(connection, patience=_PATIENCE) as topics:
         # Asked for by name, a producer would let the broker create it.
-        if topic not in await topics.describe([topic]):
+        there = await topics.describe()
+        if topic not in there:
+            close = meant(topic, there)
+            hint = "" if close is None else f"is {close} meant? If not, "
             raise TopicMissing(
-                f"topic {topic} does not exist: declare it in topics/ and run `beluga topics apply`",
+                f"topic {topic} does not exist: {hint}declare it in topics/ and run `beluga topics apply`",
                 topic=topic,
             )
     async with KafkaAppender(connection) as appender:

@@ -84,7 +84,23 @@ def moment(ms: int) -> str:
 
 def moment_cell(ms: int) -> str:
     """A point in time for a table: without year and seconds where there is little room."""
-    return moment(ms)[5:-3] if console.width < _WIDE else moment(ms)
+    return moment(ms) if has_room() else moment(ms)[5:-3]
+
+
+def has_room() -> bool:
+    """Whether a table may have a column more than it must."""
+    return console.width >= _WIDE
+
+
+def counted(number: int, what: str) -> str:
+    """So many of what is regular in the plural."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def short(text: str, letters: int) -> str:
+    """The beginning of a text, in one line of at most so many letters."""
+    line = " ".join(text.split())
+    return line if len(line) <= letters else f"{line[: letters - 1].rstrip()}…"
 
 
 def table(*columns: str) -> Table:

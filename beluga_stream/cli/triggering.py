@@ -17,6 +17,7 @@ from ..application.topics import Topics
 from ..bootstrap import deployment
 from ..domain.events import RunRequested
 from ..domain.gathering import Batch, Burst, EventArrived, Rule, Window
+from ..domain.misspelt import instead
 from ..errors import BelugaError, NotFound
 from ..ports.handlers import Gathers, Trigger
 from ..ports.log import Record
@@ -47,8 +48,8 @@ async def try_trigger(
     loaded = await aside(deployment.load_of, settings_with(agents=agents))
     listening = [trigger for trigger in loaded.triggers if topic in trigger.sources]
     if not listening:
-        known = ", ".join(sorted({each for trigger in loaded.triggers for each in trigger.sources})) or "none"
-        raise NotFound(f"no graph is triggered by topic {topic!r}; topics that trigger: {known}", topic=topic)
+        known = {each for trigger in loaded.triggers for each in trigger.sources}
+        raise NotFound(f"there is no topic {topic!r} that triggers a graph: {instead(topic, known)}", topic=topic)
     sent = tuple((name, text.encode()) for name, text in headers.items())
     record = Record(topic, 0, 0, None, value, int(time.time() * 1000), sent)
     payloads = Payloads(MemoryBlobs())

@@ -92,8 +92,8 @@ def _of(plan: Plan, state: RunState, key: NodeKey, node: NodeState, name: NodeNa
         case NodeStatus.BACKOFF:
             return Waiting(key, "timer", f"its next attempt, after {node.attempt}", node.since_ms, node.due_ms)
         case NodeStatus.PARKED:
-            told = node.failure.message if node.failure is not None else "its code"
-            return Waiting(key, "code", told, node.since_ms, node.due_ms)
+            why = "" if node.failure is None else f": {node.failure.message}"
+            return Waiting(key, "code", f"its code{why}", node.since_ms, node.due_ms)
         case _ if node.child is not None and plan.starts_durable(key):
             return Waiting(key, "workflow", f"durable run {node.child}", node.since_ms, node.due_ms)
         case _ if node.child is not None:

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 import beluga_stream
+from beluga_stream import RunStatus, blocking, errors
 
 PUBLIC = """
 INJECTED START BelugaError BufferMemory Bulkhead BusMessage Cache Chain Chunk CircuitBreaker Client Context DeadLetter
@@ -54,3 +55,16 @@ def test_writing_a_graph_loads_no_broker_and_no_framework() -> None:
         "print(sorted({'faust', 'aiokafka', 'temporalio', 'typer'} & set(sys.modules)))"
     )
     assert _run(code) == "[]"
+
+
+def test_the_page_of_the_api_can_read_what_a_list_of_runs_holds() -> None:
+    """`list` in the class is the method, to whoever evaluates its annotation there, as pdoc does."""
+    for client in (beluga_stream.Client, blocking.Client):
+        assert client.list.__annotations__["return"] == list[RunStatus]
+
+
+def test_the_tree_of_errors_is_drawn_with_each_of_them() -> None:
+    drawn = errors.__doc__ or ""
+    names = [name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)]
+    assert "WorkflowDeadlock" in names
+    assert [name for name in names if name not in drawn] == []

@@ -134,6 +134,10 @@ def test_what_no_events_fit_is_refused() -> None:
         join(ORDERS, PAYMENTS, within=1, lateness=-1)
     with pytest.raises(InvalidConfig, match="two to four"):
         join(ORDERS, within=1)  # type: ignore[call-overload]  # the point
+    with pytest.raises(InvalidConfig, match=r"join\(\) of Topic\('payments', .*\.by\(key\)"):
+        join(ORDERS, Topic("payments", Payment), within=1)  # type: ignore[arg-type,type-var]  # the point
+    with pytest.raises(InvalidConfig, match=r"batch\(\) of 'orders': give a Topic"):
+        batch("orders", size=1, within=1)  # type: ignore[arg-type]  # the point
     with pytest.raises(InvalidConfig, match="size=0"):
         batch(ORDERS, size=0, within=1)
     with pytest.raises(InvalidConfig, match="most=0"):

@@ -132,7 +132,8 @@ def test_a_user_whose_name_a_shell_would_split_stays_one_word() -> None:
 def test_no_broker_is_code_5_and_said_at_once(words: list[str]) -> None:
     result = runner.invoke(app, [*words, "--broker", "127.0.0.1:1"])
     assert result.exit_code == 5
-    assert "127.0.0.1:1" in result.stderr
+    assert "no Kafka broker answers at 127.0.0.1:1" in result.stderr
+    assert "Error(" not in result.stderr
 
 
 def test_a_broken_file_is_named_with_its_line(tmp_path: Path) -> None:
@@ -140,6 +141,20 @@ def test_a_broken_file_is_named_with_its_line(tmp_path: Path) -> None:
     result = runner.invoke(app, ["graph", "validate", "--agents", str(tmp_path)])
     assert result.exit_code == 2
     assert "broken.py, line 2: NameError" in result.stderr
+
+
+def test_a_graph_that_no_variable_of_a_module_holds_is_not_found_and_it_is_said_where_it_must_be(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "main.py").write_text("from beluga_stream import Graph\n\n\ndef main():\n    Graph[str, str]('a')\n")
+    done = runner.invoke(app, ["graph", "validate", "--agents", str(tmp_path)])
+    assert "has no graphs: each is a variable at the top of one of its files" in " ".join(done.stdout.split())
+
+
+def test_what_may_be_left_out_is_in_brackets_once() -> None:
+    usage = " ".join(runner.invoke(app, ["run", "--help"], env={"COLUMNS": "200"}).stdout.split())
+    assert " [JSON|-] " in usage
+    assert "[[" not in usage
 
 
 def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,4 +297,6 @@ def test_a_trial_event_shows_what_it_would_start() -> None:
 def test_a_trial_event_of_a_topic_that_starts_nothing_says_what_would() -> None:
     done = runner.invoke(app, ["triggers", "test", "beluga.x", "1", "--agents", JOINS])
     assert done.exit_code == 3
-    assert "topics that trigger: beluga.a, beluga.b" in done.stderr
+    assert (
+        "there is no topic 'beluga.x' that triggers a graph: is 'beluga.c' meant? There are beluga.a, " in done.stderr
+    )

@@ -212,3 +212,33 @@ async def test_a_group_of_exceptions_is_told_and_judged_by_what_is_in_it() -> No
     with pytest.raises(RunFailed, match="TypeError: no number"):
         await chain(wrong).invoke(1)
     assert len(calls) == 1, "another attempt cannot help where one of them is of our own making"
+
+
+async def test_a_function_that_forgets_its_return_is_told_that_it_gave_none() -> None:
+    def forgets(text: str) -> str:
+        text.upper()  # type: ignore[return]  # the point
+
+    def gives_another(text: str) -> int:
+        return text  # type: ignore[return-value]  # the point
+
+    with pytest.raises(RunFailed, match="Input should be a valid string, and it is None"):
+        await chain(forgets).invoke("x")
+    with pytest.raises(RunFailed) as failed:
+        await chain(gives_another).invoke("a secret")
+    assert "secret" not in str(failed.value)
+
+
+@pytest.mark.parametrize("run", ["invoke", "graph"])
+async def test_what_a_node_cannot_take_is_told_with_its_name_once(run: str) -> None:
+    def untyped(text: str) -> Any:
+        return {"text": text}
+
+    def counts(number: int) -> int:
+        return number
+
+    work = chain(untyped, counts)
+    if run == "graph":
+        work = Graph[str, int]("counted")
+        work.set_finish_point(work.add_node(counts, work.add_node(untyped, work.input)))
+    with pytest.raises(RunFailed, match=r"failed: counts: the value for 'number' does not fit its type: Input should"):
+        await work.invoke("x")

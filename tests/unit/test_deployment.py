@@ -155,8 +155,15 @@ def test_a_graph_that_cannot_run_is_refused(tmp_path: Path) -> None:
 
 def test_two_graphs_of_one_name_are_refused(tmp_path: Path) -> None:
     agents = _agents(tmp_path, a=_GRAPH.format(name="one", title="same"), b=_GRAPH.format(name="two", title="same"))
-    with pytest.raises(InvalidDeployment, match="two graphs are named 'same'"):
+    with pytest.raises(InvalidDeployment, match=r"a\.py and .*b\.py: two graphs are named 'same'"):
         deployment.load(agents)
+
+
+def test_two_graphs_of_one_name_in_a_file_are_told_with_the_file_once(tmp_path: Path) -> None:
+    text = _GRAPH.format(name="one", title="same") + _GRAPH.format(name="two", title="same")
+    with pytest.raises(InvalidDeployment) as refused:
+        deployment.load(_agents(tmp_path, both=text))
+    assert str(refused.value).count("both.py") == 1
 
 
 def test_a_missing_folder_is_said(tmp_path: Path) -> None:
@@ -225,10 +232,24 @@ def test_a_record_of_the_engine_is_written_when_two_replicas_have_it(
     ("text", "said"),
     [
         ("topics: [", "is no YAML"),
-        ("topics:\n  - {name: a, partitions: none}", r"topics\.0\.partitions"),
-        ("topics:\n  - {name: a, colour: red}", r"topics\.0\.colour"),
+        (
+            "topics:\n  - {name: a, partitions: none}",
+            "topic 'a': partitions: 'none' does not fit: give a whole number, 1 to 10,000",
+        ),
+        ("topics:\n  - {name: a, colour: red}", "topic 'a': there is no key 'colour': there are cleanup, config"),
+        ("topics:\n  - {name: a, partition: 3}", r"there is no key 'partition': is 'partitions' meant\?"),
+        ("topics:\n  - {name: a, retention: 7 days}", "retention: '7 days' does not fit: give a whole number with ms"),
+        ("topics:\n  - {name: a, cleanup: compacted}", "cleanup: 'compacted' does not fit: give delete or compact"),
+        ("topics:\n  - {name: a, replication: 0}", "replication: 0 does not fit: give a whole number, 1 to 9"),
+        ("topics:\n  - {name: a, config: {a.b: 2}}", r"config\.a\.b: 2 does not fit: .* each value in quotes"),
+        ("topics:\n  - {name: a}\n  - {name: my topic}", "'my topic' does not fit: give up to 249 letters"),
+        ("topics:\n  - {partitions: 3}", "number 1 of the topics: it has no name"),
+        ("topics:\n  - a", "number 1 of the topics has no keys: begin it with `name:`"),
+        ("topics:\n  a: {}", "this is no list of topics"),
+        ("- name: a", "this is no list of topics: give `topics:`"),
+        ("", "this is no list of topics"),
         ("topics:\n  - {name: a}\n  - {name: a}", "a second time"),
-        ("topics:\n  - {name: a, config: {retention.ms: abc}}", r"topics\.0\.config: retention\.ms must be a whole"),
+        ("topics:\n  - {name: a, config: {retention.ms: abc}}", r"topic 'a': config: retention\.ms must be a whole"),
         ("topics: []\nx: 2026-13-45", "is no YAML: month must be in"),
         (b"topics: [{name: \xff}]", "is no YAML: 'utf-8' codec"),
         (None, "cannot be read: Is a directory"),

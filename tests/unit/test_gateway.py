@@ -72,6 +72,8 @@ async def test_the_graphs_are_told_with_their_inputs() -> None:
         assert (status, told["graphs"][0].items() <= shown.items()) == (200, True)
         status, told = await door.say("GET", "/v1/graphs/other")
         assert (status, told["code"], told["ids"]) == (404, "not_found", {"graph": "other"})
+        assert "no worker has published it" in told["detail"]
+        assert (await door.say("GET", "/v1/graphs/tset"))[1]["detail"] == "there is no graph 'tset': is 'test' meant?"
 
 
 async def test_a_stream_goes_on_after_whichever_event_was_seen_last() -> None:

@@ -37,6 +37,18 @@ async def test_a_run_is_started_and_followed_to_its_end() -> None:
         assert await runs.outputs(run, "a") == 8
 
 
+async def test_who_waits_in_vain_is_told_whether_the_run_was_heard_of() -> None:
+    of = plan([node("a", NodeKind.WAIT, signal="go")], edges("input > a"), ["a"])
+    async with Desk(program(of, {})).open() as desk, desk.client() as runs:
+        run = await runs.start("test", 4)
+        async with aclosing(runs.follow(run)) as events:
+            await anext(events)
+        with pytest.raises(TimedOut, match="it goes on"):
+            await runs.result(run, timeout_seconds=0.2)
+        with pytest.raises(TimedOut, match="nothing was heard of it"):
+            await runs.result(RunId("nobody"), timeout_seconds=0.2)
+
+
 async def test_a_key_that_was_used_gives_the_run_that_it_started() -> None:
     mood = Mood()
     async with Desk(graph(mood)).open() as desk, desk.client() as runs, desk.client() as others:

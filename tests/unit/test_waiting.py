@@ -37,7 +37,7 @@ CASES = [
         node("it"),
         NodeStatus.PARKED,
         {"due_ms": 70, "failure": Failure("code_missing", "deploy it")},
-        ("code", "deploy it", 70),
+        ("code", "its code: deploy it", 70),
     ),
     (node("it", NodeKind.WAIT, signal="go"), NodeStatus.WAITING, {"due_ms": 70}, ("signal", "signal 'go'", 70)),
     (

@@ -13,8 +13,8 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Self
 
-from beluga_stream.adapters.embedded.child import Child
-from beluga_stream.errors import LogUnavailable
+from ...errors import LogUnavailable
+from .child import Child
 
 HOST = "127.0.0.1"
 _READY_WITHIN = 30.0

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from beluga_stream.errors import InvalidConfig
+from ...errors import InvalidConfig
 
 _LAST_WORDS = 2_000
 _KILLED_WITHIN = 10.0

@@ -7,8 +7,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from beluga_stream.adapters.embedded.child import Child
-from beluga_stream.errors import InvalidConfig, TemporalUnavailable
+from ...errors import InvalidConfig, TemporalUnavailable
+from .child import Child
 
 HOST = "127.0.0.1"
 _READY_WITHIN = 60.0

@@ -11,14 +11,13 @@ import faust
 from faust.app.base import BootStrategy
 from faust.sensors import Monitor
 
-from beluga_stream.adapters.faust.delivery import RoleConsumer, RoleTransport
-from beluga_stream.adapters.faust.driver import RoleDriver
-from beluga_stream.adapters.faust.recovery import RoleTables
-from beluga_stream.adapters.faust.table import RunTable
-from beluga_stream.adapters.kafka.patience import Patience
-from beluga_stream.ports.log import PartitionTable, Role
-
 from ...bounds import within
+from ...ports.log import PartitionTable, Role
+from ..kafka.patience import Patience
+from .delivery import RoleConsumer, RoleTransport
+from .driver import RoleDriver
+from .recovery import RoleTables
+from .table import RunTable
 
 log = logging.getLogger(__name__)
 

@@ -21,16 +21,15 @@ from faust.types import TP
 from faust.types.tuples import Message
 from mode import Service
 
-from beluga_stream.adapters.faust.assignor import NumberAssignor
-from beluga_stream.adapters.faust.driver import Batch, RoleDriver
-from beluga_stream.adapters.kafka.absence import Absence
-from beluga_stream.adapters.kafka.consumer import PromptConsumer
-from beluga_stream.errors import LogUnavailable
-
 from ...bounds import within
+from ...errors import LogUnavailable
+from ..kafka.absence import Absence
+from ..kafka.consumer import PromptConsumer
+from .assignor import NumberAssignor
+from .driver import Batch, RoleDriver
 
 if TYPE_CHECKING:
-    from beluga_stream.adapters.faust.app import RoleApp
+    from .app import RoleApp
 
 log = logging.getLogger(__name__)
 

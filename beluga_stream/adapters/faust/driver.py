@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 
 from faust.types import TP
 
-from beluga_stream.adapters.faust.acks import Acknowledgements
-from beluga_stream.errors import BelugaError, InvalidState, TimedOut
-from beluga_stream.ports.log import Record, Role
-
 from ...bounds import within
+from ...errors import BelugaError, InvalidState, TimedOut
+from ...ports.log import Record, Role
+from .acks import Acknowledgements
 
 log = logging.getLogger(__name__)
 

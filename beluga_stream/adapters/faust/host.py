@@ -12,9 +12,9 @@ import faust
 from faust.app.base import BootStrategy
 from mode import Service
 
-from beluga_stream.adapters.faust.app import RoleApp
-from beluga_stream.adapters.faust.telling import tell_once
-from beluga_stream.errors import BelugaError, InvalidState
+from ...errors import BelugaError, InvalidState
+from .app import RoleApp
+from .telling import tell_once
 
 log = logging.getLogger(__name__)
 

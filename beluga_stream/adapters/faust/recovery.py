@@ -13,10 +13,10 @@ from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
 from faust.types import TP
 from mode import Service
 
-from beluga_stream.adapters.faust.delivery import partition_numbers
+from .delivery import partition_numbers
 
 if TYPE_CHECKING:
-    from beluga_stream.adapters.faust.app import RoleApp
+    from .app import RoleApp
 
 
 class RoleRecovery(Recovery):

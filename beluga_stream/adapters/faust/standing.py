@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from faust.types import TP
 
-from beluga_stream.adapters.faust.app import RoleApp
-from beluga_stream.application.health import RoleHealth
-from beluga_stream.ports.telemetry import Lag
+from ...application.health import RoleHealth
+from ...ports.telemetry import Lag
+from .app import RoleApp
 
 
 def health_of(app: RoleApp) -> RoleHealth:

@@ -6,8 +6,8 @@ from typing import Any, NoReturn
 import faust
 from faust.stores.base import Store
 
-from beluga_stream.errors import InvalidState
-from beluga_stream.ports.log import PartitionTable
+from ...errors import InvalidState
+from ...ports.log import PartitionTable
 
 _READ_ONLY = (
     "the table of runs is written by the coordinator's commits only: a write from here would"

@@ -5,8 +5,8 @@ import logging
 import faust
 from faust.worker import Worker
 
-from beluga_stream.adapters.faust.command import PromptWorker
-from beluga_stream.errors import BelugaError
+from ...errors import BelugaError
+from .command import PromptWorker
 
 _RERAISING = "We experienced a crash!"
 

@@ -199,7 +199,9 @@ class Operations:
             await self._engine.catalog.refresh()
             plan = self._engine.catalog.plan(None, graph)
         if plan is None:
-            raise NotFound(f"there is no graph {graph!r}: no worker has published it", graph=graph)
+            close = self._engine.catalog.meant(graph)
+            hint = "no worker has published it" if close is None else f"is {close!r} meant?"
+            raise NotFound(f"there is no graph {graph!r}: {hint}", graph=graph)
         return plan
 
     async def _check_input(self, plan: Plan, value: Json) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from aiokafka.errors import KafkaConnectionError, NodeNotReadyError, RequestTimedOutError
 from aiokafka.protocol.group import HeartbeatRequest
 
-from beluga_stream.adapters.kafka.patience import Patience, Wait
+from .patience import Patience, Wait
 
 _UNANSWERED = (KafkaConnectionError, NodeNotReadyError, RequestTimedOutError)
 

@@ -18,13 +18,12 @@ from aiokafka.errors import (
     for_code,
 )
 
-from beluga_stream.adapters.kafka.connection import KafkaConnection
-from beluga_stream.adapters.kafka.patience import Patience
-from beluga_stream.adapters.kafka.refusal import refusal, why_unreachable
-from beluga_stream.errors import AccessDenied, InvalidConfig, LogUnavailable, TopicMismatch
-from beluga_stream.ports.log import TopicSpec
-
 from ...bounds import within
+from ...errors import AccessDenied, InvalidConfig, LogUnavailable, TopicMismatch
+from ...ports.log import TopicSpec
+from .connection import KafkaConnection
+from .patience import Patience
+from .refusal import no_answer, refusal, why_unreachable
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +56,7 @@ class KafkaTopics:
                 f"no Kafka broker answers at {where} (tried for {self._patience.seconds:g} s)"
             ) from error
         except (KafkaConnectionError, OSError) as error:
-            raise LogUnavailable(f"no Kafka broker answers at {where}: {error!r}") from error
+            raise no_answer(self._connection, error) from error
         except KafkaError as error:
             raise LogUnavailable(f"Kafka at {where} refuses us: {error!r}") from error
 

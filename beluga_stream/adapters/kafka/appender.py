@@ -8,13 +8,13 @@ from functools import partial
 from typing import Self
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError, UnknownTopicOrPartitionError
+from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLargeError, UnknownTopicOrPartitionError
 
 from beluga_stream.adapters.kafka.batches import MAX_RECORD_BYTES, Outcome, begin, check_sizes, placed, positions_of
 from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.adapters.kafka.patience import Patience, Wait
 from beluga_stream.adapters.kafka.producer import PatientProducer
-from beluga_stream.adapters.kafka.refusal import refusal, why_unreachable
+from beluga_stream.adapters.kafka.refusal import no_answer, refusal, why_unreachable
 from beluga_stream.errors import RecordTooLarge, TopicMissing
 from beluga_stream.ports.log import Outgoing, Position
 
@@ -87,6 +87,8 @@ class KafkaAppender:
             self._producer = await self._patience.insist("connecting", self._connect)
         except (KafkaError, TimeoutError, OSError) as error:
             denied = await why_unreachable(self._connection)
+            if denied is None and isinstance(error, KafkaConnectionError | TimeoutError | OSError):
+                raise no_answer(self._connection, error) from error
             what = f"cannot connect to Kafka at {self._connection.where}"
             raise denied or refusal(self._connection, what, error, "Write on any topic") from error
 

@@ -15,10 +15,10 @@ from aiokafka.errors import KafkaError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import RecordMetadata
 
-from beluga_stream.adapters.kafka.producer import PatientProducer
-from beluga_stream.application.partitioner import partition_of
-from beluga_stream.errors import RecordTooLarge
-from beluga_stream.ports.log import Outgoing, Position
+from ...application.partitioner import partition_of
+from ...errors import RecordTooLarge
+from ...ports.log import Outgoing, Position
+from .producer import PatientProducer
 
 MAX_RECORD_BYTES = 1_000_000
 """Below the broker's default limit for a whole batch (1,048,588 bytes), with room for its header."""

@@ -9,22 +9,21 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
-from beluga_stream.adapters.kafka import bus_groups
-from beluga_stream.adapters.kafka.admin import KafkaTopics
-from beluga_stream.adapters.kafka.appender import KafkaAppender
-from beluga_stream.adapters.kafka.bus_lines import GroupLine, ReaderLine
-from beluga_stream.adapters.kafka.connection import KafkaConnection
-from beluga_stream.adapters.kafka.reader import KafkaReader
-from beluga_stream.application.deadletters import dead_letter, letter_id, marked, marker, original
-from beluga_stream.application.parcels import is_letter_of, letter_of, parcel_of, record_of
-from beluga_stream.application.partitioner import partition_of
-from beluga_stream.application.payloads import Payloads
-from beluga_stream.domain.subjects import INBOX, Pattern
-from beluga_stream.errors import AccessDenied, BelugaError, LogUnavailable, NotFound
-from beluga_stream.ports.bus import DeadLetter, Delivery, Line, Parcel, Release
-from beluga_stream.ports.log import Outgoing, Record, TopicSpec
-
+from ...application.deadletters import dead_letter, letter_id, marked, marker, original
+from ...application.parcels import is_letter_of, letter_of, parcel_of, record_of
+from ...application.partitioner import partition_of
+from ...application.payloads import Payloads
 from ...bounds import within
+from ...domain.subjects import INBOX, Pattern
+from ...errors import AccessDenied, BelugaError, LogUnavailable, NotFound
+from ...ports.bus import DeadLetter, Delivery, Line, Parcel, Release
+from ...ports.log import Outgoing, Record, TopicSpec
+from . import bus_groups
+from .admin import KafkaTopics
+from .appender import KafkaAppender
+from .bus_lines import GroupLine, ReaderLine
+from .connection import KafkaConnection
+from .reader import KafkaReader
 
 log = logging.getLogger("beluga_stream.bus")
 

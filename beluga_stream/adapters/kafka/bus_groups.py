@@ -11,11 +11,10 @@ from aiokafka.errors import GroupIdNotFound, KafkaError, NonEmptyGroup, for_code
 from aiokafka.protocol.admin import DeleteGroupsRequest
 from aiokafka.protocol.commit import OffsetFetchRequest
 
-from beluga_stream.adapters.kafka.connection import KafkaConnection
-from beluga_stream.adapters.kafka.refusal import refusal
-from beluga_stream.errors import InvalidState, NotFound
-
 from ...bounds import within
+from ...errors import InvalidState, NotFound
+from .connection import KafkaConnection
+from .refusal import refusal
 
 _SECONDS = 30.0
 

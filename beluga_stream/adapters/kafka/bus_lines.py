@@ -13,17 +13,16 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
-from beluga_stream.adapters.kafka.bus_sharing import Sharing
-from beluga_stream.adapters.kafka.closing import close
-from beluga_stream.adapters.kafka.connection import KafkaConnection
-from beluga_stream.adapters.kafka.consumer import PromptConsumer
-from beluga_stream.adapters.kafka.reader import KafkaReader
-from beluga_stream.adapters.kafka.refusal import refusal
-from beluga_stream.errors import LogUnavailable
-from beluga_stream.ports.bus import Delivery, Parcel, Release
-from beluga_stream.ports.log import Record
-
 from ...bounds import within
+from ...errors import LogUnavailable
+from ...ports.bus import Delivery, Parcel, Release
+from ...ports.log import Record
+from .bus_sharing import Sharing
+from .closing import close
+from .connection import KafkaConnection
+from .consumer import PromptConsumer
+from .reader import KafkaReader
+from .refusal import refusal
 
 _MOST_RECORDS = 500
 _POLL_MS = 500

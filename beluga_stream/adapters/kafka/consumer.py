@@ -7,9 +7,9 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from beluga_stream.adapters.kafka.fetch_session import in_sessions
-from beluga_stream.adapters.kafka.fetcher import PromptFetcher, end_fetcher
-from beluga_stream.adapters.kafka.pacing import pace
+from .fetch_session import in_sessions
+from .fetcher import PromptFetcher, end_fetcher
+from .pacing import pace
 
 
 class PromptConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # it ships no types

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
-from beluga_stream.adapters.kafka.produce_packet import ProduceAnswer, ProducePacket
+from .produce_packet import ProduceAnswer, ProducePacket
 
 Put: TypeAlias = Callable[[ProducePacket], "asyncio.Future[ProduceAnswer]"]
 """Puts a request on the wire; the future is its answer."""

@@ -18,9 +18,9 @@ from aiokafka.conn import CloseReason
 from aiokafka.errors import CorrelationIdError, KafkaConnectionError, RequestTimedOutError
 from aiokafka.protocol.produce import ProduceRequest
 
-from beluga_stream.adapters.kafka.courier import Courier
-from beluga_stream.adapters.kafka.packet import COUNT, Packable, Packet, Versions
-from beluga_stream.adapters.kafka.produce_packet import ProducePacket
+from .courier import Courier
+from .packet import COUNT, Packable, Packet, Versions
+from .produce_packet import ProducePacket
 
 Send: TypeAlias = Callable[..., Awaitable[Any]]
 

@@ -18,17 +18,16 @@ from aiokafka.errors import (
     ProducerFenced,
 )
 
-from beluga_stream.adapters.kafka.batches import MAX_RECORD_BYTES, begin, check_sizes, placed, positions_of
-from beluga_stream.adapters.kafka.connection import KafkaConnection
-from beluga_stream.adapters.kafka.courier import Courier
-from beluga_stream.adapters.kafka.patience import Patience
-from beluga_stream.adapters.kafka.producer import PatientProducer
-from beluga_stream.adapters.kafka.refusal import refusal
-from beluga_stream.adapters.kafka.renewal import renew
-from beluga_stream.errors import Fenced, InvalidConfig, LogUnavailable
-from beluga_stream.ports.log import Outgoing, Position
-
 from ...bounds import within
+from ...errors import Fenced, InvalidConfig, LogUnavailable
+from ...ports.log import Outgoing, Position
+from .batches import MAX_RECORD_BYTES, begin, check_sizes, placed, positions_of
+from .connection import KafkaConnection
+from .courier import Courier
+from .patience import Patience
+from .producer import PatientProducer
+from .refusal import refusal
+from .renewal import renew
 
 log = logging.getLogger(__name__)
 

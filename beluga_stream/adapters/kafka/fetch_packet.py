@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from struct import Struct
 from typing import ClassVar, NamedTuple, TypeAlias
 
-from beluga_stream.adapters.kafka.packet import COUNT, HEADER_BYTES, Packet, check_end, text, topic_at
+from .packet import COUNT, HEADER_BYTES, Packet, check_end, text, topic_at
 
 _FIXED = Struct(">iiiibiii")
 """replica, max_wait_ms, min_bytes, max_bytes, isolation, session, epoch, number of topics."""

@@ -14,9 +14,9 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import for_code
 from aiokafka.protocol.fetch import FetchRequest
 
-from beluga_stream.adapters.kafka.exchange import Exchange
-from beluga_stream.adapters.kafka.fetch_packet import Asked, FetchAnswer, FetchPacket, Limits
-from beluga_stream.adapters.kafka.packet import Packable, Versions
+from .exchange import Exchange
+from .fetch_packet import Asked, FetchAnswer, FetchPacket, Limits
+from .packet import Packable, Versions
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.memory_records import MemoryRecords
 
-from beluga_stream.adapters.kafka.names import batch_at, with_any_names
+from .names import batch_at, with_any_names
 
 Record: TypeAlias = "ConsumerRecord[bytes, bytes]"
 

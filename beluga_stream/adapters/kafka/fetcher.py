@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple
 
 from aiokafka import TopicPartition
 from aiokafka.consumer.fetcher import Fetcher, FetchError, OffsetResetStrategy
@@ -31,7 +31,7 @@ from aiokafka.errors import (
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record.memory_records import MemoryRecords
 
-from beluga_stream.adapters.kafka.fetched import Fetched, Record
+from .fetched import Fetched, Record
 
 log = logging.getLogger(__name__)
 
@@ -55,11 +55,20 @@ _AWAY_SECONDS = 0.25
 _LEFT_OUT_MS = 50
 """The longest that a broker may hold a fetch which leaves out partitions of its: they are asked for only after it."""
 
-Actions: TypeAlias = tuple[
-    list[tuple[int, FetchRequest]], dict[int, list[TopicPartition]], float, bool, list["asyncio.Future[None]"]
-]
-"""What to fetch and what to reset from whom, seconds until it may be otherwise, whether a leader is unknown, and what
-tells that a partition is wanted again."""
+
+class Actions(NamedTuple):
+    """What is to be done now, and when to look again."""
+
+    fetches: list[tuple[int, FetchRequest]]
+    """Which node is asked for records, and for which."""
+    resets: dict[int, list[TopicPartition]]
+    """Which node is asked where partitions begin or end that have no position yet."""
+    seconds: float
+    """Until there may be other things to do, though nothing comes."""
+    leaderless: bool
+    """Whether a leader is unknown."""
+    paused: list["asyncio.Future[None]"]
+    """Each tells that its partition is wanted again."""
 
 
 class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
@@ -193,15 +202,15 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
                     assignment = await self._assigned()
                     assignment.unassign_future.add_done_callback(self._wake)
                 self._wait_consume_future = loop.create_future()
-                fetches, resets, seconds, leaderless, paused = self._get_actions_per_node(assignment)
-                for node, request in fetches:
+                actions = self._get_actions_per_node(assignment)
+                for node, request in actions.fetches:
                     self._begin(node, self._proc_fetch_request(assignment, node, request))
-                for node, targets in resets.items():
+                for node, targets in actions.resets.items():
                     self._begin(node, self._update_fetch_positions(assignment, node, targets))
-                if leaderless:
+                if actions.leaderless:
                     self._client.force_metadata_update().add_done_callback(self._wake)
-                self._listen(paused)
-                timer = loop.call_later(seconds, self._wake)
+                self._listen(actions.paused)
+                timer = loop.call_later(actions.seconds, self._wake)
                 try:
                     await self._wait_consume_future
                 finally:
@@ -398,7 +407,9 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
 
     def _get_actions_per_node(self, assignment: Any) -> Actions:
         if self._nodes and self._nodes <= self._in_flight:
-            return [], {}, self._fetcher_timeout, False, []  # each has been asked, and answers
+            return Actions(
+                [], {}, self._fetcher_timeout, leaderless=False, paused=[]
+            )  # each has been asked, and answers
         wanted: dict[int, list[tuple[TopicPartition, int]]] = defaultdict(list)
         resets: dict[int, list[TopicPartition]] = defaultdict(list)
         held: dict[int, float] = {}
@@ -441,7 +452,7 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
             for node, targets in wanted.items()
             if node not in held and node not in resets
         ]
-        return fetches, resets, min(held.values(), default=self._fetcher_timeout), leaderless, paused
+        return Actions(fetches, resets, min(held.values(), default=self._fetcher_timeout), leaderless, paused)
 
     def _leader_of(self) -> Callable[[TopicPartition], Any]:
         cluster = self._client.cluster

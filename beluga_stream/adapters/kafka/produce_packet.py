@@ -8,7 +8,7 @@ from typing import ClassVar, Self, TypeAlias
 
 from aiokafka.protocol.produce import ProduceRequest
 
-from beluga_stream.adapters.kafka.packet import COUNT, HEADER_BYTES, Packet, Versions, check_end, text, topic_at
+from .packet import COUNT, HEADER_BYTES, Packet, Versions, check_end, text, topic_at
 
 _FIXED = Struct(">hhii")
 """transactional id (none), acks, timeout_ms, number of topics."""

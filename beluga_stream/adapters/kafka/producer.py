@@ -11,12 +11,11 @@ from typing import Any
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.producer.message_accumulator import BatchBuilder
 
-from beluga_stream.adapters.kafka.connection import KafkaConnection
-from beluga_stream.adapters.kafka.courier import Courier
-from beluga_stream.adapters.kafka.exchange import Exchange
-from beluga_stream.adapters.kafka.sender import PromptSender, Told, tell
-
 from ...bounds import within
+from .connection import KafkaConnection
+from .courier import Courier
+from .exchange import Exchange
+from .sender import PromptSender, Told, tell
 
 _METADATA_SECONDS = 0.2
 _CLOSE_SECONDS = 1.0

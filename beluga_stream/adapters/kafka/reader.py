@@ -7,15 +7,15 @@ from typing import Any, Self
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
-from beluga_stream.adapters.kafka.admin import KafkaTopics
-from beluga_stream.adapters.kafka.closing import close
-from beluga_stream.adapters.kafka.connection import KafkaConnection
-from beluga_stream.adapters.kafka.consumer import PromptConsumer
-from beluga_stream.adapters.kafka.patience import Patience
-from beluga_stream.adapters.kafka.refusal import refusal
-from beluga_stream.adapters.kafka.rights import hidden
-from beluga_stream.errors import LogUnavailable, TopicMissing
-from beluga_stream.ports.log import Record
+from ...errors import LogUnavailable, TopicMissing
+from ...ports.log import Record
+from .admin import KafkaTopics
+from .closing import close
+from .connection import KafkaConnection
+from .consumer import PromptConsumer
+from .patience import Patience
+from .refusal import refusal
+from .rights import hidden
 
 _Fetched = Mapping[TopicPartition, Sequence[Any]]
 

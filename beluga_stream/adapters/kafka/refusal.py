@@ -10,16 +10,16 @@ from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
     IllegalSaslStateError,
+    KafkaConnectionError,
     SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailed,
     UnsupportedSaslMechanismError,
 )
 
-from beluga_stream.adapters.kafka.connection import KafkaConnection
-from beluga_stream.errors import AccessDenied, BelugaError, LogUnavailable
-
 from ...bounds import within
+from ...errors import AccessDenied, BelugaError, LogUnavailable
+from .connection import KafkaConnection
 
 _RIGHTS = {
     TopicAuthorizationFailedError: "topic",
@@ -49,6 +49,12 @@ def refusal(connection: KafkaConnection, what: str, error: BaseException, needs:
     named = ", ".join(sorted(_names(error)))
     lacking = needs or f"a right on {kind} {named}".rstrip()
     return AccessDenied(f"{what}: Kafka does not grant {connection.user} {lacking}: {_SEE}", user=connection.username)
+
+
+def no_answer(connection: KafkaConnection, error: BaseException) -> LogUnavailable:
+    """Nobody answers. What aiokafka has to say of it is the address once more."""
+    why = "" if isinstance(error, KafkaConnectionError | TimeoutError) else f": {error!r}"
+    return LogUnavailable(f"no Kafka broker answers at {connection.where}{why}")
 
 
 async def why_unreachable(connection: KafkaConnection) -> BelugaError | None:

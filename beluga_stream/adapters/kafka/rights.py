@@ -19,11 +19,10 @@ from aiokafka.errors import (
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Array, Boolean, Bytes, Int16, Int32, Schema, String
 
-from beluga_stream.adapters.kafka.connection import KafkaConnection
-from beluga_stream.adapters.kafka.refusal import refusal
-from beluga_stream.ports.rights import Operation, Right
-
 from ...bounds import within
+from ...ports.rights import Operation, Right
+from .connection import KafkaConnection
+from .refusal import refusal
 
 _BITS: Mapping[Operation, int] = {"Read": 3, "Write": 4, "Create": 5, "Delete": 6, "Describe": 8, "DescribeConfigs": 10}
 """Kafka's codes of operations: a granted one sets the bit of this number."""

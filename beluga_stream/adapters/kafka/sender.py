@@ -19,8 +19,8 @@ from aiokafka.producer.message_accumulator import BatchBuilder, MessageBatch
 from aiokafka.producer.sender import Sender, SendProduceReqHandler
 from aiokafka.structs import RecordMetadata
 
-from beluga_stream.adapters.kafka.exchange import Exchange
-from beluga_stream.adapters.kafka.produce_packet import ProduceAnswer, ProducePacket
+from .exchange import Exchange
+from .produce_packet import ProduceAnswer, ProducePacket
 
 Told: TypeAlias = Callable[[int, "int | KafkaError"], None]
 """Of a batch, by its place among those handed over: its offset in the log, or why it is not there."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from beluga_stream.errors import LogUnavailable
+from ...errors import LogUnavailable
 
 log = logging.getLogger(__name__)
 

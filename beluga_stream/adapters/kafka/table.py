@@ -13,18 +13,17 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
-from beluga_stream.adapters.kafka.closing import close
-from beluga_stream.adapters.kafka.connection import KafkaConnection
-from beluga_stream.adapters.kafka.consumer import PromptConsumer
-from beluga_stream.adapters.kafka.courier import Courier
-from beluga_stream.adapters.kafka.fence import FencedProducer, broker_fences
-from beluga_stream.adapters.kafka.patience import Patience
-from beluga_stream.adapters.kafka.refusal import refusal
-from beluga_stream.adapters.kafka.store import Change, MemoryStore, Store, StoreFactory
-from beluga_stream.errors import BelugaError, Fenced, LogUnavailable
-from beluga_stream.ports.log import Outgoing, Position
-
 from ...bounds import within
+from ...errors import BelugaError, Fenced, LogUnavailable
+from ...ports.log import Outgoing, Position
+from .closing import close
+from .connection import KafkaConnection
+from .consumer import PromptConsumer
+from .courier import Courier
+from .fence import FencedProducer, broker_fences
+from .patience import Patience
+from .refusal import refusal
+from .store import Change, MemoryStore, Store, StoreFactory
 
 log = logging.getLogger(__name__)
 

@@ -46,7 +46,7 @@ def show_letter(*, id: _Letter, broker: Broker = None, as_json: AsJson = False) 
 def replay_letters(
     *,
     id: Annotated[  # noqa: A002 - what `list` calls it
-        str | None, typer.Argument(metavar="[ID]", help="As `list` shows it.", show_default=False)
+        str | None, typer.Argument(metavar="ID", help="As `list` shows it.", show_default=False)
     ] = None,
     all_of_them: Annotated[bool, typer.Option("--all", help="All that nobody has handled.")] = False,
     broker: Broker = None,
