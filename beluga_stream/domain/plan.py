@@ -16,7 +16,7 @@ from .cover import WORKFLOW, is_cover
 from .definition import Definition, Edge, EdgeMode, Join, Node, NodeKind, OnFailure
 from .ids import INPUT, NOT_IN_NAMES, GraphHash, NodeKey, NodeName, is_page, node_of
 from .limit import Limit
-from .spelling import advice
+from .misspelt import advice
 
 
 class Way(NamedTuple):
