@@ -117,6 +117,11 @@ async def test_a_key_with_another_input_is_refused_to_who_gave_it() -> None:
         assert refused.value.reason == "idempotency_conflict"
         gate.set()
         assert await http.result(run) == [0, 1]
+        await others.start("count", 3, idempotency_key="k")
+        for _ in range(2):  # the run has ended before, and the refusal comes behind its end
+            with pytest.raises(RunRejected):
+                await others.result(run)
+        assert await http.result(run) == [0, 1]
 
 
 async def test_a_stream_goes_on_across_a_restart_of_the_gateway_complete_and_in_order() -> None:
