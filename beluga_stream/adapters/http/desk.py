@@ -50,7 +50,7 @@ class HttpDesk:
             headers={"Idempotency-Key": key},
         )
         run = RunId(told["run"])
-        self._remember(run, Asked(told["digest"], told["since"], self._of(run).retried))
+        self._remember(run, Asked(told["digest"], told["since"], self.asked(run).retried))
         return run
 
     async def fork(
@@ -61,7 +61,7 @@ class HttpDesk:
         body = {"node": node} if edited is None else {"node": node, "input": edited.value}
         told = await self._wire.ask("POST", f"{_path(run)}/fork", body=body, headers={"Idempotency-Key": key})
         forked = RunId(told["run"])
-        self._remember(forked, Asked(told["digest"], told["since"], self._of(forked).retried))
+        self._remember(forked, Asked(told["digest"], told["since"], self.asked(forked).retried))
         return forked
 
     async def cancel(self, run: RunId, reason: str = "") -> None:
@@ -71,7 +71,7 @@ class HttpDesk:
     async def retry(self, run: RunId) -> None:
         """See the port."""
         told = await self._wire.ask("POST", f"{_path(run)}/retry", body={})
-        known = self._of(run)
+        known = self.asked(run)
         self._remember(run, Asked(known.digest, known.started, told["ends_after"]))
 
     async def override(
@@ -93,6 +93,10 @@ class HttpDesk:
         """See the port."""
         body = {"value": value, "id": id or self._new_id()}
         await self._wire.ask("POST", f"{_path(run)}/signals/{_part(signal)}", body=body)
+
+    def asked(self, run: RunId) -> Asked:
+        """See the port."""
+        return self._asked.get(run, Asked())
 
     async def follow(self, run: RunId, *, after: str | None = None) -> AsyncGenerator[Event, None]:
         """See the port. Goes on where it was when the connection ends, or the gateway restarts."""
@@ -165,7 +169,7 @@ class HttpDesk:
             query = {"after": page["next"]}
 
     async def _frames(self, run: RunId, after: str | None, *, outputs: bool = False) -> AsyncGenerator[Frame, None]:
-        asked = self._of(run)
+        asked = self.asked(run)
         query = {"since": str(asked.started), "ends_after": str(asked.retried)}
         if asked.digest is not None:
             query["digest"] = asked.digest
@@ -174,9 +178,6 @@ class HttpDesk:
         async with contextlib.aclosing(self._wire.stream(f"{_path(run)}/events", query, after)) as frames:
             async for frame in frames:
                 yield frame
-
-    def _of(self, run: RunId) -> Asked:
-        return self._asked.get(run, Asked())
 
     def _remember(self, run: RunId, asked: Asked) -> None:
         self._asked.pop(run, None)
