@@ -4,7 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -76,6 +76,26 @@ def test_leaving_a_stream_early_closes_it() -> None:
 def test_errors_arrive_as_they_are() -> None:
     with client(Desk()) as beluga, pytest.raises(TimedOut):
         beluga.start("slow", None).result(timeout=0.1)
+
+
+async def test_runs_of_a_client_without_a_thread_that_is_closed_say_so() -> None:
+    @asynccontextmanager
+    async def opener() -> AsyncIterator[Any]:
+        yield Desk()
+
+    beluga = Client(opener)
+    async with beluga:
+        run = await beluga.start("talk", None)
+    with pytest.raises(InvalidState, match="not connected"):
+        await run.result()
+    with pytest.raises(InvalidState, match="not connected"):
+        await anext(run.stream())
+    with pytest.raises(InvalidState, match="not connected"):
+        await run.cancel()
+    with pytest.raises(InvalidState, match="not connected"):
+        beluga.run(cast("Any", None), "r")
+    async with beluga:
+        assert await run.result() == {"said": 2}
 
 
 def test_a_client_that_is_not_open_says_so() -> None:

@@ -15,7 +15,7 @@ from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.adapters.kafka.patience import Patience, Wait
 from beluga_stream.adapters.kafka.producer import PatientProducer
 from beluga_stream.adapters.kafka.refusal import refusal, why_unreachable
-from beluga_stream.errors import RecordTooLarge, TopicMissing
+from beluga_stream.errors import LogUnavailable, RecordTooLarge, TopicMissing
 from beluga_stream.ports.log import Outgoing, Position
 
 from ...bounds import within
@@ -72,6 +72,7 @@ class KafkaAppender:
         self._patience = patience or Patience(connection.where, timeout, insists=False)
         self._timeout = self._patience.seconds
         self._producer: AIOKafkaProducer | None = None
+        self._started = False
         self._renewing = asyncio.Lock()
         self._retiring: set[asyncio.Task[None]] = set()
         self._queue: list[_Waiting] = []
@@ -85,6 +86,7 @@ class KafkaAppender:
         """Connect. Raises `LogUnavailable` when no broker answers in time."""
         try:
             self._producer = await self._patience.insist("connecting", self._connect)
+            self._started = True
         except (KafkaError, TimeoutError, OSError) as error:
             denied = await why_unreachable(self._connection)
             what = f"cannot connect to Kafka at {self._connection.where}"
@@ -95,7 +97,7 @@ class KafkaAppender:
         with suppress(TimeoutError):
             async with within(self._timeout):
                 await self._quiet.wait()
-        producer, self._producer = self._producer, None
+        producer, self._producer, self._started = self._producer, None, False
         if producer is not None:
             await self._retire(producer)
         if self._retiring:
@@ -208,6 +210,8 @@ class KafkaAppender:
 
     async def _renew(self) -> AIOKafkaProducer:
         async with self._renewing:
+            if not self._started:  # nobody would stop the producer
+                raise LogUnavailable("the appender is not started")
             if self._producer is None:
                 self._producer = await self._patience.insist("connecting", self._connect)
             return self._producer
