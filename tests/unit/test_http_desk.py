@@ -71,6 +71,16 @@ async def test_the_typed_client_works_over_it() -> None:
             await beluga.run(_Nameless(), "0" * 32).status()
 
 
+@pytest.mark.parametrize("key", ["", " a", "a ", "a\nb", "a\x00", "clé", "\ud800", "x" * 257])
+async def test_a_key_that_no_header_carries_as_it_is_is_refused_before_it_is_sent(key: str) -> None:
+    async with Desk(graph(Mood())).open() as desk, opened(desk) as door, desk_at(door.url) as http:
+        with pytest.raises(InvalidInput, match="printable ASCII"):
+            await http.start("test", 4, idempotency_key=key)
+        with pytest.raises(InvalidInput, match="printable ASCII"):
+            await http.fork(RunId("0" * 32), "a", idempotency_key=key)
+        assert await http.result(await http.start("test", 4, idempotency_key="a ~ b")) == 8
+
+
 class _Nameless:
     """Stands for a graph whose code is not needed."""
 

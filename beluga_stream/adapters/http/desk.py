@@ -14,7 +14,8 @@ from ...bounds import within
 from ...domain.events import Failure
 from ...domain.ids import RunId
 from ...domain.payload import Inline, Json, Payload
-from ...errors import NotFound, TimedOut
+from ...errors import InvalidInput, NotFound, TimedOut
+from .form import KEY_MOST
 from .result import Result
 from .stream import LIVE, Frame
 from .wire import Wire
@@ -42,7 +43,7 @@ class HttpDesk:
         tags: Mapping[str, str] | None = None,
     ) -> RunId:
         """See the port. Without a key it makes one up, so that asking again is harmless."""
-        key = self._new_id() if idempotency_key is None else idempotency_key
+        key = self._new_id() if idempotency_key is None else _key(idempotency_key)
         told = await self._wire.ask(
             "POST",
             f"/v1/graphs/{_part(graph)}/runs",
@@ -57,7 +58,7 @@ class HttpDesk:
         self, run: RunId, node: str, *, edited: Inline | None = None, idempotency_key: str | None = None
     ) -> RunId:
         """See the port. Without a key it makes one up, so that asking again is harmless."""
-        key = self._new_id() if idempotency_key is None else idempotency_key
+        key = self._new_id() if idempotency_key is None else _key(idempotency_key)
         body = {"node": node} if edited is None else {"node": node, "input": edited.value}
         told = await self._wire.ask("POST", f"{_path(run)}/fork", body=body, headers={"Idempotency-Key": key})
         forked = RunId(told["run"])
@@ -202,6 +203,16 @@ def _summary(told: Mapping[str, Any]) -> Summary:
         forked_from=None if told.get("forked_from") is None else RunId(told["forked_from"]),
         retry_until_ms=told.get("retry_until_ms"),
     )
+
+
+def _key(given: str) -> str:
+    """An idempotency key that a header carries as it is. Raises `InvalidInput`."""
+    if not (0 < len(given) <= KEY_MOST and given.isascii() and given.isprintable() and given == given.strip()):
+        raise InvalidInput(
+            f"a gateway takes no idempotency key {given[:100]!r}: it must have 1 to {KEY_MOST} printable ASCII "
+            f"characters, and no space at an end"
+        )
+    return given
 
 
 def _path(run: RunId) -> str:
