@@ -25,6 +25,7 @@ from ..errors import (
     RunRejected,
     TimedOut,
 )
+from .plain import plain
 
 FAILED = 1
 WRONG = 2
@@ -121,7 +122,7 @@ def say_error(
         said = {"code": code, "message": message, "ids": dict(ids or {}), "exit_code": exit_code}
         typer.echo(json.dumps({"error": said if reason is None else said | {"reason": reason}}), err=True)
     else:
-        line = " ".join(message.split())
+        line = plain(" ".join(message.split()))
         typer.secho(f"beluga: {line}", err=True, fg=typer.colors.RED)
 
 
