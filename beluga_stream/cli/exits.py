@@ -123,7 +123,8 @@ def say_error(
         typer.echo(json.dumps({"error": said if reason is None else said | {"reason": reason}}), err=True)
     else:
         line = plain(" ".join(message.split()))
-        typer.secho(f"beluga: {line}", err=True, fg=typer.colors.RED)
+        colour = None if os.environ.get("NO_COLOR") else typer.colors.RED
+        typer.secho(f"beluga: {line}", err=True, fg=colour)
 
 
 def configure_noise(*, verbose: bool) -> None:

@@ -1,6 +1,8 @@
 """What a terminal shows: data as it is, whatever it holds, and ids that can be copied."""
 
+import io
 import json
+import sys
 
 import pytest
 from rich.text import Text
@@ -38,6 +40,21 @@ def test_data_does_not_steer_the_terminal() -> None:
 def test_an_error_does_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     say_error("broken: \x1b[2J\x9b2J\nmore", "internal", as_json=False, exit_code=1)
     assert capsys.readouterr().err == "beluga: broken: [2J2J more\n"
+
+
+@pytest.mark.parametrize(("no_color", "begins"), [("1", "beluga: broken"), ("", "\x1b[31mbeluga: broken")])
+def test_an_error_is_red_on_a_terminal_unless_its_user_wants_no_colours(
+    no_color: str, begins: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setenv("NO_COLOR", no_color)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    say_error("broken", "internal", as_json=False, exit_code=1)
+    assert terminal.getvalue().startswith(begins)
 
 
 @pytest.mark.parametrize("width", [50, 80, 160])
