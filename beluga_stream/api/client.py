@@ -13,6 +13,7 @@ from ..application.conversion import declared_result, json_of
 from ..application.desk import Desk
 from ..application.messages import Summary
 from ..application.results import Chunk, Event
+from ..application.starting import check_labels
 from ..domain.definition import EdgeMode, NodeKind
 from ..domain.ids import NodeKey, NodeName, RunId
 from ..domain.payload import Inline, Json
@@ -163,6 +164,7 @@ class Run(Generic[T_co]):
         the run cannot be forked there (what the node needs has not succeeded, or the graph has changed, is durable or
         was undone), and `InvalidInput` for an input that the node does not take.
         """
+        check_labels(idempotency_key)
         node = from_node if isinstance(from_node, str) else from_node.node
         edited = None if input is AS_IT_WAS else Inline(self._edited(node, input))
         run = await self._runs.fork(RunId(self.id), node, edited=edited, idempotency_key=idempotency_key)
@@ -244,9 +246,11 @@ class Client:
     ) -> Run[Any]:
         """Request a run; returns once the request is durable. The same `idempotency_key` is the same run.
 
-        Raises `InvalidInput` here for a value that is not the graph's input. What the engine refuses
-        (an unknown graph, the key with another payload) is raised by `result()` as `RunRejected`.
+        Raises `InvalidInput` here for a value that is not the graph's input, for a key or tags that are no text, and
+        for a start that is too large. What the engine refuses (an unknown graph, the key with another payload) is
+        raised by `result()` as `RunRejected`.
         """
+        check_labels(idempotency_key, tags)
         if isinstance(graph, str):
             json = json_of(_ANY, input, f"the input of {graph!r}")
             run = await self._desk().start(graph, json, idempotency_key=idempotency_key, tags=tags)

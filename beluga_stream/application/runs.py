@@ -31,7 +31,7 @@ from .payloads import Payloads
 from .results import Event, NodeChanged, RunChanged
 from .shown import shown
 from .signalling import Signals
-from .starting import check_words
+from .starting import check_size, check_words
 from .summaries import TOLD_WITHIN_SECONDS, Summaries, check_retry
 from .tails import Tails
 from .topics import Topics
@@ -183,8 +183,13 @@ class Runs:
         return await self.submit(request, fresh=idempotency_key is None)
 
     async def submit(self, request: RunRequested, *, fresh: bool = False) -> Started:
-        """Send a request; its run is followed from here on. `fresh`: nobody can have started it before."""
+        """Send a request; its run is followed from here on. `fresh`: nobody can have started it before.
+
+        Raises `InvalidInput` for one that is too large: nobody would answer it.
+        """
         run, digest = request.run, request.digest
+        encoded = codec.incoming.encode(request)
+        check_size(request, len(encoded))
         partition = self._partition(run)
         known = self._mine.pop(run, None)
         if known is not None:
@@ -196,7 +201,7 @@ class Runs:
             self._tails.leave(self._partition(oldest), self._mine.pop(oldest).follower)
         retried = self.asked(run).retried
         self._ask(run, Asked(digest, follower.since, retried))
-        await self._send(self._names.run_requests, run, codec.incoming.encode(request), request.trace)
+        await self._send(self._names.run_requests, run, encoded, request.trace)
         return Started(run, digest, follower.since, request.graph)
 
     async def cancel(self, run: RunId, reason: str = "") -> None:

@@ -1,6 +1,8 @@
 """`connect("http://...")`: the same client as over Kafka, and what it does when the gateway is away."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -69,6 +71,29 @@ async def test_the_typed_client_works_over_it() -> None:
         assert (await beluga.start("test", 4, idempotency_key="k")).id == run.id
         with pytest.raises(NotFound):
             await beluga.run(_Nameless(), "0" * 32).status()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"idempotency_key": 5}, "an idempotency key must be text, and is 5"),
+        ({"idempotency_key": "\ud800"}, "an idempotency key must be text"),
+        ({"tags": {"shop": 1}}, "tag 'shop' must be text, and is 1"),
+        ({"tags": {"shop": None}}, "tag 'shop' must be text"),
+        ({"tags": {1: "shop"}}, "the name of a tag must be text, and is 1"),
+        ({"tags": {"shop": "\ud800"}}, "tag 'shop' must be text"),
+    ],
+)
+async def test_keys_and_tags_that_are_no_text_are_refused_before_anything_is_sent(
+    given: dict[str, Any], said: str
+) -> None:
+    @contextlib.asynccontextmanager
+    async def nobody() -> AsyncGenerator[Any, None]:
+        yield None
+
+    async with Client(nobody) as beluga:
+        with pytest.raises(InvalidInput, match=said):
+            await beluga.start("test", 4, **given)
 
 
 @pytest.mark.parametrize("key", ["", " a", "a ", "a\nb", "a\x00", "clé", "\ud800", "x" * 257])

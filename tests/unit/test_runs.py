@@ -86,6 +86,13 @@ async def test_a_key_of_a_run_that_has_ended_is_refused_to_who_gave_it_as_often_
         assert await runs.result(run) == 8
 
 
+async def test_a_start_that_nobody_would_answer_is_refused_at_once() -> None:
+    async with Desk(graph(Mood())).open() as desk, desk.client() as runs:
+        with pytest.raises(InvalidInput, match="may have 262144"):
+            await runs.start("test", 4, tags={f"tag-{number}": "x" * 3_000 for number in range(100)})
+        assert not any((await desk.log.end(desk.topics.run_requests)).values())
+
+
 async def test_the_stream_of_a_start_that_was_refused_ends() -> None:
     async with Desk().open() as desk, desk.client() as runs:
         run = await runs.start("unknown", 4)
