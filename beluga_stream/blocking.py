@@ -56,16 +56,20 @@ class _Loop:
     def __init__(self) -> None:
         self._started = threading.Event()
         self._stopped = asyncio.Event()
+        self._entering = threading.Lock()
+        self._over = False
+        """Whether it takes nothing more: what comes while it ends would be neither done nor cancelled."""
         self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), name=_THREAD, daemon=True)
         self._thread.start()
         self._started.wait(_PATIENCE_SECONDS)
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
         """Run it there and wait for it here. Ctrl-C here cancels it there."""
-        if self._loop.is_closed():
-            work.close()
-            raise InvalidState("the client is closed: open another one with `with connect() as beluga`")
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        with self._entering:
+            if self._over:
+                work.close()
+                raise InvalidState("the client is closed: open another one with `with connect() as beluga`")
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
         except CancelledError:
@@ -84,11 +88,14 @@ class _Loop:
                     return
                 yield event
         finally:
-            if not self._loop.is_closed():
+            # Garbage is collected in any thread. That of the loop cannot wait for itself; it closes what nobody has.
+            if not self._over and threading.current_thread() is not self._thread:
                 self.wait(events.aclose())
 
     def stop(self) -> None:
         """End the loop and its thread; what is still waited for is cancelled."""
+        with self._entering:
+            self._over = True
         self._loop.call_soon_threadsafe(self._stopped.set)
         self._thread.join(_PATIENCE_SECONDS)
 

@@ -14,6 +14,7 @@ from ..application.conversion import declared_result, json_of
 from ..application.desk import Desk
 from ..application.messages import Summary
 from ..application.results import Chunk, Event
+from ..application.starting import check_labels
 from ..domain.definition import EdgeMode, NodeKind
 from ..domain.ids import NodeKey, NodeName, RunId
 from ..domain.payload import Inline, Json
@@ -53,10 +54,15 @@ class RunStatus:
 class Run(Generic[T_co]):
     """One run on the engine. Get it from `Client.start` or `Client.run`."""
 
-    def __init__(self, runs: Desk, id: str, work: Work[Any, T_co] | None) -> None:  # noqa: A002 - a run's id
+    def __init__(self, desk: Callable[[], Desk], id: str, work: Work[Any, T_co] | None) -> None:  # noqa: A002 - a run's id
         self.id = id
-        self._runs = runs
+        self._desk = desk
         self._work = work
+
+    @property
+    def _runs(self) -> Desk:
+        """Where it is asked for. Raises `InvalidState` when the client is closed."""
+        return self._desk()
 
     async def result(self, *, timeout: Seconds | None = None) -> T_co:  # noqa: ASYNC109 - the field's name for it
         """Wait for the run's output.
@@ -72,8 +78,8 @@ class Run(Generic[T_co]):
     async def stream(self, *, after: str | None = None) -> AsyncGenerator[Event, None]:
         """Everything that happens in the run, up to its end: from its beginning, or after an event's cursor.
 
-        `after="live"` gives only what is new. Raises `Expired` for what retention has removed, and `InvalidInput` for
-        what is no cursor of this run.
+        That of a start that was refused ends with `StartRejected`. `after="live"` gives only what is new. Raises
+        `Expired` for what retention has removed, and `InvalidInput` for what is no cursor of this run.
         """
         async with contextlib.aclosing(self._runs.follow(RunId(self.id), after=after)) as events:
             async for event in events:
@@ -162,10 +168,11 @@ class Run(Generic[T_co]):
         the run cannot be forked there (what the node needs has not succeeded, or the graph has changed, is durable or
         was undone), and `InvalidInput` for an input that the node does not take.
         """
+        check_labels(idempotency_key)
         node = from_node if isinstance(from_node, str) else from_node.node
         edited = None if input is AS_IT_WAS else Inline(self._edited(node, input))
         run = await self._runs.fork(RunId(self.id), node, edited=edited, idempotency_key=idempotency_key)
-        return Run(self._runs, str(run), self._work)
+        return Run(self._desk, str(run), self._work)
 
     def _edited(self, node: str, value: object) -> Json:
         """An edited input as JSON, checked where the node's code is at hand."""
@@ -242,20 +249,23 @@ class Client:
     ) -> Run[Any]:
         """Request a run; returns once the request is durable. The same `idempotency_key` is the same run.
 
-        Raises `InvalidInput` here for a value that is not the graph's input. What the engine refuses
-        (an unknown graph, the key with another payload) is raised by `result()` as `RunRejected`.
+        Raises `InvalidInput` here for a value that is not the graph's input, for a key or tags that are no text, and
+        for a start that is too large. What the engine refuses (an unknown graph, the key with another payload) is
+        raised by `result()` as `RunRejected`.
         """
+        check_labels(idempotency_key, tags)
         if isinstance(graph, str):
             json = json_of(_ANY, input, f"the input of {graph!r}")
-            run = await self._desk.start(graph, json, idempotency_key=idempotency_key, tags=tags)
+            run = await self._desk().start(graph, json, idempotency_key=idempotency_key, tags=tags)
             return Run(self._desk, str(run), None)
         program = graph.compile()
         json = json_of(program.input, input, f"the input of {graph.name!r}")
-        run = await self._desk.start(graph.name, json, idempotency_key=idempotency_key, tags=tags)
+        run = await self._desk().start(graph.name, json, idempotency_key=idempotency_key, tags=tags)
         return Run(self._desk, str(run), graph)
 
     def run(self, graph: Work[Any, O], id: str) -> Run[O]:  # noqa: A002 - a run's id
-        """A run that somebody has started."""
+        """A run that somebody has started. Raises `InvalidState` when the client is not open."""
+        self._desk()
         return Run(self._desk, id, graph)
 
     async def list(
@@ -270,17 +280,18 @@ class Client:
         wanted = dict(tags or {})
         return [
             status_of(summary)
-            for summary in await self._desk.summaries()
+            for summary in await self._desk().summaries()
             if graph in (None, summary.graph)
             and status in (None, summary.status)
             and parent in (None, summary.parent)
             and wanted.items() <= dict(summary.tags).items()
         ]
 
-    @property
     def _desk(self) -> Desk:
         if self._runs is None:
-            raise InvalidState("the client is not connected: use it inside `async with connect() as beluga`")
+            raise InvalidState(
+                "the client is not connected: use it, and its runs, inside `async with connect() as beluga`"
+            )
         return self._runs
 
 

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from ..domain.ids import RunId
 from ..domain.payload import Inline, Json, Payload
+from .answer import Asked
 from .messages import Summary
 from .results import Event
 
@@ -53,8 +54,14 @@ class Desk(Protocol):
         value. A gateway always checks.
         """
 
+    def asked(self, run: RunId) -> Asked:
+        """What was asked for this run here; nothing, for a run of others."""
+
     def follow(self, run: RunId, *, after: str | None = None) -> AsyncGenerator[Event, None]:
-        """The run's events from its beginning, after a cursor or from now on (`live`), up to its end."""
+        """The run's events from its beginning, after a cursor or from now on (`live`), up to its end.
+
+        Or up to the refusal of its start, if that is the answer to who asks.
+        """
 
     def listen(self, run: RunId, *, after: str | None = None) -> AsyncGenerator[Event | None, None]:
         """As `follow`; None says that all which was there at the call has been given."""

@@ -31,7 +31,7 @@ from .payloads import Payloads
 from .results import Event, NodeChanged, RunChanged
 from .shown import shown
 from .signalling import Signals
-from .starting import check_words
+from .starting import check_size, check_words
 from .summaries import TOLD_WITHIN_SECONDS, Summaries, check_retry
 from .tails import Tails
 from .topics import Topics
@@ -183,8 +183,13 @@ class Runs:
         return await self.submit(request, fresh=idempotency_key is None)
 
     async def submit(self, request: RunRequested, *, fresh: bool = False) -> Started:
-        """Send a request; its run is followed from here on. `fresh`: nobody can have started it before."""
+        """Send a request; its run is followed from here on. `fresh`: nobody can have started it before.
+
+        Raises `InvalidInput` for one that is too large: nobody would answer it.
+        """
         run, digest = request.run, request.digest
+        encoded = codec.incoming.encode(request)
+        check_size(request, len(encoded))
         partition = self._partition(run)
         known = self._mine.pop(run, None)
         if known is not None:
@@ -196,7 +201,7 @@ class Runs:
             self._tails.leave(self._partition(oldest), self._mine.pop(oldest).follower)
         retried = self.asked(run).retried
         self._ask(run, Asked(digest, follower.since, retried))
-        await self._send(self._names.run_requests, run, codec.incoming.encode(request), request.trace)
+        await self._send(self._names.run_requests, run, encoded, request.trace)
         return Started(run, digest, follower.since, request.graph)
 
     async def cancel(self, run: RunId, reason: str = "") -> None:
@@ -264,13 +269,18 @@ class Runs:
     async def follow(self, run: RunId, *, after: str | None = None) -> AsyncGenerator[Event, None]:
         """The run's events from its beginning, after a cursor or from now on (`live`), up to its end.
 
-        Chunk values are JSON. A run that this object has started is followed live without a look at the log.
-        Raises `Expired` for what retention has removed, `InvalidInput` for a cursor that is none of this run.
+        Or up to the refusal of its start, if that is the answer to who asks. Chunk values are JSON. A run that this
+        object has started is followed live without a look at the log. Raises `Expired` for what retention has removed,
+        `InvalidInput` for a cursor that is none of this run.
         """
+        answer = Answer(run, self.asked(run))
         async with contextlib.aclosing(self.listen(run, after=after)) as events:
             async for event in events:
+                answer.hear(event)
                 if event is not None:
                     yield event
+                if answer.refused is not None:
+                    return
 
     async def load(self, payload: Payload) -> Json:
         """The value of an output that an event carries."""
@@ -289,18 +299,22 @@ class Runs:
         return await self.outcome(run, answer.ended)
 
     async def listen(
-        self, run: RunId, *, after: str | None = None, retried: int = 0
+        self, run: RunId, *, after: str | None = None, asked: Asked | None = None
     ) -> AsyncGenerator[Event | None, None]:
-        """As `follow`; None says that all which was there at the call has been given.
+        """As `follow`, whatever was refused; None says that all which was there at the call has been given.
 
-        The end of a failed run counts only then, since a retry may have followed it, and only past `retried`,
-        where the stream ended before the retry that somebody has asked for.
+        `asked` is what somebody has asked for the run, by default here. The end of a failed run counts only when all
+        has been given, since a retry may have followed it, and only past the retry that was asked for. Any end from
+        before the start that was asked for counts only then, too: the refusal of that start may lie behind it.
         """
         partition = self._partition(run)
         live = after == LIVE
         cursor = None if after is None or live else Cursor.parse(after, partition)
         follower, start, gone = await self._begin(run, partition, after)
-        retried = max(retried, self.asked(run).retried)
+        mine = self.asked(run)
+        asked = mine if asked is None else asked
+        started = 0 if asked.digest is None else asked.started
+        retried = max(mine.retried, asked.retried)
         reader = RunStream(run)
         past = True
         ended_at = -1
@@ -316,12 +330,14 @@ class Runs:
                         else:
                             decoded = codec.results.decode(record.value)
                             place = Cursor(partition, record.offset)
+                            had_ended = reader.ended
                             for event in await self._told(reader, decoded, place, cursor):
                                 if not (live and past):
                                     yield event
-                            if decoded.run == run:
+                            if reader.ended and not had_ended:
                                 ended_at = record.offset
-                        if reader.ended and (reader.final or not (past or ended_at < retried)):
+                        at_once = reader.final and ended_at >= started
+                        if reader.ended and (at_once or not past) and (reader.final or ended_at >= retried):
                             return
         finally:
             self._tails.leave(partition, follower)

@@ -7,6 +7,10 @@ import jsonschema_rs
 
 from ..domain.payload import Json
 
+_MESSAGE_MOST = 1_000
+_QUOTED = 200
+"""Characters of a message, and of those the ones at its beginning when it is longer."""
+
 
 class Misfit(NamedTuple):
     """Where a value is wrong, from the outermost key or index on, and how."""
@@ -33,5 +37,13 @@ class Schema:
         try:
             self._validator.validate(value)
         except jsonschema_rs.ValidationError as error:
-            return Misfit([*within, *error.instance_path], error.message)
+            return Misfit([*within, *error.instance_path], _short(error.message))
+        except ValueError as error:  # it goes no deeper than some 250 levels, as what it checks may nowhere be
+            return Misfit(within, f"it nests too deep: {error}")
         return None
+
+
+def _short(message: str) -> str:
+    """It quotes the value first, however large that is, and says what is wrong with it last."""
+    cut = len(message) - _MESSAGE_MOST
+    return message if cut <= 0 else f"{message[:_QUOTED]}...{message[_QUOTED + cut :]}"

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import orjson
 
@@ -65,18 +65,41 @@ def check_request(event: RunRequested, size: int, partition: int, partitions: in
         raise InvalidInput("a run id must have 1 to 128 letters, digits, - and _, and begin with none of the latter")
     if event.key != event.run:
         raise InvalidInput(f"the start of run {event.run} must have the run's id as its key", run=event.run)
-    if size > REQUEST_MOST_BYTES:
-        raise InvalidInput(
-            f"the start of run {event.run} has {size} bytes, and may have {REQUEST_MOST_BYTES}: "
-            f"put values above 64 KiB into the blob store",
-            run=event.run,
-        )
+    check_size(event, size)
     if partition_of(event.key.encode(), partitions) != partition:
         raise InvalidInput(
             f"the start of run {event.run} lies in partition {partition}, where nobody looks for it: "
             f"use Kafka's default partitioner (murmur2)",
             run=event.run,
         )
+
+
+def check_size(event: RunRequested, size: int) -> None:
+    """Raises `InvalidInput` for a start of so many bytes that the engine would not take it."""
+    if size > REQUEST_MOST_BYTES:
+        raise InvalidInput(
+            f"the start of run {event.run} has {size} bytes, and may have {REQUEST_MOST_BYTES}: "
+            f"put values above 64 KiB into the blob store, and less into tags",
+            run=event.run,
+        )
+
+
+def check_labels(idempotency_key: object, tags: Mapping[str, str] | None = None) -> None:
+    """Raises `InvalidInput` for a key, or a tag, that is no text which can be sent: the engine could not answer it."""
+    labels: list[tuple[str, object]] = [] if idempotency_key is None else [("an idempotency key", idempotency_key)]
+    for name, value in dict(tags or {}).items():
+        labels += [("the name of a tag", name), (f"tag {name!r}", value)]
+    for what, text in labels:
+        if not isinstance(text, str) or not _is_utf8(text):
+            raise InvalidInput(f"{what} must be text, and is {text!r}"[:300])
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check_page(event: RunRequested, page: Page) -> None:

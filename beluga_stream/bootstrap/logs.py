@@ -20,6 +20,10 @@ several records for every request to the broker, a tenth of a busy coordinator's
 _REPEATING = ("beluga_stream.temporal", "beluga_stream.adapters.kafka.fetcher")
 """While its server is away, every poll of the SDK says so; while a broker is, every fetch of every consumer."""
 
+_WARNING = ("aiokafka", "uvicorn")
+"""What these warn of is said, seldom: the one has much to say of a broker that is away, the other of callers that
+send no HTTP."""
+
 _SELDOM_SECONDS = 30.0
 _KINDS_KEPT = 1_000
 
@@ -88,7 +92,7 @@ class Seldom(logging.Filter):
 
 
 def configure_logs(settings: Settings) -> None:
-    """Send the engine's lines to standard error, and what aiokafka warns of. Processes call it, never the library."""
+    """Send the engine's lines to standard error, and what its libraries warn of. Only processes call it."""
     for name in _CHATTY:
         if logging.getLogger(name).level == logging.NOTSET:
             logging.getLogger(name).setLevel(logging.INFO)
@@ -99,9 +103,10 @@ def configure_logs(settings: Settings) -> None:
     _say(logger, settings, _EngineLines())
     for name in _REPEATING:
         logging.getLogger(name).addFilter(Seldom())
-    client = logging.getLogger("aiokafka")
-    _say(client, settings, Seldom())
-    client.handlers[-1].setLevel(logging.WARNING)
+    for name in _WARNING:
+        logger = logging.getLogger(name)
+        _say(logger, settings, Seldom())
+        logger.handlers[-1].setLevel(logging.WARNING)
 
 
 def root_handlers(settings: Settings) -> list[logging.Handler]:

@@ -293,6 +293,16 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
+    @field_validator("broker")
+    @classmethod
+    def _no_login(cls, value: str) -> str:
+        if "@" in value:  # an address is told in errors and on screens
+            raise ValueError(
+                "an address has no user name and no password in it: for Kafka set BELUGA_SASL_USERNAME and "
+                "BELUGA_SASL_PASSWORD, for a gateway BELUGA_HTTP_TOKEN"
+            )
+        return value
+
     @field_validator("role")
     @classmethod
     def _some_role(cls, value: tuple[RoleName, ...]) -> tuple[RoleName, ...]:
@@ -340,5 +350,5 @@ class Settings(BaseSettings):
 
 _SECRETS = frozenset(
     f"BELUGA_{name.upper()}" for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)
-)
-"""What is never quoted, not even when it is wrong."""
+) | {"BELUGA_BROKER"}
+"""What is never quoted when it is wrong: an address may have a password in it, where none belongs."""

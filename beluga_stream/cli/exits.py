@@ -25,6 +25,7 @@ from ..errors import (
     RunRejected,
     TimedOut,
 )
+from .plain import plain
 
 FAILED = 1
 WRONG = 2
@@ -121,8 +122,9 @@ def say_error(
         said = {"code": code, "message": message, "ids": dict(ids or {}), "exit_code": exit_code}
         typer.echo(json.dumps({"error": said if reason is None else said | {"reason": reason}}), err=True)
     else:
-        line = " ".join(message.split())
-        typer.secho(f"beluga: {line}", err=True, fg=typer.colors.RED)
+        line = plain(" ".join(message.split()))
+        colour = None if os.environ.get("NO_COLOR") else typer.colors.RED
+        typer.secho(f"beluga: {line}", err=True, fg=colour)
 
 
 def configure_noise(*, verbose: bool) -> None:

@@ -7,17 +7,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 from rich.live import Live
 
-from ..application.answer import check_ended
+from ..application.answer import Answer, check_ended
 from ..application.desk import Desk
 from ..application.event_json import event_json
 from ..application.messages import Summary
-from ..application.results import Chunk, Event, RunChanged, StartRejected, Superseded
+from ..application.results import Chunk, Event, RunChanged, Superseded
 from ..bootstrap.client import open_desk
 from ..bootstrap.connection import is_gateway
 from ..bounds import within
 from ..domain.ids import RunId
 from ..domain.payload import NOTHING, Json
-from ..errors import NotFound, RunRejected, TimedOut
+from ..errors import NotFound, TimedOut
 from .runview import RunView
 from .screen import console, pretty, print_json, print_line
 from .values import settings_with
@@ -93,7 +93,8 @@ async def _follow(
     run = RunId(view.run)
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout if timeout else None
-    last: RunChanged | StartRejected | None = None
+    answer = Answer(run, runs.asked(run))
+    last: RunChanged | None = None
     silent = True
     show = _json_lines(runs, run) if as_json else _screen(view)
     try:
@@ -111,16 +112,17 @@ async def _follow(
                     if heard is not None:
                         heard()
                 await tell(event)
-                if isinstance(event, RunChanged | StartRejected):
+                answer.hear(event)
+                if isinstance(event, RunChanged):
                     last = event
-                if isinstance(event, StartRejected):
-                    break
     except TimeoutError as error:
         if not known and silent:
             told = f"there is no run {run}: `beluga runs list` shows those that are remembered"
             raise NotFound(told, run=run) from error
         told = f"run {run} has not ended after {timeout:g} s; it goes on: `beluga watch {run}`"
         raise TimedOut(told, run=run) from error
+    answer.hear(None)
+    answer.check()
     await _end(runs, run, last, as_json=as_json)
 
 
@@ -155,10 +157,8 @@ async def _screen(view: RunView) -> AsyncIterator[Callable[[Event], Awaitable[No
         yield tell
 
 
-async def _end(runs: Desk, run: RunId, last: RunChanged | StartRejected | None, *, as_json: bool) -> None:
+async def _end(runs: Desk, run: RunId, last: RunChanged | None, *, as_json: bool) -> None:
     """Print the result of a run that succeeded; raise what another end means."""
-    if isinstance(last, StartRejected):
-        raise RunRejected(last.message, reason=last.code, run=run)
     if last is None or not last.ended:
         # After the cursor of its last event there is none that tells of the end.
         summary = await runs.summary(run)

@@ -12,6 +12,7 @@ from ..domain.ids import NodeKey, node_of
 from .screen import duration, pretty, sign, styled
 
 _ENDED = frozenset({"succeeded", "failed", "skipped", "cancelled"})
+_NOT_BEGUN = frozenset({"requested", "rejected"})
 _TOKEN = 20
 """A text chunk below this many letters is a part of a line; above, it is one."""
 _LINE = 100
@@ -112,7 +113,7 @@ class RunView:
                 self._ended_ms = event.at_ms if event.ended else None
                 self.failure = "" if event.failure is None else event.failure.message
                 yield Text.assemble(styled(event.status), "  ", (f"{self.graph} {self.run}".strip(), "dim"))
-            case StartRejected():
+            case StartRejected() if self.status in _NOT_BEGUN:  # else somebody gave its key with another input
                 self.status, self.failure = "rejected", event.message
             case _:
                 return

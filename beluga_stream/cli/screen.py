@@ -2,23 +2,34 @@
 
 import os
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
+
+from .plain import escaped, plain
 
 _FILE_WIDTH = 160
 """Columns where there is no terminal to ask: a pipe or a file."""
 
 
 class _Screen(Console):
-    """What happens when nobody reads any more is for `exits.perform` to say, for text as for JSON."""
+    """Shows what others have written without letting it steer the terminal.
+
+    What happens when nobody reads any more is for `exits.perform` to say, for text as for JSON.
+    """
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=plain(segment.text))
 
 
 console = _Screen(highlight=False, markup=False, emoji=False)
@@ -132,7 +143,7 @@ def print_line(value: Any) -> None:
 
 def pretty(value: Any) -> str:
     """A JSON value for people."""
-    return orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2).decode()
+    return escaped(orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2).decode())
 
 
 def _write(data: bytes) -> None:

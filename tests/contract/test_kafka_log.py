@@ -66,6 +66,16 @@ async def test_concurrent_appends_each_get_their_own_positions(connection: Kafka
         assert [p.offset for p in positions] == sorted(p.offset for p in positions)
 
 
+async def test_who_has_stopped_appends_nothing_more(connection: KafkaConnection, topic: str) -> None:
+    async with KafkaAppender(connection) as appender, KafkaReader(connection) as reader:
+        await appender.stop()
+        with pytest.raises(LogUnavailable, match="not started"):  # by a producer that nobody would stop
+            await appender.append([Outgoing(topic, b"k", b"v")])
+        assert await read_all(reader, topic) == []
+        async with appender:
+            assert len(await appender.append([Outgoing(topic, b"k", b"v")])) == 1
+
+
 async def test_many_batches_of_one_partition_keep_their_order(connection: KafkaConnection, topic: str) -> None:
     outgoing = [Outgoing(topic, b"one", str(i).encode() * 20_000, partition=2) for i in range(200)]
     async with KafkaAppender(connection) as appender:

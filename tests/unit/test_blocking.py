@@ -4,7 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -73,9 +73,77 @@ def test_leaving_a_stream_early_closes_it() -> None:
         assert desk.left
 
 
+def test_a_stream_that_is_garbage_in_the_thread_of_the_loop_does_not_stop_it() -> None:
+    desk = Desk()
+    with client(desk) as beluga:
+        events = beluga.start("slow", None).stream()
+        assert isinstance(next(events), Chunk)
+        loop = beluga._running._loop
+        held = [events]
+        del events
+        loop.call_soon_threadsafe(held.clear)
+        assert beluga.start("talk", None).id == "run-of-talk"
+        while not desk.left:
+            beluga.start("talk", None)
+
+
+def test_what_is_asked_while_the_client_is_being_closed_is_refused() -> None:
+    entered, leaving, go = threading.Event(), threading.Event(), threading.Event()
+
+    class Slow(Desk):
+        async def result(self, run: str, *, timeout_seconds: float | None = None) -> Any:
+            try:
+                entered.set()
+                await asyncio.sleep(60)
+            finally:
+                leaving.set()
+                await asyncio.to_thread(go.wait, 10)
+
+    def is_closed_meanwhile() -> None:
+        with pytest.raises(InvalidState, match="during this call"):
+            run.result()
+
+    beluga = client(Slow())
+    beluga.__enter__()
+    run = beluga.start("slow", None)
+    loop = beluga._running
+    waiting = threading.Thread(target=is_closed_meanwhile)
+    waiting.start()
+    assert entered.wait(10)
+    closing = threading.Thread(target=loop.stop)
+    closing.start()
+    assert leaving.wait(10)
+    with pytest.raises(InvalidState, match="closed"):
+        run.result()
+    go.set()
+    for thread in (waiting, closing):
+        thread.join(10)
+        assert not thread.is_alive()
+
+
 def test_errors_arrive_as_they_are() -> None:
     with client(Desk()) as beluga, pytest.raises(TimedOut):
         beluga.start("slow", None).result(timeout=0.1)
+
+
+async def test_runs_of_a_client_without_a_thread_that_is_closed_say_so() -> None:
+    @asynccontextmanager
+    async def opener() -> AsyncIterator[Any]:
+        yield Desk()
+
+    beluga = Client(opener)
+    async with beluga:
+        run = await beluga.start("talk", None)
+    with pytest.raises(InvalidState, match="not connected"):
+        await run.result()
+    with pytest.raises(InvalidState, match="not connected"):
+        await anext(run.stream())
+    with pytest.raises(InvalidState, match="not connected"):
+        await run.cancel()
+    with pytest.raises(InvalidState, match="not connected"):
+        beluga.run(cast("Any", None), "r")
+    async with beluga:
+        assert await run.result() == {"said": 2}
 
 
 def test_a_client_that_is_not_open_says_so() -> None:

@@ -128,7 +128,8 @@ async def test_a_page_of_another_site_may_do_nothing_until_it_is_allowed() -> No
     page = "https://shop.example"
     async with Desk(graph(Mood())).open() as desk:
         async with opened(desk) as door:
-            assert (await door.say("POST", f"{RUN}/cancel", Origin=page))[0] == 403
+            for foreign in (page, "null", "http://[", "//"):
+                assert (await door.say("POST", f"{RUN}/cancel", Origin=foreign))[0] == 403, foreign
             async with door.session.get(f"{door.url}{RUN}/events", headers=_upgrade() | {"Origin": page}) as response:
                 assert response.status == 403
             own = door.url

@@ -20,9 +20,15 @@ async def test_what_is_wrong_with_a_request_is_said() -> None:
     made = program(of, {"a": handler(lambda value: value)})
     async with Desk(made).open() as desk, opened(desk) as door:
         runs, run = "/v1/graphs/typed/runs", f"/v1/runs/{NOBODY}"
+        deep: Any = 1
+        for _ in range(300):
+            deep = [deep]
         for method, path, body, status, said in [
             ("POST", runs, {"input": "one"}, 422, "is not of type"),
+            ("POST", runs, {"input": list(range(100_000))}, 422, "is not of type"),
+            ("POST", runs, {"input": deep}, 422, "nests too deep"),
             ("POST", runs, {"inputs": 1}, 422, "inputs"),
+            ("POST", runs, {"x" * 100_000: 1}, 422, "not permitted"),
             ("POST", runs, {"input": 1, "tags": {"a": 1}}, 422, "tags.a"),
             ("POST", runs, [], 422, "the body"),
             ("GET", f"{run}/events?after=x", None, 422, "after"),
@@ -38,6 +44,7 @@ async def test_what_is_wrong_with_a_request_is_said() -> None:
         ]:
             found, told = await door.say(method, path, body)
             assert (found, told["status"], said in told["detail"]) == (status, status, True), (path, told)
+            assert len(told["detail"]) < 2_000
 
 
 async def test_a_body_that_is_no_json_too_large_or_of_another_kind_is_refused() -> None:

@@ -1,6 +1,8 @@
 """`connect("http://...")`: the same client as over Kafka, and what it does when the gateway is away."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -71,6 +73,39 @@ async def test_the_typed_client_works_over_it() -> None:
             await beluga.run(_Nameless(), "0" * 32).status()
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"idempotency_key": 5}, "an idempotency key must be text, and is 5"),
+        ({"idempotency_key": "\ud800"}, "an idempotency key must be text"),
+        ({"tags": {"shop": 1}}, "tag 'shop' must be text, and is 1"),
+        ({"tags": {"shop": None}}, "tag 'shop' must be text"),
+        ({"tags": {1: "shop"}}, "the name of a tag must be text, and is 1"),
+        ({"tags": {"shop": "\ud800"}}, "tag 'shop' must be text"),
+    ],
+)
+async def test_keys_and_tags_that_are_no_text_are_refused_before_anything_is_sent(
+    given: dict[str, Any], said: str
+) -> None:
+    @contextlib.asynccontextmanager
+    async def nobody() -> AsyncGenerator[Any, None]:
+        yield None
+
+    async with Client(nobody) as beluga:
+        with pytest.raises(InvalidInput, match=said):
+            await beluga.start("test", 4, **given)
+
+
+@pytest.mark.parametrize("key", ["", " a", "a ", "a\nb", "a\x00", "clé", "\ud800", "x" * 257])
+async def test_a_key_that_no_header_carries_as_it_is_is_refused_before_it_is_sent(key: str) -> None:
+    async with Desk(graph(Mood())).open() as desk, opened(desk) as door, desk_at(door.url) as http:
+        with pytest.raises(InvalidInput, match="printable ASCII"):
+            await http.start("test", 4, idempotency_key=key)
+        with pytest.raises(InvalidInput, match="printable ASCII"):
+            await http.fork(RunId("0" * 32), "a", idempotency_key=key)
+        assert await http.result(await http.start("test", 4, idempotency_key="a ~ b")) == 8
+
+
 class _Nameless:
     """Stands for a graph whose code is not needed."""
 
@@ -116,6 +151,11 @@ async def test_a_key_with_another_input_is_refused_to_who_gave_it() -> None:
             await others.result(run)
         assert refused.value.reason == "idempotency_conflict"
         gate.set()
+        assert await http.result(run) == [0, 1]
+        await others.start("count", 3, idempotency_key="k")
+        for _ in range(2):  # the run has ended before, and the refusal comes behind its end
+            with pytest.raises(RunRejected):
+                await others.result(run)
         assert await http.result(run) == [0, 1]
 
 

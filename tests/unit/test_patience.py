@@ -1,7 +1,10 @@
 """What a process does and says while its broker is away."""
 
 import asyncio
+import json
 import logging
+import subprocess
+import sys
 
 import pytest
 from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError, TopicAuthorizationFailedError
@@ -212,3 +215,19 @@ def test_lines_of_others_are_all_said_by_a_handler_that_says_some_seldom() -> No
         assert [said(logger), said(logger)] == [True, False]
     for logger in ("aiokafkaesque", "beluga_stream.bus", "mine"):
         assert [said(logger), said(logger)] == [True, True]
+
+
+def test_what_the_web_server_says_of_callers_that_send_no_http_is_a_line_of_the_log_and_seldom() -> None:
+    program = """
+import logging
+from beluga_stream.bootstrap.logs import configure_logs
+from beluga_stream.bootstrap.settings import Settings
+
+configure_logs(Settings.load(log_format="json"))
+for _ in range(3):
+    logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
+logging.getLogger("uvicorn.error").info("Started server process")
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    (line,) = done.stderr.splitlines()
+    assert json.loads(line)["message"] == "Invalid HTTP request received."

@@ -8,10 +8,21 @@ from typing import Any
 import pytest
 
 from beluga_stream.application import codec
+from beluga_stream.application.answer import Asked
 from beluga_stream.application.catalog import publish
 from beluga_stream.application.coordinator import CoordinatorOptions
 from beluga_stream.application.messages import ChunkEmitted, NodeChange, Progress, RunChange
-from beluga_stream.application.results import Chunk, Event, NodeChanged, Refill, RunChanged, RunReader, Superseded
+from beluga_stream.application.partitioner import partition_of
+from beluga_stream.application.results import (
+    Chunk,
+    Event,
+    NodeChanged,
+    Refill,
+    RunChanged,
+    RunReader,
+    StartRejected,
+    Superseded,
+)
 from beluga_stream.application.runs import Runs
 from beluga_stream.application.summaries import check_retry
 from beluga_stream.domain.definition import NodeKind
@@ -22,7 +33,7 @@ from beluga_stream.domain.retry import RetryPolicy
 from beluga_stream.errors import Expired, InvalidInput, InvalidState, RunFailed, RunRejected, TaskCanceled, TimedOut
 from beluga_stream.ports.handlers import Handler, Parameter
 from beluga_stream.ports.log import Outgoing
-from tests.unit.desks import Desk, Mood, graph
+from tests.unit.desks import PARTITIONS, Desk, Mood, graph
 from tests.unit.engines import ANY, handler, program
 from tests.unit.graphs import edges, node, plan
 
@@ -70,6 +81,57 @@ async def test_a_key_with_another_input_is_refused_to_who_gave_it_and_to_nobody_
         assert await runs.result(run) == 8
         async with desk.client() as third:
             assert await third.result(run) == 8
+
+
+async def test_a_key_of_a_run_that_has_ended_is_refused_to_who_gave_it_as_often_as_they_ask() -> None:
+    async with Desk(graph(Mood())).open() as desk, desk.client() as runs, desk.client() as others:
+        run = await runs.start("test", 4, idempotency_key="k")
+        assert await runs.result(run) == 8
+        await others.start("test", 5, idempotency_key="k")
+        for _ in range(3):
+            with pytest.raises(RunRejected) as refused:
+                await others.result(run)
+            assert refused.value.reason == "idempotency_conflict"
+        events = [event async for event in others.follow(run)]
+        assert isinstance(events[-1], StartRejected)
+        assert [event async for event in runs.follow(run)] == events[:-1]
+        assert await runs.result(run) == 8
+
+
+async def test_a_start_that_nobody_would_answer_is_refused_at_once() -> None:
+    async with Desk(graph(Mood())).open() as desk, desk.client() as runs:
+        with pytest.raises(InvalidInput, match="may have 262144"):
+            await runs.start("test", 4, tags={f"tag-{number}": "x" * 3_000 for number in range(100)})
+        assert not any((await desk.log.end(desk.topics.run_requests)).values())
+
+
+async def test_the_stream_of_a_start_that_was_refused_ends() -> None:
+    async with Desk().open() as desk, desk.client() as runs:
+        run = await runs.start("unknown", 4)
+        for _ in range(2):
+            (event,) = [event async for event in runs.follow(run)]
+            assert isinstance(event, StartRejected)
+            assert event.code == "not_found"
+
+
+async def test_a_refusal_that_follows_a_retry_does_not_end_it() -> None:
+    mood = Mood(broken=True)
+    async with Desk(graph(mood)).open() as desk, desk.client() as runs, desk.client() as others:
+        run = await runs.start("test", 4, idempotency_key="k")
+        with pytest.raises(RunFailed):
+            await runs.result(run)
+        retried = (await desk.log.end(desk.topics.run_results))[partition_of(run.encode(), PARTITIONS)]
+        await others.start("test", 5, idempotency_key="k")
+        with pytest.raises(RunRejected):
+            await others.result(run)
+
+        async def to_its_end() -> None:
+            async with aclosing(runs.listen(run, asked=Asked(retried=retried))) as events:
+                async for _ in events:
+                    pass
+
+        with pytest.raises(TimeoutError):  # the end from before the retry is none
+            await asyncio.wait_for(to_its_end(), 0.1)
 
 
 async def test_an_unknown_graph_and_a_wrong_input_are_refused_and_may_come_again() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from aiokafka.protocol.admin import SaslAuthenticateRequest, SaslAuthenticateRequest_v1
 
+from beluga_stream import blocking, connect
 from beluga_stream.bootstrap.connection import kafka
 from beluga_stream.bootstrap.declared import worker_group
 from beluga_stream.bootstrap.environment import unknown
@@ -132,6 +133,16 @@ def test_a_secret_is_not_quoted_even_when_it_is_wrong() -> None:
             Settings.load(**{name: [271828]})
         assert f"BELUGA_{name.upper()} is wrong" in str(error.value)
         assert "271828" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "address", ["http://ann:hunter2@gateway:1", "https://hunter2@gateway", "ann:hunter2@kafka:9092"]
+)
+def test_a_password_in_an_address_is_refused_unquoted(address: str) -> None:
+    for made in (lambda: connect(address), lambda: blocking.connect(address), lambda: Settings.load(broker=address)):
+        with pytest.raises(InvalidConfig, match="BELUGA_HTTP_TOKEN") as error:
+            made()
+        assert "hunter2" not in str(error.value)
 
 
 def test_a_login_is_in_no_log_whatever_is_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -17,6 +17,8 @@ from .tokens import Caller
 
 _PATTERNS = {"run": re.compile(form.RUN_PATTERN)}
 _BODY_SECONDS = 60.0
+_PLACE_MOST = 300
+"""Letters that are told of where a body is wrong: its names are its sender's."""
 _NAME = re.compile(form.NAME_PATTERN)
 _JSON = ("application/json", "application/cloudevents+json")
 
@@ -126,7 +128,7 @@ def _form(operation: Operation, body: bytes, headers: Mapping[str, str]) -> Any:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "the body"
-        raise InvalidInput(f"the body is wrong: {place}: {first['msg']}") from error
+        raise InvalidInput(f"the body is wrong: {place[:_PLACE_MOST]}: {first['msg']}") from error
 
 
 def _check_kind(headers: Mapping[str, str]) -> None:

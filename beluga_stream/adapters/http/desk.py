@@ -14,7 +14,8 @@ from ...bounds import within
 from ...domain.events import Failure
 from ...domain.ids import RunId
 from ...domain.payload import Inline, Json, Payload
-from ...errors import NotFound, TimedOut
+from ...errors import InvalidInput, NotFound, TimedOut
+from .form import KEY_MOST
 from .result import Result
 from .stream import LIVE, Frame
 from .wire import Wire
@@ -42,7 +43,7 @@ class HttpDesk:
         tags: Mapping[str, str] | None = None,
     ) -> RunId:
         """See the port. Without a key it makes one up, so that asking again is harmless."""
-        key = self._new_id() if idempotency_key is None else idempotency_key
+        key = self._new_id() if idempotency_key is None else _key(idempotency_key)
         told = await self._wire.ask(
             "POST",
             f"/v1/graphs/{_part(graph)}/runs",
@@ -50,18 +51,18 @@ class HttpDesk:
             headers={"Idempotency-Key": key},
         )
         run = RunId(told["run"])
-        self._remember(run, Asked(told["digest"], told["since"], self._of(run).retried))
+        self._remember(run, Asked(told["digest"], told["since"], self.asked(run).retried))
         return run
 
     async def fork(
         self, run: RunId, node: str, *, edited: Inline | None = None, idempotency_key: str | None = None
     ) -> RunId:
         """See the port. Without a key it makes one up, so that asking again is harmless."""
-        key = self._new_id() if idempotency_key is None else idempotency_key
+        key = self._new_id() if idempotency_key is None else _key(idempotency_key)
         body = {"node": node} if edited is None else {"node": node, "input": edited.value}
         told = await self._wire.ask("POST", f"{_path(run)}/fork", body=body, headers={"Idempotency-Key": key})
         forked = RunId(told["run"])
-        self._remember(forked, Asked(told["digest"], told["since"], self._of(forked).retried))
+        self._remember(forked, Asked(told["digest"], told["since"], self.asked(forked).retried))
         return forked
 
     async def cancel(self, run: RunId, reason: str = "") -> None:
@@ -71,7 +72,7 @@ class HttpDesk:
     async def retry(self, run: RunId) -> None:
         """See the port."""
         told = await self._wire.ask("POST", f"{_path(run)}/retry", body={})
-        known = self._of(run)
+        known = self.asked(run)
         self._remember(run, Asked(known.digest, known.started, told["ends_after"]))
 
     async def override(
@@ -93,6 +94,10 @@ class HttpDesk:
         """See the port."""
         body = {"value": value, "id": id or self._new_id()}
         await self._wire.ask("POST", f"{_path(run)}/signals/{_part(signal)}", body=body)
+
+    def asked(self, run: RunId) -> Asked:
+        """See the port."""
+        return self._asked.get(run, Asked())
 
     async def follow(self, run: RunId, *, after: str | None = None) -> AsyncGenerator[Event, None]:
         """See the port. Goes on where it was when the connection ends, or the gateway restarts."""
@@ -165,7 +170,7 @@ class HttpDesk:
             query = {"after": page["next"]}
 
     async def _frames(self, run: RunId, after: str | None, *, outputs: bool = False) -> AsyncGenerator[Frame, None]:
-        asked = self._of(run)
+        asked = self.asked(run)
         query = {"since": str(asked.started), "ends_after": str(asked.retried)}
         if asked.digest is not None:
             query["digest"] = asked.digest
@@ -174,9 +179,6 @@ class HttpDesk:
         async with contextlib.aclosing(self._wire.stream(f"{_path(run)}/events", query, after)) as frames:
             async for frame in frames:
                 yield frame
-
-    def _of(self, run: RunId) -> Asked:
-        return self._asked.get(run, Asked())
 
     def _remember(self, run: RunId, asked: Asked) -> None:
         self._asked.pop(run, None)
@@ -201,6 +203,16 @@ def _summary(told: Mapping[str, Any]) -> Summary:
         forked_from=None if told.get("forked_from") is None else RunId(told["forked_from"]),
         retry_until_ms=told.get("retry_until_ms"),
     )
+
+
+def _key(given: str) -> str:
+    """An idempotency key that a header carries as it is. Raises `InvalidInput`."""
+    if not (0 < len(given) <= KEY_MOST and given.isascii() and given.isprintable() and given == given.strip()):
+        raise InvalidInput(
+            f"a gateway takes no idempotency key {given[:100]!r}: it must have 1 to {KEY_MOST} printable ASCII "
+            f"characters, and no space at an end"
+        )
+    return given
 
 
 def _path(run: RunId) -> str:

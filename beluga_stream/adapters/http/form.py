@@ -9,6 +9,7 @@ from ...domain.retry import MOST_ATTEMPTS
 
 RUN_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$"
 NAME_PATTERN = r"^[^/\x00-\x1f]{1,200}$"
+KEY_MOST = 256
 CURSOR_PATTERN = r"^(live|\d{1,9}-\d{1,18}(\.\d{1,9})?)$"
 
 _Tag = Annotated[str, StringConstraints(min_length=1, max_length=200)]

@@ -174,7 +174,7 @@ class Gateway:
         origin = connection.headers.get("origin")
         if origin is None or origin in self.options.origins or "*" in self.options.origins:
             return
-        if urlsplit(origin).netloc != host:
+        if not _is_at(origin, host):
             raise Problem(403, AccessDenied(f"pages of {origin[:100]!r} may not use the gateway: BELUGA_HTTP_ORIGINS"))
 
 
@@ -275,6 +275,14 @@ async def _not_routed(request: Request, error: Exception) -> Response:
         answer.headers.update(error.headers or {})
         return answer
     return _told(Problem(error.status_code, NotFound(f"there is nothing at {path}: see /openapi.json")))
+
+
+def _is_at(origin: str, host: str) -> bool:
+    """Whether a page's origin is the host that it was asked of."""
+    try:
+        return urlsplit(origin).netloc == host
+    except ValueError:  # half of an IPv6 address: no browser sends it
+        return False
 
 
 def _name_of(host: str) -> str:

@@ -51,7 +51,7 @@ async def frames(runs: Runs, wish: Wish, pace: Pace, closing: asyncio.Event) -> 
     `LogUnavailable` at any time.
     """
     telling = _Telling(runs, wish, pace)
-    events = runs.listen(wish.run, after=wish.after, retried=wish.asked.retried)
+    events = runs.listen(wish.run, after=wish.after, asked=wish.asked)
     async with Heard(events, closing) as heard:
         while not telling.refused:
             event = await heard.next(telling.patience)

@@ -20,7 +20,7 @@ _TIMEOUT = Parameter(
     "timeout", "Most seconds to wait; then 409 with the code `timeout`.", number=(0, RESULT_MOST_SECONDS)
 )
 _KEY = Parameter(
-    "idempotency-key", "The same key is the same run.", r"^[\x20-\x7e]+$", place="header", most_letters=256
+    "idempotency-key", "The same key is the same run.", r"^[\x20-\x7e]+$", place="header", most_letters=form.KEY_MOST
 )
 
 TABLE: tuple[Operation, ...] = (

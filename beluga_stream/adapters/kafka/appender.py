@@ -10,15 +10,14 @@ from typing import Self
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLargeError, UnknownTopicOrPartitionError
 
-from beluga_stream.adapters.kafka.batches import MAX_RECORD_BYTES, Outcome, begin, check_sizes, placed, positions_of
-from beluga_stream.adapters.kafka.connection import KafkaConnection
-from beluga_stream.adapters.kafka.patience import Patience, Wait
-from beluga_stream.adapters.kafka.producer import PatientProducer
-from beluga_stream.adapters.kafka.refusal import no_answer, refusal, why_unreachable
-from beluga_stream.errors import RecordTooLarge, TopicMissing
-from beluga_stream.ports.log import Outgoing, Position
-
 from ...bounds import within
+from ...errors import LogUnavailable, RecordTooLarge, TopicMissing
+from ...ports.log import Outgoing, Position
+from .batches import MAX_RECORD_BYTES, Outcome, begin, check_sizes, placed, positions_of
+from .connection import KafkaConnection
+from .patience import Patience, Wait
+from .producer import PatientProducer
+from .refusal import no_answer, refusal, why_unreachable
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +71,7 @@ class KafkaAppender:
         self._patience = patience or Patience(connection.where, timeout, insists=False)
         self._timeout = self._patience.seconds
         self._producer: AIOKafkaProducer | None = None
+        self._started = False
         self._renewing = asyncio.Lock()
         self._retiring: set[asyncio.Task[None]] = set()
         self._queue: list[_Waiting] = []
@@ -85,6 +85,7 @@ class KafkaAppender:
         """Connect. Raises `LogUnavailable` when no broker answers in time."""
         try:
             self._producer = await self._patience.insist("connecting", self._connect)
+            self._started = True
         except (KafkaError, TimeoutError, OSError) as error:
             denied = await why_unreachable(self._connection)
             if denied is None and isinstance(error, KafkaConnectionError | TimeoutError | OSError):
@@ -97,7 +98,7 @@ class KafkaAppender:
         with suppress(TimeoutError):
             async with within(self._timeout):
                 await self._quiet.wait()
-        producer, self._producer = self._producer, None
+        producer, self._producer, self._started = self._producer, None, False
         if producer is not None:
             await self._retire(producer)
         if self._retiring:
@@ -210,6 +211,8 @@ class KafkaAppender:
 
     async def _renew(self) -> AIOKafkaProducer:
         async with self._renewing:
+            if not self._started:  # nobody would stop the producer
+                raise LogUnavailable("the appender is not started")
             if self._producer is None:
                 self._producer = await self._patience.insist("connecting", self._connect)
             return self._producer

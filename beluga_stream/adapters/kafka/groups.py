@@ -7,10 +7,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import CommitFailedError, KafkaError, UnknownMemberIdError
 
-from beluga_stream.adapters.kafka.connection import KafkaConnection
-from beluga_stream.errors import LogUnavailable
-
 from ...bounds import within
+from ...errors import LogUnavailable
+from .connection import KafkaConnection
 
 log = logging.getLogger(__name__)
 

@@ -7,10 +7,9 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 from aiokafka.errors import KafkaError, NoError, for_code
 
-from beluga_stream.adapters.kafka.connection import KafkaConnection
-from beluga_stream.adapters.kafka.refusal import refusal
-
 from ...bounds import within
+from .connection import KafkaConnection
+from .refusal import refusal
 
 _TIMEOUT_SECONDS = 30.0
 
