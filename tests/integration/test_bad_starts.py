@@ -86,7 +86,7 @@ def _reason(said: str) -> str:
         ({}, {"partitions": "many"}, r"BELUGA_PARTITIONS is wrong: .* \(got 'many'\)"),
         ({}, {"role": "coordinator,cook"}, r"BELUGA_ROLE is wrong: "),
         ({}, {"broker": "kafka://somewhere"}, r"'kafka://somewhere' is not a Kafka address: write host:port"),
-        ({"topics/t.yaml": "topics: [{name: t, partitions: none}]"}, {}, r"topics/t\.yaml: topics\.0\.partitions: "),
+        ({"topics/t.yaml": "topics: [{name: t, partitions: none}]"}, {}, r"topics/t\.yaml: topic 't': partitions: "),
         ({"topics/t.yaml": "topics: [a: b: c]"}, {}, r"topics/t\.yaml is no YAML: "),
     ],
     ids=["syntax", "import", "one name", "package", "number", "role", "address", "declaration", "yaml"],

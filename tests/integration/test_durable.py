@@ -227,7 +227,7 @@ async def test_an_approval_after_two_days_outlives_every_process_in_one_run_and_
     durable, receiver = observed
     trace, caller = uuid.uuid4().hex, uuid.uuid4().hex[:16]
     async with durable.client() as client:
-        run = client.run(_ANY, await client._desk.start("order", "seven", trace=f"00-{trace}-{caller}-01"))
+        run = client.run(_ANY, await client._desk().start("order", "seven", trace=f"00-{trace}-{caller}-01"))
         async with aclosing(run.stream()) as live:
             told = await told_until(live, "sale/decided", "waiting")
             [waits, inside] = durable.beluga("runs", "stuck", "--all")
@@ -276,7 +276,7 @@ async def test_an_approval_after_two_days_outlives_every_process_in_one_run_and_
 async def test_all_that_a_run_tells_is_of_one_trace(durable: Field) -> None:
     trace = f"00-{uuid.uuid4().hex}-{uuid.uuid4().hex[:16]}-01"
     async with durable.client() as client:
-        desk = client._desk
+        desk = client._desk()
         run = await desk.start("order", "8", trace=trace)
         await desk.signal(run, "approval", {"ok": True})
         await desk.result(run, timeout_seconds=90)

@@ -185,7 +185,7 @@ async def test_a_join_of_three_topics_across_the_death_of_ingest(
     assert all("was over when this event was logged" in told for told in letters.values())
     runs = {_window(prefix, "whole", key, start) for key in complete}
     runs |= {_window(prefix, "part", key, start) for key in (*lacking, "marked")}
-    assert {each.run for each in await client._desk.summaries() if each.graph in ("whole", "part")} == runs
+    assert {each.run for each in await client._desk().summaries() if each.graph in ("whole", "part")} == runs
 
 
 @pytest.mark.kafka
@@ -211,5 +211,5 @@ async def test_a_schedule_starts_a_run_at_each_of_its_times(engines: Engines, cl
 
 
 async def _outputs(client: Client) -> list[tuple[str, Any]]:
-    summaries = [each for each in await client._desk.summaries() if each.graph in ("many", "settled")]
+    summaries = [each for each in await client._desk().summaries() if each.graph in ("many", "settled")]
     return [(each.graph, await _result(client, each.run)) for each in summaries]

@@ -22,7 +22,8 @@ def test_data_is_shown_as_it_is_and_never_taken_for_markup(data: str) -> None:
     assert captured.get().count(data) == 3
 
 
-def test_data_does_not_steer_the_terminal() -> None:
+def test_data_does_not_steer_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "width", 160)
     steering = "\x1b[2Jred\x1b]0;title\x07 \x9b2J\x7f\x00\x08\r.\tnext\nline"
     shown = table("run", "message")
     shown.add_row("r", steering)
