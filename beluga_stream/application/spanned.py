@@ -36,22 +36,23 @@ def spanned(
 
 
 @contextmanager
-def told_when_stopped(span: Span | None) -> Iterator[None]:
+def told_when_stopped(span: Span) -> Iterator[None]:
     """What is stopped has not succeeded, and its span says so: its run was cancelled or left, or its worker ends."""
     try:
         yield
     except asyncio.CancelledError:
-        if span is not None:
-            span.tell({"error.type": TaskCanceled.code})
-            span.fail("it was told to stop")
+        span.tell({"error.type": TaskCanceled.code})
+        span.fail("it was told to stop")
         raise
 
 
 async def tell_outcome(span: Span | None, execution: Awaitable[Told]) -> Told:
     """What comes of the execution, which its span is told as well: nothing is said of a success."""
+    if span is None:
+        return await execution
     with told_when_stopped(span):
         outcome = await execution
-    if span is None or isinstance(outcome, NodeSucceeded):
+    if isinstance(outcome, NodeSucceeded):
         return outcome
     if isinstance(outcome, NodeFailed):
         span.tell({"error.type": outcome.failure.code})
