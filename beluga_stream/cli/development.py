@@ -22,7 +22,7 @@ from ..bootstrap.connection import kafka, topics
 from ..bootstrap.declared import engine_topics
 from ..bootstrap.settings import Settings
 from ..domain.ids import key_of
-from ..errors import InvalidConfig, LogUnavailable
+from ..errors import AccessDenied, InvalidConfig, LogUnavailable
 from .declared import PATIENCE_SECONDS
 from .devscreen import DevScreen
 from .engine import engine
@@ -100,6 +100,8 @@ async def _page(settings: Settings, screen: DevScreen) -> None:
                 await serving
     except InvalidConfig as error:
         screen.tell(f"no page of runs: {error}; BELUGA_HTTP_ADDRESS=127.0.0.1:0 takes any free port")
+    except AccessDenied as error:
+        screen.tell(f"no page of runs: {error}")
 
 
 async def _engine(child: Child, settings: Settings, screen: DevScreen, *, reload: bool) -> None:
