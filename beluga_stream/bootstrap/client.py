@@ -10,9 +10,10 @@ from ..adapters.memory.clock import SystemClock
 from ..adapters.otel.spans import OtelSpans
 from ..api.client import Client
 from ..application.desk import Desk
+from ..application.following import FOLLOWED_FROM_START
 from ..application.outbox import Outbox
 from ..application.partitioner import partition_of
-from ..application.runs import FOLLOWED_FROM_START, Runs
+from ..application.runs import Runs
 from ..errors import InvalidConfig
 from ..ports.spans import Spans
 from .connection import check_partitions, is_gateway, kafka, topics

@@ -297,11 +297,11 @@ async def test_a_slow_follower_reads_what_it_missed_from_the_log() -> None:
 
     of = plan([node("a", NodeKind.STREAM)], edges("input > a"), ["a"])
     async with Desk(program(of, {"a": handler(stream, streams=True)})).open() as desk, desk.client() as runs:
-        runs._tails._buffered = 3
+        runs._following._tails._buffered = 3
         run = await runs.start("test", 50)
         async with desk.client() as others:
             assert await others.result(run) == list(range(50))
-        assert runs._mine[run].follower.lagging
+        assert runs._following._mine[run].follower.lagging
         events = [event async for event in runs.follow(run)]
         assert [event.value for event in events if isinstance(event, Chunk)] == list(range(50))
 
