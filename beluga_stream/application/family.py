@@ -31,9 +31,10 @@ from ..domain.reducer import outgrown, overflow, reduce
 from ..domain.state import RunState, Timer, timers
 from ..ports.spans import NO_SPANS, Spans
 from .carried import Carrying
+from .children import child_finished, retry_child, signal_child, start_child
 from .local_limits import LocalLimits, with_keys
 from .messages import NodeReady
-from .rendering import child_finished, node_ready, retry_child, signal_child, start_child
+from .rendering import node_ready
 
 
 class Stop(NamedTuple):
