@@ -3,7 +3,7 @@
 The rules are the gatherer's; its clock is not needed, since an event is late by what it says itself.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -56,7 +56,7 @@ class Windows:
         self._clock = clock
         self._gathered = Gathered(topics, deployment, payloads, NO_TELEMETRY, NO_SPANS)
 
-    async def between(self, begin_ms: int, end_ms: int) -> AsyncIterator[Ended]:
+    async def between(self, begin_ms: int, end_ms: int) -> AsyncGenerator[Ended, None]:
         """Those that begin at or after the one time and end at or before the other.
 
         Raises `ResourceExhausted` for too many, and `LogUnavailable`.
@@ -65,7 +65,7 @@ class Windows:
         held: dict[GatheringId, Gathering] = {}
         items: dict[GatheringId, dict[str, ItemRow]] = {}
         for side, source in enumerate(self._gathers.sides):
-            async with aclosing(self._records(source.topic, begin_ms, end_ms)) as records:  # type: ignore[type-var]
+            async with aclosing(self._records(source.topic, begin_ms, end_ms)) as records:
                 async for record in records:
                     try:
                         event = await self._event(side, record)
@@ -138,7 +138,7 @@ class Windows:
         assert isinstance(event, EventArrived), "ingest sends nothing else"
         return event
 
-    async def _records(self, topic: str, begin_ms: int, end_ms: int) -> AsyncIterator[Record]:
+    async def _records(self, topic: str, begin_ms: int, end_ms: int) -> AsyncGenerator[Record, None]:
         """What was logged when events of these windows can have been: neither too early for them, nor too late.
 
         And some more, since the timestamps of a topic need not be in order.

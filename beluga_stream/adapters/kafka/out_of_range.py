@@ -16,7 +16,8 @@ from aiokafka import TopicPartition
 from aiokafka.consumer.fetcher import Fetcher, OffsetResetStrategy
 from aiokafka.errors import KafkaError
 
-log = logging.getLogger("beluga_stream.adapters.kafka.fetcher")  # one of which little that repeats is said: see `logs`
+log = logging.getLogger("beluga_stream.adapters.kafka.fetcher")
+"""The fetcher's: a process says what repeats in it only once in a while (`bootstrap/logs.py`)."""
 
 _EARLIEST, _LATEST = OffsetResetStrategy.EARLIEST, OffsetResetStrategy.LATEST
 

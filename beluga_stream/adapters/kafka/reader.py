@@ -1,7 +1,7 @@
 """Reading single partitions outside any group: result streams, definitions, control."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -133,7 +133,7 @@ class KafkaReader:
 
     async def read(
         self, topic: str, start: Mapping[int, int], *, until: Mapping[int, int] | None = None
-    ) -> AsyncIterator[Sequence[Record]]:
+    ) -> AsyncGenerator[Sequence[Record], None]:
         """See the port. An offset that retention has removed reads from the first that is left.
 
         Without `until` an empty batch comes about once a second, so that a reader can look up. With it there is
