@@ -22,7 +22,7 @@ class Bulkhead:
     """A decorator of handlers: at most `max_concurrency` calls go on at a time in this process.
 
     Up to `queue_size` more wait for their turn, first come, first served, and at most `timeout` (seconds or timedelta,
-    up to 24 hours; None: as long as it takes); whatever is beyond raises `ResourceExhausted`, and nothing of it has
+    up to 24 hours; None: as long as it takes). A call beyond that raises `ResourceExhausted`, and nothing of it has
     run. Functions under one bulkhead share it, from threads and event loops alike. For a bound over all workers, or by
     a key of the run's input, use `Limit`.
 

@@ -165,7 +165,7 @@ class MessageBus:
     ) -> AsyncGenerator[BusMessage[T], None]:
         """The messages of a pattern, one after the other, for `async for`. Use it with `contextlib.aclosing`.
 
-        A message is done when the next one is asked for; one that the loop left behind comes again, to the group.
+        A message is done when the loop asks for the next one. One at which the loop was left comes again, to the group.
         """
         offered: asyncio.Queue[tuple[BusMessage[T], asyncio.Future[None]]] = asyncio.Queue(1)
 
@@ -185,7 +185,7 @@ class MessageBus:
             await subscription.close(grace=0)
 
     async def dead_letters(self) -> Sequence[DeadLetter]:
-        """The messages that subscribers could not take, but for those sent again, oldest first.
+        """The messages that subscribers could not take, oldest first, without those that were sent again.
 
         Raises `LogUnavailable`.
         """
@@ -193,11 +193,11 @@ class MessageBus:
         return await self._carrier.letters()
 
     async def replay(self, letter: DeadLetter, /, *, timeout: Seconds = 30) -> None:  # noqa: ASYNC109 - as above
-        """Send a dead letter again, to the one that could not take it, and list it no more. Raises as `publish`.
+        """Send a dead letter again, to the subscriber that could not take it, and list it no more.
 
-        A group gets it though no member may be there. Raises `NotFound`, and lists it as before, when the subscriber is
-        gone: a group that has no place any more, or one without a group that is none of this bus's.
-        A crash between the two sends it twice rather than never.
+        A group gets it even if none of its members is there now. Raises `NotFound`, and keeps the letter listed, when
+        the subscriber is gone: a group that has no place any more, or a subscriber without a group that this bus does
+        not have. For other errors see `publish`. After a crash in between the message comes twice, rather than never.
         """
         limit = _limit(timeout)
         await self._start(limit)
@@ -220,7 +220,7 @@ class MessageBus:
         await self._carrier.forget(group, wanted)
 
     async def check(self) -> None:
-        """Whether it can carry messages. Raises `InvalidState` when it is closed, and `LogUnavailable` within 5 s."""
+        """Return if the bus can carry messages. Raises `InvalidState` if it is closed, `LogUnavailable` within 5 s."""
         bound = within(_CHECK_SECONDS)
         try:
             async with bound:
@@ -235,7 +235,7 @@ class MessageBus:
     async def aclose(self) -> None:
         """Close every subscription, then the bus. Requests that wait raise `TaskCanceled`.
 
-        It comes to its end though the caller is cancelled. A handler that calls it does not wait for it, and may end.
+        It is completed even if the caller is cancelled. A handler that calls it does not wait for it, so it can end.
         """
         if self._closing is None:
             self._closed = True

@@ -78,7 +78,7 @@ class Run(Generic[T_co]):
     async def stream(self, *, after: str | None = None) -> AsyncGenerator[Event, None]:
         """Everything that happens in the run, up to its end: from its beginning, or after an event's cursor.
 
-        That of a start that was refused ends with `StartRejected`. `after="live"` gives only what is new. Raises
+        The stream of a start that was refused ends with `StartRejected`. `after="live"` gives only what is new. Raises
         `Expired` for what retention has removed, and `InvalidInput` for what is no cursor of this run.
         """
         async with contextlib.aclosing(self._runs.follow(RunId(self.id), after=after)) as events:

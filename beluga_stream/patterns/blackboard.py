@@ -30,7 +30,7 @@ class Board(Value):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One that may contribute: `contribute` reads the board and gives facts to add or change, when `when` holds.
+    """A source of knowledge: `contribute` reads the board and returns facts to add or change, if `when` holds.
 
     Without `when` it always may. Each is async, or a plain function, which runs in a thread.
     """

@@ -37,8 +37,8 @@ def router(
     """A graph from an input to what the route chosen for it gives.
 
     `choose` names one of the `routes`, which are handlers, graphs or chains; a name that is none of them means
-    `otherwise`, or without it fails the run, without a retry. Nothing else runs. `options` say how each is run that
-    is no graph or chain, whose nodes have their own.
+    `otherwise`, or without it fails the run, without a retry. Nothing else runs. `options` say how handlers among
+    them are run; the nodes of graphs and chains have options of their own.
     Raises `InvalidGraph` without routes and for a `choose` that does not take the input, `InvalidInput` when
     `otherwise` is none of them.
     """

@@ -30,8 +30,8 @@ def scatter_gather(
 
     Agents are handlers, graphs or chains. All have to answer, or `at_least` so many of them: `gather` then gets what
     there is, once all have ended.
-    `options` say how each is run that is no graph or chain, whose nodes have their own. Raises `InvalidGraph` without
-    agents, and for an `at_least` beyond their number.
+    `options` say how handlers among them are run; the nodes of graphs and chains have options of their own. Raises
+    `InvalidGraph` without agents, and for an `at_least` beyond their number.
     """
     check_callable(name, gather=gather)
     known = members(name, "agents", agents)
