@@ -18,7 +18,7 @@ _PAGE = 32
 
 
 def approximate_tokens(text: str) -> int:
-    """One token for every four characters, rounded up: for English text right to within a quarter or so, by most models.
+    """One token for every four characters, rounded up: for English text right to within a quarter or so.
 
     Use your model's tokenizer instead where the limit is close.
     """

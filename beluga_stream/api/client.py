@@ -193,7 +193,7 @@ class Run(Generic[T_co]):
             for name, each in value.items()
         }
 
-    async def signal(self, signal: Signal[R], value: R, *, id: str | None = None) -> None:  # noqa: A002
+    async def signal(self, signal: Signal[R], value: R, *, id: str | None = None) -> None:  # noqa: A002 - its name everywhere
         """Send a signal; the same `id` twice is one signal. Raises `InvalidInput` for a value of another type."""
         await self._runs.signal(RunId(self.id), signal.name, signal.dump(value), id=id)
 
