@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 
-from beluga_stream import Chain, Orchestrator, chain
+from beluga_stream import Chain, Orchestrator, chain, node
 from benchmarks.figures import Figure, as_table
 
 TARGET = 150
@@ -28,6 +28,21 @@ def two(number: int) -> int:
 
 
 def three(number: int) -> str:
+    return str(number)
+
+
+@node(executor="async")
+def one_quick(number: int) -> int:
+    return number + 1
+
+
+@node(executor="async")
+def two_quick(number: int) -> int:
+    return number * 2
+
+
+@node(executor="async")
+def three_quick(number: int) -> str:
     return str(number)
 
 
@@ -58,7 +73,7 @@ async def microseconds(work: Chain[int, str]) -> float:
 
 
 async def costs() -> Sequence[Figure]:
-    """Blocking and async steps; then with metrics and spans that an SDK takes; and the engine's own way."""
+    """Async steps, plain functions in the loop and in a thread; with metrics and spans; and the engine's own way."""
     meters, tracers = MeterProvider(), TracerProvider()
     async with (
         Orchestrator() as plain,
@@ -68,7 +83,8 @@ async def costs() -> Sequence[Figure]:
             Figure(f"chain.invoke, three steps, {name}", await microseconds(work), "us", target)
             for name, work, target in (
                 ("async", plain.create_chain(one_async, two_async, three_async), TARGET),
-                ("blocking", plain.create_chain(one, two, three), TARGET),
+                ('def, executor="async"', plain.create_chain(one_quick, two_quick, three_quick), TARGET),
+                ("def, in a thread", plain.create_chain(one, two, three), TARGET),
                 ("async, metrics and spans on", observed.create_chain(one_async, two_async, three_async), None),
                 ("async, by the engine", chain(one_async, two_async, three_async), None),
             )
