@@ -1,4 +1,4 @@
-"""What a memory is: the protocol, whoever made it, and what this package's own have in common."""
+"""The protocol that every memory has, and what the memories of this package have in common."""
 
 import inspect
 import secrets

@@ -1,4 +1,4 @@
-"""Where every run of an orchestrator passes: bounded in time, counted, traced, logged, and stopped when it closes."""
+"""What every run of an orchestrator goes through: bounded in time, counted, traced, logged, and stopped on close."""
 
 import asyncio
 import contextlib

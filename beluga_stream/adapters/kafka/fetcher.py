@@ -1,8 +1,8 @@
-"""Fetches ahead for one consumer, with one thing to wait for.
+"""Fetches ahead for one consumer, as aiokafka's fetcher does, but with a single future to wait for.
 
-aiokafka's fetcher waits for all that may concern it at once and builds that anew for every fetch; whoever waits for
-records is woken by it, and not by the answer that brought them. What is asked of whom, and what an answer means, stays
-as it is.
+aiokafka's waits for many futures at once, and collects them again for every fetch. It wakes whoever waits for records
+itself, where here the answer that brought them does. Which broker is asked for what, and what an answer means, is as in
+aiokafka.
 """
 
 # ruff: noqa: SLF001 - it replaces a part of aiokafka (contract test: test_kafka_internals)
