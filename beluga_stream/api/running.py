@@ -48,7 +48,7 @@ class Running:
         self._still.set()
         self._closed = False
 
-    def offered(self, provider: str, kind: str, given: Mapping[str, Any]) -> None:
+    def check_provider(self, provider: str, kind: str, given: Mapping[str, Any]) -> None:
         """Raises `NotFound` and `InvalidConfig` for an engine that does not run this kind, or not as given."""
         self.providers.get(provider, kind)
         self.providers.refuse_ignored(provider, given)

@@ -174,7 +174,7 @@ class Runs:
         encoded = codec.incoming.encode(request)
         check_size(request, len(encoded))
         since = await self._following.begin(run, digest, fresh=fresh)
-        self._ask(run, Asked(digest, since, self.asked(run).retried))
+        self._remember(run, Asked(digest, since, self.asked(run).retried))
         await self._send(self._names.run_requests, run, encoded, request.trace)
         return Started(run, digest, since, request.graph)
 
@@ -194,7 +194,7 @@ class Runs:
         """
         check_retry(run, await self.summary(run), self._clock.now_ms())
         end = await self._following.end(run)
-        self._ask(run, replace(self.asked(run), retried=end))
+        self._remember(run, replace(self.asked(run), retried=end))
         event = RetryRequested(run=run, key=str(run), at_ms=self._clock.now_ms(), id=self._new_id())
         await self._send(self._names.run_events, run, codec.incoming.encode(event))
         return end
@@ -320,7 +320,7 @@ class Runs:
     def _partition(self, run: RunId) -> int:
         return self._partition_of(key_of(run))
 
-    def _ask(self, run: RunId, asked: Asked) -> None:
+    def _remember(self, run: RunId, asked: Asked) -> None:
         self._asked.pop(run, None)
         self._asked[run] = asked
         if len(self._asked) > _REMEMBERED:
