@@ -22,6 +22,7 @@ from . import codec, tracing
 from .answer import Answer, Asked, check_ended
 from .catalog import Catalog
 from .cursor import LIVE, Cursor
+from .ending import Ending
 from .follower import Follower
 from .forks import Forks
 from .inner import RunStream
@@ -305,42 +306,45 @@ class Runs:
 
         `asked` is what somebody has asked for the run, by default here. The end of a failed run counts only when all
         has been given, since a retry may have followed it, and only past the retry that was asked for. Any end from
-        before the start that was asked for counts only then, too: the refusal of that start may lie behind it.
+        before the start that was asked for counts only then, too: the refusal of that start may lie behind it. The end
+        of a run that was started with another input never counts: the refusal comes.
         """
         partition = self._partition(run)
         live = after == LIVE
         cursor = None if after is None or live else Cursor.parse(after, partition)
         follower, start, gone = await self._begin(run, partition, after)
         mine = self.asked(run)
-        asked = mine if asked is None else asked
-        started = 0 if asked.digest is None else asked.started
-        retried = max(mine.retried, asked.retried)
+        asked = mine if asked is None else replace(asked, retried=max(mine.retried, asked.retried))
         reader = RunStream(run)
+        ending = Ending(asked)
         past = True
-        ended_at = -1
         try:
             async with contextlib.aclosing(self._tails.records(partition, follower, start)) as records:
                 async for batch in records:
                     for record in (None,) if batch is None else batch:
                         if record is None:
-                            if gone and ended_at < 0:
+                            if gone and not ending.is_known:
                                 raise Expired(f"run {run} has ended, and its stream is kept no longer", run=run)
+                            if ending.is_others:
+                                await self._check_answered(run, partition, asked.started)
                             past = False
                             yield None
                         else:
                             decoded = codec.results.decode(record.value)
                             place = Cursor(partition, record.offset)
-                            had_ended = reader.ended
                             for event in await self._told(reader, decoded, place, cursor):
                                 if not (live and past):
                                     yield event
-                            if reader.ended and not had_ended:
-                                ended_at = record.offset
-                        at_once = reader.final and ended_at >= started
-                        if reader.ended and (at_once or not past) and (reader.final or ended_at >= retried):
+                            ending.hear(reader, record.offset)
+                        if ending.is_over(past=past):
                             return
         finally:
             self._tails.leave(partition, follower)
+
+    async def _check_answered(self, run: RunId, partition: int, started: int) -> None:
+        """Raises `Expired` when the refusal of a start may be gone: nobody should wait for it for ever."""
+        if (await self._reader.beginning(self._names.run_results))[partition] > started:
+            raise Expired(f"the answer to this start of run {run} is kept no longer", run=run)
 
     async def _told(self, reader: RunStream, record: Result, place: Cursor, after: Cursor | None) -> Sequence[Event]:
         """The events of a record that come after the cursor. All but the last of them say which they are."""
@@ -392,6 +396,7 @@ class Runs:
             and decoded.run == run
             and decoded.status is not None
             and decoded.status.counter == 1
+            and not Asked(mine.digest).is_others(decoded.status.digest)
         )
 
     def _ask(self, run: RunId, asked: "Asked") -> None:
