@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from beluga_stream.adapters.memory.tables import MemoryPartitionTable
 from beluga_stream.application import codec
 from beluga_stream.application.fusion import segment
+from beluga_stream.application.messages import Progress, Rejected
 from beluga_stream.domain.events import (
     SignalReceived,
     TimerFired,
@@ -152,6 +153,21 @@ async def test_a_run_that_outgrows_its_record_fails_and_the_others_go_on() -> No
     assert failed.status.failure.code == "resource_exhausted"
     await bench.tell(NAMES.node_done, done("small", "a"))
     assert codec.node_ready.decode(bench.written(NAMES.node_ready("default"))[-1].value).run == "small"
+
+
+async def test_who_gave_the_key_of_a_run_that_outgrows_its_record_is_answered_all_the_same() -> None:
+    bench = Bench(state_limit_bytes=5_000)
+    await bench.coordinator.acquire(OWNED)
+    await bench.tell(NAMES.run_requests, requested())
+    both = {NAMES.run_requests: requested(value=2, digest="other"), NAMES.node_done: done("r", "a", "x" * 6_000)}
+    await bench.log.append([Outgoing(topic, b"r", codec.incoming.encode(event)) for topic, event in both.items()])
+    later = await bench.coordinator.handle([bench.written(topic)[-1] for topic in both])
+    assert later is not None
+    await later
+    told = [codec.results.decode(record.value) for record in bench.written(NAMES.run_results)]
+    assert [each.digest for each in told if isinstance(each, Rejected)] == ["other"]
+    ends = [each.status for each in told if isinstance(each, Progress) and each.status is not None]
+    assert [(end.status, end.failure and end.failure.code) for end in ends][-1] == ("failed", "resource_exhausted")
 
 
 async def test_a_topic_that_was_created_again_is_refused(bench: Bench) -> None:
