@@ -199,7 +199,13 @@ class Attempts:
         if attempt.void:
             now = self._clock.now_ms()
             return StreamVoid(
-                run=work.run, key=work.key, at_ms=now, node=work.node, attempt=work.attempt, incarnation=incarnation
+                run=work.run,
+                key=work.key,
+                at_ms=now,
+                node=work.node,
+                attempt=work.attempt,
+                incarnation=incarnation,
+                generation=work.generation,
             )
         if isinstance(result, Completed):
             try:
@@ -226,6 +232,7 @@ class Attempts:
             node=work.node,
             attempt=work.attempt,
             incarnation=incarnation,
+            generation=work.generation,
             failure=result.failure,
             retryable=result.retryable,
             details=details,
@@ -243,6 +250,7 @@ class Attempts:
             node=work.node,
             attempt=work.attempt,
             incarnation=attempt.incarnation,
+            generation=work.generation,
             output=output,
             branches=result.branches,
             chunks=result.chunks,
@@ -339,6 +347,7 @@ class Attempts:
                 node=work.node,
                 attempt=work.attempt,
                 incarnation=attempt.incarnation,
+                generation=work.generation,
                 partition=position.partition,
                 offset=position.offset,
                 resumed=attempt.resumed,

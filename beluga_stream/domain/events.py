@@ -101,9 +101,14 @@ class OfAttempt(OfRun, kw_only=True):
 
 
 class OfExecution(OfAttempt, kw_only=True):
-    """Base of what one execution of an attempt reports."""
+    """Base of what one execution of an attempt reports.
+
+    `generation` is the run's when the work was sent (0: not told). A run that is forgotten may begin again under its
+    id, and then has other attempts of the same numbers, of a later generation.
+    """
 
     incarnation: Incarnation
+    generation: int = 0
 
 
 class RunRequested(OfRun, kw_only=True, tag="run_requested"):
