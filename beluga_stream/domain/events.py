@@ -19,11 +19,19 @@ class Failure(Frozen):
 
 
 class Parent(Frozen):
-    """Who started this run as a part of its own."""
+    """Who started this run as a part of its own.
+
+    `began` is when that run began (0: not told): by it a run is known from an earlier one of its id that is forgotten.
+    """
 
     run: RunId
     key: str
     node: NodeKey
+    began: int = 0
+
+    def is_after(self, other: "Parent | None") -> bool:
+        """Whether this is another run than that one, and later: what that one had started is none of its own."""
+        return other is not None and 0 < other.began < self.began
 
 
 class Source(Frozen):

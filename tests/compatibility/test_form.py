@@ -74,6 +74,7 @@ UNUSED = {
     ("Page", "attempts"),
     ("Page", "stream"),
     ("Page", "timeout_ms"),
+    ("Parent", "began"),
     ("RunChange", "digest"),
     ("RunRequested", "again"),
     ("RunRequested", "fork"),

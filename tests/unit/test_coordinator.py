@@ -11,11 +11,14 @@ from beluga_stream.application import codec
 from beluga_stream.application.fusion import segment
 from beluga_stream.application.messages import Progress, Rejected
 from beluga_stream.domain.events import (
+    ChildFinished,
+    Parent,
+    RunRequested,
     SignalReceived,
     TimerFired,
 )
-from beluga_stream.domain.ids import Incarnation, RunId
-from beluga_stream.domain.payload import Inline
+from beluga_stream.domain.ids import Incarnation, NodeKey, RunId
+from beluga_stream.domain.payload import Inline, Payload
 from beluga_stream.domain.state import RunStatus
 from beluga_stream.errors import LogUnavailable, TopicMismatch
 from beluga_stream.ports.log import Outgoing
@@ -84,6 +87,32 @@ async def test_a_finished_run_answers_repeats_with_nothing_and_another_input_wit
     await bench.tell(NAMES.run_requests, requested(value=2, digest="other"))
     rejected = codec.results.decode(bench.written(NAMES.run_results)[-1].value)
     assert (rejected.code, rejected.digest) == ("idempotency_conflict", "other")
+
+
+async def test_a_child_begins_anew_for_a_later_run_of_its_parents_id_and_for_no_other(bench: Bench) -> None:
+    def asked(began: int, value: int) -> RunRequested:
+        return replace(requested(value=value), parent=Parent(RunId("p"), "p", NodeKey("sub"), began))
+
+    async def ended() -> list[Payload | None]:
+        for event in (done("r", "a"), done("r", "b", 7)):
+            await bench.tell(NAMES.node_done, event)
+        told = [codec.incoming.decode(record.value) for record in bench.written(NAMES.run_events)]
+        return [event.output for event in told if isinstance(event, ChildFinished)]
+
+    await bench.tell(NAMES.run_events, asked(1_000, 1))
+    assert await ended() == [Inline(7)]
+    for repeated in (0, 900, 1_000):
+        await bench.tell(NAMES.run_events, asked(repeated, 1))
+        assert len(bench.coordinator.owned[0].runs) == 0
+    bench.clock.now += 1_000
+    await bench.tell(NAMES.run_events, asked(2_000, 2))
+    work = codec.node_ready.decode(bench.written(NAMES.node_ready("default"))[-1].value)
+    assert work.arguments[0].payload == Inline(2)
+    assert await ended() == [Inline(7), Inline(7)]
+    assert len(bench.coordinator.owned[0].runs) == 0
+    bench.coordinator = bench.another()
+    await bench.coordinator.acquire(OWNED)
+    assert [run for _, run in bench.coordinator.owned[0].ended] == [RunId("r")]
 
 
 async def test_an_unknown_graph_is_rejected_and_bad_records_are_kept(bench: Bench) -> None:
