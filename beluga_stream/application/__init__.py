@@ -22,7 +22,7 @@ Ingest and gatherer
 
 Clients
     desk, what a client asks: runs starting signalling overrides forks
-    following, a run's stream: results inner shown answer cursor event_json
+    following, a run's stream: results inner shown answer ending cursor event_json
     tails, who reads the log for it: follower catchup
     summaries, lists of runs: runlist snapshot
 

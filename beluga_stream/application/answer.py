@@ -19,6 +19,13 @@ class Asked:
     started: int = 0
     retried: int = 0
 
+    def is_others(self, digest: str | None) -> bool:
+        """Whether a run that was started with the input of this digest is not the one that was asked for.
+
+        Its key was given with another input; what answers that is a refusal, or another run under its id.
+        """
+        return None not in (self.digest, digest) and self.digest != digest
+
 
 class Answer:
     """Hears a run's stream and says what it comes to."""
@@ -39,14 +46,19 @@ class Answer:
         elif isinstance(event, StartRejected):
             if self._is_answer(event):
                 self._refused = event
-        elif isinstance(event, RunChanged):
+        elif isinstance(event, RunChanged) and not self._asked.is_others(event.digest):
             # What was refused once may have been started later.
             self._refused, self._ended = None, event if event.ended else None
 
     @property
     def refused(self) -> StartRejected | None:
-        """The refusal that is the answer; none as long as a start that followed may be in the log."""
-        return None if self._past else self._refused
+        """The refusal that is the answer; none as long as a start that followed may be in the log.
+
+        After one for a key that another input has, none does: the run is there.
+        """
+        if self._past and self._refused is not None and self._refused.code != IdempotencyConflict.code:
+            return None
+        return self._refused
 
     @property
     def ended(self) -> RunChanged:

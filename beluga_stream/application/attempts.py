@@ -163,7 +163,13 @@ class Attempts:
         if attempt.void:
             now = self._clock.now_ms()
             return StreamVoid(
-                run=work.run, key=work.key, at_ms=now, node=work.node, attempt=work.attempt, incarnation=incarnation
+                run=work.run,
+                key=work.key,
+                at_ms=now,
+                node=work.node,
+                attempt=work.attempt,
+                incarnation=incarnation,
+                generation=work.generation,
             )
         if isinstance(result, Completed):
             try:
@@ -234,6 +240,7 @@ class Attempts:
             node=work.node,
             attempt=work.attempt,
             incarnation=incarnation,
+            generation=work.generation,
             failure=result.failure,
             retryable=result.retryable,
             details=details,
@@ -251,6 +258,7 @@ class Attempts:
             node=work.node,
             attempt=work.attempt,
             incarnation=attempt.incarnation,
+            generation=work.generation,
             output=output,
             branches=result.branches,
             chunks=result.chunks,
@@ -347,6 +355,7 @@ class Attempts:
                 node=work.node,
                 attempt=work.attempt,
                 incarnation=attempt.incarnation,
+                generation=work.generation,
                 partition=position.partition,
                 offset=position.offset,
                 resumed=attempt.resumed,

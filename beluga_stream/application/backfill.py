@@ -19,6 +19,7 @@ from ..ports.handlers import Deployment, Trigger
 from ..ports.log import Outgoing, Reader
 from . import codec
 from .asking import asked
+from .deadletters import is_for
 from .payloads import Payloads
 from .requesting import Requests, called
 from .runs import Runs
@@ -68,6 +69,7 @@ class Backfill:
                 trigger=trigger.name,
             )
         self.trigger = trigger
+        self._name = topics.trigger(trigger.graph, trigger.name)
         self._deployment = deployment
         self._reader = reader
         self._clock = clock
@@ -148,6 +150,9 @@ class Backfill:
         async for records in self._reader.read(self.trigger.topic, span.begin, until=span.end):
             for record in records:
                 place = f"{record.topic}/{record.partition}/{record.offset}"
+                if not is_for(record, self._name):
+                    yield Found(place, None, "of another trigger")
+                    continue
                 try:
                     answer = await self._ingest.answer(self.trigger, 0, record)
                 except LogUnavailable:

@@ -73,7 +73,7 @@ def start_child(
         trigger="parent",
         tags=state.tags,
         trace=trace,
-        parent=Parent(state.run, state.key, command.node),
+        parent=Parent(state.run, state.key, command.node, state.started_ms),
         page=page_of(state, command.node, arguments[0].stream) if is_page else None,
         keys=state.keys if is_page else {},
     )

@@ -335,7 +335,7 @@ class Coordinator:
         if type(event) in ASKED:
             check_asked(event, size)
         event = stamped(event, record.offset, batch.now_ms)
-        state = owned.state(event.run)
+        state = _started(owned, event) if type(event) is RunRequested else owned.state(event.run)
         if state is None and isinstance(event, RunRequested):
             check_request(event, size, record.partition, self._names.partitions)
             event, plan, refusal = await self._admission.admit(event, batch.now_ms)
@@ -362,7 +362,7 @@ class Coordinator:
     async def _decide(self, batch: _Batch, record: Record, plan: Plan | None, event: Event) -> bool:
         """Reduce one event into the batch; False when it was no news."""
         owned = batch.owned
-        state = owned.state(event.run)
+        state = _started(owned, event) if type(event) is RunRequested else owned.state(event.run)
         decision = reduce(plan, state, event)
         if decision is None and isinstance(event, OwnerEvent):
             return False  # of an owner that died before it had written that the run began
@@ -481,6 +481,17 @@ def _decoded(record: Record) -> Any:
             run=getattr(event, "run", None),
         )
     return event
+
+
+def _started(owned: RunPartition, event: RunRequested) -> RunState | None:
+    """The run that has the id of one that is to start; none, if it has ended, and the run that asks is a later one.
+
+    A run may be forgotten, and begin again under its id, while a child that the earlier one has started is remembered.
+    """
+    state = owned.state(event.run)
+    if state is not None and state.ended and event.parent is not None and event.parent.is_after(state.parent):
+        return None
+    return state
 
 
 def _comes_to_nothing(

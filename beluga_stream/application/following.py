@@ -12,7 +12,9 @@ from ..domain.ids import RunId, key_of
 from ..errors import Expired
 from ..ports.log import Reader, Record
 from . import codec
+from .answer import Asked
 from .cursor import LIVE, Cursor
+from .ending import Ending
 from .follower import Follower
 from .inner import RunStream
 from .messages import Progress, Rejected, Result
@@ -44,42 +46,21 @@ class _Mine:
 class _Heard:
     """What somebody has heard of one run's stream so far."""
 
-    def __init__(self, run: RunId, partition: int, payloads: Payloads, after: Cursor | None) -> None:
+    def __init__(self, run: RunId, partition: int, payloads: Payloads, after: Cursor | None, asked: Asked) -> None:
         self._stream = RunStream(run)
         self._partition = partition
         self._payloads = payloads
         self._after = after
-        self._ended_at = -1
-        """Where the end that was heard last lies."""
+        self.ending = Ending(asked)
         self.past = True
         """Whether what is heard was there before."""
-
-    @property
-    def has_ended_once(self) -> bool:
-        return self._ended_at >= 0
-
-    def is_over(self, *, started: int, retried: int) -> bool:
-        """Whether nothing more is to be waited for, by who asked for a start and a retry behind these offsets.
-
-        A failed run may have been retried since: its end counts only once all of the past has been heard, and only if
-        it lies behind the retry that was asked for. An end from before the start that was asked for counts only then,
-        too: the refusal of that start may lie behind it.
-        """
-        stream = self._stream
-        if not stream.ended:
-            return False
-        if self.past and not (stream.final and self._ended_at >= started):
-            return False
-        return stream.final or self._ended_at >= retried
 
     async def hear(self, record: Record) -> Sequence[Event]:
         """The events of the next record that come after the cursor. All but the last of them say which they are."""
         decoded = codec.results.decode(record.value)
         place = Cursor(self._partition, record.offset)
-        had_ended = self._stream.ended
         events = await self._events(self._stream, decoded, place)
-        if self._stream.ended and not had_ended:
-            self._ended_at = record.offset
+        self.ending.hear(self._stream, record.offset)
         seen = 0 if self._after is None else self._after.seen(place.offset)
         if seen is None:
             return ()
@@ -138,36 +119,35 @@ class Following:
         """Where the run's partition ends now."""
         return (await self._reader.end(self._topic))[self._partition(run)]
 
-    async def listen(
-        self, run: RunId, *, after: str | None = None, started: int = 0, retried: int = 0
-    ) -> AsyncGenerator[Event | None, None]:
+    async def listen(self, run: RunId, asked: Asked, *, after: str | None = None) -> AsyncGenerator[Event | None, None]:
         """The run's events up to its end, and a None between those that were there at the call and those that follow.
 
-        `after` is a cursor, or `live`. `started` and `retried` are the offsets at which the caller asked for a start
-        and for a retry: an end from before them may not be the one that the caller waits for.
+        `after` is a cursor, or `live`. `asked` is what the caller has asked for the run: an end from before that may
+        not be the one that it waits for (see `Ending`).
         """
         partition = self._partition(run)
         live = after == LIVE
-        heard = _Heard(
-            run, partition, self._payloads, None if after is None or live else Cursor.parse(after, partition)
-        )
+        cursor = None if after is None or live else Cursor.parse(after, partition)
+        heard = _Heard(run, partition, self._payloads, cursor, asked)
         follower, start, gone = await self._enter(run, partition, after)
         try:
             async with contextlib.aclosing(self._tails.records(partition, follower, start)) as batches:
                 async for batch in batches:
                     if batch is None:
-                        if gone and not heard.has_ended_once:
+                        if gone and not heard.ending.is_known:
                             raise Expired(f"run {run} has ended, and its stream is kept no longer", run=run)
+                        if heard.ending.is_others:
+                            await self._check_answered(run, partition, asked.started)
                         heard.past = False
                         yield None
-                        if heard.is_over(started=started, retried=retried):
+                        if heard.ending.is_over(past=False):
                             return
                         continue
                     for record in batch:
                         for event in await heard.hear(record):
                             if not (live and heard.past):
                                 yield event
-                        if heard.is_over(started=started, retried=retried):
+                        if heard.ending.is_over(past=heard.past):
                             return
         finally:
             self._tails.leave(partition, follower)
@@ -207,7 +187,13 @@ class Following:
             and decoded.run == run
             and decoded.status is not None
             and decoded.status.counter == 1
+            and not Asked(mine.digest).is_others(decoded.status.digest)
         )
+
+    async def _check_answered(self, run: RunId, partition: int, started: int) -> None:
+        """Raises `Expired` when the refusal of a start may be gone: nobody should wait for it for ever."""
+        if (await self._reader.beginning(self._topic))[partition] > started:
+            raise Expired(f"the answer to this start of run {run} is kept no longer", run=run)
 
     async def _first_offset(self, run: RunId, partition: int, after: str | None) -> tuple[int, bool]:
         """Where the run's first record may lie, and whether retention has removed its end.

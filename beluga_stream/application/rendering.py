@@ -94,7 +94,7 @@ class Renderer:
                     case PublishNode():
                         telling.node(_node_change(plan, state, command))
                     case PublishRun(status, counter):
-                        telling.run(RunChange(status, counter, state.output, state.failure))
+                        telling.run(_run_change(state, status, counter))
                     case DispatchNode():
                         if plan is not None and _is_at_workers(last, command):
                             work = node_ready(plan, state, command, at_ms, carried)
@@ -252,6 +252,11 @@ def _feed(state: RunState, key: NodeKey) -> Feed:
     assert state.page is not None, "only pages of a map are fed"
     start = index_of(key)
     return Feed(start, state.page.stop - start)
+
+
+def _run_change(state: RunState, status: str, counter: int) -> RunChange:
+    asked = state.digest if state.parent is None else ""
+    return RunChange(status, counter, state.output, state.failure, asked or None)
 
 
 def _node_change(plan: Plan | None, state: RunState, command: PublishNode) -> NodeChange:

@@ -277,16 +277,12 @@ class Runs:
     ) -> AsyncGenerator[Event | None, None]:
         """As `follow`, whatever was refused; None says that all which was there at the call has been given.
 
-        `asked` is what the caller has asked for the run, by default through this object: see `Following.listen`.
+        `asked` is what the caller has asked for the run, by default through this object: see `Following.listen`. The
+        end of a run that was started with another input never counts: the refusal comes.
         """
         mine = self.asked(run)
-        asked = mine if asked is None else asked
-        return self._following.listen(
-            run,
-            after=after,
-            started=0 if asked.digest is None else asked.started,
-            retried=max(mine.retried, asked.retried),
-        )
+        asked = mine if asked is None else replace(asked, retried=max(mine.retried, asked.retried))
+        return self._following.listen(run, asked, after=after)
 
     async def outputs(self, run: RunId, node: str) -> Json:
         """What a node has given. Raises `NotFound` when the run ended without it."""

@@ -18,6 +18,7 @@ from ..ports.spans import NO_SPANS
 from ..ports.telemetry import NO_TELEMETRY
 from . import codec
 from .arriving import arrival
+from .deadletters import is_for
 from .gathered import Gathered
 from .gatherings import MOST, Firing
 from .payloads import Payloads
@@ -148,7 +149,8 @@ class Windows:
         end = await self._reader.at_time(topic, end_ms + self._gathers.lateness_ms + _DISORDER_MS)
         async for records in self._reader.read(topic, begin, until=end):
             for record in records:
-                yield record
+                if is_for(record, self._topics.trigger(self._trigger.graph, self._trigger.name)):
+                    yield record
 
 
 def _place(of: str, rule: object) -> str:

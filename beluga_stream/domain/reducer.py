@@ -25,6 +25,7 @@ from .events import (
     NodeStarted,
     NodeStreaming,
     NodeSucceeded,
+    OfExecution,
     Page,
     RetryRequested,
     RunRequested,
@@ -205,6 +206,9 @@ def _apply(plan: Plan, state: RunState, key: NodeKey, event: Applied) -> Decisio
     node = state.nodes.get(key)
     transition = None if node is None else TABLE.get((node.status, type(event)))
     if node is None or transition is None or not transition.counts(node, event):
+        return Decision(state)
+    # What a run of this id has sent that is forgotten. Those of earlier versions began with generation 0.
+    if isinstance(event, OfExecution) and 0 < event.generation < state.started_ms <= state.generation:
         return Decision(state)
     draft = Draft(plan, state, event.at_ms)
     transition.apply(draft, key, event)
