@@ -122,13 +122,14 @@ async def test_a_worker_that_is_killed_before_a_save_and_after_another_costs_no_
     assert [turn for turn, first in tried(tmp_path) if first == "False"] == [saved.workflow_id]
 
 
-async def test_a_worker_that_stops_gives_its_work_back(temporal: Client) -> None:
-    attempts: list[int] = []
+async def test_a_worker_that_stops_gives_its_work_back_with_what_it_has_told(temporal: Client) -> None:
+    attempts: list[tuple[int, object]] = []
     entered = asyncio.Event()
 
     async def twice(number: int) -> int:
-        attempts.append(context().attempt)
+        attempts.append((context().attempt, context().heartbeat_details))
         if context().attempt == 1:
+            await context().heartbeat("half")
             entered.set()
             await asyncio.Event().wait()
         return number * 2
@@ -143,7 +144,7 @@ async def test_a_worker_that_stops_gives_its_work_back(temporal: Client) -> None
         async with durable.worker():
             assert await durable.runs.result(run) == 42
     await durable.close()
-    assert attempts == [1, 2]
+    assert attempts == [(1, None), (2, "half")]
 
 
 class AwayLog(MemoryLog):

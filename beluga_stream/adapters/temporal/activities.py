@@ -120,13 +120,15 @@ class Activities:
                 return Told(await self._attempts.outcome(work, incarnation, beat, slot))
         except asyncio.CancelledError:
             if activity.is_worker_shutdown():
-                raise _handed_back(f"{self._name} stops: another worker has to begin anew") from None
+                raise _handed_back(f"{self._name} stops: another worker has to begin anew", details) from None
             told = activity.cancellation_details()
             if told is not None and told.not_found:
                 raise _handed_back("its run has ended: nobody wants to know") from None
             raise
         except HeldElsewhere:
             raise _handed_back("another execution holds the attempt") from None
+        except LogUnavailable as error:
+            raise ApplicationError(str(error), Beaten(details), type=type(error).__name__) from error
         finally:
             beating.cancel()
 
@@ -214,6 +216,6 @@ class Activities:
                 raise LogUnavailable(f"Temporal does not take what {info.activity_id} tells: {error}") from error
 
 
-def _handed_back(why: str) -> ApplicationError:
-    """Nobody's fault, and nothing to log."""
-    return ApplicationError(why, type=envelopes.HANDED_BACK, category=ApplicationErrorCategory.BENIGN)
+def _handed_back(why: str, details: Payload | None = None) -> ApplicationError:
+    """Nobody's fault, and nothing to log. What its handler told last is for the next attempt."""
+    return ApplicationError(why, Beaten(details), type=envelopes.HANDED_BACK, category=ApplicationErrorCategory.BENIGN)
