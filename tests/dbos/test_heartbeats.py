@@ -9,6 +9,7 @@ from beluga_stream import Graph, context
 from beluga_stream.adapters.dbos.records import Ended, Entry, Start
 from beluga_stream.adapters.dbos.run import Run
 from beluga_stream.application.execution import Executions
+from beluga_stream.application.leaving import Leaving
 from beluga_stream.domain.events import RunRequested
 from beluga_stream.domain.ids import RunId
 from beluga_stream.domain.payload import Inline
@@ -61,7 +62,7 @@ class Process:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.run.close()
+        await self.run.close(Leaving())
         await self.executions.close()
 
     async def entry(self) -> Ended | None:

@@ -12,6 +12,7 @@ from typing import Protocol
 from ...application import tracing
 from ...application.executing import Executing
 from ...application.family import Effect, Family, Shown, Stop
+from ...application.leaving import Leaving
 from ...application.local_attempts import LocalAttempts, NoBlobs
 from ...application.local_streams import LocalStreams
 from ...application.messages import Heartbeat, NodeReady
@@ -178,12 +179,9 @@ class Run:
         self._closing = True
         self._woken.set()
 
-    async def close(self) -> None:
-        """Cancel and await what is still running."""
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    async def close(self, leaving: Leaving) -> None:
+        """Cancel what is still running, and wait until it ends or is left behind."""
+        await asyncio.gather(*(leaving.stop(task, key[1], key[0]) for key, task in self._tasks.items()))
         self.handed_over.set()
         self.done.set()
 
