@@ -1,6 +1,7 @@
 """Workflows on DBOS as users have them: begun, asked, told, ended, left and taken over, and what is refused."""
 
 import asyncio
+import contextlib
 import logging
 import subprocess
 import sys
@@ -12,10 +13,11 @@ import dbos._core
 import pytest
 from dbos import DBOS
 
-from beluga_stream import Orchestrator, Workflow
+from beluga_stream import Graph, Orchestrator, Workflow
 from beluga_stream.adapters.dbos import run as dbos_run
 from beluga_stream.adapters.memory.clock import SystemClock
 from beluga_stream.api.features import WorkflowOptions
+from beluga_stream.application import leaving
 from beluga_stream.bootstrap.dbos_provider import DbosProvider
 from beluga_stream.bootstrap.encryption import new_line
 from beluga_stream.bootstrap.settings import Settings
@@ -83,6 +85,35 @@ async def test_a_workflow_may_be_cancelled_or_terminated(tmp_path: Path) -> None
             with pytest.raises(TaskCanceled):
                 await made.get_result(run, timeout=30)
             assert (await made.describe(run)).state == state
+
+
+async def test_a_handler_that_ignores_its_cancellation_is_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(leaving, "LEFT_AFTER_SECONDS", 0.01)
+    entered, go_on, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def stubborn(number: int) -> int:
+        entered.set()
+        while not go_on.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await go_on.wait()
+        ended.set()
+        return number
+
+    graph = Graph[int, int]("dbos-stubborn", durable=True)
+    graph.set_finish_point(graph.add_node(stubborn, graph.input))
+    async with Orchestrator(settings(tmp_path)) as orch:
+        made = orch.create_workflow(graph, provider="dbos")
+        run = await made.execute(1)
+        await entered.wait()
+        await made.cancel(run)
+        with pytest.raises(TaskCanceled):
+            await made.get_result(run, timeout=30)
+        assert [record.action for record in caplog.records if record.levelname == "ERROR"] == ["handler_lost"]
+        go_on.set()
+        async with asyncio.timeout(30):
+            await ended.wait()
 
 
 async def test_a_workflow_that_takes_too_long_is_timed_out(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ with workflow.unsafe.imports_passed_through():
     from ...domain.payload import INLINE_LIMIT_BYTES, Payload, Stored
     from ...domain.plan import Plan
     from ...domain.references import references
-    from ...domain.retention import FINAL, marker
+    from ...domain.retention import FINAL, RENEW_MS, marker
     from ...domain.state import RunState, RunStatus
     from ...ports.spans import NO_SPANS, TOLD_ELSEWHERE
     from ...ports.spans import Ended as EndedSpan
@@ -55,9 +55,6 @@ _INLINE_BYTES = 256 * 1024
 _PAGE_BYTES = 1024
 _STATE_BYTES = 900_000
 """A run whose state is longer fails, as on Kafka: neither a record nor Temporal would take it."""
-
-_RENEW_MS = 24 * 3_600_000
-"""How often the blobs that a run has are told to be new: no table names them."""
 
 _KEEPS_WOKEN = "keeps-woken"
 """Histories without this patch may have lost the alarm that rang in the same task in which the log was told."""
@@ -359,9 +356,9 @@ class Interpreter:
 
     def _renew(self, now: int) -> None:
         if self._renew_ms is None or now < self._renew_ms:
-            self._renew_ms = self._renew_ms or now + _RENEW_MS
+            self._renew_ms = self._renew_ms or now + RENEW_MS
             return
-        self._renew_ms = now + _RENEW_MS
+        self._renew_ms = now + RENEW_MS
         named = list(references([*self._family.states.values(), *self._backlog.works]))
         if self._start.stored is not None:
             named.append(Stored(self._start.stored, 0))
