@@ -50,7 +50,7 @@ def _bytes(text: object, subject: str) -> int:
     raise InvalidInput(f"a message of {subject}: its key and headers are texts, and {text!r} is none", subject=subject)
 
 
-def checked(kind: type[T]) -> "TypeAdapter[T]":
+def checked(kind: Any) -> "TypeAdapter[Any]":
     """What checks data of this type. Raises `InvalidConfig` for a type that pydantic cannot check."""
     try:
         return TypeAdapter(kind)
