@@ -323,7 +323,7 @@ class MessageBus:
         loop = asyncio.get_running_loop()
         began = loop.time()
         await self._start(limit)
-        await self._carrier.send(parcel, max(round(limit - (loop.time() - began), 3), 0))
+        await self._carrier.send(parcel, max(0, round(limit - (loop.time() - began), 3)))
 
     async def _reaches(self, subscriber: str) -> bool:
         """Whether what is sent to it now comes to it, soon or when it is back."""
