@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from ..bounds import within
 from ..errors import ResourceExhausted
-from .guard import guarded, marked
+from .guard import guarded, marked, stop_if_given_up
 from .ranges import check_duration, check_whole
 from .retry import Seconds
 
@@ -67,6 +67,8 @@ class Bulkhead:
                 self._give_up(turn)
                 raise
         try:
+            if turn is not None:
+                stop_if_given_up()
             yield
         finally:
             self._leave()

@@ -4,8 +4,8 @@ import asyncio
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from types import TracebackType, UnionType
+from typing import Any, Self, TypeVar, cast, overload
 
 from ..application.parcels import is_ours
 from ..application.subscription import Handle, Subscribed, Terms
@@ -87,6 +87,7 @@ class MessageBus:
             await self._send(parcel, limit)
         return parcel.id
 
+    @overload
     async def request(
         self,
         subject: str,
@@ -95,9 +96,32 @@ class MessageBus:
         /,
         *,
         key: str | None = None,
+        headers: Mapping[str, str] = ...,
+        timeout: Seconds = 30,  # noqa: ASYNC109 - as above
+    ) -> R: ...
+    @overload
+    async def request(
+        self,
+        subject: str,
+        data: object,
+        reply: UnionType,
+        /,
+        *,
+        key: str | None = None,
+        headers: Mapping[str, str] = ...,
+        timeout: Seconds = 30,  # noqa: ASYNC109 - as above
+    ) -> Any: ...
+    async def request(
+        self,
+        subject: str,
+        data: object,
+        reply: Any,
+        /,
+        *,
+        key: str | None = None,
         headers: Mapping[str, str] = _NO_HEADERS,
         timeout: Seconds = 30,  # noqa: ASYNC109 - as above
-    ) -> R:
+    ) -> Any:
         """Send a message and wait for the first reply: what a subscriber's handler returns, checked by type.
 
         Raises `TimedOut` without a reply, and `ExecutionFailed` when the handler failed for good; `retryable` says
@@ -124,7 +148,7 @@ class MessageBus:
     async def subscribe(  # noqa: PLR0913 - options, each given by its name
         self,
         subjects: str,
-        kind: type[T],
+        kind: type[T] | UnionType,
         handler: Callable[[BusMessage[T]], Awaitable[object] | object],
         /,
         *,
@@ -160,16 +184,24 @@ class MessageBus:
         await self._attach(subscribed, subjects, group)
         return Subscription(subjects, group, subscribed)
 
-    async def receive(
+    @overload
+    def receive(
         self, subjects: str, kind: type[T], /, *, group: str | None = None
-    ) -> AsyncGenerator[BusMessage[T], None]:
+    ) -> AsyncGenerator[BusMessage[T], None]: ...
+    @overload
+    def receive(
+        self, subjects: str, kind: UnionType, /, *, group: str | None = None
+    ) -> AsyncGenerator[BusMessage[Any], None]: ...
+    async def receive(
+        self, subjects: str, kind: Any, /, *, group: str | None = None
+    ) -> AsyncGenerator[BusMessage[Any], None]:
         """The messages of a pattern, one after the other, for `async for`. Use it with `contextlib.aclosing`.
 
         A message is done when the loop asks for the next one. One at which the loop was left comes again, to the group.
         """
-        offered: asyncio.Queue[tuple[BusMessage[T], asyncio.Future[None]]] = asyncio.Queue(1)
+        offered: asyncio.Queue[tuple[BusMessage[Any], asyncio.Future[None]]] = asyncio.Queue(1)
 
-        async def offer(message: BusMessage[T]) -> None:
+        async def offer(message: BusMessage[Any]) -> None:
             taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             await offered.put((message, taken))
             await taken
@@ -291,7 +323,7 @@ class MessageBus:
         loop = asyncio.get_running_loop()
         began = loop.time()
         await self._start(limit)
-        await self._carrier.send(parcel, max(round(limit - (loop.time() - began), 3), 0))
+        await self._carrier.send(parcel, max(0, round(limit - (loop.time() - began), 3)))
 
     async def _reaches(self, subscriber: str) -> bool:
         """Whether what is sent to it now comes to it, soon or when it is back."""

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from ..domain.pace import Pace, take
 from ..errors import RateLimitExceeded
-from .guard import guarded, marked
+from .guard import guarded, marked, stop_if_given_up
 from .ranges import MONTH_SECONDS, check_duration, check_whole
 from .retry import Seconds
 
@@ -58,6 +58,7 @@ class RateLimit:
         pause = self._take()
         if pause > 0:
             time.sleep(pause)
+            stop_if_given_up()
         yield
 
     @asynccontextmanager

@@ -191,6 +191,29 @@ def test_nobody_who_does_not_ask_for_it_loads_dbos() -> None:
     assert subprocess.check_output([sys.executable, "-c", asked], text=True) == "False\n"
 
 
+async def test_what_a_run_has_done_is_undone_though_its_time_is_up(tmp_path: Path) -> None:
+    done: list[str] = []
+
+    def charge(value: int) -> int:
+        done.append("charged")
+        return value
+
+    async def refund(value: int, charged: int) -> None:
+        await asyncio.sleep(0.1)  # longer than the run has
+        done.append("refunded")
+
+    async def forever(value: int) -> int:
+        await asyncio.Event().wait()
+        return value
+
+    async with Orchestrator(settings(tmp_path)) as orch:
+        order = orch.create_graph("order", int, int, timeout=0.05, provider="dbos")
+        order.set_finish_point(order.add_node(forever, order.add_node(charge, order.input, compensate=refund)))
+        with pytest.raises(TimedOut, match=r"did not end within 0\.05 s"):
+            await order.invoke(1)
+        assert done == ["charged", "refunded"]
+
+
 async def test_a_run_whose_code_is_not_here_waits_for_it(tmp_path: Path) -> None:
     at_work.clear()
     async with Orchestrator(settings(tmp_path)) as orch:
