@@ -11,7 +11,8 @@ from ..bootstrap.garbage import collect_seldom
 from ..errors import InvalidInput
 from .commands import acls, blobs, deadletters, doctor, graph, keys, look, runs, serve, topics, triggers
 from .commands import run as running
-from .exits import WRONG, configure_noise, fail, say_error
+from .exits import WRONG, configure_noise, end_unheard, fail, say_error
+from .output import OutputLost, watch_output
 from .versions import version_of
 
 app = typer.Typer(
@@ -73,16 +74,30 @@ def options(
 def run() -> None:
     """Run the command that was typed."""
     collect_seldom()
+    watch_output()
     as_json = "--json" in sys.argv
     try:
-        _check_words(sys.argv, as_json=as_json)
-        code = app(standalone_mode=not as_json)
+        code = _perform(as_json=as_json)
     except typer.Exit as ended:
         code = ended.exit_code
-    except _UsageError as error:
-        code = WRONG
-        say_error(error.format_message(), InvalidInput.code, as_json=True, exit_code=code)
     sys.exit(code)
+
+
+def _perform(*, as_json: bool) -> int | None:
+    """The exit code of the command, which may also raise it."""
+    _check_words(sys.argv, as_json=as_json)
+    try:
+        code: int | None = app(prog_name="beluga", standalone_mode=False)
+        sys.stdout.flush()
+    except _UsageError as error:
+        # Of a group that no command of was named the help is shown already, and there is nothing to say.
+        if told := error.format_message().rstrip("."):
+            hint = "" if error.ctx is None else f": see `{error.ctx.command_path} --help`"
+            say_error(f"{told}{hint}", InvalidInput.code, as_json=as_json, exit_code=WRONG)
+        return WRONG
+    except OutputLost as lost:  # of help, for one
+        end_unheard(lost, as_json=as_json)
+    return code
 
 
 def _check_words(words: Sequence[str], *, as_json: bool) -> None:
