@@ -471,6 +471,17 @@ def test_the_embedded_broker_starts_and_stops() -> None:
     assert not broker.is_running
 
 
+def test_its_program_may_belong_to_another_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the package was installed by root."""
+
+    def refused(path: Path, _: int) -> None:
+        raise PermissionError(1, "Operation not permitted", str(path))
+
+    monkeypatch.setattr(Path, "chmod", refused)
+    with EmbeddedBroker() as broker:
+        assert broker.is_running
+
+
 # ---------------------------------------------------------------------------------------------- types
 def test_types_are_compared_with_the_graphs_that_are_published(deployed: Deployment, tmp_path: Path) -> None:
     deployed.run("run", "talk", '"one"')  # so that an engine has published them
