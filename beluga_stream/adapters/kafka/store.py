@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from ...errors import LogUnavailable
+from ...errors import InvalidConfig, LogUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -82,8 +82,12 @@ class RocksStore:
 
     @classmethod
     def factory(cls, directory: Path) -> StoreFactory:
-        """A `StoreFactory` for stores below `directory`."""
-        import rocksdict  # noqa: PLC0415 - an optional extra
+        """A `StoreFactory` for stores below `directory`. Raises `InvalidConfig` without the package."""
+        try:
+            import rocksdict  # noqa: PLC0415 - an optional extra
+        except ModuleNotFoundError as error:
+            needs = "BELUGA_STORE=rocksdb needs the package rocksdict: pip install 'beluga-stream[rocksdb]'"
+            raise InvalidConfig(needs) from error
 
         cache = rocksdict.Cache(_CACHE_BYTES)
         return lambda partition: cls(directory, partition, cache)
