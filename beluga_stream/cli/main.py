@@ -9,7 +9,7 @@ import typer
 
 from ..bootstrap.garbage import collect_seldom
 from ..errors import InvalidInput
-from .commands import acls, blobs, deadletters, doctor, graph, keys, look, runs, serve, topics, triggers
+from .commands import acls, blobs, deadletters, doctor, graph, init, keys, look, runs, serve, topics, triggers
 from .commands import run as running
 from .exits import WRONG, configure_noise, end_unheard, fail, say_error
 from .output import OutputLost, watch_output
@@ -18,8 +18,8 @@ from .versions import version_of
 app = typer.Typer(
     name="beluga",
     help="Event-driven streaming orchestration of Python functions on Kafka.\n\n"
-    "Start with `beluga dev`, in the project's repository with `beluga demo`. Settings come from the environment "
-    "(BELUGA_BROKER, BELUGA_AGENTS ...).",
+    "Start with `beluga init` and `beluga dev`, in the project's repository with `beluga demo`. Settings come from the "
+    "environment (BELUGA_BROKER, BELUGA_AGENTS ...).",
     epilog="Exit codes: 0 ok, 1 failed, 2 wrong usage, input or configuration, 3 not found, 4 timed out, 5 no broker.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -33,6 +33,7 @@ _RUNS = "Run graphs"
 _OPERATE = "Operate"
 
 app.command("demo", rich_help_panel=_LOOK)(look.demo)
+app.command("init", rich_help_panel=_LOOK)(init.init)
 app.command("dev", rich_help_panel=_LOOK)(look.dev)
 app.command("run", rich_help_panel=_RUNS)(running.run)
 app.command("watch", rich_help_panel=_RUNS)(running.watch)
