@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from urllib.parse import urlsplit
 
 from ..adapters.kafka.appender import KafkaAppender
+from ..adapters.kafka.patience import Patience
 from ..adapters.kafka.reader import KafkaReader
 from ..adapters.memory.clock import SystemClock
 from ..adapters.otel.spans import OtelSpans
@@ -28,9 +29,11 @@ async def open_runs(
     shows_sealed: bool = False,
     follows_starts: int = FOLLOWED_FROM_START,
     spans: Spans | None = None,
+    patience: Patience | None = None,
 ) -> AsyncIterator[Runs]:
     """The front desk over Kafka, closed after use. `shows_sealed`: see `Payloads`, `follows_starts`: see `Runs`.
 
+    `patience` bounds what waits for the broker, which by default has a minute to take a record, and half of one else.
     `spans` is by default what the caller's process has set for OpenTelemetry, which is mostly nothing.
 
     Raises `LogUnavailable` without a broker, and `TopicMismatch` where BELUGA_PARTITIONS is not what the engine has.
@@ -39,8 +42,8 @@ async def open_runs(
     names = topics(settings)
     payloads = payloads_of(settings, shows_sealed=shows_sealed)
     async with AsyncExitStack() as stack:
-        appender = await stack.enter_async_context(KafkaAppender(connection))
-        reader = await stack.enter_async_context(KafkaReader(connection))
+        appender = await stack.enter_async_context(KafkaAppender(connection, patience=patience))
+        reader = await stack.enter_async_context(KafkaReader(connection, patience=patience))
         await check_partitions(names, reader)
         outbox = Outbox(appender, goes_on=True)
         stack.push_async_callback(outbox.close)

@@ -93,7 +93,9 @@ class Settings(BaseSettings):
         "memory", description="Where a coordinator keeps the table of its partitions."
     )
     data: Path = Field(
-        Path(".beluga/data"), description="Folder for RocksDB; wiped whenever a partition is taken over."
+        Path(".beluga/data"),
+        description="Folder for RocksDB, of which each process takes a part of its own; "
+        "wiped whenever a partition is taken over.",
     )
     blobs: str = Field(
         ".beluga/blobs",
@@ -232,6 +234,13 @@ class Settings(BaseSettings):
     )
     http_streams_per_caller: int = Field(1_000, ge=1, description="Streams that one caller may have open.")
     http_streams: int = Field(10_000, ge=1, description="Streams that a gateway serves at once.")
+    http_broker_seconds: float = Field(
+        15.0,
+        gt=0,
+        le=300,
+        description="How long a broker may leave the gateway without an answer, before it tells its caller so by 503 "
+        "(seconds).",
+    )
     http_heartbeat_seconds: float = Field(
         15.0, gt=0, description="How long a stream is silent before it says that it is still there (seconds)."
     )

@@ -101,6 +101,16 @@ def test_a_gateway_says_so_in_its_log(tmp_path: Path) -> None:
     assert done.returncode == 5
 
 
+def test_an_engine_whose_folder_cannot_be_one_says_so(tmp_path: Path) -> None:
+    (tmp_path / "agents").mkdir()
+    (tmp_path / "data").write_text("")
+    words = [sys.executable, "-m", "faust", "-A", "beluga_stream", "worker"]
+    environ = os.environ | {"BELUGA_DATA": "data", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(words, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "beluga_stream does not start: BELUGA_DATA=data cannot be a folder: File exists\n"
+
+
 def test_no_variable_of_this_project_is_taken_for_a_misspelt_one() -> None:
     places = [
         "Makefile",

@@ -49,7 +49,7 @@ class KafkaReader:
         self._isolation = "read_committed" if committed_only else "read_uncommitted"
         self._max_records = max_records
         self._patience = patience or Patience(connection.where, timeout, insists=False)
-        self._topics = KafkaTopics(connection, timeout=timeout, patience=self._patience)
+        self._topics = KafkaTopics(connection, timeout=min(timeout, self._patience.seconds), patience=self._patience)
         self._consumer: AIOKafkaConsumer | None = None
         self._counts: dict[str, int] = {}
 
