@@ -60,13 +60,14 @@ class Site:
         )
         return await self.stack.enter_async_context(tables)
 
-    def app(
+    def app(  # noqa: PLR0913 - options, each given by its name
         self,
         role: Role,
         group: str,
         tables: OpenTables | None = None,
         *,
         max_pending: int = 64,
+        by_topic: bool = False,
         begins_at_end: bool = False,
         committed_only: bool = False,
     ) -> RoleApp:
@@ -81,6 +82,7 @@ class Site:
                 max_pending=max_pending,
                 drain_timeout=self.settings.shutdown_grace_seconds + 10,
                 session_timeout=self.settings.session_timeout_seconds,
+                by_topic=by_topic,
                 begins_at_end=begins_at_end,
                 committed_only=committed_only,
                 patience=self.patience,
