@@ -10,7 +10,7 @@ Coordinator
     sweeping, blobs that nobody wants any more: named
 
 Worker
-    worker: attempts underway leases notices reported fusion outbox sending incarnations
+    worker: attempts underway leases leaving notices reported fusion outbox sending incarnations
     execution, one call of a handler: context conversion middleware caching resources judging verdict places spanned
     threads, where handlers run: plain_calls node_threads apart performing
     streams, what nodes read of one another: sequence readahead feeding

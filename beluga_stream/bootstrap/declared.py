@@ -57,12 +57,6 @@ def group(settings: Settings, role: str) -> str:
     return f"{settings.prefix}-{role}"
 
 
-def worker_group(settings: Settings) -> str:
-    """Workers of other queues are another group: the members of one must read the same topics."""
-    named = group(settings, "worker")
-    return named if settings.queues is None else f"{named}.{'.'.join(sorted(settings.queues))}"
-
-
 def changelog_topic(settings: Settings) -> str:
     """The changelog of the coordinators' table of runs."""
     return f"{group(settings, 'coordinator')}-runs-changelog"

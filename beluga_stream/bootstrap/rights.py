@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, get_args
 
 from ..ports.rights import Right
 from .connection import topics
-from .declared import changelog_topic, group, triggers_changelog, worker_group
+from .declared import changelog_topic, group, triggers_changelog
 from .settings import Settings
 
 Holder = Literal["coordinator", "worker", "ingest", "workflows", "client", "gateway", "agent", "operator"]
@@ -60,7 +60,7 @@ def _coordinator(settings: Settings) -> list[Right]:
         Right("topic", names.run_events, ("Read", "Write"), "takes signals and cancels, sends timers and child runs"),
         Right("topic", names.node_done, ("Read",), "takes what nodes did"),
         Right("group", own, ("Read",), "its consumer group"),
-        Right("group", group(settings, "worker"), ("Describe",), "sees what the workers are done with", prefixed=True),
+        Right("group", group(settings, "worker"), ("Describe",), "sees what the workers are done with"),
         Right("topic", changelog_topic(settings), ("Read", "Write", "DescribeConfigs"), "its table of runs"),
         Right("transactional-id", f"{own}-", ("Write",), "keeps a former owner out", prefixed=True, sample="0"),
         Right("topic", names.graphs, ("Read",), "definitions"),
@@ -78,16 +78,15 @@ def _worker(settings: Settings, uses: Uses) -> list[Right]:
     names = topics(settings)
     return [
         *(Right("topic", names.node_ready(queue), ("Read",), "takes work") for queue in uses.queues),
-        Right("group", worker_group(settings), ("Read",), "its consumer group"),
         Right(
-            "group",
-            group(settings, "worker"),
+            "topic",
+            names.node_ready(""),
             ("Describe",),
-            "sees workers of other queues",
+            "shares queues out among all workers",
             prefixed=True,
-            sample=".other",
-            optional=True,
+            sample="default",
         ),
+        Right("group", group(settings, "worker"), ("Read",), "its consumer group"),
         Right("topic", names.control, ("Read",), "hears of cancels"),
         Right("topic", names.node_done, ("Write",), "says what nodes did"),
         Right("topic", names.run_results, ("Read", "Write"), "chunks, and what its nodes read of those of others"),

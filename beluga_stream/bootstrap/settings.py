@@ -142,7 +142,7 @@ class Settings(BaseSettings):
     queues: Annotated[tuple[str, ...] | None, NoDecode] = Field(
         None,
         description="The queues this worker serves, comma-separated; by default all of the deployed graphs. Workers "
-        "with another list are another consumer group: let no queue be in two lists (docs/operating.md).",
+        "with different lists share the queues that both have.",
     )
     worker_slots: int = Field(256, ge=1, le=100_000, description="Most handlers that run at once in a worker.")
     worker_threads: int = Field(16, ge=1, le=1_000, description="Threads for handlers that are not async.")
@@ -333,7 +333,7 @@ class Settings(BaseSettings):
     @field_validator("queues")
     @classmethod
     def _each_once(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        """None as well when none is named: a worker of all queues has one group, however that is said."""
+        """None as well when none is named."""
         return tuple(dict.fromkeys(value or ())) or None
 
     @field_validator("lease_seconds")

@@ -1,13 +1,12 @@
 """Which of the engine's processes are there, as far as the broker knows: by the members of their consumer groups.
 
-That one is missing is a remark, and nothing wrong: topics and rights are looked at before anything starts, too. That a
-queue has workers in two groups is wrong, since each of its nodes runs in both.
+That one is missing is a remark, and nothing wrong: topics and rights are looked at before anything starts, too.
 """
 
 from collections.abc import Mapping, Sequence
 
 from ..adapters.kafka.connection import KafkaConnection
-from ..adapters.kafka.membership import Membership, memberships, read_twice
+from ..adapters.kafka.membership import Membership, memberships
 from ..bootstrap import deployment
 from ..bootstrap.connection import topics
 from ..bootstrap.declared import group
@@ -34,7 +33,7 @@ async def attendance(settings: Settings, connection: KafkaConnection) -> list[Fi
         return [Finding("processes", ok=None, said=said, fix="run this as an operator: `beluga acls operator`")]
     queues = _queues(deployed)
     served = {topics(settings).node_ready(queue): queue for queue in queues}
-    return [_present(_counts(groups, found)), *_unserved(settings, served, found), *_shared(found)]
+    return [_present(_counts(groups, found)), *_unserved(served, found[group(settings, "worker")])]
 
 
 def _groups(settings: Settings, deployed: LoadedDeployment | None) -> dict[str, list[str]]:
@@ -53,11 +52,8 @@ def _queues(deployed: LoadedDeployment | None) -> set[str]:
 
 
 def _counts(groups: Mapping[str, Sequence[str]], found: Mapping[str, Membership]) -> dict[str, int]:
-    """How many processes of each role there are. One of ingest may be in two groups, a worker is in one of several."""
-    counts = {role: max(found[name].members for name in names) for role, names in groups.items()}
-    workers = groups["worker"][0]
-    of_queues = (membership.members for name, membership in found.items() if name.startswith(f"{workers}."))
-    return counts | {"worker": counts["worker"] + sum(of_queues)}
+    """How many processes of each role there are. One of ingest may be in two groups."""
+    return {role: max(found[name].members for name in names) for role, names in groups.items()}
 
 
 def _present(counts: Mapping[str, int]) -> Finding:
@@ -69,31 +65,12 @@ def _present(counts: Mapping[str, int]) -> Finding:
     return Finding("processes", ok=None, said=f"{nobody}: what is sent to them waits ({said})", fix=_START)
 
 
-def _unserved(settings: Settings, queues: Mapping[str, str], found: Mapping[str, Membership]) -> list[Finding]:
+def _unserved(queues: Mapping[str, str], workers: Membership) -> list[Finding]:
     """Queues that no worker takes nodes of, where there are workers, and all of them have said what they read."""
-    worker = group(settings, "worker")
-    workers = [
-        each for name, each in found.items() if each.members and (name == worker or name.startswith(f"{worker}."))
-    ]
-    read: set[str] = set()
-    for each in workers:
-        if each.topics is None:
-            return []
-        read |= each.topics
-    unserved = sorted(queue for topic, queue in queues.items() if topic not in read)
-    if not workers or not unserved:
+    if not workers.members or workers.topics is None:
+        return []
+    unserved = sorted(queue for topic, queue in queues.items() if topic not in workers.topics)
+    if not unserved:
         return []
     said = f"no worker serves {', '.join(unserved)}: its nodes wait"
     return [Finding("queues", ok=None, said=said, fix="start a worker whose BELUGA_QUEUES names it, or names none")]
-
-
-def _shared(found: Mapping[str, Membership]) -> list[Finding]:
-    return [
-        Finding(
-            "queues",
-            ok=False,
-            said=f"{topic} is read by {' and '.join(names)}: each node runs in each of these groups",
-            fix="let every worker name its queues (BELUGA_QUEUES), and none be in two lists: docs/operating.md",
-        )
-        for topic, names in read_twice(found).items()
-    ]

@@ -134,10 +134,10 @@ class Reader(Protocol):
 
 
 class Workers(Protocol):
-    """What the consumer groups of a role (the workers', or ingest's) have done with their topics."""
+    """What the consumer group of a role (the workers', or ingest's) has done with its topics."""
 
     async def acknowledged(self, topic: str) -> Mapping[int, int]:
-        """For each partition, how far any group of the role has acknowledged it (0, or left out: not at all).
+        """For each partition, how far the group has acknowledged it (0, or left out: not at all).
 
         Raises `LogUnavailable`.
         """

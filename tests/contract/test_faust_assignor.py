@@ -1,11 +1,12 @@
-"""Which member gets which partition number, without a broker."""
+"""Which member gets which partitions, without a broker."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 
-from beluga_stream.adapters.faust.assignor import NumberAssignor
+from beluga_stream.adapters.faust.assignor import NumberAssignor, TopicAssignor
 
 
 class Cluster:
@@ -70,3 +71,56 @@ def test_more_members_than_numbers_and_no_topics_at_all() -> None:
     given = assign(Cluster(done=1), a=member(["done"]), b=member(["done"]))
     assert sorted(len(topics.get("done", [])) for topics in given.values()) == [0, 1]
     assert assign(Cluster(), a=member(["absent"])) == {"a": {}}
+
+
+def reader(topics: Iterable[str], owned: Mapping[str, Sequence[int]] = MappingProxyType({})) -> Any:
+    assignor = TopicAssignor()
+    told = [(topic, list(numbers)) for topic, numbers in owned.items()]
+    assignor.on_assignment(ConsumerProtocolMemberAssignment(0, told, b""))
+    return assignor.metadata(topics)
+
+
+def spread(cluster: Cluster, **members: Any) -> dict[str, dict[str, list[int]]]:
+    given = TopicAssignor().assign(cluster, members)  # type: ignore[arg-type]
+    return {name: dict(assignment.assignment) for name, assignment in given.items()}
+
+
+def test_each_queue_is_spread_over_those_who_read_it() -> None:
+    given = spread(Cluster(default=4, gpu=4), both=reader(["default", "gpu"]), small=reader(["default"]))
+    assert given["both"]["gpu"] == [0, 1, 2, 3]
+    assert "gpu" not in given["small"]
+    assert sorted(given["both"]["default"] + given["small"]["default"]) == [0, 1, 2, 3]
+    assert len(given["small"]["default"]) == 2
+
+
+def test_what_cannot_be_spread_evenly_goes_to_who_has_least() -> None:
+    queues = ["a", "b", "c"]
+    given = spread(Cluster(a=4, b=4, c=4), **{f"m{i}": reader(queues) for i in range(3)})
+    assert [sum(map(len, topics.values())) for topics in given.values()] == [4, 4, 4]
+
+
+def test_readers_keep_what_they_had_of_each_queue() -> None:
+    cluster = Cluster(default=4, gpu=3)
+    queues = ["default", "gpu"]
+    given = spread(cluster, a=reader(queues), b=reader(queues))
+    assert spread(cluster, **{name: reader(queues, owned) for name, owned in given.items()}) == given
+    more = spread(cluster, **{name: reader(queues, owned) for name, owned in given.items()}, c=reader(["default"]))
+    for name, owned in given.items():
+        assert more[name]["gpu"] == owned["gpu"], "which the new one does not read"
+        assert set(more[name]["default"]) <= set(owned["default"])
+    assert len(more["c"]["default"]) == 1
+
+
+def test_a_group_may_have_members_that_assign_by_number() -> None:
+    """Those of a version before queues were spread by themselves, whoever of the two assigns."""
+    cluster = Cluster(default=4, gpu=4)
+    members = {"before": member(["default", "gpu"], [2, 3]), "after": reader(["default", "gpu"], {"gpu": [0]})}
+    assert {one.name for one in (NumberAssignor, TopicAssignor)} == {"beluga-number"}
+    by_topic = spread(cluster, **members)
+    assert by_topic["before"] == {"default": [2, 3], "gpu": [2, 3]}
+    assert by_topic["after"] == {"default": [0, 1], "gpu": [0, 1]}
+    assert assign(cluster, **members) == by_topic
+
+
+def test_a_queue_that_nobody_has_created_is_left_out() -> None:
+    assert spread(Cluster(default=1), a=reader(["absent"]), b=reader(["default"])) == {"a": {}, "b": {"default": [0]}}

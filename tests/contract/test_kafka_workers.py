@@ -9,12 +9,12 @@ from aiokafka import AIOKafkaConsumer
 from beluga_stream.adapters.kafka.admin import KafkaTopics
 from beluga_stream.adapters.kafka.appender import KafkaAppender
 from beluga_stream.adapters.kafka.connection import KafkaConnection
-from beluga_stream.adapters.kafka.groups import KafkaWorkers, begin_beside, skip_to_end
-from beluga_stream.adapters.kafka.membership import Membership, memberships, read_twice
+from beluga_stream.adapters.kafka.groups import KafkaWorkers, skip_to_end
+from beluga_stream.adapters.kafka.membership import Membership, memberships
 from beluga_stream.ports.log import Outgoing, TopicSpec
 
 
-async def test_the_furthest_of_the_groups_of_workers_counts(broker: str, topic_prefix: str) -> None:
+async def test_what_the_group_has_acknowledged_of_a_topic(broker: str, topic_prefix: str) -> None:
     connection = KafkaConnection.parse(broker, request_timeout=5.0)
     queue, other = f"{topic_prefix}queue", f"{topic_prefix}other"
     workers = KafkaWorkers(connection, f"{topic_prefix}worker")
@@ -22,7 +22,7 @@ async def test_the_furthest_of_the_groups_of_workers_counts(broker: str, topic_p
         await topics.ensure([TopicSpec(queue, 2), TopicSpec(other, 1)])
         assert await workers.acknowledged(queue) == {}
         await appender.append([Outgoing(queue, None, b"work", partition=1)] * 3)
-        await skip_to_end(connection, f"{topic_prefix}worker.gpu", queue, 2)
+        await skip_to_end(connection, f"{topic_prefix}worker", queue, 2)
         await appender.append([Outgoing(queue, None, b"work", partition=number) for number in (0, 1, 1)])
         await skip_to_end(connection, f"{topic_prefix}worker", queue, 1)
         await skip_to_end(connection, f"{topic_prefix}worker-of-another", queue, 2)
@@ -30,57 +30,16 @@ async def test_the_furthest_of_the_groups_of_workers_counts(broker: str, topic_p
         assert await workers.acknowledged(queue) == {0: 1, 1: 3}
 
 
-async def test_a_group_begins_where_others_of_its_role_have_come_to_and_never_goes_back(
-    broker: str, topic_prefix: str
-) -> None:
-    connection = KafkaConnection.parse(broker, request_timeout=5.0)
-    queue, other = f"{topic_prefix}queue", f"{topic_prefix}other"
-    role = f"{topic_prefix}worker"
-    async with KafkaTopics(connection) as topics, KafkaAppender(connection) as appender:
-        await topics.ensure([TopicSpec(queue, 2), TopicSpec(other, 1)])
-        await begin_beside(connection, f"{role}.gpu", role, [queue])
-        assert await KafkaWorkers(connection, f"{role}.gpu").acknowledged(queue) == {}, "there is nobody else"
-        await appender.append([Outgoing(queue, None, b"work", partition=number) for number in (0, 1, 1)])
-        await appender.append([Outgoing(other, None, b"work", partition=0)])
-        await skip_to_end(connection, role, queue, 2)
-        await skip_to_end(connection, role, other, 1)
-        await begin_beside(connection, f"{role}.gpu", role, [queue])
-        own = KafkaWorkers(connection, f"{role}.gpu")
-        assert await own.acknowledged(queue) == {0: 1, 1: 2}
-        assert await own.acknowledged(other) == {}, "it does not read that one"
-        await appender.append([Outgoing(queue, None, b"work", partition=0)])
-        await skip_to_end(connection, role, queue, 2)
-        await begin_beside(connection, f"{role}.gpu", role, [queue])
-        assert await own.acknowledged(queue) == {0: 1, 1: 2}, "what it has not done yet is its own"
-
-
-async def test_a_group_with_members_has_begun(broker: str, topic_prefix: str) -> None:
-    connection = KafkaConnection.parse(broker, request_timeout=5.0)
-    queue, role = f"{topic_prefix}queue", f"{topic_prefix}worker"
-    async with KafkaTopics(connection) as topics, KafkaAppender(connection) as appender:
-        await topics.ensure([TopicSpec(queue, 1)])
-        await appender.append([Outgoing(queue, None, b"work", partition=0)])
-        await skip_to_end(connection, role, queue, 1)
-        async with joined(connection, f"{role}.gpu", queue):
-            await begin_beside(connection, f"{role}.gpu", role, [queue])
-        assert await KafkaWorkers(connection, f"{role}.gpu").acknowledged(queue) == {}
-
-
-async def test_members_of_groups_are_counted_and_what_two_groups_read_is_named(broker: str, topic_prefix: str) -> None:
+async def test_members_of_groups_are_counted_with_what_they_read(broker: str, topic_prefix: str) -> None:
     connection = KafkaConnection.parse(broker, request_timeout=5.0)
     queue, other = f"{topic_prefix}queue", f"{topic_prefix}other"
     role, absent = f"{topic_prefix}worker", f"{topic_prefix}ingest"
     async with KafkaTopics(connection) as topics:
         await topics.ensure([TopicSpec(queue, 1), TopicSpec(other, 1)])
         assert await memberships(connection, [role]) == {role: Membership(0, frozenset())}
-        async with joined(connection, role, queue, other), joined(connection, f"{role}.gpu", queue):
+        async with joined(connection, role, queue, other):
             found = await memberships(connection, [role, absent])
-    assert found == {
-        role: Membership(1, frozenset({queue, other})),
-        f"{role}.gpu": Membership(1, frozenset({queue})),
-        absent: Membership(0, frozenset()),
-    }
-    assert read_twice(found) == {queue: [role, f"{role}.gpu"]}
+    assert found == {role: Membership(1, frozenset({queue, other})), absent: Membership(0, frozenset())}
 
 
 @asynccontextmanager

@@ -1,5 +1,7 @@
-"""Workers that name their queues, beside those that do not and after them."""
+"""Workers with lists of queues that overlap: they share what several of them read, and each node runs once."""
 
+import asyncio
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,48 +15,57 @@ import os
 from beluga_stream import Graph
 
 
-def note(value: int) -> int:
+def note(what: str) -> None:
     with open(os.environ["NOTES"], "a") as notes:
-        notes.write(f"{value}\\n")
+        notes.write(f"{what} {os.environ.get('BELUGA_QUEUES', 'all')}\\n")
+
+
+def plain(value: int) -> int:
+    note(f"plain {value}")
+    return value
+
+
+def heavy(value: int) -> int:
+    note(f"heavy {value}")
     return value
 
 
 noted = Graph[int, int]("noted")
-noted.set_finish_point(noted.add_node(note, noted.input))
+noted.set_finish_point(noted.add_node(heavy, noted.add_node(plain, noted.input), queue="gpu"))
 """
+_RUNS = 40
 
 
-async def test_workers_that_name_their_queues_go_on_where_the_others_have_come_to(
+async def test_workers_share_the_queues_that_several_of_them_read(
     broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("BELUGA_PARTITIONS", "1")
     names: dict[str, Any] = {}
     exec(_GRAPH, names)
     noted = names["noted"]
     (tmp_path / "agents").mkdir()
     (tmp_path / "agents" / "noted.py").write_text(_GRAPH)
     notes = tmp_path / "notes"
-    settings = {"agents": str(tmp_path / "agents"), "partitions": "1"}
-    engine = Engine(broker, tmp_path, **settings, role="coordinator,worker")
+    agents = str(tmp_path / "agents")
+    engine = Engine(broker, tmp_path, agents=agents, role="coordinator,worker")
     engine.environ["NOTES"] = str(notes)
-    engine.start(groups=2)
-    (tmp_path / "other").mkdir()
-    other = Engine(broker, tmp_path / "other", **settings, role="worker", queues="default")
-    other.environ |= {name: engine.environ[name] for name in ("NOTES", "BELUGA_PREFIX", "BELUGA_BLOBS")}
-    other.prefix = engine.prefix
+    others = []
+    for queue in ("default", "gpu"):
+        (tmp_path / queue).mkdir()
+        other = Engine(broker, tmp_path / queue, agents=agents, role="worker", queues=queue)
+        other.environ |= {name: engine.environ[name] for name in ("NOTES", "BELUGA_PREFIX", "BELUGA_BLOBS")}
+        other.prefix = engine.prefix
+        others.append(other)
     try:
+        others[0].start(groups=1)  # the first assigns the partitions, and of queues, too, that it does not read itself
+        engine.start(groups=2)
+        others[1].start(groups=1)
         async with connected(engine, monkeypatch) as client:
-            assert await (await client.start(noted, 1)).result(timeout=60) == 1
-            other.start(groups=1)
-            (told,) = other.said("queues_shared")
-            assert told["groups"] == [f"{engine.prefix}-worker", f"{engine.prefix}-worker.default"]
-            assert other.stop() == 0
-            assert engine.stop() == 0
-            engine.environ["BELUGA_QUEUES"] = "default"
-            engine.start(groups=4)
-            assert await (await client.start(noted, 2)).result(timeout=60) == 2
+            runs = [await client.start(noted, value) for value in range(_RUNS)]
+            assert [await run.result(timeout=60) for run in runs] == list(range(_RUNS))
     finally:
-        assert [other.stop(), engine.stop()] == [0, 0], engine.tail
-    # All of one partition, in which the second comes after the first.
-    assert notes.read_text().split() == ["1", "2"]
-    assert not engine.said("queues_shared"), "the others have gone"
+        assert await asyncio.gather(*(asyncio.to_thread(each.stop) for each in (*others, engine))) == [0, 0, 0]
+    lines = [line.split() for line in notes.read_text().splitlines()]
+    once = [(node, value) for node in ("heavy", "plain") for value in range(_RUNS)]
+    assert sorted((node, int(value)) for node, value, _ in lines) == once
+    by = Counter((node, queues) for node, _, queues in lines)
+    assert set(by) == {("plain", "all"), ("plain", "default"), ("heavy", "all"), ("heavy", "gpu")}

@@ -293,23 +293,6 @@ async def test_a_role_that_may_not_see_how_topics_are_kept_says_so_and_works(
         assert [f"{_PREFIX}.node-done" in record.getMessage() for record in said] == [True] * unchecked
 
 
-async def test_a_worker_that_may_not_see_those_of_other_queues_says_so_and_works(
-    secured: SecuredBroker, tmp_path: Path
-) -> None:
-    settings = _settings(queues="default", topics=tmp_path)
-    async with KafkaTopics(KafkaConnection.parse(secured.admin)) as admin:
-        await admin.ensure(engine_topics(settings, ("default",)))
-    rights = rights_of("worker", settings, uses_of(settings, deployment.load(_AGENTS)))
-    deployed = _Deployment(secured, tmp_path)
-    deployed.shared["queues"] = "default"
-    for allowed, unchecked in ((rights, 0), (required(rights), 1)):
-        user = await secured.add_user(f"u{secrets.token_hex(4)}", allowed)
-        engine = deployed.engine("worker", user, f"worker-{unchecked}")
-        await asyncio.to_thread(engine.start, groups=1)
-        assert await asyncio.to_thread(engine.stop) == 0
-        assert len(engine.said("queues_unchecked")) == unchecked
-
-
 async def test_rights_of_a_role_that_is_there_by_default_are_checked_too(
     secured: SecuredBroker, tmp_path: Path
 ) -> None:

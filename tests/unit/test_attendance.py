@@ -49,8 +49,7 @@ async def test_all_that_the_deployment_needs_are_counted(tmp_path: Path, monkeyp
     groups = {
         "beluga-coordinator": group(1),
         "beluga-ingest": group(2),
-        "beluga-worker.default": group(2, DEFAULT),
-        "beluga-worker.gpu": group(1, GPU),
+        "beluga-worker": group(3, DEFAULT, GPU),
     }
     assert await found(tmp_path, monkeypatch, groups) == [("processes", True, "coordinator 1, worker 3, ingest 2")]
 
@@ -76,7 +75,7 @@ _ALL = ("processes", True, "coordinator 1, worker 1, ingest 1")
 
 
 async def test_a_queue_that_no_worker_serves_is_a_remark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    groups = _OTHERS | {"beluga-worker.default": group(1, DEFAULT)}
+    groups = _OTHERS | {"beluga-worker": group(1, DEFAULT)}
     assert await found(tmp_path, monkeypatch, groups) == [
         _ALL,
         ("queues", None, "no worker serves gpu: its nodes wait"),
@@ -87,12 +86,6 @@ async def test_nothing_is_said_of_queues_while_workers_settle_what_they_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert await found(tmp_path, monkeypatch, _OTHERS | {"beluga-worker": Membership(1, None)}) == [_ALL]
-
-
-async def test_a_queue_with_workers_of_two_groups_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    groups = _OTHERS | {"beluga-worker": group(1, DEFAULT, GPU), "beluga-worker.gpu": group(1, GPU)}
-    told = f"{GPU} is read by beluga-worker and beluga-worker.gpu: each node runs in each of these groups"
-    assert ("queues", False, told) in await found(tmp_path, monkeypatch, groups)
 
 
 async def test_who_may_not_see_groups_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

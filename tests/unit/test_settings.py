@@ -13,7 +13,6 @@ from aiokafka.protocol.admin import SaslAuthenticateRequest, SaslAuthenticateReq
 
 from beluga_stream import blocking, connect
 from beluga_stream.bootstrap.connection import kafka
-from beluga_stream.bootstrap.declared import worker_group
 from beluga_stream.bootstrap.environment import unknown
 from beluga_stream.bootstrap.settings import Settings
 from beluga_stream.errors import InvalidConfig
@@ -38,9 +37,9 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_queue_that_is_named_twice_is_one_and_none_means_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BELUGA_QUEUES", "gpu,gpu")
-    assert worker_group(Settings.load()) == "beluga-worker.gpu"
+    assert Settings.load().queues == ("gpu",)
     monkeypatch.setenv("BELUGA_QUEUES", "")
-    assert worker_group(Settings.load()) == "beluga-worker"
+    assert Settings.load().queues is None
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,7 @@ class RoleApp(faust.App):
     BootStrategy = ConsumerOnly
 
     consumer: RoleConsumer
+    by_topic = False
     begins_at_end = False
     committed_only = False
     patience: Patience | None = None
@@ -150,7 +151,8 @@ class OpenTables(Protocol):
 class RoleOptions:
     """How a role app behaves in its group. Times are in seconds.
 
-    At most `max_pending` takings are unsettled at a time; `drain_timeout` bounds a release. With `begins_at_end` a
+    At most `max_pending` takings are unsettled at a time; `drain_timeout` bounds a release. Number p of every topic has
+    one owner; with `by_topic` each topic is spread by itself over the members that read it. With `begins_at_end` a
     topic of which the group has committed nothing is read from where it ends now, else from its first record. With
     `committed_only` records of transactions wait until these are committed, and never come of aborted ones. The role
     fails when no broker answers its consumer until `patience` ends, and never without.
@@ -160,6 +162,7 @@ class RoleOptions:
     drain_timeout: float = 20.0
     commit_interval: float = 0.5
     session_timeout: float = 10.0
+    by_topic: bool = False
     begins_at_end: bool = False
     committed_only: bool = False
     patience: Patience | None = None
@@ -208,6 +211,7 @@ def role_app(
         "web_enabled": False,
     }
     app = RoleApp(driver, **settings)
+    app.by_topic = options.by_topic
     app.begins_at_end = options.begins_at_end
     app.committed_only = options.committed_only
     app.patience = options.patience

@@ -25,7 +25,7 @@ from ...bounds import within
 from ...errors import LogUnavailable
 from ..kafka.absence import Absence
 from ..kafka.consumer import PromptConsumer
-from .assignor import NumberAssignor
+from .assignor import NumberAssignor, TopicAssignor
 from .driver import Batch, RoleDriver
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class LoopConsumer(driver_module.AIOKafkaConsumerThread):
             group_id=conf.id,
             group_instance_id=conf.consumer_group_instance_id,
             bootstrap_servers=driver_module.server_list(transport.url, transport.default_port),
-            partition_assignment_strategy=[NumberAssignor()],
+            partition_assignment_strategy=[TopicAssignor() if self.app.by_topic else NumberAssignor()],
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             max_poll_records=conf.broker_max_poll_records,

@@ -68,13 +68,14 @@ class Site:
 
         return RocksStore.factory(self.stack.enter_context(claimed(self.settings.data / own)))
 
-    def app(
+    def app(  # noqa: PLR0913 - options, each given by its name
         self,
         role: Role,
         group: str,
         tables: OpenTables | None = None,
         *,
         max_pending: int = 64,
+        by_topic: bool = False,
         begins_at_end: bool = False,
         committed_only: bool = False,
     ) -> RoleApp:
@@ -89,6 +90,7 @@ class Site:
                 max_pending=max_pending,
                 drain_timeout=self.settings.shutdown_grace_seconds + 10,
                 session_timeout=self.settings.session_timeout_seconds,
+                by_topic=by_topic,
                 begins_at_end=begins_at_end,
                 committed_only=committed_only,
                 patience=self.patience,
