@@ -55,7 +55,10 @@ def test_a_queue_that_is_named_twice_is_one_and_none_means_all(monkeypatch: pyte
         ("BELUGA_ROLE", "baker", "BELUGA_ROLE is wrong"),
         ("BELUGA_ROLE", " , ", "name at least one of"),
         ("BELUGA_STORE", "paper", "'memory' or 'rocksdb'"),
-        ("BELUGA_PREFIX", "a b", "BELUGA_PREFIX is wrong"),
+        ("BELUGA_PREFIX", "a b", "BELUGA_PREFIX is wrong: it may have letters, digits"),
+        ("BELUGA_HTTP_ADDRESS", "8080", "BELUGA_HTTP_ADDRESS is wrong: write it as host:port (got '8080')"),
+        ("BELUGA_TEMPORAL_ADDRESS", "", "write it as host:port (got '')"),
+        ("BELUGA_PROBE_ADDRESS", "here", "write it as port or host:port (got 'here')"),
         ("BELUGA_LEASE_SECONDS", "4", "at least twice BELUGA_HEARTBEAT_SECONDS, which is 2.5"),
     ],
 )
