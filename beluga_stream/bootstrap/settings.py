@@ -14,6 +14,17 @@ from ..errors import InvalidConfig
 RoleName = Literal["coordinator", "worker", "ingest", "workflows"]
 ExporterName = Literal["otlp", "prometheus"]
 
+_HOST = r"(\[[0-9A-Fa-f:]+\]|[^:\s]+)"
+_ADDRESS = rf"^{_HOST}:\d{{1,5}}$"
+_PLACE = rf"^({_HOST}:)?\d{{1,5}}$"
+_NAME = r"^[A-Za-z0-9._-]{1,60}$"
+_FORMS = {
+    _ADDRESS: "write it as host:port",
+    _PLACE: "write it as port or host:port",
+    _NAME: "it may have letters, digits, '.', '_' and '-', at most 60",
+}
+"""What is meant by a pattern, for who has written something else."""
+
 
 class Settings(BaseSettings):
     """One process's settings. Make it with `Settings.load()`, which reports a wrong value in one line."""
@@ -64,7 +75,7 @@ class Settings(BaseSettings):
 
     prefix: str = Field(
         "beluga",
-        pattern=r"^[A-Za-z0-9._-]{1,60}$",
+        pattern=_NAME,
         description="First part of the names of the engine's topics and consumer groups.",
     )
     partitions: int = Field(
@@ -202,7 +213,7 @@ class Settings(BaseSettings):
 
     http_address: str = Field(
         "127.0.0.1:8080",
-        pattern=r"^(\[[0-9A-Fa-f:]+\]|[^:\s]+):\d{1,5}$",
+        pattern=_ADDRESS,
         description="Where `beluga serve` listens, `host:port`. Elsewhere than on the loopback it wants tokens.",
     )
     http_token: SecretStr | None = Field(
@@ -250,7 +261,7 @@ class Settings(BaseSettings):
 
     temporal_address: str = Field(
         "127.0.0.1:7233",
-        pattern=r"^(\[[0-9A-Fa-f:]+\]|[^:\s]+):\d{1,5}$",
+        pattern=_ADDRESS,
         description="Temporal's frontend, `host:port`: where durable graphs and workflows run. Where it is not set, an "
         "engine refuses durable graphs.",
     )
@@ -285,7 +296,7 @@ class Settings(BaseSettings):
     )
     probe_address: str | None = Field(
         None,
-        pattern=r"^((\[[0-9A-Fa-f:]+\]|[^:\s]+):)?\d{1,5}$",
+        pattern=_PLACE,
         description="Where a process answers `/live`, `/ready`, `/health` and, with `prometheus`, `/metrics`: `port` "
         "on 127.0.0.1, or `host:port`; port 0 is any free one. By default nowhere.",
     )
@@ -352,7 +363,7 @@ class Settings(BaseSettings):
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             name = "BELUGA_" + str(first["loc"][0]).upper() if first["loc"] else "the settings"
-            said = first["msg"].removeprefix("Value error, ")
+            said = _FORMS.get(first.get("ctx", {}).get("pattern")) or first["msg"].removeprefix("Value error, ")
             got = "" if name in _SECRETS else f" (got {first['input']!r})"
             raise InvalidConfig(f"{name} is wrong: {said}{got}: see docs/configuration.md") from error
 

@@ -130,9 +130,8 @@ def say_error(
             said = {"code": code, "message": message, "ids": dict(ids or {}), "exit_code": exit_code}
             typer.echo(json.dumps({"error": said if reason is None else said | {"reason": reason}}), err=True)
         else:
-            line = plain(" ".join(message.split()))
-            colour = None if os.environ.get("NO_COLOR") else typer.colors.RED
-            typer.secho(f"beluga: {line}", err=True, fg=colour)
+            line = f"beluga: {plain(' '.join(message.split()))}"
+            typer.echo(line if os.environ.get("NO_COLOR") else typer.style(line, fg=typer.colors.RED), err=True)
     except OSError:
         # Python tries again when it ends, and has a code of its own for that.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 from aiokafka.protocol.admin import SaslAuthenticateRequest, SaslAuthenticateRequest_v1
+from cryptography.hazmat.primitives import serialization
 
 from beluga_stream import blocking, connect
 from beluga_stream.bootstrap.connection import kafka
 from beluga_stream.bootstrap.environment import unknown
 from beluga_stream.bootstrap.settings import Settings
 from beluga_stream.errors import InvalidConfig
+from tests.certificates import Authority
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,7 +54,10 @@ def test_a_queue_that_is_named_twice_is_one_and_none_means_all(monkeypatch: pyte
         ("BELUGA_ROLE", "baker", "BELUGA_ROLE is wrong"),
         ("BELUGA_ROLE", " , ", "name at least one of"),
         ("BELUGA_STORE", "paper", "'memory' or 'rocksdb'"),
-        ("BELUGA_PREFIX", "a b", "BELUGA_PREFIX is wrong"),
+        ("BELUGA_PREFIX", "a b", "BELUGA_PREFIX is wrong: it may have letters, digits"),
+        ("BELUGA_HTTP_ADDRESS", "8080", "BELUGA_HTTP_ADDRESS is wrong: write it as host:port (got '8080')"),
+        ("BELUGA_TEMPORAL_ADDRESS", "", "write it as host:port (got '')"),
+        ("BELUGA_PROBE_ADDRESS", "here", "write it as port or host:port (got 'here')"),
         ("BELUGA_LEASE_SECONDS", "4", "at least twice BELUGA_HEARTBEAT_SECONDS, which is 2.5"),
     ],
 )
@@ -134,6 +139,35 @@ def test_half_of_a_credential_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("BELUGA_SASL_USERNAME", "ann")
     with pytest.raises(InvalidConfig, match="needs a user name and a password"):
         kafka(Settings.load())
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"tls_ca": "none"}, "BELUGA_TLS_CA={folder}/none cannot be used for TLS: No such file"),
+        ({"tls_ca": "junk"}, "BELUGA_TLS_CA={folder}/junk cannot be used for TLS: NO_CERTIFICATE_OR_CRL_FOUND"),
+        ({"tls_cert": "none"}, "BELUGA_TLS_CERT={folder}/none with BELUGA_TLS_KEY={folder}/none cannot"),
+        ({"tls_cert": "me.pem", "tls_key": "you.key"}, "cannot be used for TLS: KEY_VALUES_MISMATCH"),
+        ({"tls_cert": "me.pem", "tls_key": "locked.key"}, "the key is encrypted, and there is no setting"),
+        ({"tls_key": "me.key"}, "set BELUGA_TLS_CERT as well"),
+    ],
+)
+def test_a_file_that_is_no_certificate_is_told_and_not_taken_for_a_broker_that_is_away(
+    tmp_path: Path, given: dict[str, str], said: str
+) -> None:
+    authority = Authority(tmp_path / "ca.pem")
+    for name in ("me", "you"):
+        authority.signs(name).written_to(tmp_path, name)
+    key = serialization.load_pem_private_key((tmp_path / "me.key").read_bytes(), None)
+    locked = serialization.BestAvailableEncryption(b"hush-hush")
+    pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    (tmp_path / "locked.key").write_bytes(key.private_bytes(pem, form, locked))
+    (tmp_path / "junk").write_text("junk")
+    files = {name: tmp_path / file for name, file in given.items()}
+    with pytest.raises(InvalidConfig, match=re.escape(said.format(folder=tmp_path))):
+        kafka(Settings.load(security_protocol="SSL", **files))
+    own = {"tls_ca": authority.file, "tls_cert": tmp_path / "me.pem", "tls_key": tmp_path / "me.key"}
+    assert kafka(Settings.load(security_protocol="SSL", **own)).uses_tls
 
 
 def test_a_secret_is_not_quoted_even_when_it_is_wrong() -> None:
