@@ -18,7 +18,7 @@ from ..domain.events import Event, LeaseExpired, LimitEvent, OwnerEvent, RunRequ
 from ..domain.frozen import replace
 from ..domain.ids import RunId
 from ..domain.plan import Plan
-from ..domain.reducer import outgrown, overflow, reduce
+from ..domain.reducer import outgrown, overflow, overlong, reduce
 from ..domain.state import RunState, RunStatus
 from ..errors import BelugaError, InvalidInput, LogUnavailable, NotFound
 from ..ports.clock import Clock
@@ -428,10 +428,7 @@ class Coordinator:
         return changes
 
     async def _unfit(self, batch: _Batch) -> bool:
-        """Fail the runs of which a record would be too long, before that is decided for good; whether there is one.
-
-        A value is in the run's state once, and in the work for a node as often as it has parameters that take it.
-        """
+        """Fail the runs of which a record would be too long, before that is decided for good; whether there is one."""
         found = False
         most = self._options.record_limit_bytes
         for run in batch.owned.wide(most):
@@ -443,13 +440,7 @@ class Coordinator:
             size = 0 if longest is None else len(longest.value or b"")
             if longest is not None and size > most:
                 found = True
-                await self._give_up(
-                    batch,
-                    run,
-                    size,
-                    f"a record of {size} bytes for {longest.topic} is above the limit of {most}: "
-                    f"let nodes return less, or hand a long value to fewer parameters of a node",
-                )
+                await self._give_up(batch, run, size, overlong(f"a record for {longest.topic}", size, most))
         return found
 
     async def _give_up(self, batch: _Batch, run: RunId, size: int, message: str) -> None:

@@ -319,6 +319,17 @@ def outgrown(size_bytes: int, limit_bytes: int) -> str:
     )
 
 
+def overlong(what: str, size_bytes: int, limit_bytes: int) -> str:
+    """Why a run fails of which a record, or the work for a node, is too large to be sent.
+
+    A value is in the run's state once, and in the work for a node as often as it has parameters that take it.
+    """
+    return (
+        f"{what} of {size_bytes} bytes is above the limit of {limit_bytes}: "
+        f"let nodes return less, or hand a long value to fewer parameters of a node"
+    )
+
+
 def overflow(plan: Plan | None, state: RunState, message: str, at_ms: int) -> Decision:
     """Fail a run that is too large to be written, or to be sent. What is only remembered keeps less."""
     failure = Failure("resource_exhausted", message)

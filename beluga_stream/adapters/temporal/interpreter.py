@@ -29,13 +29,14 @@ with workflow.unsafe.imports_passed_through():
     from ...domain.ids import GraphHash, Incarnation, RunId
     from ...domain.payload import INLINE_LIMIT_BYTES, Payload, Stored
     from ...domain.plan import Plan
+    from ...domain.reducer import outgrown, overlong
     from ...domain.references import references
     from ...domain.retention import FINAL, RENEW_MS, marker
     from ...domain.state import RunState, RunStatus
     from ...ports.spans import NO_SPANS, TOLD_ELSEWHERE
     from ...ports.spans import Ended as EndedSpan
     from . import envelopes
-    from .backlog import Backlog
+    from .backlog import MOST_BYTES, Backlog
     from .envelopes import Carried, Ended, Given, Long, Named, Records, Shortened, Start, Told
     from .locally import PATIENT_IF_THERE, locally
     from .lost import events_of, needs_pause, started
@@ -180,13 +181,19 @@ class Interpreter:
             state = self._family.states[run]
             if state.ended or (size := len(msgspec.json.encode(state))) <= _STATE_BYTES:
                 continue
-            effects = self._family.give_up(run, size, _STATE_BYTES, now)
-            given_up = self._family.states[run]
-            self._steps[run] = [
-                step._replace(state=given_up) if isinstance(step.commands[0], PublishNode) else step
-                for step in self._steps[run]
-            ]
-            self._do(effects)
+            self._give_up(run, outgrown(size, _STATE_BYTES), now)
+        for work, size in self._backlog.overlong():
+            if not self._family.states[work.run].ended:
+                self._give_up(work.run, overlong(f"the work for {work.node}", size, MOST_BYTES), now)
+
+    def _give_up(self, run: RunId, why: str, now: int) -> None:
+        effects = self._family.give_up(run, why, now)
+        given_up = self._family.states[run]
+        self._steps[run] = [
+            step._replace(state=given_up) if isinstance(step.commands[0], PublishNode) else step
+            for step in self._steps.get(run, ())
+        ]
+        self._do(effects)
 
     def _note(self, shown: Shown) -> None:
         state, command = shown
