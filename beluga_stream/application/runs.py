@@ -270,7 +270,7 @@ class Runs:
                     answer.check()
         except TimeoutError as error:
             raise answer.late(timeout_seconds) from error
-        return await self.outcome(run, answer.ended)
+        return await self.outcome(run, answer.ended, undone=answer.undone)
 
     def listen(
         self, run: RunId, *, after: str | None = None, asked: Asked | None = None
@@ -305,9 +305,9 @@ class Runs:
         """Every summary that `beluga.runs` still has, older ones of a run among them."""
         return self._summaries.each()
 
-    async def outcome(self, run: RunId, event: RunChanged) -> Json:
+    async def outcome(self, run: RunId, event: RunChanged, *, undone: bool) -> Json:
         """What a run that has ended so gave. Raises what another end means."""
-        check_ended(run, event)
+        check_ended(run, event, undone=undone)
         try:
             return await self.payloads.load(event.output or NOTHING)
         except NotFound as error:
