@@ -285,14 +285,15 @@ class Settings(BaseSettings):
         None, description="The name that Temporal's certificate is for, when it is not that of the address."
     )
     temporal_api_key: SecretStr | None = Field(None, description="API key for Temporal Cloud; wants TLS. Never shown.")
+    dbos_database: Path = Field(
+        Path(".beluga/dbos.sqlite"),
+        description="The SQLite file of the provider `dbos`, for one process at a time: what its workflows have done.",
+    )
+
     telemetry: Annotated[tuple[ExporterName, ...], NoDecode] = Field(
         (),
         description="Where traces and metrics go, comma-separated: `otlp` sends both as the variables "
         "OTEL_EXPORTER_OTLP_... say, `prometheus` shows metrics at BELUGA_PROBE_ADDRESS. By default nowhere.",
-    )
-    dbos_database: Path = Field(
-        Path(".beluga/dbos.sqlite"),
-        description="The SQLite file of the provider `dbos`, for one process at a time: what its workflows have done.",
     )
     probe_address: str | None = Field(
         None,

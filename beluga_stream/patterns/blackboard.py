@@ -33,7 +33,8 @@ class Board(Value):
 class Source:
     """A source of knowledge: `contribute` reads the board and returns facts to add or change, if `when` holds.
 
-    A fact is JSON, or what pydantic makes JSON of. Without `when` it always may. Each is async, or a plain function, which runs in a thread.
+    A fact is JSON, or what pydantic can turn into JSON. Without `when` it may always contribute. Both functions are
+    async, or plain ones, which run in a thread.
     """
 
     contribute: Callable[[Board], Awaitable[Mapping[str, Any]] | Mapping[str, Any]]

@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def members(graph: str, what: str, given: Mapping[str, T], *, taken: Collection[str] = ()) -> Mapping[str, T]:
-    """A copy of what is given. Raises `InvalidGraph` for none, and for one without a name, or with one that is taken."""
+    """A copy of what is given. Raises `InvalidGraph` if there are none, or one has no name, or a name that is taken."""
     if not isinstance(cast("object", given), Mapping):
         raise InvalidGraph(
             f"graph {graph!r}: {what}= is a {type(given).__name__}: give a mapping by names", graph=graph

@@ -31,8 +31,8 @@ def scatter_gather(
     """A graph from an input to what `gather` makes of the agents' answers, by their names.
 
     Agents are handlers, graphs or chains. All have to answer, or `at_least` so many of them: `gather` then gets what
-    there is, once all have ended. `options` say how handlers among them are run; the nodes of graphs and chains have options of their own. Raises
-    `InvalidGraph` without agents, and for an `at_least` beyond their number.
+    there is, once all have ended. `options` say how handlers among them are run; the nodes of graphs and chains have
+    options of their own. Raises `InvalidGraph` without agents, and for an `at_least` beyond their number.
     """
     check_callable(name, gather=gather)
     known = members(name, "agents", agents, taken=(_DONE, _GATHER))
