@@ -49,7 +49,7 @@ class Settings(BaseSettings):
     tls_key: Path | None = Field(None, description="Key (PEM) of the client certificate.")
     broker_patience_seconds: float = Field(
         300.0,
-        ge=0,
+        ge=1,
         le=3600,
         description="How long a process waits for a broker that does not answer, at its start and later, "
         "before it ends (seconds).",
@@ -247,7 +247,7 @@ class Settings(BaseSettings):
     http_streams: int = Field(10_000, ge=1, description="Streams that a gateway serves at once.")
     http_broker_seconds: float = Field(
         15.0,
-        gt=0,
+        ge=1,
         le=300,
         description="How long a broker may leave the gateway without an answer, before it tells its caller so by 503 "
         "(seconds).",

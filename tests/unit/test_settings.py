@@ -51,6 +51,7 @@ def test_a_queue_that_is_named_twice_is_one_and_none_means_all(monkeypatch: pyte
         ("BELUGA_DEDUP_WINDOW_HOURS", "inf", "finite number"),
         ("BELUGA_PARTITIONS", "many", "BELUGA_PARTITIONS is wrong"),
         ("BELUGA_PARTITIONS", "0", "greater than or equal to 1"),
+        ("BELUGA_BROKER_PATIENCE_SECONDS", "0", "greater than or equal to 1"),
         ("BELUGA_ROLE", "baker", "BELUGA_ROLE is wrong"),
         ("BELUGA_ROLE", " , ", "name at least one of"),
         ("BELUGA_STORE", "paper", "'memory' or 'rocksdb'"),
@@ -97,7 +98,7 @@ def test_a_misspelt_variable_is_told_with_the_one_that_is_meant() -> None:
 def test_a_gateway_says_so_in_its_log(tmp_path: Path) -> None:
     """As every process that writes a log, though other commands keep theirs to themselves."""
     misspelt = f"BELUGA_{'BROKERS'}"
-    environ = os.environ | {misspelt: "kafka:9092", "BELUGA_BROKER_PATIENCE_SECONDS": "0", "BELUGA_LOG_FORMAT": "json"}
+    environ = os.environ | {misspelt: "kafka:9092", "BELUGA_BROKER_PATIENCE_SECONDS": "1", "BELUGA_LOG_FORMAT": "json"}
     words = [sys.executable, "-m", "beluga_stream.cli", "serve", "--broker", "127.0.0.1:1", "--address", "127.0.0.1:0"]
     done = subprocess.run(words, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     line = json.loads(done.stderr.splitlines()[0])
