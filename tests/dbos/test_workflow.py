@@ -87,6 +87,14 @@ async def test_a_workflow_may_be_cancelled_or_terminated(tmp_path: Path) -> None
             assert (await made.describe(run)).state == state
 
 
+async def test_the_result_of_another_graph_is_told(tmp_path: Path) -> None:
+    async with Orchestrator(settings(tmp_path)) as orch:
+        run = await orch.create_workflow(idle, provider="dbos").execute(1)
+        other = orch.create_workflow(contract_workflows.spelled, provider="dbos")
+        with pytest.raises(InvalidState, match="another workflow"):
+            await other.get_result(run, timeout=30)
+
+
 async def test_a_run_that_has_nothing_to_do_ends(tmp_path: Path) -> None:
     graph = Graph[list[int], list[int]]("dbos-empty", durable=True)
     graph.set_finish_point(graph.add_map(same, graph.input))
