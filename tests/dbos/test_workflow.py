@@ -34,7 +34,7 @@ from beluga_stream.errors import (
 from beluga_stream.ports.workflow_runner import Started
 from beluga_stream.testing import contract_workflows
 from tests.contract.recording import eventually
-from tests.dbos.works import at_work, idle, killed, word
+from tests.dbos.works import at_work, idle, killed, same, word
 from tests.temporal import works
 
 
@@ -85,6 +85,22 @@ async def test_a_workflow_may_be_cancelled_or_terminated(tmp_path: Path) -> None
             with pytest.raises(TaskCanceled):
                 await made.get_result(run, timeout=30)
             assert (await made.describe(run)).state == state
+
+
+async def test_the_result_of_another_graph_is_told(tmp_path: Path) -> None:
+    async with Orchestrator(settings(tmp_path)) as orch:
+        run = await orch.create_workflow(idle, provider="dbos").execute(1)
+        other = orch.create_workflow(contract_workflows.spelled, provider="dbos")
+        with pytest.raises(InvalidState, match="another workflow"):
+            await other.get_result(run, timeout=30)
+
+
+async def test_a_run_that_has_nothing_to_do_ends(tmp_path: Path) -> None:
+    graph = Graph[list[int], list[int]]("dbos-empty", durable=True)
+    graph.set_finish_point(graph.add_map(same, graph.input))
+    async with Orchestrator(settings(tmp_path)) as orch:
+        made = orch.create_workflow(graph, provider="dbos")
+        assert await made.get_result(await made.execute([]), timeout=30) == []
 
 
 async def test_a_handler_that_ignores_its_cancellation_is_left_behind(

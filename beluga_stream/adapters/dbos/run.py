@@ -135,7 +135,8 @@ class Run:
             now = self._now_ms()
             told = self._take()
             due = self._due_ms()
-            if told or self._mail or (due is not None and due <= now):
+            # One that has nothing to do has ended with its beginning, and waits for nothing.
+            if told or self._mail or self._family.ended or (due is not None and due <= now):
                 return Entry(at_ms=now, told=told, mail=self._read_mail())
             try:
                 async with within(None if due is None else min((due - now) / 1000, _LOOK_SECONDS)):
