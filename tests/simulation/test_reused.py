@@ -38,14 +38,23 @@ async def chunks(numbers: list[int]) -> AsyncIterator[int]:
         yield numbers[0] * 10 + each
 
 
-async def both(numbers: list[int], chunks: list[int]) -> list[int]:
-    return numbers + chunks
+async def inside(numbers: list[int]) -> int:
+    await asyncio.sleep(random.Random(context().incarnation).choice((0, 0.5, 3)))
+    return numbers[0] + 7
+
+
+async def together(numbers: list[int], chunks: list[int], inner: int) -> list[int]:
+    return [*numbers, *chunks, inner]
 
 
 def reused() -> Graph[int, list[int]]:
+    """A stream and a child run: what an earlier run of an id has left of them is another's."""
+    below = Graph[list[int], int]("below", timeout=600)
+    below.set_finish_point(below.add_node(inside, below.input))
     graph = Graph[int, list[int]]("reused", timeout=600)
     begun = graph.add_node(first, graph.input)
-    graph.set_finish_point(graph.add_node(both, begun, graph.add_node(chunks, begun)))
+    inner = graph.add_node(below, begun, name="below")
+    graph.set_finish_point(graph.add_node(together, begun, graph.add_node(chunks, begun), inner))
     return graph
 
 
@@ -66,7 +75,7 @@ async def _one(cluster: Cluster, chance: random.Random) -> None:
 async def _check(runs: Runs, run: RunId, number: int) -> None:
     with suppress(RunRejected, TaskCanceled):
         given = await runs.result(run, timeout_seconds=3_000)
-        assert given == [number, number * 10, number * 10 + 1, number * 10 + 2], "of another input"
+        assert given == [number, number * 10, number * 10 + 1, number * 10 + 2, number + 7], "of another input"
 
 
 @pytest.mark.parametrize("seed", range(min(32, SIDE_SEEDS)))
