@@ -69,7 +69,8 @@ class Running:
                     return await runner.invoke(value, signals=signals)
             except RunFailed as error:
                 if error.reason == TimedOut.code and "node" not in error.ids:
-                    raise self._over(work, limit) from error
+                    # Its engine has ended it, after a time that may be another: where it is deployed.
+                    raise TimedOut(error.message, **{"graph": work.name, **error.ids}) from error
                 raise
 
     async def stream(

@@ -12,9 +12,8 @@ T = TypeVar("T")
 def members(graph: str, what: str, given: Mapping[str, T], *, taken: Collection[str] = ()) -> Mapping[str, T]:
     """A copy of what is given. Raises `InvalidGraph` if there are none, or one has no name, or a name that is taken."""
     if not isinstance(cast("object", given), Mapping):
-        raise InvalidGraph(
-            f"graph {graph!r}: {what}= is a {type(given).__name__}: give a mapping by names", graph=graph
-        )
+        kind = type(given).__name__
+        raise InvalidGraph(f"graph {graph!r}: {what}= is a {kind}: give a mapping by names", graph=graph)
     if not given or not all(given):
         raise InvalidGraph(f"graph {graph!r}: {what}= wants one at least, each with a name", graph=graph)
     for name in given:

@@ -45,7 +45,7 @@ def router(
     Raises `InvalidGraph` without routes, for a route with the name of a node of the router's own, and for a `choose`
     that does not take the input; `InvalidInput` when `otherwise` is none of the routes.
     """
-    known = members(name, "routes", routes, taken=(_ROUTE, _RESULT, *map(_way_to, routes)))
+    known = members(name, "routes", routes, taken=(_ROUTE, _RESULT, *map(_way_to, routes or ())))
     if otherwise is not None:
         chosen(name, known, otherwise)
     check_callable(name, choose=choose)
