@@ -10,141 +10,47 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from .lexicon import (
+    ACTING,
+    AMBIGUOUS_PLACES,
+    BEING,
+    DOTTED,
+    FEMALE_NAMES,
+    FEMALE_TITLES,
+    FIRST_NAMES,
+    GAZETTEER,
+    GIVEN_BY,
+    IN_PLACE,
+    INSTITUTIONS,
+    MALE_NAMES,
+    MALE_TITLES,
+    NOT_NAMES,
+    PARTICLES,
+    PLACE_SUFFIXES,
+    RANKS,
+    SHIPS,
+    TITLES,
+    TO_PLACE,
+    VOCATIVE,
+)
 from .passages import sentences
-from .vocabulary import SPEECH, STOPWORDS, wordset
+from .vocabulary import SPEECH, STOPWORDS
 
 __all__ = ["people", "places"]
 
 _Words = tuple[str, ...]
 
-_MALE_TITLES = wordset("Mr Sir Lord Colonel Captain Major Inspector Sergeant Father King Duke Count Baron Earl Prince")
-_FEMALE_TITLES = wordset("Mrs Miss Ms Lady Madame Madam Mademoiselle Mme Mlle Queen Duchess Countess Baroness Princess")
-_OTHER_TITLES = wordset(
-    "Dr Doctor Professor Prof Rev Reverend Judge Uncle Aunt Master Messrs Major-General Police-Constable Constable"
-)
-_TITLES = _MALE_TITLES | _FEMALE_TITLES | _OTHER_TITLES
-_RANKS = wordset("King Queen Duke Duchess Count Countess Baron Baroness Earl Prince Princess Lord Lady Emperor Bishop")
-_DOTTED = wordset("Mr Mrs Ms Dr Prof Rev Messrs Mme Mlle")
-_PARTICLES = wordset("von van de du della di le la")
-
-_MALE_NAMES = wordset(
-    """
-    Aaron Abraham Adam Adolph Albert Alexander Alfred Aloysius Andrew Anthony Archibald Archie Arthur
-    Augustus Ben Benjamin Bernard Bertram Bill Bob Cecil Charles Charlie Christopher Clarence Cyril Daniel
-    David Donald Duncan Edgar Edmund Edward Edwin Elias Ernest Eustace Ezekiah Ezekiel Ferdinand Francis
-    Frank Fred Frederick Geoffrey George Gilbert Godfrey Gregory Grimesby Gustave Harold Harry Hector
-    Henry Herbert Horace Hosmer Howard Hugh Hugo Isaac Isa Jabez Jack Jacob James Jem Jeremiah Jephro Jim
-    Joe John Jonas Jonathan Joseph Josiah Julian Julius Karl Kenneth Lawrence Leonard Leopold Lewis Louis
-    Luke Lysander Malcolm Mark Martin Matthew Maurice Max Michael Mortimer Mycroft Nathaniel Neville
-    Nicholas Noah Oliver Oscar Oswald Otto Patrick Paul Percy Peter Philip Ralph Reginald Reuben Richard
-    Robert Robin Roger Roland Rupert Samuel Sebastian Sherlock Sidney Silas Simon Stanley Stephen Theodore
-    Theophilus Thomas Tim Timothy Tobias Tom Victor Vincent Walter Wilfred Wilhelm William
-    """
-)
-_FEMALE_NAMES = wordset(
-    """
-    Ada Adelaide Agatha Agnes Alice Amelia Amy Anna Anne Annie Beatrice Bertha Bridget Caroline Catherine
-    Cecilia Charlotte Clara Clarissa Clotilde Constance Cordelia Dora Dorothy Edith Effie Eleanor Eliza
-    Elizabeth Ellen Elsie Emily Emma Esther Ethel Eva Eve Evelyn Fanny Flora Florence Frances Gertrude
-    Grace Gwendolen Hannah Harriet Hatty Helen Henrietta Hilda Honoria Ida Irene Isabel Isabella Jane
-    Janet Jenny Jessie Joan Josephine Julia Juliet Kate Katherine Kitty Laura Lavinia Lilian Lily Louisa
-    Lucy Lydia Mabel Madeline Maggie Margaret Maria Marie Martha Mary Matilda Maud Mildred Millicent
-    Minnie Miriam Nancy Nellie Nora Olive Patience Penelope Phoebe Polly Rachel Rebecca Rosa Rose Ruth
-    Sally Sarah Selina Sophia Sophie Sophy Susan Sylvia Theresa Ursula Victoria Violet Winifred
-    """
-)
-_FIRST_NAMES = _MALE_NAMES | _FEMALE_NAMES
-
-_GAZETTEER = frozenset(
-    " ".join(name.split())
-    for name in """
-    Aberdeen, Afghanistan, Africa, Aldgate, America, Amsterdam, Andover, Arizona, Asia, Atlanta, Auckland,
-    Australia, Austria, Ballarat, Baltimore, Balham, Bath, Bavaria, Bedfordshire, Belfast, Belgium,
-    Bengal, Berkshire, Berlin, Birmingham, Bohemia, Bombay, Bordeaux, Boston, Brazil, Brighton, Bristol,
-    Britain, Brixton, Brussels, Buckinghamshire, Burma, Calcutta, California, Camberwell, Cambridge,
-    Canada, Canterbury, Carlsbad, Carolina, Chesterfield, Chicago, China, Cornwall, Covent Garden, Charing
-    Cross, Coventry, Crewe, Croydon, Cumberland, Dartmoor, Denmark, Derbyshire, Devon, Devonshire, Dorset,
-    Dover, Dresden, Dublin, Dundee, Durham, East End, Edinburgh, Egria, Egypt, England, Essex, Eton,
-    Europe, Euston, Exeter, Eyford, Florence, Florida, France, Frankfort, Fordham, Geneva, Georgia,
-    Germany, Glasgow, Gloucestershire, Gravesend, Great Britain, Greece, Greenwich, Halifax, Hamburg,
-    Hammersmith, Hampshire, Hampstead, Harley Street, Harrow, Hereford, Herefordshire, Holborn, Holland,
-    Hong Kong, Horsham, Hull, India, Ireland, Italy, Japan, Jermyn Street, Kensington, Kent, Kew, Kilburn,
-    Lambeth, Lancashire, Leatherhead, Lee, Leeds, Leicester, Leicestershire, Lewisham, Lincolnshire,
-    Lisbon, Liverpool, London, Louisiana, Lyon, Madrid, Manchester, Marseilles, Melbourne, Mexico,
-    Middlesex, Minories, Montana, Montpellier, Montague Place, Moscow, Munich, Naples, Netherlands,
-    Nevada, Newcastle, New Jersey, New Mexico, New Orleans, New York, New Zealand, Norfolk,
-    Northumberland, Norway, Norwood, Nottingham, Nova Scotia, Odessa, Oxford, Oxfordshire, Paddington,
-    Paris, Pall Mall, Peckham, Pennsylvania, Persia, Peru, Petersfield, Petersburg, Philadelphia,
-    Plymouth, Poland, Pondicherry, Portsdown, Portsmouth, Portugal, Prague, Prussia, Reading, Richmond,
-    Rome, Ross, Rotterdam, Russia, San Francisco, Savannah, Scandinavia, Scotland, Scotland Yard,
-    Serpentine, Sheffield, Shetland, Shropshire, Siam, Soho, Somerset, Southampton, Southsea, Spain, St.
-    Augustine, Staffordshire, Stoke Moran, Streatham, Stroud, Suffolk, Sumatra, Surrey, Sussex, Sweden,
-    Switzerland, Sydney, Tennessee, Texas, Thames, Tottenham Court Road, Trincomalee, Turkey, United
-    States, Uffa, Utrecht, Vauxhall, Victoria, Vienna, Virginia, Wales, Walsall, Wandsworth, Warsaw,
-    Warwickshire, Washington, Waterloo, West End, Westminster, Whitechapel, Wiltshire, Winchester,
-    Windsor, Wimbledon, Woking, Worcestershire, Yorkshire, Zurich
-    """.split(",")
-)
-# Towns whose names are also surnames, first names or plain words: only what stands before them shows the
-# place.
-_AMBIGUOUS_PLACES = wordset("Bath Boston Florence Hull Kent Lee Reading Ross Sydney Turkey Victoria Virginia")
-_PLACE_SUFFIXES = wordset(
-    """
-    Street Road Square Lane Lodge Terrace Bridge Station Hall House Manor Park Avenue Crescent Gardens
-    Garden Court Hotel Inn Valley Pool Farm Grove Gate Hill Heath Common Abbey Castle Cathedral Church
-    College Cottage County Docks Dock Forest Island Islands River Sea Wood Wharf Mews Villa Villas Beeches
-    Junction Market Circus Alley Row Moor Place End Opera Theatre Mansions Buildings Chambers
-    """
-)
-_INSTITUTIONS = wordset(
-    """
-    League Bank Company Society Club Office Union Encyclopaedia Encyclopedia Britannica Chronicle Herald
-    Gazette Mail News Post Standard Telegraph Times Star Echo Directory Army Navy Act Bible Testament Church's
-    Association Commission Committee Government Parliament Department Ministry Agency Republic Railway Ltd
-    Court's Force Men
-    """
-)
-# Capitalised, and never by itself a person or a place.
-_NOT_NAMES = wordset(
-    """
-    Monday Tuesday Wednesday Thursday Friday Saturday Sunday January February March April May June July
-    August September October November December Christmas Easter Michaelmas God Lord Heaven Heavens Jove
-    Providence Bible English Englishman French Frenchman German Germans American Americans Irish Irishman
-    Scotch Scottish Welsh Indian Indians Australian Bohemian Italian Spanish Russian Dutch Chinese Lascar
-    Malay Malays European Latin Greek Jew Christian British Briton Roman Catholic Swiss Victorian
-    Freemason Gipsy Gypsies Atlantic Pacific Continental Majesty Highness Grace Excellency Honour Lordship
-    Ladyship Doctor Coroner Crown Assizes Bench Inspector Miss Sir Madam Madame Mister Mrs Mr Count
-    Countess King Queen Duke Duchess Lady Prince Princess Baron Colonel Captain Major Sergeant Professor
-    Uncle Aunt Father Mother Mamma Papa Dad Brother Sister Yes No Oh Ah Ha Hum Hullo Hello Well Why
-    Nonsense Eh Tut Pooh Pshaw Hurrah Halloa North South East West Northern Southern Eastern Western Esq
-    Jr Sr St Adventure Adventures Chapter Part Republican Conservative Democrat Alas Bravo Amen Finally Ku
-    Klux Klan KKK Arabian Persian Bengal Petrarch Apache Tudor Georgian Regency Gothic Mormon Boer Civil
-    """
-)
-_GIVEN_BY = wordset(
-    "friend named name's called colleague partner wife husband brother sister son daughter uncle client"
-)
-_IN_PLACE = wordset("in at near")
-_TO_PLACE = wordset("from to through across outside towards toward leave left reached into")
-_ACTING = SPEECH | wordset(
-    "smiled nodded shook rose stood sat walked looked glanced turned sprang rushed chuckled rubbed leaned "
-    "stared bowed threw shrugged took drew knew told thought wrote came went married sent gave held"
-)
-_BEING = wordset("had has was is would who whose")  # houses and ships are and have, too
-_VOCATIVE = wordset("dear friend poor old young")
-_SHIPS = wordset("barque ship schooner steamer vessel brig yacht")
-
 # The longer of two alternatives stands first: "Mr" would be found in "Mrs.".
 _TITLE = r"(?:Messrs|Mrs|Mr|Mme|Mlle|Ms|Dr|Prof|Rev)\b\.?"
 _CAPITALISED = r"(?:St\.\s)?(?:[OD]')?[A-Z\u00c0-\u00de]\w+(?:-\w+)*"
 _INITIAL = r"[A-HJ-Z]\.(?=\s[A-Z])"  # not "I."
-_PARTICLE = rf"(?i:{'|'.join(sorted(_PARTICLES))})\s"
+_PARTICLE = rf"(?i:{'|'.join(sorted(PARTICLES))})\s"
 # The possessive belongs to the name of a place only: "Pope's Court", but "Holmes's chair".
-_OF_PLACE = rf"['\u2019]s(?=\s(?:{'|'.join(sorted(_PLACE_SUFFIXES))})\b)"
+_OF_PLACE = rf"['\u2019]s(?=\s(?:{'|'.join(sorted(PLACE_SUFFIXES))})\b)"
 _PART = rf"(?:{_TITLE}|(?:{_PARTICLE})?{_CAPITALISED}|{_INITIAL})(?:{_OF_PLACE})?"
 _TOKEN = re.compile(_PART)
 _MENTION = re.compile(rf"\b{_PART}(?:\s{_PART}){{0,9}}")  # no name is longer
-_RANKED = re.compile(rf"\b(?:{'|'.join(sorted(_RANKS))})\sof\s{_CAPITALISED}(?:\s{_CAPITALISED})*")
+_RANKED = re.compile(rf"\b(?:{'|'.join(sorted(RANKS))})\sof\s{_CAPITALISED}(?:\s{_CAPITALISED})*")
 _SMALL = re.compile(r"(?<![\w'-])[a-z]+(?![\w'-])")
 # From the start of the line, or of a sentence or speech within it, up to a name there is no word.
 _OPENING = re.compile(r"""(?:^|[.!?]["'\u2019\u201d]*\s)[^\w]*$|(?:^|[\s(-])["'\u201c\u2018]+$""")
@@ -190,7 +96,7 @@ def people(text: str) -> list[str]:
             continue
         bare = name.count - name.titles.total()
         # A bare surname is the man's ("Toller" beside "Mrs. Toller") unless the woman is named more often.
-        own = [title for title in name.titles if title not in _FEMALE_TITLES or name.titles[title] >= bare]
+        own = [title for title in name.titles if title not in FEMALE_TITLES or name.titles[title] >= bare]
         usual = min(own, key=lambda title: (-name.titles[title], title), default="")
         for title, count in [*sorted(name.titles.items()), ("", bare)]:
             owner = _owner(word, title, full)
@@ -253,17 +159,17 @@ def _runs(line: str, mention: re.Match[str]) -> Iterator[list[re.Match[str]]]:
 
 
 def _is_title(token: str) -> bool:
-    return token.rstrip(".") in _TITLES
+    return token.rstrip(".") in TITLES
 
 
 def _in_no_name(token: str, *, after: str) -> bool:
     if len(token) > 2 and token.isupper():  # SHOUTED, in a headline or for emphasis
         return True
-    if _is_title(after) or _is_title(token) or token in _FIRST_NAMES or (after and token in _PLACE_SUFFIXES):
+    if _is_title(after) or _is_title(token) or token in FIRST_NAMES or (after and token in PLACE_SUFFIXES):
         return False
     _, dash, rest = token.partition("-")
     if dash and rest.islower():  # "Irish-setter", but "Farm-house"
-        return rest.capitalize() not in _PLACE_SUFFIXES
+        return rest.capitalize() not in PLACE_SUFFIXES
     return token.lower() in STOPWORDS
 
 
@@ -277,11 +183,11 @@ def _record(names: dict[_Words, _Name], small: frozenset[str], line: str, run: l
         start = run[-len(tokens)].start() if tokens else end
     titles: list[str] = []
     # "King Edward Street" is no king's.
-    while tokens and _is_title(tokens[0]) and tokens[-1] not in _PLACE_SUFFIXES:
+    while tokens and _is_title(tokens[0]) and tokens[-1] not in PLACE_SUFFIXES:
         titles.append(tokens.pop(0).rstrip("."))
-    while len(tokens) > 1 and (tokens[-1] in _NOT_NAMES or _is_title(tokens[-1])):
+    while len(tokens) > 1 and (tokens[-1] in NOT_NAMES or _is_title(tokens[-1])):
         tokens.pop()
-    if not tokens or (len(tokens) == 1 and (tokens[0] in _NOT_NAMES or len(tokens[0].rstrip(".")) < 2)):
+    if not tokens or (len(tokens) == 1 and (tokens[0] in NOT_NAMES or len(tokens[0].rstrip(".")) < 2)):
         return
     words = tuple(tokens)
     name = names.setdefault(words, _Name(words, at, common=words[-1].lower() in small))
@@ -294,7 +200,7 @@ def _record(names: dict[_Words, _Name], small: frozenset[str], line: str, run: l
 
 
 def _is_ordinary(token: str, small: frozenset[str]) -> bool:
-    if token in _FIRST_NAMES or _is_title(token):
+    if token in FIRST_NAMES or _is_title(token):
         return False
     return token.lower() in small or token.lower() in SPEECH
 
@@ -306,15 +212,15 @@ def _weigh(name: _Name, line: str, start: int, end: int) -> None:
     after = _AFTER.match(line, end)
     distance, following = (after.group(1).strip(), (after.group(2) or "").lower()) if after else ("", "")
     beside = gap == ""
-    if previous in _SHIPS or (beside and previous in {"the", "a", "an", "this", "that"}):
+    if previous in SHIPS or (beside and previous in {"the", "a", "an", "this", "that"}):
         name.thing += 2
     if gap.endswith("'") and distance.startswith(("'", "!'")):  # a cry, a title, a sign
         name.thing += 2
-    speaks = (beside and previous in SPEECH) or (distance == "" and following in _ACTING)
-    introduced = previous in _GIVEN_BY or (beside and previous in _VOCATIVE)
+    speaks = (beside and previous in SPEECH) or (distance == "" and following in ACTING)
+    introduced = previous in GIVEN_BY or (beside and previous in VOCATIVE)
     # The last holds for "Come, Watson, come", but also for "in Kent, England."
     hint = (
-        (distance == "" and following in _BEING)
+        (distance == "" and following in BEING)
         or (distance == "," and not before and len(name.words) > 1)
         or (gap == "," and distance[:1] in {",", ".", "?", "!"})
     )
@@ -322,9 +228,9 @@ def _weigh(name: _Name, line: str, start: int, end: int) -> None:
         name.person += 2
     elif hint:
         name.person += 1
-    if beside and previous in _IN_PLACE:
+    if beside and previous in IN_PLACE:
         name.place += 2
-    elif beside and previous in _TO_PLACE:
+    elif beside and previous in TO_PLACE:
         name.place += 1
     if distance == "," and following == "near":
         name.place += 2
@@ -342,11 +248,11 @@ def _is_place(name: _Name, surnames: frozenset[_Words]) -> bool:
     words, whole = name.words, " ".join(name.words)
     if name.titles:
         return False
-    if len(words) > 1 and (words[-1] in _PLACE_SUFFIXES or words[-1].partition("-")[2].capitalize() in _PLACE_SUFFIXES):
-        return words[0] not in _FIRST_NAMES or name.person == 0
-    if whole in _GAZETTEER:
-        return whole not in _AMBIGUOUS_PLACES or name.place > name.person
-    if words[-1] in _INSTITUTIONS or any(word in _FIRST_NAMES for word in words) or words in surnames:
+    if len(words) > 1 and (words[-1] in PLACE_SUFFIXES or words[-1].partition("-")[2].capitalize() in PLACE_SUFFIXES):
+        return words[0] not in FIRST_NAMES or name.person == 0
+    if whole in GAZETTEER:
+        return whole not in AMBIGUOUS_PLACES or name.place > name.person
+    if words[-1] in INSTITUTIONS or any(word in FIRST_NAMES for word in words) or words in surnames:
         return False
     return name.place >= (2 if len(words) > 1 else 4) and name.place > 2 * name.person and name.place > name.thing
 
@@ -355,17 +261,17 @@ def _is_person(name: _Name, surnames: frozenset[_Words]) -> bool:
     words = name.words
     if name.titles:
         return True
-    if _is_place(name, surnames) or words[0] in _NOT_NAMES or words[-1] in _INSTITUTIONS | _PLACE_SUFFIXES:
+    if _is_place(name, surnames) or words[0] in NOT_NAMES or words[-1] in INSTITUTIONS | PLACE_SUFFIXES:
         return False
     if len(words) > 1:
-        if words[0] in _FIRST_NAMES:
+        if words[0] in FIRST_NAMES:
             return name.thing == 0 or name.person > 0
         return (
             name.thing == 0 and name.place <= name.person + 1 and (name.person or (name.inside and not name.common)) > 0
         )
     if words[0].startswith("St. "):
         return False  # a church, a saint's day; as a person the name has a title or a first name
-    if words[0] in _FIRST_NAMES:
+    if words[0] in FIRST_NAMES:
         return name.inside + name.person > 0 and name.place <= name.person
     if words in surnames:
         return True
@@ -374,7 +280,7 @@ def _is_person(name: _Name, surnames: frozenset[_Words]) -> bool:
 
 def _surnames(names: dict[_Words, _Name]) -> frozenset[_Words]:
     """The endings of the names that have a first name or a title in the text."""
-    known = [words for words, name in names.items() if words[0] in _FIRST_NAMES or name.titles]
+    known = [words for words, name in names.items() if words[0] in FIRST_NAMES or name.titles]
     return frozenset(words[at:] for words in known for at in range(1, len(words)))
 
 
@@ -389,14 +295,14 @@ def _owner(word: str, title: str, full: dict[_Words, _Name]) -> _Words | None:
 
 
 def _may_be(title: str, name: _Name) -> bool:
-    female = name.words[0] in _FEMALE_NAMES or (
-        name.words[0] not in _MALE_NAMES and bool(_FEMALE_TITLES & name.titles.keys())  # "Mrs. Henry Baker"
+    female = name.words[0] in FEMALE_NAMES or (
+        name.words[0] not in MALE_NAMES and bool(FEMALE_TITLES & name.titles.keys())  # "Mrs. Henry Baker"
     )
-    if title in _FEMALE_TITLES:
+    if title in FEMALE_TITLES:
         # "Mrs. Wilson" is not Jabez, nor is she Miss Alice Wilson.
         return female and (title in name.titles or not name.titles)
-    return not (title in _MALE_TITLES and female)
+    return not (title in MALE_TITLES and female)
 
 
 def _with_title(title: str, word: str) -> str:
-    return f"{title}{'.' if title in _DOTTED else ''} {word}" if title else word
+    return f"{title}{'.' if title in DOTTED else ''} {word}" if title else word

@@ -1,9 +1,9 @@
 """The demo deployment: stories come in as events, reports come out, and finished reports are indexed.
 
 `stories` reads one document: its sections, their keywords, a digest that streams sentence by sentence and is narrated
-while it is still being written, and who and what places are named. A document too short for that takes a way of its own. `index`, started by every run of
-`stories` that succeeds, keeps the reports in a file. Everything is written as any user of the engine would write it;
-how texts are taken apart is in `text`.
+while it is still being written, and who and what places are named. A document too short for that takes a way of its
+own. `index`, started by every run of `stories` that succeeds, keeps the reports in a file. Everything is written as any
+user of the engine would write it; how texts are taken apart is in `passages`, `summary` and `names`.
 """
 
 import asyncio

@@ -163,7 +163,7 @@ class Run(Generic[T_co]):
         forking = self._run.fork(from_node, input=input, idempotency_key=idempotency_key)
         return Run(self._loop, self._loop.wait(forking))
 
-    def signal(self, signal: Signal[R], value: R, *, id: str | None = None) -> None:  # noqa: A002
+    def signal(self, signal: Signal[R], value: R, *, id: str | None = None) -> None:  # noqa: A002 - its name everywhere
         """Send a signal; the same `id` twice is one signal."""
         self._loop.wait(self._run.signal(signal, value, id=id))
 

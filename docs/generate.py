@@ -103,10 +103,28 @@ def state_machine() -> str:
     )
 
 
+_SECTIONS = {
+    "broker": "The broker",
+    "role": "The process",
+    "prefix": "Topics, and how long things are kept",
+    "store": "Tables, large values and keys",
+    "dedup_window_hours": "Starts",
+    "queues": "Workers",
+    "stuck_after_seconds": "Runs that wait, processes that stop",
+    "http_address": "The gateway and its clients",
+    "temporal_address": "Durable graphs",
+    "telemetry": "Observation",
+}
+"""Headings of docs/configuration.md, each by its first setting."""
+
+
 def configuration() -> str:
     """docs/configuration.md: every setting with its unit and default."""
-    rows = []
+    assert _SECTIONS.keys() <= Settings.model_fields.keys(), "a section begins with a setting that there is"
+    rows: list[str] = []
     for name, field in Settings.model_fields.items():
+        if name in _SECTIONS:
+            rows += ["", f"## {_SECTIONS[name]}", "", "| variable | default | what it says |", "|---|---|---|"]
         default = field.get_default()
         if isinstance(default, tuple):
             default = ",".join(default)
@@ -122,9 +140,6 @@ def configuration() -> str:
             "process with one line that names the variable. Secrets are never shown. A variable that begins with",
             "`BELUGA_` and is none of these is ignored: each engine process, `beluga serve` and `beluga doctor` warn",
             "of it, and name the setting that is most likely meant.",
-            "",
-            "| variable | default | what it says |",
-            "|---|---|---|",
             *rows,
             "",
         ]

@@ -42,7 +42,7 @@ def travelling(kind: Any) -> TypeAdapter[Any]:
 def _known(kind: Any, _: str) -> TypeAdapter[Any]:
     """Most nodes share a few types, and a check takes long to build."""
     adapter: TypeAdapter[Any] = TypeAdapter(kind)
-    if any(schema.get("format") == "password" for schema in _mappings(adapter.json_schema())):
+    if holds_secret(adapter):
         raise PydanticUserError("a secret becomes asterisks", code=None)
     written: dict[str, bool] = {}
     if _has_aliases(adapter):
@@ -54,6 +54,11 @@ def _known(kind: Any, _: str) -> TypeAdapter[Any]:
     if written:
         adapter.serializer = _Writing(adapter.serializer, written)  # type: ignore[assignment]  # as above
     return adapter
+
+
+def holds_secret(adapter: TypeAdapter[Any]) -> bool:
+    """Whether it has something that would arrive as asterisks. Raises what pydantic does for what has no schema."""
+    return any(schema.get("format") == "password" for schema in _mappings(adapter.json_schema()))
 
 
 def schema_of(adapter: TypeAdapter[Any], mode: Literal["validation", "serialization"] = "validation") -> dict[str, Any]:

@@ -18,9 +18,9 @@ _PAGE = 32
 
 
 def approximate_tokens(text: str) -> int:
-    """A token for every four characters, rounded up: what English text has of most models, within a quarter or so.
+    """One token for every four characters, rounded up: for English text right to within a quarter or so.
 
-    Give your model's tokenizer where the limit is close.
+    Use your model's tokenizer instead where the limit is close.
     """
     return math.ceil(len(text) / 4)
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from ..bounds import within
 from ..errors import ResourceExhausted
-from .guard import guarded, marked
+from .guard import guarded, marked, stop_if_given_up
 from .ranges import check_duration, check_whole
 from .retry import Seconds
 
@@ -22,7 +22,7 @@ class Bulkhead:
     """A decorator of handlers: at most `max_concurrency` calls go on at a time in this process.
 
     Up to `queue_size` more wait for their turn, first come, first served, and at most `timeout` (seconds or timedelta,
-    up to 24 hours; None: as long as it takes); whatever is beyond raises `ResourceExhausted`, and nothing of it has
+    up to 24 hours; None: as long as it takes). A call beyond that raises `ResourceExhausted`, and nothing of it has
     run. Functions under one bulkhead share it, from threads and event loops alike. For a bound over all workers, or by
     a key of the run's input, use `Limit`.
 
@@ -67,6 +67,8 @@ class Bulkhead:
                 self._give_up(turn)
                 raise
         try:
+            if turn is not None:
+                stop_if_given_up()
             yield
         finally:
             self._leave()

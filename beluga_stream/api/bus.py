@@ -4,8 +4,8 @@ import asyncio
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from types import TracebackType, UnionType
+from typing import Any, Self, TypeVar, cast, overload
 
 from ..application.parcels import is_ours
 from ..application.subscription import Handle, Subscribed, Terms
@@ -87,6 +87,7 @@ class MessageBus:
             await self._send(parcel, limit)
         return parcel.id
 
+    @overload
     async def request(
         self,
         subject: str,
@@ -95,9 +96,32 @@ class MessageBus:
         /,
         *,
         key: str | None = None,
+        headers: Mapping[str, str] = ...,
+        timeout: Seconds = 30,  # noqa: ASYNC109 - as above
+    ) -> R: ...
+    @overload
+    async def request(
+        self,
+        subject: str,
+        data: object,
+        reply: UnionType,
+        /,
+        *,
+        key: str | None = None,
+        headers: Mapping[str, str] = ...,
+        timeout: Seconds = 30,  # noqa: ASYNC109 - as above
+    ) -> Any: ...
+    async def request(
+        self,
+        subject: str,
+        data: object,
+        reply: Any,
+        /,
+        *,
+        key: str | None = None,
         headers: Mapping[str, str] = _NO_HEADERS,
         timeout: Seconds = 30,  # noqa: ASYNC109 - as above
-    ) -> R:
+    ) -> Any:
         """Send a message and wait for the first reply: what a subscriber's handler returns, checked by type.
 
         Raises `TimedOut` without a reply, and `ExecutionFailed` when the handler failed for good; `retryable` says
@@ -124,7 +148,7 @@ class MessageBus:
     async def subscribe(  # noqa: PLR0913 - options, each given by its name
         self,
         subjects: str,
-        kind: type[T],
+        kind: type[T] | UnionType,
         handler: Callable[[BusMessage[T]], Awaitable[object] | object],
         /,
         *,
@@ -160,16 +184,24 @@ class MessageBus:
         await self._attach(subscribed, subjects, group)
         return Subscription(subjects, group, subscribed)
 
-    async def receive(
+    @overload
+    def receive(
         self, subjects: str, kind: type[T], /, *, group: str | None = None
-    ) -> AsyncGenerator[BusMessage[T], None]:
+    ) -> AsyncGenerator[BusMessage[T], None]: ...
+    @overload
+    def receive(
+        self, subjects: str, kind: UnionType, /, *, group: str | None = None
+    ) -> AsyncGenerator[BusMessage[Any], None]: ...
+    async def receive(
+        self, subjects: str, kind: Any, /, *, group: str | None = None
+    ) -> AsyncGenerator[BusMessage[Any], None]:
         """The messages of a pattern, one after the other, for `async for`. Use it with `contextlib.aclosing`.
 
-        A message is done when the next one is asked for; one that the loop left behind comes again, to the group.
+        A message is done when the loop asks for the next one. One at which the loop was left comes again, to the group.
         """
-        offered: asyncio.Queue[tuple[BusMessage[T], asyncio.Future[None]]] = asyncio.Queue(1)
+        offered: asyncio.Queue[tuple[BusMessage[Any], asyncio.Future[None]]] = asyncio.Queue(1)
 
-        async def offer(message: BusMessage[T]) -> None:
+        async def offer(message: BusMessage[Any]) -> None:
             taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             await offered.put((message, taken))
             await taken
@@ -185,7 +217,7 @@ class MessageBus:
             await subscription.close(grace=0)
 
     async def dead_letters(self) -> Sequence[DeadLetter]:
-        """The messages that subscribers could not take, but for those sent again, oldest first.
+        """The messages that subscribers could not take, oldest first, without those that were sent again.
 
         Raises `LogUnavailable`.
         """
@@ -193,11 +225,11 @@ class MessageBus:
         return await self._carrier.letters()
 
     async def replay(self, letter: DeadLetter, /, *, timeout: Seconds = 30) -> None:  # noqa: ASYNC109 - as above
-        """Send a dead letter again, to the one that could not take it, and list it no more. Raises as `publish`.
+        """Send a dead letter again, to the subscriber that could not take it, and list it no more.
 
-        A group gets it though no member may be there. Raises `NotFound`, and lists it as before, when the subscriber is
-        gone: a group that has no place any more, or one without a group that is none of this bus's.
-        A crash between the two sends it twice rather than never.
+        A group gets it even if none of its members is there now. Raises `NotFound`, and keeps the letter listed, when
+        the subscriber is gone: a group that has no place any more, or a subscriber without a group that this bus does
+        not have. For other errors see `publish`. After a crash in between the message comes twice, rather than never.
         """
         limit = _limit(timeout)
         await self._start(limit)
@@ -220,7 +252,7 @@ class MessageBus:
         await self._carrier.forget(group, wanted)
 
     async def check(self) -> None:
-        """Whether it can carry messages. Raises `InvalidState` when it is closed, and `LogUnavailable` within 5 s."""
+        """Return if the bus can carry messages. Raises `InvalidState` if it is closed, `LogUnavailable` within 5 s."""
         bound = within(_CHECK_SECONDS)
         try:
             async with bound:
@@ -235,7 +267,7 @@ class MessageBus:
     async def aclose(self) -> None:
         """Close every subscription, then the bus. Requests that wait raise `TaskCanceled`.
 
-        It comes to its end though the caller is cancelled. A handler that calls it does not wait for it, and may end.
+        It is completed even if the caller is cancelled. A handler that calls it does not wait for it, so it can end.
         """
         if self._closing is None:
             self._closed = True
@@ -291,7 +323,7 @@ class MessageBus:
         loop = asyncio.get_running_loop()
         began = loop.time()
         await self._start(limit)
-        await self._carrier.send(parcel, max(round(limit - (loop.time() - began), 3), 0))
+        await self._carrier.send(parcel, max(0, round(limit - (loop.time() - began), 3)))
 
     async def _reaches(self, subscriber: str) -> bool:
         """Whether what is sent to it now comes to it, soon or when it is back."""

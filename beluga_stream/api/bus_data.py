@@ -1,10 +1,13 @@
 """Data of messages as JSON, and back, checked by type at both ends."""
 
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import orjson
 from pydantic import PydanticUndefinedAnnotation, PydanticUserError, TypeAdapter, ValidationError
+from pydantic.errors import PydanticInvalidForJsonSchema
 from pydantic_core import PydanticSerializationError, to_json
 
 from ..application.judging import first_of, said
@@ -18,6 +21,7 @@ from ..errors import (
     RecordTooLarge,
 )
 from ..ports.bus import Parcel
+from .adapter import holds_secret
 
 T = TypeVar("T")
 
@@ -50,12 +54,29 @@ def _bytes(text: object, subject: str) -> int:
     raise InvalidInput(f"a message of {subject}: its key and headers are texts, and {text!r} is none", subject=subject)
 
 
-def checked(kind: type[T]) -> "TypeAdapter[T]":
-    """What checks data of this type. Raises `InvalidConfig` for a type that pydantic cannot check."""
+def checked(kind: Any) -> "TypeAdapter[Any]":
+    """What checks data of this type. Raises `InvalidConfig` for one that pydantic cannot check, and for secrets."""
     try:
-        return TypeAdapter(kind)
+        # Its text too: unions in another order are equal, and are tried in that order.
+        return _checked(kind, repr(kind))
+    except TypeError:  # it cannot be hashed, as what some annotations hold
+        return _checked.__wrapped__(kind, "")
+
+
+@lru_cache(1_024)
+def _checked(kind: Any, _: str) -> "TypeAdapter[Any]":
+    """Each request names the type of its reply, and a check takes long to build."""
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(kind)
     except (PydanticUserError, PydanticUndefinedAnnotation) as error:
         raise InvalidConfig(f"messages cannot be checked by the type {kind!r}: {said(error)}") from error
+    with suppress(PydanticInvalidForJsonSchema):  # its own way to be read may have no schema
+        if holds_secret(adapter):
+            raise InvalidConfig(
+                f"messages of the type {kind!r} have a secret in them, which arrives as asterisks: let who needs it "
+                f"have it in another way, as by a @resource"
+            )
+    return adapter
 
 
 def data_of(body: bytes, kind: "TypeAdapter[T]", what: str) -> T:

@@ -18,18 +18,20 @@ _LONGEST_TIMEOUT_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Cache:
-    """Keeps what a handler gives for `ttl` (seconds or timedelta, up to a year), by its arguments as JSON.
+    """Keeps the results of a handler for `ttl` (seconds or timedelta, up to a year), by its arguments as JSON.
 
-    The key is graph, node, the handler's module and name, its `version` and its arguments: change the version when its
-    code gives something else. What `functools.partial` has bound is among the arguments, and so is what the handler
-    closes over and its defaults, as they are when its graph is built: plain values, models, enums, classes, modules
-    and functions that carry no more. Nodes whose caches have one `name` share results: it stands for graph, node and
-    handler, and a handler that carries something else, as a method its object, a closure a client, or a partial what
-    is no JSON, needs one: `InvalidGraph` is raised when its graph is built without.
-    Of several executions at once with the same arguments one computes in each process; when it fails, the others do so
-    side by side. Failures are not kept. `store` may be the class of one that a `@resource` gives. One that does not
-    answer within `timeout` (seconds or timedelta, up to a minute) counts as having nothing, and is not asked for five
-    seconds. Results above 1 MiB are not kept. Raises `InvalidConfig` for a time out of range.
+    The key of a result is made of graph, node, the handler's module and name, `version`, the arguments, and what the
+    handler carries besides its code, as it is when the graph is built: arguments that `functools.partial` has bound,
+    defaults, and what it closes over. Change `version` when the handler's code gives other results.
+
+    Plain values, models, enums, classes, modules and functions that carry no more can be part of a key. A handler that
+    carries anything else (a method its object, a closure a client) needs a `name`, which stands for graph, node and
+    handler: nodes whose caches have one name share results. Without it the graph is refused with `InvalidGraph`.
+
+    Of several executions at once with the same arguments, one computes in each process; if it fails, the others compute
+    side by side. Failures are not kept, nor are results above 1 MiB. `store` may be the class of a store that a
+    `@resource` gives. If the store does not answer within `timeout` (seconds or timedelta, up to a minute), the handler
+    is called, and the store is not asked for five seconds. Raises `InvalidConfig` for a time out of range.
     """
 
     ttl: Seconds

@@ -28,8 +28,8 @@ class CircuitBreaker:
     After `reset_after` (seconds or timedelta, up to 24 hours) one call goes through as a trial: its success closes the
     circuit, its failure opens it anew. `on` are the exceptions that count as failures, one class or several; None means
     those that another attempt may mend, as for `Retry`. An async call that takes longer than `timeout` (up to 24 hours
-    too) is stopped, raises `TimedOut` and is a failure; one that is cancelled from outside says nothing. Functions
-    under one breaker share its circuit; with a `store`, as `SharedCircuits`, so do all breakers of this name. `now`
+    too) is stopped, raises `TimedOut` and is a failure; one that is cancelled from outside does not count. Functions
+    under one breaker share its circuit; with a `store` (see `SharedCircuits`) so do all breakers of this name. `now`
     gives seconds since the epoch.
 
     Raises `InvalidConfig` when a value is out of range.

@@ -78,7 +78,7 @@ class Run(Generic[T_co]):
     async def stream(self, *, after: str | None = None) -> AsyncGenerator[Event, None]:
         """Everything that happens in the run, up to its end: from its beginning, or after an event's cursor.
 
-        That of a start that was refused ends with `StartRejected`. `after="live"` gives only what is new. Raises
+        The stream of a start that was refused ends with `StartRejected`. `after="live"` gives only what is new. Raises
         `Expired` for what retention has removed, and `InvalidInput` for what is no cursor of this run.
         """
         async with contextlib.aclosing(self._runs.follow(RunId(self.id), after=after)) as events:
@@ -193,7 +193,7 @@ class Run(Generic[T_co]):
             for name, each in value.items()
         }
 
-    async def signal(self, signal: Signal[R], value: R, *, id: str | None = None) -> None:  # noqa: A002
+    async def signal(self, signal: Signal[R], value: R, *, id: str | None = None) -> None:  # noqa: A002 - its name everywhere
         """Send a signal; the same `id` twice is one signal. Raises `InvalidInput` for a value of another type."""
         await self._runs.signal(RunId(self.id), signal.name, signal.dump(value), id=id)
 

@@ -71,21 +71,7 @@ def _compile(blueprint: Blueprint, input_kind: Any, output_kind: Any, kind: str)
     wiring = wire(blueprint)
     branches = _number(wiring)
     children = {name: step.work.compile() for name, step in wiring.steps.items() if step.work is not None}
-    nodes = tuple(_node(wiring, name, children) for name in wiring.steps)
-    edges = tuple(
-        Edge(_named(one.source), _named(one.target), one.into, one.mode, branches.number(one))
-        for one in _in_order(wiring)
-    )
-    definition = Definition(
-        name=blueprint.graph,
-        nodes=nodes,
-        edges=edges,
-        finish=tuple(_named(name) for name in blueprint.finish),
-        timeout_ms=blueprint.timeout_ms,
-        durable=blueprint.durable,
-        kind=kind,
-        limits=declared(blueprint.limits, blueprint.graph),
-    )
+    definition = _draw(blueprint, wiring, branches, children, kind)
     plan = Plan(definition)  # unknown, twice declared and unreachable nodes, cycles
     input_kind = check_input(wiring, input_kind)
     kinds = output_kinds(wiring, plan.order, input_kind)
@@ -116,7 +102,8 @@ def _compile(blueprint: Blueprint, input_kind: Any, output_kind: Any, kind: str)
     definition = frozen.replace(
         definition,
         nodes=tuple(
-            frozen.replace(node, exhaustive=all(worlds[node.name])) if node.name in worlds else node for node in nodes
+            frozen.replace(node, exhaustive=all(worlds[node.name])) if node.name in worlds else node
+            for node in definition.nodes
         ),
         input_schema=schema_of(input_adapter),
         output_schema=schema_of(output_adapter, "serialization"),
@@ -127,6 +114,25 @@ def _compile(blueprint: Blueprint, input_kind: Any, output_kind: Any, kind: str)
     by_hash = {child.definition.hash: child for child in children.values()}
     program = Program(definition, handlers, input_adapter, output_adapter, by_hash, dict(awaited.values()))
     return Compiled(program, input_kind, output_kind)
+
+
+def _draw(
+    blueprint: Blueprint, wiring: Wiring, branches: _Branches, children: Mapping[str, Program], kind: str
+) -> Definition:
+    """The definition, before any type has been looked at."""
+    return Definition(
+        name=blueprint.graph,
+        nodes=tuple(_node(wiring, name, children) for name in wiring.steps),
+        edges=tuple(
+            Edge(_named(one.source), _named(one.target), one.into, one.mode, branches.number(one))
+            for one in _in_order(wiring)
+        ),
+        finish=tuple(_named(name) for name in blueprint.finish),
+        timeout_ms=blueprint.timeout_ms,
+        durable=blueprint.durable,
+        kind=kind,
+        limits=declared(blueprint.limits, blueprint.graph),
+    )
 
 
 def _below(children: Iterable[Program]) -> list[Definition]:
@@ -220,31 +226,8 @@ def _node(wiring: Wiring, name: str, children: Mapping[str, Program]) -> Node:
     options = _options(wiring, step)
     child = children.get(name)
     signature = wiring.signatures.get(name)
-    timeout_ms = step.timeout_ms
-    if "timeout" in options:
-        timeout_ms = milliseconds(options["timeout"])
-        if not 0 < timeout_ms <= LONGEST_TIMEOUT_MS:
-            raise InvalidGraph(
-                f"graph {graph!r}, node {name!r}: timeout={options['timeout']} is out of range: "
-                f"give more than 0 and at most 24 hours, in seconds or as a timedelta; to wait "
-                f"longer, use wait() or sleep()",
-                graph=graph,
-                node=name,
-            )
-    if options.get("resume") and step.kind is not NodeKind.STREAM:
-        raise InvalidGraph(
-            f"graph {graph!r}, node {name!r}: resume=True is for streaming handlers, and this one returns at once",
-            graph=graph,
-            node=name,
-        )
-    max_crashes = options.get("max_crashes", MAX_CRASHES)
-    if max_crashes < 0:
-        raise InvalidGraph(
-            f"graph {graph!r}, node {name!r}: max_crashes={max_crashes} is below 0: give how often its process may "
-            f"die with it, or 0 for without limit",
-            graph=graph,
-            node=name,
-        )
+    _check_node(options, step, graph)
+    timeout_ms = milliseconds(options["timeout"]) if "timeout" in options else step.timeout_ms
     parameters: tuple[str, ...] = (WORK_INPUT,) if child is not None else ()
     if signature is not None:
         parameters = tuple(argument.name for argument in fed_arguments(wiring, name))
@@ -267,9 +250,35 @@ def _node(wiring: Wiring, name: str, children: Mapping[str, Program]) -> Node:
         child_name=None if child is None else child.definition.name,
         signal=None if step.signal is None else step.signal.name,
         remind_ms=step.remind_ms,
-        max_crashes=max_crashes,
+        max_crashes=options.get("max_crashes", MAX_CRASHES),
         limits=declared(options.get("limit", ()), graph, name),
     )
+
+
+def _check_node(options: NodeOptions, step: Step, graph: str) -> None:
+    """Raises `InvalidGraph` for what is out of range, or means nothing for a node of this kind."""
+    if "timeout" in options and not 0 < milliseconds(options["timeout"]) <= LONGEST_TIMEOUT_MS:
+        raise InvalidGraph(
+            f"graph {graph!r}, node {step.name!r}: timeout={options['timeout']} is out of range: "
+            f"give more than 0 and at most 24 hours, in seconds or as a timedelta; to wait "
+            f"longer, use wait() or sleep()",
+            graph=graph,
+            node=step.name,
+        )
+    if options.get("resume") and step.kind is not NodeKind.STREAM:
+        raise InvalidGraph(
+            f"graph {graph!r}, node {step.name!r}: resume=True is for streaming handlers, and this one returns at once",
+            graph=graph,
+            node=step.name,
+        )
+    max_crashes = options.get("max_crashes", MAX_CRASHES)
+    if max_crashes < 0:
+        raise InvalidGraph(
+            f"graph {graph!r}, node {step.name!r}: max_crashes={max_crashes} is below 0: give how often its process "
+            f"may die with it, or 0 for without limit",
+            graph=graph,
+            node=step.name,
+        )
 
 
 def _required(wiring: Wiring) -> dict[NodeName, frozenset[str]]:

@@ -1,4 +1,4 @@
-"""What an orchestrator may be asked for, and what it gives to what it makes unless told otherwise."""
+"""`Features` and `Defaults` of an orchestrator: what it may be asked for, and which options its work has by default."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field, replace

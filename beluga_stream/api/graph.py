@@ -53,7 +53,7 @@ class Graph(Work[I, O], Generic[I, O]):
     arguments the types are those of its handlers' annotations. `memory` is loaded before and saved after each run, in
     the conversation that `conversation` gives for its input (docs/memory.md). Built graphs are checked at the first
     `compile`, which `invoke` and every deployment call. Raises `InvalidGraph` for a bad name or timeout,
-    `InvalidConfig` for what is no memory.
+    `InvalidConfig` for a `memory` that is none.
     """
 
     def __init__(
@@ -347,14 +347,14 @@ class Graph(Work[I, O], Generic[I, O]):
     ) -> Ref[Any]:
         """Add a node that runs a handler on what the references give, bound to its parameters by position.
 
-        With a name first, edges are drawn by `add_edge` (the form for graphs built from data). The handler
-        may be a function, async or not, a generator (the node streams), a graph or chain (a child
-        run), or an object with `invoke`. `after` orders only. `fallback` takes the same arguments and
-        stands in when every attempt failed; `compensate` takes the arguments and the output, and undoes
-        the node when the run fails later. For the options see `NodeOptions`.
+        If the first argument is a name, draw the edges by `add_edge` (the form for graphs built from data). The
+        handler may be a function, async or not, a generator (the node streams), a graph or chain (a child run), or an
+        object with `invoke`. Nodes in `after` only have to end before it. `fallback` takes the same arguments, and
+        stands in when every attempt has failed. `compensate` takes the arguments and the output, and undoes the node
+        when the run fails later. For the options see `NodeOptions`.
 
-        Raises `InvalidGraph` for a name that is taken, and for a handler that cannot be called or
-        whose annotations cannot be resolved.
+        Raises `InvalidGraph` for a name that is taken, and for a handler that cannot be called or whose annotations
+        cannot be resolved.
         """
         name = options.get("name")
         if isinstance(handler, str):
@@ -412,8 +412,8 @@ class Graph(Work[I, O], Generic[I, O]):
     ) -> Ref[Any]:
         """Run a handler or graph once for each item of a list; the results keep the items' order.
 
-        Over `ref.stream` it is run for each chunk of a streaming node, as soon as that has come. At most `max_parallel`
-        items run at once. Raises `InvalidGraph` as `add_node` does.
+        Over `ref.stream` it runs for each chunk of a streaming node, as soon as the chunk is there. At most
+        `max_parallel` items run at once. Raises `InvalidGraph` as `add_node` does.
         """
         step = self._builder.handled(handler, options.get("name"), NodeKind.MAP, options)
         step.max_parallel = self._builder.counted(step.name, "max_parallel", max_parallel)
@@ -456,10 +456,10 @@ class Graph(Work[I, O], Generic[I, O]):
         after: After = (),
         **options: Unpack[NodeOptions],
     ) -> Ref[Any]:
-        """Run a handler on its own output again and again, first on `start`, until `until` holds for it.
+        """Run a handler again and again, first on `start` and then on its own output, until `until` holds for that.
 
-        The node fails when it does not hold after `max_passes`. Raises `InvalidGraph` as `add_node` does,
-        and for a graph as its body: call the body's steps in one function instead.
+        If it does not hold after `max_passes`, the node fails. Raises `InvalidGraph` as `add_node` does, and for a
+        graph as the body: call the body's steps in one function instead.
         """
         if isinstance(body, Work):
             raise self._builder.invalid(
@@ -483,13 +483,11 @@ class Graph(Work[I, O], Generic[I, O]):
         into: str | None = None,
         when: Callable[[Any], bool] | None = None,
     ) -> Self:
-        """Draw an edge.
+        """Draw an edge from one node to another. The graph's input is `START`.
 
-        A handler's only parameter takes it, else the one named as the source, else the only one without
-        a default; otherwise say which: `into`.
-
-        `when` is a condition on the source's output, as `Ref.when` makes one. The graph's input is
-        `START`. What is wrong with it is told by `compile`.
+        It feeds the parameter `into` of the target's handler. Without `into` that is the only parameter, else the one
+        that is named like the source, else the only one without a default. `when` is a condition on the source's
+        output, as in `Ref.when`. `compile` raises what is wrong with the edge.
         """
         self._builder.link(source, target, into=into, when=when)
         return self
@@ -526,7 +524,7 @@ class Graph(Work[I, O], Generic[I, O]):
     @overload
     def first(self, *refs: Ref[A], name: str | None = None) -> Ref[A]: ...
     def first(self, *refs: Ref[Any], name: str | None = None) -> Ref[Any]:
-        """The first output there is, so that branches come together; what nobody else needs is cancelled."""
+        """Whichever of these outputs comes first: branches join here. What nobody else needs is cancelled."""
         return self._select(Join.FIRST, refs, name or _joined("first", refs))
 
     def n_of(self, count: int, /, *refs: Ref[A], name: str | None = None) -> Ref[list[A]]:
@@ -539,7 +537,7 @@ class Graph(Work[I, O], Generic[I, O]):
         return self._select(Join.N_OF, refs, name or _joined(f"{count}_of", refs), count=count)
 
     def all_done(self, *refs: Ref[A], name: str | None = None) -> Ref[list[Outcome[A]]]:
-        """How each of them ended, failures too, once all have: so their failure does not fail the run."""
+        """How each of these nodes ended, once all have. That one of them fails does not fail the run."""
         outcomes = [ref.outcome for ref in refs]
         return cast("Ref[list[Outcome[A]]]", self._select(Join.ALL, outcomes, name or _joined("done", refs)))
 
@@ -553,10 +551,10 @@ class Graph(Work[I, O], Generic[I, O]):
         remind: Seconds | None = None,
         name: str | None = None,
     ) -> Ref[R]:
-        """Wait for a signal to the run, and give its value. Holds no worker. Named as the signal.
+        """Wait for a signal to the run; its value is the output. Holds no worker. Is named like the signal.
 
-        The wait fails after `timeout`; after `remind` it tells the run's readers once that it still
-        waits (seconds or timedelta). A signal that came before the wait began is kept for it.
+        The wait fails after `timeout`. After `remind` the run's readers are told once that it still waits. Both are
+        seconds or a timedelta. A signal that came before the wait began is kept for it.
         """
         if not isinstance(cast("object", signal), Signal):
             raise self._builder.invalid(name or "wait", f"{signal!r} is no Signal: give Signal(name, its type)")
@@ -567,7 +565,7 @@ class Graph(Work[I, O], Generic[I, O]):
         return self._ordered(step, after)
 
     def sleep(self, duration: Seconds, /, *, after: After = (), name: str = "sleep") -> Ref[None]:
-        """Go on after a pause (seconds or timedelta). Holds no worker; order other nodes `after` it."""
+        """A pause (seconds or timedelta). Holds no worker. Nodes that are to wait for it come `after` it."""
         if milliseconds(duration) <= 0:
             raise self._builder.invalid(name, f"sleep({duration}) must be above 0 seconds")
         return self._ordered(Step(name, NodeKind.SLEEP, timeout_ms=milliseconds(duration)), after)

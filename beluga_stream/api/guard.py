@@ -1,11 +1,13 @@
 """Putting something around a handler of any kind, so that it stays the kind of function that it is."""
 
+import asyncio
 import functools
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing
 from typing import Any, Literal, Protocol, TypeVar, cast
 
+from ..application.context import context
 from ..errors import InvalidConfig
 from .signature import name_of
 
@@ -93,6 +95,12 @@ def whole(result: R, function: object, what: str) -> R:
             f"right above the async function or the generator"
         )
     return result
+
+
+def stop_if_given_up() -> None:
+    """For what waited in a thread: raises what an async function hears where it waits, if its node was given up."""
+    if context().cancelled:
+        raise asyncio.CancelledError
 
 
 def marked(function: F, what: str, *, of_one_process: bool = False, blocks: bool = False) -> F:

@@ -27,9 +27,9 @@ class Hedge:
     """A decorator of async handlers: an attempt that takes longer than `after` gets another one beside it.
 
     Up to `attempts` go on at a time, `after` (seconds or timedelta, up to 24 hours) apart. The first result wins and is
-    given at once; the others are cancelled, and end by themselves. One that fails leaves it to those that go on; when
-    none does, the first failure is raised: trying again after a failure is `Retry`'s. Only for work that may be done
-    twice.
+    given at once; the others are cancelled, and end by themselves. When one fails, those that still run may succeed;
+    when all have failed, the first failure is raised. (To try again after a failure, use `Retry`.) Only for work that
+    may be done twice.
 
     Raises `InvalidConfig` when a value is out of range, and for functions that are not async: nothing could stop them.
     """

@@ -76,6 +76,11 @@ class LocalRunner:
         self._workers = Workers(work.name, options.max_workers, options.queue_size)
         self._line: tuple[Program, Line | None] | None = None
 
+    @property
+    def ends_in_time(self) -> bool:
+        """See `Runner`: one that undoes what it did. Others are as well cancelled from outside."""
+        return self._work.compile().definition.undoes
+
     async def invoke(self, value: Any, /, *, signals: Signals) -> Any:
         program = self._work.compile()
         line = self._line_of(program)

@@ -23,10 +23,10 @@ class Turn(BaseModel):
 
 
 class History(BaseModel):
-    """What is remembered of a conversation: empty parts are not, or not by this memory.
+    """What is remembered of a conversation. A part is empty if there is nothing, or if this memory does not keep it.
 
-    `turns` are oldest first (of a `VectorMemory`: most alike first); `summary` stands for turns before them; `facts`
-    are a `KeyValueMemory`'s; `variables` are what another library's memory gave.
+    `turns` are oldest first (from a `VectorMemory`: most similar first); `summary` stands for the turns before them;
+    `facts` come from a `KeyValueMemory`, `variables` from the memory of another library.
 
     A handler's parameter of this type is filled by the memory of its chain or graph; give it the default `INJECTED`.
     """

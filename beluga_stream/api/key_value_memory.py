@@ -21,8 +21,9 @@ _OF_OTHERS = "beluga:"
 class KeyValueMemory(StoredMemory[ConversationStore]):
     """Recalls facts, under `memory_key` (`facts`).
 
-    `extract(inputs, outputs)` gives what a turn tells, by names, as JSON; later turns replace what earlier ones told,
-    and None forgets it. Async or not (then in a thread). Its effect is that of one call, however often a turn is tried.
+    `extract(inputs, outputs)` returns the facts of a turn by their names, as JSON. Facts of later turns replace those
+    of earlier ones; None forgets one. It may be async, or not (then it runs in a thread). It may be called again for a
+    turn that is tried again, and counts once.
     """
 
     extract: Extract

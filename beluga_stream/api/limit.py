@@ -22,8 +22,8 @@ _UNKNOWN: Json = {}
 class Limit:
     """At most `at_once` at a time, and `rate` in each period `per`; at least one of the two.
 
-    `key` is a dotted path into the run's input, as `"customer.id"`: each value that it finds there has a limit of its
-    own, and what lacks it shares one. Without a key there is one for all. Slots are given out first come, first served;
+    `key` is a dotted path into the run's input, such as `"customer.id"`: each value there has a limit of its own, and
+    runs without one share a limit. Without a key there is one for all. Slots are given out first come, first served;
     those of a rate evenly, one each `per / rate`. Graphs and nodes whose limits have one `name` share it. Who has
     waited `wait` for a slot fails. `per` and `wait` are seconds or a timedelta, up to 30 days.
 

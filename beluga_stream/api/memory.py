@@ -1,4 +1,4 @@
-"""What a memory is: the protocol, whoever made it, and what this package's own have in common."""
+"""The protocol that every memory has, and what the memories of this package have in common."""
 
 import inspect
 import secrets
@@ -24,7 +24,7 @@ _FORM = 1
 
 @runtime_checkable
 class Memory(Protocol):
-    """Something that remembers: LangChain's memories are such, and all of this package.
+    """Something that remembers, such as LangChain's memories and all those of this package.
 
     Each method may be sync or async; a sync one is called in a thread. Where there are `aload_memory_variables` and
     `asave_context`, as LangChain has them, these are called instead.

@@ -7,7 +7,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Message(Protocol[T_co]):
-    """One event. CloudEvents give `id` and `source`; for plain JSON they tell the record's position.
+    """One event. `id` and `source` are those of a CloudEvent; for plain JSON they say where the record lies.
 
     For a trigger by `on_run`, `id` is the id of the run that ended.
     """

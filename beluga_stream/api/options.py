@@ -1,4 +1,4 @@
-"""Whether a node's options are options, and each is what its name says: told where the graph is built."""
+"""Checks the options of a node when its graph is built: whether each exists, and has a value of the right kind."""
 
 import re
 from collections.abc import Callable, Mapping

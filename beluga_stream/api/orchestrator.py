@@ -53,7 +53,7 @@ class Orchestration:
         workflows: Defaults,
         *,
         make_bus: Callable[[], MessageBus],
-        surrounds: bool = False,
+        has_middleware: bool = False,
     ) -> None:
         for kind, defaults in (("chains", chains), ("graphs", graphs), ("workflows", workflows)):
             if not isinstance(cast("object", defaults), Defaults):
@@ -68,7 +68,7 @@ class Orchestration:
         self._chains = chains
         self._graphs = graphs
         self._workflows = workflows
-        self._surrounds = surrounds
+        self._has_middleware = has_middleware
         self._scheduler: Scheduler | None = None
         self._make_bus = make_bus
         self._bus: MessageBus | None = None
@@ -212,13 +212,13 @@ class Orchestration:
         last may stream. For the options see `Options` and `Defaults`. Raises `InvalidGraph` for steps that do not fit
         each other, `InvalidConfig` for options out of range, `InvalidState` when chains are switched off.
         """
-        self._ask("chains")
+        self._refuse_if_off("chains")
         chosen = merged(CHAIN, self._chains, options)
         blueprint = line_of(steps, options.get("name"), chosen.timeout)
         blueprint.memory = remembered(options.get("memory"), options.get("conversation"))
         made: ManagedChain[Any, Any] = ManagedChain(blueprint, self._running, chosen)
         made.compile()
-        self._offer(chosen, "chain", options)
+        self._check_provider(chosen, "chain", options)
         return made
 
     @overload
@@ -256,9 +256,9 @@ class Orchestration:
         For the options see `Options` and `Defaults`. Raises `InvalidGraph` for a bad name, `InvalidConfig` for
         options out of range, `InvalidState` when graphs are switched off.
         """
-        self._ask("graphs")
+        self._refuse_if_off("graphs")
         chosen = merged(GRAPH, self._graphs, options)
-        self._offer(chosen, "graph", options)
+        self._check_provider(chosen, "graph", options)
         return ManagedGraph(
             name,
             (input, output),
@@ -280,7 +280,7 @@ class Orchestration:
         For the options see `WorkflowOptions`; a graph has its own timeout and retries. Raises `InvalidGraph`,
         `InvalidConfig` for options out of range or what is no workflow, and `InvalidState` when workflows are off.
         """
-        self._ask("workflows")
+        self._refuse_if_off("workflows")
         if not isinstance(cast("object", made), Work | type):
             raise InvalidConfig(f"{made!r} is no workflow: give a Graph(durable=True), or a class with @workflow.defn")
         is_graph = isinstance(made, Work)
@@ -289,7 +289,7 @@ class Orchestration:
             raise InvalidConfig(
                 f"graph {made.name!r} is not durable: make it Graph({made.name!r}, durable=True), or invoke() it"
             )
-        self._offer(chosen, "workflow", options)
+        self._check_provider(chosen, "workflow", options)
         name = options.get("name") or (made.name if isinstance(made, Work) else made.__name__)
         runner = self._running.providers.workflow(made, chosen)
         return Workflow(name, made, runner, self._running.following, chosen)
@@ -300,7 +300,7 @@ class Orchestration:
 
         Raises `InvalidState` when it is switched off.
         """
-        self._ask("scheduler")
+        self._refuse_if_off("scheduler")
         if self._scheduler is None:
             chosen = merged(GRAPH, self._graphs, {})
             self._scheduler = Scheduler(max_workers=chosen.max_workers, queue_size=chosen.queue_size)
@@ -312,7 +312,7 @@ class Orchestration:
 
         Raises `InvalidState` when it is switched off.
         """
-        self._ask("message_bus")
+        self._refuse_if_off("message_bus")
         if self._bus is None:
             self._bus = self._make_bus()
         return self._bus
@@ -336,17 +336,17 @@ class Orchestration:
             if self._scheduler is not None:
                 stack.push_async_callback(self._scheduler.aclose)
 
-    def _ask(self, feature: str) -> None:
+    def _refuse_if_off(self, feature: str) -> None:
         """Raises `InvalidState` for a feature that is off, or when closed."""
         self._running.refuse_if_closed()
         if not getattr(self._features, feature):
             raise InvalidState(f"{feature} is switched off: this orchestrator was made with Features({feature}=False)")
 
-    def _offer(self, options: Options | WorkflowOptions, kind: str, given: Mapping[str, Any]) -> None:
+    def _check_provider(self, options: Options | WorkflowOptions, kind: str, given: Mapping[str, Any]) -> None:
         """Raises `NotFound` and `InvalidConfig` for an engine that cannot run this, or not as it is given."""
-        if self._surrounds and options.provider != "local":
+        if self._has_middleware and options.provider != "local":
             raise InvalidConfig(
                 f"provider {options.provider!r} runs handlers out of reach of this orchestrator's middleware: "
                 f"use provider='local', or an orchestrator without middleware"
             )
-        self._running.offered(options.provider, kind, given)
+        self._running.check_provider(options.provider, kind, given)

@@ -21,7 +21,12 @@ Signals: TypeAlias = Mapping[Signal[Any], object]
 
 @runtime_checkable
 class Runner(Protocol):
-    """Runs one chain or graph. It may be called any number of times at once."""
+    """Runs one chain or graph. It may be called any number of times at once.
+
+    A run whose `timeout` is over is cancelled from outside, and what is cancelled is not undone. A runner may have an
+    attribute `ends_in_time`: True says that its engine ends such a run by itself, as failed, and undoes what it did,
+    however long that takes. Then nobody breaks that off.
+    """
 
     async def invoke(self, value: Any, /, *, signals: Signals) -> Any:
         """The result for an input; `signals` answer waits. When it is cancelled, the run is.

@@ -1,4 +1,4 @@
-"""Whether what users give as a number is one, and in range. What is wrong is told by the name that it was given by."""
+"""Checks numbers that users give: whether they are numbers, and in range. Errors name the option."""
 
 from datetime import timedelta
 from typing import TypeGuard

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from ..domain.pace import Pace, take
 from ..errors import RateLimitExceeded
-from .guard import guarded, marked
+from .guard import guarded, marked, stop_if_given_up
 from .ranges import MONTH_SECONDS, check_duration, check_whole
 from .retry import Seconds
 
@@ -21,7 +21,7 @@ class RateLimit:
 
     After a time without calls up to `burst` (default: `rate`) may come at once, then one each `per / rate`: so up to
     `rate + burst - 1` in the period that begins so, and with `burst=1` at most `rate` in any. A call that would have to
-    wait longer than `wait` (default: at all) raises `RateLimitExceeded`, and nothing of it has run. `per` and `wait`
+    wait for longer than `wait` (default: 0) raises `RateLimitExceeded`, and nothing of it has run. `per` and `wait`
     are seconds or a timedelta, up to 30 days. Functions under one limit share it. For a rate over all workers, or by a
     key of the run's input, use `Limit`. `now` gives seconds of a clock that never goes back.
 
@@ -58,6 +58,7 @@ class RateLimit:
         pause = self._take()
         if pause > 0:
             time.sleep(pause)
+            stop_if_given_up()
         yield
 
     @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Where every run of an orchestrator passes: bounded in time, counted, traced, logged, and stopped when it closes."""
+"""What every run of an orchestrator goes through: bounded in time, counted, traced, logged, and stopped on close."""
 
 import asyncio
 import contextlib
@@ -48,7 +48,7 @@ class Running:
         self._still.set()
         self._closed = False
 
-    def offered(self, provider: str, kind: str, given: Mapping[str, Any]) -> None:
+    def check_provider(self, provider: str, kind: str, given: Mapping[str, Any]) -> None:
         """Raises `NotFound` and `InvalidConfig` for an engine that does not run this kind, or not as given."""
         self.providers.get(provider, kind)
         self.providers.refuse_ignored(provider, given)
@@ -61,23 +61,25 @@ class Running:
     async def invoke(
         self, work: Work[Any, Any], runner: Runner, value: Any, *, limit: float, signals: Signals = _NO_SIGNALS
     ) -> Any:
-        """The result of one run, after at most so many seconds."""
+        """The result of one run, after at most so many seconds, and what it takes to undo it then."""
         self.refuse_if_closed()
         with self._watched(work):
             try:
-                async with self._bounded(work, within(limit), limit):
+                async with self._bounded(work, within(_own_bound(runner, limit)), limit):
                     return await runner.invoke(value, signals=signals)
             except RunFailed as error:
                 if error.reason == TimedOut.code and "node" not in error.ids:
-                    raise self._over(work, limit) from error
+                    # Its engine has ended it, after a time that may be another: where it is deployed.
+                    raise TimedOut(error.message, **{"graph": work.name, **error.ids}) from error
                 raise
 
     async def stream(
         self, work: Work[Any, Any], runner: Runner, value: Any, *, limit: float, signals: Signals = _NO_SIGNALS
     ) -> AsyncGenerator[Event, None]:
-        """What happens in one run, for at most so many seconds."""
+        """What happens in one run, for at most so many seconds, and while it is undone then."""
         self.refuse_if_closed()
-        deadline = asyncio.get_running_loop().time() + limit + _LATE_SECONDS
+        bound = _own_bound(runner, limit + _LATE_SECONDS)
+        deadline = None if bound is None else asyncio.get_running_loop().time() + bound
         with self._watched(work, parental=False) as outcome:
             events = runner.stream(value, signals=signals)
             try:
@@ -158,7 +160,7 @@ class Running:
         work: Work[Any, Any],
         outcome: "_Outcome",
         events: AsyncGenerator[Event, None],
-        deadline: float,
+        deadline: float | None,
         limit: float,
     ) -> Event | None:
         """The next event; None after the last. The reader's own spans, between two events, are none of the run's."""
@@ -231,6 +233,11 @@ class Running:
             else f"failed ({outcome.failure.splitlines()[0]})"
         )
         self._logger.log(level, "%s %s %s after %.3f s", kind, name, how, took, extra=told)
+
+
+def _own_bound(runner: Runner, limit: float) -> float | None:
+    """After how long a run is cancelled from here; None where its engine ends it in time, and undoes it then."""
+    return None if getattr(runner, "ends_in_time", False) else limit
 
 
 @dataclass(slots=True)

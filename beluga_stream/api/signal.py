@@ -1,7 +1,8 @@
 """`Signal`: a named, typed message from outside to a running run."""
 
 from collections.abc import Mapping
-from typing import Any, Generic, TypeVar, cast
+from types import UnionType
+from typing import Any, Generic, TypeVar, cast, overload
 
 from ..application.conversion import json_of
 from ..domain.payload import Json
@@ -17,7 +18,11 @@ class Signal(Generic[R]):
     `name` addresses it within a run; `kind` is its value's type. Raises `InvalidConfig` for an empty name.
     """
 
-    def __init__(self, name: str, kind: type[R]) -> None:
+    @overload
+    def __init__(self, name: str, kind: type[R]) -> None: ...
+    @overload
+    def __init__(self: "Signal[Any]", name: str, kind: UnionType) -> None: ...
+    def __init__(self, name: str, kind: Any) -> None:
         if not name:
             raise InvalidConfig("a Signal needs a name: runs are signalled by it")
         self.name = name

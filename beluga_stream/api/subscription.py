@@ -27,7 +27,7 @@ class Subscription:
     async def close(self, grace: Seconds = 5) -> None:
         """Take no more. Handlers may end within `grace`; what is not done then goes to the rest of the group.
 
-        It comes to its end though the caller is cancelled. A handler that calls it does not wait for it, and may end.
+        It is completed even if the caller is cancelled. A handler that calls it does not wait for it, so it can end.
         """
         await self._subscribed.close(seconds(grace))
 

@@ -19,13 +19,13 @@ _SUMMARY = "beluga:summary"
 
 @dataclass(frozen=True)
 class SummaryMemory(BufferMemory):
-    """Once the turns that it recalls have more than `budget` tokens, it sums up the older half of that.
+    """Recalls the last turns, and a summary of those before them.
 
-    `summarise(summary, turns)` makes the next summary of the last one (at first empty) and the turns that came after;
-    async or not (then in a thread). It is called before a run, and what it raises fails the node that loads: the next
-    attempt calls it again; so does `InvalidInput` when it gives no text. Turns stay kept as its store keeps them: a
-    summary that two runs make at once is made twice, and the first one is kept. Raises `InvalidConfig` for a budget
-    below 1.
+    When the turns since the last summary have more than `budget` tokens, `summarise(summary, turns)` makes the next one
+    of the last one (at first empty) and the older turns, so that half of the budget is free. It may be async, or not
+    (then it runs in a thread). It is called before a run. What it raises fails the node that loads, and so does an
+    answer that is no text (`InvalidInput`); the next attempt calls it again. The store keeps the turns all the same. Of
+    two summaries that are made at once, the first is kept. Raises `InvalidConfig` for a budget below 1.
     """
 
     summarise: Summarise

@@ -27,11 +27,11 @@ class Task(Generic[R]):
     """A call with its arguments: of a function of any kind, or of something with `invoke`, as chains and graphs.
 
     `needs` are the tasks whose results it is given, after its own arguments and in this order; `after` are others that
-    must have succeeded before. Both by name, of the same set, or by the handle of one that was submitted before. Among
-    tasks that could begin, those of higher `priority` do first, then those with the earlier `deadline`, then those
-    that came first. `deadline` is counted from when it is submitted (seconds or timedelta): what has not ended by then
-    fails with `TimedOut`. `retry` is by default what `@node` says, else there is one
-    attempt; its `timeout` bounds an attempt.
+    must have succeeded before. Give names of tasks of the same set, or handles of tasks that were submitted before. Of
+    the tasks that could begin, the one with the highest `priority` does, then the one with the earliest `deadline`,
+    then the one that came first. `deadline` counts from when the task is submitted (seconds or timedelta): a task that
+    has not ended by then fails with `TimedOut`. `retry` is by default what `@node` says, else there is one attempt; the
+    `timeout` of `@node` bounds an attempt.
 
     Raises `InvalidConfig` for what cannot be called and values out of range.
     """

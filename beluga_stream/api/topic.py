@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from types import UnionType
+from typing import Any, Generic, TypeVar, overload
 
 from ..errors import InvalidConfig
 
@@ -21,7 +22,11 @@ class Topic(Generic[E]):
     Raises `InvalidConfig` for a name that no topic can have.
     """
 
-    def __init__(self, name: str, kind: type[E]) -> None:
+    @overload
+    def __init__(self, name: str, kind: type[E]) -> None: ...
+    @overload
+    def __init__(self: "Topic[Any]", name: str, kind: UnionType) -> None: ...
+    def __init__(self, name: str, kind: Any) -> None:
         if not _NAME.fullmatch(name) or name in {".", ".."}:
             raise InvalidConfig(
                 f"Topic({name!r}): no topic of Kafka can have this name: "

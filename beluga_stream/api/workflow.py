@@ -68,11 +68,11 @@ class Workflow(Generic[I, O]):
     async def execute(self, input: I, /, *, id: str | None = None) -> Started:  # noqa: A002 - the field's names
         """Begin one, and return its ids at once. `id` (default: a random one) can be used once.
 
-        Raises `InvalidInput` for an input that fails its type, and `InvalidState` for an id that is taken. After
-        `TemporalUnavailable` it may have begun all the same: with an `id` of yours it can be executed again, and begins
-        once.
+        Raises `InvalidInput` for an input that fails its type or an id that is no text, and `InvalidState` for one that
+        is taken. After `TemporalUnavailable` it may have begun all the same: with an `id` of yours it can be executed
+        again, and begins once.
         """
-        chosen = id or secrets.token_hex(16)
+        chosen = _encodable(id or secrets.token_hex(16))
         return await self._following.executed(self._name, self._runner, lambda: self._runner.start(input, chosen))
 
     async def get_result(self, which: Which, /, *, timeout: Seconds | None = None) -> O:  # noqa: ASYNC109 - the field's name for it
@@ -190,7 +190,18 @@ class Workflow(Generic[I, O]):
 
 
 def _started(which: Which) -> Started:
-    return Started(which) if isinstance(which, str) else which
+    return Started(_encodable(which)) if isinstance(which, str) else which
+
+
+def _encodable(workflow_id: str) -> str:
+    """The id. Raises `InvalidInput` for one that no engine could be told."""
+    try:
+        workflow_id.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(
+            f"{workflow_id!r} is no id for a workflow: it has half a letter (a lone surrogate)"
+        ) from error
+    return workflow_id
 
 
 def _kinds(program: Program, signal: str) -> Iterator[TypeAdapter[Any]]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ..domain.events import Failure
 from ..domain.ids import RunId
+from ..domain.state import RUN_ENDED, RunStatus
 from ..errors import IdempotencyConflict, NotFound, ResourceExhausted, RunFailed, RunRejected, TaskCanceled, TimedOut
 from .results import Event, RunChanged, StartRejected
 
@@ -19,6 +20,13 @@ class Asked:
     started: int = 0
     retried: int = 0
 
+    def is_others(self, digest: str | None) -> bool:
+        """Whether a run that was started with the input of this digest is not the one that was asked for.
+
+        Its key was given with another input; what answers that is a refusal, or another run under its id.
+        """
+        return None not in (self.digest, digest) and self.digest != digest
+
 
 class Answer:
     """Hears a run's stream and says what it comes to."""
@@ -28,6 +36,8 @@ class Answer:
         self._asked = asked
         self._past = True
         self._is_known = False
+        self.undone = False
+        """Whether what the run had done is undone: nothing goes on from it then."""
         self._ended: RunChanged | None = None
         self._refused: StartRejected | None = None
 
@@ -39,14 +49,20 @@ class Answer:
         elif isinstance(event, StartRejected):
             if self._is_answer(event):
                 self._refused = event
-        elif isinstance(event, RunChanged):
+        elif isinstance(event, RunChanged) and not self._asked.is_others(event.digest):
             # What was refused once may have been started later.
             self._refused, self._ended = None, event if event.ended else None
+            self.undone = is_undone(event.status, self.undone)
 
     @property
     def refused(self) -> StartRejected | None:
-        """The refusal that is the answer; none as long as a start that followed may be in the log."""
-        return None if self._past else self._refused
+        """The refusal that is the answer; none as long as a start that followed may be in the log.
+
+        After one for a key that another input has, none does: the run is there.
+        """
+        if self._past and self._refused is not None and self._refused.code != IdempotencyConflict.code:
+            return None
+        return self._refused
 
     @property
     def ended(self) -> RunChanged:
@@ -81,16 +97,23 @@ def offset_of(cursor: str) -> int:
     return int(cursor.partition("-")[2].partition(".")[0])
 
 
-def _failed(run: RunId, failure: Failure | None) -> str:
+def is_undone(status: str, before: bool) -> bool:  # noqa: FBT001 - reads as a sentence
+    """Whether a run of this status is undone, if it was so `before`: the end that follows tells no more of it."""
+    return status == RunStatus.COMPENSATING or (before and status in RUN_ENDED)
+
+
+def _failed(run: RunId, failure: Failure | None, *, undone: bool) -> str:
     """What is told of a run that failed, and how it goes on, where it can."""
     told = f"run {run} failed: {'failed' if failure is None else failure.message}"
     if failure is not None and failure.node is None and failure.code == ResourceExhausted.code:
         return told  # its state has grown too large to be kept: nothing goes on from it, and it says what to do
+    if undone:
+        return f"{told}. What it had done is undone: start a new run"
     return f"{told}. `beluga runs retry {run}` goes on from the failed nodes"
 
 
-def check_ended(run: RunId, event: RunChanged) -> None:
-    """Raise what an end other than success means."""
+def check_ended(run: RunId, event: RunChanged, *, undone: bool) -> None:
+    """Raise what an end other than success means. Who is `undone` cannot be retried, and nobody is told to."""
     if event.status == "succeeded":
         return
     failure = event.failure
@@ -98,7 +121,7 @@ def check_ended(run: RunId, event: RunChanged) -> None:
         message = failure.message if failure is not None else event.status
         raise TaskCanceled(f"run {run} was cancelled: {message}", run=run)
     raise RunFailed(
-        _failed(run, failure),
+        _failed(run, failure, undone=undone),
         reason=failure.code if failure is not None else "execution_failed",
         run=run,
         node=None if failure is None else failure.node,

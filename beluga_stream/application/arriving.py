@@ -14,6 +14,7 @@ from ..errors import InvalidInput
 from ..ports.handlers import Gathers, Trigger
 from ..ports.log import Outgoing, Record
 from . import codec
+from .deadletters import meant_for
 from .inbound import message_of, time_of
 from .payloads import Payloads
 from .requesting import called, key_text
@@ -36,6 +37,8 @@ async def arrival(
     assert gathers is not None, "ingest asks for those that gather"
     found = gathers.sides[side]
     message, identity = message_of(record, found.adapter)
+    place = f"{record.topic}/{record.partition}/{record.offset}"
+    again = () if meant_for(record) is None else (place,)
     of = called(trigger.name, "the key", lambda: key_text(found.key(message.data)))
     logged_ms = record.timestamp_ms
     happened_ms = time_of(record)
@@ -62,10 +65,11 @@ async def arrival(
         of=of,
         rule=rule,
         side=side,
-        event=digest("event", str(side), identity),
-        digest=payloads.digest(data),
+        # One that is sent again was told of before, by the dead letter that it was: as a repeat it would be left out.
+        event=digest("event", str(side), identity, *again),
+        digest=payloads.digest([data, *again] if again else data),
         logged_ms=logged_ms,
-        place=f"{record.topic}/{record.partition}/{record.offset}",
+        place=place,
         record=await payloads.store(str(gathering), _packed(record)),
         trace=None if trace is None else trace.decode("ascii", "replace"),
     )

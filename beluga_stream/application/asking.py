@@ -1,4 +1,4 @@
-"""An ingest that is asked what it would do, and does nothing: for trials, and for what came before."""
+"""Ingest as a dry run: it says what it would do with an event, and does nothing. For trials and backfills."""
 
 from collections.abc import Sequence
 

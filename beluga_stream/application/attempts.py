@@ -156,50 +156,20 @@ class Attempts:
         """
         handler = self._handler(work)
         if handler is None:
-            log.warning(
-                "this deployment has no %s/%s@%s: run %s waits for a worker that has it",
-                work.graph,
-                work.name,
-                work.definition,
-                work.run,
-                extra={"action": "park", "run": work.run, "node": work.node},
-            )
-            now = self._clock.now_ms()
-            return NodeParked(run=work.run, key=work.key, at_ms=now, node=work.node, attempt=work.attempt)
+            return self._parked(work)
         attempt = _Attempt(work, incarnation)
-        context = self._context(attempt, beat)
-        live = self._live(attempt, handler, place)
-        try:
-            values = {**await self._values(work, handler), **live}
-            await self._resume(attempt, context)
-            if work.details is not None:
-                context.heartbeat_details = await self._payloads.load(work.details)
-        except BelugaError as error:
-            result: Completed | Failed = Failed(_failure(error, work), error.retryable)
-        else:
-
-            async def emit(chunk: Json) -> None:
-                try:
-                    await self._emit(attempt, chunk)
-                except LogUnavailable as error:
-                    attempt.lost = error
-                    raise
-
-            apart = Address(work.definition, work.name, work.role) if work.apart else None
-            try:
-                result = await self._executions.run(
-                    handler, values, context, timeout_ms=work.timeout_ms, emit=emit, apart=apart
-                )
-            finally:
-                for stream in live.values():
-                    await stream.close()
-            if attempt.lost is not None:
-                raise attempt.lost
+        result = await self._result(attempt, handler, beat, place)
         await attempt.sending.settle(all_of_it=True)
         if attempt.void:
             now = self._clock.now_ms()
             return StreamVoid(
-                run=work.run, key=work.key, at_ms=now, node=work.node, attempt=work.attempt, incarnation=incarnation
+                run=work.run,
+                key=work.key,
+                at_ms=now,
+                node=work.node,
+                attempt=work.attempt,
+                incarnation=incarnation,
+                generation=work.generation,
             )
         if isinstance(result, Completed):
             try:
@@ -216,6 +186,50 @@ class Attempts:
         )
         return self._failed(work, incarnation, result, attempt.details)
 
+    async def _result(self, attempt: _Attempt, handler: Handler, beat: Beat, place: Place) -> Completed | Failed:
+        """What the handler gives; a failure, too, when it cannot be given what it is to get."""
+        work = attempt.work
+        context = self._context(attempt, beat)
+        live = self._live(attempt, handler, place)
+        try:
+            values = {**await self._values(work, handler), **live}
+            await self._resume(attempt, context)
+            if work.details is not None:
+                context.heartbeat_details = await self._payloads.load(work.details)
+        except BelugaError as error:
+            return Failed(_failure(error, work), error.retryable)
+
+        async def emit(chunk: Json) -> None:
+            try:
+                await self._emit(attempt, chunk)
+            except LogUnavailable as error:
+                attempt.lost = error
+                raise
+
+        apart = Address(work.definition, work.name, work.role) if work.apart else None
+        try:
+            result = await self._executions.run(
+                handler, values, context, timeout_ms=work.timeout_ms, emit=emit, apart=apart
+            )
+        finally:
+            for stream in live.values():
+                await stream.close()
+        if attempt.lost is not None:
+            raise attempt.lost
+        return result
+
+    def _parked(self, work: NodeReady) -> NodeParked:
+        log.warning(
+            "this deployment has no %s/%s@%s: run %s waits for a worker that has it",
+            work.graph,
+            work.name,
+            work.definition,
+            work.run,
+            extra={"action": "park", "run": work.run, "node": work.node},
+        )
+        now = self._clock.now_ms()
+        return NodeParked(run=work.run, key=work.key, at_ms=now, node=work.node, attempt=work.attempt)
+
     def _failed(
         self, work: NodeReady, incarnation: Incarnation, result: Failed, details: Payload | None = None
     ) -> NodeFailed:
@@ -226,6 +240,7 @@ class Attempts:
             node=work.node,
             attempt=work.attempt,
             incarnation=incarnation,
+            generation=work.generation,
             failure=result.failure,
             retryable=result.retryable,
             details=details,
@@ -243,6 +258,7 @@ class Attempts:
             node=work.node,
             attempt=work.attempt,
             incarnation=attempt.incarnation,
+            generation=work.generation,
             output=output,
             branches=result.branches,
             chunks=result.chunks,
@@ -339,6 +355,7 @@ class Attempts:
                 node=work.node,
                 attempt=work.attempt,
                 incarnation=attempt.incarnation,
+                generation=work.generation,
                 partition=position.partition,
                 offset=position.offset,
                 resumed=attempt.resumed,

@@ -7,7 +7,7 @@ way at the same moment is the same run for its coordinator. Runs are started som
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from ..ports.handlers import Deployment, Trigger
 from ..ports.log import Outgoing, Reader
 from . import codec
 from .asking import asked
+from .deadletters import is_for
 from .payloads import Payloads
 from .requesting import Requests, called
 from .runs import Runs
@@ -68,6 +69,7 @@ class Backfill:
                 trigger=trigger.name,
             )
         self.trigger = trigger
+        self._name = topics.trigger(trigger.graph, trigger.name)
         self._deployment = deployment
         self._reader = reader
         self._clock = clock
@@ -87,10 +89,10 @@ class Backfill:
         summaries = runs.each_summary()
         return frozenset([each.run async for each in summaries if each.trigger == name and each.graph in self._graphs])
 
-    async def missing(self, span: Span, known: frozenset[RunId]) -> AsyncIterator[Found]:
+    async def missing(self, span: Span, known: frozenset[RunId]) -> AsyncGenerator[Found, None]:
         """What the span holds: with a request where a run is missing, else why there is none."""
         candidates = self._candidates(span)
-        async with aclosing(candidates):  # type: ignore[type-var]  # all are generators
+        async with aclosing(candidates):
             seen: set[RunId] = set()
             async for found in candidates:
                 request = found.request
@@ -117,7 +119,7 @@ class Backfill:
 
         known = await self.known(runs)
         try:
-            async with asyncio.TaskGroup() as group, aclosing(self.missing(span, known)) as missing:  # type: ignore[type-var]
+            async with asyncio.TaskGroup() as group, aclosing(self.missing(span, known)) as missing:
                 async for found in missing:
                     if found.request is None:
                         told[found.why] += 1
@@ -134,20 +136,23 @@ class Backfill:
             ) from failed
         return told
 
-    def _candidates(self, span: Span) -> AsyncIterator[Found]:
+    def _candidates(self, span: Span) -> AsyncGenerator[Found, None]:
         if self._windows is not None:
             return self._of_join(self._windows, span)
         return self._of_schedule(span) if self.trigger.schedule is not None else self._of_topic(span)
 
-    async def _of_join(self, windows: Windows, span: Span) -> AsyncIterator[Found]:
-        async with aclosing(windows.between(span.begin_ms, span.end_ms)) as found:  # type: ignore[type-var]
+    async def _of_join(self, windows: Windows, span: Span) -> AsyncGenerator[Found, None]:
+        async with aclosing(windows.between(span.begin_ms, span.end_ms)) as found:
             async for ended in found:
                 yield Found(ended.place, None, ended.why) if ended.start is None else _found(ended.place, ended.start)
 
-    async def _of_topic(self, span: Span) -> AsyncIterator[Found]:
+    async def _of_topic(self, span: Span) -> AsyncGenerator[Found, None]:
         async for records in self._reader.read(self.trigger.topic, span.begin, until=span.end):
             for record in records:
                 place = f"{record.topic}/{record.partition}/{record.offset}"
+                if not is_for(record, self._name):
+                    yield Found(place, None, "of another trigger")
+                    continue
                 try:
                     answer = await self._ingest.answer(self.trigger, 0, record)
                 except LogUnavailable:
@@ -159,7 +164,7 @@ class Backfill:
                 else:
                     yield Found(place, None, "filtered") if answer is None else _found(place, answer)
 
-    async def _of_schedule(self, span: Span) -> AsyncIterator[Found]:
+    async def _of_schedule(self, span: Span) -> AsyncGenerator[Found, None]:
         schedule, trigger = self.trigger.schedule, self.trigger
         program = self._deployment.latest(trigger.graph)
         assert schedule is not None, "asked for by its caller"

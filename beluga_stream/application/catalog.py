@@ -55,7 +55,8 @@ class Catalog:
     async def refresh(self) -> None:
         """Read what has been published since the last time, up to the end."""
         try:
-            async with self._lock, within(_TIMEOUT_SECONDS):
+            # Whoever waits for others to have read waits no longer than they do.
+            async with within(_TIMEOUT_SECONDS), self._lock:
                 await self._read_on()
         except TimeoutError as error:
             raise LogUnavailable(

@@ -26,11 +26,11 @@ class RunLogger(logging.LoggerAdapter[logging.Logger]):
 class Context:
     """Facts of this execution. Ids are empty and the key is `local` outside a run.
 
-    `idempotency_key` is the same for every attempt and incarnation: hand it to outside services.
-    `deadline_ms` is when the attempt times out (epoch milliseconds), or None. `heartbeat_details` is what an attempt
-    before this one told last by `heartbeat`, as JSON; None when there was none, or it told nothing. `cancelled` becomes
-    True when the node has timed out or its run is cancelled: a function in a thread, which nobody can stop, looks at
-    it from time to time and returns.
+    `idempotency_key` is the same for every attempt and incarnation: pass it to the services that you call.
+    `deadline_ms` is when the attempt times out (epoch milliseconds), or None. `heartbeat_details` is what an
+    earlier attempt reported last by `heartbeat`, as JSON, or None. `cancelled` becomes True when the node has timed out
+    or its run is cancelled: a function in a thread, which nobody can stop, should look at it from time to time and
+    return.
     """
 
     run_id: str = ""

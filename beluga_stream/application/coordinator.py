@@ -18,7 +18,7 @@ from ..domain.events import Event, LeaseExpired, LimitEvent, OwnerEvent, RunRequ
 from ..domain.frozen import replace
 from ..domain.ids import RunId
 from ..domain.plan import Plan
-from ..domain.reducer import outgrown, overflow, reduce
+from ..domain.reducer import outgrown, overflow, overlong, reduce
 from ..domain.state import RunState, RunStatus
 from ..errors import BelugaError, InvalidInput, LogUnavailable, NotFound
 from ..ports.clock import Clock
@@ -335,7 +335,7 @@ class Coordinator:
         if type(event) in ASKED:
             check_asked(event, size)
         event = stamped(event, record.offset, batch.now_ms)
-        state = owned.state(event.run)
+        state = _started(owned, event) if type(event) is RunRequested else owned.state(event.run)
         if state is None and isinstance(event, RunRequested):
             check_request(event, size, record.partition, self._names.partitions)
             event, plan, refusal = await self._admission.admit(event, batch.now_ms)
@@ -362,7 +362,7 @@ class Coordinator:
     async def _decide(self, batch: _Batch, record: Record, plan: Plan | None, event: Event) -> bool:
         """Reduce one event into the batch; False when it was no news."""
         owned = batch.owned
-        state = owned.state(event.run)
+        state = _started(owned, event) if type(event) is RunRequested else owned.state(event.run)
         decision = reduce(plan, state, event)
         if decision is None and isinstance(event, OwnerEvent):
             return False  # of an owner that died before it had written that the run began
@@ -428,10 +428,7 @@ class Coordinator:
         return changes
 
     async def _unfit(self, batch: _Batch) -> bool:
-        """Fail the runs of which a record would be too long, before that is decided for good; whether there is one.
-
-        A value is in the run's state once, and in the work for a node as often as it has parameters that take it.
-        """
+        """Fail the runs of which a record would be too long, before that is decided for good; whether there is one."""
         found = False
         most = self._options.record_limit_bytes
         for run in batch.owned.wide(most):
@@ -443,13 +440,7 @@ class Coordinator:
             size = 0 if longest is None else len(longest.value or b"")
             if longest is not None and size > most:
                 found = True
-                await self._give_up(
-                    batch,
-                    run,
-                    size,
-                    f"a record of {size} bytes for {longest.topic} is above the limit of {most}: "
-                    f"let nodes return less, or hand a long value to fewer parameters of a node",
-                )
+                await self._give_up(batch, run, size, overlong(f"a record for {longest.topic}", size, most))
         return found
 
     async def _give_up(self, batch: _Batch, run: RunId, size: int, message: str) -> None:
@@ -481,6 +472,17 @@ def _decoded(record: Record) -> Any:
             run=getattr(event, "run", None),
         )
     return event
+
+
+def _started(owned: RunPartition, event: RunRequested) -> RunState | None:
+    """The run that has the id of one that is to start; none, if it has ended, and the run that asks is a later one.
+
+    A run may be forgotten, and begin again under its id, while a child that the earlier one has started is remembered.
+    """
+    state = owned.state(event.run)
+    if state is not None and state.ended and event.parent is not None and event.parent.is_after(state.parent):
+        return None
+    return state
 
 
 def _comes_to_nothing(

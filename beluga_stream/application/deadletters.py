@@ -18,6 +18,9 @@ SOURCE = "beluga-source"
 STORED = "beluga-stored"
 """Names the blob that holds the record; the letter then has no value."""
 
+ONLY = "beluga-only"
+"""Names whom a record is for when it is sent again: the one that could not take it. Others have taken it already."""
+
 HANDLED = "beluga-handled"
 """Kafka cannot delete one record: a letter that was dealt with gets a marker, a record that names it in this header."""
 
@@ -49,6 +52,25 @@ async def original(letter: Record, payloads: Payloads) -> tuple[bytes | None, by
     own = tuple((name, value) for name, value in letter.headers if name not in _OURS)
     key = None if letter.key == headers.get(SOURCE) else letter.key
     return key, letter.value, own
+
+
+def only_for(record: Record, whom: str) -> Record:
+    """The record as it came, with a name on it: sent again, it is for nobody else."""
+    others = tuple(header for header in record.headers if header[0] != ONLY)
+    return record._replace(headers=(*others, (ONLY, whom.encode())))
+
+
+def meant_for(record: Record) -> str | None:
+    """Whom alone a record is for that was sent again; None: it is for all."""
+    for name, value in record.headers:
+        if name == ONLY:
+            return (value or b"").decode("utf-8", "replace")
+    return None
+
+
+def is_for(record: Record, whom: str) -> bool:
+    """Whether a record is for this one: it is for all, or was sent again for this one alone."""
+    return meant_for(record) in (None, whom)
 
 
 def letter_id(letter: Record) -> str:

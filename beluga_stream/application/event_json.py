@@ -43,6 +43,8 @@ async def event_json(run: str, event: Event, load: Load, *, outputs: bool | str 
                 said |= await _output_json(event.output, load)
         case RunChanged():
             said |= {"status": event.status} | _failure_json(event.failure)
+            if event.digest is not None:
+                said["digest"] = event.digest
             if event.status == "succeeded":
                 said |= await _output_json(event.output, load)
         case StartRejected():
@@ -82,7 +84,13 @@ def _event_of(tree: dict[str, Any]) -> Event:
                 failure=_failure_of(tree),
             )
         case "run":
-            return RunChanged(**place, status=tree["status"], output=_output_of(tree), failure=_failure_of(tree))
+            return RunChanged(
+                **place,
+                status=tree["status"],
+                output=_output_of(tree),
+                failure=_failure_of(tree),
+                digest=tree.get("digest"),
+            )
         case "rejected":
             return StartRejected(**place, code=tree["code"], message=tree["message"], digest=tree["digest"])
         case other:

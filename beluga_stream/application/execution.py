@@ -8,7 +8,6 @@ import asyncio
 import contextvars
 import functools
 import inspect
-import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -29,6 +28,7 @@ from .apart import Address, Emit, run_apart
 from .caching import cached
 from .context import Context, current, emitted_by
 from .judging import first_of, judged, said
+from .leaving import tell_left
 from .resources import ResourceFactory, Resources
 from .streams import Live, ReadyStream
 from .threads import Threads
@@ -39,8 +39,6 @@ R = TypeVar("R")
 _END = object()
 _STOP_SECONDS = 5.0
 """How long a handler may take to end once it is told to."""
-
-log = logging.getLogger("beluga_stream.worker")
 
 
 class Executions:
@@ -148,12 +146,7 @@ class Executions:
         await asyncio.wait({task}, timeout=_STOP_SECONDS)
         if task.done():
             return
-        log.error(
-            "%s of run %s goes on though it was cancelled: it is left behind, and its outcome does not count",
-            context.node,
-            context.run_id,
-            extra={"action": "handler_lost", "run": context.run_id, "node": context.node},
-        )
+        tell_left(context.node, context.run_id)
 
     async def _attempt(
         self, handler: Handler, values: Mapping[str, Json], context: Context, emit: Emit, apart: Address | None

@@ -27,13 +27,14 @@ from ..domain.frozen import replace
 from ..domain.ids import GraphHash, RunId
 from ..domain.payload import Payload
 from ..domain.plan import Plan
-from ..domain.reducer import outgrown, overflow, reduce
+from ..domain.reducer import overflow, reduce
 from ..domain.state import RunState, Timer, timers
 from ..ports.spans import NO_SPANS, Spans
 from .carried import Carrying
+from .children import child_finished, retry_child, signal_child, start_child
 from .local_limits import LocalLimits, with_keys
 from .messages import NodeReady
-from .rendering import child_finished, node_ready, retry_child, signal_child, start_child
+from .rendering import node_ready
 
 
 class Stop(NamedTuple):
@@ -141,14 +142,14 @@ class Family:
             self._decided(plan, decision, now_ms, todo, effects)
         return effects
 
-    def give_up(self, run: RunId, size_bytes: int, limit_bytes: int, now_ms: int) -> list[Effect]:
-        """The state of this run has outgrown its bound: it fails, and keeps no values."""
+    def give_up(self, run: RunId, why: str, now_ms: int) -> list[Effect]:
+        """Something of this run has outgrown its bound: it fails, and keeps no values."""
         state = self.states[run]
         assert state.definition is not None, "a run that goes on has a definition"
         plan = self._plans[state.definition]
         effects: list[Effect] = []
         todo: list[Event] = []
-        self._decided(plan, overflow(plan, state, outgrown(size_bytes, limit_bytes), now_ms), now_ms, todo, effects)
+        self._decided(plan, overflow(plan, state, why, now_ms), now_ms, todo, effects)
         for event in todo:
             effects.extend(self.apply(event, now_ms))
         return effects

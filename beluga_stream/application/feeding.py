@@ -42,6 +42,7 @@ async def fed(  # noqa: PLR0913 - it is called in one place
             node=work.node,
             attempt=work.attempt,
             incarnation=incarnation,
+            generation=work.generation,
         )
     except LogUnavailable:
         raise
@@ -53,6 +54,7 @@ async def fed(  # noqa: PLR0913 - it is called in one place
             node=work.node,
             attempt=work.attempt,
             incarnation=incarnation,
+            generation=work.generation,
             failure=Failure(error.code, f"{work.node}: {error}", work.node, work.attempt),
             retryable=error.retryable,
         )
@@ -63,6 +65,7 @@ async def fed(  # noqa: PLR0913 - it is called in one place
         node=work.node,
         attempt=work.attempt,
         incarnation=incarnation,
+        generation=work.generation,
         output=gather(kept),
         done=over,
     )

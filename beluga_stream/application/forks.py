@@ -210,7 +210,7 @@ class Forks:
             return
         key = run.encode()
         reading = self._reader.read(topic, {partition: begin}, until={partition: end})
-        async with contextlib.aclosing(reading) as batches:  # type: ignore[type-var]
+        async with contextlib.aclosing(reading) as batches:
             async for batch in batches:
                 for record in batch:
                     if record.key == key and record.value is not None:

@@ -13,7 +13,7 @@ from ..ports.log import Outgoing, Record
 from ..ports.spans import Of, Spans
 from ..ports.telemetry import Telemetry
 from .arriving import record_of
-from .deadletters import dead_letter
+from .deadletters import dead_letter, only_for
 from .gatherings import Firing
 from .inbound import message_of
 from .payloads import Payloads
@@ -31,7 +31,7 @@ class Gathered:
     def __init__(
         self, topics: Topics, deployment: Deployment, payloads: Payloads, telemetry: Telemetry, spans: Spans
     ) -> None:
-        self._letters = topics.dead_letters
+        self._topics = topics
         self._deployment = deployment
         self._payloads = payloads
         self._telemetry = telemetry
@@ -59,7 +59,7 @@ class Gathered:
         except LogUnavailable:
             raise  # no fault of the events
         except BelugaError as error:
-            return await self._letters_of(records, error, trigger.name)
+            return await self._letters_of(records, error, row.graph, row.trigger)
         self._telemetry.triggered(row.graph, row.trigger, "started")
         return started
 
@@ -102,7 +102,7 @@ class Gathered:
             error = InvalidState(
                 f"{window} has an event of {record.topic} already, or has ended", trigger=event.trigger
             )
-        return await self._letters_of([record], error, event.trigger)
+        return await self._letters_of([record], error, event.graph, event.trigger)
 
     async def _request(
         self, trigger: Trigger, row: FiredRow, items: Sequence[ItemRow], records: Sequence[Record], now_ms: int
@@ -140,11 +140,15 @@ class Gathered:
             log.exception("the event %s is kept no longer", item.place, extra={"action": "blob_gone"})
             return record_of(item.place, None)
 
-    async def _letters_of(self, records: Sequence[Record], error: BelugaError, trigger: str) -> list[Outgoing]:
+    async def _letters_of(
+        self, records: Sequence[Record], error: BelugaError, graph: str, trigger: str
+    ) -> list[Outgoing]:
+        """The events as dead letters: sent again, they are for this trigger alone."""
         log.warning("refused %d events: %s", len(records), error, extra={"action": "dead_letter", "trigger": trigger})
         for _ in records:
             self._telemetry.dead_letter("gatherer", error.code)
-        return [await dead_letter(self._letters, record, error, self._payloads) for record in records]
+        found = [only_for(record, self._topics.trigger(graph, trigger)) for record in records]
+        return [await dead_letter(self._topics.dead_letters, record, error, self._payloads) for record in found]
 
 
 def identity_of(row: FiredRow) -> str:

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 
 from ..domain.ids import digest
 from ..domain.payload import NOTHING
-from ..errors import BelugaError, LogUnavailable
+from ..errors import BelugaError, LogUnavailable, NotFound
 from ..ports.clock import Clock
 from ..ports.handlers import Deployment, Message, Trigger
 from ..ports.log import Appender, Outgoing, Record
@@ -23,7 +23,7 @@ from ..ports.spans import NO_SPANS, Of, Spans
 from ..ports.telemetry import NO_TELEMETRY, Telemetry
 from . import codec, tracing
 from .arriving import arrival
-from .deadletters import dead_letter
+from .deadletters import dead_letter, meant_for, only_for
 from .inbound import message_of
 from .judging import said
 from .messages import Summary
@@ -87,7 +87,12 @@ class Ingest:
         """Request a run for each event and trigger that agree, or let the event go to those it waits for."""
         outputs: list[Outgoing] = []
         for record in records:
-            for trigger, side in self._by_topic[record.topic]:
+            try:
+                listening = self._listening(record)
+            except NotFound as error:
+                outputs.append(await self._refused(None, record, error))
+                continue
+            for trigger, side in listening:
                 try:
                     output = await self.answer(trigger, side, record)
                 except LogUnavailable:
@@ -103,10 +108,30 @@ class Ingest:
             await self._appender.append(outputs)
         return None
 
-    async def _refused(self, trigger: Trigger, record: Record, error: Exception) -> Outgoing:
-        """The event as a dead letter."""
+    def _listening(self, record: Record) -> Sequence[tuple[Trigger, int]]:
+        """The triggers that take a record, each with its side; of one that is sent again only who could not take it.
+
+        Raises `NotFound` when that one is not here any more.
+        """
+        every = self._by_topic[record.topic]
+        only = meant_for(record)
+        if only is None:
+            return every
+        found = [each for each in every if self._names.trigger(each[0].graph, each[0].name) == only]
+        prefix, _, trigger = only.partition("/")
+        if not found and prefix == self._names.prefix:
+            raise NotFound(
+                f"an event of {record.topic} was sent again for the trigger {trigger}, which is not deployed: deploy "
+                f"it and send the event again, or discard it",
+                trigger=trigger,
+            )
+        return found
+
+    async def _refused(self, trigger: Trigger | None, record: Record, error: Exception) -> Outgoing:
+        """The event as a dead letter: sent again, it is for this trigger alone."""
         known = isinstance(error, BelugaError)
-        reason = error if isinstance(error, BelugaError) else _defect(trigger, record, error)
+        name = None if trigger is None else trigger.name
+        reason = error if isinstance(error, BelugaError) else _defect(name, record, error)
         log.log(
             logging.WARNING if known else logging.ERROR,
             "refused an event: %s",
@@ -114,13 +139,15 @@ class Ingest:
             exc_info=None if known else error,
             extra={
                 "action": "dead_letter",
-                "trigger": trigger.name,
+                "trigger": name,
                 "topic": record.topic,
                 "offset": record.offset,
             },
         )
         self._telemetry.dead_letter("ingest", reason.code)
-        self._telemetry.triggered(trigger.graph, trigger.name, "refused")
+        if trigger is not None:
+            self._telemetry.triggered(trigger.graph, trigger.name, "refused")
+            record = only_for(record, self._names.trigger(trigger.graph, trigger.name))
         return await dead_letter(self._names.dead_letters, record, reason, self._payloads)
 
     def passed(self, topic: str, partition: int, offset: int) -> None:
@@ -180,12 +207,12 @@ class Ingest:
         return message, digest("finished", str(summary.run), str(summary.ended_ms)), trace
 
 
-def _defect(trigger: Trigger, record: Record, error: Exception) -> BelugaError:
+def _defect(trigger: str | None, record: Record, error: Exception) -> BelugaError:
     """What nobody has foreseen is the engine's fault, not the event's: it may be replayed when that is mended."""
     return BelugaError(
         f"the engine failed at an event of {record.topic}, which is a defect of the engine: "
         f"{type(error).__name__}: {said(error)}; report it with the log of this process",
-        trigger=trigger.name,
+        trigger=trigger,
     )
 
 

@@ -30,6 +30,11 @@ class RunStream:
         """The nodes of durable children that have begun and not ended, as they were shown last."""
 
     @property
+    def digest(self) -> str | None:
+        """Of the input that the run was started with, where that is known."""
+        return self._own.digest
+
+    @property
     def ended(self) -> bool:
         return self._own.ended
 
@@ -41,6 +46,8 @@ class RunStream:
     def read(self, record: Progress | ChunkEmitted | Rejected, cursor: str) -> Iterator[Event]:
         """The events that a record means; none for one of another run."""
         if record.run == self.run:
+            if self._begins_anew(record):
+                self._own = RunReader()
             for event in self._own.read(record, cursor):
                 if isinstance(event, RunChanged) and event.ended:
                     yield from self._cancelled(cursor)
@@ -56,6 +63,13 @@ class RunStream:
                 if isinstance(shown, NodeChanged):
                     self._note(shown)
                 yield shown
+
+    def _begins_anew(self, record: Progress | ChunkEmitted | Rejected) -> bool:
+        """Whether the run had been forgotten, and begins again under its id with another input."""
+        status = record.status if isinstance(record, Progress) else None
+        if status is None or status.counter != 1:
+            return False
+        return None not in (status.digest, self.digest) and status.digest != self.digest
 
     def _note(self, shown: NodeChanged) -> None:
         if shown.status in NODE_ENDED or shown.status == NodeStatus.PENDING:

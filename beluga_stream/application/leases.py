@@ -28,6 +28,7 @@ class LeaseReports:
             node=work.node,
             attempt=work.attempt,
             incarnation=incarnation,
+            generation=work.generation,
             worker=self._worker,
             details=details,
         )

@@ -30,6 +30,9 @@ _ERRORS_KEPT = 64
 
 Tell = Callable[[Happened | Chunk], Awaitable[None]]
 
+Beats = Callable[[NodeReady, Incarnation, Payload], Awaitable[None]]
+"""Hears what handlers tell by heartbeats, where an attempt may be lost with its process."""
+
 
 class NoBlobs:
     """Local values never leave the process, so none is too long to be inline."""
@@ -44,7 +47,8 @@ class NoBlobs:
 class LocalAttempts:
     """Runs the handlers of some programs, for the run `root` and its children. `tell` hears what comes meanwhile.
 
-    `is_stopped` says whether it was the engine that cancelled an execution; without it, nobody else does.
+    `is_stopped` says whether it was the engine that cancelled an execution; without it, nobody else does. `beats` hears
+    what the next attempt is to know should this one not end.
     """
 
     def __init__(  # noqa: PLR0913 - it is wired in one place, by name
@@ -60,9 +64,11 @@ class LocalAttempts:
         new_incarnation: Callable[[], str] = new_incarnation,
         spans: Spans = NO_SPANS,
         is_stopped: Callable[[NodeReady], bool] | None = None,
+        beats: Beats | None = None,
     ) -> None:
         self._spans = spans
         self._is_stopped = is_stopped
+        self._beats = beats
         self._new_incarnation = new_incarnation
         self._root = root
         self._programs = programs
@@ -95,6 +101,8 @@ class LocalAttempts:
             nonlocal told
             if details is not None:
                 told = await self._payloads.store(work.root, details)
+                if self._beats is not None:
+                    await self._beats(work, incarnation, told)
 
         emitted, resumed = ([], None) if work.emitted is None else self._streams.emitted(work.run, work.node)
         context = Context(

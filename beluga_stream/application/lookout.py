@@ -17,8 +17,8 @@ from ..domain.state import RunState
 from ..domain.waiting import Waiting
 from ..ports.log import Outgoing
 from . import codec
+from .children import retry_child, start_child
 from .messages import LookAfter
-from .rendering import retry_child, start_child
 from .topics import Topics
 
 _CHILDREN_MOST = 200

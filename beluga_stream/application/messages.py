@@ -118,12 +118,17 @@ class NodeChange(Frozen):
 
 
 class RunChange(Frozen):
-    """A status of the run itself; the last one carries its output or failure."""
+    """A status of the run itself; the last one carries its output or failure.
+
+    `digest` is that of the input that it was started with, unless another run has started it: whoever has given its
+    key with another input knows by it that the run is not theirs.
+    """
 
     status: str
     counter: int
     output: Payload | None = None
     failure: Failure | None = None
+    digest: str | None = None
 
 
 class Progress(Frozen, kw_only=True, tag_field="type", tag="progress"):

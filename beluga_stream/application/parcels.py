@@ -4,14 +4,13 @@ from ..domain.subjects import INBOX, check_subject
 from ..errors import InvalidInput
 from ..ports.bus import DeadLetter, Parcel
 from ..ports.log import Outgoing, Record
-from .deadletters import MESSAGE, REASON, SOURCE, letter_id
+from .deadletters import MESSAGE, ONLY, REASON, SOURCE, letter_id
 
 ID = "beluga-id"
 SUBJECT = "beluga-subject"
 REPLY = "beluga-reply"
 CORRELATION = "beluga-correlation"
 ERROR = "beluga-error"
-ONLY = "beluga-only"
 
 _OURS = {ID: "id", SUBJECT: "subject", REPLY: "reply", CORRELATION: "correlation", ERROR: "error", ONLY: "only"}
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import orjson
 
-from ..domain.commands import Command, PublishNode, ReturnSlot
+from ..domain.commands import Command, PublishNode, RejectRun, ReturnSlot
 from ..domain.draft import Decision
 from ..domain.frozen import replace
 from ..domain.ids import GraphHash, Incarnation, NodeKey, RunId
@@ -240,12 +240,15 @@ class RunPartition:
                 self._lease(state, command.node, now_ms)
 
     def overrule(self, decision: Decision) -> Decision:
-        """Put a decision in the place of all that the batch decided about its run, but for the slots it gives back."""
+        """Put a decision in the place of all that the batch decided about its run, but for what is others'.
+
+        That is the slots that it gives back, and the answers to those who gave its key with another input.
+        """
         state = decision.state
         changed = self._changed[state.run]
         before, changed.state = changed.state, state
-        returned = [command for command in changed.intents if isinstance(command, ReturnSlot)]
-        decision = decision._replace(commands=(*returned, *decision.commands))
+        others = [command for command in changed.intents if isinstance(command, ReturnSlot | RejectRun)]
+        decision = decision._replace(commands=(*others, *decision.commands))
         changed.intents = list(decision.commands)
         self._states.put(state)
         for key in tuple(self.leases):

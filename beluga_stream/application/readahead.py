@@ -1,7 +1,7 @@
 """What has been read of streams for maps: the chunks that the next reader will want, and where to go on after them.
 
 Every page of a map reads its slice of the stream by itself, one after the other, and a fetch brings many slices at
-once. Nothing depends on what is kept here: who finds nothing reads the stream from its first chunk.
+once. Nothing depends on what is kept here: a page that finds nothing reads the stream from its first chunk.
 """
 
 import copy

@@ -1,7 +1,7 @@
 """Commands as records: what the reducer decided, with the values from the run's state, ready to append."""
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from ..domain.commands import (
     AskSlot,
@@ -20,30 +20,17 @@ from ..domain.commands import (
     StartChild,
 )
 from ..domain.crashes import runs_apart
-from ..domain.definition import NodeKind
-from ..domain.events import (
-    CancelRequested,
-    ChildFinished,
-    NodeOverridden,
-    Page,
-    Parent,
-    RetryRequested,
-    RunRequested,
-    SignalReceived,
-    SlotReturned,
-    SlotWanted,
-    Source,
-)
-from ..domain.ids import NodeKey, NodeName, bounds_of, digest, index_of, is_feed, key_of, node_of
+from ..domain.events import NodeOverridden, SlotReturned, SlotWanted
+from ..domain.ids import NodeKey, NodeName, index_of, is_feed, node_of
 from ..domain.limit import limit_of, value_of
-from ..domain.payload import NOTHING
 from ..domain.plan import Plan
-from ..domain.state import NodeStatus, Override, RunState, RunStatus
+from ..domain.state import NodeStatus, RunState, RunStatus
 from ..ports.log import Headers, Outgoing
-from ..ports.spans import NO_SPANS, Spans, Trace
+from ..ports.spans import NO_SPANS, Spans
 from . import codec, tracing
 from .arguments import arguments_of, source_of, undo_arguments
 from .carried import NO_TRACE, Carried, Carrying
+from .children import ChildCommand, child_finished, for_child
 from .messages import (
     CancelNotice,
     Feed,
@@ -56,8 +43,6 @@ from .messages import (
 )
 from .progress import Telling
 from .topics import Topics
-
-ChildCommand: TypeAlias = StartChild | SignalChild | OverrideChild | RetryChild | CancelChild
 
 _AT_WORKERS = frozenset({NodeStatus.READY, NodeStatus.RUNNING})
 
@@ -109,7 +94,7 @@ class Renderer:
                     case PublishNode():
                         telling.node(_node_change(plan, state, command))
                     case PublishRun(status, counter):
-                        telling.run(RunChange(status, counter, state.output, state.failure))
+                        telling.run(_run_change(state, status, counter))
                     case DispatchNode():
                         if plan is not None and _is_at_workers(last, command):
                             work = node_ready(plan, state, command, at_ms, carried)
@@ -117,7 +102,7 @@ class Renderer:
                             # Without the trace as a header: the work has it, and would carry it twice.
                             records.append(Outgoing(topic, envelope.key, codec.node_ready.encode(work), (), partition))
                     case StartChild() | SignalChild() | OverrideChild() | RetryChild() | CancelChild():
-                        event = _for_child(plan, command, state, last, at_ms, carried.trace)
+                        event = for_child(plan, command, state, last, at_ms, carried.trace)
                         if event is not None:
                             records.append(self._to_child(plan, command, event, carried.headers))
                     case AskSlot():
@@ -231,32 +216,9 @@ def node_ready(
     )
 
 
-def _for_child(
-    plan: Plan | None, command: ChildCommand, state: RunState, last: RunState, at_ms: int, trace: Trace | None
-) -> WorkflowEvent | NodeOverridden | None:
-    match command:
-        case StartChild():
-            if plan is None or not _is_awaited(last, command):
-                return None
-            return start_child(plan, state, command, at_ms, trace)
-        case SignalChild():
-            return signal_child(state, command, at_ms) if _is_awaited(last, command) else None
-        case OverrideChild():
-            return override_child(state, command, at_ms)
-        case RetryChild():
-            return retry_child(state, command, at_ms)
-        case CancelChild():
-            return cancel_child(state, command, at_ms)
-
-
 def _is_at_workers(state: RunState, command: DispatchNode) -> bool:
     node = state.nodes.get(command.node)
     return node is not None and node.attempt == command.attempt and node.status in _AT_WORKERS
-
-
-def _is_awaited(state: RunState, command: StartChild | SignalChild) -> bool:
-    node = state.nodes.get(command.node)
-    return node is not None and node.child == command.child and node.status is NodeStatus.WAITING
 
 
 def _is_asking(state: RunState, command: AskSlot) -> bool:
@@ -286,104 +248,15 @@ def _timeout_ms(plan: Plan, state: RunState, name: NodeName) -> int | None:
     return declared if override is None else override.timeout_ms or declared
 
 
-def start_child(
-    plan: Plan, state: RunState, command: StartChild, at_ms: int, trace: Trace | None = None
-) -> RunRequested:
-    """The request for a subgraph, a map item's graph or a page."""
-    node = plan.nodes[node_of(command.node)]
-    is_page = node.kind is NodeKind.MAP and ":" in command.node
-    is_near = is_page or plan.starts_durable(command.node)
-    arguments = arguments_of(plan, state, command.node)
-    return RunRequested(
-        run=command.child,
-        key=state.key if is_near else str(command.child),
-        at_ms=at_ms,
-        graph=state.graph if is_page else str(node.child_name),
-        definition=state.definition if is_page else node.child,
-        input=arguments[0].payload if arguments else NOTHING,
-        digest=digest(str(command.child)),
-        trigger="parent",
-        tags=state.tags,
-        trace=trace,
-        parent=Parent(state.run, state.key, command.node),
-        page=page_of(state, command.node, arguments[0].stream) if is_page else None,
-        keys=state.keys if is_page else {},
-    )
-
-
-def page_of(state: RunState, key: NodeKey, stream: Source | None) -> Page:
-    """What a page is to do, and with what of its node overridden."""
-    name = node_of(key)
-    override = state.overrides.get(name, Override())
-    return Page(name, *bounds_of(key), stream=stream, timeout_ms=override.timeout_ms, attempts=override.attempts)
-
-
-_ENDED_AS: dict[RunStatus, Literal["succeeded", "failed", "cancelled"]] = {
-    RunStatus.SUCCEEDED: "succeeded",
-    RunStatus.FAILED: "failed",
-    RunStatus.CANCELLED: "cancelled",
-}
-
-
-def child_finished(state: RunState, parent: Parent, at_ms: int) -> ChildFinished:
-    """What a run that has ended tells the one that started it."""
-    return ChildFinished(
-        run=parent.run,
-        key=parent.key,
-        at_ms=at_ms,
-        node=parent.node,
-        child=state.run,
-        status=_ENDED_AS[state.status],
-        output=state.output,
-        failure=state.failure,
-        counter=state.counter,
-        may_go_on=not state.compensated,
-    )
-
-
-def retry_child(state: RunState, command: RetryChild, at_ms: int) -> RetryRequested:
-    """The request that a failed child goes on. Its id is its parent's attempt, so that repeats are harmless."""
-    return RetryRequested(run=command.child, key=key_of(command.child), at_ms=at_ms, id=f"{state.run}/{command.id}")
-
-
-def override_child(state: RunState, command: OverrideChild, at_ms: int) -> NodeOverridden:
-    """What a page is told of its node: to be told twice changes nothing."""
-    name = node_of(command.node)
-    override = state.overrides[name]
-    return NodeOverridden(
-        run=command.child,
-        key=key_of(command.child),
-        at_ms=at_ms,
-        node=name,
-        timeout_ms=override.timeout_ms,
-        attempts=override.attempts,
-    )
-
-
-def signal_child(state: RunState, command: SignalChild, at_ms: int) -> SignalReceived:
-    """The signal that a child is handed. Its id is the one that it came with, so that repeats are harmless."""
-    signal = command.signal
-    return SignalReceived(
-        run=command.child,
-        key=key_of(command.child),
-        at_ms=at_ms,
-        signal=signal.signal,
-        id=signal.id,
-        value=signal.value,
-        parent=state.run,
-    )
-
-
-def cancel_child(state: RunState, command: CancelChild, at_ms: int) -> CancelRequested:
-    """The request that a child ends, since its parent has or does not want it any more."""
-    reason = f"its parent run {state.run} ended"
-    return CancelRequested(run=command.child, key=key_of(command.child), at_ms=at_ms, reason=reason)
-
-
 def _feed(state: RunState, key: NodeKey) -> Feed:
     assert state.page is not None, "only pages of a map are fed"
     start = index_of(key)
     return Feed(start, state.page.stop - start)
+
+
+def _run_change(state: RunState, status: str, counter: int) -> RunChange:
+    asked = state.digest if state.parent is None else ""
+    return RunChange(status, counter, state.output, state.failure, asked or None)
 
 
 def _node_change(plan: Plan | None, state: RunState, command: PublishNode) -> NodeChange:

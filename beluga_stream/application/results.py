@@ -68,11 +68,15 @@ class Refill(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunChanged(Event):
-    """The run has a new status; the last one of a stream has ended."""
+    """The run has a new status; the last one of a stream has ended.
+
+    `digest` is that of the input that it was started with, where that is known.
+    """
 
     status: str
     output: Payload | None = None
     failure: Failure | None = None
+    digest: str | None = None
 
     @property
     def ended(self) -> bool:
@@ -92,6 +96,8 @@ class RunReader:
     """Folds the records of one run: drops repeated statuses and chunks, and what follows a node's or the run's end."""
 
     def __init__(self) -> None:
+        self.digest: str | None = None
+        """Of the input that the run was started with, where that is known."""
         self._counter = 0
         self._live: dict[NodeKey, tuple[int, str, int]] = {}
         """For each streaming node: attempt, incarnation, next seq."""
@@ -155,10 +161,13 @@ class RunReader:
         if change is None or change.counter <= self._counter:
             return
         self._counter = change.counter
+        self.digest = change.digest or self.digest
         self.ended = change.status in RUN_ENDED
         self._undone = change.status == RunStatus.COMPENSATING or (self._undone and self.ended)
         self.final = self.ended and (change.status != RunStatus.FAILED or self._undone)
-        yield RunChanged(cursor=cursor, status=change.status, output=change.output, failure=change.failure)
+        yield RunChanged(
+            cursor=cursor, status=change.status, output=change.output, failure=change.failure, digest=change.digest
+        )
 
     def _node(self, change: NodeChange, cursor: str) -> Iterator[Event]:
         if change.counter <= self._counter:

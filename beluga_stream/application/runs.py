@@ -6,52 +6,34 @@ Speaks JSON and ids; the typed client in `api` is a thin cover over it.
 import contextlib
 import secrets
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from ..bounds import within
 from ..domain.events import CancelRequested, RetryRequested, RunRequested, SignalReceived
 from ..domain.ids import GraphHash, RunId, key_of, run_id
 from ..domain.payload import NOTHING, Inline, Json, Payload
-from ..errors import Expired, NotFound
+from ..errors import NotFound
 from ..ports.clock import Clock
 from ..ports.log import Appender, Outgoing, Reader
 from ..ports.spans import NO_SPANS, Of, Spans
 from . import codec, tracing
 from .answer import Answer, Asked, check_ended
 from .catalog import Catalog
-from .cursor import LIVE, Cursor
-from .follower import Follower
+from .following import FOLLOWED_FROM_START, Following
 from .forks import Forks
-from .inner import RunStream
-from .messages import Progress, Rejected, Result, Summary
+from .messages import Summary
 from .overrides import Overrides
 from .payloads import Payloads
 from .results import Event, NodeChanged, RunChanged
-from .shown import shown
 from .signalling import Signals
 from .starting import check_size, check_words
 from .summaries import TOLD_WITHIN_SECONDS, Summaries, check_retry
-from .tails import Tails
 from .topics import Topics
 
-_STARTED_EARLIER_MS = 60_000
-FOLLOWED_FROM_START = 10_000
-"""Most runs followed from their start on that nobody reads yet; older ones are read from the log."""
-
-
-_BEGINS_WITHIN_SECONDS = 2.0
 _REMEMBERED = 100_000
-
-
-@dataclass(frozen=True, slots=True)
-class _Mine:
-    """A run that was started here and is followed from then on. `fresh` ones nobody can have started before."""
-
-    follower: Follower
-    digest: str
-    fresh: bool
+"""Most runs of which it is known what was asked for them here."""
 
 
 class Started(NamedTuple):
@@ -82,15 +64,20 @@ class Runs:
     ) -> None:
         self._names = topics
         self._appender = appender
-        self._reader = reader
         self.payloads = payloads
         self._clock = clock
         self._partition_of = partition
-        self._follows_starts = follows_starts
         self._new_id = new_id
         self._spans = spans
-        self._tails = Tails(reader, topics.run_results)
         self._summaries = Summaries(reader, topics.runs, self._partition, told_within_seconds)
+        self._following = Following(
+            reader=reader,
+            topic=topics.run_results,
+            payloads=payloads,
+            summaries=self._summaries,
+            partition=self._partition,
+            most_from_start=follows_starts,
+        )
         catalog = Catalog(reader, topics)
         self._overrides = Overrides(clock=clock, summaries=self._summaries, catalog=catalog)
         self._signals = Signals(self._summaries, catalog)
@@ -104,15 +91,11 @@ class Runs:
             partition=self._partition,
             new_id=new_id,
         )
-        self._mine: dict[RunId, _Mine] = {}
         self._asked: OrderedDict[RunId, Asked] = OrderedDict()
-
-    def _partition(self, run: RunId) -> int:
-        return self._partition_of(key_of(run))
 
     async def close(self) -> None:
         await self._summaries.close()
-        await self._tails.close()
+        await self._following.close()
 
     async def start(
         self,
@@ -190,19 +173,10 @@ class Runs:
         run, digest = request.run, request.digest
         encoded = codec.incoming.encode(request)
         check_size(request, len(encoded))
-        partition = self._partition(run)
-        known = self._mine.pop(run, None)
-        if known is not None:
-            self._tails.leave(partition, known.follower)
-        follower = await self._tails.follow(partition, run.encode())
-        self._mine[run] = _Mine(follower, digest, fresh=fresh)
-        if len(self._mine) > self._follows_starts:
-            oldest = next(iter(self._mine))
-            self._tails.leave(self._partition(oldest), self._mine.pop(oldest).follower)
-        retried = self.asked(run).retried
-        self._ask(run, Asked(digest, follower.since, retried))
+        since = await self._following.begin(run, digest, fresh=fresh)
+        self._remember(run, Asked(digest, since, self.asked(run).retried))
         await self._send(self._names.run_requests, run, encoded, request.trace)
-        return Started(run, digest, follower.since, request.graph)
+        return Started(run, digest, since, request.graph)
 
     async def cancel(self, run: RunId, reason: str = "") -> None:
         """Raises `InvalidInput` for a reason that is too long."""
@@ -219,8 +193,8 @@ class Runs:
         Raises `InvalidState` or `Expired` where the run's summary shows that nothing would come of it.
         """
         check_retry(run, await self.summary(run), self._clock.now_ms())
-        end = (await self._reader.end(self._names.run_results))[self._partition(run)]
-        self._ask(run, replace(self.asked(run), retried=end))
+        end = await self._following.end(run)
+        self._remember(run, replace(self.asked(run), retried=end))
         event = RetryRequested(run=run, key=str(run), at_ms=self._clock.now_ms(), id=self._new_id())
         await self._send(self._names.run_events, run, codec.incoming.encode(event))
         return end
@@ -296,109 +270,19 @@ class Runs:
                     answer.check()
         except TimeoutError as error:
             raise answer.late(timeout_seconds) from error
-        return await self.outcome(run, answer.ended)
+        return await self.outcome(run, answer.ended, undone=answer.undone)
 
-    async def listen(
+    def listen(
         self, run: RunId, *, after: str | None = None, asked: Asked | None = None
     ) -> AsyncGenerator[Event | None, None]:
         """As `follow`, whatever was refused; None says that all which was there at the call has been given.
 
-        `asked` is what somebody has asked for the run, by default here. The end of a failed run counts only when all
-        has been given, since a retry may have followed it, and only past the retry that was asked for. Any end from
-        before the start that was asked for counts only then, too: the refusal of that start may lie behind it.
+        `asked` is what the caller has asked for the run, by default through this object: see `Following.listen`. The
+        end of a run that was started with another input never counts: the refusal comes.
         """
-        partition = self._partition(run)
-        live = after == LIVE
-        cursor = None if after is None or live else Cursor.parse(after, partition)
-        follower, start, gone = await self._begin(run, partition, after)
         mine = self.asked(run)
-        asked = mine if asked is None else asked
-        started = 0 if asked.digest is None else asked.started
-        retried = max(mine.retried, asked.retried)
-        reader = RunStream(run)
-        past = True
-        ended_at = -1
-        try:
-            async with contextlib.aclosing(self._tails.records(partition, follower, start)) as records:
-                async for batch in records:
-                    for record in (None,) if batch is None else batch:
-                        if record is None:
-                            if gone and ended_at < 0:
-                                raise Expired(f"run {run} has ended, and its stream is kept no longer", run=run)
-                            past = False
-                            yield None
-                        else:
-                            decoded = codec.results.decode(record.value)
-                            place = Cursor(partition, record.offset)
-                            had_ended = reader.ended
-                            for event in await self._told(reader, decoded, place, cursor):
-                                if not (live and past):
-                                    yield event
-                            if reader.ended and not had_ended:
-                                ended_at = record.offset
-                        at_once = reader.final and ended_at >= started
-                        if reader.ended and (at_once or not past) and (reader.final or ended_at >= retried):
-                            return
-        finally:
-            self._tails.leave(partition, follower)
-
-    async def _told(self, reader: RunStream, record: Result, place: Cursor, after: Cursor | None) -> Sequence[Event]:
-        """The events of a record that come after the cursor. All but the last of them say which they are."""
-        events = await shown(self.payloads, reader.read(record, str(place)), record.at_ms)
-        seen = 0 if after is None else after.seen(place.offset)
-        if seen is None:
-            return ()
-        if len(events) < seen:
-            # The run's beginning was told twice, and whose cursor this is heard only this second time.
-            events = await shown(self.payloads, RunStream(reader.run).read(record, str(place)), record.at_ms)
-        return [
-            event if number == len(events) else replace(event, cursor=str(place._replace(events=number)))
-            for number, event in enumerate(events, start=1)
-            if number > seen
-        ]
-
-    async def _begin(self, run: RunId, partition: int, after: str | None) -> tuple[Follower, int | None, bool]:
-        """Somebody who follows the run live; where its earlier records begin, or None; whether they are gone."""
-        mine = self._mine.pop(run, None)
-        if mine is not None and after is None:
-            # A key may have been used before: then the run is under way or over, and its beginning is in the log.
-            if mine.fresh or await self._has_just_begun(run, mine):
-                return mine.follower, None, False
-            follower = mine.follower
-        else:
-            if mine is not None:
-                self._tails.leave(partition, mine.follower)
-            follower = await self._tails.follow(partition, key_of(run).encode())
-        try:
-            return follower, *await self._first_offset(run, partition, after)
-        except BaseException:
-            self._tails.leave(partition, follower)
-            raise
-
-    async def _has_just_begun(self, run: RunId, mine: "_Mine") -> bool:
-        """Whether the first that was heard of the run since its start is its beginning, or an answer to the start."""
-        try:
-            async with within(_BEGINS_WITHIN_SECONDS):
-                first = await mine.follower.first()
-        except TimeoutError:
-            return False
-        if first is None:
-            return False
-        decoded = codec.results.decode(first.value)
-        if isinstance(decoded, Rejected):
-            return bool(decoded.run == run and decoded.digest == mine.digest)
-        return bool(
-            isinstance(decoded, Progress)
-            and decoded.run == run
-            and decoded.status is not None
-            and decoded.status.counter == 1
-        )
-
-    def _ask(self, run: RunId, asked: "Asked") -> None:
-        self._asked.pop(run, None)
-        self._asked[run] = asked
-        if len(self._asked) > _REMEMBERED:
-            self._asked.popitem(last=False)
+        asked = mine if asked is None else replace(asked, retried=max(mine.retried, asked.retried))
+        return self._following.listen(run, asked, after=after)
 
     async def outputs(self, run: RunId, node: str) -> Json:
         """What a node has given. Raises `NotFound` when the run ended without it."""
@@ -421,32 +305,22 @@ class Runs:
         """Every summary that `beluga.runs` still has, older ones of a run among them."""
         return self._summaries.each()
 
-    async def outcome(self, run: RunId, event: RunChanged) -> Json:
+    async def outcome(self, run: RunId, event: RunChanged, *, undone: bool) -> Json:
         """What a run that has ended so gave. Raises what another end means."""
-        check_ended(run, event)
+        check_ended(run, event, undone=undone)
         try:
             return await self.payloads.load(event.output or NOTHING)
         except NotFound as error:
             raise NotFound(f"the result of run {run} is kept no longer: {error}", run=run) from error
 
-    async def _first_offset(self, run: RunId, partition: int, after: str | None) -> tuple[int, bool]:
-        """Where the run's first record may lie, and whether retention has removed its end.
+    def _partition(self, run: RunId) -> int:
+        return self._partition_of(key_of(run))
 
-        Statuses are folded from the start even after a cursor.
-        """
-        topic = self._names.run_results
-        begin = (await self._reader.beginning(topic))[partition]
-        if after not in (None, LIVE) and Cursor.parse(after, partition).offset + 1 < begin:
-            raise Expired(f"the cursor {after} is older than what {topic} retains (from {partition}-{begin})", run=run)
-        summary = await self.summary(run)
-        if summary is None:
-            return begin, False
-        found = await self._reader.at_time(topic, summary.started_ms - _STARTED_EARLIER_MS)
-        gone = False
-        if summary.ended_ms is not None and begin > 0:
-            # A summary may be there before the end itself; of a run that ended before the log begins nothing comes.
-            gone = (await self._reader.at_time(topic, summary.ended_ms))[partition] <= begin
-        return max(begin, found[partition]), gone
+    def _remember(self, run: RunId, asked: Asked) -> None:
+        self._asked.pop(run, None)
+        self._asked[run] = asked
+        if len(self._asked) > _REMEMBERED:
+            self._asked.popitem(last=False)
 
     async def _send(self, topic: str, run: RunId, value: bytes, trace: str | None = None) -> None:
         await self._appender.append([Outgoing(topic, str(run).encode(), value, tracing.headers_of(trace))])

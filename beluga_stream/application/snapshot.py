@@ -22,7 +22,7 @@ async def rows(
     if not start:
         return
     records = reader.read(changelog, start, until={number: ends[number] for number in start})
-    async with aclosing(records) as batches:  # type: ignore[type-var]
+    async with aclosing(records) as batches:
         async for batch in batches:
             yield [((record.key or b"~").decode(), record.value) for record in batch]
 

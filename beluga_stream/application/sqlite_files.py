@@ -1,7 +1,7 @@
-"""Which SQLite has a file in this process: Python's own, or the one that comes with apsw. Never both.
+"""Which SQLite library of this process has opened a file: Python's own, or the one that comes with apsw. Never both.
 
-Locks on a file are a process's, whoever in it asks for them, so two SQLites in one do not see each other: when one
-closes the file it takes itself for the last, and deletes the log that the other goes on writing to.
+Locks on a file belong to a process, so two SQLite libraries in one process do not see each other: when one of them
+closes the file, it takes itself for the last user, and deletes the log that the other goes on writing to.
 """
 
 import os

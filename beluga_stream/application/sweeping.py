@@ -7,7 +7,7 @@ has not been new for longer than the topics keep a record that may name it.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from itertools import islice
 from typing import NamedTuple
@@ -25,7 +25,7 @@ _TURN = 100
 _SOONEST = 24
 """The first sweep of a process comes after this part of the time between two: a start has better things to do."""
 
-Rows = Callable[[], AsyncIterator[Sequence[tuple[str, bytes | None]]]]
+Rows = Callable[[], AsyncGenerator[Sequence[tuple[str, bytes | None]], None]]
 """The rows of the whole table in the order of their writes, some at a time; None removes a key."""
 
 
@@ -62,7 +62,7 @@ class Sweeper:
         while some := list(islice(refs, _AT_ONCE)):
             await self._blobs.touch(some)
         removed = 0
-        async with aclosing(self._blobs.older(before_ms)) as older:  # type: ignore[type-var]
+        async with aclosing(self._blobs.older(before_ms)) as older:
             async for found in older:
                 removed += await self._blobs.delete([ref for ref in found if ref not in in_use], before_ms)
         log.info(
@@ -102,7 +102,7 @@ class Sweeper:
 
     async def _named(self) -> set[str]:
         of_rows: dict[str, tuple[str, ...]] = {}
-        async with aclosing(self._rows()) as batches:  # type: ignore[type-var]
+        async with aclosing(self._rows()) as batches:
             async for batch in batches:
                 for number, (key, value) in enumerate(batch):
                     if number % _TURN == 0:

@@ -53,7 +53,7 @@ class _Tail:
         waiting.cancel()
         if self._task in done:
             if self._task.cancelled():
-                raise LogUnavailable(f"reading {self._topic}/{self._partition} was ended: does this process end?")
+                raise _ended_here(self._topic, self._partition)
             self._task.result()
         if not done:
             raise LogUnavailable(f"{self._topic}/{self._partition} could not be read: is the broker there?")
@@ -113,8 +113,10 @@ class Tails:
         """What looks whether they are."""
         self._closing: set[asyncio.Task[None]] = set()
         self._catch_up = CatchUp(reader, topic)
+        self._closed = False
 
     async def close(self) -> None:
+        self._closed = True
         await self._catch_up.close()
         for idle in self._idle.values():
             idle.cancel()
@@ -218,6 +220,8 @@ class Tails:
                 if taken:
                     yield taken
                     position = taken[-1].offset + 1
+                elif follower.over and self._closed:
+                    raise _ended_here(self._topic, partition)
                 elif follower.over:
                     raise LogUnavailable(f"reading {self._topic}/{partition} ended: is the broker there?")
                 elif follower.lagging:
@@ -226,6 +230,11 @@ class Tails:
                     await follower.wait()
             follower.lagging, looks = False, True
             position = follower.since if position is None else position
+
+
+def _ended_here(topic: str, partition: int) -> LogUnavailable:
+    """What is told of a partition that is read no more because somebody here wants it so, and not the broker."""
+    return LogUnavailable(f"reading {topic}/{partition} was ended: was the client closed, or does this process end?")
 
 
 def _seen(task: "asyncio.Task[None]") -> None:

@@ -80,6 +80,10 @@ class Topics:
     def node_ready(self, queue: str) -> str:
         return f"{self.prefix}.node-ready.{queue}"
 
+    def trigger(self, graph: str, name: str) -> str:
+        """The name of a graph's trigger among those of all engines: an event that is for this one alone says it."""
+        return f"{self.prefix}/{graph}/{name}"
+
     def place(self, key: str) -> tuple[bytes, int]:
         """A record key, encoded, and its partition of every run-keyed topic."""
         encoded = key.encode()

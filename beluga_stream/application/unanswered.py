@@ -1,4 +1,4 @@
-"""Runs that have just begun and wait for their first answer: a measure of how far what has begun is behind."""
+"""Runs that have just begun and wait for their first answer: a measure of how far their work is behind."""
 
 from collections.abc import Sequence
 

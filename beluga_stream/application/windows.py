@@ -3,7 +3,7 @@
 The rules are the gatherer's; its clock is not needed, since an event is late by what it says itself.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -18,6 +18,7 @@ from ..ports.spans import NO_SPANS
 from ..ports.telemetry import NO_TELEMETRY
 from . import codec
 from .arriving import arrival
+from .deadletters import is_for
 from .gathered import Gathered
 from .gatherings import MOST, Firing
 from .payloads import Payloads
@@ -56,7 +57,7 @@ class Windows:
         self._clock = clock
         self._gathered = Gathered(topics, deployment, payloads, NO_TELEMETRY, NO_SPANS)
 
-    async def between(self, begin_ms: int, end_ms: int) -> AsyncIterator[Ended]:
+    async def between(self, begin_ms: int, end_ms: int) -> AsyncGenerator[Ended, None]:
         """Those that begin at or after the one time and end at or before the other.
 
         Raises `ResourceExhausted` for too many, and `LogUnavailable`.
@@ -65,7 +66,7 @@ class Windows:
         held: dict[GatheringId, Gathering] = {}
         items: dict[GatheringId, dict[str, ItemRow]] = {}
         for side, source in enumerate(self._gathers.sides):
-            async with aclosing(self._records(source.topic, begin_ms, end_ms)) as records:  # type: ignore[type-var]
+            async with aclosing(self._records(source.topic, begin_ms, end_ms)) as records:
                 async for record in records:
                     try:
                         event = await self._event(side, record)
@@ -138,7 +139,7 @@ class Windows:
         assert isinstance(event, EventArrived), "ingest sends nothing else"
         return event
 
-    async def _records(self, topic: str, begin_ms: int, end_ms: int) -> AsyncIterator[Record]:
+    async def _records(self, topic: str, begin_ms: int, end_ms: int) -> AsyncGenerator[Record, None]:
         """What was logged when events of these windows can have been: neither too early for them, nor too late.
 
         And some more, since the timestamps of a topic need not be in order.
@@ -148,7 +149,8 @@ class Windows:
         end = await self._reader.at_time(topic, end_ms + self._gathers.lateness_ms + _DISORDER_MS)
         async for records in self._reader.read(topic, begin, until=end):
             for record in records:
-                yield record
+                if is_for(record, self._topics.trigger(self._trigger.graph, self._trigger.name)):
+                    yield record
 
 
 def _place(of: str, rule: object) -> str:

@@ -32,6 +32,7 @@ from .execution import Executions
 from .fusion import FUSED_MOST, Fusion, segment
 from .incarnations import new_incarnation
 from .leases import LeaseReports
+from .leaving import tell_left
 from .messages import NodeReady, Outcome
 from .notices import Notices
 from .outbox import Outbox
@@ -384,13 +385,7 @@ class Worker:
         execution.release()
         if not execution.left:
             execution.left = True
-            work = execution.work
-            log.error(
-                "%s of run %s goes on though it was cancelled: it is left behind, and its outcome does not count",
-                work.node,
-                work.run,
-                extra={"action": "handler_lost", "run": work.run, "node": work.node},
-            )
+            tell_left(execution.work.node, execution.work.run)
 
     def _send_later(self, record: Outgoing, batch: Batch) -> None:
         def sent(future: asyncio.Future[Sequence[Position]]) -> None:

@@ -1,4 +1,4 @@
-"""Work that goes on beside everything else of a process. That it fails ends nothing, and is told."""
+"""Background work of a process: when it fails, that is logged, and nothing else ends."""
 
 import asyncio
 import logging

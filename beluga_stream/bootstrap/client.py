@@ -5,14 +5,16 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from urllib.parse import urlsplit
 
 from ..adapters.kafka.appender import KafkaAppender
+from ..adapters.kafka.patience import Patience
 from ..adapters.kafka.reader import KafkaReader
 from ..adapters.memory.clock import SystemClock
 from ..adapters.otel.spans import OtelSpans
 from ..api.client import Client
 from ..application.desk import Desk
+from ..application.following import FOLLOWED_FROM_START
 from ..application.outbox import Outbox
 from ..application.partitioner import partition_of
-from ..application.runs import FOLLOWED_FROM_START, Runs
+from ..application.runs import Runs
 from ..errors import InvalidConfig
 from ..ports.spans import Spans
 from .connection import check_partitions, is_gateway, kafka, topics
@@ -27,9 +29,11 @@ async def open_runs(
     shows_sealed: bool = False,
     follows_starts: int = FOLLOWED_FROM_START,
     spans: Spans | None = None,
+    patience: Patience | None = None,
 ) -> AsyncIterator[Runs]:
     """The front desk over Kafka, closed after use. `shows_sealed`: see `Payloads`, `follows_starts`: see `Runs`.
 
+    `patience` bounds what waits for the broker, which by default has a minute to take a record, and half of one else.
     `spans` is by default what the caller's process has set for OpenTelemetry, which is mostly nothing.
 
     Raises `LogUnavailable` without a broker, and `TopicMismatch` where BELUGA_PARTITIONS is not what the engine has.
@@ -38,8 +42,8 @@ async def open_runs(
     names = topics(settings)
     payloads = payloads_of(settings, shows_sealed=shows_sealed)
     async with AsyncExitStack() as stack:
-        appender = await stack.enter_async_context(KafkaAppender(connection))
-        reader = await stack.enter_async_context(KafkaReader(connection))
+        appender = await stack.enter_async_context(KafkaAppender(connection, patience=patience))
+        reader = await stack.enter_async_context(KafkaReader(connection, patience=patience))
         await check_partitions(names, reader)
         outbox = Outbox(appender, goes_on=True)
         stack.push_async_callback(outbox.close)

@@ -47,8 +47,10 @@ class DbosProvider:
         self._opening = asyncio.Lock()
 
     def runner(self, work: Work[Any, Any], options: Options, /) -> "DbosWork":
-        """What runs a chain or graph: a workflow for each call."""
-        return DbosWork(self, self.workflow(work, WorkflowOptions(timeout=options.timeout, retries=0)))
+        """What runs a chain or graph: a workflow for each call. One that undoes what it did ends in time by itself."""
+        undoes = work.compile().definition.undoes
+        terms = WorkflowOptions(timeout=None if undoes else options.timeout, retries=0)
+        return DbosWork(self, self.workflow(work, terms), ends_in_time=undoes)
 
     def workflow(self, made: Work[Any, Any] | type[Any], options: WorkflowOptions, /) -> WorkflowRunner:
         """What runs a durable graph. Raises `InvalidConfig` for a class, and for a task queue."""
@@ -107,11 +109,12 @@ class DbosProvider:
 
 
 class DbosWork(WorkflowWork):
-    """Runs one chain or graph: a workflow for each call."""
+    """Runs one chain or graph: a workflow for each call. For `ends_in_time` see `Runner`."""
 
-    def __init__(self, provider: DbosProvider, workflow: WorkflowRunner) -> None:
+    def __init__(self, provider: DbosProvider, workflow: WorkflowRunner, *, ends_in_time: bool) -> None:
         super().__init__(workflow)
         self._provider = provider
+        self.ends_in_time = ends_in_time
 
     async def stream(self, value: Any, /, *, signals: Signals) -> AsyncGenerator[Event, None]:
         engine, reader = await self._provider.engine(), _Reader()

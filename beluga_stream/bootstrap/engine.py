@@ -23,7 +23,7 @@ from ..adapters.kafka.reader import KafkaReader
 from ..adapters.memory.clock import SystemClock
 from ..application.catalog import publish
 from ..application.health import RoleHealth
-from ..errors import BelugaError
+from ..errors import BelugaError, InvalidConfig
 from . import deployment as deployments
 from .connection import kafka, topics
 from .encryption import payloads_of
@@ -59,7 +59,10 @@ def faust_app() -> faust.App:
     configure_logs(settings)
     warn_of_unknown()
     connection = kafka(settings)
-    settings.data.mkdir(parents=True, exist_ok=True)
+    try:
+        settings.data.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidConfig(f"BELUGA_DATA={settings.data} cannot be a folder: {error.strerror}") from error
     group = f"{settings.prefix}-app"
     app = faust.App(
         group,

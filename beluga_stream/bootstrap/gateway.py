@@ -58,11 +58,15 @@ async def open_gateway(settings: Settings, standing: Standing | None = None) -> 
     declared = [spec.name for spec in load_topics(settings)]
     connection = kafka(settings)
     await check_rights("gateway", settings, connection, Uses())
+    # Whoever calls waits meanwhile, and may come again: so it is short, and what is refused is not tried again.
+    patience = Patience(connection.where, settings.http_broker_seconds, insists=False)
     async with AsyncExitStack() as stack:
         spans = NO_SPANS if standing is None else standing.observed.spans
-        runs = await stack.enter_async_context(open_runs(settings, follows_starts=1_000, spans=spans))
-        reader = await stack.enter_async_context(KafkaReader(connection))
-        appender = await stack.enter_async_context(KafkaAppender(connection))
+        runs = await stack.enter_async_context(
+            open_runs(settings, follows_starts=1_000, spans=spans, patience=patience)
+        )
+        reader = await stack.enter_async_context(KafkaReader(connection, patience=patience))
+        appender = await stack.enter_async_context(KafkaAppender(connection, patience=patience))
         catalog = Catalog(reader, topics(settings))
         await catalog.refresh()
         listing = RunList(reader, topics(settings).runs)

@@ -93,5 +93,5 @@ class Orchestrator(Orchestration):
             graphs,
             workflows,
             make_bus=lambda: local_bus(spans=spans) if bus == "local" else kafka_bus(settings=settings, spans=spans),
-            surrounds=bool(middleware),
+            has_middleware=bool(middleware),
         )

@@ -212,11 +212,13 @@ def _merged(rights: Sequence[Right]) -> list[Right]:
     """One right for each resource."""
     found: dict[tuple[str, str], Right] = {}
     for right in rights:
-        known = found.get((right.resource, right.name))
-        if known is not None:
+        place = (right.resource, right.name)
+        known = found.get(place)
+        if known is None:
+            found[place] = right
+        else:
             operations = tuple(dict.fromkeys((*known.operations, *right.operations)))
-            right = replace(known, operations=operations, why=f"{known.why}; {right.why}")  # noqa: PLW2901
-        found[right.resource, right.name] = right
+            found[place] = replace(known, operations=operations, why=f"{known.why}; {right.why}")
     return list(found.values())
 
 

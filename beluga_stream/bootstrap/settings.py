@@ -14,6 +14,17 @@ from ..errors import InvalidConfig
 RoleName = Literal["coordinator", "worker", "ingest", "workflows"]
 ExporterName = Literal["otlp", "prometheus"]
 
+_HOST = r"(\[[0-9A-Fa-f:]+\]|[^:\s]+)"
+_ADDRESS = rf"^{_HOST}:\d{{1,5}}$"
+_PLACE = rf"^({_HOST}:)?\d{{1,5}}$"
+_NAME = r"^[A-Za-z0-9._-]{1,60}$"
+_FORMS = {
+    _ADDRESS: "write it as host:port",
+    _PLACE: "write it as port or host:port",
+    _NAME: "it may have letters, digits, '.', '_' and '-', at most 60",
+}
+"""What is meant by a pattern, for who has written something else."""
+
 
 class Settings(BaseSettings):
     """One process's settings. Make it with `Settings.load()`, which reports a wrong value in one line."""
@@ -38,7 +49,7 @@ class Settings(BaseSettings):
     tls_key: Path | None = Field(None, description="Key (PEM) of the client certificate.")
     broker_patience_seconds: float = Field(
         300.0,
-        ge=0,
+        ge=1,
         le=3600,
         description="How long a process waits for a broker that does not answer, at its start and later, "
         "before it ends (seconds).",
@@ -64,7 +75,7 @@ class Settings(BaseSettings):
 
     prefix: str = Field(
         "beluga",
-        pattern=r"^[A-Za-z0-9._-]{1,60}$",
+        pattern=_NAME,
         description="First part of the names of the engine's topics and consumer groups.",
     )
     partitions: int = Field(
@@ -93,7 +104,9 @@ class Settings(BaseSettings):
         "memory", description="Where a coordinator keeps the table of its partitions."
     )
     data: Path = Field(
-        Path(".beluga/data"), description="Folder for RocksDB; wiped whenever a partition is taken over."
+        Path(".beluga/data"),
+        description="Folder for RocksDB, of which each process takes a part of its own; "
+        "wiped whenever a partition is taken over.",
     )
     blobs: str = Field(
         ".beluga/blobs",
@@ -200,7 +213,7 @@ class Settings(BaseSettings):
 
     http_address: str = Field(
         "127.0.0.1:8080",
-        pattern=r"^(\[[0-9A-Fa-f:]+\]|[^:\s]+):\d{1,5}$",
+        pattern=_ADDRESS,
         description="Where `beluga serve` listens, `host:port`. Elsewhere than on the loopback it wants tokens.",
     )
     http_token: SecretStr | None = Field(
@@ -232,6 +245,13 @@ class Settings(BaseSettings):
     )
     http_streams_per_caller: int = Field(1_000, ge=1, description="Streams that one caller may have open.")
     http_streams: int = Field(10_000, ge=1, description="Streams that a gateway serves at once.")
+    http_broker_seconds: float = Field(
+        15.0,
+        ge=1,
+        le=300,
+        description="How long a broker may leave the gateway without an answer, before it tells its caller so by 503 "
+        "(seconds).",
+    )
     http_heartbeat_seconds: float = Field(
         15.0, gt=0, description="How long a stream is silent before it says that it is still there (seconds)."
     )
@@ -241,7 +261,7 @@ class Settings(BaseSettings):
 
     temporal_address: str = Field(
         "127.0.0.1:7233",
-        pattern=r"^(\[[0-9A-Fa-f:]+\]|[^:\s]+):\d{1,5}$",
+        pattern=_ADDRESS,
         description="Temporal's frontend, `host:port`: where durable graphs and workflows run. Where it is not set, an "
         "engine refuses durable graphs.",
     )
@@ -265,18 +285,19 @@ class Settings(BaseSettings):
         None, description="The name that Temporal's certificate is for, when it is not that of the address."
     )
     temporal_api_key: SecretStr | None = Field(None, description="API key for Temporal Cloud; wants TLS. Never shown.")
+    dbos_database: Path = Field(
+        Path(".beluga/dbos.sqlite"),
+        description="The SQLite file of the provider `dbos`, for one process at a time: what its workflows have done.",
+    )
+
     telemetry: Annotated[tuple[ExporterName, ...], NoDecode] = Field(
         (),
         description="Where traces and metrics go, comma-separated: `otlp` sends both as the variables "
         "OTEL_EXPORTER_OTLP_... say, `prometheus` shows metrics at BELUGA_PROBE_ADDRESS. By default nowhere.",
     )
-    dbos_database: Path = Field(
-        Path(".beluga/dbos.sqlite"),
-        description="The SQLite file of the provider `dbos`, for one process at a time: what its workflows have done.",
-    )
     probe_address: str | None = Field(
         None,
-        pattern=r"^((\[[0-9A-Fa-f:]+\]|[^:\s]+):)?\d{1,5}$",
+        pattern=_PLACE,
         description="Where a process answers `/live`, `/ready`, `/health` and, with `prometheus`, `/metrics`: `port` "
         "on 127.0.0.1, or `host:port`; port 0 is any free one. By default nowhere.",
     )
@@ -343,7 +364,7 @@ class Settings(BaseSettings):
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             name = "BELUGA_" + str(first["loc"][0]).upper() if first["loc"] else "the settings"
-            said = first["msg"].removeprefix("Value error, ")
+            said = _FORMS.get(str(first.get("ctx", {}).get("pattern"))) or first["msg"].removeprefix("Value error, ")
             got = "" if name in _SECRETS else f" (got {first['input']!r})"
             raise InvalidConfig(f"{name} is wrong: {said}{got}: see docs/configuration.md") from error
 

@@ -88,7 +88,7 @@ async def develop(
 
 async def _page(settings: Settings, screen: DevScreen) -> None:
     """The gateway with its page of runs. Where it cannot be had that is said, and everything else goes on."""
-    if find_spec("starlette") is None:
+    if find_spec("starlette") is None or find_spec("uvicorn") is None:
         screen.tell("no page of runs: pip install 'beluga-stream[http]'")
         return
     from ..bootstrap.gateway import listener, open_gateway, served  # noqa: PLC0415 - it needs that extra

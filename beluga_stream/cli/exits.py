@@ -17,6 +17,7 @@ import typer
 
 from ..errors import (
     BelugaError,
+    DependencyFailed,
     InvalidConfig,
     InvalidInput,
     LogUnavailable,
@@ -25,6 +26,7 @@ from ..errors import (
     RunRejected,
     TimedOut,
 )
+from .output import OutputLost
 from .plain import plain
 
 FAILED = 1
@@ -70,15 +72,13 @@ def perform(
             runner.get_loop()
             runner.run(_stoppable(work))
         if sys.stdout is not None:
-            sys.stdout.flush()  # here a reader that is gone can be told from a failure
+            sys.stdout.flush()  # here it can be told what was lost
     except (KeyboardInterrupt, asyncio.CancelledError):
         raise typer.Exit(when_stopped) from None
     except Exception as error:
         match _first(error):
-            case BrokenPipeError():
-                # Whoever read our output has seen enough; Python must not try to flush the rest.
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-                raise typer.Exit(0) from None
+            case OutputLost() as lost:
+                end_unheard(lost, as_json=as_json)
             case BelugaError() as known:
                 fail(known, as_json=as_json)
         if _wants_traceback():
@@ -93,7 +93,7 @@ def perform(
 
 def _first(error: Exception) -> Exception:
     """Of errors of tasks that belong together the first, when a line can tell each; else the error itself."""
-    if not isinstance(error, ExceptionGroup) or error.split((BelugaError, BrokenPipeError))[1] is not None:
+    if not isinstance(error, ExceptionGroup) or error.split((BelugaError, OutputLost))[1] is not None:
         return error
     return _first(error.exceptions[0])
 
@@ -108,6 +108,13 @@ def fail(error: BelugaError, *, as_json: bool = False) -> NoReturn:
     raise typer.Exit(code) from None
 
 
+def end_unheard(lost: OutputLost, *, as_json: bool) -> NoReturn:
+    """End the command whose output is lost: that is no failure when whoever read it has seen enough."""
+    if lost.is_read:
+        say_error(str(lost), DependencyFailed.code, as_json=as_json, exit_code=FAILED)
+    raise typer.Exit(FAILED if lost.is_read else 0) from None
+
+
 def say_error(
     message: str,
     code: str,
@@ -117,14 +124,17 @@ def say_error(
     ids: Mapping[str, str] | None = None,
     reason: str | None = None,
 ) -> None:
-    """One line in red, or one JSON document, on standard error."""
-    if as_json:
-        said = {"code": code, "message": message, "ids": dict(ids or {}), "exit_code": exit_code}
-        typer.echo(json.dumps({"error": said if reason is None else said | {"reason": reason}}), err=True)
-    else:
-        line = plain(" ".join(message.split()))
-        colour = None if os.environ.get("NO_COLOR") else typer.colors.RED
-        typer.secho(f"beluga: {line}", err=True, fg=colour)
+    """One line in red, or one JSON document, on standard error. Where that is lost the exit code is left to tell."""
+    try:
+        if as_json:
+            said = {"code": code, "message": message, "ids": dict(ids or {}), "exit_code": exit_code}
+            typer.echo(json.dumps({"error": said if reason is None else said | {"reason": reason}}), err=True)
+        else:
+            line = f"beluga: {plain(' '.join(message.split()))}"
+            typer.echo(line if os.environ.get("NO_COLOR") else typer.style(line, fg=typer.colors.RED), err=True)
+    except OSError:
+        # Python tries again when it ends, and has a code of its own for that.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def configure_noise(*, verbose: bool) -> None:

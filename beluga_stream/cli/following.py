@@ -123,7 +123,7 @@ async def _follow(
         raise TimedOut(told, run=run) from error
     answer.hear(None)
     answer.check()
-    await _end(runs, run, last, as_json=as_json)
+    await _end(runs, run, last, undone=answer.undone, as_json=as_json)
 
 
 @contextlib.asynccontextmanager
@@ -157,7 +157,7 @@ async def _screen(view: RunView) -> AsyncIterator[Callable[[Event], Awaitable[No
         yield tell
 
 
-async def _end(runs: Desk, run: RunId, last: RunChanged | None, *, as_json: bool) -> None:
+async def _end(runs: Desk, run: RunId, last: RunChanged | None, *, undone: bool, as_json: bool) -> None:
     """Print the result of a run that succeeded; raise what another end means."""
     if last is None or not last.ended:
         # After the cursor of its last event there is none that tells of the end.
@@ -165,7 +165,7 @@ async def _end(runs: Desk, run: RunId, last: RunChanged | None, *, as_json: bool
         last = None if summary is None else _told_by(summary)
     if last is None or not last.ended:
         raise NotFound(f"the stream of run {run} ended before the run did", run=run)
-    check_ended(run, last)
+    check_ended(run, last, undone=undone)
     if not as_json:
         console.print(pretty(await runs.load(last.output or NOTHING)), soft_wrap=True)
 

@@ -256,7 +256,7 @@ async def _now(settings: Settings, summary: Summary) -> _Seen:
         begin = (await reader.beginning(names.run_results))[partition]
         from_time = await reader.at_time(names.run_results, summary.started_ms - _BEFORE_START_MS)
         records = reader.read(names.run_results, {partition: max(begin, from_time[partition])}, until={partition: end})
-        async for batch in await stack.enter_async_context(aclosing(records)):  # type: ignore[type-var]
+        async for batch in await stack.enter_async_context(aclosing(records)):
             for record in batch:
                 result = codec.results.decode(record.value)
                 if key_of(result.run) != run:

@@ -196,7 +196,7 @@ async def list_letters(*, handled: bool, limit: int, broker: str | None, as_json
         console.print(f"and {len(found) - len(newest)} older ones: --limit shows more", style="dim")
 
 
-async def show_letter(id: str, *, broker: str | None, as_json: bool) -> None:  # noqa: A002
+async def show_letter(id: str, *, broker: str | None, as_json: bool) -> None:  # noqa: A002 - its name everywhere
     """Everything about one."""
     async with opened(broker) as dead:
         letter = await dead.one(id)
@@ -269,7 +269,7 @@ async def replay(
         )
 
 
-async def discard(id: str, *, broker: str | None, as_json: bool) -> None:  # noqa: A002
+async def discard(id: str, *, broker: str | None, as_json: bool) -> None:  # noqa: A002 - its name everywhere
     """Take one off the list."""
     async with opened(broker) as dead:
         letter = await dead.one(id)

@@ -9,16 +9,17 @@ import typer
 
 from ..bootstrap.garbage import collect_seldom
 from ..errors import InvalidInput
-from .commands import acls, blobs, deadletters, doctor, graph, keys, look, runs, serve, topics, triggers
+from .commands import acls, blobs, deadletters, doctor, graph, init, keys, look, runs, serve, topics, triggers
 from .commands import run as running
-from .exits import WRONG, configure_noise, fail, say_error
+from .exits import WRONG, configure_noise, end_unheard, fail, say_error
+from .output import OutputLost, watch_output
 from .versions import version_of
 
 app = typer.Typer(
     name="beluga",
     help="Event-driven streaming orchestration of Python functions on Kafka.\n\n"
-    "Start with `beluga dev`, in the project's repository with `beluga demo`. Settings come from the environment "
-    "(BELUGA_BROKER, BELUGA_AGENTS ...).",
+    "Start with `beluga init` and `beluga dev`, in the project's repository with `beluga demo`. Settings come from the "
+    "environment (BELUGA_BROKER, BELUGA_AGENTS ...).",
     epilog="Exit codes: 0 ok, 1 failed, 2 wrong usage, input or configuration, 3 not found, 4 timed out, 5 no broker.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -32,6 +33,7 @@ _RUNS = "Run graphs"
 _OPERATE = "Operate"
 
 app.command("demo", rich_help_panel=_LOOK)(look.demo)
+app.command("init", rich_help_panel=_LOOK)(init.init)
 app.command("dev", rich_help_panel=_LOOK)(look.dev)
 app.command("run", rich_help_panel=_RUNS)(running.run)
 app.command("watch", rich_help_panel=_RUNS)(running.watch)
@@ -73,16 +75,30 @@ def options(
 def run() -> None:
     """Run the command that was typed."""
     collect_seldom()
+    watch_output()
     as_json = "--json" in sys.argv
     try:
-        _check_words(sys.argv, as_json=as_json)
-        code = app(standalone_mode=not as_json)
+        code = _perform(as_json=as_json)
     except typer.Exit as ended:
         code = ended.exit_code
-    except _UsageError as error:
-        code = WRONG
-        say_error(error.format_message(), InvalidInput.code, as_json=True, exit_code=code)
     sys.exit(code)
+
+
+def _perform(*, as_json: bool) -> int | None:
+    """The exit code of the command, which may also raise it."""
+    _check_words(sys.argv, as_json=as_json)
+    try:
+        code: int | None = app(prog_name="beluga", standalone_mode=False)
+        sys.stdout.flush()
+    except _UsageError as error:
+        # Of a group that no command of was named the help is shown already, and there is nothing to say.
+        if told := error.format_message().rstrip("."):
+            hint = "" if error.ctx is None else f": see `{error.ctx.command_path} --help`"
+            say_error(f"{told}{hint}", InvalidInput.code, as_json=as_json, exit_code=WRONG)
+        return WRONG
+    except OutputLost as lost:  # of help, for one
+        end_unheard(lost, as_json=as_json)
+    return code
 
 
 def _check_words(words: Sequence[str], *, as_json: bool) -> None:

@@ -19,13 +19,7 @@ _FILE_WIDTH = 160
 
 
 class _Screen(Console):
-    """Shows what others have written without letting it steer the terminal.
-
-    What happens when nobody reads any more is for `exits.perform` to say, for text as for JSON.
-    """
-
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError
+    """Shows what others have written without letting it steer the terminal."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):

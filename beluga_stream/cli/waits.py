@@ -94,7 +94,7 @@ async def _inside(reader: KafkaReader, names: Topics, catalog: Catalog, found: S
     start = {number: offset for number, offset in start.items() if offset < ends[number]}
     if start:
         records = reader.read(topic, start, until={number: ends[number] for number in start})
-        async with aclosing(records) as batches:  # type: ignore[type-var]
+        async with aclosing(records) as batches:
             async for batch in batches:
                 for record in batch:
                     told = codec.results.decode(record.value)

@@ -130,6 +130,11 @@ class Definition(Frozen):
         """
         return _hash_of(json.encode(self))
 
+    @property
+    def undoes(self) -> bool:
+        """Whether a run of it that fails has something to undo."""
+        return any(node.has_compensation for node in self.nodes)
+
     def entry(self) -> tuple[NodeName, ...]:
         """The nodes that the graph's input feeds."""
         return tuple(dict.fromkeys(edge.target for edge in self.edges if edge.source == INPUT))

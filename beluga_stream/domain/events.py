@@ -19,11 +19,19 @@ class Failure(Frozen):
 
 
 class Parent(Frozen):
-    """Who started this run as a part of its own."""
+    """Who started this run as a part of its own.
+
+    `began` is when that run began (0: not told): by it a run is known from an earlier one of its id that is forgotten.
+    """
 
     run: RunId
     key: str
     node: NodeKey
+    began: int = 0
+
+    def is_after(self, other: "Parent | None") -> bool:
+        """Whether this is another run than that one, and later: what that one had started is none of its own."""
+        return other is not None and 0 < other.began < self.began
 
 
 class Source(Frozen):
@@ -101,9 +109,14 @@ class OfAttempt(OfRun, kw_only=True):
 
 
 class OfExecution(OfAttempt, kw_only=True):
-    """Base of what one execution of an attempt reports."""
+    """Base of what one execution of an attempt reports.
+
+    `generation` is the run's when the work was sent (0: not told). A run that is forgotten may begin again under its
+    id, and then has other attempts of the same numbers, of a later generation.
+    """
 
     incarnation: Incarnation
+    generation: int = 0
 
 
 class RunRequested(OfRun, kw_only=True, tag="run_requested"):

@@ -25,6 +25,7 @@ from .events import (
     NodeStarted,
     NodeStreaming,
     NodeSucceeded,
+    OfExecution,
     Page,
     RetryRequested,
     RunRequested,
@@ -206,6 +207,9 @@ def _apply(plan: Plan, state: RunState, key: NodeKey, event: Applied) -> Decisio
     transition = None if node is None else TABLE.get((node.status, type(event)))
     if node is None or transition is None or not transition.counts(node, event):
         return Decision(state)
+    # What a run of this id has sent that is forgotten. Those of earlier versions began with generation 0.
+    if isinstance(event, OfExecution) and 0 < event.generation < state.started_ms <= state.generation:
+        return Decision(state)
     draft = Draft(plan, state, event.at_ms)
     transition.apply(draft, key, event)
     settle(draft)
@@ -312,6 +316,17 @@ def outgrown(size_bytes: int, limit_bytes: int) -> str:
     return (
         f"the run's state has grown to {size_bytes} bytes, above the limit of {limit_bytes}: "
         f"let nodes return less, or map over fewer items at a time"
+    )
+
+
+def overlong(what: str, size_bytes: int, limit_bytes: int) -> str:
+    """Why a run fails of which a record, or the work for a node, is too large to be sent.
+
+    A value is in the run's state once, and in the work for a node as often as it has parameters that take it.
+    """
+    return (
+        f"{what} of {size_bytes} bytes is above the limit of {limit_bytes}: "
+        f"let nodes return less, or hand a long value to fewer parameters of a node"
     )
 
 

@@ -14,6 +14,9 @@ _DONE_WITH_IT = frozenset({NodeStatus.SUCCEEDED, NodeStatus.SKIPPED})
 """A consumer that failed or was cancelled may be tried again, and wants its inputs then."""
 
 
+RENEW_MS = 24 * 3_600_000
+"""How often a durable run lets the stored values that it names count as new: no table of a coordinator names them."""
+
 _LITTLE = 256
 """A text of so many characters costs less to keep than to forget; numbers and references do, too."""
 

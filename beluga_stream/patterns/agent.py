@@ -18,7 +18,7 @@ def last_said(transcript: Transcript) -> str:
 def as_agent(
     work: Work[str, Any], *, task: Callable[[Transcript], str] = last_said
 ) -> Callable[[Transcript], Awaitable[Reply]]:
-    """An agent that runs a graph, inside of its turn: one that gives a text, a `Reply`, `Transcript` or `Progress`.
+    """Make an agent of a graph that gives a text, a `Reply`, `Transcript` or `Progress`. It runs inside the turn.
 
     Its input is what `task` makes of the transcript: by default what was said last, or the task. A turn whose graph
     ends without an answer fails, without a retry: the same bounds would end it again. Raises `InvalidGraph` for what is

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Literal, Unpack, cast
 
 from pydantic import JsonValue
+from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from ..api.graph import Graph
 from ..api.retry import Seconds
-from ..errors import InvalidGraph
+from ..errors import InvalidGraph, InvalidInput
 from .calling import ask, call, check_callable
 from .members import members
 from .options import TurnOptions, check_bound
@@ -30,9 +31,10 @@ class Board(Value):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One that may contribute: `contribute` reads the board and gives facts to add or change, when `when` holds.
+    """A source of knowledge: `contribute` reads the board and returns facts to add or change, if `when` holds.
 
-    Without `when` it always may. Each is async, or a plain function, which runs in a thread.
+    A fact is JSON, or what pydantic can turn into JSON. Without `when` it may always contribute. Both functions are
+    async, or plain ones, which run in a thread.
     """
 
     contribute: Callable[[Board], Awaitable[Mapping[str, Any]] | Mapping[str, Any]]
@@ -80,8 +82,8 @@ def blackboard(
         able = await first_able(board)
         if able is None:
             return board.model_copy(update={"stopped": "stuck"})
-        told = await ask(name, f"sources[{able!r}].contribute", known[able].contribute, board, Mapping)
-        facts = {**board.facts, **told}
+        who = f"sources[{able!r}].contribute"
+        facts = {**board.facts, **_as_json(name, who, await ask(name, who, known[able].contribute, board, Mapping))}
         history = (*board.history, able)
         idle = (*board.idle, able) if facts == board.facts else ()
         return board.model_copy(update={"facts": facts, "history": history, "idle": idle})
@@ -90,6 +92,15 @@ def blackboard(
     # One pass more than turns: the last one only looks.
     graph.set_finish_point(graph.add_loop(turn, pinned, until=has_stopped, max_passes=max_turns + 1, **options))
     return graph
+
+
+def _as_json(graph: str, who: str, told: Mapping[str, Any]) -> dict[str, JsonValue]:
+    """What a source gave, as it travels: models become mappings. Raises `InvalidInput` for what no JSON becomes."""
+    try:
+        facts: dict[str, JsonValue] = to_jsonable_python(told)
+    except (PydanticSerializationError, ValueError) as error:
+        raise InvalidInput(f"graph {graph!r}: {who} gave what cannot become JSON: {error}", graph=graph) from error
+    return facts
 
 
 def pin(facts: dict[str, JsonValue]) -> Board:

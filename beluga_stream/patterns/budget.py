@@ -11,7 +11,7 @@ from .transcript import Usage
 class Budget:
     """Tokens and money that one run may take; None: no bound. Raises `InvalidConfig` for a bound that is not above 0.
 
-    It is looked at between turns: the turn that goes beyond it is the last one, and the run succeeds with what it has,
+    It is checked between turns: the turn that exceeds it is the last one, and the run succeeds with what it has,
     `stopped="budget"`.
     """
 

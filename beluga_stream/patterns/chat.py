@@ -2,11 +2,15 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from json import JSONDecodeError
+from types import UnionType
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pydantic import TypeAdapter, ValidationError
 
-from ..errors import DependencyFailed, InvalidConfig
+from ..application.node_threads import in_node_thread
+from ..bounds import within
+from ..errors import DependencyFailed, InvalidConfig, TimedOut
 from .transcript import Reply, Spending, Transcript, Usage
 
 if TYPE_CHECKING:
@@ -23,8 +27,8 @@ class ChatModel:
     """A model behind an address: `ChatModel("llama3", base_url="http://127.0.0.1:11434/v1")`.
 
     `api_key` is by default the environment's OPENAI_API_KEY, and is never shown. `prices` are those of a million tokens
-    of prompt and of reply, in a currency of yours; `timeout` bounds one request, in seconds. Requests are not tried
-    again here: the node's `Retry` does that.
+    of prompt and of reply, in a currency of yours; `timeout` bounds one request with all of its answer, in seconds.
+    Requests are not tried again here: the node's `Retry` does that.
     """
 
     model: str
@@ -41,15 +45,19 @@ class ChatModel:
 
         return speak
 
-    def chooser(self, kind: type[T], instructions: str) -> Callable[[Transcript], Awaitable[T]]:
+    @overload
+    def chooser(self, kind: type[T], instructions: str) -> Callable[[Transcript], Awaitable[T]]: ...
+    @overload
+    def chooser(self, kind: UnionType, instructions: str) -> Callable[[Transcript], Awaitable[Any]]: ...
+    def chooser(self, kind: Any, instructions: str) -> Callable[[Transcript], Awaitable[Any]]:
         """Like `agent`, for what is not text: a `Verdict`, `Assign | Finish`. The model answers with JSON of that type.
 
         An answer that is none fails the turn, which may be tried again.
         """
-        wanted = TypeAdapter[T](kind)
+        wanted: TypeAdapter[Any] = TypeAdapter(kind)
         told = f"{instructions}\nAnswer with JSON alone, of this JSON schema: {wanted.json_schema()}"
 
-        async def choose(transcript: Transcript) -> T:
+        async def choose(transcript: Transcript) -> Any:
             reply = await self.ask(messages(told, transcript), response_format={"type": "json_object"})
             try:
                 found = wanted.validate_json(reply.text)
@@ -62,35 +70,66 @@ class ChatModel:
     async def ask(self, messages: Sequence[Any], **options: Any) -> Reply:
         """One request. Raises `InvalidConfig` for what the server refuses for good, else what the client raises.
 
-        An answer without a choice is a `DependencyFailed`.
+        An answer without a text is a `DependencyFailed`, one that is not there in time a `TimedOut`.
         """
+        # In a thread: it reads all the certificates that this machine trusts.
+        async with await in_node_thread(self._client) as client:
+            bound = within(self.timeout)
+            try:
+                async with bound:
+                    answer = await self._answer(client, messages, options)
+            except TimeoutError as error:
+                if not bound.expired():
+                    raise
+                raise TimedOut(f"model {self.model!r} did not answer within {self.timeout:g} s") from error
+        usage = getattr(answer, "usage", None)
+        prompt, said = (usage.prompt_tokens or 0, usage.completion_tokens or 0) if usage else (0, 0)
+        cost = (prompt * self.prices[0] + said * self.prices[1]) / 1_000_000
+        return Reply(text=self._text(answer), usage=Usage(tokens=prompt + said, cost=cost))
+
+    async def _answer(self, client: "AsyncOpenAI", messages: Sequence[Any], options: dict[str, Any]) -> Any:
         from openai import APIStatusError  # noqa: PLC0415 - an extra: who uses no model needs no client
 
-        async with self._client() as client:
-            try:
-                answer = await client.chat.completions.create(model=self.model, messages=messages, **options)
-            except APIStatusError as error:
-                if error.status_code < 500 and error.status_code not in _MAY_CHANGE:  # noqa: PLR2004 - the server's own
-                    told = f"model {self.model!r}: the server refuses the request with {error.status_code}"
-                    raise InvalidConfig(f"{told}: {error.message}") from error
-                raise
-        if not getattr(answer, "choices", None):  # the client gives a page that is no JSON as a text
+        try:
+            return await client.chat.completions.create(model=self.model, messages=messages, **options)
+        except APIStatusError as error:
+            if error.status_code < 500 and error.status_code not in _MAY_CHANGE:  # noqa: PLR2004 - the server's own
+                told = f"model {self.model!r}: the server refuses the request with {error.status_code}"
+                raise InvalidConfig(f"{told}: {error.message}") from error
+            raise
+        except JSONDecodeError as error:
+            raise self._unusable("with what is no JSON") from error
+
+    def _text(self, answer: Any) -> str:
+        choices = getattr(answer, "choices", None)  # the client gives a page that is no JSON as a text
+        if not choices or choices[0].message is None:
+            raise self._unusable("without a choice")
+        message = choices[0].message
+        text: str | None = message.content
+        if not text and (text is None or choices[0].finish_reason != "stop"):
+            refusal = getattr(message, "refusal", None)
+            told = f": {refusal}" if refusal else ""
             raise DependencyFailed(
-                f"model {self.model!r} answered without a choice, which another attempt may mend: does what is at "
-                f"{self.base_url or 'the default address'} speak OpenAI's protocol, and did a filter take the answer?"
+                f"model {self.model!r} answered without a text (finish_reason={choices[0].finish_reason!r}){told}. "
+                f"What is asked is to be answered in words: without tools, and within max_tokens"
             )
-        prompt, said = (answer.usage.prompt_tokens, answer.usage.completion_tokens) if answer.usage else (0, 0)
-        cost = (prompt * self.prices[0] + said * self.prices[1]) / 1_000_000
-        return Reply(text=answer.choices[0].message.content or "", usage=Usage(tokens=prompt + said, cost=cost))
+        return text
+
+    def _unusable(self, how: str) -> DependencyFailed:
+        return DependencyFailed(
+            f"model {self.model!r} answered {how}, which another attempt may mend: does what is at "
+            f"{self.base_url or 'the default address'} speak OpenAI's protocol, and did a filter take the answer?"
+        )
 
     def _client(self) -> "AsyncOpenAI":
         """A client for one request, which closes what it opens."""
         try:
-            from openai import AsyncOpenAI, OpenAIError  # noqa: PLC0415 - see ask
+            from openai import AsyncOpenAI, OpenAIError  # noqa: PLC0415 - see _answer
         except ImportError as error:
             raise InvalidConfig("a ChatModel needs the extra: pip install 'beluga-stream[openai]'") from error
         try:
-            return AsyncOpenAI(api_key=self.api_key, base_url=self.base_url, timeout=self.timeout, max_retries=0)
+            # Its own timeout is for each piece that it reads: an answer that trickles would never be late.
+            return AsyncOpenAI(api_key=self.api_key, base_url=self.base_url, timeout=None, max_retries=0)
         except OpenAIError as error:
             raise InvalidConfig(f"model {self.model!r}: give api_key=, or set OPENAI_API_KEY") from error
 

@@ -13,7 +13,7 @@ from .transcript import Agent, Reply, Spending, Transcript
 
 
 class Verdict(Spending):
-    """Whether the last draft will do; `feedback` tells the next one what to mend."""
+    """Whether the last draft will do; `feedback` says what the next one should do better."""
 
     accepted: bool
     feedback: str = ""

@@ -37,7 +37,7 @@ def handoff(
 
     The agent `start` begins; whoever returns a `Handoff` names the next, whoever returns a text has answered.
     `options` say how each turn is run. Raises `InvalidGraph` without agents, `InvalidInput` for a `start` that is none
-    of them; a handoff to one that is not there fails the turn, without a retry.
+    of them; a handoff to an unknown agent fails the turn, without a retry.
     """
     graph = Graph[str, Transcript](name, timeout=run_timeout)
     known = speakers(name, "agents", agents)

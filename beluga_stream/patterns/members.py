@@ -1,7 +1,7 @@
 """Who takes part in a pattern, by name."""
 
-from collections.abc import Mapping
-from typing import TypeVar
+from collections.abc import Collection, Mapping
+from typing import TypeVar, cast
 
 from ..errors import InvalidGraph, InvalidInput
 from .calling import check_callable
@@ -9,10 +9,19 @@ from .calling import check_callable
 T = TypeVar("T")
 
 
-def members(graph: str, what: str, given: Mapping[str, T]) -> Mapping[str, T]:
-    """A copy of what is given. Raises `InvalidGraph` for none, and for one without a name."""
+def members(graph: str, what: str, given: Mapping[str, T], *, taken: Collection[str] = ()) -> Mapping[str, T]:
+    """A copy of what is given. Raises `InvalidGraph` if there are none, or one has no name, or a name that is taken."""
+    if not isinstance(cast("object", given), Mapping):
+        kind = type(given).__name__
+        raise InvalidGraph(f"graph {graph!r}: {what}= is a {kind}: give a mapping by names", graph=graph)
     if not given or not all(given):
         raise InvalidGraph(f"graph {graph!r}: {what}= wants one at least, each with a name", graph=graph)
+    for name in given:
+        if name in taken:
+            raise InvalidGraph(
+                f"graph {graph!r}: {what}[{name!r}] has the name of a node of the pattern itself: give it another",
+                graph=graph,
+            )
     return dict(given)
 
 

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Plan(Spending):
-    """Steps to do, in order. Who counts nothing returns them alone, as a list of texts."""
+    """Steps to do, in order. A planner that counts no usage may return the steps alone, as a list of texts."""
 
     steps: tuple[str, ...]
 

@@ -18,6 +18,8 @@ from .transcript import Value
 
 A = TypeVar("A")
 
+_ROUTE, _RESULT = "route", "result"
+
 
 class Routed(Value):
     """An input and where it goes."""
@@ -37,16 +39,17 @@ def router(
     """A graph from an input to what the route chosen for it gives.
 
     `choose` names one of the `routes`, which are handlers, graphs or chains; a name that is none of them means
-    `otherwise`, or without it fails the run, without a retry. Nothing else runs. `options` say how each is run that
-    is no graph or chain, whose nodes have their own.
-    Raises `InvalidGraph` without routes and for a `choose` that does not take the input, `InvalidInput` when
-    `otherwise` is none of them.
+    `otherwise`, or without it fails the run, without a retry. Nothing else runs. `options` say how handlers among
+    them are run; the nodes of graphs and chains have options of their own.
+
+    Raises `InvalidGraph` without routes, for a route with the name of a node of the router's own, and for a `choose`
+    that does not take the input; `InvalidInput` when `otherwise` is none of the routes.
     """
-    known = members(name, "routes", routes)
+    known = members(name, "routes", routes, taken=(_ROUTE, _RESULT, *map(_way_to, routes or ())))
     if otherwise is not None:
         chosen(name, known, otherwise)
     check_callable(name, choose=choose)
-    arguments = signature_of(choose, name, "route").arguments
+    arguments = signature_of(choose, name, _ROUTE).arguments
     if not arguments or any(not one.has_default for one in arguments[1:]):
         raise InvalidGraph(f"graph {name!r}: choose= must take one parameter, the input", graph=name)
     kind = arguments[0].kind
@@ -64,18 +67,22 @@ def router(
     route.__annotations__ = {"value": kind, "return": routed}
     take.__annotations__ = {"routed": routed, "return": kind}
     graph: Graph[Any, Any] = Graph(name, timeout=run_timeout)  # its types are its handlers'
-    way: Ref[Any] = graph.add_node(route, graph.input, **options)
+    way: Ref[Any] = graph.add_node(route, graph.input, name=_ROUTE, **options)
     ends: list[Ref[Any]] = []
     *asked, last = known
     for one, handler in known.items():
         # Whoever stands last needs no condition of its own: `route` names no other than those known.
         taken = way.when(_is(one)) if one != last else way.otherwise() if asked else way
-        graph.add_node(f"to_{one}", take, **options)
-        graph.add_edge(taken, f"to_{one}")
+        graph.add_node(_way_to(one), take, **options)
+        graph.add_edge(taken, _way_to(one))
         ends.append(graph.add_node(one, handler, **options_for(handler, options)))
-        graph.add_edge(f"to_{one}", one)
-    graph.set_finish_point(graph.first(*ends, name="result"))
+        graph.add_edge(_way_to(one), one)
+    graph.set_finish_point(graph.first(*ends, name=_RESULT))
     return graph
+
+
+def _way_to(name: object) -> str:
+    return f"to_{name}"
 
 
 def _is(name: str) -> Callable[[Any], bool]:

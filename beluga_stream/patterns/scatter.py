@@ -16,6 +16,8 @@ from .options import TurnOptions, options_for
 A = TypeVar("A")
 C = TypeVar("C")
 
+_DONE, _GATHER = "done", "gather"
+
 
 def scatter_gather(
     name: str,
@@ -29,12 +31,11 @@ def scatter_gather(
     """A graph from an input to what `gather` makes of the agents' answers, by their names.
 
     Agents are handlers, graphs or chains. All have to answer, or `at_least` so many of them: `gather` then gets what
-    there is, once all have ended.
-    `options` say how each is run that is no graph or chain, whose nodes have their own. Raises `InvalidGraph` without
-    agents, and for an `at_least` beyond their number.
+    there is, once all have ended. `options` say how handlers among them are run; the nodes of graphs and chains have
+    options of their own. Raises `InvalidGraph` without agents, and for an `at_least` beyond their number.
     """
     check_callable(name, gather=gather)
-    known = members(name, "agents", agents)
+    known = members(name, "agents", agents, taken=(_DONE, _GATHER))
     least = len(known) if at_least is None else at_least
     if not (is_whole(least) and 1 <= least <= len(known)):
         raise InvalidGraph(f"graph {name!r}: at_least={at_least!r}: give 1 to {len(known)}", graph=name)
@@ -52,5 +53,5 @@ def scatter_gather(
     refs = [graph.add_node(one, handler, **options_for(handler, options)) for one, handler in known.items()]
     for ref in refs:
         graph.set_entry_point(ref)
-    graph.set_finish_point(graph.add_node(gathered, graph.all_done(*refs, name="done"), name="gather", **options))
+    graph.set_finish_point(graph.add_node(gathered, graph.all_done(*refs, name=_DONE), name=_GATHER, **options))
     return graph

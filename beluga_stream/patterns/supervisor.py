@@ -43,8 +43,8 @@ def supervisor(
 
     `decide` reads what was said and names a worker, which then reads it too (the last turn is its task) and replies;
     and so on. Decisions and replies are turns, at most `max_turns` of them. `options` say how each is run (`retry`,
-    `timeout`, ...). Raises `InvalidGraph` without workers, and for one that cannot be called; a decision for one that
-    is not there fails the turn, without a retry.
+    `timeout`, ...). Raises `InvalidGraph` without workers, and for one that cannot be called. A decision for an
+    unknown worker fails the turn, without a retry.
     """
     graph = Graph[str, Transcript](name, timeout=run_timeout)
     check_callable(name, decide=decide)

@@ -30,7 +30,7 @@ class Spending(Value):
 
 
 class Reply(Spending):
-    """What an agent says. One that counts nothing returns the text alone."""
+    """What an agent says. An agent that counts no usage may return the text alone."""
 
     text: str
 

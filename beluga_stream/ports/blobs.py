@@ -1,6 +1,6 @@
 """Where values above the inline limit live."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 
@@ -20,7 +20,7 @@ class Blobs(Protocol):
 class SweptBlobs(Blobs, Protocol):
     """A store as its sweeper sees it. Times in epoch milliseconds."""
 
-    def older(self, before_ms: int) -> AsyncIterator[Sequence[str]]:
+    def older(self, before_ms: int) -> AsyncGenerator[Sequence[str], None]:
         """References of what has not been new since then, some at a time."""
 
     async def touch(self, refs: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ consumer group, hands records to a `Role` in batches, and acknowledges them when
 says that everything they caused is durable.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -123,7 +123,7 @@ class Reader(Protocol):
 
     def read(
         self, topic: str, start: Mapping[int, int], *, until: Mapping[int, int] | None = None
-    ) -> AsyncIterator[Sequence[Record]]:
+    ) -> AsyncGenerator[Sequence[Record], None]:
         """Batches from `start` (partition -> offset), up to `until`, or for ever without it.
 
         Raises `LogUnavailable` when what is there up to `until` does not come.

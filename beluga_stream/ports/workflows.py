@@ -14,7 +14,9 @@ class Workflows(Protocol):
     async def start(self, request: RunRequested) -> None:
         """Begin the run. One that was started with its id, whatever has become of it, is left alone.
 
-        Raises `InvalidState` when a workflow that is not this run has its id.
+        Unless an earlier run of its parent's id has started that one: that run is forgotten, and this is another.
+        Raises `InvalidState` when a workflow that is not this run has its id, and `LogUnavailable` while the one
+        before it goes on.
         """
 
     async def signal(self, event: SignalReceived) -> None:

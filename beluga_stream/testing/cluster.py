@@ -1,4 +1,7 @@
-"""A whole engine in one process: coordinators, workers and ingest over a log that fails as brokers do."""
+"""A whole engine in one process: coordinators, workers and ingest over a log that fails as brokers do.
+
+It wires the real roles as `bootstrap` does, over ports that fail; what else goes wrong, `harm` does to it.
+"""
 
 import asyncio
 import random
@@ -35,6 +38,7 @@ from ..ports.spans import NO_SPANS, Spans
 from ..ports.telemetry import NoTelemetry
 from .deployed import Deployed
 from .faulty_ports import FaultyAppender, FaultyDriver, FaultyReader, FaultyTables, FaultyWorkers
+from .harm import Harm
 from .isolation import SimulatedIsolation
 from .members import Member, Members, stopped
 from .process import Faults, Process
@@ -57,7 +61,6 @@ _QUIET_SECONDS = 25.0
 _TORN = 0.05
 """A gathering has several rows, of which few are written at once: else a commit is seldom cut off between two."""
 
-_MARKS_EVERY_SECONDS = 2.0
 _LOOK_SECONDS = 2.5
 _RESTART_SECONDS = 5.0
 _PATIENCE_SECONDS = 300.0
@@ -143,10 +146,8 @@ class Cluster:
             forgets=options.forgets,
             left=options.faults,
         )
-        self._seed = seed
         self._incarnations = count()
         self._ids = count()
-        self._calm = asyncio.Event()
         self.log.create([*self.topics.specs(options.queues), TopicSpec(self.changelog, options.partitions)])
         self.log.create(TopicSpec(name, partitions) for name, partitions in options.user_topics.items())
         makes = {
@@ -171,6 +172,8 @@ class Cluster:
         self.workflows: LocalWorkflows | None = self._host() if durable else None
         """Hosts the durable runs, if a graph is durable. It never dies."""
         self.watch = Watch(self.roles["coordinator"])
+        written = dict.fromkeys(self.topics_used, options.partitions) | dict(options.user_topics)
+        self._harm = Harm(self.faults, self.roles, self.log, written, seed)
 
     def new_id(self) -> str:
         """One that nothing else has, and that is the same whenever the seed is."""
@@ -208,8 +211,8 @@ class Cluster:
         tasks = [asyncio.create_task(members.supervise()) for members in self.roles.values()]
         try:
             await asyncio.gather(*(members.rebalance() for members in self.roles.values()))
-            tasks.append(asyncio.create_task(self._chaos()))
-            tasks.append(asyncio.create_task(self._mark()))
+            tasks.append(asyncio.create_task(self._harm.processes()))
+            tasks.append(asyncio.create_task(self._harm.topics()))
             tasks.append(asyncio.create_task(self.watch.look()))
             yield
         finally:
@@ -244,7 +247,7 @@ class Cluster:
     async def rest(self) -> None:
         """Return when nothing will go wrong any more and nothing goes on, or in spite of that after a long while."""
         self.faults.left = min(self.faults.left, _FAULTS_AFTER)
-        await self._calm.wait()
+        await self._harm.over.wait()
         await self._quiet()
         # Who takes over now finds what is durable, and nothing that a process happened to have in mind.
         for member in tuple(self.roles["coordinator"].members):
@@ -263,46 +266,6 @@ class Cluster:
             busy = any(member.busy for members in self.roles.values() for member in members.members)
             if busy or now != before:
                 before, since = now, loop.time()
-
-    async def _chaos(self) -> None:
-        """Kill, stop, freeze and rebalance at random moments, until nothing is left to go wrong."""
-        chance = self.faults.random
-        while not self.faults.calm and self.faults.left > 0:
-            await asyncio.sleep(chance.expovariate(1 / 3))
-            members = chance.choice(list(self.roles.values()))
-            if not members.members:
-                continue
-            member = chance.choice(members.members)
-            self.faults.left -= 1
-            match chance.randrange(4):
-                case 0:
-                    member.process.kill()
-                case 1:
-                    await members.rebalance()
-                case 2:
-                    await members.stop(member)
-                case _:
-                    await self._freeze(members, member.process)
-        self.faults.calm = True
-        self._calm.set()
-
-    async def _mark(self) -> None:
-        """Let transactions of foreign writers end in all topics: each takes an offset without a record."""
-        chance = random.Random(self._seed)  # noqa: S311 - not that of the faults: what they do would follow from it
-        partitions = dict.fromkeys(self.topics_used, self.options.partitions) | dict(self.options.user_topics)
-        while not self.faults.calm:
-            await asyncio.sleep(chance.expovariate(1 / _MARKS_EVERY_SECONDS))
-            topic = chance.choice(list(partitions))
-            self.log.mark(topic, chance.randrange(partitions[topic]))
-
-    async def _freeze(self, members: Members, process: Process) -> None:
-        """Let a process stand still while others take its work, and then go on as if it still had it."""
-        process.freeze()
-        await members.rebalance()
-        await asyncio.sleep(self.faults.random.uniform(0, 30))
-        process.thaw()
-        await asyncio.sleep(self.faults.random.uniform(0, 10))
-        await members.rebalance()
 
     def _payloads(self) -> Payloads:
         return Payloads(self.blobs, inline_limit_bytes=self.options.inline_limit_bytes, cipher=self.options.cipher)

@@ -36,7 +36,7 @@ class Outcome(Generic[O]):
         """The output. Raises what made the run fail."""
         if self.status != "succeeded":
             raise self._error or InvalidState(f"the run ended as {self.status}")
-        return self._result  # type: ignore[return-value]
+        return self._result  # type: ignore[return-value]  # one that succeeded has it, though it be None
 
     def effects(self, handler: Callable[..., Any]) -> list[str]:
         """The idempotency key of every call of a handler (or of its fake), repeated calls too."""

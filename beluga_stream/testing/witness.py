@@ -127,10 +127,10 @@ class Witness:
         """A deadline is said to have passed: what of the run lay in the log by then must have been read."""
         role, reads = self._roles[process]
         assert record.partition is not None, "the coordinator names its partition"
+        owned: RunPartition | None = getattr(role, "owned", {}).get(record.partition)
         if isinstance(event, TimerFired):
             passed = event.due_ms
         else:
-            owned: RunPartition | None = getattr(role, "owned", {}).get(record.partition)
             lease = None if owned is None else owned.leases.get((event.run, event.node))
             if lease is None:
                 return  # it was released in between: nobody's expiry, and none that counts
@@ -139,7 +139,9 @@ class Witness:
         for topic in role.topics:
             if topic == self._topics.run_requests:
                 continue  # its state is there: what lies unread is the start that it came from
-            read = reads(topic, record.partition)
+            # What an earlier owner's table says is done is read again, and skipped, or is not.
+            done = 0 if owned is None else owned.done.get(topic, 0)
+            read = max(reads(topic, record.partition), done)
             for unread in self._log.records(topic, record.partition, read, most=1 << 30):
                 if unread.timestamp_ms >= passed:
                     break

@@ -22,7 +22,7 @@ from ..application.standing import Standing, standing_of
 from ..application.topics import Topics
 from ..bounds import within
 from ..domain.commands import PublishNode
-from ..domain.events import CancelRequested, RetryRequested, RunRequested, SignalReceived
+from ..domain.events import CancelRequested, Parent, RetryRequested, RunRequested, SignalReceived
 from ..domain.events import Event as Happened
 from ..domain.ids import GraphHash, Incarnation, NodeKey, RunId
 from ..domain.payload import Inline
@@ -78,11 +78,14 @@ class LocalWorkflows:
         """Names that follow from what happens: a seed must do the same again."""
 
     async def start(self, request: RunRequested) -> None:
-        if request.run in self.runs:
+        known = self.runs.get(request.run)
+        if known is not None and (request.parent is None or not request.parent.is_after(known.parent)):
             return
+        if known is not None and known.stands == "running":
+            raise LogUnavailable(f"the durable run {request.run} of an earlier run does not end")
         if request.definition not in self.plans:
             raise NotFound(f"no graph {request.graph!r} is deployed", graph=request.graph)
-        run = self.runs[request.run] = Durable(self, request.run)
+        run = self.runs[request.run] = Durable(self, request.run, request.parent)
         run.go_on(request)
 
     async def signal(self, event: SignalReceived) -> None:
@@ -124,7 +127,8 @@ class LocalWorkflows:
 class Durable:
     """One run: what has happened to it, in a queue, and a task that applies it."""
 
-    def __init__(self, host: LocalWorkflows, run: RunId) -> None:
+    def __init__(self, host: LocalWorkflows, run: RunId, parent: Parent | None) -> None:
+        self.parent = parent
         self._host = host
         self._run = run
         self._family = Family(run, host.plans)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -462,6 +463,40 @@ def test_dev_restarts_on_a_change_and_stops_on_ctrl_c(tmp_path: Path) -> None:
         dev.wait(30)
 
 
+@pytest.mark.slow
+def test_a_new_project_does_what_its_readme_says(tmp_path: Path) -> None:
+    subprocess.run([*BELUGA, "init", "shop"], cwd=tmp_path, check=True, timeout=60, capture_output=True)
+    project, port = tmp_path / "shop", free_port()
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("BELUGA_")}
+    environ |= {"PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{environ['PATH']}"}
+    environ |= {"BELUGA_HTTP_ADDRESS": "127.0.0.1:0"}
+    lines = re.findall(r"^    (.*)$", (project / "README.md").read_text(), re.MULTILINE)
+    here, dev, run, publish, listing, test = (line.partition("  #")[0].strip() for line in lines)
+    assert dev == "beluga dev"
+
+    def said(command: str) -> str:
+        shell = ["bash", "-c", re.sub(r"^beluga", shlex.join(BELUGA), command)]
+        to = environ | {"BELUGA_BROKER": f"127.0.0.1:{port}"}
+        done = subprocess.run(shell, cwd=project, env=to, capture_output=True, text=True, check=False, timeout=100)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    with (tmp_path / "dev.log").open("wb") as log:
+        developing = subprocess.Popen(
+            [*BELUGA, "dev", "--port", str(port)], cwd=project, env=environ, stdout=log, stderr=log
+        )
+    try:
+        assert said(here) == "TO BE / OR NOT TO BE (To, Or)\n"
+        eventually(lambda: "engine running" in (tmp_path / "dev.log").read_text(), within=60)
+        assert said(run).splitlines()[-1] == '"TO BE / OR NOT TO BE (To, Or)"'
+        assert said(publish).startswith("notes.submitted/")
+        eventually(lambda: said(listing).count("succeeded") == 2)
+        assert " passed" in said(test)
+    finally:
+        developing.send_signal(signal.SIGINT)
+        assert developing.wait(30) == 0
+
+
 def test_the_embedded_broker_starts_and_stops() -> None:
     with EmbeddedBroker() as broker:
         assert broker.is_running
@@ -469,6 +504,17 @@ def test_the_embedded_broker_starts_and_stops() -> None:
     assert pid is not None
     assert not psutil.pid_exists(pid)
     assert not broker.is_running
+
+
+def test_its_program_may_belong_to_another_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the package was installed by root."""
+
+    def refused(path: Path, _: int) -> None:
+        raise PermissionError(1, "Operation not permitted", str(path))
+
+    monkeypatch.setattr(Path, "chmod", refused)
+    with EmbeddedBroker() as broker:
+        assert broker.is_running
 
 
 # ---------------------------------------------------------------------------------------------- types

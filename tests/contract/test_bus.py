@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from beluga_stream import BusMessage, MessageBus, Retry, chain, kafka_bus, local_bus
 from beluga_stream.adapters.kafka.admin import KafkaTopics
@@ -39,6 +39,11 @@ QUICK = Retry(3, first=0.01, most=0.02)
 class Order(BaseModel):
     id: int
     item: str = "tea"
+
+
+class Login(BaseModel):
+    user: str
+    password: SecretStr
 
 
 class Inbox:
@@ -578,6 +583,10 @@ async def test_what_cannot_be_sent_is_refused(bus: MessageBus) -> None:
         await bus.subscribe("a", Inbox, Inbox())
     with pytest.raises(InvalidConfig, match="cannot be checked by the type"):
         await bus.request("a", 1, Inbox)
+    with pytest.raises(InvalidConfig, match="a secret in them, which arrives as asterisks"):
+        await bus.subscribe("a", list[Login], Inbox())
+    with pytest.raises(InvalidConfig, match="a secret in them, which arrives as asterisks"):
+        await bus.request("a", 1, Login)
     with pytest.raises(InvalidConfig, match="the duration nan is out of range"):
         await bus.subscribe("a", int, Inbox(), timeout=float("nan"))
     with pytest.raises(InvalidConfig, match="concurrency=0"):

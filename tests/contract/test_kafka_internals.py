@@ -28,6 +28,7 @@ from aiokafka.protocol.produce import ProduceRequest
 
 from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.adapters.kafka.consumer import PromptConsumer
+from beluga_stream.adapters.kafka.fetch_plan import FetchPlan
 from beluga_stream.adapters.kafka.fetcher import PromptFetcher
 from beluga_stream.adapters.kafka.producer import PatientProducer
 from beluga_stream.adapters.kafka.sender import PromptSender, _Answered
@@ -247,10 +248,10 @@ def test_a_fetcher_does_in_its_routine_what_ours_does_in_its_own() -> None:
         assert part in routine
     for wakes in (Fetcher.seek_to, Fetcher.request_offset_reset):
         assert "self._notify(self._wait_consume_future)" in inspect.getsource(wakes)
-    actions = inspect.getsource(Fetcher._get_actions_per_node)
+    actions, ours = inspect.getsource(Fetcher._get_actions_per_node), inspect.getsource(FetchPlan)
     for part in ("calculate_backoff()", "_select_read_replica", "_fetcher_timeout"):
         assert part in actions
-        assert part in inspect.getsource(PromptFetcher)
+        assert part in ours
     # Leaders are asked for once by each metadata: it is replaced, and never changed.
     assert "self._partitions = _new_partitions" in inspect.getsource(ClusterMetadata.update_metadata)
     # What it asks of a state by properties and a method, ours looks at.
@@ -262,7 +263,7 @@ def test_a_fetcher_does_in_its_routine_what_ours_does_in_its_own() -> None:
     ):
         assert f".{name}" in actions
         assert f"return self.{shown}" in inspect.getsource(getattr(TopicPartitionState, name).fget)
-        assert f"state.{shown.removesuffix(' is not None')}" in inspect.getsource(PromptFetcher)
+        assert f"state.{shown.removesuffix(' is not None')}" in ours
     assert "return self._tp_state.get(tp)" in inspect.getsource(Assignment.state_value)
     assert "for tp in self._topic_partitions" in inspect.getsource(Assignment.__init__)
     assert "self._preferred_read_replica.get(tp)" in inspect.getsource(Fetcher._select_read_replica)

@@ -27,6 +27,7 @@ from beluga_stream.domain.events import (
     RunRequested,
     SignalReceived,
 )
+from beluga_stream.domain.frozen import replace
 from beluga_stream.domain.ids import NodeKey, RunId
 from beluga_stream.domain.payload import Inline
 from beluga_stream.errors import NotFound
@@ -69,7 +70,7 @@ class Hosted:
     log: MemoryLog
     terminate: Callable[[RunId], Awaitable[None]]
 
-    async def start(self, graph: Graph[int, int], value: int) -> RunRequested:
+    async def start(self, graph: Graph[int, int], value: int, began: int = 0) -> RunRequested:
         """Start a run as the child of one of nobody's."""
         root = RunId(secrets.token_hex(16))
         request = RunRequested(
@@ -80,7 +81,7 @@ class Hosted:
             definition=graph.compile().definition.hash,
             input=Inline(value),
             digest="d",
-            parent=Parent(root, root, NodeKey("sub")),
+            parent=Parent(root, root, NodeKey("sub"), began),
         )
         await self.workflows.start(request)
         return request
@@ -184,6 +185,25 @@ async def test_what_is_said_twice_is_done_once(hosted: Hosted) -> None:
     await hosted.workflows.start(request)
     assert calls == [1]
     assert len(hosted.ends(request)) == 1
+
+
+async def test_a_later_run_of_a_forgotten_id_gets_a_run_of_its_own(hosted: Hosted) -> None:
+    def begun(request: RunRequested, at_ms: int, value: int) -> RunRequested:
+        assert request.parent is not None
+        return replace(request, input=Inline(value), parent=replace(request.parent, began=at_ms))
+
+    earlier = await hosted.start(failing, 1, began=1_000)
+    first = await hosted.end(earlier)
+    await _until(hosted, earlier.run, "succeeded")
+    for repeated in (0, 1_000):
+        await hosted.workflows.start(begun(earlier, repeated, 1))
+    later = begun(earlier, 2_000, 5)
+    for _ in range(2):
+        await hosted.workflows.start(later)
+    assert (await hosted.end(later, 2)).output != first.output
+    await _until(hosted, later.run, "succeeded")
+    await hosted.workflows.start(later)
+    assert len(hosted.ends(later)) == 2
 
 
 async def test_a_signal_may_come_before_its_wait(hosted: Hosted) -> None:

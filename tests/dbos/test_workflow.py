@@ -1,6 +1,7 @@
 """Workflows on DBOS as users have them: begun, asked, told, ended, left and taken over, and what is refused."""
 
 import asyncio
+import contextlib
 import logging
 import subprocess
 import sys
@@ -12,10 +13,11 @@ import dbos._core
 import pytest
 from dbos import DBOS
 
-from beluga_stream import Orchestrator, Workflow
+from beluga_stream import Graph, Orchestrator, Workflow
 from beluga_stream.adapters.dbos import run as dbos_run
 from beluga_stream.adapters.memory.clock import SystemClock
 from beluga_stream.api.features import WorkflowOptions
+from beluga_stream.application import leaving
 from beluga_stream.bootstrap.dbos_provider import DbosProvider
 from beluga_stream.bootstrap.encryption import new_line
 from beluga_stream.bootstrap.settings import Settings
@@ -32,7 +34,7 @@ from beluga_stream.errors import (
 from beluga_stream.ports.workflow_runner import Started
 from beluga_stream.testing import contract_workflows
 from tests.contract.recording import eventually
-from tests.dbos.works import at_work, idle, killed, word
+from tests.dbos.works import at_work, idle, killed, same, word
 from tests.temporal import works
 
 
@@ -83,6 +85,51 @@ async def test_a_workflow_may_be_cancelled_or_terminated(tmp_path: Path) -> None
             with pytest.raises(TaskCanceled):
                 await made.get_result(run, timeout=30)
             assert (await made.describe(run)).state == state
+
+
+async def test_the_result_of_another_graph_is_told(tmp_path: Path) -> None:
+    async with Orchestrator(settings(tmp_path)) as orch:
+        run = await orch.create_workflow(idle, provider="dbos").execute(1)
+        other = orch.create_workflow(contract_workflows.spelled, provider="dbos")
+        with pytest.raises(InvalidState, match="another workflow"):
+            await other.get_result(run, timeout=30)
+
+
+async def test_a_run_that_has_nothing_to_do_ends(tmp_path: Path) -> None:
+    graph = Graph[list[int], list[int]]("dbos-empty", durable=True)
+    graph.set_finish_point(graph.add_map(same, graph.input))
+    async with Orchestrator(settings(tmp_path)) as orch:
+        made = orch.create_workflow(graph, provider="dbos")
+        assert await made.get_result(await made.execute([]), timeout=30) == []
+
+
+async def test_a_handler_that_ignores_its_cancellation_is_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(leaving, "LEFT_AFTER_SECONDS", 0.01)
+    entered, go_on, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def stubborn(number: int) -> int:
+        entered.set()
+        while not go_on.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await go_on.wait()
+        ended.set()
+        return number
+
+    graph = Graph[int, int]("dbos-stubborn", durable=True)
+    graph.set_finish_point(graph.add_node(stubborn, graph.input))
+    async with Orchestrator(settings(tmp_path)) as orch:
+        made = orch.create_workflow(graph, provider="dbos")
+        run = await made.execute(1)
+        await entered.wait()
+        await made.cancel(run)
+        with pytest.raises(TaskCanceled):
+            await made.get_result(run, timeout=30)
+        assert [record.action for record in caplog.records if record.levelname == "ERROR"] == ["handler_lost"]
+        go_on.set()
+        async with asyncio.timeout(30):
+            await ended.wait()
 
 
 async def test_a_workflow_that_takes_too_long_is_timed_out(tmp_path: Path) -> None:
@@ -158,6 +205,29 @@ async def test_values_in_the_file_are_sealed_with_encryption_on(tmp_path: Path) 
 def test_nobody_who_does_not_ask_for_it_loads_dbos() -> None:
     asked = "import sys, beluga_stream; beluga_stream.Orchestrator; print('dbos' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", asked], text=True) == "False\n"
+
+
+async def test_what_a_run_has_done_is_undone_though_its_time_is_up(tmp_path: Path) -> None:
+    done: list[str] = []
+
+    def charge(value: int) -> int:
+        done.append("charged")
+        return value
+
+    async def refund(value: int, charged: int) -> None:
+        await asyncio.sleep(0.1)  # longer than the run has
+        done.append("refunded")
+
+    async def forever(value: int) -> int:
+        await asyncio.Event().wait()
+        return value
+
+    async with Orchestrator(settings(tmp_path)) as orch:
+        order = orch.create_graph("order", int, int, timeout=0.05, provider="dbos")
+        order.set_finish_point(order.add_node(forever, order.add_node(charge, order.input, compensate=refund)))
+        with pytest.raises(TimedOut, match=r"did not end within 0\.05 s"):
+            await order.invoke(1)
+        assert done == ["charged", "refunded"]
 
 
 async def test_a_run_whose_code_is_not_here_waits_for_it(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import pytest
 
 from beluga_stream.cli.exits import NO_BROKER
@@ -13,6 +15,8 @@ from tests.gateway import GatewayProcess
 
 _PATIENCE_SECONDS = 8
 _END_SECONDS = 30.0
+_ANSWER_SECONDS = 45.0
+"""For an answer that takes a second or two; a start that nobody has bounded takes a minute."""
 
 
 @pytest.mark.slow
@@ -43,3 +47,50 @@ async def test_an_idle_engine_and_a_gateway_whose_broker_does_not_come_back_end(
     assert {line["error"] for line in engine.said("role.failed")} == {"LogUnavailable"}
     assert "has not answered for 8 s" in engine.tail
     assert len(engine.said("fetch")) <= 2, "what repeats is said seldom"
+
+
+@pytest.mark.slow
+@pytest.mark.chaos
+@pytest.mark.kafka
+@pytest.mark.timeout(240)
+async def test_a_start_is_refused_while_the_broker_stands_still_and_is_one_run_when_it_comes_again(
+    own_broker: HarmableBroker, tmp_path: Path
+) -> None:
+    declare(tmp_path)
+    engine = Engine(own_broker.address, tmp_path, agents="tests.acceptance.notes")
+    await asyncio.to_thread(engine.start)
+    gateway = GatewayProcess(engine, broker_seconds="1")
+    try:
+        await asyncio.to_thread(gateway.start)
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_ANSWER_SECONDS)) as session:
+
+            async def start(key: str) -> tuple[int, dict[str, Any]]:
+                body, headers = {"input": {"text": "To be."}}, {"Idempotency-Key": key}
+                async with session.post(f"{gateway.url}/v1/graphs/notes/runs", json=body, headers=headers) as answer:
+                    return answer.status, await answer.json()
+
+            async def ended(run: str) -> str:
+                async with session.get(f"{gateway.url}/v1/runs/{run}/result") as answer:
+                    assert answer.status == 200, await answer.text()
+                async with session.get(f"{gateway.url}/v1/runs/{run}") as answer:
+                    return str((await answer.json())["status"])
+
+            status, first = await start("first")  # so that everything has been read that one takes
+            assert (status, await ended(first["run"])) == (202, "succeeded")
+            own_broker.pause()
+            refused = [await start("second") for _ in range(2)]
+            assert {(status, told["code"], told["retryable"]) for status, told in refused} == {
+                (503, "dependency_failed", True)
+            }
+            own_broker.resume()
+            status, again = await start("second")
+            while status == 503:  # it has much to catch up with
+                status, again = await start("second")
+            assert (status, await ended(again["run"])) == (202, "succeeded")
+            async with session.get(f"{gateway.url}/v1/runs") as answer:
+                runs = [each["run"] for each in (await answer.json())["runs"]]
+            assert sorted(runs) == sorted([first["run"], again["run"]])
+    finally:
+        own_broker.resume()
+        await asyncio.to_thread(gateway.stop)
+        await asyncio.to_thread(engine.stop)

@@ -194,6 +194,16 @@ async def test_a_result_of_another_type_than_is_expected_is_told(orch: Orchestra
         await asking.get_result(of_class.workflow_id, timeout=30)
     with pytest.raises(InvalidState, match="another workflow"):
         await parcel.get_result(of_graph.workflow_id, timeout=30)
+    with pytest.raises(InvalidState, match="another workflow"):
+        await orch.create_workflow(works.survivor).get_result(of_graph.workflow_id, timeout=30)
+
+
+async def test_an_id_that_is_no_text_is_refused_by_every_call(orch: Orchestrator) -> None:
+    asking = orch.create_workflow(works.asking)
+    with pytest.raises(InvalidInput, match="half a letter"):
+        await asking.execute(1, id="order-\ud800")
+    with pytest.raises(InvalidInput, match="half a letter"):
+        await asking.describe("order-\ud800")
 
 
 async def test_it_has_begun_with_its_first_execution(orch: Orchestrator) -> None:

@@ -1,6 +1,7 @@
 """Workers that die: what they held goes on elsewhere."""
 
 import asyncio
+import contextlib
 import os
 import secrets
 import signal
@@ -18,6 +19,7 @@ from temporalio.client import Client
 
 from beluga_stream import Graph, Orchestrator, Retry, Stream, context
 from beluga_stream.adapters.memory.log import MemoryLog
+from beluga_stream.application import leaving
 from beluga_stream.application.results import RunChanged
 from beluga_stream.bootstrap.settings import Settings
 from beluga_stream.errors import LogUnavailable
@@ -122,13 +124,14 @@ async def test_a_worker_that_is_killed_before_a_save_and_after_another_costs_no_
     assert [turn for turn, first in tried(tmp_path) if first == "False"] == [saved.workflow_id]
 
 
-async def test_a_worker_that_stops_gives_its_work_back(temporal: Client) -> None:
-    attempts: list[int] = []
+async def test_a_worker_that_stops_gives_its_work_back_with_what_it_has_told(temporal: Client) -> None:
+    attempts: list[tuple[int, object]] = []
     entered = asyncio.Event()
 
     async def twice(number: int) -> int:
-        attempts.append(context().attempt)
+        attempts.append((context().attempt, context().heartbeat_details))
         if context().attempt == 1:
+            await context().heartbeat("half")
             entered.set()
             await asyncio.Event().wait()
         return number * 2
@@ -143,7 +146,37 @@ async def test_a_worker_that_stops_gives_its_work_back(temporal: Client) -> None
         async with durable.worker():
             assert await durable.runs.result(run) == 42
     await durable.close()
-    assert attempts == [1, 2]
+    assert attempts == [(1, None), (2, "half")]
+
+
+async def test_a_worker_that_stops_leaves_a_handler_behind_that_ignores_it(
+    temporal: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(leaving, "LEFT_AFTER_SECONDS", 0.01)
+    entered, go_on, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def stubborn(number: int) -> int:
+        if context().attempt == 1:
+            entered.set()
+            while not go_on.is_set():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await go_on.wait()
+            ended.set()
+        return context().attempt
+
+    graph = Graph[int, int]("durable-stubborn", durable=True)
+    graph.set_finish_point(graph.add_node(stubborn, graph.input))
+    durable = Bench(temporal, Deployed([graph.compile()]))
+    async with asyncio.timeout(60):
+        async with durable.worker():
+            run = await durable.start(graph, 1)
+            await entered.wait()
+        assert [record.action for record in caplog.records if record.levelname == "ERROR"] == ["handler_lost"]
+        async with durable.worker():
+            assert await durable.runs.result(run) == 2
+        go_on.set()
+        await ended.wait()
+    await durable.close()
 
 
 class AwayLog(MemoryLog):

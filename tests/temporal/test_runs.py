@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from inspect import Parameter, Signature
 from pathlib import Path
 
 import pytest
@@ -359,6 +360,30 @@ async def test_results_that_are_long_go_to_the_blobs_and_a_run_that_outgrows_its
         failed = await durable.start(wider, 1)
         with pytest.raises(RunFailed, match="state has grown") as told:
             await durable.runs.result(failed, timeout_seconds=60)
+        assert told.value.reason == "resource_exhausted"
+
+
+async def test_a_node_that_takes_a_long_value_too_often_fails_its_run_and_lets_it_not_stand_still(
+    temporal: Client,
+) -> None:
+    async def text(number: int) -> str:
+        return "x" * 60_000
+
+    async def total(*texts: str) -> int:
+        raise AssertionError("nobody can be asked")
+
+    names = [f"text{number}" for number in range(40)]
+    total.__signature__ = Signature(  # type: ignore[attr-defined]  # a handler with so many parameters
+        [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, annotation=str) for name in names]
+    )
+    total.__annotations__ = {**dict.fromkeys(names, str), "return": int}
+    graph = Graph[int, int]("durable-repeating", durable=True)
+    found = graph.add_node(text, graph.input)
+    graph.set_finish_point(graph.add_node(total, *[found] * len(names)))
+    async with bench(temporal, [graph]) as durable:
+        run = await durable.start(graph, 1)
+        with pytest.raises(RunFailed, match=r"the work for total of 24\d+ bytes is above the limit") as told:
+            await durable.runs.result(run, timeout_seconds=30)
         assert told.value.reason == "resource_exhausted"
 
 

@@ -60,7 +60,7 @@ from beluga_stream import (
     temporal_worker,
 )
 from beluga_stream.api.managed import ManagedChain, ManagedGraph
-from beluga_stream.patterns import Assign, Finish, Transcript, debate, router, scatter_gather, supervisor
+from beluga_stream.patterns import Assign, ChatModel, Finish, Transcript, debate, router, scatter_gather, supervisor
 
 
 class Pool: ...
@@ -259,6 +259,10 @@ async def spelled(said: str) -> int:
 
 
 assert_type(supervisor("team", lead, {"worker": worker}, retry=Retry(3)), Graph[str, Transcript])
+assert_type(
+    supervisor("asked team", ChatModel("m").chooser(Assign | Finish, "Lead."), {"worker": ChatModel("m").agent("Work.")}),
+    Graph[str, Transcript],
+)
 assert_type(debate("debate", {"one": worker}, worker, rounds=1), Graph[str, Transcript])
 assert_type(router("desk", clean, {"a": counted, "b": spelled}, otherwise="a"), Graph[str, Any])
 assert_type(scatter_gather("asked", {"a": counted, "b": spelled}, len), Graph[str, int])
@@ -345,13 +349,28 @@ async def scheduled() -> None:
         assert_type(await scheduler.submit(Task("chain", chain(clean, count), "a", needs=[counted])).result(), int)
 
 
+# what is no class is a type, too: it is annotated where it must be known
+either: Signal[Order | Report] = Signal("either", Order | Report)
+assert_type(Graph[str, Order | Report]("heard").wait(either, timeout=5), Ref[Order | Report])
+events: Topic[Order | Report] = Topic("events", Order | Report)
+Graph[Order | Report, str]("any of them").trigger(events).trigger(Topic("others", Order | Report), lambda m: m.data)
+
+
 # messages are of the type that is asked for
 async def told(message: BusMessage[Order]) -> str:
     return message.data.id
 
 
+async def told_of_either(message: BusMessage[Order | None]) -> None:
+    print(message.data)
+
+
 async def messages(order: Order) -> None:
     async with local_bus() as bus:
+        await bus.subscribe("orders.>", Order | None, told_of_either)
+        perhaps: str | None = await bus.request("orders.new", order, str | None)
+        async for either in bus.receive("orders.>", Order | None):
+            print(perhaps, either.data)
         assert_type(await bus.subscribe("orders.>", Order, told, group="g"), Subscription)
         assert_type(await bus.request("orders.new", order, str), str)
         async for message in bus.receive("orders.>", Order):

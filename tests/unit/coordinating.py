@@ -23,6 +23,7 @@ from beluga_stream.domain.events import (
 )
 from beluga_stream.domain.ids import Incarnation, NodeKey, RunId
 from beluga_stream.domain.payload import Inline
+from beluga_stream.domain.plan import Plan
 from beluga_stream.errors import LogUnavailable
 from beluga_stream.ports.log import Outgoing, Position, Record
 from beluga_stream.ports.spans import NO_SPANS, Spans
@@ -114,6 +115,16 @@ class Bench:
 
     def written(self, topic: str) -> Sequence[Record]:
         return self.log.records(topic, 0)
+
+
+async def bench_of(definition: Plan | None = None, **options: int) -> Bench:
+    """A bench whose coordinator has its partition, and runs this graph."""
+    bench = Bench(**options)
+    if definition is not None:
+        bench.plan = definition
+        bench.coordinator = bench.another()
+    await bench.coordinator.acquire(OWNED)
+    return bench
 
 
 def requested(run: str = "r", value: object = 1, digest: str = "d", graph: str = "test") -> RunRequested:

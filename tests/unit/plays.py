@@ -15,7 +15,8 @@ from msgspec.json import Decoder
 from msgspec.structs import replace
 
 from beluga_stream.application.arguments import arguments_of
-from beluga_stream.application.rendering import override_child, page_of, slot_wanted
+from beluga_stream.application.children import override_child, page_of
+from beluga_stream.application.rendering import slot_wanted
 from beluga_stream.domain.commands import (
     AskSlot,
     BroadcastCancel,

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from beluga_stream.adapters.temporal.backlog import MOST_AT_ONCE, Backlog
+from beluga_stream.adapters.temporal.backlog import MOST_AT_ONCE, MOST_BYTES, Backlog
 from beluga_stream.application.messages import Argument, NodeReady
 from beluga_stream.domain.ids import GraphHash, NodeKey, NodeName, RunId
 from beluga_stream.domain.payload import Inline
@@ -51,6 +51,15 @@ def test_a_step_is_bounded_in_bytes_but_one_alone_may_be_of_any_length() -> None
     alone = Backlog()
     alone.add(works(2, "x" * 1_500_000))
     assert len(alone.take(0)) == 1
+
+
+def test_what_no_server_would_take_is_taken_out() -> None:
+    backlog = Backlog()
+    long = [next(works(1, "x" * MOST_BYTES))]
+    backlog.add([*works(2), *long])
+    assert backlog.overlong() == [(long[0], len(msgspec.json.encode(long[0])))]
+    assert backlog.overlong() == []
+    assert backlog.works == tuple(works(2))
 
 
 def test_no_more_than_its_bound_is_under_way() -> None:

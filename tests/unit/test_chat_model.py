@@ -1,6 +1,9 @@
 """Agents by a chat model, against a server of OpenAI's protocol that a test writes the answers of."""
 
+import asyncio
+import contextlib
 import json
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
@@ -8,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from beluga_stream import Retry
-from beluga_stream.errors import DependencyFailed, InvalidConfig, RunFailed
+from beluga_stream.errors import DependencyFailed, InvalidConfig, RunFailed, TimedOut
 from beluga_stream.patterns import (
     Assign,
     Budget,
@@ -88,7 +91,7 @@ async def test_a_model_decides_in_json_and_a_budget_ends_it(serve: Serve) -> Non
         return json.dumps({"to": "worker", "task": "go on"})
 
     model = await serve(answer)
-    decide = model.chooser(Assign | Finish, "Lead the team.")  # type: ignore[arg-type]  # a union is no class
+    decide = model.chooser(Assign | Finish, "Lead the team.")
     team = supervisor("team", decide, {"worker": model.agent("Work.")}, budget=Budget(tokens=150), retry=ONCE)
     ended = await team.invoke("tea")
     assert (ended.stopped, ended.usage.tokens) == ("budget", 220)
@@ -110,18 +113,78 @@ async def test_an_answer_that_is_no_json_may_be_better_the_next_time(serve: Serv
     assert (await essay.invoke("tea")).stopped == "answered"
 
 
+def said(**message: Any) -> web.Response:
+    """An answer whose one choice is this message."""
+    choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": message.pop("finish", "stop")}
+    return web.json_response({"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]})
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (said(content=None, tool_calls=[], finish="tool_calls"), r"finish_reason='tool_calls'\)\. .* without tools"),
+        (said(content="", finish="length"), "finish_reason='length'.* within max_tokens"),
+        (said(content=None, refusal="I must not"), "'stop'\\): I must not"),
+    ],
+    ids=["tools", "all of it thought", "refused"],
+)
+async def test_an_answer_without_a_text_is_none_and_says_why(serve: Serve, answer: web.Response, told: str) -> None:
+    model = await serve(lambda request: answer)
+    with pytest.raises(DependencyFailed, match=told):
+        await model.agent("x")(Transcript(task="tea"))
+
+
+async def test_a_model_may_have_nothing_to_say_and_count_only_in_part(serve: Serve) -> None:
+    answer = {"choices": [{"message": {"content": ""}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 3}}
+    model = await serve(lambda request: web.json_response(answer))
+    assert await model.ask([]) == Reply(text="", usage=Usage(tokens=3, cost=0.000003))
+
+
+async def test_an_answer_that_trickles_is_late(serve: Serve) -> None:
+    async def trickle(request: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
+        answer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            while not answer.is_closing():
+                answer.write(b" ")
+                await answer.drain()
+                await asyncio.sleep(0.001)
+        answer.close()
+
+    async with await asyncio.start_server(trickle, "127.0.0.1", 0) as server:
+        model = ChatModel("small", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", "sesame", timeout=0.2)
+        async with asyncio.timeout(30):
+            with pytest.raises(TimedOut, match=r"model 'small' did not answer within 0\.2 s"):
+                await model.ask([])
+
+
+async def test_a_client_is_made_in_a_thread_as_it_reads_all_certificates(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, make = list[threading.Thread](), ChatModel._client
+
+    def noted(model: ChatModel) -> Any:
+        made.append(threading.current_thread())
+        return make(model)
+
+    monkeypatch.setattr(ChatModel, "_client", noted)
+    await (await serve(lambda request: "yes")).ask([])
+    assert made[0] is not threading.main_thread()
+
+
 @pytest.mark.parametrize(
     "answer",
     [
+        web.Response(text="<html>Sign in</html>", content_type="application/json"),
+        web.json_response({"choices": [{"index": 0, "finish_reason": "stop"}]}),
         web.json_response({"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": []}),
         web.json_response({"error": {"message": "some servers say this with 200"}}),
         web.Response(text="<html>It works!</html>", content_type="text/html"),
     ],
-    ids=["empty", "an error with 200", "a page"],
+    ids=["no JSON", "no message", "empty", "an error with 200", "a page"],
 )
-async def test_an_answer_without_a_choice_says_what_to_look_at(serve: Serve, answer: web.Response) -> None:
+async def test_an_answer_that_is_none_says_what_to_look_at(serve: Serve, answer: web.Response) -> None:
     model = await serve(lambda request: answer)
-    with pytest.raises(DependencyFailed, match=r"model 'small' answered without a choice.*/v1 speak OpenAI's protocol"):
+    with pytest.raises(DependencyFailed, match=r"model 'small' answered with.*/v1 speak OpenAI's protocol"):
         await model.agent("x")(Transcript(task="tea"))
 
 

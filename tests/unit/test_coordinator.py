@@ -9,12 +9,16 @@ from msgspec.structs import replace
 from beluga_stream.adapters.memory.tables import MemoryPartitionTable
 from beluga_stream.application import codec
 from beluga_stream.application.fusion import segment
+from beluga_stream.application.messages import Progress, Rejected
 from beluga_stream.domain.events import (
+    ChildFinished,
+    Parent,
+    RunRequested,
     SignalReceived,
     TimerFired,
 )
-from beluga_stream.domain.ids import Incarnation, RunId
-from beluga_stream.domain.payload import Inline
+from beluga_stream.domain.ids import Incarnation, NodeKey, RunId
+from beluga_stream.domain.payload import Inline, Payload
 from beluga_stream.domain.state import RunStatus
 from beluga_stream.errors import LogUnavailable, TopicMismatch
 from beluga_stream.ports.log import Outgoing
@@ -85,6 +89,32 @@ async def test_a_finished_run_answers_repeats_with_nothing_and_another_input_wit
     assert (rejected.code, rejected.digest) == ("idempotency_conflict", "other")
 
 
+async def test_a_child_begins_anew_for_a_later_run_of_its_parents_id_and_for_no_other(bench: Bench) -> None:
+    def asked(began: int, value: int) -> RunRequested:
+        return replace(requested(value=value), parent=Parent(RunId("p"), "p", NodeKey("sub"), began))
+
+    async def ended() -> list[Payload | None]:
+        for event in (done("r", "a"), done("r", "b", 7)):
+            await bench.tell(NAMES.node_done, event)
+        told = [codec.incoming.decode(record.value) for record in bench.written(NAMES.run_events)]
+        return [event.output for event in told if isinstance(event, ChildFinished)]
+
+    await bench.tell(NAMES.run_events, asked(1_000, 1))
+    assert await ended() == [Inline(7)]
+    for repeated in (0, 900, 1_000):
+        await bench.tell(NAMES.run_events, asked(repeated, 1))
+        assert len(bench.coordinator.owned[0].runs) == 0
+    bench.clock.now += 1_000
+    await bench.tell(NAMES.run_events, asked(2_000, 2))
+    work = codec.node_ready.decode(bench.written(NAMES.node_ready("default"))[-1].value)
+    assert work.arguments[0].payload == Inline(2)
+    assert await ended() == [Inline(7), Inline(7)]
+    assert len(bench.coordinator.owned[0].runs) == 0
+    bench.coordinator = bench.another()
+    await bench.coordinator.acquire(OWNED)
+    assert [run for _, run in bench.coordinator.owned[0].ended] == [RunId("r")]
+
+
 async def test_an_unknown_graph_is_rejected_and_bad_records_are_kept(bench: Bench) -> None:
     await bench.tell(NAMES.run_requests, requested(graph="nobody"))
     rejected = codec.results.decode(bench.written(NAMES.run_results)[-1].value)
@@ -152,6 +182,21 @@ async def test_a_run_that_outgrows_its_record_fails_and_the_others_go_on() -> No
     assert failed.status.failure.code == "resource_exhausted"
     await bench.tell(NAMES.node_done, done("small", "a"))
     assert codec.node_ready.decode(bench.written(NAMES.node_ready("default"))[-1].value).run == "small"
+
+
+async def test_who_gave_the_key_of_a_run_that_outgrows_its_record_is_answered_all_the_same() -> None:
+    bench = Bench(state_limit_bytes=5_000)
+    await bench.coordinator.acquire(OWNED)
+    await bench.tell(NAMES.run_requests, requested())
+    both = {NAMES.run_requests: requested(value=2, digest="other"), NAMES.node_done: done("r", "a", "x" * 6_000)}
+    await bench.log.append([Outgoing(topic, b"r", codec.incoming.encode(event)) for topic, event in both.items()])
+    later = await bench.coordinator.handle([bench.written(topic)[-1] for topic in both])
+    assert later is not None
+    await later
+    told = [codec.results.decode(record.value) for record in bench.written(NAMES.run_results)]
+    assert [each.digest for each in told if isinstance(each, Rejected)] == ["other"]
+    ends = [each.status for each in told if isinstance(each, Progress) and each.status is not None]
+    assert [(end.status, end.failure and end.failure.code) for end in ends][-1] == ("failed", "resource_exhausted")
 
 
 async def test_a_topic_that_was_created_again_is_refused(bench: Bench) -> None:

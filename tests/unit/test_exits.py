@@ -63,7 +63,22 @@ def test_wrong_usage_is_code_2_and_one_document_for_machines(words: list[str | b
     assert said in error["message"]
     done = _typed(*words)
     assert done.returncode == 2
-    assert b"Traceback" not in done.stderr
+    assert done.stderr.startswith(b"beluga: ")
+    assert said.encode() in done.stderr
+    assert done.stderr.count(b"\n") == 1
+    assert done.stdout == b""
+
+
+def test_who_types_an_option_wrong_is_told_what_tells_the_right_one() -> None:
+    told = _typed("runs", "show").stderr.decode()
+    assert told == "beluga: Missing argument 'RUN': see `beluga runs show --help`\n"
+
+
+def test_a_group_without_a_command_shows_its_help_and_nothing_else() -> None:
+    done = _typed("runs")
+    assert done.returncode == 2
+    assert b"cancel" in done.stdout
+    assert done.stderr == b""
 
 
 def test_a_wrong_setting_that_the_loop_depends_on_is_one_document() -> None:
@@ -71,7 +86,43 @@ def test_a_wrong_setting_that_the_loop_depends_on_is_one_document() -> None:
     assert json.loads(done.stderr)["error"]["code"] == "invalid_config"
 
 
-@pytest.mark.parametrize("words", [["graph", "validate"], ["graph", "validate", "--json"], ["docs", "openapi"]])
+_PRINTS = [
+    ["graph", "validate"],
+    ["graph", "validate", "--json"],
+    ["docs", "openapi"],
+    ["acls", "worker", "--user", "u"],
+    ["--help"],
+    ["--version"],
+]
+
+
+@pytest.mark.parametrize("words", _PRINTS, ids=" ".join)
+def test_a_full_disk_is_no_defect(words: list[str]) -> None:
+    command = [sys.executable, "-m", "beluga_stream.cli", *words]
+    with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, timeout=60, check=False)
+    assert done.returncode == 1
+    told = "standard output cannot be written: No space left on device"
+    if "--json" in words:
+        assert json.loads(done.stderr)["error"]["message"] == told
+    else:
+        assert done.stderr.decode() == f"beluga: {told}\n"
+
+
+def test_where_an_error_cannot_be_written_the_exit_code_still_tells_it() -> None:
+    command = [sys.executable, "-m", "beluga_stream.cli", "run", "g", "{no"]
+    with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device
+        assert subprocess.run(command, stderr=full, timeout=60, check=False).returncode == 2
+
+
+@pytest.mark.parametrize("words", ["graph list", "graph list --json", "--version"])
+def test_who_closes_standard_output_wants_none(words: str) -> None:
+    command = f"{sys.executable} -m beluga_stream.cli {words} >&-"
+    done = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("words", _PRINTS, ids=" ".join)
 def test_a_reader_that_has_seen_enough_is_no_failure(words: list[str]) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "beluga_stream.cli", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE

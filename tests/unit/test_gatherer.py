@@ -12,6 +12,7 @@ from beluga_stream.adapters.memory.groups import MemoryGroup, MemoryWorkers
 from beluga_stream.adapters.memory.log import MemoryLog
 from beluga_stream.adapters.memory.tables import MemoryTables
 from beluga_stream.application import codec, gatherings
+from beluga_stream.application.deadletters import original
 from beluga_stream.application.gatherer import Gatherer, GathererOptions
 from beluga_stream.application.ingest import Ingest
 from beluga_stream.application.payloads import Payloads
@@ -272,6 +273,39 @@ async def test_a_map_that_raises_sends_each_event_to_the_dead_letters_as_it_came
     assert letter.headers[0] == ("h", b"1")
     assert letter.key == b"k"
     assert dict(letter.headers)["beluga-source"].startswith(b"a/")
+
+
+@pytest.mark.parametrize("kind", ["batch", "join"])
+async def test_events_that_are_sent_again_are_taken_or_refused_anew_though_they_are_remembered(kind: Any) -> None:
+    broken = [True]
+
+    def mapped(found: Any) -> Any:
+        if broken:
+            raise ValueError("not yet")
+        return found
+
+    batch = Gathers("batch", (Side("a", ANY, lambda data: data["key"]),), size=1, wait_ms=_MINUTE)
+    trigger = Trigger("a", "gathered", "a", "pairs", ANY, gathers=batch) if kind == "batch" else _join()
+    bench = await _opened(replace(trigger, map=mapped))
+    at = datetime.fromtimestamp(100 * 60, UTC).isoformat().encode()
+    event = (("ce_specversion", b"1.0"), ("ce_source", b"/s"), ("ce_type", b"t"), ("ce_time", at))
+    await bench.publish("a", headers=(*event, ("ce_id", b"1")))
+    if kind == "join":
+        await bench.publish("b", headers=(*event, ("ce_id", b"2")))
+    await bench.ingested()
+    await bench.gathered()
+    broken.clear()
+    refused = bench.log.records(TOPICS.dead_letters, 0)
+    assert all(dict(letter.headers)["beluga-only"] == f"beluga/pairs/{trigger.name}".encode() for letter in refused)
+    for letter in refused:
+        again = await original(letter, bench.payloads)
+        await bench.log.append([Outgoing(dict(letter.headers)["beluga-source"].decode()[0], *again)])
+    await bench.ingested()
+    await bench.gathered()
+    if kind == "batch":
+        assert len(bench.starts()) == 1
+    else:
+        assert len(bench.letters()) == 2 * len(refused), "its window has ended: nothing is left out in silence"
 
 
 async def test_what_is_over_is_remembered_and_then_forgotten() -> None:

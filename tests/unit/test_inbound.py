@@ -6,6 +6,7 @@ from pydantic import BaseModel, TypeAdapter
 from beluga_stream.adapters.memory.blobs import MemoryBlobs
 from beluga_stream.adapters.memory.log import MemoryLog
 from beluga_stream.application import codec
+from beluga_stream.application.deadletters import original
 from beluga_stream.application.inbound import message_of
 from beluga_stream.application.ingest import Ingest
 from beluga_stream.application.messages import Summary
@@ -191,6 +192,41 @@ async def test_what_nobody_has_foreseen_costs_its_event_and_no_other(
     assert b"RuntimeError: nobody has foreseen it" in letter["beluga-message"]
     (told,) = [one for one in caplog.records if one.levelname == "ERROR"]
     assert told.exc_info is not None
+
+
+async def test_an_event_that_is_sent_again_is_for_the_trigger_alone_that_could_not_take_it() -> None:
+    log, blobs = MemoryLog(), Payloads(MemoryBlobs())
+    asked: list[str] = []
+
+    def broken(message: object) -> object:
+        if len(asked) < 2:
+            asked.append("once")
+            raise ValueError("not yet")
+        return "mended"
+
+    good = Trigger("good", "topic", "docs", "test", DOC, map=lambda message: message.data.id)
+    role = ingest(log, good, Trigger("bad", "topic", "docs", "test", DOC, map=broken))
+    await role.handle([record(b'{"id": "a"}', (("h", b"1"),))])
+    for _ in range(2):  # what is refused once more is for no other trigger either
+        letter = log.records(TOPICS.dead_letters, 0)[-1]
+        await log.append([Outgoing("docs", *await original(letter, blobs))])
+        again = next(found for number in range(4) for found in reversed(log.records("docs", number)))
+        assert again.headers[0] == ("h", b"1")
+        await role.handle([again])
+    assert [(each.trigger, each.input) for each in requests(log)] == [("good", Inline("a")), ("bad", Inline("mended"))]
+    assert len(letters(log)) == 2
+
+
+async def test_an_event_that_is_sent_again_for_who_is_gone_stays_a_dead_letter() -> None:
+    log = MemoryLog()
+    role = ingest(log, Trigger("t", "topic", "docs", "test", DOC, map=lambda message: message.data.id))
+    await role.handle([record(b'{"id": "a"}', (("beluga-only", b"beluga/gone/docs"),))])
+    (letter,) = letters(log)
+    assert b"was sent again for the trigger gone/docs, which is not deployed" in letter["beluga-message"]
+    assert letter["beluga-only"] == b"beluga/gone/docs"
+    await role.handle([record(b'{"id": "a"}', (("beluga-only", b"another/gone/docs"),))])
+    assert len(letters(log)) == 1, "another engine listens to the topic, too"
+    assert not requests(log)
 
 
 async def test_an_event_waits_for_a_log_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:

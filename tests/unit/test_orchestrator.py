@@ -15,7 +15,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from beluga_stream import Defaults, Features, Graph, Orchestrator, Retry, Runnable, node
-from beluga_stream.api.here import LocalProvider
+from beluga_stream.api.features import Options
+from beluga_stream.api.here import LocalProvider, LocalRunner
+from beluga_stream.api.provider import Signals
+from beluga_stream.api.work import Work
 from beluga_stream.application.results import RunChanged
 from beluga_stream.errors import InvalidConfig, InvalidGraph, InvalidState, NotFound, RunFailed, TaskCanceled, TimedOut
 from beluga_stream.ports.spans import NoSpans
@@ -396,6 +399,25 @@ async def test_time_that_is_up_ends_a_chain_though_its_step_goes_on() -> None:
         with pytest.raises(TimedOut, match="did not end within"):
             await orch.create_chain(stubborn, after, timeout=0.01).invoke("a")
     assert ran == []
+
+
+class LateRunner(LocalRunner):
+    """An engine on which the run is deployed with less time than its caller has."""
+
+    async def invoke(self, value: Any, /, *, signals: Signals) -> Any:
+        raise RunFailed("run r failed: the run did not end within 3 s", reason="timeout", run="r")
+
+
+class LateProvider(LocalProvider):
+    def runner(self, work: Work[Any, Any], options: Options, /) -> LateRunner:
+        return LateRunner(work, options, self._watched)
+
+
+async def test_a_run_that_its_engine_ends_in_less_time_tells_of_that_time() -> None:
+    async with Orchestrator(providers={"late": lambda: LateProvider(NoSpans())}) as orch:
+        with pytest.raises(TimedOut, match=r"^run r failed: the run did not end within 3 s$") as late:
+            await orch.create_chain(clean, name="c", provider="late", timeout=60).invoke("a")
+        assert late.value.ids == {"graph": "c", "run": "r"}
 
 
 class NotedProvider(LocalProvider):

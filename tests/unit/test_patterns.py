@@ -101,6 +101,23 @@ async def test_a_choice_that_is_no_route_means_otherwise_or_fails_without_a_retr
     assert failed.value.ids["attempt"] == "1"
 
 
+@pytest.mark.parametrize("name", ["route", "result", "to_a"])
+def test_a_route_with_a_name_that_the_router_has_itself_is_refused_as_such(name: str) -> None:
+    with pytest.raises(InvalidGraph, match=rf"routes\['{name}'\] has the name of a node of the pattern itself"):
+        router("desk", lambda text: "a", {"a": str.title, name: str.upper})
+
+
+@pytest.mark.parametrize("name", ["done", "gather"])
+def test_an_agent_with_a_name_that_the_pattern_has_itself_is_refused_as_such(name: str) -> None:
+    with pytest.raises(InvalidGraph, match=rf"agents\['{name}'\] has the name of a node of the pattern itself"):
+        scatter_gather("asked", {"a": str.title, name: str.upper}, str)
+
+
+def test_who_takes_part_is_told_by_name() -> None:
+    with pytest.raises(InvalidGraph, match="workers= is a list: give a mapping by names"):
+        supervisor("team", lambda transcript: Finish(answer=""), [str.upper])  # type: ignore[arg-type]
+
+
 def test_a_router_without_routes_is_refused() -> None:
     with pytest.raises(InvalidGraph, match="routes="):
         router("desk", language, {})
@@ -365,6 +382,17 @@ async def test_sources_contribute_when_they_can_until_it_is_solved() -> None:
     solve = blackboard("solve", sources, solved=lambda board: "c" in board.facts)
     ended = await solve.invoke({"a": 1})
     assert (ended.facts, ended.history, ended.stopped) == ({"a": 1, "b": 2, "c": 3}, ("second", "last"), "solved")
+
+
+async def test_facts_are_what_becomes_json() -> None:
+    def of(fact: Any) -> Any:
+        source = Source(lambda board: {"fact": fact})
+        return blackboard("case", {"ann": source}, solved=lambda board: "fact" in board.facts, retry=SOON)
+
+    board = await of([Usage(tokens=1), (2, 3)]).invoke({})
+    assert board.facts == {"fact": [{"tokens": 1, "cost": 0.0}, [2, 3]]}
+    with pytest.raises(RunFailed, match=r"sources\['ann'\]\.contribute gave what cannot become JSON: .*object"):
+        await of(object()).invoke({})
 
 
 async def test_a_board_on_which_nobody_can_go_on_is_stuck() -> None:

@@ -18,19 +18,10 @@ from beluga_stream.domain.payload import Gathered, Inline, Paged, Payload, Picke
 from beluga_stream.domain.plan import Plan
 from beluga_stream.errors import InvalidInput, RecordTooLarge
 from beluga_stream.ports.log import Outgoing
-from tests.unit.coordinating import NAMES, OWNED, Bench, done, requested
+from tests.unit.coordinating import NAMES, OWNED, Bench, bench_of, done, requested
 from tests.unit.graphs import edge, edges, node, plan
 
 LIMIT = LimitId(f"~limit/{'5e' * 16}")
-
-
-async def bench_of(definition: Plan | None = None, **options: int) -> Bench:
-    bench = Bench(**options)
-    if definition is not None:
-        bench.plan = definition
-        bench.coordinator = bench.another()
-    await bench.coordinator.acquire(OWNED)
-    return bench
 
 
 def over_a_list() -> Plan:

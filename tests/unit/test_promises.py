@@ -401,6 +401,39 @@ async def test_a_graph_wider_than_its_queue_runs(orch: Orchestrator) -> None:
     assert len(await wide(orch, add_one, 20, max_workers=1, queue_size=0).invoke(1)) == 20
 
 
+async def breaks(value: int) -> int:
+    raise ConnectionError("away")
+
+
+@pytest.mark.parametrize(("last", "reason"), [(forever, "timeout"), (breaks, "execution_failed")])
+@pytest.mark.parametrize("by", ["invoke", "stream"])
+async def test_what_a_run_has_done_is_undone_though_its_time_is_up(
+    orch: Orchestrator, monkeypatch: pytest.MonkeyPatch, last: Any, reason: str, by: str
+) -> None:
+    monkeypatch.setattr("beluga_stream.api.running._LATE_SECONDS", 0)
+    done: list[str] = []
+
+    def charge(value: int) -> int:
+        done.append("charged")
+        return value
+
+    async def refund(value: int, charged: int) -> None:
+        await asyncio.sleep(0.1)  # longer than the run has
+        done.append("refunded")
+
+    order = orch.create_graph("order", int, int, timeout=0.05, retries=0)
+    order.set_finish_point(order.add_node(last, order.add_node(charge, order.input, compensate=refund)))
+    if by == "stream":
+        (*_, ended) = [event async for event in order.stream(1)]
+        assert isinstance(ended, RunChanged)
+        assert ended.failure is not None
+        assert (ended.status, ended.failure.code) == ("failed", reason)
+    else:
+        with pytest.raises(TimedOut if reason == "timeout" else RunFailed):
+            await order.invoke(1)
+    assert done == ["charged", "refunded"]
+
+
 # ------------------------------------------------------------------------------------------- errors, metrics
 
 

@@ -12,11 +12,12 @@ from beluga_stream.domain.events import (
     NodeStreaming,
     NodeSucceeded,
 )
+from beluga_stream.domain.frozen import replace
 from beluga_stream.domain.ids import Incarnation, NodeKey
 from beluga_stream.domain.payload import Inline
 from beluga_stream.domain.retry import RetryPolicy
 from beluga_stream.domain.state import NodeStatus, RunStatus
-from tests.unit.graphs import chain_of
+from tests.unit.graphs import ROOT, chain_of
 from tests.unit.hand import hand
 
 
@@ -28,6 +29,30 @@ def test_backoff_then_the_next_attempt_until_the_budget_is_spent() -> None:
     assert play.at("n0").attempt == 2
     play.broken("n0", retryable=True)
     assert play.state.failure == Failure("boom", "bang (after 2 attempts)", "n0", 2)
+
+
+def test_what_was_sent_by_a_forgotten_run_of_the_same_id_counts_for_nothing() -> None:
+    play = hand(chain_of(1))
+    began = play.state.generation
+    assert began == play.state.started_ms > 0
+    known = {**play.known("n0"), "incarnation": Incarnation("i")}
+    for event in (
+        NodeStarted(**known, worker="w", generation=began - 1),
+        NodeStreaming(**known, partition=0, offset=1, generation=began - 1),
+        NodeSucceeded(**known, output=Inline("of yesterday"), generation=began - 1),
+    ):
+        play.deliver(event)
+        assert play.at("n0").status is NodeStatus.READY
+    play.deliver(NodeSucceeded(**known, output=Inline("of today"), generation=began))
+    assert play.state.output == Inline("of today")
+
+
+def test_what_is_reported_for_runs_of_earlier_versions_counts() -> None:
+    play = hand(chain_of(1))
+    play.runs[ROOT] = replace(play.state, generation=1)  # they began with 0, and this one was retried
+    known = {**play.known("n0"), "incarnation": Incarnation("i")}
+    play.deliver(NodeSucceeded(**known, output=Inline("done"), generation=1))
+    assert play.state.output == Inline("done")
 
 
 def test_a_lost_worker_costs_no_retry() -> None:

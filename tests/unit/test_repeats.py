@@ -14,23 +14,13 @@ from beluga_stream.domain.definition import NodeKind
 from beluga_stream.domain.events import CancelRequested, NodeOverridden, RetryRequested, SignalReceived
 from beluga_stream.domain.ids import RunId
 from beluga_stream.domain.payload import Inline
-from beluga_stream.domain.plan import Plan
 from beluga_stream.errors import LogUnavailable
 from beluga_stream.ports.log import Outgoing, Record
-from tests.unit.coordinating import NAMES, OWNED, Bench, done, failure, requested
+from tests.unit.coordinating import NAMES, OWNED, Bench, bench_of, done, failure, requested
 from tests.unit.graphs import edges, name, node, plan
 
 R = RunId("r")
 TOPICS = (NAMES.run_requests, NAMES.run_events, NAMES.node_done)
-
-
-async def bench_of(definition: Plan | None = None, **options: int) -> Bench:
-    bench = Bench(**options)
-    if definition is not None:
-        bench.plan = definition
-        bench.coordinator = bench.another()
-    await bench.coordinator.acquire(OWNED)
-    return bench
 
 
 def row(bench: Bench, run: str = "r") -> Kept:

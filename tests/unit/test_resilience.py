@@ -1,8 +1,11 @@
 """What circuit breakers, bulkheads, rate limits, retries and hedges have in common, around functions of every kind."""
 
+import asyncio
 import functools
 import inspect
+import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -124,6 +127,61 @@ def test_the_errors_are_worth_another_attempt_later() -> None:
     for kind in (CircuitBreakerOpen, RateLimitExceeded, ResourceExhausted):
         assert kind("x").retryable
         assert kind.code in RETRYABLE_CODES
+
+
+async def test_a_function_whose_node_was_given_up_while_it_waited_in_its_thread_is_not_called() -> None:
+    taken, go_on, calls = threading.Event(), threading.Event(), list[str]()
+    bulkhead = Bulkhead(1, queue_size=1)
+
+    @bulkhead
+    def charge(who: str) -> str:
+        calls.append(who)
+        taken.set()
+        assert go_on.wait(10)
+        return who
+
+    holding = asyncio.create_task(asyncio.to_thread(charge, "first"))
+    assert await asyncio.to_thread(taken.wait, 10)
+    given_up = asyncio.create_task(chain(charge).invoke("second"))
+    async with asyncio.timeout(10):
+        while not bulkhead.waiting:  # noqa: ASYNC110 - a thread tells no event of the loop
+            await asyncio.sleep(0)
+        given_up.cancel()
+        await asyncio.wait({given_up})
+        go_on.set()
+        assert await holding == "first"
+        while bulkhead.running:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0)
+    assert calls == ["first"]
+
+
+async def test_a_function_whose_node_was_given_up_while_a_rate_held_it_is_not_called(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits, go_on, calls = threading.Event(), threading.Event(), list[str]()
+    threads: list[threading.Thread] = []
+
+    def sleep(seconds: float) -> None:
+        threads.append(threading.current_thread())
+        waits.set()
+        assert go_on.wait(10)
+
+    monkeypatch.setattr("beluga_stream.api.rate_limit.time", SimpleNamespace(sleep=sleep))
+
+    @CircuitBreaker("payments")
+    @RateLimit(1, per=1, wait=1)
+    def charge(who: str) -> str:
+        calls.append(who)
+        return who
+
+    assert charge("first") == "first"
+    given_up = asyncio.create_task(chain(charge).invoke("second"))
+    assert await asyncio.to_thread(waits.wait, 10)
+    given_up.cancel()
+    await asyncio.wait({given_up})
+    go_on.set()
+    await asyncio.to_thread(threads[0].join, 10)  # the threads of a run end with it
+    assert calls == ["first"]
 
 
 async def test_what_one_process_keeps_is_refused_for_several() -> None:

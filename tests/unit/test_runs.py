@@ -11,7 +11,7 @@ from beluga_stream.application import codec
 from beluga_stream.application.answer import Asked
 from beluga_stream.application.catalog import publish
 from beluga_stream.application.coordinator import CoordinatorOptions
-from beluga_stream.application.messages import ChunkEmitted, NodeChange, Progress, RunChange
+from beluga_stream.application.messages import ChunkEmitted, NodeChange, Progress, Rejected, RunChange
 from beluga_stream.application.partitioner import partition_of
 from beluga_stream.application.results import (
     Chunk,
@@ -96,6 +96,92 @@ async def test_a_key_of_a_run_that_has_ended_is_refused_to_who_gave_it_as_often_
         assert isinstance(events[-1], StartRejected)
         assert [event async for event in runs.follow(run)] == events[:-1]
         assert await runs.result(run) == 8
+
+
+async def test_a_refusal_is_the_answer_whatever_comes_of_the_run_after_it() -> None:
+    gate = asyncio.Event()
+
+    async def wait(value: int) -> int:
+        await gate.wait()
+        return value
+
+    of = plan([node("a")], edges("input > a"), ["a"])
+    async with Desk(program(of, {"a": handler(wait)})).open() as desk, desk.client() as runs, desk.client() as others:
+        run = await runs.start("test", 4, idempotency_key="k")
+        await others.start("test", 5, idempotency_key="k")
+        for _ in range(2):
+            with pytest.raises(RunRejected):
+                await others.result(run)
+            gate.set()
+            assert await runs.result(run) == 4
+        assert isinstance([event async for event in others.follow(run)][-1], StartRejected)
+
+
+def status(run: RunId, status: str, counter: int, digest: str, output: int | None = None) -> Progress:
+    given = None if output is None else Inline(output)
+    return Progress(run=run, graph="test", at_ms=1, status=RunChange(status, counter, given, digest=digest))
+
+
+async def tell(desk: Desk, *records: Progress | Rejected) -> None:
+    topic = desk.topics.run_results
+    await desk.log.append([Outgoing(topic, each.run.encode(), codec.results.encode(each)) for each in records])
+
+
+async def test_the_end_of_a_run_is_no_answer_to_who_gave_its_key_with_another_input() -> None:
+    desk = Desk()
+    async with desk.client() as runs, desk.client() as others:
+        run = await runs.start("test", 4, idempotency_key="k")
+        started = await others.request("test", 5, idempotency_key="k")
+        theirs = runs.asked(run).digest or ""
+        # The run ends before its coordinator has read the second start.
+        await tell(desk, status(run, "running", 1, theirs), status(run, "succeeded", 2, theirs, 8))
+        with pytest.raises(TimedOut, match="it goes on"):
+            await others.result(run, timeout_seconds=0.05)
+        refused = Rejected(
+            run=run, graph="test", at_ms=1, code="idempotency_conflict", message="no", digest=started.digest
+        )
+        await tell(desk, refused)
+        for _ in range(2):
+            with pytest.raises(RunRejected):
+                await others.result(run)
+        assert await runs.result(run) == 8
+        async with desk.client() as third:
+            assert await third.result(run) == 8
+
+
+async def test_a_run_that_was_forgotten_and_begins_again_with_another_input_is_that_of_who_gave_it() -> None:
+    desk = Desk()
+    async with desk.client() as runs, desk.client() as others, desk.client() as gateway:
+        first = await runs.request("test", 4, idempotency_key="k")
+        run = first.run
+        await tell(desk, status(run, "running", 1, first.digest), status(run, "succeeded", 9, first.digest, 8))
+        second = await others.request("test", 5, idempotency_key="k")
+        await tell(desk, status(run, "running", 1, second.digest), status(run, "succeeded", 2, second.digest, 10))
+        async with asyncio.timeout(5):
+            asked = Asked(second.digest, second.since)
+            events = [event async for event in gateway.listen(run, asked=asked) if isinstance(event, RunChanged)]
+        assert [event.status for event in events] == ["running", "succeeded"] * 2
+        assert events[-1].output == Inline(10)
+
+
+async def test_nobody_waits_for_a_refusal_that_is_kept_no_longer() -> None:
+    desk = Desk()
+    async with desk.client() as runs, desk.client() as others, desk.client() as gateway:
+        first = await runs.request("test", 4, idempotency_key="k")
+        run = first.run
+        second = await others.request("test", 5, idempotency_key="k")
+        await tell(desk, status(run, "running", 1, first.digest), status(run, "succeeded", 2, first.digest, 8))
+        desk.log.drop_before(desk.topics.run_results, partition_of(run.encode(), PARTITIONS), 1)
+        with pytest.raises(Expired, match="the answer to this start"):
+            async with asyncio.timeout(5):
+                _ = [event async for event in gateway.listen(run, asked=Asked(second.digest, second.since))]
+
+
+async def test_statuses_of_a_run_say_what_input_it_was_started_with() -> None:
+    async with Desk(graph(Mood())).open() as desk, desk.client() as runs:
+        started = await runs.request("test", 4)
+        events = [event async for event in runs.follow(started.run)]
+        assert {event.digest for event in events if isinstance(event, RunChanged)} == {started.digest}
 
 
 async def test_a_start_that_nobody_would_answer_is_refused_at_once() -> None:
@@ -297,11 +383,11 @@ async def test_a_slow_follower_reads_what_it_missed_from_the_log() -> None:
 
     of = plan([node("a", NodeKind.STREAM)], edges("input > a"), ["a"])
     async with Desk(program(of, {"a": handler(stream, streams=True)})).open() as desk, desk.client() as runs:
-        runs._tails._buffered = 3
+        runs._following._tails._buffered = 3
         run = await runs.start("test", 50)
         async with desk.client() as others:
             assert await others.result(run) == list(range(50))
-        assert runs._mine[run].follower.lagging
+        assert runs._following._mine[run].follower.lagging
         events = [event async for event in runs.follow(run)]
         assert [event.value for event in events if isinstance(event, Chunk)] == list(range(50))
 

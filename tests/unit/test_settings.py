@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 from aiokafka.protocol.admin import SaslAuthenticateRequest, SaslAuthenticateRequest_v1
+from cryptography.hazmat.primitives import serialization
 
 from beluga_stream import blocking, connect
 from beluga_stream.bootstrap.connection import kafka
 from beluga_stream.bootstrap.environment import unknown
 from beluga_stream.bootstrap.settings import Settings
 from beluga_stream.errors import InvalidConfig
+from tests.certificates import Authority
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,10 +51,14 @@ def test_a_queue_that_is_named_twice_is_one_and_none_means_all(monkeypatch: pyte
         ("BELUGA_DEDUP_WINDOW_HOURS", "inf", "finite number"),
         ("BELUGA_PARTITIONS", "many", "BELUGA_PARTITIONS is wrong"),
         ("BELUGA_PARTITIONS", "0", "greater than or equal to 1"),
+        ("BELUGA_BROKER_PATIENCE_SECONDS", "0", "greater than or equal to 1"),
         ("BELUGA_ROLE", "baker", "BELUGA_ROLE is wrong"),
         ("BELUGA_ROLE", " , ", "name at least one of"),
         ("BELUGA_STORE", "paper", "'memory' or 'rocksdb'"),
-        ("BELUGA_PREFIX", "a b", "BELUGA_PREFIX is wrong"),
+        ("BELUGA_PREFIX", "a b", "BELUGA_PREFIX is wrong: it may have letters, digits"),
+        ("BELUGA_HTTP_ADDRESS", "8080", "BELUGA_HTTP_ADDRESS is wrong: write it as host:port (got '8080')"),
+        ("BELUGA_TEMPORAL_ADDRESS", "", "write it as host:port (got '')"),
+        ("BELUGA_PROBE_ADDRESS", "here", "write it as port or host:port (got 'here')"),
         ("BELUGA_LEASE_SECONDS", "4", "at least twice BELUGA_HEARTBEAT_SECONDS, which is 2.5"),
     ],
 )
@@ -92,12 +98,22 @@ def test_a_misspelt_variable_is_told_with_the_one_that_is_meant() -> None:
 def test_a_gateway_says_so_in_its_log(tmp_path: Path) -> None:
     """As every process that writes a log, though other commands keep theirs to themselves."""
     misspelt = f"BELUGA_{'BROKERS'}"
-    environ = os.environ | {misspelt: "kafka:9092", "BELUGA_BROKER_PATIENCE_SECONDS": "0", "BELUGA_LOG_FORMAT": "json"}
+    environ = os.environ | {misspelt: "kafka:9092", "BELUGA_BROKER_PATIENCE_SECONDS": "1", "BELUGA_LOG_FORMAT": "json"}
     words = [sys.executable, "-m", "beluga_stream.cli", "serve", "--broker", "127.0.0.1:1", "--address", "127.0.0.1:0"]
     done = subprocess.run(words, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     line = json.loads(done.stderr.splitlines()[0])
     assert (line["action"], line["variable"]) == ("settings.unknown", misspelt)
     assert done.returncode == 5
+
+
+def test_an_engine_whose_folder_cannot_be_one_says_so(tmp_path: Path) -> None:
+    (tmp_path / "agents").mkdir()
+    (tmp_path / "data").write_text("")
+    words = [sys.executable, "-m", "faust", "-A", "beluga_stream", "worker"]
+    environ = os.environ | {"BELUGA_DATA": "data", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(words, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "beluga_stream does not start: BELUGA_DATA=data cannot be a folder: File exists\n"
 
 
 def test_no_variable_of_this_project_is_taken_for_a_misspelt_one() -> None:
@@ -124,6 +140,35 @@ def test_half_of_a_credential_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("BELUGA_SASL_USERNAME", "ann")
     with pytest.raises(InvalidConfig, match="needs a user name and a password"):
         kafka(Settings.load())
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"tls_ca": "none"}, "BELUGA_TLS_CA={folder}/none cannot be used for TLS: No such file"),
+        ({"tls_ca": "junk"}, "BELUGA_TLS_CA={folder}/junk cannot be used for TLS: NO_CERTIFICATE_OR_CRL_FOUND"),
+        ({"tls_cert": "none"}, "BELUGA_TLS_CERT={folder}/none with BELUGA_TLS_KEY={folder}/none cannot"),
+        ({"tls_cert": "me.pem", "tls_key": "you.key"}, "cannot be used for TLS: KEY_VALUES_MISMATCH"),
+        ({"tls_cert": "me.pem", "tls_key": "locked.key"}, "the key is encrypted, and there is no setting"),
+        ({"tls_key": "me.key"}, "set BELUGA_TLS_CERT as well"),
+    ],
+)
+def test_a_file_that_is_no_certificate_is_told_and_not_taken_for_a_broker_that_is_away(
+    tmp_path: Path, given: dict[str, str], said: str
+) -> None:
+    authority = Authority(tmp_path / "ca.pem")
+    for name in ("me", "you"):
+        authority.signs(name).written_to(tmp_path, name)
+    key = serialization.load_pem_private_key((tmp_path / "me.key").read_bytes(), None)
+    locked = serialization.BestAvailableEncryption(b"hush-hush")
+    pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    (tmp_path / "locked.key").write_bytes(key.private_bytes(pem, form, locked))
+    (tmp_path / "junk").write_text("junk")
+    files = {name: tmp_path / file for name, file in given.items()}
+    with pytest.raises(InvalidConfig, match=re.escape(said.format(folder=tmp_path))):
+        kafka(Settings.load(security_protocol="SSL", **files))
+    own = {"tls_ca": authority.file, "tls_cert": tmp_path / "me.pem", "tls_key": tmp_path / "me.key"}
+    assert kafka(Settings.load(security_protocol="SSL", **own)).uses_tls
 
 
 def test_a_secret_is_not_quoted_even_when_it_is_wrong() -> None:

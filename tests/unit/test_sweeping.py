@@ -19,6 +19,8 @@ from beluga_stream.application import codec, early
 from beluga_stream.application.codec import Kept
 from beluga_stream.application.snapshot import rows
 from beluga_stream.application.sweeping import Sweeper, Swept
+from beluga_stream.bootstrap import sweeping as bootstrap
+from beluga_stream.bootstrap.settings import Settings
 from beluga_stream.domain.events import Parent, RunRequested, SignalReceived
 from beluga_stream.domain.ids import NodeKey, RunId
 from beluga_stream.domain.payload import Gathered, Inline, Paged, Payload, Picked, Stored
@@ -379,3 +381,16 @@ async def test_a_sweep_that_fails_is_told_of_and_the_next_one_comes(caplog: pyte
     table.fails = False
     await watched.look(NOW + HOUR + EVERY)
     assert not await store.has(old)
+
+
+@pytest.mark.parametrize("temporal", [{"temporal_address": "127.0.0.1:7233"}, {"role": "workflows"}])
+def test_what_durable_runs_let_count_as_new_each_day_is_not_swept_before_that(temporal: dict[str, str]) -> None:
+    """They are in no table: a day that is missed, since their workers are away, must not cost them a value."""
+
+    def made(**given: object) -> None:
+        bootstrap.sweeper(Settings.load(**given), MemoryLog(), MemoryBlobs())
+
+    made(retention_hours=20, sweep_hours=14, **temporal)
+    with pytest.raises(InvalidConfig, match=r"BELUGA_SWEEP_HOURS are 47\.5 hours.*48 hours or more"):
+        made(retention_hours=20, sweep_hours=13.75, **temporal)
+    made(retention_hours=1, sweep_hours=1)

@@ -265,6 +265,16 @@ async def test_a_close_ends_what_looks_after_them_and_who_waits_hears_of_it() ->
     assert not log.open
 
 
+async def test_who_follows_while_they_are_closed_is_not_told_to_look_at_the_broker() -> None:
+    _, all_of = await filled()
+    follower = await all_of.follow(0, KEY)
+    async with aclosing(all_of.records(0, follower, 0)) as records:
+        assert await anext(records) is None
+        await all_of.close()
+        with pytest.raises(LogUnavailable, match="t/0 was ended: was the client closed"):
+            await anext(records)
+
+
 async def test_a_close_waits_for_what_is_being_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tails, "_IDLE_SECONDS", 0.0)
     log = Watched()

@@ -125,6 +125,18 @@ def test_work_that_is_handed_back_counts_as_nobodys_fault() -> None:
     assert needs_pause(error(ApplicationError("the log is away", type="LogUnavailable")))
 
 
+@pytest.mark.parametrize("kind", [HANDED_BACK, "LogUnavailable"])
+def test_who_gives_work_back_says_what_its_handler_has_told(kind: str) -> None:
+    back = error(ApplicationError("stops", {"details": {"kind": "inline", "value": 3}}, type=kind))
+    held = NodeState(NodeStatus.RUNNING, attempt=2, incarnation=MINE)
+    [released] = events_of(WORK, MINE, back, held, 5)
+    begun, soon = events_of(WORK, MINE, back, NodeState(NodeStatus.READY, attempt=2), 5)
+    assert isinstance(begun, NodeStarted)
+    for each in (released, soon):
+        assert isinstance(each, NodeReleased)
+        assert (each.incarnation, each.attempt, each.details) == (MINE, 2, Inline(3))
+
+
 def test_node_queues_have_task_queues() -> None:
     assert queue_for("beluga-workflows", "default") == "beluga-workflows"
     assert queue_for("beluga-workflows", "gpu") == "beluga-workflows.gpu"

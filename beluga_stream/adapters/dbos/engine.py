@@ -19,6 +19,7 @@ import msgspec
 from dbos import DBOS, DBOSConfig, SetWorkflowID, WorkflowStatus
 
 from ...application.executing import Executing
+from ...application.leaving import Leaving
 from ...application.sqlite_files import take
 from ...application.standing import Standing
 from ...bounds import within
@@ -83,6 +84,7 @@ class DbosEngine:
         self._begun: set[RunId] = set()
         self._mailed: set[RunId] = set()
         self._followers: dict[RunId, Follower] = {}
+        self._leaving = Leaving()
         self._opened: Future[None] = Future()
         self._closing = False
         self._lock: IO[str] | None = None
@@ -210,7 +212,7 @@ class DbosEngine:
 
     async def finished(self, run_id: RunId, run: Run) -> None:
         """The workflow ends, or this process does."""
-        await run.close()
+        await run.close(self._leaving)
         if self._runs.get(run_id) is run:
             del self._runs[run_id]
         if run_id in self._followers:

@@ -6,6 +6,7 @@ Members that later versions add need defaults: a run may have been started by an
 from collections.abc import Mapping
 from typing import Any
 
+from ...application.messages import Heartbeat
 from ...domain.definition import Definition
 from ...domain.events import Event, Failure
 from ...domain.frozen import Frozen, field
@@ -40,10 +41,11 @@ class Emitted(Frozen):
 
 
 class Told(Frozen):
-    """One thing that has happened: an event for the reducer, or a chunk."""
+    """One thing that has happened: an event for the reducer, a chunk, or what a handler tells by a heartbeat."""
 
     event: Event | None = None
     chunk: Emitted | None = None
+    beat: Heartbeat | None = None
 
 
 class Entry(Frozen, kw_only=True):

@@ -5,17 +5,17 @@ the same decisions; whatever was at work then is lost, and is done again.
 """
 
 import asyncio
-import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
 from ...application import tracing
 from ...application.executing import Executing
 from ...application.family import Effect, Family, Shown, Stop
+from ...application.leaving import Leaving
 from ...application.local_attempts import LocalAttempts, NoBlobs
 from ...application.local_streams import LocalStreams
-from ...application.messages import NodeReady
+from ...application.messages import Heartbeat, NodeReady
 from ...application.payloads import Payloads
 from ...application.results import Chunk, NodeChanged, RunChanged
 from ...application.results import Event as Shows
@@ -29,16 +29,18 @@ from ...domain.events import (
     NodeFailed,
     NodeParked,
     NodeReleased,
-    NodeStarted,
     NodeStreaming,
     NodeSucceeded,
     OfAttempt,
 )
+from ...domain.frozen import replace
 from ...domain.ids import GraphHash, Incarnation, NodeKey, RunId
+from ...domain.payload import Payload
 from ...domain.plan import Plan
 from ...domain.state import NODE_ENDED, NodeStatus, RunState, RunStatus
 from ...ports.handlers import Program
 from ...ports.spans import NO_SPANS, Spans
+from .lost import lost, released
 from .records import Emitted, Ended, Entry, Start, Told
 
 _WAITING = 1_024
@@ -46,7 +48,6 @@ _LOOK_SECONDS = 60.0
 """How often a run that waits for a time looks at the clock: it may be set, and goes on while the machine sleeps."""
 
 _UNLIMITED = 1 << 62
-_WORKER = "dbos"
 _OVER = (NodeSucceeded, NodeFailed, NodeParked, LeaseExpired, NodeReleased)
 """After these nothing more is heard of the execution."""
 
@@ -87,6 +88,8 @@ class Run:
         self._streams = LocalStreams()
         self._resumed: dict[tuple[RunId, NodeKey], bool] = {}
         self._at_work: dict[tuple[RunId, str], NodeReady] = {}
+        self._details: dict[tuple[RunId, str], Payload] = {}
+        """Of those at work, what they told last by a heartbeat."""
         self._tasks: dict[tuple[RunId, str], asyncio.Task[None]] = {}
         self._happened: asyncio.Queue[Told | Exception] = asyncio.Queue(_WAITING)
         self._woken = asyncio.Event()
@@ -121,8 +124,8 @@ class Run:
             self._taken_over = False
             if self._given_back:
                 self._given_back = False
-                for work in self._at_work.values():
-                    self._begin_work(work)
+                for key, work in self._at_work.items():
+                    self._begin_work(replace(work, details=self._details.get(key, work.details)))
             elif self._at_work:
                 return Entry(at_ms=self._now_ms(), told=self._lost(), mail=self._read_mail())
         while True:
@@ -132,7 +135,8 @@ class Run:
             now = self._now_ms()
             told = self._take()
             due = self._due_ms()
-            if told or self._mail or (due is not None and due <= now):
+            # One that has nothing to do has ended with its beginning, and waits for nothing.
+            if told or self._mail or self._family.ended or (due is not None and due <= now):
                 return Entry(at_ms=now, told=told, mail=self._read_mail())
             try:
                 async with within(None if due is None else min((due - now) / 1000, _LOOK_SECONDS)):
@@ -148,6 +152,8 @@ class Run:
                 await self._chunk(told.chunk)
             elif told.event is not None:
                 await self._event(told.event, entry.at_ms)
+            elif told.beat is not None and told.beat.details is not None and _key(told.beat) in self._at_work:
+                self._details[_key(told.beat)] = told.beat.details
         for event in mail:
             await self._event(event, entry.at_ms)
         await self._do(self._family.fire(entry.at_ms))
@@ -174,12 +180,9 @@ class Run:
         self._closing = True
         self._woken.set()
 
-    async def close(self) -> None:
-        """Cancel and await what is still running."""
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    async def close(self, leaving: Leaving) -> None:
+        """Cancel what is still running, and wait until it ends or is left behind."""
+        await asyncio.gather(*(leaving.stop(task, key[1], key[0]) for key, task in self._tasks.items()))
         self.handed_over.set()
         self.done.set()
 
@@ -210,50 +213,19 @@ class Run:
             over = {_key(one.event) for one in told if isinstance(one.event, _OVER)}
             if told or self._at_work:
                 given = [
-                    Told(event)
+                    Told(released(work, incarnation, self._now_ms()))
                     for key, work in self._at_work.items()
-                    if key not in over
-                    for event in self._released(work)
+                    if key not in over and (incarnation := self._held(work)) is not None
                 ]
                 return Entry(at_ms=self._now_ms(), told=(*told, *given), last=True)
         self.handed_over.set()
         never: asyncio.Future[Entry] = asyncio.get_running_loop().create_future()
         return await never
 
-    def _released(self, work: NodeReady) -> Iterator[Event]:
-        incarnation = self._held(work)
-        if incarnation is not None:
-            yield NodeReleased(
-                run=work.run,
-                key=work.key,
-                at_ms=self._now_ms(),
-                node=work.node,
-                attempt=work.attempt,
-                incarnation=incarnation,
-            )
-
     def _lost(self) -> tuple[Told, ...]:
         """The process before this one died with these: that counts, as a worker's death does."""
-        now, told = self._now_ms(), []
-        for work in self._at_work.values():
-            incarnation = self._held(work)
-            if incarnation is None:
-                incarnation = Incarnation(secrets.token_hex(6))
-                started = NodeStarted(
-                    run=work.run,
-                    key=work.key,
-                    at_ms=now,
-                    node=work.node,
-                    attempt=work.attempt,
-                    incarnation=incarnation,
-                    worker=_WORKER,
-                )
-                told.append(Told(started))
-            expired = LeaseExpired(
-                run=work.run, key=work.key, at_ms=now, node=work.node, attempt=work.attempt, incarnation=incarnation
-            )
-            told.append(Told(expired))
-        return tuple(told)
+        now = self._now_ms()
+        return tuple(Told(event) for work in self._at_work.values() for event in lost(work, self._held(work), now))
 
     def _held(self, work: NodeReady) -> Incarnation | None:
         """The execution that holds this attempt, as far as the run knows of one."""
@@ -266,6 +238,9 @@ class Run:
     async def _event(self, event: Event, at_ms: int) -> None:
         if isinstance(event, _OVER):
             self._at_work.pop(_key(event), None)
+            details = self._details.pop(_key(event), None)
+            if isinstance(event, LeaseExpired | NodeReleased):
+                event = replace(event, details=details)
         if isinstance(event, NodeStreaming):
             self._resumed[event.run, event.node] = event.resumed is not None
         await self._do(self._family.apply(event, at_ms))
@@ -315,6 +290,7 @@ class Run:
         for key in [key for key in self._at_work if key[0] == stop.run]:
             if not stop.attempts or key[1] in stop.attempts:
                 del self._at_work[key]
+                self._details.pop(key, None)
                 if key in self._tasks:
                     self._tasks[key].cancel()
 
@@ -366,6 +342,7 @@ class Run:
             tell=partial(self._meanwhile, work),
             now_ms=self._now_ms,
             spans=self._spans,
+            beats=self._beats,
         )
         try:
             happened: Told | Exception = Told(await attempts.outcome(work))
@@ -386,6 +363,18 @@ class Run:
             await self._put(Told(chunk=chunk))
         elif not isinstance(happened, Shows):
             await self._put(Told(happened))
+
+    async def _beats(self, work: NodeReady, incarnation: Incarnation, details: Payload) -> None:
+        beat = Heartbeat(
+            run=work.run,
+            key=work.key,
+            at_ms=self._now_ms(),
+            node=work.node,
+            attempt=work.attempt,
+            incarnation=incarnation,
+            details=details,
+        )
+        await self._put(Told(beat=beat))
 
     async def _put(self, happened: Told | Exception) -> None:
         await self._happened.put(happened)

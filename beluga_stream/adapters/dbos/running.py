@@ -18,7 +18,16 @@ from ...domain.definition import Definition
 from ...domain.events import CancelRequested, RunRequested, SignalReceived
 from ...domain.ids import GraphHash, RunId
 from ...domain.payload import NOTHING, Inline
-from ...errors import InvalidInput, InvalidState, NotFound, NotSerializable, RunFailed, TaskCanceled, TimedOut
+from ...errors import (
+    InvalidGraph,
+    InvalidInput,
+    InvalidState,
+    NotFound,
+    NotSerializable,
+    RunFailed,
+    TaskCanceled,
+    TimedOut,
+)
 from ...ports.clock import Clock
 from ...ports.handlers import Program
 from ...ports.spans import NO_SPANS, Spans
@@ -112,7 +121,13 @@ class DbosRunner:
         if status.status == "SUCCESS":
             ended = msgspec.json.decode(status.output or "", type=Ended)
             output = await Payloads(NoBlobs()).load(ended.output or NOTHING)
-            return declared_result(self._program, output)
+            try:
+                return declared_result(self._program, output)
+            except InvalidGraph as error:
+                raise InvalidState(
+                    f"workflow {run} has ended with something else: {error}: is it the id of another workflow?",
+                    workflow=run,
+                ) from error
         raise _failure(status, run)
 
     async def signal(self, started: Started, name: str, value: Any) -> None:

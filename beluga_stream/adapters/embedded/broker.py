@@ -3,6 +3,7 @@
 For a first look and for development. In memory: nothing is kept when it stops.
 """
 
+import os
 import shutil
 import socket
 import struct
@@ -51,7 +52,8 @@ class EmbeddedBroker:
         self._folder = Path(tempfile.mkdtemp(prefix="beluga-broker-"))
         # The program itself, not the wheel's script around it: that one does not pass a signal on.
         with as_file(files("noida_db") / "noida-db") as program:
-            program.chmod(0o755)
+            if not os.access(program, os.X_OK):  # as some installers leave it; where it is another user's we may not
+                program.chmod(0o755)
             options = ["--only", "kafka", "--kafka-port", str(self._port)]
             command: list[str | Path] = [program, "start", *options, "--data-dir", self._folder / "data"]
             self._child = Child(command, output=self._folder / "log", patience=5.0)

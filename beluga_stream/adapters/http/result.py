@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ...application.answer import check_ended
+from ...application.answer import check_ended, is_undone
 from ...application.event_json import event_of
 from ...application.results import RunChanged
 from ...domain.ids import RunId
@@ -18,6 +18,7 @@ class Result:
     def __init__(self, run: RunId) -> None:
         self._run = run
         self._ended: dict[str, Any] | None = None
+        self._undone = False
         self._refused: dict[str, Any] | None = None
         self._status: str | None = None
 
@@ -28,6 +29,7 @@ class Result:
         match frame.kind:
             case "run":
                 self._ended = frame.data
+                self._undone = is_undone(frame.data["status"], self._undone)
             case "rejected":
                 self._refused = frame.data
             case kind if kind == END:
@@ -49,7 +51,7 @@ class Result:
         event = None if self._ended is None else event_of(self._ended)
         if not isinstance(event, RunChanged) or not event.ended or self._ended is None:
             raise NotFound(f"the stream of run {self._run} ended before the run did", run=self._run)
-        check_ended(self._run, event)
+        check_ended(self._run, event, undone=self._undone)
         return output_of(self._run, self._ended)
 
 

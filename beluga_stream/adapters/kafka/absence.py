@@ -1,7 +1,7 @@
-"""Notices that nobody answers a consumer any more, though nobody waits for anything that it asks for.
+"""Notices that a consumer's broker has gone away, even when nothing waits for its answers.
 
-A process that has nothing to do writes nothing, and whoever reads a log that is at its end cannot tell an absent broker
-from a silent one. What can tell is the client: its fetches fail, or its heartbeats stay without an answer.
+A process that has nothing to do writes nothing, and at the end of a log a reader cannot tell an absent broker from one
+that has nothing new. The client can: its fetches fail, or its heartbeats are not answered.
 """
 
 # ruff: noqa: SLF001 - aiokafka has no place for it (contract test: test_kafka_internals)

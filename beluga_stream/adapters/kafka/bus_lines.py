@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
@@ -62,8 +62,7 @@ class ReaderLine:
     async def take(self) -> Delivery:
         while not self._buffer:
             if self._batches is None:
-                read = self._reader.read(self._topic, self._next)
-                self._batches = cast("AsyncGenerator[Sequence[Record], None]", read)
+                self._batches = self._reader.read(self._topic, self._next)
             try:
                 records = await anext(self._batches)
             except BaseException:

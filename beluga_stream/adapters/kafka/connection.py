@@ -28,7 +28,8 @@ _NO_LOGINS = _NoLogins()
 class KafkaConnection:
     """Where the brokers are and how to log in. `request_timeout` is in seconds.
 
-    Raises `InvalidConfig` for an unknown protocol or mechanism and for half of a credential.
+    Raises `InvalidConfig` for an unknown protocol or mechanism, for half of a credential, and for files of
+    certificates that cannot be used.
     The password never shows in `repr`.
     """
 
@@ -56,6 +57,8 @@ class KafkaConnection:
             raise InvalidConfig(f"SASL mechanism {self.sasl_mechanism!r} is none of {', '.join(_MECHANISMS)}")
         if self.uses_sasl and not (self.username and self.password):
             raise InvalidConfig(f"{self.security_protocol} needs a user name and a password")
+        if self.uses_tls:
+            self._ssl_context()  # what is wrong with its files is no broker that does not answer
         if self.uses_sasl:
             logging.getLogger("aiokafka.conn").addFilter(_NO_LOGINS)
 
@@ -126,7 +129,21 @@ class KafkaConnection:
         return settings
 
     def _ssl_context(self) -> ssl.SSLContext:
-        context = ssl.create_default_context(cafile=self.cafile)
-        if self.certfile:
-            context.load_cert_chain(self.certfile, self.keyfile)
+        """Made of the files as they are now. Raises `InvalidConfig` when they cannot be used."""
+        if self.keyfile and not self.certfile:
+            raise InvalidConfig("BELUGA_TLS_KEY is the key of a certificate: set BELUGA_TLS_CERT as well")
+        used = f"BELUGA_TLS_CA={self.cafile}"
+        try:
+            context = ssl.create_default_context(cafile=self.cafile)
+            if self.certfile:
+                used = f"BELUGA_TLS_CERT={self.certfile} with BELUGA_TLS_KEY={self.keyfile or self.certfile}"
+                context.load_cert_chain(self.certfile, self.keyfile, password=_no_password)
+        except (OSError, ValueError) as error:
+            why = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+            raise InvalidConfig(f"{used} cannot be used for TLS: {why}; see docs/security.md") from error
         return context
+
+
+def _no_password() -> str:
+    """Without this OpenSSL asks whoever sits at the terminal, and waits."""
+    raise ValueError("the key is encrypted, and there is no setting for its password")

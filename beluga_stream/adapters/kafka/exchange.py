@@ -1,7 +1,8 @@
-"""Requests and answers of one client: those that make up its load, without what aiokafka does around each.
+"""Requests and answers of one client, for the kinds that make up its load: with less work for each than in aiokafka.
 
-aiokafka's connection has a task that is woken twice for each answer, and gives each request a timeout of its own kind.
-Here an answer goes from the socket to whoever waits for it. Everything else is asked as ever, over the same connection.
+aiokafka's connection has a task that is woken twice for each answer, and a timeout of its own for each request. Here an
+answer goes from the socket straight to the future that waits for it. Other requests take aiokafka's way, over the same
+connection.
 """
 
 # ruff: noqa: SLF001 - it goes past parts of aiokafka (contract test: test_exchange)

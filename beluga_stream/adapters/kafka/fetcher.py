@@ -1,8 +1,8 @@
-"""Fetches ahead for one consumer, with one thing to wait for.
+"""Fetches ahead for one consumer, as aiokafka's fetcher does, but with a single future to wait for.
 
-aiokafka's fetcher waits for all that may concern it at once and builds that anew for every fetch; whoever waits for
-records is woken by it, and not by the answer that brought them. What is asked of whom, and what an answer means, stays
-as it is.
+aiokafka's waits for many futures at once, and collects them again for every fetch. It wakes whoever waits for records
+itself, where here the answer that brought them does. Which broker is asked for what, and what an answer means, is as in
+aiokafka.
 """
 
 # ruff: noqa: SLF001 - it replaces a part of aiokafka (contract test: test_kafka_internals)
@@ -10,11 +10,10 @@ as it is.
 import asyncio
 import logging
 import time
-from collections import defaultdict
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from aiokafka import TopicPartition
 from aiokafka.consumer.fetcher import Fetcher, FetchError, OffsetResetStrategy
@@ -31,13 +30,11 @@ from aiokafka.errors import (
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record.memory_records import MemoryRecords
 
+from .fetch_plan import FetchPlan
 from .fetched import Fetched, Record
+from .out_of_range import OutOfRange
 
 log = logging.getLogger(__name__)
-
-_NO_LEADER = (None, -1)
-
-_EARLIEST, _LATEST = OffsetResetStrategy.EARLIEST, OffsetResetStrategy.LATEST
 
 _NEXT_SECONDS = 1.0
 """How often who waits for a single record looks whether the fetcher has been closed."""
@@ -52,45 +49,18 @@ written. Whoever waits for it waits for that write, and a broker on the same mac
 _AWAY_SECONDS = 0.25
 """Between a fetch that nobody has answered and the next. The consumers of a process would ask forty times a second."""
 
-_LEFT_OUT_MS = 50
-"""The longest that a broker may hold a fetch which leaves out partitions of its: they are asked for only after it."""
-
-
-class Actions(NamedTuple):
-    """What is to be done now, and when to look again."""
-
-    fetches: list[tuple[int, FetchRequest]]
-    """Which node is asked for records, and for which."""
-    resets: dict[int, list[TopicPartition]]
-    """Which node is asked where partitions begin or end that have no position yet."""
-    seconds: float
-    """Until there may be other things to do, though nothing comes."""
-    leaderless: bool
-    """Whether a leader is unknown."""
-    paused: list["asyncio.Future[None]"]
-    """Each tells that its partition is wanted again."""
-
 
 class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
     """See the module."""
-
-    _turn = 0
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         self._paused: set[asyncio.Future[None]] = set()
         """Of these each tells when its partition is wanted again; each has been asked to."""
-        self._nodes: set[int | None] = set()
-        """Where the partitions were when that was last looked at."""
-        self._metadata: object = None
-        self._leaders = _Leaders(self._client.cluster.leader_for_partition)
-        """By this metadata of the cluster; with any other they are asked for anew."""
         self._moved: set[TopicPartition] = set()
         """Their positions have moved without a record, and whoever takes has not heard of it."""
-        self._out_of_range: dict[TopicPartition, int] = {}
-        """The positions that a leader has refused, once."""
-        self._unknown: set[TopicPartition] = set()
-        """Their topics were gone when they were last asked for."""
+        self._plan = FetchPlan(self)
+        self._out_of_range = OutOfRange(self, away_seconds=_AWAY_SECONDS)
         self._fetch_task.add_done_callback(self._ended)
 
     async def close(self) -> None:
@@ -202,7 +172,7 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
                     assignment = await self._assigned()
                     assignment.unassign_future.add_done_callback(self._wake)
                 self._wait_consume_future = loop.create_future()
-                actions = self._get_actions_per_node(assignment)
+                actions = self._plan.actions(assignment)
                 for node, request in actions.fetches:
                     self._begin(node, self._proc_fetch_request(assignment, node, request))
                 for node, targets in actions.resets.items():
@@ -231,9 +201,8 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
         self._records.clear()
         self._moved.clear()
         self._out_of_range.clear()
-        self._unknown.clear()
         self._paused.clear()
-        self._nodes = set()
+        self._plan.begin()
 
     def _begin(self, node: int, work: Coroutine[Any, Any, bool]) -> None:
         task = asyncio.create_task(work)
@@ -292,7 +261,7 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
             return False
         asked = {(topic, each[0]): each[1] for topic, parts in request.topics for each in parts}
         before = len(self._records)
-        gone: dict[TopicPartition, int] = {}
+        refused: dict[TopicPartition, int] = {}
         for topic, parts in answer.topics:
             for part in parts:
                 state = assignment._tp_state[topic, part[0]]
@@ -301,13 +270,13 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
                     continue  # it has been sought elsewhere meanwhile
                 target = TopicPartition(topic, part[0])
                 if part[1] == OffsetOutOfRangeError.errno and self._resets:
-                    gone[target] = offset
+                    refused[target] = offset
                 elif part[1]:
                     self._refused(target, state, part[1])
                 else:
                     self._keep(target, state, part)
-        if gone:
-            await self._relocate(assignment, node, gone)
+        if refused:
+            self._moved.update(await self._out_of_range.relocate(assignment, node, refused))
         return len(self._records) > before or bool(self._moved)
 
     def _keep(self, target: TopicPartition, state: Any, part: Sequence[Any]) -> None:
@@ -315,8 +284,8 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
         state.highwater = part[2]
         state.lso = part[3] if len(part) > _OLDEST else None
         state.timestamp = int(1000 * time.time())
-        if self._unknown:
-            self._unknown.discard(target)
+        if self._out_of_range.gone:
+            self._out_of_range.gone.discard(target)
         if self._client_rack and len(part) == _WITH_REPLICA:
             self._update_preferred_read_replica(target, part[-2])
         if not part[-1]:
@@ -345,58 +314,13 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
     def _resets(self) -> bool:
         return bool(self._default_reset_strategy != OffsetResetStrategy.NONE)
 
-    async def _relocate(self, assignment: Any, node: int, gone: Mapping[TopicPartition, int]) -> None:
-        """Go on where there is something to read: at the beginning, where retention has removed what was next.
-
-        A log that has become shorter goes on at its end, or all that it still has would be done again; but one whose
-        topic was away in between is another. A replica that lags, and a leader that is one no more, know less than
-        there is: so the leader is looked up and asked once more, before it is believed.
-        """
-        known, self._out_of_range = self._out_of_range, {**self._out_of_range, **gone}
-        sure = {target: position for target, position in gone.items() if known.get(target) == position}
-        if len(sure) < len(gone):
-            for target in gone:
-                self._preferred_read_replica.pop(target, None)
-            await asyncio.wait({self._client.force_metadata_update()}, timeout=_NEXT_SECONDS)
-        if not sure:
-            return
-        begins, ends = await self._bounds(node, sure, _EARLIEST), await self._bounds(node, sure, _LATEST)
-        for target, position in sure.items():
-            begin, end = begins.get(target), ends.get(target)
-            if begin is None or end is None or assignment.unassign_future.done():
-                continue
-            del self._out_of_range[target]
-            state = assignment._tp_state[target]
-            if begin <= position <= end or state._position != position:
-                continue
-            if position > end and target not in self._unknown:
-                _tell_lost(target, position, end)
-                state.seek(end)
-            else:
-                log.info("%s has nothing at %s any more", target, position, extra={"action": "fetch"})
-                state.seek(begin)
-            self._moved.add(target)
-
-    async def _bounds(self, node: int, targets: Iterable[TopicPartition], which: int) -> Mapping[TopicPartition, int]:
-        """Where the logs begin, or end; nothing when the broker does not say."""
-        asked: dict[str, list[tuple[int, int]]] = defaultdict(list)
-        for target in targets:
-            asked[target.topic].append((target.partition, which))
-        try:
-            found = await self._proc_offset_request(node, asked)
-        except KafkaError as error:
-            log.warning("nobody says where logs begin or end: %s", error, extra={"action": "fetch"})
-            await asyncio.sleep(max(self._retry_backoff, _AWAY_SECONDS))
-            return {}
-        return {target: offset for target, (offset, _) in found.items()}
-
     def _refused(self, target: TopicPartition, state: Any, code: int) -> None:
         kind = for_code(code)
         self._preferred_read_replica.pop(target, None)
         if issubclass(kind, NotLeaderForPartitionError | UnknownTopicOrPartitionError):
             self._client.force_metadata_update()
             if issubclass(kind, UnknownTopicOrPartitionError):
-                self._unknown.add(target)
+                self._out_of_range.gone.add(target)
         elif issubclass(kind, OffsetOutOfRangeError):
             self._set_error(target, OffsetOutOfRangeError({target: state._position}))
         elif issubclass(kind, TopicAuthorizationFailedError):
@@ -405,78 +329,6 @@ class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types
         else:
             log.warning("%s could not be fetched: %s", target, kind.__name__, extra={"action": "fetch"})
 
-    def _get_actions_per_node(self, assignment: Any) -> Actions:
-        if self._nodes and self._nodes <= self._in_flight:
-            return Actions(
-                [], {}, self._fetcher_timeout, leaderless=False, paused=[]
-            )  # each has been asked, and answers
-        wanted: dict[int, list[tuple[TopicPartition, int]]] = defaultdict(list)
-        resets: dict[int, list[TopicPartition]] = defaultdict(list)
-        held: dict[int, float] = {}
-        left_out: set[int] = set()
-        paused: list[asyncio.Future[None]] = []
-        leaderless = False
-        leader_of = self._leader_of()
-        source_of = self._select_read_replica if self._preferred_read_replica else leader_of
-        waiting = self._records
-        nodes: set[int | None] = set()
-        for target, state in assignment._tp_state.items():
-            node = source_of(target)
-            nodes.add(node)
-            if target in waiting:
-                # What waits to be consumed holds its node up, for a while.
-                backoff = waiting[target].calculate_backoff()
-                if backoff:
-                    held[node] = max(backoff, held.get(node, 0.0))
-                left_out.add(node)
-                continue
-            if node in self._in_flight:
-                continue
-            if node in _NO_LEADER:
-                leaderless = True
-            elif state._position is None:
-                leader = leader_of(target)  # of offsets a follower knows nothing
-                if leader in _NO_LEADER:
-                    leaderless = True
-                else:
-                    resets[leader].append(target)
-            elif state._paused:
-                paused.append(state._resume_fut)
-                left_out.add(node)
-            else:
-                wanted[node].append((target, state._position))
-        self._nodes = nodes
-        longest_ms = self._fetch_max_wait_ms
-        fetches = [
-            (node, self._request(targets, wait_ms=min(_LEFT_OUT_MS, longest_ms) if node in left_out else longest_ms))
-            for node, targets in wanted.items()
-            if node not in held and node not in resets
-        ]
-        return Actions(fetches, resets, min(held.values(), default=self._fetcher_timeout), leaderless, paused)
-
-    def _leader_of(self) -> Callable[[TopicPartition], Any]:
-        cluster = self._client.cluster
-        if self._metadata is not cluster._partitions:
-            self._metadata = cluster._partitions
-            self._leaders = _Leaders(cluster.leader_for_partition)
-        return self._leaders.__getitem__
-
-    def _request(self, targets: list[tuple[TopicPartition, int]], *, wait_ms: int) -> FetchRequest:
-        # Whoever comes first gets the most of what a fetch may bring: each in its turn.
-        self._turn += 1
-        first = self._turn % len(targets)
-        topics: dict[str, list[tuple[int, int, int]]] = defaultdict(list)
-        for target, position in targets[first:] + targets[:first]:
-            topics[target.topic].append((target.partition, position, self._max_partition_fetch_bytes))
-        return FetchRequest(
-            wait_ms,
-            self._fetch_min_bytes,
-            self._fetch_max_bytes,
-            self._isolation_level,
-            list(topics.items()),
-            rack_id=self._client_rack or "",
-        )
-
 
 def _aborted(part: Sequence[Any]) -> Sequence[tuple[int, int]] | None:
     """The aborted transactions among what has come of a partition (see `_keep`), as the broker names them."""
@@ -484,30 +336,6 @@ def _aborted(part: Sequence[Any]) -> Sequence[tuple[int, int]] | None:
         return None
     aborted: Sequence[tuple[int, int]] | None = part[-3] if len(part) == _WITH_REPLICA else part[-2]
     return aborted
-
-
-def _tell_lost(target: TopicPartition, position: int, end: int) -> None:
-    log.error(
-        "%s/%s ends at %s and was read up to %s already: the broker has lost records that it had confirmed. "
-        "Reading goes on with what comes next. Check that the topic has replicas and min.insync.replicas, that "
-        "unclean.leader.election.enable is false, and what became of the broker's disk",
-        target.topic,
-        target.partition,
-        end,
-        position,
-        extra={"action": "log_lost", "topic": target.topic, "partition": target.partition},
-    )
-
-
-class _Leaders(dict[TopicPartition, int | None]):
-    """Asks for each once."""
-
-    def __init__(self, ask: Callable[[TopicPartition], int | None]) -> None:
-        self._ask = ask
-
-    def __missing__(self, target: TopicPartition) -> int | None:
-        leader = self[target] = self._ask(target)
-        return leader
 
 
 async def end_fetcher(fetcher: Fetcher) -> None:

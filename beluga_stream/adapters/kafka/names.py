@@ -1,6 +1,6 @@
-"""Batches whose records have headers with names that are no UTF-8, as a broker accepts them.
+"""Reads batches in which names of headers are not UTF-8: brokers accept them.
 
-The protocol calls a name a string and nobody checks it; aiokafka reads no record of such a batch from there on.
+The protocol calls a name a string, and nobody checks it. aiokafka can read no record of a batch from such a name on.
 """
 
 from struct import Struct

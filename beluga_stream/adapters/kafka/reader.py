@@ -1,7 +1,7 @@
 """Reading single partitions outside any group: result streams, definitions, control."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -49,7 +49,7 @@ class KafkaReader:
         self._isolation = "read_committed" if committed_only else "read_uncommitted"
         self._max_records = max_records
         self._patience = patience or Patience(connection.where, timeout, insists=False)
-        self._topics = KafkaTopics(connection, timeout=timeout, patience=self._patience)
+        self._topics = KafkaTopics(connection, timeout=min(timeout, self._patience.seconds), patience=self._patience)
         self._consumer: AIOKafkaConsumer | None = None
         self._counts: dict[str, int] = {}
 
@@ -133,7 +133,7 @@ class KafkaReader:
 
     async def read(
         self, topic: str, start: Mapping[int, int], *, until: Mapping[int, int] | None = None
-    ) -> AsyncIterator[Sequence[Record]]:
+    ) -> AsyncGenerator[Sequence[Record], None]:
         """See the port. An offset that retention has removed reads from the first that is left.
 
         Without `until` an empty batch comes about once a second, so that a reader can look up. With it there is

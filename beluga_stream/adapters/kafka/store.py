@@ -1,13 +1,12 @@
 """Where the rows of one owned partition live locally: a dictionary, or RocksDB when they are many."""
 
 import logging
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from ...errors import LogUnavailable
+from ...errors import InvalidConfig, LogUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -54,9 +53,8 @@ class MemoryStore:
 
 
 class RocksStore:
-    """Rows in RocksDB, in a directory of this process and partition that is wiped on open.
+    """Rows in RocksDB, in a directory of this partition that is wiped on open: no other process may have `directory`.
 
-    A store never outlives its ownership, so what lies there is some dead process's, and stale.
     The partitions of a process share one cache to read (32 MiB); each has a small one to write (4 MiB). Opening
     and writing raise `LogUnavailable` where the disk fails, or is full.
     """
@@ -64,7 +62,7 @@ class RocksStore:
     def __init__(self, directory: Path, partition: int, cache: Any = None) -> None:
         import rocksdict  # noqa: PLC0415 - an optional extra
 
-        self._path = directory / f"{os.getpid()}-{partition}"
+        self._path = directory / str(partition)
         shutil.rmtree(self._path, ignore_errors=True)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         options = rocksdict.Options(raw_mode=True)
@@ -84,8 +82,12 @@ class RocksStore:
 
     @classmethod
     def factory(cls, directory: Path) -> StoreFactory:
-        """A `StoreFactory` for stores below `directory`."""
-        import rocksdict  # noqa: PLC0415 - an optional extra
+        """A `StoreFactory` for stores below `directory`. Raises `InvalidConfig` without the package."""
+        try:
+            import rocksdict  # noqa: PLC0415 - an optional extra
+        except ModuleNotFoundError as error:
+            needs = "BELUGA_STORE=rocksdb needs the package rocksdict: pip install 'beluga-stream[rocksdb]'"
+            raise InvalidConfig(needs) from error
 
         cache = rocksdict.Cache(_CACHE_BYTES)
         return lambda partition: cls(directory, partition, cache)

@@ -10,9 +10,10 @@ from temporalio.client import Client
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.service import RPCError, RPCStatusCode
 
-from ...application.attempts import Attempts
+from ...application.attempts import Attempts, Beat
 from ...application.execution import Executions
-from ...application.messages import NodeReady
+from ...application.leaving import Leaving
+from ...application.messages import NodeReady, Outcome
 from ...application.named import named
 from ...application.outbox import Outbox
 from ...application.payloads import Payloads
@@ -20,6 +21,7 @@ from ...application.streams import HeldElsewhere, Streams
 from ...application.topics import Topics
 from ...application.underway import Slot
 from ...domain.events import NodeStarted, NodeStreaming
+from ...domain.ids import Incarnation
 from ...domain.payload import Payload
 from ...errors import LogUnavailable
 from ...ports.blobs import SweptBlobs
@@ -70,6 +72,7 @@ class Activities:
         self._streams = Streams(reader, topics.run_results, payloads)
         self.spans = spans
         self._telling: set[asyncio.Task[None]] = set()
+        self._leaving = Leaving()
         self._attempts = Attempts(
             topics=topics,
             deployment=deployment,
@@ -116,19 +119,36 @@ class Activities:
         slot = Slot(None if work.apart and self._isolates else self._slots)
         beating = asyncio.create_task(self._beat(given, lambda: details), name="beluga-beat")
         try:
-            async with slot:
-                return Told(await self._attempts.outcome(work, incarnation, beat, slot))
+            return Told(await self._executed(work, incarnation, beat, slot))
         except asyncio.CancelledError:
             if activity.is_worker_shutdown():
-                raise _handed_back(f"{self._name} stops: another worker has to begin anew") from None
+                raise _handed_back(f"{self._name} stops: another worker has to begin anew", details) from None
             told = activity.cancellation_details()
             if told is not None and told.not_found:
                 raise _handed_back("its run has ended: nobody wants to know") from None
             raise
         except HeldElsewhere:
             raise _handed_back("another execution holds the attempt") from None
+        except LogUnavailable as error:
+            raise ApplicationError(str(error), Beaten(details), type=type(error).__name__) from error
         finally:
             beating.cancel()
+
+    async def _executed(self, work: NodeReady, incarnation: Incarnation, beat: Beat, slot: Slot) -> Outcome:
+        """In a task of its own: a handler that ignores its cancellation must not keep its slot, nor its worker."""
+
+        async def outcome() -> Outcome:
+            async with slot:
+                return await self._attempts.outcome(work, incarnation, beat, slot)
+
+        task = asyncio.create_task(outcome(), name=f"beluga-{work.node}")
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            if not await self._leaving.stop(task, work.node, work.run):
+                slot.leave()
+            raise
+        return task.result()
 
     @activity.defn(name=envelopes.SHOW)
     async def show(self, records: Records) -> None:
@@ -214,6 +234,6 @@ class Activities:
                 raise LogUnavailable(f"Temporal does not take what {info.activity_id} tells: {error}") from error
 
 
-def _handed_back(why: str) -> ApplicationError:
-    """Nobody's fault, and nothing to log."""
-    return ApplicationError(why, type=envelopes.HANDED_BACK, category=ApplicationErrorCategory.BENIGN)
+def _handed_back(why: str, details: Payload | None = None) -> ApplicationError:
+    """Nobody's fault, and nothing to log. What its handler told last is for the next attempt."""
+    return ApplicationError(why, Beaten(details), type=envelopes.HANDED_BACK, category=ApplicationErrorCategory.BENIGN)

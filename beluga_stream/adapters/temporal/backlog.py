@@ -18,6 +18,9 @@ _STEP = 100
 _STEP_BYTES = 1_000_000
 """How many more executions one workflow task asks for, and of how many bytes: it may take two seconds and 4 MiB."""
 
+MOST_BYTES = 2 * 1024 * 1024 - 4 * 1024
+"""Of one execution: the server keeps 2 MiB of an input, with what is around the work."""
+
 _HOLD_MS = 10_000
 _LONGEST_HOLD_MS = 3_600_000
 _HOLD_AGAIN = 500
@@ -28,7 +31,7 @@ class Backlog:
     """Work in the order in which it was decided. While it is held back none is given out."""
 
     def __init__(self) -> None:
-        self._works: deque[NodeReady] = deque()
+        self._works: deque[tuple[NodeReady, int]] = deque()
         self._pause_ms = _HOLD_MS
         self._next_hold = 0
         self.held_until_ms: int | None = None
@@ -36,15 +39,22 @@ class Backlog:
     @property
     def works(self) -> tuple[NodeReady, ...]:
         """All that waits."""
-        return tuple(self._works)
+        return tuple(work for work, _ in self._works)
 
     def add(self, works: Iterable[NodeReady]) -> None:
         """More work, after what is there."""
-        self._works.extend(works)
+        self._works.extend((work, len(msgspec.json.encode(work))) for work in works)
 
     def drop(self, is_meant: Callable[[NodeReady], bool]) -> None:
         """Forget what nobody wants any more."""
-        self._works = deque(work for work in self._works if not is_meant(work))
+        self._works = deque(each for each in self._works if not is_meant(each[0]))
+
+    def overlong(self) -> list[tuple[NodeReady, int]]:
+        """What nobody can be given, with its bytes: taken out of the others."""
+        found = [each for each in self._works if each[1] > MOST_BYTES]
+        if found:
+            self._works = deque(each for each in self._works if each[1] <= MOST_BYTES)
+        return found
 
     def has_room(self, under_way: int) -> bool:
         """Whether there is work that may be given out, now or at the next step."""
@@ -55,10 +65,10 @@ class Backlog:
         taken: list[NodeReady] = []
         size = 0
         while self.has_room(under_way + len(taken)) and len(taken) < _STEP:
-            size += len(msgspec.json.encode(self._works[0]))
+            size += self._works[0][1]
             if taken and size > _STEP_BYTES:
                 break
-            taken.append(self._works.popleft())
+            taken.append(self._works.popleft()[0])
         return taken
 
     def may_hold(self, history: int) -> bool:

@@ -29,13 +29,14 @@ with workflow.unsafe.imports_passed_through():
     from ...domain.ids import GraphHash, Incarnation, RunId
     from ...domain.payload import INLINE_LIMIT_BYTES, Payload, Stored
     from ...domain.plan import Plan
+    from ...domain.reducer import outgrown, overlong
     from ...domain.references import references
-    from ...domain.retention import FINAL, marker
+    from ...domain.retention import FINAL, RENEW_MS, marker
     from ...domain.state import RunState, RunStatus
     from ...ports.spans import NO_SPANS, TOLD_ELSEWHERE
     from ...ports.spans import Ended as EndedSpan
     from . import envelopes
-    from .backlog import Backlog
+    from .backlog import MOST_BYTES, Backlog
     from .envelopes import Carried, Ended, Given, Long, Named, Records, Shortened, Start, Told
     from .locally import PATIENT_IF_THERE, locally
     from .lost import events_of, needs_pause, started
@@ -55,9 +56,6 @@ _INLINE_BYTES = 256 * 1024
 _PAGE_BYTES = 1024
 _STATE_BYTES = 900_000
 """A run whose state is longer fails, as on Kafka: neither a record nor Temporal would take it."""
-
-_RENEW_MS = 24 * 3_600_000
-"""How often the blobs that a run has are told to be new: no table names them."""
 
 _KEEPS_WOKEN = "keeps-woken"
 """Histories without this patch may have lost the alarm that rang in the same task in which the log was told."""
@@ -183,13 +181,19 @@ class Interpreter:
             state = self._family.states[run]
             if state.ended or (size := len(msgspec.json.encode(state))) <= _STATE_BYTES:
                 continue
-            effects = self._family.give_up(run, size, _STATE_BYTES, now)
-            given_up = self._family.states[run]
-            self._steps[run] = [
-                step._replace(state=given_up) if isinstance(step.commands[0], PublishNode) else step
-                for step in self._steps[run]
-            ]
-            self._do(effects)
+            self._give_up(run, outgrown(size, _STATE_BYTES), now)
+        for work, size in self._backlog.overlong():
+            if not self._family.states[work.run].ended:
+                self._give_up(work.run, overlong(f"the work for {work.node}", size, MOST_BYTES), now)
+
+    def _give_up(self, run: RunId, why: str, now: int) -> None:
+        effects = self._family.give_up(run, why, now)
+        given_up = self._family.states[run]
+        self._steps[run] = [
+            step._replace(state=given_up) if isinstance(step.commands[0], PublishNode) else step
+            for step in self._steps.get(run, ())
+        ]
+        self._do(effects)
 
     def _note(self, shown: Shown) -> None:
         state, command = shown
@@ -359,9 +363,9 @@ class Interpreter:
 
     def _renew(self, now: int) -> None:
         if self._renew_ms is None or now < self._renew_ms:
-            self._renew_ms = self._renew_ms or now + _RENEW_MS
+            self._renew_ms = self._renew_ms or now + RENEW_MS
             return
-        self._renew_ms = now + _RENEW_MS
+        self._renew_ms = now + RENEW_MS
         named = list(references([*self._family.states.values(), *self._backlog.works]))
         if self._start.stored is not None:
             named.append(Stored(self._start.stored, 0))

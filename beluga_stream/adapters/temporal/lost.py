@@ -10,6 +10,7 @@ from temporalio.exceptions import TimeoutError as ActivityTimeout
 from ...application.messages import NodeReady
 from ...domain.events import DispatchLost, Event, LeaseExpired, NodeReleased, NodeStarted
 from ...domain.ids import Incarnation
+from ...domain.payload import Payload
 from ...domain.state import NodeState, NodeStatus
 from .envelopes import HANDED_BACK, Beaten
 
@@ -30,6 +31,7 @@ def events_of(
     `node` is how the run has it now.
     """
     cause = error.cause
+    details = _last_told(cause)
     holds = node is not None and node.status is NodeStatus.RUNNING and node.incarnation == incarnation
     about: dict[str, Any] = {
         "run": work.run,
@@ -39,13 +41,11 @@ def events_of(
         "at_ms": at_ms,
     }
     if _worker_died(cause):
-        assert isinstance(cause, ActivityTimeout)
-        beaten = [msgspec.convert(each, Beaten) for each in cause.last_heartbeat_details[:1]]
-        details = beaten[0].details if beaten else None
         expired = LeaseExpired(**about, incarnation=incarnation, details=details)
         return [expired] if holds else [started(work, incarnation, at_ms), expired]
-    if holds:
-        return [NodeReleased(**about, incarnation=incarnation)]
+    if holds or details is not None:
+        released = NodeReleased(**about, incarnation=incarnation, details=details)
+        return [released] if holds else [started(work, incarnation, at_ms), released]
     return [DispatchLost(**about)]
 
 
@@ -60,6 +60,16 @@ def started(work: NodeReady, incarnation: Incarnation, at_ms: int) -> NodeStarte
         incarnation=incarnation,
         worker=_WORKER,
     )
+
+
+def _last_told(cause: BaseException | None) -> Payload | None:
+    """What its handler told last by a heartbeat. A worker of an earlier version does not say it when it stops."""
+    told: Sequence[Any] = ()
+    if isinstance(cause, ActivityTimeout):
+        told = cause.last_heartbeat_details
+    elif isinstance(cause, ApplicationError):
+        told = cause.details
+    return msgspec.convert(told[0], Beaten).details if told else None
 
 
 def _worker_died(cause: BaseException | None) -> bool:

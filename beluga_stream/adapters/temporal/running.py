@@ -30,7 +30,7 @@ from ...domain.events import RunRequested, SignalReceived
 from ...domain.ids import RunId
 from ...domain.payload import NOTHING
 from ...domain.state import RunStatus
-from ...errors import InvalidConfig, InvalidInput, InvalidState, NotFound, RunFailed, TaskCanceled
+from ...errors import InvalidConfig, InvalidGraph, InvalidInput, InvalidState, NotFound, RunFailed, TaskCanceled
 from ...ports.clock import Clock
 from ...ports.handlers import Program
 from ...ports.spans import NO_SPANS, Spans
@@ -71,7 +71,7 @@ class TemporalRunner(ABC):
                 return await self._loaded(started, await awaited(client, name, handle.result()))
         except WorkflowFailureError as error:
             raise self._failure(error, started) from error
-        except (ValidationError, msgspec.DecodeError) as error:
+        except (ValidationError, msgspec.DecodeError, InvalidGraph) as error:
             raise InvalidState(
                 f"workflow {name} has ended with something else than {self._results}: {said(error)}: is it the id of "
                 f"another workflow? A class has to return what it declares",

@@ -12,8 +12,8 @@ from ...application.pinned import Find, closure
 from ...application.standing import Standing
 from ...application.topics import Topics
 from ...bounds import within
-from ...domain.events import CancelRequested, RetryRequested, RunRequested, SignalReceived
-from ...domain.ids import RunId
+from ...domain.events import CancelRequested, Parent, RetryRequested, RunRequested, SignalReceived
+from ...domain.ids import NodeKey, RunId
 from ...domain.state import RunStatus
 from ...errors import InvalidState, NotFound, TemporalUnavailable
 from ...ports.spans import NO_SPANS, Spans
@@ -71,7 +71,8 @@ class TemporalWorkflows:
         try:
             await self._start(request.run, start, request.graph, WorkflowIDReusePolicy.REJECT_DUPLICATE)
         except WorkflowAlreadyStartedError:
-            await self._check_ours(request)
+            if await self._is_earlier(request):
+                await self._start_again(request.run, start, request.graph)
 
     async def signal(self, event: SignalReceived) -> None:
         if not await self._is_ours(event.run, event.key):
@@ -149,11 +150,28 @@ class TemporalWorkflows:
         [given] = await client.data_converter.decode(attributes.input.payloads, [Start])
         return given if isinstance(given, Start) else None
 
-    async def _check_ours(self, request: RunRequested) -> None:
-        """Raises `InvalidState` when the workflow that has the id is not this run."""
+    async def _is_earlier(self, request: RunRequested) -> bool:
+        """Whether the workflow that has the id was started by an earlier run of the id of the one that asks now.
+
+        That run is forgotten. Raises `InvalidState` when the workflow is neither of this run nor of that one.
+        """
         given = await self._given(request.run)
-        if given is None or given.prefix != self._topics.prefix or not _is_of(given, request):
+        if given is None or given.prefix != self._topics.prefix:
             raise _foreign(request.run)
+        parent, asking = _parent_of(given, request), request.parent
+        if _node_of(parent) != _node_of(asking):
+            raise _foreign(request.run)
+        is_earlier = asking is not None and asking.is_after(parent)
+        if not is_earlier and all(each.hash != request.definition for each in given.definitions):
+            raise _foreign(request.run)
+        return is_earlier
+
+    async def _start_again(self, run: RunId, start: Start, graph: str) -> None:
+        """Raises `TemporalUnavailable` while the workflow before it goes on: it was cancelled with its run."""
+        try:
+            await self._start(run, start, graph, WorkflowIDReusePolicy.ALLOW_DUPLICATE)
+        except WorkflowAlreadyStartedError as error:
+            raise TemporalUnavailable(f"workflow {run} of an earlier run does not end", workflow=run) from error
 
     async def _is_ours(self, run: RunId, key: str) -> bool:
         """Whether the workflow that has the run's id was started for it. Raises `NotFound` when there is none."""
@@ -183,11 +201,14 @@ class TemporalWorkflows:
         return None
 
 
-def _is_of(given: Start, request: RunRequested) -> bool:
-    """Whether this was asked for by the same node of the same graph. Earlier versions told the parent by the event."""
+def _parent_of(given: Start, request: RunRequested) -> Parent | None:
+    """Whose node has asked for it. Earlier versions told that by the event, and in later executions not at all."""
     by_event = given.event.parent if isinstance(given.event, RunRequested) else request.parent
-    parent = by_event if given.parent is None else given.parent
-    return parent == request.parent and any(each.hash == request.definition for each in given.definitions)
+    return by_event if given.parent is None else given.parent
+
+
+def _node_of(parent: Parent | None) -> tuple[RunId, str, NodeKey] | None:
+    return None if parent is None else (parent.run, parent.key, parent.node)
 
 
 def _is_asked_by(given: Start, key: str) -> bool:

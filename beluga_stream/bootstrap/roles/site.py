@@ -21,6 +21,7 @@ from ..observing import Observed
 from ..settings import Settings
 
 if TYPE_CHECKING:
+    from ...adapters.kafka.store import StoreFactory
     from ...adapters.kafka.table import KafkaTables
 
 
@@ -45,10 +46,8 @@ class Site:
 
     async def tables(self, own: str, consumed: Sequence[str], changelog: str) -> "KafkaTables":
         """The tables of the role whose group is `own` and which consumes these topics."""
-        from ...adapters.kafka.store import MemoryStore, RocksStore  # noqa: PLC0415 - most roles have none
-        from ...adapters.kafka.table import KafkaTables, TableOptions  # noqa: PLC0415 - see above
+        from ...adapters.kafka.table import KafkaTables, TableOptions  # noqa: PLC0415 - most roles have none
 
-        folder = self.settings.data / str(os.getpid()) / own
         tables = KafkaTables(
             self.connection,
             group=own,
@@ -56,9 +55,18 @@ class Site:
             owner=f"{socket.gethostname()}:{os.getpid()}",
             changelog=changelog,
             patience=self.patience,
-            options=TableOptions(store=MemoryStore if self.settings.store == "memory" else RocksStore.factory(folder)),
+            options=TableOptions(store=self._store(own)),
         )
         return await self.stack.enter_async_context(tables)
+
+    def _store(self, own: str) -> "StoreFactory":
+        from ...adapters.kafka.store import MemoryStore, RocksStore  # noqa: PLC0415 - most roles have none
+
+        if self.settings.store == "memory":
+            return MemoryStore
+        from ...adapters.files.claimed import claimed  # noqa: PLC0415 - see above
+
+        return RocksStore.factory(self.stack.enter_context(claimed(self.settings.data / own)))
 
     def app(  # noqa: PLR0913 - options, each given by its name
         self,

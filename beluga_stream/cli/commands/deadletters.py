@@ -32,7 +32,7 @@ def list_letters(
 
 
 @app.command("show")
-def show_letter(*, id: _Letter, broker: Broker = None, as_json: AsJson = False) -> None:  # noqa: A002
+def show_letter(*, id: _Letter, broker: Broker = None, as_json: AsJson = False) -> None:  # noqa: A002 - its name everywhere
     """One dead letter: reason, source, headers and value.
 
     Example: beluga dead-letters show 2-17
@@ -65,7 +65,7 @@ def replay_letters(
 
 
 @app.command("discard")
-def discard_letter(*, id: _Letter, broker: Broker = None, as_json: AsJson = False) -> None:  # noqa: A002
+def discard_letter(*, id: _Letter, broker: Broker = None, as_json: AsJson = False) -> None:  # noqa: A002 - its name everywhere
     """Mark a letter as handled; `list` hides it, retention deletes it.
 
     Example: beluga dead-letters discard 2-17

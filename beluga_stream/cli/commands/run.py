@@ -78,7 +78,7 @@ def publish(
         str | None, typer.Option(help="Of the CloudEvent; by default random.", show_default=False)
     ] = None,
     source: Annotated[str, typer.Option(help="Of the CloudEvent.")] = "beluga-cli",
-    type: Annotated[str, typer.Option(help="Of the CloudEvent.")] = "beluga.event",  # noqa: A002
+    type: Annotated[str, typer.Option(help="Of the CloudEvent.")] = "beluga.event",  # noqa: A002 - its name everywhere
     broker: Broker = None,
     as_json: AsJson = False,
 ) -> None:
