@@ -26,6 +26,7 @@ send no HTTP."""
 
 _SELDOM_SECONDS = 30.0
 _KINDS_KEPT = 1_000
+_ABOUT = ("topic", "partition")
 
 
 class JsonLines(logging.Formatter):
@@ -63,20 +64,20 @@ class _EngineLines(logging.Filter):
 class Seldom(logging.Filter):
     """Lets a line that is like an earlier one through once in half a minute, and says how many it kept back.
 
-    Without a broker aiokafka says so two hundred times a second. With `loggers` it looks at lines of these only, and of
-    those below them: for a handler that others use as well.
+    Without a broker aiokafka says so two hundred times a second. Lines of two partitions are not alike. With `loggers`
+    it looks at lines of these only, and of those below them: for a handler that others use as well.
     """
 
     def __init__(self, *loggers: str) -> None:
         super().__init__()
         self._loggers = tuple(logging.Filter(name) for name in loggers)
-        self._last: dict[tuple[str, str], float] = {}
-        self._kept_back: Counter[tuple[str, str]] = Counter()
+        self._last: dict[tuple[object, ...], float] = {}
+        self._kept_back: Counter[tuple[object, ...]] = Counter()
 
     def filter(self, record: logging.LogRecord) -> bool:
         if self._loggers and not any(logger.filter(record) for logger in self._loggers):
             return True
-        kind = (record.name, str(record.msg))
+        kind = (record.name, str(record.msg), *(getattr(record, field, None) for field in _ABOUT))
         now = time.monotonic()
         if now - self._last.get(kind, -_SELDOM_SECONDS) < _SELDOM_SECONDS:
             self._kept_back[kind] += 1

@@ -205,6 +205,17 @@ def test_lines_that_are_alike_are_said_once_and_counted(monkeypatch: pytest.Monk
     assert said("no node %d", 5) is None
 
 
+def test_lines_about_other_partitions_are_not_alike() -> None:
+    seldom = Seldom()
+
+    def said(partition: int) -> bool:
+        record = logging.LogRecord("mine", logging.ERROR, "", 0, "%s has lost records", (partition,), None)
+        record.partition = partition
+        return bool(seldom.filter(record))
+
+    assert [said(1), said(2), said(1)] == [True, True, False]
+
+
 def test_lines_of_others_are_all_said_by_a_handler_that_says_some_seldom() -> None:
     seldom = Seldom("aiokafka", "beluga_stream.adapters")
 
