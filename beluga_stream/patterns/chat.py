@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pydantic import TypeAdapter, ValidationError
 
+from ..application.judging import first_of
 from ..application.node_threads import in_node_thread
 from ..bounds import within
 from ..errors import DependencyFailed, InvalidConfig, TimedOut
@@ -62,7 +63,9 @@ class ChatModel:
             try:
                 found = wanted.validate_json(reply.text)
             except ValidationError as error:
-                raise DependencyFailed(f"model {self.model!r} did not answer as it was asked to: {error}") from error
+                raise DependencyFailed(
+                    f"model {self.model!r} did not answer as it was asked to: {first_of(error)}"
+                ) from error
             return found.model_copy(update={"usage": reply.usage}) if isinstance(found, Spending) else found
 
         return choose

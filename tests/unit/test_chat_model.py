@@ -101,7 +101,7 @@ async def test_a_model_decides_in_json_and_a_budget_ends_it(serve: Serve) -> Non
 async def test_an_answer_that_is_no_json_fails_the_turn(serve: Serve) -> None:
     model = await serve(lambda request: "I would rather not")
     essay = evaluator("essay", lambda transcript: "draft", model.chooser(Verdict, "Judge."), retry=ONCE)
-    with pytest.raises(RunFailed, match="did not answer as it was asked to"):
+    with pytest.raises(RunFailed, match=r"did not answer as it was asked to: Invalid JSON: [^\n]*\Z"):
         await essay.invoke("tea")
 
 
