@@ -160,7 +160,7 @@ class Graph(Work[I, O], Generic[I, O]):
         /,
         *,
         after: After = (),
-        fallback: Callable[[], Awaitable[R]] | None = None,
+        fallback: Callable[[], Awaitable[R] | R] | None = None,
         compensate: Callable[[R], object] | None = None,
         **options: Unpack[NodeOptions],
     ) -> Ref[R]: ...
@@ -172,7 +172,7 @@ class Graph(Work[I, O], Generic[I, O]):
         /,
         *,
         after: After = (),
-        fallback: Callable[[A], Awaitable[R]] | None = None,
+        fallback: Callable[[A], Awaitable[R] | R] | None = None,
         compensate: Callable[[A, R], object] | None = None,
         **options: Unpack[NodeOptions],
     ) -> Ref[R]: ...
@@ -185,7 +185,7 @@ class Graph(Work[I, O], Generic[I, O]):
         /,
         *,
         after: After = (),
-        fallback: Callable[[A, B], Awaitable[R]] | None = None,
+        fallback: Callable[[A, B], Awaitable[R] | R] | None = None,
         compensate: Callable[[A, B, R], object] | None = None,
         **options: Unpack[NodeOptions],
     ) -> Ref[R]: ...
@@ -199,7 +199,7 @@ class Graph(Work[I, O], Generic[I, O]):
         /,
         *,
         after: After = (),
-        fallback: Callable[[A, B, C], Awaitable[R]] | None = None,
+        fallback: Callable[[A, B, C], Awaitable[R] | R] | None = None,
         compensate: Callable[[A, B, C, R], object] | None = None,
         **options: Unpack[NodeOptions],
     ) -> Ref[R]: ...
@@ -214,7 +214,7 @@ class Graph(Work[I, O], Generic[I, O]):
         /,
         *,
         after: After = (),
-        fallback: Callable[[A, B, C, D], Awaitable[R]] | None = None,
+        fallback: Callable[[A, B, C, D], Awaitable[R] | R] | None = None,
         compensate: Callable[[A, B, C, D, R], object] | None = None,
         **options: Unpack[NodeOptions],
     ) -> Ref[R]: ...
@@ -230,7 +230,7 @@ class Graph(Work[I, O], Generic[I, O]):
         /,
         *,
         after: After = (),
-        fallback: Callable[[A, B, C, D, E], Awaitable[R]] | None = None,
+        fallback: Callable[[A, B, C, D, E], Awaitable[R] | R] | None = None,
         compensate: Callable[[A, B, C, D, E, R], object] | None = None,
         **options: Unpack[NodeOptions],
     ) -> Ref[R]: ...
@@ -241,7 +241,7 @@ class Graph(Work[I, O], Generic[I, O]):
         /,
         *,
         after: After = (),
-        fallback: Callable[[], R] | None = None,
+        fallback: Callable[[], Awaitable[R] | R] | None = None,
         compensate: Callable[[R], object] | None = None,
         **options: Unpack[NodeOptions],
     ) -> Ref[R]: ...
@@ -253,7 +253,7 @@ class Graph(Work[I, O], Generic[I, O]):
         /,
         *,
         after: After = (),
-        fallback: Callable[[A], R] | None = None,
+        fallback: Callable[[A], Awaitable[R] | R] | None = None,
         compensate: Callable[[A, R], object] | None = None,
         **options: Unpack[NodeOptions],
     ) -> Ref[R]: ...
@@ -266,7 +266,7 @@ class Graph(Work[I, O], Generic[I, O]):
         /,
         *,
         after: After = (),
-        fallback: Callable[[A, B], R] | None = None,
+        fallback: Callable[[A, B], Awaitable[R] | R] | None = None,
         compensate: Callable[[A, B, R], object] | None = None,
         **options: Unpack[NodeOptions],
     ) -> Ref[R]: ...
@@ -280,7 +280,7 @@ class Graph(Work[I, O], Generic[I, O]):
         /,
         *,
         after: After = (),
-        fallback: Callable[[A, B, C], R] | None = None,
+        fallback: Callable[[A, B, C], Awaitable[R] | R] | None = None,
         compensate: Callable[[A, B, C, R], object] | None = None,
         **options: Unpack[NodeOptions],
     ) -> Ref[R]: ...
@@ -295,7 +295,7 @@ class Graph(Work[I, O], Generic[I, O]):
         /,
         *,
         after: After = (),
-        fallback: Callable[[A, B, C, D], R] | None = None,
+        fallback: Callable[[A, B, C, D], Awaitable[R] | R] | None = None,
         compensate: Callable[[A, B, C, D, R], object] | None = None,
         **options: Unpack[NodeOptions],
     ) -> Ref[R]: ...
@@ -311,7 +311,7 @@ class Graph(Work[I, O], Generic[I, O]):
         /,
         *,
         after: After = (),
-        fallback: Callable[[A, B, C, D, E], R] | None = None,
+        fallback: Callable[[A, B, C, D, E], Awaitable[R] | R] | None = None,
         compensate: Callable[[A, B, C, D, E, R], object] | None = None,
         **options: Unpack[NodeOptions],
     ) -> Ref[R]: ...

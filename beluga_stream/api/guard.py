@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing
 from typing import Any, Literal, Protocol, TypeVar, cast
 
-from ..application.context import context
+from ..application.threads import is_given_up
 from ..errors import InvalidConfig
 from .signature import name_of
 
@@ -98,8 +98,8 @@ def whole(result: R, function: object, what: str) -> R:
 
 
 def stop_if_given_up() -> None:
-    """For what waited in a thread: raises what an async function hears where it waits, if its node was given up."""
-    if context().cancelled:
+    """For what waited in a thread: raises what an async function hears where it waits, if its call was given up."""
+    if is_given_up():
         raise asyncio.CancelledError
 
 

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from typing import Any, TypeVar, cast
 
-from ..application.context import context
 from ..application.judging import may_help, said
+from ..application.threads import is_given_up
 from ..domain.retry import RetryPolicy, delay_ms
 from ..errors import MaxRetriesExceeded
 from .guard import kind_of, marked, whole
@@ -103,11 +103,11 @@ class _Attempts:
         self.over = False
 
     def pause(self, error: Exception) -> None:
-        """Wait in this thread for the next attempt; raises when there is none, or its node was given up meanwhile."""
+        """Wait in this thread for the next attempt; raises when there is none, or the call was given up meanwhile."""
         seconds = self.pause_after(error)
-        if not context().cancelled:
+        if not is_given_up():
             time.sleep(seconds)
-        if context().cancelled:  # what an async function hears where it waits
+        if is_given_up():  # what an async function hears where it waits
             raise error
 
     def pause_after(self, error: Exception) -> float:

@@ -21,6 +21,16 @@ _LOST_FOR_EACH = 4
 log = logging.getLogger("beluga_stream.worker")
 
 
+_here = threading.local()
+"""The `WorkerThread` that the calling thread is."""
+
+
+def is_given_up() -> bool:
+    """Whether nobody waits any more for the call that goes on in this thread. Nobody can stop it; it may look."""
+    thread: WorkerThread | None = getattr(_here, "thread", None)
+    return thread is not None and thread.lost
+
+
 class WorkerThread:
     """What does one call after the other. `lost` once its call was given up, with or without its place."""
 
@@ -77,7 +87,9 @@ class Threads:
         future: asyncio.Future[R] = loop.create_future()
 
         def step() -> None:
+            _here.thread = thread
             outcome, error = _tried(function)
+            _here.thread = None
             try:
                 loop.call_soon_threadsafe(self._ended, thread, future, outcome, error)
             except RuntimeError:

@@ -46,6 +46,8 @@ class Workers:
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
         """A worker, when one is free."""
+        if not self._waiting + self._busy:
+            self._places = asyncio.Semaphore(self._size)  # one belongs to an event loop, and this may be another
         self._waiting += 1
         try:
             await self._places.acquire()

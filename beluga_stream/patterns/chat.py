@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pydantic import TypeAdapter, ValidationError
 
+from ..api.ranges import check_duration
+from ..api.retry import Seconds, seconds
+from ..application.judging import first_of
 from ..application.node_threads import in_node_thread
 from ..bounds import within
 from ..errors import DependencyFailed, InvalidConfig, TimedOut
@@ -27,15 +30,20 @@ class ChatModel:
     """A model behind an address: `ChatModel("llama3", base_url="http://127.0.0.1:11434/v1")`.
 
     `api_key` is by default the environment's OPENAI_API_KEY, and is never shown. `prices` are those of a million tokens
-    of prompt and of reply, in a currency of yours; `timeout` bounds one request with all of its answer, in seconds.
-    Requests are not tried again here: the node's `Retry` does that.
+    of prompt and of reply, in a currency of yours; `timeout` bounds one request with all of its answer (seconds or
+    timedelta, up to 24 hours). Requests are not tried again here: the node's `Retry` does that.
+
+    Raises `InvalidConfig` for a `timeout` out of range.
     """
 
     model: str
     base_url: str | None = None
     api_key: str | None = field(default=None, repr=False)
     prices: tuple[float, float] = (0.0, 0.0)
-    timeout: float = 60.0
+    timeout: Seconds = 60.0
+
+    def __post_init__(self) -> None:
+        check_duration("ChatModel", "timeout", self.timeout)
 
     def agent(self, instructions: str) -> Callable[[Transcript], Awaitable[Reply]]:
         """An agent that reads the transcript, under these instructions, and says what the model says."""
@@ -62,7 +70,9 @@ class ChatModel:
             try:
                 found = wanted.validate_json(reply.text)
             except ValidationError as error:
-                raise DependencyFailed(f"model {self.model!r} did not answer as it was asked to: {error}") from error
+                raise DependencyFailed(
+                    f"model {self.model!r} did not answer as it was asked to: {first_of(error)}"
+                ) from error
             return found.model_copy(update={"usage": reply.usage}) if isinstance(found, Spending) else found
 
         return choose
@@ -74,14 +84,15 @@ class ChatModel:
         """
         # In a thread: it reads all the certificates that this machine trusts.
         async with await in_node_thread(self._client) as client:
-            bound = within(self.timeout)
+            limit = seconds(self.timeout)
+            bound = within(limit)
             try:
                 async with bound:
                     answer = await self._answer(client, messages, options)
             except TimeoutError as error:
                 if not bound.expired():
                     raise
-                raise TimedOut(f"model {self.model!r} did not answer within {self.timeout:g} s") from error
+                raise TimedOut(f"model {self.model!r} did not answer within {limit:g} s") from error
         usage = getattr(answer, "usage", None)
         prompt, said = (usage.prompt_tokens or 0, usage.completion_tokens or 0) if usage else (0, 0)
         cost = (prompt * self.prices[0] + said * self.prices[1]) / 1_000_000

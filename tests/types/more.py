@@ -127,6 +127,8 @@ assert_type(g.add_map(len, g.add_node(lines, ref, name="lines3").stream, name="l
 assert_type(g.add_node(partial(lookup, pool=Pool()), ref, name="partly"), Ref[int])
 assert_type(g.add_node(Model(), ref), Ref[str])
 assert_type(g.add_node("named", clean), Ref[Any])
+assert_type(g.add_node(better, ref, name="async", fallback=upper), Ref[str])  # a fallback may be of the other kind
+assert_type(g.add_node(upper, ref, name="sync", fallback=better), Ref[str])
 assert_type(g.add_loop(better, ref, until=lambda text: len(text) > 9, max_passes=5), Ref[str])
 assert_type(g.add_loop(upper, ref, until=str.isupper, max_passes=5, name="loop2"), Ref[str])
 assert_type(g.n_of(1, ref, ref), Ref[list[str]])

@@ -5,6 +5,7 @@ import contextlib
 import json
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -101,7 +102,7 @@ async def test_a_model_decides_in_json_and_a_budget_ends_it(serve: Serve) -> Non
 async def test_an_answer_that_is_no_json_fails_the_turn(serve: Serve) -> None:
     model = await serve(lambda request: "I would rather not")
     essay = evaluator("essay", lambda transcript: "draft", model.chooser(Verdict, "Judge."), retry=ONCE)
-    with pytest.raises(RunFailed, match="did not answer as it was asked to"):
+    with pytest.raises(RunFailed, match=r"did not answer as it was asked to: Invalid JSON: [^\n]*\Z"):
         await essay.invoke("tea")
 
 
@@ -151,7 +152,9 @@ async def test_an_answer_that_trickles_is_late(serve: Serve) -> None:
         answer.close()
 
     async with await asyncio.start_server(trickle, "127.0.0.1", 0) as server:
-        model = ChatModel("small", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", "sesame", timeout=0.2)
+        model = ChatModel(
+            "small", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", "sesame", timeout=timedelta(seconds=0.2)
+        )
         async with asyncio.timeout(30):
             with pytest.raises(TimedOut, match=r"model 'small' did not answer within 0\.2 s"):
                 await model.ask([])
@@ -210,6 +213,11 @@ async def test_a_model_without_a_key_says_so(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(InvalidConfig, match="set OPENAI_API_KEY"):
         await ChatModel("small").agent("x")(Transcript(task="tea"))
+
+
+def test_a_timeout_that_is_none_is_refused() -> None:
+    with pytest.raises(InvalidConfig, match="timeout=0 is out of range"):
+        ChatModel("small", timeout=0)
 
 
 def test_a_key_is_not_shown() -> None:

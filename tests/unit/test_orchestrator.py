@@ -401,6 +401,18 @@ async def test_time_that_is_up_ends_a_chain_though_its_step_goes_on() -> None:
     assert ran == []
 
 
+def test_graphs_run_in_one_event_loop_after_the_other() -> None:
+    orch = Orchestrator()
+    graph = orch.create_graph("g", str, str, max_workers=1)
+    graph.set_finish_point(graph.add_node(clean, graph.input))
+
+    async def main() -> list[str]:
+        return await graph.batch(["a", "b", "c"])  # of which two wait for their worker
+
+    assert [asyncio.run(main()) for _ in range(2)] == [["a", "b", "c"]] * 2
+    asyncio.run(orch.aclose())
+
+
 class LateRunner(LocalRunner):
     """An engine on which the run is deployed with less time than its caller has."""
 

@@ -10,7 +10,19 @@ from typing import Any
 
 import pytest
 
-from beluga_stream import Bulkhead, CircuitBreaker, Graph, Hedge, Limit, RateLimit, Retry, chain, node
+from beluga_stream import (
+    Bulkhead,
+    CircuitBreaker,
+    Graph,
+    Hedge,
+    Limit,
+    RateLimit,
+    Retry,
+    Scheduler,
+    Task,
+    chain,
+    node,
+)
 from beluga_stream.api.node import options_of
 from beluga_stream.errors import (
     RETRYABLE_CODES,
@@ -129,7 +141,8 @@ def test_the_errors_are_worth_another_attempt_later() -> None:
         assert kind.code in RETRYABLE_CODES
 
 
-async def test_a_function_whose_node_was_given_up_while_it_waited_in_its_thread_is_not_called() -> None:
+@pytest.mark.parametrize("of", ["node", "task"])
+async def test_a_function_whose_call_was_given_up_while_it_waited_in_its_thread_is_not_called(of: str) -> None:
     taken, go_on, calls = threading.Event(), threading.Event(), list[str]()
     bulkhead = Bulkhead(1, queue_size=1)
 
@@ -142,11 +155,16 @@ async def test_a_function_whose_node_was_given_up_while_it_waited_in_its_thread_
 
     holding = asyncio.create_task(asyncio.to_thread(charge, "first"))
     assert await asyncio.to_thread(taken.wait, 10)
-    given_up = asyncio.create_task(chain(charge).invoke("second"))
+    scheduler = Scheduler()
+    work = (
+        chain(charge).invoke("second") if of == "node" else scheduler.submit(Task("second", charge, "second")).result()
+    )
+    given_up = asyncio.create_task(work)
     async with asyncio.timeout(10):
         while not bulkhead.waiting:  # noqa: ASYNC110 - a thread tells no event of the loop
             await asyncio.sleep(0)
         given_up.cancel()
+        await scheduler.aclose()
         await asyncio.wait({given_up})
         go_on.set()
         assert await holding == "first"
