@@ -44,7 +44,10 @@ async def dead_letter(topic: str, record: Record, error: BelugaError, payloads: 
 
 
 async def original(letter: Record, payloads: Payloads) -> tuple[bytes | None, bytes | None, Headers]:
-    """Key, value and headers of the record that a letter is about. Raises `NotFound` when its blob is gone."""
+    """Key, value and headers of the record that a letter is about, with whom it is for when it is sent again.
+
+    Raises `NotFound` when its blob is gone.
+    """
     headers = dict(letter.headers)
     stored = headers.get(STORED)
     if stored is not None:
