@@ -200,9 +200,11 @@ class Runs:
         if len(self._mine) > self._follows_starts:
             oldest = next(iter(self._mine))
             self._tails.leave(self._partition(oldest), self._mine.pop(oldest).follower)
-        retried = self.asked(run).retried
-        self._ask(run, Asked(digest, follower.since, retried))
+        asked = Asked(digest, follower.since, self.asked(run).retried)
+        self._ask(run, asked)
         await self._send(self._names.run_requests, run, encoded, request.trace)
+        # Others may have given the key another input meanwhile: whoever gets the answer now finds what they asked for.
+        self._ask(run, replace(asked, retried=self.asked(run).retried))
         return Started(run, digest, follower.since, request.graph)
 
     async def cancel(self, run: RunId, reason: str = "") -> None:
@@ -267,15 +269,17 @@ class Runs:
         check_words(event)
         await self._send(self._names.run_events, run, codec.incoming.encode(event))
 
-    async def follow(self, run: RunId, *, after: str | None = None) -> AsyncGenerator[Event, None]:
+    async def follow(
+        self, run: RunId, *, after: str | None = None, asked: Asked | None = None
+    ) -> AsyncGenerator[Event, None]:
         """The run's events from its beginning, after a cursor or from now on (`live`), up to its end.
 
         Or up to the refusal of its start, if that is the answer to who asks. Chunk values are JSON. A run that this
         object has started is followed live without a look at the log. Raises `Expired` for what retention has removed,
         `InvalidInput` for a cursor that is none of this run.
         """
-        answer = Answer(run, self.asked(run))
-        async with contextlib.aclosing(self.listen(run, after=after)) as events:
+        answer = Answer(run, self.asked(run) if asked is None else asked)
+        async with contextlib.aclosing(self.listen(run, after=after, asked=asked)) as events:
             async for event in events:
                 answer.hear(event)
                 if event is not None:
@@ -287,11 +291,11 @@ class Runs:
         """The value of an output that an event carries."""
         return await self.payloads.load(payload)
 
-    async def result(self, run: RunId, *, timeout_seconds: float | None = None) -> Json:
+    async def result(self, run: RunId, *, timeout_seconds: float | None = None, asked: Asked | None = None) -> Json:
         """Wait for the run's end. Raises `RunFailed`, `TaskCanceled`, `RunRejected` or `TimedOut`."""
-        answer = Answer(run, self.asked(run))
+        answer = Answer(run, self.asked(run) if asked is None else asked)
         try:
-            async with within(timeout_seconds), contextlib.aclosing(self.listen(run)) as events:
+            async with within(timeout_seconds), contextlib.aclosing(self.listen(run, asked=asked)) as events:
                 async for event in events:
                     answer.hear(event)
                     answer.check()
@@ -312,9 +316,9 @@ class Runs:
         partition = self._partition(run)
         live = after == LIVE
         cursor = None if after is None or live else Cursor.parse(after, partition)
-        follower, start, gone = await self._begin(run, partition, after)
         mine = self.asked(run)
         asked = mine if asked is None else replace(asked, retried=max(mine.retried, asked.retried))
+        follower, start, gone = await self._begin(run, partition, after, asked)
         reader = RunStream(run)
         ending = Ending(asked)
         past = True
@@ -361,12 +365,14 @@ class Runs:
             if number > seen
         ]
 
-    async def _begin(self, run: RunId, partition: int, after: str | None) -> tuple[Follower, int | None, bool]:
+    async def _begin(
+        self, run: RunId, partition: int, after: str | None, asked: Asked
+    ) -> tuple[Follower, int | None, bool]:
         """Somebody who follows the run live; where its earlier records begin, or None; whether they are gone."""
         mine = self._mine.pop(run, None)
         if mine is not None and after is None:
             # A key may have been used before: then the run is under way or over, and its beginning is in the log.
-            if mine.fresh or await self._has_just_begun(run, mine):
+            if mine.fresh or await self._has_just_begun(run, mine, asked):
                 return mine.follower, None, False
             follower = mine.follower
         else:
@@ -379,8 +385,8 @@ class Runs:
             self._tails.leave(partition, follower)
             raise
 
-    async def _has_just_begun(self, run: RunId, mine: "_Mine") -> bool:
-        """Whether the first that was heard of the run since its start is its beginning, or an answer to the start."""
+    async def _has_just_begun(self, run: RunId, mine: "_Mine", asked: Asked) -> bool:
+        """Whether the first that was heard of the run since its start is its beginning, or the answer to who asks."""
         try:
             async with within(_BEGINS_WITHIN_SECONDS):
                 first = await mine.follower.first()
@@ -390,13 +396,13 @@ class Runs:
             return False
         decoded = codec.results.decode(first.value)
         if isinstance(decoded, Rejected):
-            return bool(decoded.run == run and decoded.digest == mine.digest)
+            return bool(decoded.run == run and decoded.digest == mine.digest == asked.digest)
         return bool(
             isinstance(decoded, Progress)
             and decoded.run == run
             and decoded.status is not None
             and decoded.status.counter == 1
-            and not Asked(mine.digest).is_others(decoded.status.digest)
+            and not asked.is_others(decoded.status.digest)
         )
 
     def _ask(self, run: RunId, asked: "Asked") -> None:
