@@ -106,7 +106,7 @@ class Run(Generic[T_co]):
 
     async def outputs(self, node: Ref[R]) -> R:
         """What one node gave; waits for it. Raises `NotFound` when the run ended without it."""
-        value = await self._runs.outputs(RunId(self.id), node.node)
+        value = await self._runs.outputs(RunId(self.id), node.node, asked=self._asked)
         program = None if self._work is None else self._work.compile()
         handler = None if program is None else program.handlers.get(NodeName(NodeKey(node.node)))
         if handler is None or handler.streams:

@@ -76,7 +76,7 @@ class Desk(Protocol):
     async def result(self, run: RunId, *, timeout_seconds: float | None = None, asked: Asked | None = None) -> Json:
         """Wait for the run's end. Raises `RunFailed`, `TaskCanceled`, `RunRejected` or `TimedOut`."""
 
-    async def outputs(self, run: RunId, node: str) -> Json:
+    async def outputs(self, run: RunId, node: str, *, asked: Asked | None = None) -> Json:
         """What a node has given. Raises `NotFound` when the run ended without it."""
 
     async def summary(self, run: RunId) -> Summary | None:

@@ -411,9 +411,9 @@ class Runs:
         if len(self._asked) > _REMEMBERED:
             self._asked.popitem(last=False)
 
-    async def outputs(self, run: RunId, node: str) -> Json:
+    async def outputs(self, run: RunId, node: str, *, asked: Asked | None = None) -> Json:
         """What a node has given. Raises `NotFound` when the run ended without it."""
-        async with contextlib.aclosing(self.follow(run)) as events:
+        async with contextlib.aclosing(self.follow(run, asked=asked)) as events:
             async for event in events:
                 if isinstance(event, NodeChanged) and event.node == node and event.status == "succeeded":
                     return await self.payloads.load(event.output or NOTHING)

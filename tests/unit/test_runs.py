@@ -139,6 +139,7 @@ async def test_a_start_with_another_input_changes_nothing_for_who_asks_at_the_sa
         async with Client(opener) as client:
             first = await client.start("test", 4, idempotency_key="k")
             assert await first.result() == 8
+            asked = runs.asked(RunId(first.id))
             second = await client.start("test", 5, idempotency_key="k")
             # Before who has given the other input asks: their refusal is the first that is heard.
             watched = [event async for event in runs.follow(RunId(first.id), asked=Asked())]
@@ -147,6 +148,7 @@ async def test_a_start_with_another_input_changes_nothing_for_who_asks_at_the_sa
                 with pytest.raises(RunRejected):
                     await second.result()
                 assert await first.result() == 8
+                assert await runs.outputs(RunId(first.id), "a", asked=asked) == 8
                 assert isinstance([event async for event in first.stream()][-1], RunChanged)
                 assert isinstance([event async for event in second.stream()][-1], StartRejected)
 
