@@ -339,6 +339,8 @@ class Runs:
                             for event in await self._told(reader, decoded, place, cursor):
                                 if not (live and past):
                                     yield event
+                            if not isinstance(decoded, Progress):
+                                continue  # a chunk ends nothing, and there may be many
                             ending.hear(reader, record.offset)
                         if ending.is_over(past=past):
                             return
