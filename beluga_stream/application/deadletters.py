@@ -65,9 +65,9 @@ def only_for(record: Record, whom: str) -> Record:
 
 def meant_for(record: Record) -> str | None:
     """Whom alone a record is for that was sent again; None: it is for all."""
-    for name, value in record.headers:
-        if name == ONLY:
-            return (value or b"").decode("utf-8", "replace")
+    for header in record.headers:
+        if header[0] == ONLY:
+            return (header[1] or b"").decode("utf-8", "replace")
     return None
 
 
