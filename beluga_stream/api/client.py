@@ -10,6 +10,7 @@ from typing import Any, Generic, Self, TypeVar, overload
 
 from pydantic import TypeAdapter
 
+from ..application.answer import Asked
 from ..application.conversion import declared_result, json_of
 from ..application.desk import Desk
 from ..application.messages import Summary
@@ -54,10 +55,18 @@ class RunStatus:
 class Run(Generic[T_co]):
     """One run on the engine. Get it from `Client.start` or `Client.run`."""
 
-    def __init__(self, desk: Callable[[], Desk], id: str, work: Work[Any, T_co] | None) -> None:  # noqa: A002 - a run's id
+    def __init__(
+        self,
+        desk: Callable[[], Desk],
+        id: str,  # noqa: A002 - a run's id
+        work: Work[Any, T_co] | None,
+        asked: Asked | None = None,
+    ) -> None:
         self.id = id
         self._desk = desk
         self._work = work
+        self._asked = asked
+        """What this start asked for: another one by this client may give its key with another input."""
 
     @property
     def _runs(self) -> Desk:
@@ -71,7 +80,7 @@ class Run(Generic[T_co]):
         ended so, and `TimedOut` when it goes on.
         """
         limit = None if timeout is None else seconds(timeout)
-        value = await self._runs.result(RunId(self.id), timeout_seconds=limit)
+        value = await self._runs.result(RunId(self.id), timeout_seconds=limit, asked=self._asked)
         result: T_co = value if self._work is None else declared_result(self._work.compile(), value)
         return result
 
@@ -81,7 +90,7 @@ class Run(Generic[T_co]):
         The stream of a start that was refused ends with `StartRejected`. `after="live"` gives only what is new. Raises
         `Expired` for what retention has removed, and `InvalidInput` for what is no cursor of this run.
         """
-        async with contextlib.aclosing(self._runs.follow(RunId(self.id), after=after)) as events:
+        async with contextlib.aclosing(self._runs.follow(RunId(self.id), after=after, asked=self._asked)) as events:
             async for event in events:
                 yield event
 
@@ -90,14 +99,14 @@ class Run(Generic[T_co]):
 
         When another incarnation takes over, its chunks follow from its first one: read `stream()` to see where.
         """
-        async with contextlib.aclosing(self._runs.follow(RunId(self.id), after=after)) as events:
+        async with contextlib.aclosing(self._runs.follow(RunId(self.id), after=after, asked=self._asked)) as events:
             async for event in events:
                 if isinstance(event, Chunk) and event.node == node.node:
                     yield self._chunk_adapter(node).validate_python(event.value)
 
     async def outputs(self, node: Ref[R]) -> R:
         """What one node gave; waits for it. Raises `NotFound` when the run ended without it."""
-        value = await self._runs.outputs(RunId(self.id), node.node)
+        value = await self._runs.outputs(RunId(self.id), node.node, asked=self._asked)
         program = None if self._work is None else self._work.compile()
         handler = None if program is None else program.handlers.get(NodeName(NodeKey(node.node)))
         if handler is None or handler.streams:
@@ -172,7 +181,7 @@ class Run(Generic[T_co]):
         node = from_node if isinstance(from_node, str) else from_node.node
         edited = None if input is AS_IT_WAS else Inline(self._edited(node, input))
         run = await self._runs.fork(RunId(self.id), node, edited=edited, idempotency_key=idempotency_key)
-        return Run(self._desk, str(run), self._work)
+        return Run(self._desk, str(run), self._work, self._runs.asked(run))
 
     def _edited(self, node: str, value: object) -> Json:
         """An edited input as JSON, checked where the node's code is at hand."""
@@ -257,11 +266,11 @@ class Client:
         if isinstance(graph, str):
             json = json_of(_ANY, input, f"the input of {graph!r}")
             run = await self._desk().start(graph, json, idempotency_key=idempotency_key, tags=tags)
-            return Run(self._desk, str(run), None)
+            return Run(self._desk, str(run), None, self._desk().asked(run))
         program = graph.compile()
         json = json_of(program.input, input, f"the input of {graph.name!r}")
         run = await self._desk().start(graph.name, json, idempotency_key=idempotency_key, tags=tags)
-        return Run(self._desk, str(run), graph)
+        return Run(self._desk, str(run), graph, self._desk().asked(run))
 
     def run(self, graph: Work[Any, O], id: str) -> Run[O]:  # noqa: A002 - a run's id
         """A run that somebody has started. Raises `InvalidState` when the client is not open."""

@@ -21,6 +21,7 @@ from .requesting import called, key_text
 from .starting import trace_of
 from .topics import Topics
 
+_PARTS = 3
 _AHEAD_MS = 3_600_000
 """How far ahead of this process's clock a record's timestamp may be."""
 
@@ -75,6 +76,13 @@ async def arrival(
     )
     key, partition = topics.place(gathering)
     return Outgoing(topics.trigger_events, key, codec.gathering_events.encode(event), partition=partition)
+
+
+def check_place(place: str) -> None:
+    """Raises `InvalidInput` for what is no record's place: nobody could tell of the event."""
+    parts = place.rsplit("/", 2)
+    if len(parts) != _PARTS or not (parts[1].isdecimal() and parts[2].isdecimal()):
+        raise InvalidInput(f"{place[:300]!r} is no place of an event: it must be topic/partition/offset")
 
 
 def record_of(place: str, kept: Json) -> Record:

@@ -44,7 +44,10 @@ async def dead_letter(topic: str, record: Record, error: BelugaError, payloads: 
 
 
 async def original(letter: Record, payloads: Payloads) -> tuple[bytes | None, bytes | None, Headers]:
-    """Key, value and headers of the record that a letter is about. Raises `NotFound` when its blob is gone."""
+    """Key, value and headers of the record that a letter is about, with whom it is for when it is sent again.
+
+    Raises `NotFound` when its blob is gone.
+    """
     headers = dict(letter.headers)
     stored = headers.get(STORED)
     if stored is not None:
@@ -62,9 +65,9 @@ def only_for(record: Record, whom: str) -> Record:
 
 def meant_for(record: Record) -> str | None:
     """Whom alone a record is for that was sent again; None: it is for all."""
-    for name, value in record.headers:
-        if name == ONLY:
-            return (value or b"").decode("utf-8", "replace")
+    for header in record.headers:
+        if header[0] == ONLY:
+            return (header[1] or b"").decode("utf-8", "replace")
     return None
 
 

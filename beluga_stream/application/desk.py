@@ -57,22 +57,26 @@ class Desk(Protocol):
     def asked(self, run: RunId) -> Asked:
         """What was asked for this run here; nothing, for a run of others."""
 
-    def follow(self, run: RunId, *, after: str | None = None) -> AsyncGenerator[Event, None]:
+    def follow(
+        self, run: RunId, *, after: str | None = None, asked: Asked | None = None
+    ) -> AsyncGenerator[Event, None]:
         """The run's events from its beginning, after a cursor or from now on (`live`), up to its end.
 
-        Or up to the refusal of its start, if that is the answer to who asks.
+        Or up to the refusal of its start, if that is the answer to who asks: by default for what was asked here last.
         """
 
-    def listen(self, run: RunId, *, after: str | None = None) -> AsyncGenerator[Event | None, None]:
+    def listen(
+        self, run: RunId, *, after: str | None = None, asked: Asked | None = None
+    ) -> AsyncGenerator[Event | None, None]:
         """As `follow`; None says that all which was there at the call has been given."""
 
     async def load(self, payload: Payload) -> Json:
         """The value of an output that one of its events carries. Raises `NotFound` for one that is kept no longer."""
 
-    async def result(self, run: RunId, *, timeout_seconds: float | None = None) -> Json:
+    async def result(self, run: RunId, *, timeout_seconds: float | None = None, asked: Asked | None = None) -> Json:
         """Wait for the run's end. Raises `RunFailed`, `TaskCanceled`, `RunRejected` or `TimedOut`."""
 
-    async def outputs(self, run: RunId, node: str) -> Json:
+    async def outputs(self, run: RunId, node: str, *, asked: Asked | None = None) -> Json:
         """What a node has given. Raises `NotFound` when the run ended without it."""
 
     async def summary(self, run: RunId) -> Summary | None:

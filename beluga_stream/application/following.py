@@ -60,7 +60,8 @@ class _Heard:
         decoded = codec.results.decode(record.value)
         place = Cursor(self._partition, record.offset)
         events = await self._events(self._stream, decoded, place)
-        self.ending.hear(self._stream, record.offset)
+        if isinstance(decoded, Progress):  # a chunk ends nothing, and there may be many
+            self.ending.hear(self._stream, record.offset)
         seen = 0 if self._after is None else self._after.seen(place.offset)
         if seen is None:
             return ()
@@ -129,7 +130,7 @@ class Following:
         live = after == LIVE
         cursor = None if after is None or live else Cursor.parse(after, partition)
         heard = _Heard(run, partition, self._payloads, cursor, asked)
-        follower, start, gone = await self._enter(run, partition, after)
+        follower, start, gone = await self._enter(run, partition, after, asked)
         try:
             async with contextlib.aclosing(self._tails.records(partition, follower, start)) as batches:
                 async for batch in batches:
@@ -152,12 +153,14 @@ class Following:
         finally:
             self._tails.leave(partition, follower)
 
-    async def _enter(self, run: RunId, partition: int, after: str | None) -> tuple[Follower, int | None, bool]:
+    async def _enter(
+        self, run: RunId, partition: int, after: str | None, asked: Asked
+    ) -> tuple[Follower, int | None, bool]:
         """Somebody who follows the run live; where its earlier records begin, or None; whether they are gone."""
         mine = self._mine.pop(run, None)
         if mine is not None and after is None:
             # A key may have been used before: then the run is under way or over, and its beginning is in the log.
-            if mine.fresh or await self._has_just_begun(run, mine):
+            if mine.fresh or await self._has_just_begun(run, mine, asked):
                 return mine.follower, None, False
             follower = mine.follower
         else:
@@ -170,8 +173,8 @@ class Following:
             self._tails.leave(partition, follower)
             raise
 
-    async def _has_just_begun(self, run: RunId, mine: _Mine) -> bool:
-        """Whether the first that was heard of the run since its start is its beginning, or an answer to the start."""
+    async def _has_just_begun(self, run: RunId, mine: _Mine, asked: Asked) -> bool:
+        """Whether the first that was heard of the run since its start is its beginning, or the answer to who asks."""
         try:
             async with within(_BEGINS_WITHIN_SECONDS):
                 first = await mine.follower.first()
@@ -181,13 +184,13 @@ class Following:
             return False
         decoded = codec.results.decode(first.value)
         if isinstance(decoded, Rejected):
-            return bool(decoded.run == run and decoded.digest == mine.digest)
+            return bool(decoded.run == run and decoded.digest == mine.digest == asked.digest)
         return bool(
             isinstance(decoded, Progress)
             and decoded.run == run
             and decoded.status is not None
             and decoded.status.counter == 1
-            and not Asked(mine.digest).is_others(decoded.status.digest)
+            and not asked.is_others(decoded.status.digest)
         )
 
     async def _check_answered(self, run: RunId, partition: int, started: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from ..domain.gathering import EventArrived, FiredRow, ItemRow, Refused, Window
 from ..domain.payload import NOTHING
 from ..domain.ticks import ScheduleRow
-from ..errors import BelugaError, InvalidState, LogUnavailable, NotFound, TimedOut
+from ..errors import BelugaError, InvalidState, KeyMissing, LogUnavailable, NotFound, TimedOut
 from ..ports.handlers import Deployment, Gathers, Trigger
 from ..ports.log import Outgoing, Record
 from ..ports.spans import Of, Spans
@@ -52,14 +52,20 @@ class Gathered:
             self._telemetry.triggered(row.graph, row.trigger, "missing")
         if not row.complete and missing == "drop":
             return []
+        if not row.complete and missing == "dead_letter":
+            lacking = _incomplete(trigger.gathers, row, items)
+            return await self._letters_of(records, lacking, row.graph, row.trigger)
         try:
-            if not row.complete and missing == "dead_letter":
-                raise _incomplete(trigger.gathers, row, items)
             started = [await self._request(trigger, row, items, records, now_ms)]
         except LogUnavailable:
             raise  # no fault of the events
         except BelugaError as error:
             return await self._letters_of(records, error, row.graph, row.trigger)
+        except Exception as error:
+            # It would come again, and end every process that takes it.
+            log.exception("a defect of the engine: no run of %s is started", row.graph, extra={"action": "dead_letter"})
+            defect = BelugaError(f"the engine could not start a run of it: {error!r}", trigger=row.trigger)
+            return await self._letters_of(records, defect, row.graph, row.trigger)
         self._telemetry.triggered(row.graph, row.trigger, "started")
         return started
 
@@ -130,15 +136,19 @@ class Gathered:
             return await self._requests.start(program, trigger.name, identity_of(row), value, told, now_ms)
 
     async def _record(self, item: ItemRow) -> Record:
-        """The event as it came. Of one whose blob is gone only its place is left; what is wrong is said by reading it.
+        """The event as it came. Of one that cannot be had only its place is left; what is wrong is said by reading it.
 
-        Raises `KeyMissing`: this process must not go on with what another can read.
+        Raises `LogUnavailable`, and `KeyMissing`: this process must not go on with what another can read.
         """
         try:
             return record_of(item.place, await self._payloads.load(item.record or NOTHING))
+        except (LogUnavailable, KeyMissing):
+            raise
         except NotFound:
             log.exception("the event %s is kept no longer", item.place, extra={"action": "blob_gone"})
-            return record_of(item.place, None)
+        except Exception:
+            log.exception("the event %s cannot be read", item.place, extra={"action": "blob_gone"})
+        return record_of(item.place, None)
 
     async def _letters_of(
         self, records: Sequence[Record], error: BelugaError, graph: str, trigger: str

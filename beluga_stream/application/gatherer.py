@@ -19,6 +19,7 @@ from ..ports.log import Appender, Outgoing, Reader, Record, Tables, Workers
 from ..ports.spans import NO_SPANS, Spans
 from ..ports.telemetry import NO_TELEMETRY, Telemetry
 from . import codec
+from .arriving import check_place
 from .deadletters import dead_letter
 from .extent import Extent, check_not_recreated, extent_of
 from .gathered import Gathered
@@ -72,6 +73,7 @@ class Gatherer:
         self._owned: dict[int, Gatherings] = {}
         kept = {(trigger.graph, trigger.name): trigger for trigger in deployment.triggers if trigger.is_kept}
         self._sources = {name: trigger.sources for name, trigger in kept.items()}
+        self._ticking = {name for name, trigger in kept.items() if trigger.schedule is not None}
         self._schedules: dict[int, dict[tuple[str, str], Schedule]] = defaultdict(dict)
         for name, trigger in kept.items():
             if trigger.schedule is not None:
@@ -137,14 +139,8 @@ class Gatherer:
                 firing, refusal = await self._apply(owned, record, now)
             except LogUnavailable:
                 raise  # no fault of the record: it comes again
-            except BelugaError as error:
-                log.warning(
-                    "refused a record: %s",
-                    error,
-                    extra={"action": "dead_letter", "topic": record.topic, "offset": record.offset},
-                )
-                self._telemetry.dead_letter("gatherer", error.code)
-                outputs.append(await dead_letter(self._names.dead_letters, record, error, self._payloads))
+            except Exception as error:  # noqa: BLE001 - it would come again, and end every process that takes it
+                outputs.append(await self._refuse(record, error))
             else:
                 outputs.extend(refusal)
                 if firing is not None:
@@ -170,16 +166,31 @@ class Gatherer:
         event = codec.gathering_events.decode(record.value)
         if record.key != event.key.encode():
             raise InvalidInput(f"a {event.type} of {event.key} has another record key than its member `key` says")
+        if not event.key.isalnum():
+            raise InvalidInput(f"a {event.type} has the key {event.key[:128]!r}, which is no gathering's or schedule's")
         if isinstance(event, TicksDue):
             # By code that does not know it nothing is done: its next owner says again what is due.
-            known = (event.graph, event.trigger) in self._sources
+            known = (event.graph, event.trigger) in self._ticking
             row = owned.schedules.apply(event, record.offset) if known else None
             return None, () if row is None else await self._gathered.ticked(row, now)
+        if isinstance(event, EventArrived):
+            check_place(event.place)
         effect = owned.apply(event, record.offset, now)
         if effect.refused is None:
             return effect.fired, ()
         assert isinstance(event, EventArrived), "nothing else is refused"
         return None, await self._gathered.refuse(event, effect.refused)
+
+    async def _refuse(self, record: Record, error: Exception) -> Outgoing:
+        """What could not be applied, as a dead letter."""
+        where = {"action": "dead_letter", "topic": record.topic, "offset": record.offset}
+        if isinstance(error, BelugaError):
+            log.warning("refused a record: %s", error, extra=where)
+        else:
+            log.error("a defect of the engine: refused a record that it cannot apply", exc_info=error, extra=where)
+            error = BelugaError(f"the engine could not apply it: {error!r}")
+        self._telemetry.dead_letter("gatherer", error.code)
+        return await dead_letter(self._names.dead_letters, record, error, self._payloads)
 
     async def _write(self, owned: Gatherings, now: int) -> None:
         changes = owned.changes(now)
@@ -223,7 +234,7 @@ class Gatherer:
                 each for firing in again for each in await self._gathered.start(firing, owned.items(firing), now)
             ]
             for row in owned.schedules.unconfirmed(committed):
-                if (row.graph, row.trigger) in self._sources:
+                if (row.graph, row.trigger) in self._ticking:
                     outputs.extend(await self._gathered.ticked(row, now))
                 else:
                     owned.schedules.take_back(row)

@@ -87,11 +87,11 @@ class Ingest:
         """Request a run for each event and trigger that agree, or let the event go to those it waits for."""
         outputs: list[Outgoing] = []
         for record in records:
-            try:
-                listening = self._listening(record)
-            except NotFound as error:
-                outputs.append(await self._refused(None, record, error))
-                continue
+            listening = self._by_topic[record.topic]
+            if record.headers and (only := meant_for(record)) is not None:
+                listening = [each for each in listening if self._names.trigger(each[0].graph, each[0].name) == only]
+                if not listening and only.startswith(f"{self._names.prefix}/"):
+                    outputs.append(await self._refused(None, record, _gone(record, only)))
             for trigger, side in listening:
                 try:
                     output = await self.answer(trigger, side, record)
@@ -107,25 +107,6 @@ class Ingest:
         if outputs:
             await self._appender.append(outputs)
         return None
-
-    def _listening(self, record: Record) -> Sequence[tuple[Trigger, int]]:
-        """The triggers that take a record, each with its side; of one that is sent again only who could not take it.
-
-        Raises `NotFound` when that one is not here any more.
-        """
-        every = self._by_topic[record.topic]
-        only = meant_for(record)
-        if only is None:
-            return every
-        found = [each for each in every if self._names.trigger(each[0].graph, each[0].name) == only]
-        prefix, _, trigger = only.partition("/")
-        if not found and prefix == self._names.prefix:
-            raise NotFound(
-                f"an event of {record.topic} was sent again for the trigger {trigger}, which is not deployed: deploy "
-                f"it and send the event again, or discard it",
-                trigger=trigger,
-            )
-        return found
 
     async def _refused(self, trigger: Trigger | None, record: Record, error: Exception) -> Outgoing:
         """The event as a dead letter: sent again, it is for this trigger alone."""
@@ -205,6 +186,16 @@ class Ingest:
         message = Message(str(summary.run), f"beluga/{summary.graph}", dict(summary.tags), data)
         trace = tracing.of_summary(self._spans, summary)
         return message, digest("finished", str(summary.run), str(summary.ended_ms)), trace
+
+
+def _gone(record: Record, only: str) -> NotFound:
+    """The trigger is gone for which alone the record was sent again."""
+    trigger = only.partition("/")[2]
+    return NotFound(
+        f"an event of {record.topic} was sent again for the trigger {trigger}, which is not deployed: deploy it and "
+        f"send the event again, or discard it",
+        trigger=trigger,
+    )
 
 
 def _defect(trigger: str | None, record: Record, error: Exception) -> BelugaError:

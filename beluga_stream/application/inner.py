@@ -13,7 +13,7 @@ from dataclasses import replace
 from ..domain.cover import WORKFLOW
 from ..domain.ids import NodeKey, RunId, is_page
 from ..domain.state import NODE_ENDED, NodeStatus
-from .messages import ChunkEmitted, Progress, Rejected
+from .messages import ChunkEmitted, Progress, Rejected, RunChange
 from .results import Chunk, Event, NodeChanged, Refill, RunChanged, RunReader, Superseded
 
 
@@ -46,7 +46,7 @@ class RunStream:
     def read(self, record: Progress | ChunkEmitted | Rejected, cursor: str) -> Iterator[Event]:
         """The events that a record means; none for one of another run."""
         if record.run == self.run:
-            if self._begins_anew(record):
+            if isinstance(record, Progress) and self._begins_anew(record.status):
                 self._own = RunReader()
             for event in self._own.read(record, cursor):
                 if isinstance(event, RunChanged) and event.ended:
@@ -64,9 +64,8 @@ class RunStream:
                     self._note(shown)
                 yield shown
 
-    def _begins_anew(self, record: Progress | ChunkEmitted | Rejected) -> bool:
+    def _begins_anew(self, status: RunChange | None) -> bool:
         """Whether the run had been forgotten, and begins again under its id with another input."""
-        status = record.status if isinstance(record, Progress) else None
         if status is None or status.counter != 1:
             return False
         return None not in (status.digest, self.digest) and status.digest != self.digest

@@ -174,8 +174,11 @@ class Runs:
         encoded = codec.incoming.encode(request)
         check_size(request, len(encoded))
         since = await self._following.begin(run, digest, fresh=fresh)
-        self._remember(run, Asked(digest, since, self.asked(run).retried))
+        asked = Asked(digest, since, self.asked(run).retried)
+        self._remember(run, asked)
         await self._send(self._names.run_requests, run, encoded, request.trace)
+        # Others may have given the key another input meanwhile: whoever gets the answer now finds what they asked for.
+        self._remember(run, replace(asked, retried=self.asked(run).retried))
         return Started(run, digest, since, request.graph)
 
     async def cancel(self, run: RunId, reason: str = "") -> None:
@@ -240,15 +243,17 @@ class Runs:
         check_words(event)
         await self._send(self._names.run_events, run, codec.incoming.encode(event))
 
-    async def follow(self, run: RunId, *, after: str | None = None) -> AsyncGenerator[Event, None]:
+    async def follow(
+        self, run: RunId, *, after: str | None = None, asked: Asked | None = None
+    ) -> AsyncGenerator[Event, None]:
         """The run's events from its beginning, after a cursor or from now on (`live`), up to its end.
 
         Or up to the refusal of its start, if that is the answer to who asks. Chunk values are JSON. A run that this
         object has started is followed live without a look at the log. Raises `Expired` for what retention has removed,
         `InvalidInput` for a cursor that is none of this run.
         """
-        answer = Answer(run, self.asked(run))
-        async with contextlib.aclosing(self.listen(run, after=after)) as events:
+        answer = Answer(run, self.asked(run) if asked is None else asked)
+        async with contextlib.aclosing(self.listen(run, after=after, asked=asked)) as events:
             async for event in events:
                 answer.hear(event)
                 if event is not None:
@@ -260,11 +265,11 @@ class Runs:
         """The value of an output that an event carries."""
         return await self.payloads.load(payload)
 
-    async def result(self, run: RunId, *, timeout_seconds: float | None = None) -> Json:
+    async def result(self, run: RunId, *, timeout_seconds: float | None = None, asked: Asked | None = None) -> Json:
         """Wait for the run's end. Raises `RunFailed`, `TaskCanceled`, `RunRejected` or `TimedOut`."""
-        answer = Answer(run, self.asked(run))
+        answer = Answer(run, self.asked(run) if asked is None else asked)
         try:
-            async with within(timeout_seconds), contextlib.aclosing(self.listen(run)) as events:
+            async with within(timeout_seconds), contextlib.aclosing(self.listen(run, asked=asked)) as events:
                 async for event in events:
                     answer.hear(event)
                     answer.check()
@@ -284,9 +289,9 @@ class Runs:
         asked = mine if asked is None else replace(asked, retried=max(mine.retried, asked.retried))
         return self._following.listen(run, asked, after=after)
 
-    async def outputs(self, run: RunId, node: str) -> Json:
+    async def outputs(self, run: RunId, node: str, *, asked: Asked | None = None) -> Json:
         """What a node has given. Raises `NotFound` when the run ended without it."""
-        async with contextlib.aclosing(self.follow(run)) as events:
+        async with contextlib.aclosing(self.follow(run, asked=asked)) as events:
             async for event in events:
                 if isinstance(event, NodeChanged) and event.node == node and event.status == "succeeded":
                     return await self.payloads.load(event.output or NOTHING)

@@ -39,6 +39,7 @@ ASKED = frozenset({RunRequested, SignalReceived, CancelRequested, RetryRequested
 
 _NUMBER_MOST = 1 << 53
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+_LIMIT_ID = re.compile(r"~limit/[0-9a-f]{32}")
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -138,7 +139,11 @@ def check_map(plan: Plan, event: RunRequested) -> None:
 
 
 def check_asked(event: Event, size: int) -> None:
-    """Raises `InvalidInput` for what is asked of a run and is too long to be kept, or is not the run's own."""
+    """Raises `InvalidInput` for what is asked of a run and is too long to be kept, or is not the run's own.
+
+    And for what is asked of none: a row under such a key would be taken for another kind, and end every owner.
+    """
+    check_id(event.run)
     if not isinstance(event, RunRequested):
         if size > REQUEST_MOST_BYTES:
             raise InvalidInput(
@@ -150,8 +155,15 @@ def check_asked(event: Event, size: int) -> None:
     check_seals(event)
 
 
+def check_id(run: str) -> None:
+    """Raises `InvalidInput` for what can be no run's id."""
+    if not run or run.startswith("~"):
+        raise InvalidInput(f"{run[:NAME_MOST]!r} is no run's id", run=run[:NAME_MOST])
+
+
 def check_words(event: Event) -> None:
-    """Raises `InvalidInput` for a name, id or reason that is too long."""
+    """Raises `InvalidInput` for a name, id or reason that is too long, and for what is no run's id."""
+    check_id(event.run)
     match event:
         case SignalReceived():
             words = [("name of a signal", event.signal, NAME_MOST), ("id of a signal", event.id, NAME_MOST)]
@@ -167,7 +179,12 @@ def check_words(event: Event) -> None:
 
 
 def check_limit(event: LimitEvent, size: int) -> None:
-    """Raises `InvalidInput` for an event of a limit that no engine writes: its row would not fit, or never be due."""
+    """Raises `InvalidInput` for an event of a limit that no engine writes: its row would not fit, or never be due.
+
+    Or it would be another's.
+    """
+    if not _LIMIT_ID.fullmatch(event.key):
+        raise InvalidInput(f"a {event.type} has the key {event.key[:NAME_MOST]!r}, which is no limit's id")
     if size > REQUEST_MOST_BYTES:
         raise InvalidInput(f"a {event.type} has {size} bytes, and may have {REQUEST_MOST_BYTES}")
     if isinstance(event, SlotWanted):

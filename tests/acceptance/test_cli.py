@@ -209,8 +209,8 @@ def test_a_run_streams_and_prints_its_result(deployed: Deployment) -> None:
         "the word one of this text",
         "the word two of this text",
     ]
-    assert events[-1] | {"cursor": "", "at_ms": 0, "run": ""} == {
-        "type": "run", "run": "", "cursor": "", "at_ms": 0, "status": "succeeded", "output": 2,
+    assert events[-1] | {"cursor": "", "at_ms": 0, "run": "", "digest": ""} == {
+        "type": "run", "run": "", "cursor": "", "at_ms": 0, "digest": "", "status": "succeeded", "output": 2,
     }  # fmt: skip
     (listed,) = deployed.json("runs", "list", "--tag", "from=tests")
     assert (listed["graph"], listed["status"]) == ("talk", "succeeded")

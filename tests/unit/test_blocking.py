@@ -10,6 +10,7 @@ import pytest
 
 from beluga_stream import blocking
 from beluga_stream.api.client import Client
+from beluga_stream.application.answer import Asked
 from beluga_stream.application.results import Chunk, Event, RunChanged
 from beluga_stream.errors import InvalidState, LogUnavailable, TimedOut
 
@@ -26,7 +27,10 @@ class Desk:
         self.threads.add(threading.current_thread().name)
         return f"run-of-{graph}"
 
-    async def follow(self, run: str, *, after: str | None = None) -> AsyncIterator[Event]:
+    def asked(self, run: str) -> Asked:
+        return Asked()
+
+    async def follow(self, run: str, **_: Any) -> AsyncIterator[Event]:
         try:
             for seq, word in enumerate(["well", "done"]):
                 yield Chunk(cursor=f"0-{seq}", node="say", attempt=1, incarnation="a", seq=seq, value=word)
@@ -37,7 +41,7 @@ class Desk:
         finally:
             self.left = True
 
-    async def result(self, run: str, *, timeout_seconds: float | None = None) -> Any:
+    async def result(self, run: str, **_: Any) -> Any:
         if run == "run-of-slow":
             raise TimedOut(f"run {run} did not end", run=run)
         return {"said": 2}
@@ -91,7 +95,7 @@ def test_what_is_asked_while_the_client_is_being_closed_is_refused() -> None:
     entered, leaving, go = threading.Event(), threading.Event(), threading.Event()
 
     class Slow(Desk):
-        async def result(self, run: str, *, timeout_seconds: float | None = None) -> Any:
+        async def result(self, run: str, **_: Any) -> Any:
             try:
                 entered.set()
                 await asyncio.sleep(60)

@@ -431,6 +431,41 @@ async def test_a_record_without_its_key_is_a_dead_letter() -> None:
     assert "the key of trigger a+b raised KeyError" in told
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"key": "~schedule/x"},
+        {"key": "5e/f/1"},
+        {"side": 7},
+        {"place": "nowhere"},
+        {"place": "a/0/x"},
+        {"record": {"kind": "inline", "value": 7}},
+        {"record": {"kind": "inline", "value": {"key": None, "value": "{}", "headers": 7}}},
+        {"type": "ticks_due", "after_ms": None, "ticks": [1], "until_ms": 1},
+    ],
+)
+async def test_a_record_of_its_own_topic_that_nobody_can_apply_ends_no_gatherer(wrong: dict[str, Any]) -> None:
+    bench = await _opened()
+    await bench.publish("a", key="wrong")
+    await bench.publish("b", key="wrong")
+    await bench.ingested()
+    for record in bench.log.records(TOPICS.trigger_events, 0):
+        tree = orjson.loads(record.value or b"") | wrong
+        await bench.log.append([Outgoing(TOPICS.trigger_events, tree["key"].encode(), orjson.dumps(tree))])
+    bench.gatherer.passed(TOPICS.trigger_events, 0, 2)  # first only those that are wrong
+    await bench.gathered(commits=False)
+    bench.clock.now += 10 * _MINUTE
+    for _ in range(3):
+        await bench.look()
+        await bench.gathered(commits=False)
+    await bench.taken_over()
+    await bench.publish("a", key="right")
+    await bench.publish("b", key="right")
+    await bench.ingested()
+    await bench.gathered()
+    assert (await bench.payloads.load(bench.starts()[-1].input))[0]["key"] == "right"
+
+
 async def test_a_garbled_record_of_its_own_topic_harms_nobody() -> None:
     bench = await _opened()
     await bench.log.append([Outgoing(TOPICS.trigger_events, b"x", b'{"v": 1, "type": "no_such"}', partition=0)])

@@ -157,6 +157,11 @@ async def test_a_key_with_another_input_is_refused_to_who_gave_it() -> None:
             with pytest.raises(RunRejected):
                 await others.result(run)
         assert await http.result(run) == [0, 1]
+        asked = http.asked(run)
+        await http.start("count", 4, idempotency_key="k")
+        with pytest.raises(RunRejected):
+            await http.result(run)
+        assert await http.result(run, asked=asked) == [0, 1]
 
 
 async def test_a_stream_goes_on_across_a_restart_of_the_gateway_complete_and_in_order() -> None:

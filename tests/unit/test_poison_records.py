@@ -19,6 +19,7 @@ from beluga_stream.domain.plan import Plan
 from beluga_stream.errors import InvalidInput, RecordTooLarge
 from beluga_stream.ports.log import Outgoing
 from tests.unit.coordinating import NAMES, OWNED, Bench, bench_of, done, requested
+from tests.unit.desks import Desk
 from tests.unit.graphs import edge, edges, node, plan
 
 LIMIT = LimitId(f"~limit/{'5e' * 16}")
@@ -246,3 +247,47 @@ async def test_a_definition_that_cannot_be_read_is_left_out(caplog: pytest.LogCa
     assert (rejected.run, rejected.code) == ("n", "not_found")
     told = [record for record in caplog.records if getattr(record, "action", "") == "definition_unknown"]
     assert len(told) == 3, "each of them once"
+
+
+_KEYS = ("~limit/x", LIMIT, "~early/x", "~read", "~answered", "~claim", "~", "")
+"""Under which rows of other kinds lie, or none."""
+
+
+@pytest.mark.parametrize("run", _KEYS)
+@pytest.mark.parametrize("kind", ["cancel_requested", "run_requested", "signal_received"])
+async def test_nothing_is_asked_of_what_is_no_run(kind: str, run: str) -> None:
+    bench = await bench_of()
+    start = json.loads(codec.incoming.encode(requested(run)))
+    known = {"run": run, "key": run, "at_ms": 0}
+    asked: dict[str, dict[str, Any]] = {
+        "cancel_requested": {"type": kind, **known},
+        "run_requested": {**start, "parent": {"run": "p", "key": "p", "node": "n"}},
+        "signal_received": {
+            "type": kind, **known, "signal": "s", "id": "1", "value": {"kind": "inline", "value": 1},
+        },
+    }  # fmt: skip
+    await tell(bench, NAMES.run_events, asked[kind])
+    assert len(bench.written(NAMES.dead_letters)) == 1
+    assert await is_at_work(bench)
+
+
+@pytest.mark.parametrize("key", ["r", *_KEYS[2:], f"{LIMIT}/r/a/1", "~limit/x"])
+async def test_a_row_of_a_limit_is_never_anothers(key: str) -> None:
+    bench = await bench_of()
+    await bench.tell(NAMES.run_requests, requested())
+    limit = {"name": "test/a", "at_once": 1}
+    wanted = {"type": "slot_wanted", "key": key, "at_ms": 0, "run": "r", "node": "a", "number": 1, "reply": "r"}
+    await tell(bench, NAMES.run_events, {**wanted, "limit": limit})
+    assert len(bench.written(NAMES.dead_letters)) == 1
+    assert await is_at_work(bench)
+
+
+async def test_nobody_can_ask_a_client_for_what_is_no_run() -> None:
+    desk = Desk()
+    async with desk.client() as runs:
+        for run in _KEYS:
+            with pytest.raises(InvalidInput, match="is no run's id"):
+                await runs.cancel(RunId(run))
+            with pytest.raises(InvalidInput, match="is no run's id"):
+                await runs.signal(RunId(run), "go", 1)
+        assert not any((await desk.log.end(desk.topics.run_events)).values())

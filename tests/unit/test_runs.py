@@ -2,11 +2,13 @@
 
 import asyncio
 import itertools
-from contextlib import aclosing
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import pytest
 
+from beluga_stream.api.client import Client
 from beluga_stream.application import codec
 from beluga_stream.application.answer import Asked
 from beluga_stream.application.catalog import publish
@@ -125,6 +127,30 @@ def status(run: RunId, status: str, counter: int, digest: str, output: int | Non
 async def tell(desk: Desk, *records: Progress | Rejected) -> None:
     topic = desk.topics.run_results
     await desk.log.append([Outgoing(topic, each.run.encode(), codec.results.encode(each)) for each in records])
+
+
+async def test_a_start_with_another_input_changes_nothing_for_who_asks_at_the_same_desk() -> None:
+    async with Desk(graph(Mood())).open() as desk, desk.client() as runs:
+
+        @asynccontextmanager
+        async def opener() -> AsyncIterator[Runs]:
+            yield runs
+
+        async with Client(opener) as client:
+            first = await client.start("test", 4, idempotency_key="k")
+            assert await first.result() == 8
+            asked = runs.asked(RunId(first.id))
+            second = await client.start("test", 5, idempotency_key="k")
+            # Before who has given the other input asks: their refusal is the first that is heard.
+            watched = [event async for event in runs.follow(RunId(first.id), asked=Asked())]
+            assert [event.status for event in watched if isinstance(event, RunChanged)] == ["running", "succeeded"]
+            for _ in range(2):
+                with pytest.raises(RunRejected):
+                    await second.result()
+                assert await first.result() == 8
+                assert await runs.outputs(RunId(first.id), "a", asked=asked) == 8
+                assert isinstance([event async for event in first.stream()][-1], RunChanged)
+                assert isinstance([event async for event in second.stream()][-1], StartRejected)
 
 
 async def test_the_end_of_a_run_is_no_answer_to_who_gave_its_key_with_another_input() -> None:

@@ -99,16 +99,20 @@ class HttpDesk:
         """See the port."""
         return self._asked.get(run, Asked())
 
-    async def follow(self, run: RunId, *, after: str | None = None) -> AsyncGenerator[Event, None]:
+    async def follow(
+        self, run: RunId, *, after: str | None = None, asked: Asked | None = None
+    ) -> AsyncGenerator[Event, None]:
         """See the port. Goes on where it was when the connection ends, or the gateway restarts."""
-        async with contextlib.aclosing(self.listen(run, after=after)) as events:
+        async with contextlib.aclosing(self.listen(run, after=after, asked=asked)) as events:
             async for event in events:
                 if event is not None:
                     yield event
 
-    async def listen(self, run: RunId, *, after: str | None = None) -> AsyncGenerator[Event | None, None]:
+    async def listen(
+        self, run: RunId, *, after: str | None = None, asked: Asked | None = None
+    ) -> AsyncGenerator[Event | None, None]:
         """See the port."""
-        async with contextlib.aclosing(self._frames(run, after, outputs=True)) as frames:
+        async with contextlib.aclosing(self._frames(run, after, asked, outputs=True)) as frames:
             async for frame in frames:
                 if frame.cursor is not None:
                     yield event_of(frame.data)
@@ -121,28 +125,28 @@ class HttpDesk:
             raise NotFound("the gateway has told of a value that it did not give")
         return payload.value
 
-    async def result(self, run: RunId, *, timeout_seconds: float | None = None) -> Json:
+    async def result(self, run: RunId, *, timeout_seconds: float | None = None, asked: Asked | None = None) -> Json:
         """See the port."""
         try:
             async with within(timeout_seconds):
-                return await self._result(run)
+                return await self._result(run, asked)
         except TimeoutError as error:
             if isinstance(error, TimedOut):
                 raise
             raise TimedOut(f"run {run} did not end within {timeout_seconds:g} s; it goes on", run=run) from error
 
-    async def _result(self, run: RunId) -> Json:
+    async def _result(self, run: RunId, asked: Asked | None) -> Json:
         while True:
             result = Result(run)
-            async with contextlib.aclosing(self._frames(run, None)) as frames:
+            async with contextlib.aclosing(self._frames(run, None, asked)) as frames:
                 async for frame in frames:
                     result.hear(frame)
             if result.is_told:
                 return result.value()
             # It was cut after a refusal, and what ended the run lies before that: it is read from the beginning.
 
-    async def outputs(self, run: RunId, node: str) -> Json:
-        """See the port."""
+    async def outputs(self, run: RunId, node: str, *, asked: Asked | None = None) -> Json:
+        """See the port. A gateway gives them to whoever asks."""
         while True:
             try:
                 path = f"{_path(run)}/nodes/{_part(node)}/output"
@@ -169,9 +173,12 @@ class HttpDesk:
                 return found
             query = {"after": page["next"]}
 
-    async def _frames(self, run: RunId, after: str | None, *, outputs: bool = False) -> AsyncGenerator[Frame, None]:
-        asked = self.asked(run)
-        query = {"since": str(asked.started), "ends_after": str(asked.retried)}
+    async def _frames(
+        self, run: RunId, after: str | None, asked: Asked | None, *, outputs: bool = False
+    ) -> AsyncGenerator[Frame, None]:
+        mine = self.asked(run)
+        asked = mine if asked is None else asked
+        query = {"since": str(asked.started), "ends_after": str(max(mine.retried, asked.retried))}
         if asked.digest is not None:
             query["digest"] = asked.digest
         if outputs:
