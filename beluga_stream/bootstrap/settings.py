@@ -363,7 +363,7 @@ class Settings(BaseSettings):
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             name = "BELUGA_" + str(first["loc"][0]).upper() if first["loc"] else "the settings"
-            said = _FORMS.get(first.get("ctx", {}).get("pattern")) or first["msg"].removeprefix("Value error, ")
+            said = _FORMS.get(str(first.get("ctx", {}).get("pattern"))) or first["msg"].removeprefix("Value error, ")
             got = "" if name in _SECRETS else f" (got {first['input']!r})"
             raise InvalidConfig(f"{name} is wrong: {said}{got}: see docs/configuration.md") from error
 
