@@ -99,11 +99,11 @@ observed: $(VENV)/.test $(if $(filter build/%,$(COMPOSE)),build/docker-compose) 
 
 .PHONY: compose-down
 compose-down: ## Stop them and keep their data
-	$(COMPOSE) down --timeout 45
+	$(COMPOSE) --profile '*' down --timeout 45
 
 .PHONY: compose-clean
 compose-clean: ## Stop them and delete their data
-	$(COMPOSE) down --timeout 45 --volumes
+	$(COMPOSE) --profile '*' down --timeout 45 --volumes
 
 .PHONY: constraints
 constraints: ## Write constraints.txt anew: the newest packages that fit Python 3.11, so also the later ones

@@ -107,7 +107,7 @@ start_docker() {
 # Everything that this run started, and nothing else.
 stop_docker() {
   if docker_answers; then
-    "${compose[@]}" down --volumes --timeout 10 >/dev/null 2>&1 || true
+    "${compose[@]}" --profile '*' down --volumes --timeout 10 >/dev/null 2>&1 || true
     local left
     left=$(docker ps --all --quiet --filter label=beluga.test="$BELUGA_TEST_LABEL" 2>/dev/null || true)
     if [[ -n $left ]]; then

@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing
+from importlib.util import find_spec
 from pathlib import Path
 
 from ..adapters.embedded.broker import EmbeddedBroker
@@ -32,7 +33,7 @@ from ..bootstrap.settings import Settings
 from ..bounds import within
 from ..domain.ids import NodeKey, RunId, node_of
 from ..domain.payload import NOTHING
-from ..errors import RunFailed, TimedOut
+from ..errors import InvalidConfig, RunFailed, TimedOut
 from .declared import PATIENCE_SECONDS
 from .demoscreen import DemoScreen
 from .engine import check_running, engine
@@ -46,6 +47,8 @@ _LOOK_SECONDS = 0.05
 
 async def demonstrate(*, broker: str | None, write_name: str | None, as_json: bool) -> None:
     """Run the whole demo and stop everything it has started. Raises what went wrong."""
+    if find_spec("scipy") is None:
+        raise InvalidConfig("the demo's graphs need the package scipy: pip install 'beluga-stream[demo]'")
     began = time.monotonic()
     screen = DemoScreen(as_json=as_json)
     async with AsyncExitStack() as stack:
