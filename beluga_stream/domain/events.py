@@ -19,11 +19,15 @@ class Failure(Frozen):
 
 
 class Parent(Frozen):
-    """Who started this run as a part of its own."""
+    """Who started this run as a part of its own.
+
+    `since_ms` is when that run began, as a durable run is told: when a run is forgotten, a later one may have its id.
+    """
 
     run: RunId
     key: str
     node: NodeKey
+    since_ms: int = 0
 
 
 class Source(Frozen):
