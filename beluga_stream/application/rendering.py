@@ -292,8 +292,7 @@ def start_child(
     """The request for a subgraph, a map item's graph or a page."""
     node = plan.nodes[node_of(command.node)]
     is_page = node.kind is NodeKind.MAP and ":" in command.node
-    is_durable = plan.starts_durable(command.node)
-    is_near = is_page or is_durable
+    is_near = is_page or plan.starts_durable(command.node)
     arguments = arguments_of(plan, state, command.node)
     return RunRequested(
         run=command.child,
@@ -306,7 +305,7 @@ def start_child(
         trigger="parent",
         tags=state.tags,
         trace=trace,
-        parent=Parent(state.run, state.key, command.node, state.started_ms if is_durable else 0),
+        parent=Parent(state.run, state.key, command.node),
         page=page_of(state, command.node, arguments[0].stream) if is_page else None,
         keys=state.keys if is_page else {},
     )

@@ -19,15 +19,11 @@ class Failure(Frozen):
 
 
 class Parent(Frozen):
-    """Who started this run as a part of its own.
-
-    `since_ms` is when that run began, as a durable run is told: when a run is forgotten, a later one may have its id.
-    """
+    """Who started this run as a part of its own."""
 
     run: RunId
     key: str
     node: NodeKey
-    since_ms: int = 0
 
 
 class Source(Frozen):

@@ -14,8 +14,7 @@ class Workflows(Protocol):
     async def start(self, request: RunRequested) -> None:
         """Begin the run. One that was started with its id, whatever has become of it, is left alone.
 
-        So is one of a parent that began later; that of an earlier parent, which is forgotten, makes room when it has
-        ended. Raises `InvalidState` when a workflow that is not this run has its id.
+        Raises `InvalidState` when a workflow that is not this run has its id.
         """
 
     async def signal(self, event: SignalReceived) -> None:

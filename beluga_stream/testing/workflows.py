@@ -78,13 +78,11 @@ class LocalWorkflows:
         """Names that follow from what happens: a seed must do the same again."""
 
     async def start(self, request: RunRequested) -> None:
-        there = self.runs.get(request.run)
-        begins = 0 if request.parent is None else request.parent.since_ms
-        if there is not None and not (there.since_ms < begins and there.stands != "running"):
+        if request.run in self.runs:
             return
         if request.definition not in self.plans:
             raise NotFound(f"no graph {request.graph!r} is deployed", graph=request.graph)
-        run = self.runs[request.run] = Durable(self, request.run, begins)
+        run = self.runs[request.run] = Durable(self, request.run)
         run.go_on(request)
 
     async def signal(self, event: SignalReceived) -> None:
@@ -126,8 +124,7 @@ class LocalWorkflows:
 class Durable:
     """One run: what has happened to it, in a queue, and a task that applies it."""
 
-    def __init__(self, host: LocalWorkflows, run: RunId, since_ms: int) -> None:
-        self.since_ms = since_ms
+    def __init__(self, host: LocalWorkflows, run: RunId) -> None:
         self._host = host
         self._run = run
         self._family = Family(run, host.plans)

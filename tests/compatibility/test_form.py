@@ -67,7 +67,6 @@ UNUSED = {
     ("Page", "attempts"),
     ("Page", "stream"),
     ("Page", "timeout_ms"),
-    ("Parent", "since_ms"),
     ("RunRequested", "again"),
     ("RunRequested", "fork"),
     ("RunRequested", "keys"),

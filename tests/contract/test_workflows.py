@@ -69,11 +69,9 @@ class Hosted:
     log: MemoryLog
     terminate: Callable[[RunId], Awaitable[None]]
 
-    async def start(
-        self, graph: Graph[int, int], value: int, root: str | None = None, *, since_ms: int = 1
-    ) -> RunRequested:
+    async def start(self, graph: Graph[int, int], value: int) -> RunRequested:
         """Start a run as the child of one of nobody's."""
-        root = RunId(root or secrets.token_hex(16))
+        root = RunId(secrets.token_hex(16))
         request = RunRequested(
             run=RunId(f"{root}.sub"),
             key=root,
@@ -82,7 +80,7 @@ class Hosted:
             definition=graph.compile().definition.hash,
             input=Inline(value),
             digest="d",
-            parent=Parent(root, root, NodeKey("sub"), since_ms),
+            parent=Parent(root, root, NodeKey("sub")),
         )
         await self.workflows.start(request)
         return request
@@ -186,20 +184,6 @@ async def test_what_is_said_twice_is_done_once(hosted: Hosted) -> None:
     await hosted.workflows.start(request)
     assert calls == [1]
     assert len(hosted.ends(request)) == 1
-
-
-async def test_a_run_of_an_id_that_is_forgotten_is_another_run(hosted: Hosted) -> None:
-    """Its parent began later, when the engine no longer knew of the first one: that one's end is not its own."""
-    first = await hosted.start(waiting, 1)
-    await hosted.signal(first, 40)
-    await hosted.end(first)
-    await _until(hosted, first.run, "succeeded")
-    again = await hosted.start(waiting, 5, first.key, since_ms=2)
-    await hosted.workflows.start(first)
-    await hosted.workflows.start(again)
-    await hosted.signal(again, 40)
-    assert (await hosted.end(again, 2)).output == Inline(46)
-    assert calls == [1, 5]
 
 
 async def test_a_signal_may_come_before_its_wait(hosted: Hosted) -> None:

@@ -13,7 +13,6 @@ from ...application.standing import Standing
 from ...application.topics import Topics
 from ...bounds import within
 from ...domain.events import CancelRequested, RetryRequested, RunRequested, SignalReceived
-from ...domain.frozen import replace
 from ...domain.ids import RunId
 from ...domain.state import RunStatus
 from ...errors import InvalidState, NotFound, TemporalUnavailable
@@ -71,13 +70,8 @@ class TemporalWorkflows:
         )
         try:
             await self._start(request.run, start, request.graph, WorkflowIDReusePolicy.REJECT_DUPLICATE)
-        except WorkflowAlreadyStartedError as error:
-            if not await self._is_forgotten(request):
-                return
-            try:
-                await self._start(request.run, start, request.graph, WorkflowIDReusePolicy.ALLOW_DUPLICATE)
-            except WorkflowAlreadyStartedError:
-                raise _foreign(request.run) from error
+        except WorkflowAlreadyStartedError:
+            await self._check_ours(request)
 
     async def signal(self, event: SignalReceived) -> None:
         if not await self._is_ours(event.run, event.key):
@@ -155,18 +149,11 @@ class TemporalWorkflows:
         [given] = await client.data_converter.decode(attributes.input.payloads, [Start])
         return given if isinstance(given, Start) else None
 
-    async def _is_forgotten(self, request: RunRequested) -> bool:
-        """Whether the workflow that has the id was an earlier run's of this id, which the engine has forgotten.
-
-        Raises `InvalidState` when it is neither that nor this run.
-        """
+    async def _check_ours(self, request: RunRequested) -> None:
+        """Raises `InvalidState` when the workflow that has the id is not this run."""
         given = await self._given(request.run)
         if given is None or given.prefix != self._topics.prefix or not _is_of(given, request):
             raise _foreign(request.run)
-        began, begins = _since_ms(given), 0 if request.parent is None else request.parent.since_ms
-        if began in (0, begins) and not any(each.hash == request.definition for each in given.definitions):
-            raise _foreign(request.run)
-        return 0 < began < begins
 
     async def _is_ours(self, run: RunId, key: str) -> bool:
         """Whether the workflow that has the run's id was started for it. Raises `NotFound` when there is none."""
@@ -197,17 +184,10 @@ class TemporalWorkflows:
 
 
 def _is_of(given: Start, request: RunRequested) -> bool:
-    """Whether this was asked for by the same node. Earlier versions told the parent by the event."""
+    """Whether this was asked for by the same node of the same graph. Earlier versions told the parent by the event."""
     by_event = given.event.parent if isinstance(given.event, RunRequested) else request.parent
     parent = by_event if given.parent is None else given.parent
-    if parent is None or request.parent is None:
-        return parent is request.parent
-    return replace(parent, since_ms=0) == replace(request.parent, since_ms=0)
-
-
-def _since_ms(given: Start) -> int:
-    """When the run began that asked for this; 0 where an earlier version has started it."""
-    return 0 if given.parent is None else given.parent.since_ms
+    return parent == request.parent and any(each.hash == request.definition for each in given.definitions)
 
 
 def _is_asked_by(given: Start, key: str) -> bool:
