@@ -210,10 +210,12 @@ class Bridge:
             except (LogUnavailable, ResourceExhausted, AccessDenied) as error:  # the last is mended by an operator
                 self._is_away(error, task)
             except NotFound as error:
+                self._is_back(task)
                 told = {"action": "moot", "run": request.run}
                 log.info("nobody is there to take a %s: %s", request.type, error, extra=told)
                 return
             except BelugaError as error:
+                self._is_back(task)
                 await self._decline(record, request, error)
                 return
             except Exception as error:
@@ -317,7 +319,7 @@ class Bridge:
         self._waiting.add(task)
 
     def _is_back(self, task: "asyncio.Task[None]") -> None:
-        """It was answered. When no other waits any more, all of it is over."""
+        """It was answered, be it by a refusal. When no other waits any more, all of it is over."""
         if task in self._waiting and len(self._waiting) == 1:
             log.warning("durable graphs go on: Temporal answers again", extra={"action": "workflows_back"})
         self._waiting.discard(task)

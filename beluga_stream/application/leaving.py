@@ -16,15 +16,14 @@ class Leaving:
     def __init__(self) -> None:
         self._stopping: set[asyncio.Task[Any]] = set()
 
-    async def stop(self, task: "asyncio.Task[Any]", node: str, run: str) -> bool:
-        """Cancel the execution and wait for its end, but not for ever. Whether it has ended."""
+    async def stop(self, task: "asyncio.Task[Any]", node: str, run: str) -> None:
+        """Cancel the execution and wait for its end, but not for ever."""
         self._stopping.add(task)
         task.add_done_callback(self._over)
         task.cancel()
         await asyncio.wait({task}, timeout=LEFT_AFTER_SECONDS)
         if not task.done():
             tell_left(node, run)
-        return task.done()
 
     def _over(self, task: "asyncio.Task[Any]") -> None:
         self._stopping.discard(task)

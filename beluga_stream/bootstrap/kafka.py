@@ -9,6 +9,7 @@ from typing import Any
 from ..api.client import Client, Run
 from ..api.features import WORKERS, Options
 from ..api.provider import Signals
+from ..api.signal import dumped
 from ..api.work import Work
 from ..application.results import Event
 from ..bounds import within
@@ -101,6 +102,7 @@ class KafkaRunner:
             raise
 
     async def _start(self, value: Any, signals: Signals) -> Run[Any]:
+        dumped(signals)  # before there is a run that would wait for them
         run = await (await self._provider.client()).start(self._work, value)
         for signal, content in signals.items():
             await run.signal(signal, content)

@@ -186,7 +186,8 @@ async def temporal_worker(
     `meter` and `tracer` are OpenTelemetry's, by default those that this process has set. Runs that were started in a
     trace tell their spans here.
 
-    Raises `TemporalUnavailable`, and `LogUnavailable` without a broker.
+    Activities that are plain functions run in threads. Raises `TemporalUnavailable`, `LogUnavailable` without a broker,
+    and `InvalidConfig` for workflows and activities that are none.
     """
     given = settings or Settings.load()
     async with AsyncExitStack() as stack:

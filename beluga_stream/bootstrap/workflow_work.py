@@ -3,9 +3,11 @@
 import asyncio
 import logging
 import secrets
+from contextlib import suppress
 from typing import Any
 
 from ..api.provider import Signals
+from ..api.signal import dumped
 from ..bounds import within
 from ..errors import BelugaError, NotFound
 from ..ports.workflow_runner import Started, WorkflowRunner
@@ -48,11 +50,16 @@ class WorkflowWork:
                 await self._cancel(starting.result())
             raise
 
-    @staticmethod
-    async def _start(workflow: WorkflowRunner, value: Any, signals: Signals, workflow_id: str) -> Started:
+    async def _start(self, workflow: WorkflowRunner, value: Any, signals: Signals, workflow_id: str) -> Started:
+        contents = dumped(signals)
         started = await workflow.start(value, workflow_id)
-        for signal, content in signals.items():
-            await workflow.signal(started, signal.name, signal.dump(content))
+        try:
+            for name, content in contents.items():
+                with suppress(NotFound):  # it has ended without it, and says how
+                    await workflow.signal(started, name, content)
+        except BelugaError:
+            await self._cancel(started)
+            raise
         return started
 
     async def _cancel(self, started: Started) -> None:

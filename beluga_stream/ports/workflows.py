@@ -15,8 +15,7 @@ class Workflows(Protocol):
         """Begin the run. One that was started with its id, whatever has become of it, is left alone.
 
         Unless an earlier run of its parent's id has started that one: that run is forgotten, and this is another.
-        Raises `InvalidState` when a workflow that is not this run has its id, and `LogUnavailable` while the one
-        before it goes on.
+        Raises `InvalidState` when a workflow that is not this run has its id, and while the one before it goes on.
         """
 
     async def signal(self, event: SignalReceived) -> None:

@@ -19,8 +19,8 @@ def serving(settings: Settings, *classes: type) -> Any:
 @pytest.mark.parametrize(
     ("made", "told"),
     [
-        (works.Raising, "ValueError: attempt 1 is broken"),
-        (works.RaisingOutside, "ValueError: broken outside"),
+        (works.Raising, "failed: ValueError: attempt 1 is broken"),
+        (works.RaisingOutside, "failed: ValueError: broken outside"),
         (works.Guessing, r"random\.randint"),
     ],
 )

@@ -16,6 +16,7 @@ from beluga_stream.application.bridge import Bridge
 from beluga_stream.application.catalog import Catalog
 from beluga_stream.application.topics import Topics
 from beluga_stream.domain.events import CancelRequested, Parent, RetryRequested, RunRequested, SignalReceived
+from beluga_stream.domain.frozen import replace
 from beluga_stream.domain.ids import NodeKey, RunId
 from beluga_stream.domain.payload import Inline
 from beluga_stream.errors import InvalidState
@@ -69,6 +70,14 @@ async def test_a_run_of_another_engine_in_the_namespace_refuses_the_start(made: 
     made.workflows = ours
     with pytest.raises(InvalidState):
         await made.start(one, 1, parent=parent, run=run)
+
+
+async def test_an_earlier_run_of_the_id_that_goes_on_refuses_the_start(made: Bench) -> None:
+    run, parent = someone()
+    for _ in range(2):
+        await made.start(one, 1, parent=replace(parent, began=1), run=run)
+    with pytest.raises(InvalidState):
+        await made.start(one, 1, parent=replace(parent, began=2), run=run)
 
 
 async def test_a_run_that_nobody_s_node_asked_for_refuses_the_start(made: Bench) -> None:

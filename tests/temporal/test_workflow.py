@@ -87,6 +87,22 @@ async def test_a_class_is_executed_signalled_asked_and_changed(orch: Orchestrato
     assert await greeting.get_result(run.workflow_id, timeout=30) == ["hello ann", "hello bob"]
 
 
+async def test_an_activity_may_be_a_plain_function(settings: Settings) -> None:
+    serving = temporal_worker(
+        workflows=[works.GreetingInAThread], activities=[works.greet_in_a_thread], settings=settings, log="memory"
+    )
+    async with Orchestrator(settings) as orch, serving:
+        greeting = orch.create_workflow(works.GreetingInAThread)
+        assert await greeting.get_result(await greeting.execute("ann"), timeout=30) == "hello ann in beluga-activity"
+
+
+@pytest.mark.parametrize("served", [{"workflows": [object]}, {"activities": [len]}], ids=["workflow", "activity"])
+async def test_a_worker_serves_only_what_is_decorated(settings: Settings, served: dict[str, Any]) -> None:
+    with pytest.raises(InvalidConfig, match="cannot serve"):
+        async with temporal_worker(settings=settings, log="memory", **served):
+            pass
+
+
 async def test_what_is_unknown_is_told(orch: Orchestrator) -> None:
     greeting = orch.create_workflow(Greeting)
     run = await greeting.execute("ann")

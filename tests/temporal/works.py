@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import threading
 import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -121,6 +122,20 @@ class Greeting:
     async def add(self, name: str) -> int:
         self._names.append(name)
         return len(self._names)
+
+
+@activity.defn
+def greet_in_a_thread(name: str) -> str:
+    return f"hello {name} in {threading.current_thread().name.rpartition('_')[0]}"
+
+
+@workflow.defn
+class GreetingInAThread:
+    """Its activity is a plain function."""
+
+    @workflow.run
+    async def run(self, name: str) -> str:
+        return await workflow.execute_activity(greet_in_a_thread, name, start_to_close_timeout=timedelta(seconds=10))
 
 
 @workflow.defn

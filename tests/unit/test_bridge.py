@@ -168,6 +168,17 @@ async def test_while_nobody_answers_it_waits_and_loses_nothing(
     assert actions == ["workflows_away", "workflows_back"], "one line for each, however long it takes"
 
 
+@pytest.mark.parametrize("refusal", [NotFound("it has ended"), InvalidGraph("no such thing")])
+async def test_a_refusal_is_an_answer_and_ends_the_wait_of_all(
+    caplog: pytest.LogCaptureFixture, refusal: Exception
+) -> None:
+    bench = Bench()
+    bench.host.fails = [LogUnavailable("away"), refusal]
+    await (await bench.handle(cancel()))
+    actions = [getattr(record, "action", "") for record in caplog.records]
+    assert [action for action in actions if action.startswith("workflows_")] == ["workflows_away", "workflows_back"]
+
+
 async def test_a_start_that_cannot_be_is_told_to_who_waits_for_it() -> None:
     bench = Bench()
     bench.host.fails = [InvalidGraph("it has limits")]

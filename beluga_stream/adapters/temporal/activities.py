@@ -145,7 +145,9 @@ class Activities:
         try:
             await asyncio.wait({task})
         except asyncio.CancelledError:
-            if not await self._leaving.stop(task, work.node, work.run):
+            try:
+                await self._leaving.stop(task, work.node, work.run)
+            finally:
                 slot.leave()
             raise
         return task.result()

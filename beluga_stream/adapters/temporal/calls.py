@@ -164,8 +164,9 @@ def failed(error: WorkflowFailureError | WorkflowContinuedAsNewError, workflow: 
     deepest: BaseException | None = cause
     while isinstance(deepest, ActivityError | ChildWorkflowError) and deepest.cause is not None:
         deepest = deepest.cause
-    kind = deepest.type if isinstance(deepest, ApplicationError) else None
-    said = f"{kind}: {deepest}" if kind else str(deepest or error)
+    said = str(deepest or error)
+    if isinstance(deepest, ApplicationError) and deepest.type:
+        said = f"{deepest.type}: {deepest.message}"
     return RunFailed(f"workflow {workflow} failed: {said}", workflow=workflow)
 
 

@@ -12,6 +12,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxRestrictions
 
+from ...errors import InvalidConfig
 from .activities import Activities
 from .failing import Sandboxed, Unsandboxed
 from .interpreter import Interpreter
@@ -33,7 +34,8 @@ class TemporalWorker:
 
     With `tells` its log is the engine's, and it serves the runs too that must be told there: see `queues`.
     `grace_seconds` is how long executions may finish when it stops; then they are given back. `threads` run the
-    workflows' code (default: the SDK's own).
+    workflows' code (default: the SDK's own). Activities that are not async run in threads, too. Raises `InvalidConfig`
+    for workflows and activities that are none.
     """
 
     def __init__(  # noqa: PLR0913 - it is wired in one place, by name
@@ -59,6 +61,8 @@ class TemporalWorker:
             "default_heartbeat_throttle_interval": _THROTTLE,
             "max_concurrent_activities": slots * _MORE,
         }
+        # As many threads as there may be activities, or Temporal warns; they are begun when they are needed.
+        self._blocking = ThreadPoolExecutor(slots * _MORE, "beluga-activity") if more_activities else None
         of_nodes = activities.of_nodes if "default" in queues else ()
         runs: dict[str, Any] = {
             "workflow_task_executor": threads,
@@ -68,9 +72,10 @@ class TemporalWorker:
             "unsandboxed_workflow_runner": Unsandboxed(),
         }
         self._workers = [
-            Worker(
+            _made(
                 client,
                 task_queue=task_queue,
+                activity_executor=self._blocking,
                 workflows=[Interpreter, *workflows],
                 activities=[*of_nodes, *activities.of_runs, *more_activities],
                 interceptors=[Executing(activities.spans)] if workflows or more_activities else [],
@@ -100,6 +105,8 @@ class TemporalWorker:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._activities.close)
+            if self._blocking is not None:
+                stack.callback(self._blocking.shutdown, wait=False)
             for worker in self._workers:
                 await stack.enter_async_context(worker)
             self._stack = stack.pop_all()
@@ -112,3 +119,10 @@ class TemporalWorker:
         """Serve until it is cancelled, or a worker fails."""
         async with self:
             await asyncio.Future()
+
+
+def _made(client: Client, **options: Any) -> Worker:
+    try:
+        return Worker(client, **options)
+    except (TypeError, ValueError) as error:
+        raise InvalidConfig(f"a worker of Temporal cannot serve these workflows and activities: {error}") from error

@@ -167,11 +167,11 @@ class TemporalWorkflows:
         return is_earlier
 
     async def _start_again(self, run: RunId, start: Start, graph: str) -> None:
-        """Raises `TemporalUnavailable` while the workflow before it goes on: it was cancelled with its run."""
+        """Raises `InvalidState` while the workflow before it goes on: nobody knows for how long, and others wait."""
         try:
             await self._start(run, start, graph, WorkflowIDReusePolicy.ALLOW_DUPLICATE)
         except WorkflowAlreadyStartedError as error:
-            raise TemporalUnavailable(f"workflow {run} of an earlier run does not end", workflow=run) from error
+            raise _foreign(run) from error
 
     async def _is_ours(self, run: RunId, key: str) -> bool:
         """Whether the workflow that has the run's id was started for it. Raises `NotFound` when there is none."""
