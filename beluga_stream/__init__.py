@@ -68,18 +68,18 @@ if TYPE_CHECKING:
     from .api.trigger import on_run as on_run
     from .api.vector_memory import VectorMemory as VectorMemory
     from .api.workflow import Workflow as Workflow
-    from .application.context import Context as Context
-    from .application.context import context as context
-    from .application.in_process import InProcessStore as InProcessStore
-    from .application.middleware import Execution as Execution
-    from .application.middleware import Middleware as Middleware
-    from .application.middleware import Proceed as Proceed
-    from .application.results import Chunk as Chunk
-    from .application.results import Event as Event
-    from .application.results import NodeChanged as NodeChanged
-    from .application.results import RunChanged as RunChanged
-    from .application.results import Superseded as Superseded
-    from .application.tally import Metrics as Metrics
+    from .application.clients.results import Chunk as Chunk
+    from .application.clients.results import Event as Event
+    from .application.clients.results import NodeChanged as NodeChanged
+    from .application.clients.results import RunChanged as RunChanged
+    from .application.clients.results import Superseded as Superseded
+    from .application.execution.context import Context as Context
+    from .application.execution.context import context as context
+    from .application.execution.middleware import Execution as Execution
+    from .application.execution.middleware import Middleware as Middleware
+    from .application.execution.middleware import Proceed as Proceed
+    from .application.in_process.in_process import InProcessStore as InProcessStore
+    from .application.in_process.tally import Metrics as Metrics
     from .bootstrap.bus import kafka_bus as kafka_bus
     from .bootstrap.bus import local_bus as local_bus
     from .bootstrap.orchestrator import Orchestrator as Orchestrator
@@ -129,11 +129,11 @@ _HOMES = {
     "api.topic": ("Keyed", "Topic"),
     "api.trigger": ("OnRun", "on_run"),
     "api.vector_memory": ("VectorMemory",),
-    "application.context": ("Context", "context"),
-    "application.in_process": ("InProcessStore",),
-    "application.middleware": ("Execution", "Middleware", "Proceed"),
-    "application.results": ("Chunk", "Event", "NodeChanged", "RunChanged", "Superseded"),
-    "application.tally": ("Metrics",),
+    "application.execution.context": ("Context", "context"),
+    "application.in_process.in_process": ("InProcessStore",),
+    "application.execution.middleware": ("Execution", "Middleware", "Proceed"),
+    "application.clients.results": ("Chunk", "Event", "NodeChanged", "RunChanged", "Superseded"),
+    "application.in_process.tally": ("Metrics",),
     "api.workflow": ("Workflow",),
     "bootstrap.bus": ("kafka_bus", "local_bus"),
     "bootstrap.orchestrator": ("Orchestrator",),

@@ -23,7 +23,7 @@ from .api.ref import Ref, StreamRef
 from .api.retry import Seconds
 from .api.signal import Signal
 from .api.work import Work
-from .application.results import Event
+from .application.clients.results import Event
 from .bootstrap.client import connect as connect_async
 from .errors import InvalidState
 

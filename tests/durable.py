@@ -17,10 +17,10 @@ from beluga_stream.adapters.temporal.activities import Activities
 from beluga_stream.adapters.temporal.worker import TemporalWorker
 from beluga_stream.adapters.temporal.workflows import TemporalWorkflows
 from beluga_stream.api.resource import open_resource
-from beluga_stream.application.execution import Executions
+from beluga_stream.application.clients.runs import Runs
+from beluga_stream.application.execution.execution import Executions
 from beluga_stream.application.partitioner import partition_of
 from beluga_stream.application.payloads import Payloads
-from beluga_stream.application.runs import Runs
 from beluga_stream.application.topics import Topics
 from beluga_stream.domain.definition import Definition
 from beluga_stream.domain.events import Parent, RunRequested, SignalReceived

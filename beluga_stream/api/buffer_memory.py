@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
-from ..application.in_process import InProcessStore
+from ..application.in_process.in_process import InProcessStore
 from ..domain.conversation import Entry, check_bounds
 from ..ports.conversations import ConversationStore
 from .history import History, Turn

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 from types import TracebackType, UnionType
 from typing import Any, Self, TypeVar, cast, overload
 
-from ..application.parcels import is_ours
-from ..application.subscription import Handle, Subscribed, Terms
-from ..application.threads import Threads
+from ..application.bus.parcels import is_ours
+from ..application.bus.subscription import Handle, Subscribed, Terms
+from ..application.execution.threads import Threads
 from ..bounds import within
 from ..domain.subjects import INBOX, check_subject, pattern
 from ..errors import (

@@ -10,7 +10,7 @@ from pydantic import PydanticUndefinedAnnotation, PydanticUserError, TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema
 from pydantic_core import PydanticSerializationError, to_json
 
-from ..application.judging import first_of, said
+from ..application.execution.judging import first_of, said
 from ..errors import (
     RETRYABLE_CODES,
     BelugaError,

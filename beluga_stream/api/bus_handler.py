@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
-from ..application.threads import Threads
+from ..application.execution.threads import Threads
 from ..errors import InvalidConfig
 from .bus_message import BusMessage
 

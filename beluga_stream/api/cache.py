@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
-from ..application.in_process import InProcessStore
+from ..application.in_process.in_process import InProcessStore
 from ..errors import InvalidConfig, InvalidGraph
 from ..ports.cache import Caching, ResultStore, Tally
 from .bound import bound_text, function_name

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
-from ..application.circuits import LocalCircuits
-from ..application.judging import may_help
-from ..application.plain_calls import STORES
+from ..application.execution.judging import may_help
+from ..application.execution.plain_calls import STORES
+from ..application.in_process.circuits import LocalCircuits
 from ..bounds import within
 from ..domain import circuit as machine
 from ..domain.circuit import Admission, Circuit, CircuitRules, CircuitState

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing
 from typing import Any, Literal, Protocol, TypeVar, cast
 
-from ..application.threads import is_given_up
+from ..application.execution.threads import is_given_up
 from ..errors import InvalidConfig
 from .signature import name_of
 

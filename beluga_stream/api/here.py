@@ -4,13 +4,13 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from typing import Any, TypeAlias
 
-from ..application.execution import Executions
-from ..application.line import Line
-from ..application.local import LocalEngine
-from ..application.middleware import Middleware
-from ..application.results import Event
-from ..application.watched import WatchedExecutions
-from ..application.workers import Admission, Workers
+from ..application.clients.results import Event
+from ..application.execution.execution import Executions
+from ..application.execution.middleware import Middleware
+from ..application.local.line import Line
+from ..application.local.local import LocalEngine
+from ..application.local.watched import WatchedExecutions
+from ..application.local.workers import Admission, Workers
 from ..ports.handlers import Program
 from ..ports.spans import Spans
 from .features import MOST_WORKERS, Options

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import orjson
 
-from ..application.in_process import InProcessStore
+from ..application.in_process.in_process import InProcessStore
 from ..errors import InvalidConfig, InvalidInput
 from ..ports.conversations import ConversationStore
 from .history import History

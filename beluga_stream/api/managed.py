@@ -20,7 +20,7 @@ from .signal import Signal
 from .work import Fakes, Work
 
 if TYPE_CHECKING:
-    from ..application.results import Event
+    from ..application.clients.results import Event
 
 I = TypeVar("I")  # noqa: E741 - I and O, as everywhere for input and output
 O = TypeVar("O")  # noqa: E741

@@ -9,8 +9,8 @@ from typing import Any, Generic, Protocol, Self, TypeVar, cast, runtime_checkabl
 
 import orjson
 
-from ..application.context import context
-from ..application.plain_calls import FUNCTIONS
+from ..application.execution.context import context
+from ..application.execution.plain_calls import FUNCTIONS
 from ..errors import InvalidConfig, InvalidInput, InvalidState
 from .history import History, Turn
 

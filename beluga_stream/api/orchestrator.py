@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, cast, overload
 
-from ..application.tally import Metrics
+from ..application.in_process.tally import Metrics
 from ..errors import InvalidConfig, InvalidState
 from .bus import MessageBus
 from .chain import line_of

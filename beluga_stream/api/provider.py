@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from importlib.metadata import entry_points
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-from ..application.results import Event
+from ..application.clients.results import Event
 from ..errors import BelugaError, InvalidConfig, NotFound
 from ..ports.workflow_runner import WorkflowRunner
 from .features import Options, WorkflowOptions

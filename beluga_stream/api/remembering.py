@@ -11,8 +11,8 @@ from typing import Any, get_args, get_origin, is_typeddict
 
 from pydantic import TypeAdapter
 
-from ..application.context import context
-from ..application.in_process import InProcessStore
+from ..application.execution.context import context
+from ..application.in_process.in_process import InProcessStore
 from ..domain.definition import EdgeMode, NodeKind
 from ..domain.ids import INPUT
 from ..errors import InvalidConfig, InvalidGraph, InvalidInput

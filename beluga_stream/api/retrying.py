@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from typing import Any, TypeVar, cast
 
-from ..application.judging import may_help, said
-from ..application.threads import is_given_up
+from ..application.execution.judging import may_help, said
+from ..application.execution.threads import is_given_up
 from ..domain.retry import RetryPolicy, delay_ms
 from ..errors import MaxRetriesExceeded
 from .guard import kind_of, marked, whole

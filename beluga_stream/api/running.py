@@ -9,8 +9,8 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from ..application.results import Event, RunChanged
-from ..application.tally import Metrics, Tally
+from ..application.clients.results import Event, RunChanged
+from ..application.in_process.tally import Metrics, Tally
 from ..bounds import until, within
 from ..errors import BelugaError, InvalidState, RunFailed, TaskCanceled, TimedOut
 from ..ports.spans import Span, Spans, trace_id

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, cast
 
-from ..application.task import Entry, TaskState
-from ..application.tasks import TaskPool
-from ..application.threads import Threads
+from ..application.execution.threads import Threads
+from ..application.scheduler.task import Entry, TaskState
+from ..application.scheduler.tasks import TaskPool
 from ..bounds import within
 from ..domain.dependencies import check_dependencies
 from ..errors import InvalidConfig, TimedOut

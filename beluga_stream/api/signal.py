@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import UnionType
 from typing import Any, Generic, TypeVar, cast, overload
 
-from ..application.conversion import json_of
+from ..application.execution.conversion import json_of
 from ..domain.payload import Json
 from ..errors import InvalidConfig, InvalidInput
 from .adapter import travelling

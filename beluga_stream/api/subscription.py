@@ -5,7 +5,7 @@ from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from ..application.subscription import Subscribed
+from ..application.bus.subscription import Subscribed
 from .retry import Seconds, seconds
 
 T = TypeVar("T")

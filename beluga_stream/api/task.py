@@ -6,7 +6,7 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
-from ..application.threads import Threads
+from ..application.execution.threads import Threads
 from ..bounds import within
 from ..errors import InvalidConfig, TimedOut
 from .node import options_of

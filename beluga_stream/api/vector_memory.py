@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, cast
 
-from ..application.in_process import InProcessStore
+from ..application.in_process.in_process import InProcessStore
 from ..domain.conversation import as_vector, check_bounds
 from ..errors import InvalidConfig, InvalidInput
 from ..ports.conversations import VectorStore

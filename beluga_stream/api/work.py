@@ -21,7 +21,7 @@ from .topic import Topic
 from .trigger import Declared, OnRun, compile_trigger
 
 if TYPE_CHECKING:
-    from ..application.results import Event
+    from ..application.clients.results import Event
     from .blueprint import Blueprint
     from .memory import Memory
 
@@ -186,7 +186,7 @@ class Work(ABC, Generic[I, O]):
         `fakes` puts functions in the place of handlers; `signals` answers waits. Raises `InvalidGraph`,
         `InvalidInput` for an input that fails its type and for a signal that nothing waits for, and `RunFailed`.
         """
-        from ..application.local import LocalEngine  # noqa: PLC0415 - only who runs graphs needs the engine
+        from ..application.local.local import LocalEngine  # noqa: PLC0415 - only who runs graphs needs the engine
 
         engine = LocalEngine(open_resource=open_resource)
         result: O = await engine.invoke(self._faked(fakes), input, signals=dumped(signals or {}))
@@ -252,7 +252,7 @@ class Work(ABC, Generic[I, O]):
         A run that fails raises nothing here: its last event tells. Leaving the loop early stops the
         run at `aclose()`.
         """
-        from ..application.local import LocalEngine  # noqa: PLC0415 - see invoke
+        from ..application.local.local import LocalEngine  # noqa: PLC0415 - see invoke
 
         engine = LocalEngine(open_resource=open_resource)
         async with aclosing(engine.stream(self._faked(fakes), input, signals=dumped(signals or {}))) as events:

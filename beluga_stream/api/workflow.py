@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from pydantic import TypeAdapter
 
-from ..application.conversion import json_of
+from ..application.execution.conversion import json_of
 from ..errors import InvalidInput, TimedOut
 from ..ports.handlers import Program
 from ..ports.workflow_runner import NO_VALUE, Description, Started, WorkflowRunner

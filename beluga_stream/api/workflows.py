@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from typing import TypeVar
 
-from ..application.tally import Tally
+from ..application.in_process.tally import Tally
 from ..bounds import within
 from ..errors import CodeMissing, InvalidState, LogUnavailable, ResourceExhausted
 from ..ports.spans import Span, Spans

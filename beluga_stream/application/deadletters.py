@@ -9,7 +9,7 @@ import orjson
 
 from ..errors import BelugaError
 from ..ports.log import Headers, Outgoing, Record
-from .judging import clipped, said
+from .execution.judging import clipped, said
 from .payloads import Payloads
 
 REASON = "beluga-reason"

@@ -26,10 +26,10 @@ from ..errors import InvalidInput, KeyMissing, NotSerializable
 from ..ports.blobs import Blobs
 from ..ports.cipher import Cipher
 from . import codec
-from .conversion import own
+from .clients.starting import input_digest, sorted_json
 from .depth import nests_deeper
+from .execution.conversion import own
 from .sealing import is_sealed, seal, unseal
-from .starting import input_digest, sorted_json
 
 _CACHED_BYTES = 16 * 1024 * 1024
 """Most encoded bytes of blobs whose values are kept; the last one is kept whatever its size."""

@@ -10,11 +10,11 @@ from ..adapters.kafka.reader import KafkaReader
 from ..adapters.memory.clock import SystemClock
 from ..adapters.otel.spans import OtelSpans
 from ..api.client import Client
-from ..application.desk import Desk
-from ..application.following import FOLLOWED_FROM_START
-from ..application.outbox import Outbox
+from ..application.clients.desk import Desk
+from ..application.clients.following import FOLLOWED_FROM_START
+from ..application.clients.runs import Runs
 from ..application.partitioner import partition_of
-from ..application.runs import Runs
+from ..application.worker.outbox import Outbox
 from ..errors import InvalidConfig
 from ..ports.spans import Spans
 from .connection import check_partitions, is_gateway, kafka, topics

@@ -13,8 +13,8 @@ from ..api.provider import Signals
 from ..api.resource import open_resource
 from ..api.retry import seconds
 from ..api.work import Work
-from ..application.execution import Executions
-from ..application.results import Event, RunChanged
+from ..application.clients.results import Event, RunChanged
+from ..application.execution.execution import Executions
 from ..domain.ids import GraphHash, RunId
 from ..errors import InvalidConfig
 from ..ports.handlers import Program

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..api.likeness import check_alike
 from ..api.work import Work
-from ..application.places import place_of
+from ..application.execution.places import place_of
 from ..domain.ids import GraphHash
 from ..errors import InvalidDeployment, InvalidGraph
 from ..ports.handlers import Program, Trigger

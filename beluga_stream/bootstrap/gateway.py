@@ -15,8 +15,8 @@ from ..adapters.kafka.patience import Patience
 from ..adapters.kafka.reader import KafkaReader
 from ..adapters.memory.clock import SystemClock
 from ..application.catalog import Catalog
+from ..application.clients.runlist import RunList
 from ..application.health import Health
-from ..application.runlist import RunList
 from ..errors import AccessDenied, InvalidConfig, LogUnavailable
 from ..ports.spans import NO_SPANS
 from .client import open_runs

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..application.places import short, users_frame
+from ..application.execution.places import short, users_frame
 
 log = logging.getLogger("beluga_stream")
 

@@ -6,8 +6,8 @@ from contextlib import suppress
 
 from ..adapters.processes.serving import Tell, follow_the_worker, own_output, serve
 from ..api.resource import open_resource
-from ..application.execution import Executions
-from ..application.performing import perform
+from ..application.execution.execution import Executions
+from ..application.execution.performing import perform
 from . import deployment
 from .child import prepare_child
 

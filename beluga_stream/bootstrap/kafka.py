@@ -11,7 +11,7 @@ from ..api.features import WORKERS, Options
 from ..api.provider import Signals
 from ..api.signal import dumped
 from ..api.work import Work
-from ..application.results import Event
+from ..application.clients.results import Event
 from ..bounds import within
 from ..errors import BelugaError
 from ..ports.spans import Spans

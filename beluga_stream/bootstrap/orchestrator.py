@@ -12,7 +12,7 @@ from ..api.here import LocalProvider
 from ..api.orchestrator import Orchestration
 from ..api.provider import Provider, ProviderFactory, Providers
 from ..api.running import Running
-from ..application.middleware import Middleware
+from ..application.execution.middleware import Middleware
 from ..errors import InvalidConfig
 from ..ports.spans import NO_SPANS
 from .bus import kafka_bus, local_bus

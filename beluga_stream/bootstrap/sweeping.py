@@ -1,7 +1,7 @@
 """The sweeper of blobs, for the coordinators and for the command line."""
 
-from ..application.snapshot import rows
-from ..application.sweeping import Sweeper
+from ..application.clients.snapshot import rows
+from ..application.coordinator.sweeping import Sweeper
 from ..domain.retention import RENEW_MS
 from ..errors import InvalidConfig
 from ..ports.blobs import SweptBlobs

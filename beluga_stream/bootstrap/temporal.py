@@ -18,7 +18,7 @@ from ..adapters.processes.isolation import Isolated
 from ..adapters.processes.pool import Processes
 from ..api.resource import open_resource
 from ..api.work import Work
-from ..application.execution import Executions
+from ..application.execution.execution import Executions
 from ..domain.definition import Definition
 from ..domain.ids import GraphHash
 from ..errors import InvalidConfig

@@ -12,8 +12,8 @@ from ..api.features import WORKERS, Options, WorkflowOptions
 from ..api.provider import Signals
 from ..api.retry import seconds
 from ..api.work import Work
-from ..application.results import Event
-from ..application.runs import Runs
+from ..application.clients.results import Event
+from ..application.clients.runs import Runs
 from ..domain.ids import RunId
 from ..ports.spans import NO_SPANS, Spans
 from ..ports.workflow_runner import WorkflowRunner

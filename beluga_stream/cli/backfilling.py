@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from ..adapters.kafka.reader import KafkaReader
 from ..adapters.memory.blobs import MemoryBlobs
 from ..adapters.memory.clock import SystemClock
-from ..application.backfill import Backfill, Span
+from ..application.clients.runs import Runs
+from ..application.ingest.backfill import Backfill, Span
 from ..application.payloads import Payloads
-from ..application.runs import Runs
 from ..bootstrap import deployment
 from ..bootstrap.client import open_runs
 from ..bootstrap.connection import kafka, topics

@@ -16,7 +16,7 @@ from ..adapters.kafka.appender import KafkaAppender
 from ..adapters.kafka.groups import skip_to_end
 from ..adapters.kafka.reader import KafkaReader
 from ..application import codec
-from ..application.results import (
+from ..application.clients.results import (
     Chunk,
     Event,
     NodeChanged,

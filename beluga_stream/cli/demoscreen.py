@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from rich.live import Live
 from rich.text import Text
 
-from ..application.results import Chunk, Event
+from ..application.clients.results import Chunk, Event
 from .screen import console, duration, print_line, sign, table
 from .stories import READING_NODE, STREAMING_NODE, Told
 

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 from rich.live import Live
 
-from ..application.answer import Answer, check_ended
-from ..application.desk import Desk
-from ..application.event_json import event_json
+from ..application.clients.answer import Answer, check_ended
+from ..application.clients.desk import Desk
+from ..application.clients.event_json import event_json
+from ..application.clients.results import Chunk, Event, RunChanged, Superseded
 from ..application.messages import Summary
-from ..application.results import Chunk, Event, RunChanged, Superseded
 from ..bootstrap.client import open_desk
 from ..bootstrap.connection import is_gateway
 from ..bounds import within

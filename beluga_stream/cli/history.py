@@ -13,11 +13,11 @@ from ..adapters.memory.clock import SystemClock
 from ..api.client import RunStatus, status_of
 from ..api.retry import milliseconds
 from ..application import codec
-from ..application.desk import Desk
-from ..application.inner import RunStream
+from ..application.clients.desk import Desk
+from ..application.clients.inner import RunStream
+from ..application.clients.results import NodeChanged, RunChanged
 from ..application.messages import Summary
 from ..application.partitioner import partition_of
-from ..application.results import NodeChanged, RunChanged
 from ..bootstrap.client import open_desk
 from ..bootstrap.connection import is_gateway, kafka, topics
 from ..bootstrap.settings import Settings

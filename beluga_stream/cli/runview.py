@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from rich.text import Text
 from rich.tree import Tree
 
-from ..application.results import Chunk, Event, NodeChanged, RunChanged, StartRejected, Superseded
+from ..application.clients.results import Chunk, Event, NodeChanged, RunChanged, StartRejected, Superseded
 from ..domain.ids import NodeKey, node_of
 from .screen import duration, pretty, sign, styled
 

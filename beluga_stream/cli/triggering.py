@@ -9,10 +9,10 @@ from rich.text import Text
 from ..adapters.memory.blobs import MemoryBlobs
 from ..adapters.memory.clock import SystemClock
 from ..application import codec
-from ..application.asking import asked
-from ..application.ingest import Ingest
+from ..application.ingest.asking import asked
+from ..application.ingest.ingest import Ingest
+from ..application.ingest.schedules import moment_of, ticks_between
 from ..application.payloads import Payloads
-from ..application.schedules import moment_of, ticks_between
 from ..application.topics import Topics
 from ..bootstrap import deployment
 from ..domain.events import RunRequested

@@ -10,10 +10,10 @@ from ..adapters.kafka.reader import KafkaReader
 from ..adapters.memory.clock import SystemClock
 from ..application import codec
 from ..application.catalog import Catalog
-from ..application.inside import Durable, Inside
+from ..application.clients.snapshot import remembered
+from ..application.durable.inside import Durable, Inside
 from ..application.messages import Progress
 from ..application.partitioner import partition_of
-from ..application.snapshot import remembered
 from ..application.topics import Topics
 from ..bootstrap.connection import check_partitions, kafka, topics
 from ..bootstrap.declared import changelog_topic

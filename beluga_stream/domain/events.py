@@ -87,8 +87,8 @@ class Fork(Frozen):
 class OfRun(Frozen, kw_only=True, tag_field="type"):
     """Base of what happens to a run. `key` is the record key of all its messages; times in epoch milliseconds.
 
-    `at_ms` is when it takes place for the run: who owns the run says when (see `application/stamping.py`). Until then
-    it is what its sender's clock showed, which decides nothing.
+    `at_ms` is when it takes place for the run: who owns the run says when (see `application/coordinator/stamping.py`).
+    Until then it is what its sender's clock showed, which decides nothing.
     """
 
     run: RunId

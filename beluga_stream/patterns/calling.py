@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from ..application.node_threads import in_node_thread
+from ..application.execution.node_threads import in_node_thread
 from ..errors import InvalidGraph, InvalidInput
 
 T = TypeVar("T")

@@ -10,8 +10,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from ..api.ranges import check_duration
 from ..api.retry import Seconds, seconds
-from ..application.judging import first_of
-from ..application.node_threads import in_node_thread
+from ..application.execution.judging import first_of
+from ..application.execution.node_threads import in_node_thread
 from ..bounds import within
 from ..errors import DependencyFailed, InvalidConfig, TimedOut
 from .transcript import Reply, Spending, Transcript, Usage

@@ -15,19 +15,19 @@ from ..adapters.memory.blobs import MemoryBlobs
 from ..adapters.memory.groups import MemoryGroup
 from ..adapters.memory.log import MemoryLog
 from ..adapters.memory.tables import Changelog
-from ..application.bridge import Bridge
 from ..application.catalog import Catalog, publish
-from ..application.coordinator import Coordinator, CoordinatorOptions
-from ..application.gatherer import Gatherer, GathererOptions
-from ..application.ingest import Ingest
+from ..application.clients.runs import Runs
+from ..application.coordinator.coordinator import Coordinator, CoordinatorOptions
+from ..application.coordinator.states import RESTING_BYTES
+from ..application.coordinator.sweeping import Sweeper
+from ..application.coordinator.watchdog import Watchdog, WatchdogOptions
+from ..application.durable.bridge import Bridge
+from ..application.ingest.gatherer import Gatherer, GathererOptions
+from ..application.ingest.ingest import Ingest
 from ..application.partitioner import partition_of
 from ..application.payloads import Payloads
-from ..application.runs import Runs
-from ..application.states import RESTING_BYTES
-from ..application.sweeping import Sweeper
 from ..application.topics import Topics
-from ..application.watchdog import Watchdog, WatchdogOptions
-from ..application.worker import Worker, WorkerOptions
+from ..application.worker.worker import Worker, WorkerOptions
 from ..domain.definition import Definition
 from ..domain.ids import GraphHash
 from ..domain.payload import INLINE_LIMIT_BYTES

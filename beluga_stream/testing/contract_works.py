@@ -11,7 +11,7 @@ from ..api.graph import Graph
 from ..api.node import node
 from ..api.retry import Retry
 from ..api.signal import Signal
-from ..application.context import context
+from ..application.execution.context import context
 
 SOON = Retry(3, first=0.001, most=0.001)
 

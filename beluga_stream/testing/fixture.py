@@ -11,7 +11,7 @@ from ..api.compile import with_fakes
 from ..api.handler import origin_of
 from ..api.signal import Signal, dumped
 from ..api.work import Work
-from ..application.context import context
+from ..application.execution.context import context
 from ..errors import BelugaError, InvalidState
 from ..ports.handlers import Handler, Program
 from .simulation import Start, play

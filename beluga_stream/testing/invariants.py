@@ -4,8 +4,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from ..application import codec
+from ..application.clients.results import Chunk, Event, NodeChanged, RunChanged, RunReader, Superseded
 from ..application.messages import ChunkEmitted, NodeChange, Progress
-from ..application.results import Chunk, Event, NodeChanged, RunChanged, RunReader, Superseded
 from ..domain.events import DispatchLost, RunStalled
 from ..domain.ids import RunId
 from ..domain.payload import Json

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
-from ..application.performing import perform
+from ..application.execution.performing import perform
 from ..domain.ids import GraphHash
 from ..errors import ProcessLost
 from ..ports.handlers import Program

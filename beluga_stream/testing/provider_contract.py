@@ -22,7 +22,7 @@ import pytest
 from ..api.features import Options
 from ..api.provider import Provider, ProviderFactory, Runner
 from ..api.work import Work
-from ..application.results import Chunk, Event, RunChanged
+from ..application.clients.results import Chunk, Event, RunChanged
 from ..errors import InvalidInput, RunFailed
 from . import contract_works as works
 from .played import Played

@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from ..application.local import LocalEngine
-from ..application.results import Event
-from ..application.runs import Runs
+from ..application.clients.results import Event
+from ..application.clients.runs import Runs
+from ..application.local.local import LocalEngine
 from ..bounds import within
 from ..domain.ids import RunId
 from ..domain.payload import Json

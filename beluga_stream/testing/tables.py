@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import Iterator, Mapping
 
 from ..adapters.memory.tables import Changelog
-from ..application import codec, limits
-from ..application.coordinator import Coordinator
-from ..application.partition import RunPartition
+from ..application import codec
+from ..application.coordinator import limits
+from ..application.coordinator.coordinator import Coordinator
+from ..application.coordinator.partition import RunPartition
 from ..domain.state import NodeStatus, RunState, RunStatus, timers
 from .members import Member, Members
 

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable
 
 from ..api.resource import open_resource
-from ..application.execution import Executions
-from ..application.threads import Threads, WorkerThread
+from ..application.execution.execution import Executions
+from ..application.execution.threads import Threads, WorkerThread
 from ..ports.calls import Isolation
 from .process import Process
 

@@ -14,8 +14,8 @@ from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, copy_context
 from typing import Any, TypeVar, TypeVarTuple, Unpack
 
-from ..application.plain_calls import FUNCTIONS, STORES
-from ..application.threads import Threads, WorkerThread
+from ..application.execution.plain_calls import FUNCTIONS, STORES
+from ..application.execution.threads import Threads, WorkerThread
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

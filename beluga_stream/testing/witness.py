@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..adapters.memory.log import MemoryLog
 from ..application import codec
-from ..application.context import Context
+from ..application.execution.context import Context
+from ..application.execution.verdict import Completed, Failed
 from ..application.messages import CancelNotice
 from ..application.topics import Topics
-from ..application.verdict import Completed, Failed
-from ..application.worker import Worker
+from ..application.worker.worker import Worker
 from ..domain.events import LeaseExpired, LimitDue, RunRequested, TimerFired
 from ..domain.gathering import GatheringDue
 from ..domain.ticks import TicksDue
@@ -29,7 +29,7 @@ from .threads import SimulatedExecutions
 from .virtual_time import EPOCH_MS
 
 if TYPE_CHECKING:
-    from ..application.partition import RunPartition
+    from ..application.coordinator.partition import RunPartition
 
 Reads = Callable[[str, int], int]
 """How far a process has been given a partition of a topic: the offset after the last record it got."""

@@ -10,15 +10,15 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from ..application import codec
-from ..application.executing import Executing
-from ..application.family import Effect, Family, Shown, Stop
-from ..application.local_attempts import LocalAttempts
-from ..application.local_streams import LocalStreams
+from ..application.clients.results import Chunk, Event
+from ..application.coordinator.rendering import Renderer, Step
+from ..application.durable.standing import Standing, standing_of
+from ..application.local.executing import Executing
+from ..application.local.family import Effect, Family, Shown, Stop
+from ..application.local.local_attempts import LocalAttempts
+from ..application.local.local_streams import LocalStreams
 from ..application.messages import ChunkEmitted, NodeReady
 from ..application.payloads import Payloads
-from ..application.rendering import Renderer, Step
-from ..application.results import Chunk, Event
-from ..application.standing import Standing, standing_of
 from ..application.topics import Topics
 from ..bounds import within
 from ..domain.commands import PublishNode

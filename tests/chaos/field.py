@@ -8,7 +8,7 @@ from typing import Self
 
 from aiokafka import AIOKafkaProducer
 
-from beluga_stream.application.runs import Runs
+from beluga_stream.application.clients.runs import Runs
 from beluga_stream.bootstrap.client import open_runs
 from beluga_stream.bootstrap.settings import Settings
 from tests.brokers import Broker

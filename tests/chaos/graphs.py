@@ -18,7 +18,7 @@ from beluga_stream.api.graph import Graph
 from beluga_stream.api.retry import Retry
 from beluga_stream.api.signal import Signal
 from beluga_stream.api.topic import Topic
-from beluga_stream.application.context import Context, context
+from beluga_stream.application.execution.context import Context, context
 from tests.chaos.ledger import FOLDER, Ledger, Line
 
 ITEMS, WIDE_ITEMS, CHUNKS = 12, 80, 8

@@ -12,7 +12,7 @@ import orjson
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from beluga_stream.application.runs import Runs
+from beluga_stream.application.clients.runs import Runs
 from beluga_stream.domain.ids import RunId, run_id
 from beluga_stream.errors import LogUnavailable
 from tests.chaos.ledger import Ledger, Line

@@ -16,7 +16,7 @@ from typing import Any
 
 from beluga_stream.adapters.memory.tables import Changelog
 from beluga_stream.application.catalog import publish
-from beluga_stream.application.runs import Runs
+from beluga_stream.application.clients.runs import Runs
 from beluga_stream.domain.ids import RunId, run_id
 from beluga_stream.ports.log import Outgoing, Position
 from beluga_stream.testing.cluster import Cluster, ClusterOptions

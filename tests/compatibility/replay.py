@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from beluga_stream.application.runs import Runs
+from beluga_stream.application.clients.runs import Runs
 from beluga_stream.domain.ids import run_id
 from beluga_stream.errors import BelugaError
 from tests.compatibility.graphs import Case

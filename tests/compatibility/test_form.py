@@ -8,9 +8,9 @@ import pytest
 
 from beluga_stream.application import codec
 from beluga_stream.application.codec import Codec
-from beluga_stream.application.early import PREFIX
+from beluga_stream.application.coordinator.early import PREFIX
+from beluga_stream.application.ingest.schedules import PREFIX as SCHEDULED
 from beluga_stream.application.messages import Incoming, Notice, Result, TriggerEvent
-from beluga_stream.application.schedules import PREFIX as SCHEDULED
 from beluga_stream.application.topics import Topics
 from beluga_stream.domain.commands import Command
 from beluga_stream.domain.frozen import Frozen

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from beluga_stream.adapters.memory.tables import Changelog
-from beluga_stream.application.runs import Runs
+from beluga_stream.application.clients.runs import Runs
 from beluga_stream.testing.cluster import Cluster, ClusterOptions
 from beluga_stream.testing.deployed import deployed
 from beluga_stream.testing.process import tasks_of_processes

@@ -26,7 +26,7 @@ from beluga_stream.adapters.files.circuits import SharedCircuits
 from beluga_stream.adapters.redis.store import RedisStore
 from beluga_stream.adapters.sqlite.store import SQLiteStore
 from beluga_stream.adapters.sqlite.vectors import SQLiteVectors
-from beluga_stream.application.in_process import InProcessStore
+from beluga_stream.application.in_process.in_process import InProcessStore
 from beluga_stream.domain.conversation import LONGEST_NAME, MOST_BYTES, Entry
 from beluga_stream.errors import InvalidConfig, InvalidInput, StoreUnavailable
 

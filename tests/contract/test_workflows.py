@@ -14,11 +14,11 @@ from beluga_stream.adapters.memory.clock import SystemClock
 from beluga_stream.adapters.memory.log import MemoryLog
 from beluga_stream.adapters.temporal.connection import TemporalConnection
 from beluga_stream.application import codec
-from beluga_stream.application.execution import Executions
-from beluga_stream.application.inner import RunStream
+from beluga_stream.application.clients.inner import RunStream
+from beluga_stream.application.clients.results import NodeChanged
+from beluga_stream.application.execution.execution import Executions
 from beluga_stream.application.messages import Progress
 from beluga_stream.application.payloads import Payloads
-from beluga_stream.application.results import NodeChanged
 from beluga_stream.domain.events import (
     CancelRequested,
     ChildFinished,

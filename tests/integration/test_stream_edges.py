@@ -14,9 +14,9 @@ import pytest
 from beluga_stream import Client, Run, connect
 from beluga_stream.adapters.kafka.reader import KafkaReader
 from beluga_stream.application import codec
+from beluga_stream.application.clients.results import Chunk as Shown
 from beluga_stream.application.messages import ChunkEmitted, Progress, Result
 from beluga_stream.application.partitioner import partition_of
-from beluga_stream.application.results import Chunk as Shown
 from beluga_stream.bootstrap.connection import kafka, topics
 from beluga_stream.bootstrap.settings import Settings
 from beluga_stream.domain.ids import key_of, run_id

@@ -12,9 +12,9 @@ from beluga_stream.adapters.files.blobs import FileBlobs
 from beluga_stream.adapters.memory.clock import SystemClock
 from beluga_stream.adapters.memory.log import MemoryLog
 from beluga_stream.api.provider import ProviderFactory
+from beluga_stream.application.clients.runs import Runs
 from beluga_stream.application.partitioner import partition_of
 from beluga_stream.application.payloads import Payloads
-from beluga_stream.application.runs import Runs
 from beluga_stream.bootstrap.connection import topics
 from beluga_stream.bootstrap.settings import Settings
 from beluga_stream.bootstrap.temporal import Programs, temporal, worker_of

@@ -20,10 +20,10 @@ from beluga_stream.adapters.http.operations import Engine
 from beluga_stream.adapters.http.tokens import Tokens
 from beluga_stream.adapters.http.wire import Wire
 from beluga_stream.application.catalog import Catalog
+from beluga_stream.application.clients.runlist import RunList
+from beluga_stream.application.clients.runs import Runs
 from beluga_stream.application.partitioner import partition_of
 from beluga_stream.application.payloads import Payloads
-from beluga_stream.application.runlist import RunList
-from beluga_stream.application.runs import Runs
 from beluga_stream.testing.cluster import Cluster
 from beluga_stream.testing.faulty_ports import FaultyAppender, FaultyReader
 from beluga_stream.testing.process import Process

@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 
 from beluga_stream.adapters.memory.tables import Changelog
-from beluga_stream.application import coordinator, limits, rendering, timers
 from beluga_stream.application.codec import Kept
-from beluga_stream.application.coordinator import Coordinator
-from beluga_stream.application.deadlines import Deadlines, Due
-from beluga_stream.application.limits import Limits
+from beluga_stream.application.coordinator import coordinator, limits, rendering, timers
+from beluga_stream.application.coordinator.coordinator import Coordinator
+from beluga_stream.application.coordinator.deadlines import Deadlines, Due
+from beluga_stream.application.coordinator.limits import Limits
+from beluga_stream.application.coordinator.partition import RunPartition
+from beluga_stream.application.coordinator.settlement import Settlement
+from beluga_stream.application.execution.sequence import ChunkSequence
 from beluga_stream.application.messages import Argument, ChunkEmitted, NodeReady
-from beluga_stream.application.partition import RunPartition
-from beluga_stream.application.sequence import ChunkSequence
-from beluga_stream.application.settlement import Settlement
-from beluga_stream.application.underway import Slot
-from beluga_stream.application.worker import Worker
+from beluga_stream.application.worker.underway import Slot
+from beluga_stream.application.worker.worker import Worker
 from beluga_stream.domain import streams, transitions
 from beluga_stream.domain.commands import DispatchNode
 from beluga_stream.domain.draft import Decision, Draft

@@ -13,7 +13,7 @@ from typing import Any
 from msgspec.structs import replace
 from pydantic import TypeAdapter
 
-from beluga_stream.application.context import context
+from beluga_stream.application.execution.context import context
 from beluga_stream.domain.definition import Edge, EdgeMode, Join, Node, NodeKind
 from beluga_stream.domain.ids import GraphHash, NodeName, digest
 from beluga_stream.domain.plan import Plan

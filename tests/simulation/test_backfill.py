@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from beluga_stream.application.backfill import Backfill, Span
-from beluga_stream.application.runs import Runs
+from beluga_stream.application.clients.runs import Runs
+from beluga_stream.application.ingest.backfill import Backfill, Span
 from beluga_stream.domain.ids import run_id
 from beluga_stream.errors import InvalidInput, LogUnavailable
 from beluga_stream.ports.handlers import Program, Schedule, Trigger

@@ -10,10 +10,10 @@ import pytest
 
 from beluga_stream import Graph, Signal
 from beluga_stream.application import codec
-from beluga_stream.application.bridge import Bridge
-from beluga_stream.application.inside import Durable, Inside
+from beluga_stream.application.durable.bridge import Bridge
+from beluga_stream.application.durable.inside import Durable, Inside
+from beluga_stream.application.durable.pinned import closure
 from beluga_stream.application.messages import Progress
-from beluga_stream.application.pinned import closure
 from beluga_stream.domain import handing
 from beluga_stream.domain.definition import Definition, NodeKind
 from beluga_stream.domain.draft import Draft

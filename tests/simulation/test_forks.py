@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from beluga_stream import Graph, Retry, Stream, context
-from beluga_stream.application.runs import Runs
+from beluga_stream.application.clients.runs import Runs
 from beluga_stream.domain.ids import NodeKey, RunId, child_run_id, run_id
 from beluga_stream.domain.payload import Inline
 from beluga_stream.errors import BelugaError, Expired, InvalidInput, InvalidState, NotFound, RunFailed, TaskCanceled

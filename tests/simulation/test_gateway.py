@@ -10,8 +10,8 @@ import pytest
 from beluga_stream import Chain, chain
 from beluga_stream.adapters.http.desk import HttpDesk
 from beluga_stream.api.client import Client
-from beluga_stream.application.results import Event, StartRejected
-from beluga_stream.application.runs import Runs
+from beluga_stream.application.clients.results import Event, StartRejected
+from beluga_stream.application.clients.runs import Runs
 from beluga_stream.domain.ids import RunId
 from beluga_stream.errors import InvalidInput, NotFound, RunFailed, RunRejected, TaskCanceled
 from beluga_stream.testing.cluster import Cluster, ClusterOptions

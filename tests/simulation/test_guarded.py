@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from beluga_stream import CircuitBreaker, Graph, Retry, node
-from beluga_stream.application.runs import Runs
+from beluga_stream.application.clients.runs import Runs
 from beluga_stream.testing.cluster import Cluster
 from beluga_stream.testing.virtual_time import EPOCH_MS
 from tests.simulation.uses import used

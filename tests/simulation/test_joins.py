@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from beluga_stream.application import codec
-from beluga_stream.application.backfill import Backfill, Span
-from beluga_stream.application.runs import Runs
+from beluga_stream.application.clients.runs import Runs
+from beluga_stream.application.ingest.backfill import Backfill, Span
 from beluga_stream.domain.ids import RunId, run_id
 from beluga_stream.ports.handlers import Gathers, Program, Side, Trigger
 from beluga_stream.ports.log import Outgoing

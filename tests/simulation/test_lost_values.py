@@ -7,8 +7,8 @@ import pytest
 from pydantic import BaseModel
 
 from beluga_stream import Graph, Limit, Retry, node
-from beluga_stream.application.desk import Desk
-from beluga_stream.application.runs import Runs
+from beluga_stream.application.clients.desk import Desk
+from beluga_stream.application.clients.runs import Runs
 from beluga_stream.domain.ids import RunId
 from beluga_stream.errors import BelugaError, NotFound, RunFailed, RunRejected
 from beluga_stream.testing.cluster import Cluster, ClusterOptions

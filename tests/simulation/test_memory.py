@@ -17,7 +17,7 @@ from beluga_stream import (
     node,
 )
 from beluga_stream.api.chain import Chain
-from beluga_stream.application.runs import Runs
+from beluga_stream.application.clients.runs import Runs
 from beluga_stream.domain.conversation import Entry
 from beluga_stream.errors import StoreUnavailable
 from beluga_stream.testing.cluster import Cluster, ClusterOptions

@@ -10,8 +10,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from beluga_stream.adapters.otel.ids import AgreedIds
 from beluga_stream.adapters.otel.spans import OtelSpans
+from beluga_stream.application.clients.runs import Runs
 from beluga_stream.application.health import Health, RoleHealth
-from beluga_stream.application.runs import Runs
 from beluga_stream.errors import LogUnavailable
 from beluga_stream.testing.cluster import Cluster, ClusterOptions
 from beluga_stream.testing.simulation import simulate

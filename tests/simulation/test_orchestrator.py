@@ -15,11 +15,11 @@ from beluga_stream.api.here import LocalProvider
 from beluga_stream.api.managed import ManagedChain
 from beluga_stream.api.running import Running
 from beluga_stream.api.work import Work
-from beluga_stream.application.execution import Executions
-from beluga_stream.application.local import LocalEngine
-from beluga_stream.application.middleware import Execution, Middleware, NodeFailed, Proceed
-from beluga_stream.application.results import RunChanged
-from beluga_stream.application.watched import WatchedExecutions
+from beluga_stream.application.clients.results import RunChanged
+from beluga_stream.application.execution.execution import Executions
+from beluga_stream.application.execution.middleware import Execution, Middleware, NodeFailed, Proceed
+from beluga_stream.application.local.local import LocalEngine
+from beluga_stream.application.local.watched import WatchedExecutions
 from beluga_stream.domain.definition import EdgeMode
 from beluga_stream.errors import BelugaError, InvalidState, ResourceExhausted, RunFailed, TaskCanceled, TimedOut
 from beluga_stream.ports.handlers import Program

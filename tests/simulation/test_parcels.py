@@ -8,8 +8,8 @@ import pytest
 
 from beluga_stream.adapters.memory.blobs import MemoryBlobs
 from beluga_stream.adapters.memory.log import MemoryLog
+from beluga_stream.application.bus.parcels import is_letter_of, letter_of, parcel_of, record_of
 from beluga_stream.application.deadletters import dead_letter
-from beluga_stream.application.parcels import is_letter_of, letter_of, parcel_of, record_of
 from beluga_stream.application.payloads import Payloads
 from beluga_stream.errors import InvalidInput, LogUnavailable
 from beluga_stream.ports.bus import DeadLetter, Parcel

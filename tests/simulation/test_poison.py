@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from beluga_stream.application.context import context
-from beluga_stream.application.notices import Notices
+from beluga_stream.application.execution.context import context
+from beluga_stream.application.worker.notices import Notices
 from beluga_stream.domain.definition import MAX_CRASHES, NodeKind, OnFailure
 from beluga_stream.ports.handlers import Program
 from beluga_stream.testing.cluster import ClusterOptions

@@ -8,8 +8,8 @@ from contextlib import suppress
 import pytest
 
 from beluga_stream import Graph, Retry, context, node
-from beluga_stream.application.coordinator import CoordinatorOptions
-from beluga_stream.application.runs import Runs
+from beluga_stream.application.clients.runs import Runs
+from beluga_stream.application.coordinator.coordinator import CoordinatorOptions
 from beluga_stream.domain.ids import RunId
 from beluga_stream.errors import RunRejected, TaskCanceled
 from beluga_stream.testing.cluster import Cluster, ClusterOptions

@@ -8,10 +8,10 @@ import pytest
 
 from beluga_stream.adapters.memory.log import MemoryLog
 from beluga_stream.application import codec
-from beluga_stream.application.coordinator import CoordinatorOptions
+from beluga_stream.application.clients.runlist import RunList
+from beluga_stream.application.clients.runs import Runs
+from beluga_stream.application.coordinator.coordinator import CoordinatorOptions
 from beluga_stream.application.messages import Summary
-from beluga_stream.application.runlist import RunList
-from beluga_stream.application.runs import Runs
 from beluga_stream.domain.ids import RunId
 from beluga_stream.errors import LogUnavailable
 from beluga_stream.ports.log import Outgoing, Record, TopicSpec

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from beluga_stream import Defaults, Features, Orchestrator, Retry, Scheduled, Scheduler, Task, chain, node
-from beluga_stream.application.task import Entry
+from beluga_stream.application.scheduler.task import Entry
 from beluga_stream.errors import (
     DependencyFailed,
     ExecutionFailed,

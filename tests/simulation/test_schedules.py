@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from beluga_stream.application.runs import Runs
+from beluga_stream.application.clients.runs import Runs
 from beluga_stream.domain.ids import run_id
 from beluga_stream.ports.handlers import Schedule, Trigger
 from beluga_stream.testing.cluster import Cluster, ClusterOptions

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from beluga_stream.application.clients.runs import Runs
 from beluga_stream.application.partitioner import partition_of
 from beluga_stream.application.payloads import Payloads
-from beluga_stream.application.runs import Runs
 from beluga_stream.errors import KeyMissing, Tampered
 from beluga_stream.testing.cluster import Cluster, ClusterOptions
 from beluga_stream.testing.simulation import simulate

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from beluga_stream.application import codec
-from beluga_stream.application.coordinator import CoordinatorOptions
+from beluga_stream.application.clients.runs import Runs
+from beluga_stream.application.coordinator.coordinator import CoordinatorOptions
 from beluga_stream.application.messages import Progress
-from beluga_stream.application.runs import Runs
 from beluga_stream.domain.definition import NodeKind
 from beluga_stream.domain.ids import RunId
 from beluga_stream.errors import InvalidState, RunFailed, TaskCanceled
@@ -143,7 +143,7 @@ def test_a_sweep_that_does_not_ask_the_table_is_found(monkeypatch: pytest.Monkey
     async def none(blobs: object, value: object) -> tuple[str, ...]:
         return ()
 
-    monkeypatch.setattr("beluga_stream.application.sweeping.named", none)
+    monkeypatch.setattr("beluga_stream.application.coordinator.sweeping.named", none)
     for seed in range(_SEEDS):
         try:
             test_every_value_is_swept_and_none_is_missed(seed)

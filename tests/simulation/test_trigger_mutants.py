@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import pytest
 
-from beluga_stream.application.gatherer import Gatherer
-from beluga_stream.application.gatherings import Firing, Gatherings
-from beluga_stream.application.horizon import Horizon
-from beluga_stream.application.schedules import Schedules
+from beluga_stream.application.ingest.gatherer import Gatherer
+from beluga_stream.application.ingest.gatherings import Firing, Gatherings
+from beluga_stream.application.ingest.horizon import Horizon
+from beluga_stream.application.ingest.schedules import Schedules
 from beluga_stream.domain import ticks
 from beluga_stream.domain.ticks import ScheduleRow, TicksDue
 from tests.simulation.test_batches import test_each_event_is_in_one_batch as batches
@@ -89,7 +89,7 @@ def ticks_count_twice(patch: pytest.MonkeyPatch) -> None:
             offset=offset,
         )
 
-    patch.setattr("beluga_stream.application.schedules.tick", tick)
+    patch.setattr("beluga_stream.application.ingest.schedules.tick", tick)
 
 
 def schedules_not_sent_again(patch: pytest.MonkeyPatch) -> None:

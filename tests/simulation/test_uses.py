@@ -10,13 +10,14 @@ import pytest
 from pydantic import BaseModel
 
 from beluga_stream import Graph, Retry, Topic, node, on_run
-from beluga_stream.application import codec, snapshot
-from beluga_stream.application.coordinator import CoordinatorOptions
-from beluga_stream.application.cursor import Cursor
+from beluga_stream.application import codec
+from beluga_stream.application.clients import snapshot
+from beluga_stream.application.clients.cursor import Cursor
+from beluga_stream.application.clients.results import NodeChanged
+from beluga_stream.application.clients.runs import Runs
+from beluga_stream.application.coordinator.coordinator import CoordinatorOptions
 from beluga_stream.application.deadletters import REASON, original
 from beluga_stream.application.payloads import Payloads
-from beluga_stream.application.results import NodeChanged
-from beluga_stream.application.runs import Runs
 from beluga_stream.domain.events import NodeSucceeded, RunRequested
 from beluga_stream.domain.ids import Incarnation, NodeKey, RunId, run_id
 from beluga_stream.domain.payload import Inline

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from beluga_stream.application import codec
-from beluga_stream.application.watchdog import Watchdog, WatchdogOptions
+from beluga_stream.application.coordinator.watchdog import Watchdog, WatchdogOptions
 from beluga_stream.domain.events import DispatchLost
 from beluga_stream.testing.cluster import Cluster, ClusterOptions
 from beluga_stream.testing.deployed import deployed

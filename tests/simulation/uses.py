@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from typing import Any
 
 from beluga_stream import Graph, Retry, Signal, StreamRef, context, node, resource
-from beluga_stream.application.runs import Runs
+from beluga_stream.application.clients.runs import Runs
 from beluga_stream.errors import NotFound
 from beluga_stream.ports.handlers import Program, Trigger
 from beluga_stream.testing.cluster import Cluster, ClusterOptions

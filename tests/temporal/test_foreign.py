@@ -12,8 +12,8 @@ from beluga_stream import Graph
 from beluga_stream.adapters.memory.clock import SystemClock
 from beluga_stream.adapters.temporal.workflows import TemporalWorkflows
 from beluga_stream.application import codec
-from beluga_stream.application.bridge import Bridge
 from beluga_stream.application.catalog import Catalog
+from beluga_stream.application.durable.bridge import Bridge
 from beluga_stream.application.topics import Topics
 from beluga_stream.domain.events import CancelRequested, Parent, RetryRequested, RunRequested, SignalReceived
 from beluga_stream.domain.frozen import replace

@@ -10,7 +10,7 @@ import pytest
 
 from beluga_stream import Graph, Signal
 from beluga_stream.adapters.temporal.connection import TemporalConnection
-from beluga_stream.application.results import NodeChanged
+from beluga_stream.application.clients.results import NodeChanged
 from tests.durable import bench
 from tests.temporal_server import TemporalServer
 

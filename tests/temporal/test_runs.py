@@ -20,9 +20,9 @@ from beluga_stream.adapters.temporal.connection import TemporalConnection
 from beluga_stream.adapters.temporal.envelopes import STATE, Beaten, Given
 from beluga_stream.adapters.temporal.workflows import TemporalWorkflows
 from beluga_stream.application import codec
+from beluga_stream.application.clients.results import Chunk, NodeChanged, RunChanged
+from beluga_stream.application.durable.standing import Standing
 from beluga_stream.application.messages import Argument, NodeReady
-from beluga_stream.application.results import Chunk, NodeChanged, RunChanged
-from beluga_stream.application.standing import Standing
 from beluga_stream.bootstrap.settings import Settings
 from beluga_stream.bootstrap.temporal import SharedClient
 from beluga_stream.domain.events import CancelRequested, ChildFinished, NodeSucceeded, Parent, RetryRequested

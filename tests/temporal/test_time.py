@@ -14,7 +14,7 @@ from temporalio.testing import WorkflowEnvironment
 from beluga_stream import Graph
 from beluga_stream.adapters.crypto.aesgcm import AesGcm
 from beluga_stream.adapters.temporal.converter import converter
-from beluga_stream.application.results import NodeChanged
+from beluga_stream.application.clients.results import NodeChanged
 from beluga_stream.domain.ids import RunId
 from beluga_stream.errors import RunFailed
 from tests.durable import Bench, bench

@@ -10,7 +10,7 @@ from beluga_stream.adapters.memory.log import MemoryLog
 from beluga_stream.adapters.memory.tables import MemoryTables
 from beluga_stream.application import codec
 from beluga_stream.application.catalog import Catalog
-from beluga_stream.application.coordinator import Coordinator, CoordinatorOptions
+from beluga_stream.application.coordinator.coordinator import Coordinator, CoordinatorOptions
 from beluga_stream.application.messages import Segment
 from beluga_stream.application.payloads import Payloads
 from beluga_stream.application.topics import Topics

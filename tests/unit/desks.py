@@ -12,14 +12,14 @@ from beluga_stream.adapters.memory.groups import MemoryGroup
 from beluga_stream.adapters.memory.log import MemoryLog
 from beluga_stream.adapters.memory.tables import MemoryTables
 from beluga_stream.application.catalog import Catalog, publish
-from beluga_stream.application.coordinator import Coordinator
-from beluga_stream.application.execution import Executions
+from beluga_stream.application.clients.runs import Runs
+from beluga_stream.application.clients.summaries import TOLD_WITHIN_SECONDS
+from beluga_stream.application.coordinator.coordinator import Coordinator
+from beluga_stream.application.execution.execution import Executions
 from beluga_stream.application.partitioner import partition_of
 from beluga_stream.application.payloads import Payloads
-from beluga_stream.application.runs import Runs
-from beluga_stream.application.summaries import TOLD_WITHIN_SECONDS
 from beluga_stream.application.topics import Topics
-from beluga_stream.application.worker import Worker
+from beluga_stream.application.worker.worker import Worker
 from beluga_stream.domain.retry import RetryPolicy
 from beluga_stream.ports.clock import Clock
 from beluga_stream.ports.handlers import Program

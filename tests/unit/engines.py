@@ -9,11 +9,11 @@ from pydantic import TypeAdapter
 from beluga_stream.adapters.memory.blobs import MemoryBlobs
 from beluga_stream.adapters.memory.log import MemoryLog
 from beluga_stream.application import codec
-from beluga_stream.application.execution import Executions
+from beluga_stream.application.execution.execution import Executions
 from beluga_stream.application.messages import Argument, NodeReady
 from beluga_stream.application.payloads import Payloads
 from beluga_stream.application.topics import Topics
-from beluga_stream.application.worker import Worker, WorkerOptions
+from beluga_stream.application.worker.worker import Worker, WorkerOptions
 from beluga_stream.domain.ids import GraphHash, NodeKey, NodeName, RunId
 from beluga_stream.domain.payload import Inline
 from beluga_stream.domain.plan import Plan

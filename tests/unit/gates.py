@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from beluga_stream.application.worker import Worker, WorkerOptions
+from beluga_stream.application.worker.worker import Worker, WorkerOptions
 from beluga_stream.domain.definition import NodeKind
 from beluga_stream.ports.log import Record
 from tests.unit.engines import WorkerBench, handler, program

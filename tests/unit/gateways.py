@@ -19,7 +19,7 @@ from beluga_stream.adapters.http.tokens import Token, Tokens
 from beluga_stream.adapters.http.wire import Wire
 from beluga_stream.adapters.memory.clock import SystemClock
 from beluga_stream.application.catalog import Catalog
-from beluga_stream.application.runlist import RunList
+from beluga_stream.application.clients.runlist import RunList
 from beluga_stream.bootstrap.gateway import served
 from beluga_stream.ports.clock import Clock
 from tests.unit.desks import Desk

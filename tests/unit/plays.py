@@ -14,9 +14,9 @@ from typing import Any
 from msgspec.json import Decoder
 from msgspec.structs import replace
 
-from beluga_stream.application.arguments import arguments_of
-from beluga_stream.application.children import override_child, page_of
-from beluga_stream.application.rendering import slot_wanted
+from beluga_stream.application.coordinator.arguments import arguments_of
+from beluga_stream.application.coordinator.children import override_child, page_of
+from beluga_stream.application.coordinator.rendering import slot_wanted
 from beluga_stream.domain.commands import (
     AskSlot,
     BroadcastCancel,

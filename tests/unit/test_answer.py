@@ -4,8 +4,8 @@ import pytest
 
 from beluga_stream.adapters.http.result import Result
 from beluga_stream.adapters.http.stream import Frame
-from beluga_stream.application.answer import Answer, Asked, check_ended
-from beluga_stream.application.results import RunChanged
+from beluga_stream.application.clients.answer import Answer, Asked, check_ended
+from beluga_stream.application.clients.results import RunChanged
 from beluga_stream.domain.events import Failure
 from beluga_stream.domain.ids import RunId
 from beluga_stream.domain.reducer import outgrown

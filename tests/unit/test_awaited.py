@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from beluga_stream import Cache, Graph, chain, context, node
-from beluga_stream.application.execution import Executions
-from beluga_stream.application.line import Line
-from beluga_stream.application.watched import WatchedExecutions
+from beluga_stream.application.execution.execution import Executions
+from beluga_stream.application.local.line import Line
+from beluga_stream.application.local.watched import WatchedExecutions
 from beluga_stream.ports.spans import HERE, Facts, NoSpans, Of, Span
 
 open_span: contextvars.ContextVar[str] = contextvars.ContextVar("open_span", default="none")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from beluga_stream import Chunk, Graph, Retry, RunChanged, Stream, context, node
-from beluga_stream.application.cursor import Cursor
+from beluga_stream.application.clients.cursor import Cursor
 from beluga_stream.errors import BelugaError, InvalidInput, RunFailed, TimedOut
 
 _MILLION = 1_000_000

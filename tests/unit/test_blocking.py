@@ -10,8 +10,8 @@ import pytest
 
 from beluga_stream import blocking
 from beluga_stream.api.client import Client
-from beluga_stream.application.answer import Asked
-from beluga_stream.application.results import Chunk, Event, RunChanged
+from beluga_stream.application.clients.answer import Asked
+from beluga_stream.application.clients.results import Chunk, Event, RunChanged
 from beluga_stream.errors import InvalidState, LogUnavailable, TimedOut
 
 

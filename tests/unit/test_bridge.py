@@ -9,8 +9,8 @@ import pytest
 from beluga_stream.adapters.memory.blobs import MemoryBlobs
 from beluga_stream.adapters.memory.log import MemoryLog
 from beluga_stream.application import codec
-from beluga_stream.application.bridge import Bridge, BridgeOptions
 from beluga_stream.application.catalog import Catalog
+from beluga_stream.application.durable.bridge import Bridge, BridgeOptions
 from beluga_stream.application.messages import LookAfter
 from beluga_stream.application.payloads import Payloads
 from beluga_stream.domain.events import (

@@ -9,9 +9,9 @@ import pytest
 
 from beluga_stream.adapters.processes.pool import Processes
 from beluga_stream.application import codec
-from beluga_stream.application.execution import Executions
+from beluga_stream.application.execution.execution import Executions
 from beluga_stream.application.messages import CancelNotice
-from beluga_stream.application.worker import WorkerOptions
+from beluga_stream.application.worker.worker import WorkerOptions
 from beluga_stream.domain.definition import NodeKind
 from beluga_stream.domain.events import NodeFailed, NodeStreaming
 from beluga_stream.ports.log import Record

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 import pytest
 
 from beluga_stream.adapters.memory.log import MemoryLog
-from beluga_stream.application import catchup
-from beluga_stream.application.catchup import CatchUp
+from beluga_stream.application.clients import catchup
+from beluga_stream.application.clients.catchup import CatchUp
 from beluga_stream.errors import LogUnavailable
 from beluga_stream.ports.log import Outgoing, Record, TopicSpec
 

@@ -12,8 +12,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from beluga_stream.adapters.memory.blobs import MemoryBlobs
+from beluga_stream.application.clients.results import Chunk, NodeChanged, RunChanged, Superseded
 from beluga_stream.application.payloads import Payloads
-from beluga_stream.application.results import Chunk, NodeChanged, RunChanged, Superseded
 from beluga_stream.bootstrap.rights import HOLDERS
 from beluga_stream.cli import manual
 from beluga_stream.cli.exits import code_of

@@ -8,8 +8,8 @@ from msgspec.structs import replace
 
 from beluga_stream.adapters.memory.tables import MemoryPartitionTable
 from beluga_stream.application import codec
-from beluga_stream.application.fusion import segment
 from beluga_stream.application.messages import Progress, Rejected
+from beluga_stream.application.worker.fusion import segment
 from beluga_stream.domain.events import (
     ChildFinished,
     Parent,

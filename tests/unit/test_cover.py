@@ -4,8 +4,8 @@ import pytest
 
 from beluga_stream.adapters.memory.blobs import MemoryBlobs
 from beluga_stream.adapters.memory.log import MemoryLog
-from beluga_stream.application.admission import Admission
 from beluga_stream.application.catalog import Catalog, covered, publish
+from beluga_stream.application.coordinator.admission import Admission
 from beluga_stream.application.payloads import Payloads
 from beluga_stream.domain.cover import WORKFLOW, cover, is_cover
 from beluga_stream.domain.definition import NodeKind

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from beluga_stream.adapters.memory.log import MemoryLog
 from beluga_stream.adapters.memory.tables import Changelog, MemoryPartitionTable
 from beluga_stream.application import codec
-from beluga_stream.application.deadlines import Deadlines
-from beluga_stream.application.partition import Lease, RunPartition
+from beluga_stream.application.coordinator.deadlines import Deadlines
+from beluga_stream.application.coordinator.partition import Lease, RunPartition
 from beluga_stream.application.topics import Topics
 from beluga_stream.domain.events import LeaseExpired
 from beluga_stream.domain.ids import Incarnation, NodeKey, RunId

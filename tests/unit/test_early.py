@@ -4,8 +4,8 @@ from beluga_stream.adapters.memory.log import MemoryLog
 from beluga_stream.adapters.memory.tables import Changelog, MemoryPartitionTable
 from beluga_stream.application import codec
 from beluga_stream.application.codec import Kept
-from beluga_stream.application.early import MOST, EarlySignals
-from beluga_stream.application.partition import RunPartition
+from beluga_stream.application.coordinator.early import MOST, EarlySignals
+from beluga_stream.application.coordinator.partition import RunPartition
 from beluga_stream.domain.events import RunRequested, SignalReceived
 from beluga_stream.domain.frozen import replace
 from beluga_stream.domain.ids import RunId

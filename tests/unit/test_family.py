@@ -3,7 +3,7 @@
 from typing import Any
 
 from beluga_stream import Graph, Retry, Signal
-from beluga_stream.application.family import Effect, Family, Shown, Stop, TooLong
+from beluga_stream.application.local.family import Effect, Family, Shown, Stop, TooLong
 from beluga_stream.application.messages import NodeReady
 from beluga_stream.domain.commands import NotifyParent, PublishRun
 from beluga_stream.domain.events import (

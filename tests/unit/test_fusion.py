@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import pytest
 
 from beluga_stream import Graph
-from beluga_stream.application.fusion import Fusion, segment
 from beluga_stream.application.messages import NodeReady
+from beluga_stream.application.worker.fusion import Fusion, segment
 from beluga_stream.bootstrap.deployment import LoadedDeployment
 from beluga_stream.domain.events import Failure, NodeFailed, NodeSucceeded
 from beluga_stream.domain.frozen import replace

@@ -11,7 +11,7 @@ from aiohttp import WSMsgType
 
 from beluga_stream.adapters.http.sse import Sent
 from beluga_stream.adapters.http.stream import Pace
-from beluga_stream.application.results import Chunk
+from beluga_stream.application.clients.results import Chunk
 from beluga_stream.domain.definition import NodeKind
 from beluga_stream.domain.ids import RunId
 from beluga_stream.ports.handlers import Program

@@ -11,10 +11,11 @@ from beluga_stream.adapters.memory.blobs import MemoryBlobs
 from beluga_stream.adapters.memory.groups import MemoryGroup, MemoryWorkers
 from beluga_stream.adapters.memory.log import MemoryLog
 from beluga_stream.adapters.memory.tables import MemoryTables
-from beluga_stream.application import codec, gatherings
+from beluga_stream.application import codec
 from beluga_stream.application.deadletters import original
-from beluga_stream.application.gatherer import Gatherer, GathererOptions
-from beluga_stream.application.ingest import Ingest
+from beluga_stream.application.ingest import gatherings
+from beluga_stream.application.ingest.gatherer import Gatherer, GathererOptions
+from beluga_stream.application.ingest.ingest import Ingest
 from beluga_stream.application.payloads import Payloads
 from beluga_stream.domain.events import RunRequested
 from beluga_stream.domain.ids import run_id

@@ -13,8 +13,8 @@ from beluga_stream.adapters.http.sse import Parser, encode
 from beluga_stream.adapters.http.tokens import SCOPES, new_token
 from beluga_stream.adapters.http.wire import Wire
 from beluga_stream.api.client import Client
-from beluga_stream.application.event_json import event_json, event_of
-from beluga_stream.application.results import Chunk, Event, NodeChanged, RunChanged
+from beluga_stream.application.clients.event_json import event_json, event_of
+from beluga_stream.application.clients.results import Chunk, Event, NodeChanged, RunChanged
 from beluga_stream.domain.definition import NodeKind
 from beluga_stream.domain.ids import RunId
 from beluga_stream.errors import (

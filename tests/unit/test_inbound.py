@@ -7,8 +7,8 @@ from beluga_stream.adapters.memory.blobs import MemoryBlobs
 from beluga_stream.adapters.memory.log import MemoryLog
 from beluga_stream.application import codec
 from beluga_stream.application.deadletters import original
-from beluga_stream.application.inbound import message_of
-from beluga_stream.application.ingest import Ingest
+from beluga_stream.application.ingest.inbound import message_of
+from beluga_stream.application.ingest.ingest import Ingest
 from beluga_stream.application.messages import Summary
 from beluga_stream.application.payloads import Payloads
 from beluga_stream.domain.events import RunRequested

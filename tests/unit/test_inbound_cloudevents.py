@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from beluga_stream.application.inbound import message_of, time_of
+from beluga_stream.application.ingest.inbound import message_of, time_of
 from beluga_stream.errors import InvalidInput
 from beluga_stream.ports.log import Record
 

@@ -4,11 +4,11 @@ import re
 import subprocess
 import sys
 
-from beluga_stream.application.incarnations import new_incarnation
+from beluga_stream.application.worker.incarnations import new_incarnation
 
 _PARENT_AND_CHILD = """
 import os
-from beluga_stream.application.incarnations import new_incarnation
+from beluga_stream.application.worker.incarnations import new_incarnation
 new_incarnation()
 child = os.fork()
 os.write(1, " ".join([*(new_incarnation() for _ in range(200)), ""]).encode())  # in one piece, as they are few

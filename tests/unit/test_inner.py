@@ -1,8 +1,8 @@
 """What durable children show in their parent's stream."""
 
-from beluga_stream.application.inner import RunStream
+from beluga_stream.application.clients.inner import RunStream
+from beluga_stream.application.clients.results import Chunk, Event, NodeChanged, RunChanged, Superseded
 from beluga_stream.application.messages import ChunkEmitted, NodeChange, Progress, RunChange
-from beluga_stream.application.results import Chunk, Event, NodeChanged, RunChanged, Superseded
 from beluga_stream.domain.ids import Incarnation, NodeKey, RunId
 from beluga_stream.domain.payload import Inline
 

@@ -1,6 +1,6 @@
 """What a run waits for inside of its durable children: told from what they show."""
 
-from beluga_stream.application.inside import Durable, Inside
+from beluga_stream.application.durable.inside import Durable, Inside
 from beluga_stream.application.messages import NodeChange, Progress
 from beluga_stream.domain.cover import WORKFLOW
 from beluga_stream.domain.definition import NodeKind

@@ -11,10 +11,10 @@ import psutil
 import pytest
 
 from beluga_stream.adapters.processes.isolation import Isolated
-from beluga_stream.application.apart import Address
-from beluga_stream.application.context import Context
-from beluga_stream.application.execution import Executions
-from beluga_stream.application.verdict import Completed, Failed
+from beluga_stream.application.execution.apart import Address
+from beluga_stream.application.execution.context import Context
+from beluga_stream.application.execution.execution import Executions
+from beluga_stream.application.execution.verdict import Completed, Failed
 from beluga_stream.bootstrap.isolated import command
 from beluga_stream.domain.payload import Json
 from tests.unit import isolated_agents

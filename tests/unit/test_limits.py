@@ -7,9 +7,9 @@ import pytest
 from beluga_stream.adapters.memory.blobs import MemoryBlobs
 from beluga_stream.adapters.memory.log import MemoryLog
 from beluga_stream.application import codec
-from beluga_stream.application.admission import Admission
 from beluga_stream.application.catalog import Catalog
-from beluga_stream.application.limits import PREFIX, Limits, LimitTimers
+from beluga_stream.application.coordinator.admission import Admission
+from beluga_stream.application.coordinator.limits import PREFIX, Limits, LimitTimers
 from beluga_stream.application.payloads import Payloads
 from beluga_stream.domain.definition import NodeKind
 from beluga_stream.domain.events import (

@@ -12,10 +12,10 @@ import pytest
 from pydantic import BaseModel
 
 from beluga_stream import Chain, Retry, chain, context, node
-from beluga_stream.application.execution import Executions
-from beluga_stream.application.line import Line
-from beluga_stream.application.local import LocalEngine
-from beluga_stream.application.watched import WatchedExecutions
+from beluga_stream.application.execution.execution import Executions
+from beluga_stream.application.local.line import Line
+from beluga_stream.application.local.local import LocalEngine
+from beluga_stream.application.local.watched import WatchedExecutions
 from beluga_stream.errors import BelugaError, InvalidInput
 from beluga_stream.ports.spans import NoSpans
 

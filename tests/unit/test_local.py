@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, TypeAdapter
 
-from beluga_stream.application.context import Context, context
-from beluga_stream.application.execution import Executions
-from beluga_stream.application.local import LocalEngine
-from beluga_stream.application.results import Chunk, NodeChanged, Superseded
+from beluga_stream.application.clients.results import Chunk, NodeChanged, Superseded
+from beluga_stream.application.execution.context import Context, context
+from beluga_stream.application.execution.execution import Executions
+from beluga_stream.application.local.local import LocalEngine
 from beluga_stream.domain.definition import EdgeMode, NodeKind, OnFailure
 from beluga_stream.domain.retry import RetryPolicy
 from beluga_stream.errors import InvalidInput, RunFailed

@@ -4,7 +4,7 @@ from itertools import pairwise
 from typing import Any
 
 from beluga_stream.application import codec
-from beluga_stream.application.lookout import Lookout
+from beluga_stream.application.coordinator.lookout import Lookout
 from beluga_stream.domain.definition import NodeKind
 from beluga_stream.domain.events import Parent, RunRequested
 from beluga_stream.domain.frozen import replace

@@ -18,7 +18,7 @@ from beluga_stream import (
     node,
     resource,
 )
-from beluga_stream.application.results import Chunk, RunChanged
+from beluga_stream.application.clients.results import Chunk, RunChanged
 from beluga_stream.cli.drawing import mermaid_of
 from beluga_stream.domain.plan import Plan
 from beluga_stream.errors import InvalidGraph, InvalidInput, InvalidState, RunFailed

@@ -3,8 +3,8 @@
 import threading
 from contextvars import ContextVar
 
-from beluga_stream.application.node_threads import current, in_node_thread
-from beluga_stream.application.threads import Threads
+from beluga_stream.application.execution.node_threads import current, in_node_thread
+from beluga_stream.application.execution.threads import Threads
 
 
 async def test_what_a_handler_calls_has_a_thread_of_its_execution_and_its_context() -> None:

@@ -19,7 +19,7 @@ from beluga_stream.api.features import Options
 from beluga_stream.api.here import LocalProvider, LocalRunner
 from beluga_stream.api.provider import Signals
 from beluga_stream.api.work import Work
-from beluga_stream.application.results import RunChanged
+from beluga_stream.application.clients.results import RunChanged
 from beluga_stream.errors import InvalidConfig, InvalidGraph, InvalidState, NotFound, RunFailed, TaskCanceled, TimedOut
 from beluga_stream.ports.spans import NoSpans
 
@@ -619,7 +619,7 @@ async def test_a_graph_may_grow_between_its_runs(orch: Orchestrator) -> None:
 async def test_a_step_with_a_timeout_that_ignores_its_cancellation_is_left_behind(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("beluga_stream.application.execution._STOP_SECONDS", 0.01)
+    monkeypatch.setattr("beluga_stream.application.execution.execution._STOP_SECONDS", 0.01)
     go_on, ended = asyncio.Event(), asyncio.Event()
 
     @node(timeout=60)

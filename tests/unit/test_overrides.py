@@ -13,8 +13,8 @@ from beluga_stream import Graph, blocking
 from beluga_stream.api.client import Client
 from beluga_stream.application import codec
 from beluga_stream.application.catalog import publish
+from beluga_stream.application.clients.runs import Runs
 from beluga_stream.application.messages import Summary
-from beluga_stream.application.runs import Runs
 from beluga_stream.domain.cover import cover
 from beluga_stream.domain.definition import Definition, NodeKind
 from beluga_stream.domain.ids import RunId, near_run_id

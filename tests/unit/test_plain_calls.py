@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from beluga_stream import CircuitBreaker, KeyValueMemory, SharedCircuits, SQLiteStore, SQLiteVectors
-from beluga_stream.application.plain_calls import FUNCTIONS, PlainCalls
+from beluga_stream.application.execution.plain_calls import FUNCTIONS, PlainCalls
 
 _PATIENCE_SECONDS = 10
 

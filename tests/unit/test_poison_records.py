@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from beluga_stream.adapters.memory.blobs import MemoryBlobs
 from beluga_stream.application import codec
-from beluga_stream.application.coordinator import CoordinatorOptions
+from beluga_stream.application.coordinator.coordinator import CoordinatorOptions
 from beluga_stream.application.payloads import Payloads
 from beluga_stream.domain.definition import NodeKind
 from beluga_stream.domain.events import CancelRequested, RunRequested, SignalReceived, SlotWanted
@@ -174,7 +174,7 @@ async def test_an_event_that_the_engine_cannot_apply_is_a_dead_letter_and_the_lo
         raise KeyError("a defect")
 
     bench = await bench_of()
-    monkeypatch.setattr("beluga_stream.application.coordinator.reduce", broken)
+    monkeypatch.setattr("beluga_stream.application.coordinator.coordinator.reduce", broken)
     await bench.tell(NAMES.run_requests, requested())
     monkeypatch.undo()
     (letter,) = bench.written(NAMES.dead_letters)
@@ -191,7 +191,7 @@ async def test_a_run_whose_records_cannot_be_made_stops_no_other(
         raise KeyError("a defect")
 
     bench = await bench_of()
-    monkeypatch.setattr("beluga_stream.application.rendering.node_ready", broken)
+    monkeypatch.setattr("beluga_stream.application.coordinator.rendering.node_ready", broken)
     await bench.tell(NAMES.run_requests, requested())
     monkeypatch.undo()
     assert [record.levelname for record in caplog.records if record.levelname == "ERROR"] == ["ERROR"]

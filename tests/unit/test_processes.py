@@ -9,8 +9,8 @@ import psutil
 import pytest
 
 from beluga_stream.adapters.processes.pool import Processes
-from beluga_stream.application.context import Context
-from beluga_stream.application.execution import _in_context
+from beluga_stream.application.execution.context import Context
+from beluga_stream.application.execution.execution import _in_context
 from beluga_stream.errors import ExecutionFailed, NotSerializable, ProcessLost
 from tests.unit import process_calls as calls
 

@@ -1,6 +1,6 @@
 """Attempts of one node, one rule of the reducer at a time: retries, losses, fallbacks, leases."""
 
-from beluga_stream.application.rendering import node_ready
+from beluga_stream.application.coordinator.rendering import node_ready
 from beluga_stream.domain.commands import DispatchNode
 from beluga_stream.domain.definition import NodeKind
 from beluga_stream.domain.events import (

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from beluga_stream.application.rendering import node_ready
+from beluga_stream.application.coordinator.rendering import node_ready
 from beluga_stream.domain.commands import DispatchNode
 from beluga_stream.domain.definition import EdgeMode, NodeKind, OnFailure
 from beluga_stream.domain.draft import Decision

@@ -4,7 +4,7 @@ from typing import Any
 
 from msgspec.json import encode
 
-from beluga_stream.application.rendering import node_ready
+from beluga_stream.application.coordinator.rendering import node_ready
 from beluga_stream.domain.commands import BroadcastCancel, DispatchNode, NotifyParent, RejectRun
 from beluga_stream.domain.draft import Decision
 from beluga_stream.domain.events import CancelRequested, NodeOverridden, Parent, RunRequested, TimerFired

@@ -1,6 +1,6 @@
 """Intents that are sent again: what they would need may be gone by then, and so may who waits for it."""
 
-from beluga_stream.application.rendering import Renderer, Step
+from beluga_stream.application.coordinator.rendering import Renderer, Step
 from beluga_stream.application.topics import Topics
 from beluga_stream.domain.commands import StartChild
 from beluga_stream.domain.definition import NodeKind

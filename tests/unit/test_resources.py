@@ -11,10 +11,10 @@ import anyio
 import pytest
 
 from beluga_stream import INJECTED, Orchestrator, Retry, chain, node, resource
-from beluga_stream.application.context import Context
-from beluga_stream.application.execution import Executions
-from beluga_stream.application.resources import Resources
-from beluga_stream.application.verdict import Completed
+from beluga_stream.application.execution.context import Context
+from beluga_stream.application.execution.execution import Executions
+from beluga_stream.application.execution.resources import Resources
+from beluga_stream.application.execution.verdict import Completed
 from beluga_stream.errors import InvalidInput, RunFailed
 from tests.unit.engines import handler
 

@@ -6,8 +6,8 @@ import pytest
 
 from beluga_stream.adapters.memory.log import MemoryLog
 from beluga_stream.application import codec
+from beluga_stream.application.clients.runlist import Place, RunList
 from beluga_stream.application.messages import Summary
-from beluga_stream.application.runlist import Place, RunList
 from beluga_stream.domain.ids import RunId
 from beluga_stream.domain.payload import Inline
 from beluga_stream.errors import LogUnavailable

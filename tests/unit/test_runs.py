@@ -10,12 +10,9 @@ import pytest
 
 from beluga_stream.api.client import Client
 from beluga_stream.application import codec
-from beluga_stream.application.answer import Asked
 from beluga_stream.application.catalog import publish
-from beluga_stream.application.coordinator import CoordinatorOptions
-from beluga_stream.application.messages import ChunkEmitted, NodeChange, Progress, Rejected, RunChange
-from beluga_stream.application.partitioner import partition_of
-from beluga_stream.application.results import (
+from beluga_stream.application.clients.answer import Asked
+from beluga_stream.application.clients.results import (
     Chunk,
     Event,
     NodeChanged,
@@ -25,8 +22,11 @@ from beluga_stream.application.results import (
     StartRejected,
     Superseded,
 )
-from beluga_stream.application.runs import Runs
-from beluga_stream.application.summaries import check_retry
+from beluga_stream.application.clients.runs import Runs
+from beluga_stream.application.clients.summaries import check_retry
+from beluga_stream.application.coordinator.coordinator import CoordinatorOptions
+from beluga_stream.application.messages import ChunkEmitted, NodeChange, Progress, Rejected, RunChange
+from beluga_stream.application.partitioner import partition_of
 from beluga_stream.domain.definition import NodeKind
 from beluga_stream.domain.frozen import replace
 from beluga_stream.domain.ids import Incarnation, NodeKey, RunId, run_id

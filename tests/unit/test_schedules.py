@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from beluga_stream import Graph
-from beluga_stream.application.schedules import due_ticks, ticks_between
+from beluga_stream.application.ingest.schedules import due_ticks, ticks_between
 from beluga_stream.errors import InvalidConfig, InvalidGraph
 from beluga_stream.ports.handlers import Schedule
 

@@ -5,8 +5,8 @@ import pytest
 from beluga_stream.adapters.crypto.aesgcm import AesGcm
 from beluga_stream.adapters.memory.blobs import MemoryBlobs
 from beluga_stream.application import codec
-from beluga_stream.application.admission import Admission
 from beluga_stream.application.catalog import Catalog
+from beluga_stream.application.coordinator.admission import Admission
 from beluga_stream.application.payloads import Payloads
 from beluga_stream.application.topics import Topics
 from beluga_stream.domain.definition import NodeKind

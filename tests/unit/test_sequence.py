@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from beluga_stream.application.execution.sequence import ChunkSequence
 from beluga_stream.application.messages import ChunkEmitted, NodeChange, Progress, Result, RunChange
-from beluga_stream.application.sequence import ChunkSequence
 from beluga_stream.domain.events import Source
 from beluga_stream.domain.ids import Incarnation, NodeKey, RunId
 from beluga_stream.domain.payload import Inline

@@ -7,8 +7,8 @@ import pytest
 
 from beluga_stream.adapters.memory.log import MemoryLog
 from beluga_stream.adapters.memory.tables import Changelog, MemoryPartitionTable
-from beluga_stream.application.partition import RunPartition
-from beluga_stream.application.settlement import Decided, Rendered, Settlement
+from beluga_stream.application.coordinator.partition import RunPartition
+from beluga_stream.application.coordinator.settlement import Decided, Rendered, Settlement
 from beluga_stream.bounds import within
 from beluga_stream.errors import LogUnavailable
 from beluga_stream.ports.log import Outgoing, Position

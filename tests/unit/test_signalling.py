@@ -4,7 +4,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from beluga_stream import Graph, Signal
-from beluga_stream.application.signalling import check_name, check_received, check_value
+from beluga_stream.application.clients.signalling import check_name, check_received, check_value
 from beluga_stream.domain.events import SignalReceived
 from beluga_stream.domain.ids import GraphHash, RunId
 from beluga_stream.domain.payload import Inline, Stored

@@ -6,9 +6,9 @@ import pytest
 from msgspec.structs import replace
 
 from beluga_stream.application import codec
-from beluga_stream.application.fusion import segment
+from beluga_stream.application.coordinator.stamping import stamped
 from beluga_stream.application.messages import Segment
-from beluga_stream.application.stamping import stamped
+from beluga_stream.application.worker.fusion import segment
 from beluga_stream.domain.definition import NodeKind
 from beluga_stream.domain.events import CancelRequested, RetryRequested, RunRequested, SignalReceived
 from beluga_stream.domain.ids import RunId

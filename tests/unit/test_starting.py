@@ -6,17 +6,22 @@ import sys
 import pytest
 
 HEAVY = {
-    "starlette", "typer", "beluga_stream.application.coordinator", "beluga_stream.application.gatherer",
-    "beluga_stream.application.ingest", "beluga_stream.application.worker", "beluga_stream.adapters.kafka.table",
-}  # fmt: skip
+    "starlette",
+    "typer",
+    "beluga_stream.application.coordinator.coordinator",
+    "beluga_stream.application.ingest.gatherer",
+    "beluga_stream.application.ingest.ingest",
+    "beluga_stream.application.worker.worker",
+    "beluga_stream.adapters.kafka.table",
+}
 
 
 @pytest.mark.parametrize(
     ("role", "needs"),
     [
-        ("worker", {"beluga_stream.application.worker"}),
-        ("coordinator", {"beluga_stream.application.coordinator"}),
-        ("ingest", {"beluga_stream.application.ingest"}),
+        ("worker", {"beluga_stream.application.worker.worker"}),
+        ("coordinator", {"beluga_stream.application.coordinator.coordinator"}),
+        ("ingest", {"beluga_stream.application.ingest.ingest"}),
     ],
 )
 def test_a_process_loads_its_own_roles_only(role: str, needs: set[str]) -> None:

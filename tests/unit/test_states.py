@@ -6,7 +6,7 @@ from beluga_stream.adapters.memory.log import MemoryLog
 from beluga_stream.adapters.memory.tables import Changelog, MemoryPartitionTable
 from beluga_stream.application import codec
 from beluga_stream.application.codec import Kept
-from beluga_stream.application.states import States
+from beluga_stream.application.coordinator.states import States
 from beluga_stream.domain.frozen import replace
 from beluga_stream.domain.ids import RunId
 from beluga_stream.domain.state import RunState, RunStatus

@@ -10,11 +10,13 @@ from pydantic import TypeAdapter
 
 from beluga_stream.adapters.memory.blobs import MemoryBlobs
 from beluga_stream.adapters.memory.log import MemoryLog
-from beluga_stream.application import codec, streams, tails
+from beluga_stream.application import codec
+from beluga_stream.application.clients import tails
+from beluga_stream.application.execution import streams
+from beluga_stream.application.execution.streams import HeldElsewhere, Live, LiveStream, ReadyStream, Streams
 from beluga_stream.application.messages import NodeReady, Progress, Result
 from beluga_stream.application.payloads import Payloads
-from beluga_stream.application.streams import HeldElsewhere, Live, LiveStream, ReadyStream, Streams
-from beluga_stream.application.underway import Slot
+from beluga_stream.application.worker.underway import Slot
 from beluga_stream.domain.events import Source
 from beluga_stream.domain.ids import GraphHash, Incarnation, NodeKey, NodeName
 from beluga_stream.domain.payload import Inline

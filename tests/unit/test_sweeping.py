@@ -15,10 +15,11 @@ from fsspec.implementations.memory import MemoryFileSystem
 from beluga_stream.adapters.files.blobs import FileBlobs
 from beluga_stream.adapters.memory.blobs import MemoryBlobs
 from beluga_stream.adapters.memory.log import MemoryLog
-from beluga_stream.application import codec, early
+from beluga_stream.application import codec
+from beluga_stream.application.clients.snapshot import rows
 from beluga_stream.application.codec import Kept
-from beluga_stream.application.snapshot import rows
-from beluga_stream.application.sweeping import Sweeper, Swept
+from beluga_stream.application.coordinator import early
+from beluga_stream.application.coordinator.sweeping import Sweeper, Swept
 from beluga_stream.bootstrap import sweeping as bootstrap
 from beluga_stream.bootstrap.settings import Settings
 from beluga_stream.domain.events import Parent, RunRequested, SignalReceived

@@ -7,8 +7,8 @@ from contextlib import aclosing
 import pytest
 
 from beluga_stream.adapters.memory.log import MemoryLog
-from beluga_stream.application import tails
-from beluga_stream.application.tails import Tails
+from beluga_stream.application.clients import tails
+from beluga_stream.application.clients.tails import Tails
 from beluga_stream.errors import LogUnavailable
 from beluga_stream.ports.log import Outgoing, Record, TopicSpec
 

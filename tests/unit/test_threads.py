@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from beluga_stream.application.threads import Threads
+from beluga_stream.application.execution.threads import Threads
 from beluga_stream.errors import ResourceExhausted
 
 

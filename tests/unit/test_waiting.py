@@ -7,8 +7,8 @@ from msgspec.structs import replace
 
 from beluga_stream.adapters.memory.log import MemoryLog
 from beluga_stream.application import codec
+from beluga_stream.application.clients.snapshot import unfinished
 from beluga_stream.application.codec import Kept
-from beluga_stream.application.snapshot import unfinished
 from beluga_stream.domain.definition import EdgeMode, Node, NodeKind
 from beluga_stream.domain.events import Failure
 from beluga_stream.domain.ids import Incarnation, NodeKey, RunId, item_key

@@ -14,9 +14,9 @@ from beluga_stream.adapters.memory.tables import MemoryPartitionTable, MemoryTab
 from beluga_stream.application import codec
 from beluga_stream.application.catalog import Catalog
 from beluga_stream.application.codec import Kept
-from beluga_stream.application.partition import RunPartition
+from beluga_stream.application.coordinator.partition import RunPartition
+from beluga_stream.application.coordinator.watchdog import Watchdog, WatchdogOptions
 from beluga_stream.application.topics import Topics
-from beluga_stream.application.watchdog import Watchdog, WatchdogOptions
 from beluga_stream.domain.draft import Decision
 from beluga_stream.domain.events import DispatchLost, Event, NodeSucceeded, RunStalled
 from beluga_stream.domain.ids import Incarnation, NodeKey, RunId

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from beluga_stream.application.results import RunChanged, StartRejected
+from beluga_stream.application.clients.results import RunChanged, StartRejected
 from beluga_stream.cli.following import _follow
 from beluga_stream.cli.runview import RunView
 from beluga_stream.domain.ids import RunId

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from beluga_stream.application import codec
-from beluga_stream.application.context import context
+from beluga_stream.application.execution.context import context
 from beluga_stream.application.messages import BegunNotice, CancelNotice, ChunkEmitted, Feed, Heartbeat
 from beluga_stream.domain.events import (
     NodeFailed,
@@ -336,7 +336,7 @@ async def test_a_log_that_fails_under_a_stream_is_no_failure_of_its_handler() ->
 async def test_a_redelivery_whose_outcome_is_forgotten_runs_again(
     monkeypatch: pytest.MonkeyPatch, bound: str, most: int
 ) -> None:
-    monkeypatch.setattr(f"beluga_stream.application.reported.{bound}", most)
+    monkeypatch.setattr(f"beluga_stream.application.worker.reported.{bound}", most)
     gate = Gate()
     gate.open.set()
     of = bench(gate)

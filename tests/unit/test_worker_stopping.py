@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from beluga_stream.application import codec
-from beluga_stream.application.context import context
+from beluga_stream.application.execution.context import context
 from beluga_stream.domain.events import (
     NodeReleased,
     NodeStarted,

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from beluga_stream.application.tally import Tally
-from beluga_stream.application.workers import Workers
+from beluga_stream.application.in_process.tally import Tally
+from beluga_stream.application.local.workers import Workers
 from beluga_stream.errors import ResourceExhausted
 
 

@@ -18,10 +18,10 @@ import dbos._dbos
 import msgspec
 from dbos import DBOS, DBOSConfig, SetWorkflowID, WorkflowStatus
 
-from ...application.executing import Executing
-from ...application.leaving import Leaving
-from ...application.sqlite_files import take
-from ...application.standing import Standing
+from ...application.durable.standing import Standing
+from ...application.in_process.sqlite_files import take
+from ...application.local.executing import Executing
+from ...application.worker.leaving import Leaving
 from ...bounds import within
 from ...domain.events import Event
 from ...domain.ids import GraphHash, RunId

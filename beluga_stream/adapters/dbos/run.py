@@ -10,16 +10,16 @@ from functools import partial
 from typing import Protocol
 
 from ...application import tracing
-from ...application.executing import Executing
-from ...application.family import Effect, Family, Shown, Stop
-from ...application.leaving import Leaving
-from ...application.local_attempts import LocalAttempts, NoBlobs
-from ...application.local_streams import LocalStreams
+from ...application.clients.results import Chunk, NodeChanged, RunChanged
+from ...application.clients.results import Event as Shows
+from ...application.durable.standing import Standing, standing_of
+from ...application.local.executing import Executing
+from ...application.local.family import Effect, Family, Shown, Stop
+from ...application.local.local_attempts import LocalAttempts, NoBlobs
+from ...application.local.local_streams import LocalStreams
 from ...application.messages import Heartbeat, NodeReady
 from ...application.payloads import Payloads
-from ...application.results import Chunk, NodeChanged, RunChanged
-from ...application.results import Event as Shows
-from ...application.standing import Standing, standing_of
+from ...application.worker.leaving import Leaving
 from ...bounds import within
 from ...domain.commands import PublishNode, PublishRun
 from ...domain.events import (

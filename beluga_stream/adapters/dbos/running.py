@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 from dbos import WorkflowStatus
 
-from ...application.conversion import declared_result, input_json, sent
-from ...application.local_attempts import NoBlobs
+from ...application.durable.pinned import closure
+from ...application.execution.conversion import declared_result, input_json, sent
+from ...application.local.local_attempts import NoBlobs
 from ...application.payloads import Payloads
-from ...application.pinned import closure
 from ...domain.definition import Definition
 from ...domain.events import CancelRequested, RunRequested, SignalReceived
 from ...domain.ids import GraphHash, RunId

@@ -8,8 +8,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from ...application.circuits import LocalCircuits
-from ...application.sqlite_files import take
+from ...application.in_process.circuits import LocalCircuits
+from ...application.in_process.sqlite_files import take
 from ...domain.circuit import CLOSED, Circuit
 from ...errors import InvalidConfig
 

@@ -6,10 +6,10 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from ...application.answer import Asked
-from ...application.event_json import event_of
+from ...application.clients.answer import Asked
+from ...application.clients.event_json import event_of
+from ...application.clients.results import Event
 from ...application.messages import Summary
-from ...application.results import Event
 from ...bounds import within
 from ...domain.events import Failure
 from ...domain.ids import RunId

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from enum import Enum, auto
 from typing import Self
 
-from ...application.results import Event
+from ...application.clients.results import Event
 
 _AHEAD = 16
 """Most events that are read before they are asked for."""

@@ -5,11 +5,11 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ...application.answer import Asked as AskedOfRun
 from ...application.catalog import Catalog
+from ...application.clients.answer import Asked as AskedOfRun
+from ...application.clients.runlist import Place, RunList
+from ...application.clients.runs import Runs, Started
 from ...application.messages import Summary
-from ...application.runlist import Place, RunList
-from ...application.runs import Runs, Started
 from ...bounds import within
 from ...domain.ids import INPUT, NodeName, RunId
 from ...domain.payload import Inline, Json

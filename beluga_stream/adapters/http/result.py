@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from ...application.answer import check_ended, is_undone
-from ...application.event_json import event_of
-from ...application.results import RunChanged
+from ...application.clients.answer import check_ended, is_undone
+from ...application.clients.event_json import event_of
+from ...application.clients.results import RunChanged
 from ...domain.ids import RunId
 from ...domain.payload import Json
 from ...errors import LogUnavailable, NotFound, RunRejected

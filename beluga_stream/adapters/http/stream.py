@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import Any, NamedTuple
 
-from ...application.answer import Answer, Asked
-from ...application.event_json import event_json, kind_of
-from ...application.results import Event, RunChanged
-from ...application.runs import Runs
+from ...application.clients.answer import Answer, Asked
+from ...application.clients.event_json import event_json, kind_of
+from ...application.clients.results import Event, RunChanged
+from ...application.clients.runs import Runs
 from ...domain.ids import RunId
 from ...errors import NotFound
 from .heard import Heard, Quiet

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
+from ...application.bus.parcels import is_letter_of, letter_of, parcel_of, record_of
 from ...application.deadletters import dead_letter, letter_id, marked, marker, original
-from ...application.parcels import is_letter_of, letter_of, parcel_of, record_of
 from ...application.partitioner import partition_of
 from ...application.payloads import Payloads
 from ...bounds import within

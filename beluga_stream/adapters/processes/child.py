@@ -8,9 +8,9 @@ from collections.abc import Callable
 from multiprocessing import connection, parent_process
 from typing import Any
 
-from ...application.context import current
-from ...application.judging import PLACE, said
-from ...application.places import told_place
+from ...application.execution.context import current
+from ...application.execution.judging import PLACE, said
+from ...application.execution.places import told_place
 from ...errors import ExecutionFailed, NotSerializable
 
 INTERRUPT = signal.SIGUSR1

@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from ...application.plain_calls import STORES
-from ...application.sqlite_files import take
+from ...application.execution.plain_calls import STORES
+from ...application.in_process.sqlite_files import take
 from ...domain.conversation import MOST_TURNS, as_vector, check_bounds, check_length, check_name, check_size
 from ...errors import InvalidConfig, StoreUnavailable
 from .held import Held

@@ -10,16 +10,16 @@ from temporalio.client import Client
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.service import RPCError, RPCStatusCode
 
-from ...application.attempts import Attempts, Beat
-from ...application.execution import Executions
-from ...application.leaving import Leaving
+from ...application.coordinator.named import named
+from ...application.execution.execution import Executions
+from ...application.execution.streams import HeldElsewhere, Streams
 from ...application.messages import NodeReady, Outcome
-from ...application.named import named
-from ...application.outbox import Outbox
 from ...application.payloads import Payloads
-from ...application.streams import HeldElsewhere, Streams
 from ...application.topics import Topics
-from ...application.underway import Slot
+from ...application.worker.attempts import Attempts, Beat
+from ...application.worker.leaving import Leaving
+from ...application.worker.outbox import Outbox
+from ...application.worker.underway import Slot
 from ...domain.events import NodeStarted, NodeStreaming
 from ...domain.ids import Incarnation
 from ...domain.payload import Payload

@@ -17,7 +17,7 @@ from temporalio.converter import (
     PayloadCodec,
 )
 
-from ...application.judging import said
+from ...application.execution.judging import said
 from ...application.sealing import seal, unseal
 from ...errors import NotSerializable
 from ...ports.cipher import Cipher

@@ -18,10 +18,10 @@ with workflow.unsafe.imports_passed_through():
     import msgspec
 
     from ...application import tracing
-    from ...application.family import Effect, Family, Shown, Stop, TooLong
+    from ...application.coordinator.rendering import Renderer, Step
+    from ...application.durable.standing import Standing, standing_of
+    from ...application.local.family import Effect, Family, Shown, Stop, TooLong
     from ...application.messages import NodeReady
-    from ...application.rendering import Renderer, Step
-    from ...application.standing import Standing, standing_of
     from ...application.topics import Topics
     from ...domain.commands import NotifyParent, PublishNode, PublishRun
     from ...domain.events import CancelRequested, Event, Failure

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from temporalio import activity, client, worker, workflow
 from temporalio.api.common.v1 import Payload
 
-from ...application.spanned import told_when_stopped
+from ...application.execution.spanned import told_when_stopped
 from ...ports.spans import Of, Spans
 from . import envelopes
 

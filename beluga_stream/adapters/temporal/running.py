@@ -20,11 +20,11 @@ from temporalio.client import (
 from temporalio.common import RetryPolicy, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from ...application.conversion import declared_result, input_json, json_of
-from ...application.judging import said
+from ...application.durable.pinned import closure
+from ...application.durable.standing import Standing
+from ...application.execution.conversion import declared_result, input_json, json_of
+from ...application.execution.judging import said
 from ...application.payloads import Payloads
-from ...application.pinned import closure
-from ...application.standing import Standing
 from ...application.topics import Topics
 from ...domain.events import RunRequested, SignalReceived
 from ...domain.ids import RunId

@@ -8,8 +8,8 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureEr
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 
-from ...application.pinned import Find, closure
-from ...application.standing import Standing
+from ...application.durable.pinned import Find, closure
+from ...application.durable.standing import Standing
 from ...application.topics import Topics
 from ...bounds import within
 from ...domain.events import CancelRequested, Parent, RetryRequested, RunRequested, SignalReceived

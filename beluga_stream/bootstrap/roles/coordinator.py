@@ -4,8 +4,8 @@ from ...adapters.faust.app import RoleApp
 from ...adapters.files.blobs import FileBlobs
 from ...adapters.kafka.groups import KafkaWorkers
 from ...application.catalog import Catalog
-from ...application.coordinator import Coordinator, CoordinatorOptions
-from ...application.watchdog import Watchdog, WatchdogOptions
+from ...application.coordinator.coordinator import Coordinator, CoordinatorOptions
+from ...application.coordinator.watchdog import Watchdog, WatchdogOptions
 from ..declared import changelog_topic, group
 from ..sweeping import sweeper
 from .site import Site

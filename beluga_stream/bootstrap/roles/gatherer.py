@@ -2,7 +2,7 @@
 
 from ...adapters.faust.app import RoleApp
 from ...adapters.kafka.groups import KafkaWorkers
-from ...application.gatherer import Gatherer, GathererOptions
+from ...application.ingest.gatherer import Gatherer, GathererOptions
 from ..declared import group, triggers_changelog
 from ..deployment import LoadedDeployment
 from .site import Site

@@ -1,7 +1,7 @@
 """Ingest, and the gatherer of what several events start."""
 
 from ...adapters.faust.app import RoleApp
-from ...application.ingest import Ingest
+from ...application.ingest.ingest import Ingest
 from ..declared import group
 from ..deployment import LoadedDeployment
 from .site import Site

@@ -6,8 +6,8 @@ from ...adapters.faust.app import RoleApp
 from ...adapters.processes.isolation import Isolated
 from ...adapters.processes.pool import Processes
 from ...api.resource import open_resource
-from ...application.execution import Executions
-from ...application.worker import Worker, WorkerOptions
+from ...application.execution.execution import Executions
+from ...application.worker.worker import Worker, WorkerOptions
 from .. import isolated
 from ..child import prepare_child
 from ..declared import group

@@ -3,8 +3,8 @@
 from functools import partial
 
 from ...adapters.faust.app import RoleApp
-from ...application.bridge import Bridge, BridgeOptions
 from ...application.catalog import Catalog
+from ...application.durable.bridge import Bridge, BridgeOptions
 from ...domain.definition import Definition
 from ...domain.ids import GraphHash
 from ..declared import group

@@ -18,10 +18,10 @@ from beluga_stream.api.features import Options, WorkflowOptions
 from beluga_stream.api.resource import open_resource
 from beluga_stream.api.retry import seconds
 from beluga_stream.api.work import Work
-from beluga_stream.application.execution import Executions
+from beluga_stream.application.clients.runs import Runs
+from beluga_stream.application.execution.execution import Executions
 from beluga_stream.application.partitioner import partition_of
 from beluga_stream.application.payloads import Payloads
-from beluga_stream.application.runs import Runs
 from beluga_stream.application.topics import Topics
 from beluga_stream.domain.events import CancelRequested, RunRequested, SignalReceived
 from beluga_stream.domain.ids import GraphHash, RunId

@@ -9,8 +9,8 @@ from beluga_stream.api.features import Options
 from beluga_stream.api.provider import Signals
 from beluga_stream.api.resource import open_resource
 from beluga_stream.api.work import Work
-from beluga_stream.application.local import LocalEngine
-from beluga_stream.application.results import Event
+from beluga_stream.application.clients.results import Event
+from beluga_stream.application.local.local import LocalEngine
 
 
 class DeskProvider:

@@ -1,0 +1,22 @@
+"""The coordinator: owns the runs of its partitions, decides, and lets effects follow what is durable.
+
+A map of the modules; each row begins with the one to read first.
+
+The role
+    coordinator
+
+What comes in
+    admission: intake stamping early
+
+What is owned
+    partition: states extent unanswered
+    timers: deadlines limits
+
+What goes out
+    settlement
+    rendering: children progress carried arguments
+
+What looks after it
+    watchdog, runs that hang: lookout
+    sweeping, blobs that nobody wants any more: named
+"""

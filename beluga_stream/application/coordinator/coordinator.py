@@ -1,0 +1,495 @@
+"""The coordinator: owns partitions of runs, applies events to them, and lets effects follow decisions.
+
+For each batch of a partition: decide in memory, write the changed runs to the changelog and wait, send what
+they caused and wait, and only then let the driver acknowledge. A crash between any two of these repeats
+at most what readers and workers recognise as repeated. While one batch is written and sent the next one is
+decided; each partition's batches are written and sent in order.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from ...domain.draft import Decision
+from ...domain.events import Event, LeaseExpired, LimitEvent, OwnerEvent, RunRequested, SignalReceived, SlotGranted
+from ...domain.frozen import replace
+from ...domain.ids import RunId
+from ...domain.plan import Plan
+from ...domain.reducer import outgrown, overflow, overlong, reduce
+from ...domain.state import RunState, RunStatus
+from ...errors import BelugaError, InvalidInput, LogUnavailable, NotFound
+from ...ports.clock import Clock
+from ...ports.log import Appender, Outgoing, PartitionTable, Reader, Record, Tables
+from ...ports.spans import NO_SPANS, Ended, Spans
+from ...ports.telemetry import NO_TELEMETRY, Telemetry
+from .. import codec, tracing
+from ..catalog import Catalog
+from ..clients.starting import ASKED, check_asked, check_limit, check_request
+from ..deadletters import dead_letter
+from ..messages import Heartbeat, Segment
+from ..payloads import Payloads
+from ..topics import Topics
+from . import early
+from .admission import Admission
+from .deadlines import Deadlines
+from .extent import Extent, check_not_recreated, extent_of
+from .intake import Intake
+from .limits import LimitTimers, give_back, told
+from .partition import RunPartition
+from .rendering import Renderer, Step
+from .settlement import Decided, Rendered, Settlement, written
+from .stamping import stamped
+from .states import RESTING_BYTES, too_large
+from .watchdog import Watch
+
+PAGE_LIMIT_BYTES = 1024
+"""A page's results above this go to the blob store: its parent holds one reference for each page."""
+
+_CLOSE_SECONDS = 5.0
+"""How long the end of the role waits for the broker."""
+
+_FEW = 100
+"""A batch of fewer events is waited for before the next one is taken: what comes meanwhile shares a flush. With more
+the one before is: so its effects begin before all that is there has been decided."""
+
+log = logging.getLogger("beluga_stream.coordinator")
+
+
+@dataclass(frozen=True, slots=True)
+class CoordinatorOptions:
+    """Times in milliseconds, sizes in bytes, as `docs/configuration.md` has them; for the numbers see `Intake`."""
+
+    lease_ms: int = 10_000
+    tick_ms: int = 200
+    dedup_window_ms: int = 86_400_000
+    dedup_most: int = 25_000
+    state_limit_bytes: int = 900_000
+    record_limit_bytes: int = 990_000
+    capacity: int = 100_000
+    unanswered_most: int = 1_000
+    resting_bytes: int = RESTING_BYTES
+    workflows: bool = False
+    """Whether somebody hosts the workflows of durable graphs."""
+
+
+class _Batch:
+    """What the events of one partition lead to: decisions by run, and answers to what makes no run."""
+
+    def __init__(self, owned: RunPartition, now_ms: int) -> None:
+        self.owned = owned
+        self.now_ms = now_ms
+        self.decided: dict[RunId, tuple[Plan | None, list[Step]]] = {}
+        self.answers: list[Outgoing] = []
+        self.ended: list[Ended] = []
+
+    def decide(self, plan: Plan | None, decision: Decision) -> None:
+        if decision.commands:
+            state = decision.state
+            self.decided.setdefault(state.run, (plan, []))[1].append(Step(state, decision.commands))
+
+
+class Coordinator:
+    """A `Role` over run-requests, run-events and node-done."""
+
+    def __init__(  # noqa: PLR0913 - it is wired in one place, by name
+        self,
+        *,
+        topics: Topics,
+        tables: Tables,
+        appender: Appender,
+        reader: Reader,
+        catalog: Catalog,
+        payloads: Payloads,
+        clock: Clock,
+        telemetry: Telemetry = NO_TELEMETRY,
+        spans: Spans = NO_SPANS,
+        watches: Sequence[Watch] = (),
+        options: CoordinatorOptions = CoordinatorOptions(),
+    ) -> None:
+        self.topics: tuple[str, ...] = (topics.run_requests, topics.run_events, topics.node_done)
+        self._names = topics
+        self._tables = tables
+        self._appender = appender
+        self._settlement = Settlement(appender)
+        self._reader = reader
+        self._catalog = catalog
+        self._payloads = payloads
+        self._clock = clock
+        self._telemetry = telemetry
+        self._options = options
+        self._spans = spans
+        self._renderer = Renderer(topics, spans, remembers_ms=options.dedup_window_ms)
+        self._intake = Intake(options.capacity, options.unanswered_most)
+        self._owned: dict[int, RunPartition] = {}
+        self._admission = Admission(topics, catalog, payloads, spans, workflows=options.workflows)
+        # Starts may wait for long, and tell nothing of a run that goes on.
+        telling = (topics.run_events, topics.node_done)
+        deadlines = Deadlines(
+            telling, topics.run_events, appender=appender, reader=reader, clock=clock, lease_ms=options.lease_ms
+        )
+        self._watches = (deadlines, *watches)
+        self._limit_timers = LimitTimers(topics, appender, clock)
+
+    @property
+    def owned(self) -> Mapping[int, RunPartition]:
+        """The partitions that this process holds now."""
+        return self._owned
+
+    @property
+    def held_back(self) -> frozenset[str]:
+        """No more starts for now, as `Intake` says; signals, cancels, outcomes and child runs flow on."""
+        is_open = self._intake.is_open(self._owned.values(), self._clock.now_ms())
+        return frozenset() if is_open else frozenset({self._names.run_requests})
+
+    @property
+    def yielding(self) -> frozenset[str]:
+        """Starts: what has begun goes on first, so that a flood of them delays no signal and fills no memory."""
+        return frozenset({self._names.run_requests})
+
+    async def acquire(self, partitions: frozenset[int]) -> None:
+        """Open each partition's table, rebuild deadlines and leases, and send unconfirmed intents again."""
+        await self._catalog.refresh()
+        extents = [await extent_of(self._reader, topic) for topic in self.topics]
+        await asyncio.gather(*(self._acquire(number, extents) for number in sorted(partitions)))
+
+    async def release(self, partitions: frozenset[int]) -> None:
+        """Drop the partitions, once what was decided about them is written and sent."""
+        await self._settlement.finish()
+        await self._drop(partitions)
+
+    async def close(self) -> None:
+        """Give what is under way a moment, drop everything."""
+        await self._settlement.close(_CLOSE_SECONDS)
+        await self._drop(frozenset(self._owned))
+
+    async def _drop(self, partitions: frozenset[int]) -> None:
+        for number in partitions:
+            owned = self._owned.pop(number, None)
+            if owned is not None:
+                self._tell_owned(owned, -1)
+                await owned.table.close()
+        for watch in self._watches:
+            watch.forget(partitions)
+
+    async def handle(self, records: Sequence[Record]) -> Awaitable[None] | None:
+        """Decide about a batch, and begin to write and send it; what is returned says when all is sent."""
+        now = self._clock.now_ms()
+        batches: dict[int, _Batch] = {}
+        for record in records:
+            owned = self._owned.get(record.partition)
+            if owned is None or (owned.repeats and owned.is_over(record)):
+                continue
+            batch = batches.get(owned.number)
+            if batch is None:
+                batch = batches[owned.number] = _Batch(owned, now)
+            try:
+                await self._apply(batch, record)
+            except LogUnavailable:
+                raise  # no fault of the record: it comes again, to a process that can read
+            except Exception as error:  # noqa: BLE001 - it would come again, and end every process that takes it
+                await self._refuse(batch, record, error)
+            owned.read[record.topic] = record.offset + 1
+        decided = [await self._sealed(batch) for batch in batches.values()]
+        settled = self._settlement.begin(decided)
+        if len(records) < _FEW:
+            await written(decided)
+        else:
+            await self._settlement.only_latest()
+        return settled
+
+    def passed(self, topic: str, partition: int, offset: int) -> None:
+        """What is due counts as ripe by how far its partition was read: offsets without a record hold nothing up."""
+        owned = self._owned.get(partition)
+        if owned is not None:
+            owned.read[topic] = offset
+
+    def _fitting(self, records: Sequence[Outgoing]) -> list[Outgoing]:
+        """Those that may be sent. A version that did not look at that first may have decided on longer ones."""
+        most = self._options.record_limit_bytes
+        fitting = [record for record in records if len(record.value or b"") <= most]
+        if len(fitting) < len(records):
+            log.error(
+                "left %d records of more than %d bytes unsent: what waits for them is dispatched again, or times out",
+                len(records) - len(fitting),
+                most,
+                extra={"action": "unsent"},
+            )
+        return fitting
+
+    async def _refuse(self, batch: _Batch, record: Record, error: Exception) -> None:
+        """Keep what could not be applied as a dead letter. It has changed nothing."""
+        where = {"action": "dead_letter", "topic": record.topic, "offset": record.offset}
+        if isinstance(error, BelugaError):
+            log.warning("refused a record: %s", error, extra=where)
+        else:
+            log.error("a defect of the engine: refused a record that it cannot apply", exc_info=error, extra=where)
+            error = BelugaError(f"the engine could not apply it: {error!r}")
+        batch.owned.answer(record)
+        self._telemetry.dead_letter("coordinator", error.code)
+        batch.answers.append(await dead_letter(self._names.dead_letters, record, error, self._payloads))
+
+    async def _sealed(self, batch: _Batch) -> Decided:
+        """End the batch, and begin to write it."""
+        owned = batch.owned
+        overdue = owned.early.overdue(batch.now_ms - self._options.dedup_window_ms)
+        for _ in overdue:
+            self._telemetry.dead_letter("coordinator", NotFound.code)
+        batch.answers.extend([await early.letter(each, owned.number, self._names, self._payloads) for each in overdue])
+        writing = owned.write(await self._changes(batch))
+        tracing.tell_when_durable(self._spans, batch.ended, writing)
+        return Decided(owned, writing, owned.seal(), partial(self._rendered, batch))
+
+    def _rendered(self, batch: _Batch) -> Rendered:
+        """What is left to do while the changelog is written."""
+        outputs = batch.answers
+        for plan, steps in batch.decided.values():
+            outputs.extend(self._records_of(plan, steps, batch.now_ms, batch.owned.number))
+        return self._parted(outputs)
+
+    def _records_of(self, plan: Plan | None, steps: Sequence[Step], at_ms: int, partition: int) -> Sequence[Outgoing]:
+        """The records that one run's steps cause; none when they cannot be made, which must not stop the others."""
+        try:
+            return self._renderer.render(plan, steps, at_ms, partition)
+        except Exception:
+            run = steps[-1].state.run
+            log.exception(
+                "a defect of the engine: what run %s causes could not be told",
+                run,
+                extra={"action": "untold", "run": run, "graph": steps[-1].state.graph},
+            )
+            return ()
+
+    def _parted(self, records: Sequence[Outgoing]) -> Rendered:
+        summaries = [record for record in records if record.topic == self._names.runs]
+        return Rendered([record for record in records if record.topic != self._names.runs], summaries)
+
+    async def tend(self) -> None:
+        """Fire deadlines and expire leases, and whatever else `watches` for, for as long as the role lives."""
+        while True:
+            await self._limit_timers.rest(self._owned, self._options.tick_ms)
+            for watch in self._watches:
+                await watch.look(self._owned, self._clock.now_ms())
+
+    async def _acquire(self, number: int, extents: Sequence[Extent]) -> None:
+        table = await self._tables.open(number)
+        try:
+            self._owned[number] = await self._recovered(number, table, extents)
+        except BaseException:
+            # A release that comes meanwhile cancels this, and finds only what is owned.
+            await table.close()
+            raise
+
+    async def _recovered(self, number: int, table: PartitionTable, extents: Sequence[Extent]) -> RunPartition:
+        """The partition as its last owner left it; what that one may not have sent is sent again."""
+        committed = await self._tables.committed(number)
+        owned = RunPartition(number, table, self._options.resting_bytes)
+        owned.take_up(committed, {extent.topic: extent.begins[number] for extent in extents})
+        now = self._clock.now_ms()
+        again: list[Outgoing] = []
+        runs = 0
+        async for kept in owned.recover(now):
+            plan = self._catalog.plan(kept.state.definition)
+            again.extend(self._records_of(plan, [Step(kept.state, kept.intents)], now, number))
+            runs += 1
+        again.extend(told(self._names, owned.limits.unconfirmed(owned.done[self._names.run_events], now)))
+        for extent in extents:
+            # The broker forgets what a group has committed of a topic that is deleted; the table does not.
+            known = max(committed.get(extent.topic, 0), owned.known.get(extent.topic, 0))
+            await check_not_recreated(self._reader, extent, number, known)
+        outputs, summaries = self._parted(self._fitting(again))
+        if outputs:
+            await self._appender.append(outputs)
+        if summaries:
+            await owned.summaries.append(summaries)
+        self._tell_owned(owned, +1)
+        active = len(owned.runs)
+        log.info(
+            "acquired partition %d: %d runs under way, intents of %d sent again",
+            number,
+            active,
+            runs,
+            extra={"action": "acquire", "partition": number, "active": active, "resent": runs},
+        )
+        return owned
+
+    def _tell_owned(self, owned: RunPartition, sign: int) -> None:
+        for (definition, graph), count in owned.of_graph.items():
+            plan = self._catalog.plan(definition)
+            if plan is not None:
+                self._telemetry.runs_owned(plan.definition.kind, graph, sign * count)
+
+    async def _apply(self, batch: _Batch, record: Record) -> None:
+        """Decide about one record; what it leads to is added to the batch."""
+        owned = batch.owned
+        event = _decoded(record)
+        size = len(record.value or b"")
+        if isinstance(event, LimitEvent):
+            check_limit(event, size)
+            batch.answers.extend(told(self._names, owned.limits.apply(event, record.offset, batch.now_ms)))
+            return
+        if isinstance(event, Heartbeat):
+            owned.beat(event, batch.now_ms)
+            return
+        if type(event) in ASKED:
+            check_asked(event, size)
+        event = stamped(event, record.offset, batch.now_ms)
+        state = _started(owned, event) if type(event) is RunRequested else owned.state(event.run)
+        if state is None and isinstance(event, RunRequested):
+            check_request(event, size, record.partition, self._names.partitions)
+            event, plan, refusal = await self._admission.admit(event, batch.now_ms)
+            if refusal is not None:
+                owned.answer(record)
+                batch.answers.extend(refusal)
+                return
+        elif state is None and isinstance(event, SlotGranted):
+            owned.answer(record)
+            batch.answers.append(give_back(self._names, event))
+            return
+        else:
+            plan = None if state is None or state.definition is None else await self._plan(state)
+        is_signal = type(event) is SignalReceived
+        if (is_signal or owned.repeats) and _comes_to_nothing(owned, record, event, state, plan):
+            return
+        for outcome in event.outcomes if isinstance(event, Segment) else (event,):
+            if not await self._decide(batch, record, plan, outcome):
+                return
+        if state is None:
+            for signal in owned.early.take(event.run):
+                await self._decide(batch, record, plan, replace(signal, at_ms=batch.now_ms))
+
+    async def _decide(self, batch: _Batch, record: Record, plan: Plan | None, event: Event) -> bool:
+        """Reduce one event into the batch; False when it was no news."""
+        owned = batch.owned
+        state = _started(owned, event) if type(event) is RunRequested else owned.state(event.run)
+        decision = reduce(plan, state, event)
+        if decision is None and isinstance(event, OwnerEvent):
+            return False  # of an owner that died before it had written that the run began
+        if decision is None:
+            raise NotFound(f"there is no run {event.run}: a {event.type} for it came to nothing", run=event.run)
+        if decision.state is state and not decision.commands:
+            return False
+        if decision.state.ended and (state is None or not state.ended):
+            decision = await self._with_stored_output(decision)
+        owned.apply(record, plan, state, decision, batch.now_ms)
+        if isinstance(event, LeaseExpired):
+            self._telemetry.lease_expired(decision.state.graph)
+        batch.decide(plan, decision)
+        self._count(batch, plan, state, decision.state)
+        return True
+
+    def _count(self, batch: _Batch, plan: Plan | None, before: RunState | None, state: RunState) -> None:
+        if plan is None or state.page is not None or (before is not None and before.ended == state.ended):
+            return
+        kind, name = plan.definition.kind, state.graph
+        if before is None or not state.ended:
+            self._telemetry.run_started(kind, name, len(plan.nodes))
+        if state.ended:
+            seconds = ((state.ended_ms or state.started_ms) - state.started_ms) / 1000
+            self._telemetry.run_ended(kind, name, success=state.status is RunStatus.SUCCEEDED, seconds=seconds)
+            batch.ended.extend(tracing.run_ended(self._spans, kind, state))
+
+    async def _plan(self, state: RunState) -> Plan:
+        plan = self._catalog.plan(state.definition)
+        if plan is None:
+            await self._catalog.refresh()
+            plan = self._catalog.plan(state.definition)
+        if plan is None:
+            raise NotFound(
+                f"the definition {state.definition} of graph {state.graph!r} is not in {self._names.graphs}",
+                run=state.run,
+            )
+        return plan
+
+    async def _with_stored_output(self, decision: Decision) -> Decision:
+        """A long output of a run that has just ended goes to the blob store before anything names it."""
+        state = decision.state
+        if state.output is None:
+            return decision
+        limit = PAGE_LIMIT_BYTES if state.page is not None else None
+        stored = await self._payloads.shortened(str(state.run), state.output, limit_bytes=limit)
+        return decision._replace(state=replace(state, output=stored))
+
+    async def _changes(self, batch: _Batch) -> Sequence[tuple[str, bytes | None]]:
+        """What the batch writes to the table; a run that has outgrown its row fails instead."""
+        owned = batch.owned
+        expired = owned.expired(batch.now_ms, self._options.dedup_window_ms, self._options.dedup_most)
+        changes = owned.changes(expired)
+        most = self._options.state_limit_bytes
+        if too_large(changes, most):
+            # It may be what is on its way that is so long, and not the run.
+            await self._settlement.finish()
+            for run, size in too_large(owned.changes(expired), most):
+                await self._give_up(batch, run, size, outgrown(size, most))
+            changes = owned.changes(expired)
+        if await self._unfit(batch):
+            changes = owned.changes(expired)
+        return changes
+
+    async def _unfit(self, batch: _Batch) -> bool:
+        """Fail the runs of which a record would be too long, before that is decided for good; whether there is one."""
+        found = False
+        most = self._options.record_limit_bytes
+        for run in batch.owned.wide(most):
+            plan, steps = batch.decided.get(run, (None, ()))
+            if not steps:
+                continue
+            records = self._records_of(plan, steps, batch.now_ms, batch.owned.number)
+            longest = max(records, key=lambda record: len(record.value or b""), default=None)
+            size = 0 if longest is None else len(longest.value or b"")
+            if longest is not None and size > most:
+                found = True
+                await self._give_up(batch, run, size, overlong(f"a record for {longest.topic}", size, most))
+        return found
+
+    async def _give_up(self, batch: _Batch, run: RunId, size: int, message: str) -> None:
+        """Fail a run that no longer fits its records; nothing of its batch is sent but that."""
+        owned = batch.owned
+        state = owned.state(run)
+        assert state is not None, "the run is in the batch under way"
+        # Without a definition it was cancelled before it began, and is only remembered.
+        plan = None if state.definition is None else await self._plan(state)
+        decision = overflow(plan, state, message, batch.now_ms)
+        decision = owned.overrule(decision)
+        log.warning(
+            "failed run %s: %s",
+            run,
+            message,
+            extra={"action": "state_overflow", "run": run, "graph": state.graph, "bytes": size},
+        )
+        self._count(batch, plan, state, decision.state)
+        batch.decided[run] = (plan, [Step(decision.state, decision.commands)])
+
+
+def _decoded(record: Record) -> Any:
+    """What the record tells. Raises `InvalidInput` and `UnknownVersion`."""
+    event = codec.incoming.decode(record.value)
+    if record.key != event.key.encode():
+        raise InvalidInput(
+            f"a {event.type} of {event.key} has another record key than its member `key` says: "
+            f"key each record by the run's id",
+            run=getattr(event, "run", None),
+        )
+    return event
+
+
+def _started(owned: RunPartition, event: RunRequested) -> RunState | None:
+    """The run that has the id of one that is to start; none, if it has ended, and the run that asks is a later one.
+
+    A run may be forgotten, and begin again under its id, while a child that the earlier one has started is remembered.
+    """
+    state = owned.state(event.run)
+    if state is not None and state.ended and event.parent is not None and event.parent.is_after(state.parent):
+        return None
+    return state
+
+
+def _comes_to_nothing(
+    owned: RunPartition, record: Record, event: Event | Segment, state: RunState | None, plan: Plan | None
+) -> bool:
+    """Whether the event waits for its run to come, or comes again."""
+    if isinstance(event, SignalReceived) and owned.early.takes(event, state, plan):
+        return True
+    return state is not None and owned.has_seen(event.run, record)

@@ -1,0 +1,60 @@
+"""What ingest and the gatherer have in common: they call users' functions, and request runs."""
+
+from collections.abc import Callable
+from typing import Any
+
+from ...domain.events import RunRequested
+from ...domain.ids import run_id
+from ...errors import ExecutionFailed
+from ...ports.handlers import Program
+from ...ports.log import Outgoing
+from .. import codec, tracing
+from ..execution.judging import said
+from ..payloads import Payloads
+from ..topics import Topics
+
+
+def called(trigger: str, what: str, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """Call a user's function; whatever it raises is the event's fault or the function's, and never ours."""
+    try:
+        return function(*arguments, **named)
+    except Exception as error:
+        message = f"{what} of trigger {trigger} raised {type(error).__name__}: {said(error)}"
+        raise ExecutionFailed(message, trigger=trigger) from error
+
+
+def key_text(key: object) -> str:
+    """A user's key as text that an id can be made of. Raises `UnicodeEncodeError` when none can."""
+    text = str(key)
+    text.encode()
+    return text
+
+
+class Requests:
+    """Makes requests for runs."""
+
+    def __init__(self, topics: Topics, payloads: Payloads) -> None:
+        self._topic = topics.run_requests
+        self._payloads = payloads
+
+    async def start(
+        self, program: Program, trigger: str, identity: str, value: Any, trace: str | None, now_ms: int
+    ) -> Outgoing:
+        """The request for the run that this identity starts. Raises `ExecutionFailed` for a value that is no input."""
+        definition = program.definition
+        checked = called(trigger, "map", program.input.validate_python, value)
+        json = called(trigger, "map", program.input.dump_python, checked, mode="json")
+        run = run_id(definition.name, trigger, identity)
+        request = RunRequested(
+            run=run,
+            key=str(run),
+            at_ms=now_ms,
+            graph=definition.name,
+            definition=definition.hash,
+            input=await self._payloads.store(str(run), json),
+            digest=self._payloads.digest(json),
+            trigger=trigger,
+            trace=trace,
+        )
+        value = codec.incoming.encode(request)
+        return Outgoing(self._topic, str(run).encode(), value, tracing.headers_of(trace))

@@ -1,0 +1,14 @@
+"""Runs in this process, without a broker.
+
+A map of the modules; each row begins with the one to read first.
+
+Any graph
+    local: executing
+    family, a run with its children: local_attempts local_limits local_streams
+
+A chain of plain handlers
+    line: directly
+
+Runs beside one another
+    watched: workers
+"""

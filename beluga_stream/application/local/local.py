@@ -1,0 +1,307 @@
+"""The local shell: runs graphs in this process, without a broker, by the same reducer and the same executions.
+
+Values pass through JSON as they would on Kafka, so that nothing works here and fails there. Nodes that
+are ready run beside each other. When the caller goes away, everything that runs is cancelled and
+awaited: no task is left.
+"""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from typing import Any
+
+from ...bounds import within
+from ...domain.commands import PublishNode, PublishRun
+from ...domain.events import Event as Happened
+from ...domain.events import RunRequested, SignalReceived
+from ...domain.ids import GraphHash, RunId
+from ...domain.payload import NOTHING, Inline, Json
+from ...domain.plan import Plan
+from ...domain.state import NODE_ENDED, NodeStatus, RunState
+from ...errors import InvalidInput, RunFailed, TaskCanceled
+from ...ports.handlers import Program
+from ..clients.results import Chunk, Event, NodeChanged, RunChanged, Superseded
+from ..execution.conversion import declared_result, input_json, sent
+from ..execution.execution import Executions
+from ..execution.resources import ResourceFactory
+from ..messages import NodeReady
+from ..payloads import Payloads
+from .executing import Executing
+from .family import Effect, Family, Shown, Stop
+from .local_attempts import LocalAttempts, NoBlobs
+from .local_streams import LocalStreams
+
+log = logging.getLogger("beluga_stream.local")
+
+_CHUNKS_WAITING = 1_024
+
+
+class LocalEngine:
+    """Runs programs here."""
+
+    def __init__(
+        self,
+        *,
+        open_resource: ResourceFactory | None = None,
+        now_ms: Callable[[], int] | None = None,
+        executions: Callable[[], Executing] | None = None,
+    ) -> None:
+        """`executions` makes what runs the handlers of one run, and is closed with it."""
+        self._executions = executions or (lambda: Executions(open_resource=open_resource))
+        self._now_ms = now_ms or _now_ms
+
+    async def invoke(
+        self,
+        program: Program,
+        value: Any,
+        *,
+        signals: Mapping[str, Json] | None = None,
+    ) -> Any:
+        """The output for one input. Raises `InvalidInput` and `RunFailed`."""
+        ended: RunChanged | None = None
+        run = self._run(program)
+        async for event in self._follow(run, value, signals or {}):
+            if isinstance(event, RunChanged) and event.ended:
+                ended = event
+        assert ended is not None, "every run ends"
+        if ended.status == "succeeded":
+            output = await Payloads(NoBlobs()).load(ended.output or NOTHING)
+            return declared_result(program, output)
+        failure = ended.failure
+        message = failure.message if failure is not None else ended.status
+        if ended.status == "cancelled":
+            raise TaskCanceled(message)
+        raise RunFailed(
+            f"graph {program.definition.name!r} failed: {message}",
+            reason=failure.code if failure is not None else "execution_failed",
+            node=None if failure is None else failure.node,
+            attempt=None if failure is None else failure.attempt,
+        ) from run.cause_of(message)
+
+    async def stream(
+        self,
+        program: Program,
+        value: Any,
+        *,
+        signals: Mapping[str, Json] | None = None,
+    ) -> AsyncGenerator[Event, None]:
+        """Everything that happens in the run, chunks as they come, up to its end."""
+        async with aclosing(self._follow(self._run(program), value, signals or {})) as events:
+            async for event in events:
+                yield event
+
+    def _run(self, program: Program) -> "_LocalRun":
+        return _LocalRun(program, self._executions(), self._now_ms)
+
+    async def _follow(
+        self,
+        run: "_LocalRun",
+        value: Any,
+        signals: Mapping[str, Json],
+    ) -> AsyncGenerator[Event, None]:
+        try:
+            run.begin(value, signals)
+            while (event := await run.next_event()) is not None:
+                yield event
+        finally:
+            await run.close()
+
+
+class _LocalRun:
+    """One run with all its children: a queue of events, and a task for each execution."""
+
+    def __init__(self, program: Program, executions: Executing, now_ms: Callable[[], int]) -> None:
+        self._now_ms = now_ms
+        self._programs: dict[GraphHash, Program] = {}
+        plans: dict[GraphHash, Plan] = {}
+        self._learn(program, plans)
+        self._program = program
+        self._awaited = sorted({signal for plan in plans.values() for signal in plan.waits})
+        self._executions = executions
+        self._root = RunId(secrets.token_hex(16))
+        self._family = Family(self._root, plans)
+        self._tasks: dict[tuple[RunId, str], asyncio.Task[None]] = {}
+        self._stopped: set[tuple[RunId, str]] = set()
+        self._streams = LocalStreams()
+        self._happened: asyncio.Queue[Happened | Chunk | Exception] = asyncio.Queue(_CHUNKS_WAITING)
+        self._attempts = LocalAttempts(
+            self._root,
+            self._programs,
+            payloads=Payloads(NoBlobs(), inline_limit_bytes=1 << 62),
+            executions=executions,
+            streams=self._streams,
+            tell=self._happened.put,
+            now_ms=now_ms,
+            is_stopped=lambda work: _key(work) in self._stopped,
+        )
+        self._shown: list[Event] = []
+        self._streamed: dict[str, str] = {}
+        """For each node of which chunks were shown, the incarnation that they are of."""
+        self._ended = False
+
+    def begin(self, value: Any, signals: Mapping[str, Json]) -> None:
+        """Check the input and start. Raises `InvalidInput`."""
+        self._check_awaited(signals)
+        json = sent(input_json(self._program, value))
+        self._apply(
+            RunRequested(
+                run=self._root,
+                key=str(self._root),
+                at_ms=self._now_ms(),
+                graph=self._program.definition.name,
+                definition=self._program.definition.hash,
+                input=Inline(json),
+                digest="local",
+            )
+        )
+        for number, (signal, content) in enumerate(signals.items()):
+            self._apply(
+                SignalReceived(
+                    run=self._root,
+                    key=str(self._root),
+                    at_ms=self._now_ms(),
+                    signal=signal,
+                    id=str(number),
+                    value=Inline(content),
+                )
+            )
+
+    async def next_event(self) -> Event | None:
+        """What happens next; None after the run's end."""
+        while not self._shown:
+            if self._ended:
+                return None
+            happened = await self._wait()
+            if isinstance(happened, Exception):
+                raise happened
+            if isinstance(happened, Chunk):
+                self._show_chunk(happened)
+            elif happened is not None:
+                self._apply(happened)
+        return self._shown.pop(0)
+
+    def cause_of(self, message: str) -> BaseException | None:
+        """What was raised where the run failed with this message."""
+        return self._attempts.cause_of(message)
+
+    async def close(self) -> None:
+        """Cancel and await what is still running, then release the resources."""
+        tasks = list(self._tasks.values())
+        for key in tuple(self._tasks):
+            self._cancel(key)
+        try:
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:  # who is cancelled once more meanwhile leaves nothing open either
+            await self._executions.close()
+
+    def _check_awaited(self, signals: Mapping[str, Json]) -> None:
+        """A signal that nothing takes would leave the run to wait for another one until its time is up."""
+        name = self._program.definition.name
+        for signal in signals:
+            if signal not in self._awaited:
+                there = f"it waits for {', '.join(map(repr, self._awaited))}" if self._awaited else "it waits for none"
+                raise InvalidInput(f"graph {name!r} does not wait for signal {signal!r}: {there}", graph=name)
+
+    def _learn(self, program: Program, plans: dict[GraphHash, Plan]) -> None:
+        found = program.definition.hash
+        self._programs[found] = program
+        plans[found] = Plan(program.definition, plans)
+        for child in program.children.values():
+            self._learn(child, plans)
+
+    async def _wait(self) -> Happened | Chunk | Exception | None:
+        """The next event, or None when a timer was due instead."""
+        due = self._family.next_due_ms()
+        timeout = None if due is None else max(0.0, (due - self._now_ms()) / 1000)
+        try:
+            async with within(timeout):
+                return await self._happened.get()
+        except TimeoutError:
+            self._do(self._family.fire(self._now_ms()))
+            return None
+
+    def _apply(self, event: Happened) -> None:
+        self._do(self._family.apply(event, self._now_ms()))
+
+    def _do(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, NodeReady):
+                self._dispatch(effect)
+            elif isinstance(effect, Stop):
+                self._stop(effect.run, effect.attempts)
+            elif isinstance(effect, Shown):
+                self._show(effect.state, effect.command)
+
+    def _show(self, state: RunState, command: object) -> None:
+        """Tell who reads a stream of its end, and who follows the run of all that it shows."""
+        if isinstance(command, PublishNode):
+            if command.status in NODE_ENDED:
+                self._streams.end(state.run, command.node, broken=command.status != NodeStatus.SUCCEEDED)
+            if state.run == self._root:
+                self._show_node(state, command)
+        elif isinstance(command, PublishRun) and state.run == self._root:
+            self._shown.append(RunChanged(cursor="", status=command.status, output=state.output, failure=state.failure))
+            self._ended = state.ended
+
+    def _show_chunk(self, chunk: Chunk) -> None:
+        """What another execution has streamed is void, unless this one goes on after it."""
+        before = self._streamed.get(chunk.node, chunk.incarnation)
+        if before != chunk.incarnation and chunk.seq == 0:
+            self._shown.append(_superseded(chunk.node, chunk.attempt, chunk.incarnation))
+        self._streamed[chunk.node] = chunk.incarnation
+        self._shown.append(chunk)
+
+    def _show_node(self, state: RunState, command: PublishNode) -> None:
+        node = state.nodes[command.node]
+        if command.status == NodeStatus.SUCCEEDED and node.chunks == 0 and command.node in self._streamed:
+            self._shown.append(_superseded(command.node, command.attempt, node.incarnation or ""))
+        self._shown.append(
+            NodeChanged(
+                cursor="",
+                node=command.node,
+                status=command.status,
+                attempt=command.attempt,
+                output=node.output if command.status == "succeeded" else None,
+                failure=node.failure,
+            )
+        )
+
+    def _dispatch(self, work: NodeReady) -> None:
+        key = _key(work)
+        self._tasks[key] = asyncio.create_task(self._execute(work), name=f"beluga-{work.node}")
+        self._tasks[key].add_done_callback(lambda _: self._over(key))
+
+    def _over(self, key: tuple[RunId, str]) -> None:
+        self._tasks.pop(key, None)
+        self._stopped.discard(key)
+
+    def _stop(self, run: RunId, attempts: tuple[str, ...]) -> None:
+        for of_run, attempt in tuple(self._tasks):
+            if of_run == run and (not attempts or attempt in attempts):
+                self._cancel((of_run, attempt))
+
+    def _cancel(self, key: tuple[RunId, str]) -> None:
+        self._stopped.add(key)
+        self._tasks[key].cancel()
+
+    async def _execute(self, work: NodeReady) -> None:
+        try:
+            happened: Happened | Exception = await self._attempts.outcome(work)
+        except Exception as error:  # noqa: BLE001 - ours, as a handler's is a failure: whoever waits must hear of it
+            happened = error
+        await self._happened.put(happened)
+
+
+def _superseded(node: str, attempt: int, incarnation: str) -> Superseded:
+    return Superseded(cursor="", node=node, attempt=attempt, incarnation=incarnation)
+
+
+def _key(work: NodeReady) -> tuple[RunId, str]:
+    return work.run, f"{work.node}/{work.attempt}"
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
