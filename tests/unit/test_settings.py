@@ -143,6 +143,27 @@ def test_half_of_a_credential_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize(
+    ("given", "protocol", "said"),
+    [
+        ({"sasl_username": "ann", "sasl_password": "hunter2"}, "PLAINTEXT", "PLAINTEXT logs nobody in"),
+        ({"sasl_username": "ann", "sasl_password": "hunter2"}, "SSL", "SSL logs nobody in"),
+        ({"tls_ca": "ca.pem"}, "PLAINTEXT", "PLAINTEXT encrypts nothing"),
+        (
+            {"sasl_username": "ann", "sasl_password": "hunter2", "tls_cert": "me.pem"},
+            "SASL_PLAINTEXT",
+            "SASL_PLAINTEXT encrypts nothing",
+        ),
+    ],
+)
+def test_credentials_that_the_protocol_has_no_use_for_are_refused(
+    given: dict[str, str], protocol: str, said: str
+) -> None:
+    with pytest.raises(InvalidConfig, match=rf"{said}: set BELUGA_SECURITY_PROTOCOL to ") as refused:
+        kafka(Settings.load(security_protocol=protocol, **given))
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
     ("given", "said"),
     [
         ({"tls_ca": "none"}, "BELUGA_TLS_CA={folder}/none cannot be used for TLS: No such file"),

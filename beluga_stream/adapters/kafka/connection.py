@@ -28,8 +28,8 @@ _NO_LOGINS = _NoLogins()
 class KafkaConnection:
     """Where the brokers are and how to log in. `request_timeout` is in seconds.
 
-    Raises `InvalidConfig` for an unknown protocol or mechanism, for half of a credential, and for files of
-    certificates that cannot be used.
+    Raises `InvalidConfig` for an unknown protocol or mechanism, for half of a credential, for one that the protocol has
+    no use for, and for files of certificates that cannot be used.
     The password never shows in `repr`.
     """
 
@@ -57,6 +57,16 @@ class KafkaConnection:
             raise InvalidConfig(f"SASL mechanism {self.sasl_mechanism!r} is none of {', '.join(_MECHANISMS)}")
         if self.uses_sasl and not (self.username and self.password):
             raise InvalidConfig(f"{self.security_protocol} needs a user name and a password")
+        if (self.username or self.password) and not self.uses_sasl:
+            raise InvalidConfig(
+                f"a user name or password is given, and {self.security_protocol} logs nobody in: set "
+                f"BELUGA_SECURITY_PROTOCOL to SASL_SSL, or to SASL_PLAINTEXT where nobody listens"
+            )
+        if (self.cafile or self.certfile or self.keyfile) and not self.uses_tls:
+            raise InvalidConfig(
+                f"BELUGA_TLS_... names certificates, and {self.security_protocol} encrypts nothing: set "
+                f"BELUGA_SECURITY_PROTOCOL to SSL or SASL_SSL"
+            )
         if self.uses_tls:
             self._ssl_context()  # what is wrong with its files is no broker that does not answer
         if self.uses_sasl:
