@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from typing import Any, TypeVar, cast
 
-from ..application.execution.judging import may_help, said
+from ..application.execution.judging import asked_pause_ms, may_help, said
 from ..application.execution.threads import is_given_up
 from ..domain.retry import RetryPolicy, delay_ms
 from ..errors import MaxRetriesExceeded
@@ -119,7 +119,7 @@ class _Attempts:
             raise MaxRetriesExceeded(
                 f"{self._name} failed {self._failed} times, the last time with {type(error).__name__}: {said(error)}"
             ) from error
-        return delay_ms(self._policy, self._failed, self._id) / 1000
+        return max(delay_ms(self._policy, self._failed, self._id), asked_pause_ms(error)) / 1000
 
 
 _Begin = Callable[[], _Attempts]

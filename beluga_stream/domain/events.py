@@ -10,12 +10,16 @@ from .payload import Payload
 
 
 class Failure(Frozen):
-    """Why something failed. `code` is one of the error tree's; `message` is for people."""
+    """Why something failed. `code` is one of the error tree's; `message` is for people.
+
+    `retry_after_ms` is how long what failed asks to be left alone, before another attempt.
+    """
 
     code: str
     message: str
     node: str | None = None
     attempt: int | None = None
+    retry_after_ms: int = 0
 
 
 class Parent(Frozen):

@@ -51,6 +51,7 @@ UNUSED = {
     ("Definition", "durable"),
     ("Definition", "takes"),
     ("Definition", "version"),
+    ("Failure", "retry_after_ms"),
     ("FiredRow", "parked"),
     ("Gathered", "names"),
     ("Heartbeat", "generation"),

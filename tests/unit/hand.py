@@ -28,9 +28,10 @@ class Hand(Play):
         known = {**self.known(key, run), "incarnation": Incarnation("i"), **more}
         self.deliver(NodeSucceeded(**known, output=Inline(key if value is None else value)))
 
-    def broken(self, key: str, *, retryable: bool = False, run: RunId = ROOT) -> None:
+    def broken(self, key: str, *, retryable: bool = False, run: RunId = ROOT, retry_after_ms: int = 0) -> None:
         known = {**self.known(key, run), "incarnation": Incarnation("i")}
-        self.deliver(NodeFailed(**known, failure=Failure("boom", "bang"), retryable=retryable))
+        failure = Failure("boom", "bang", retry_after_ms=retry_after_ms)
+        self.deliver(NodeFailed(**known, failure=failure, retryable=retryable))
 
     def again(self) -> None:
         self.deliver(RetryRequested(run=ROOT, key=ROOT, at_ms=0))

@@ -16,7 +16,7 @@ from ...bounds import within
 from ...domain.retry import RetryPolicy, delay_ms
 from ...errors import BelugaError, ExecutionFailed, InvalidInput, LogUnavailable, TimedOut
 from ...ports.bus import Carrier, Delivery, Line, Parcel
-from ..execution.judging import may_help, said
+from ..execution.judging import asked_pause_ms, may_help, said
 
 _GRACE_SECONDS = 5.0
 """How long handlers may go on when their messages are somebody else's soon."""
@@ -206,7 +206,8 @@ class Subscribed:
                 failures += 1
                 if failures >= self._terms.policy.attempts or not self._worth_another(error):
                     return await self._refused(delivery, _judged(error, failures), lane)
-                if await _leaves_within(lane, delay_ms(self._terms.policy, failures, parcel.id) / 1000):
+                pause = max(delay_ms(self._terms.policy, failures, parcel.id), asked_pause_ms(error))
+                if await _leaves_within(lane, pause / 1000):
                     return False
             else:
                 await self._replied(parcel, value, None)

@@ -3,6 +3,9 @@
 Texts are bounded and always encodable, since a failure travels in records that must not become too large.
 """
 
+from datetime import timedelta
+from typing import Any
+
 from pydantic import ValidationError
 
 from ...domain.events import Failure
@@ -14,6 +17,7 @@ SAID_MOST = 2_000
 """Characters of a message; what is longer is cut."""
 
 _SAID_OF_GROUP = 3
+_LONGEST_PAUSE_SECONDS = 24 * 3600
 
 PLACE = "beluga_place"
 """An error from another process carries here where it was raised: its traceback stayed there."""
@@ -24,10 +28,11 @@ def judged(handler: Handler, error: BaseException, node: str, attempt: int) -> t
 
     The default rule: everything is worth another attempt but type errors, invalid values and marked errors.
     """
+    pause = asked_pause_ms(error)
     if isinstance(error, BelugaError):
-        failure = Failure(error.code, f"{node}: {said(error)}", node, attempt)
+        failure = Failure(error.code, f"{node}: {said(error)}", node, attempt, pause)
     else:
-        failure = Failure("execution_failed", f"{node} raised {_told(error)}", node, attempt)
+        failure = Failure("execution_failed", f"{node} raised {_told(error)}", node, attempt, pause)
     return failure, may_help(error, handler.retry_on)
 
 
@@ -43,6 +48,22 @@ def may_help(error: BaseException, on: tuple[type[Exception], ...] | None) -> bo
     if isinstance(error, BelugaError):
         return error.retryable
     return not isinstance(error, TypeError | ValidationError) and not _marked_final(error)
+
+
+def asked_pause_ms(error: BaseException) -> int:
+    """How long the error asks to be left alone, a day at most: 0 where it does not.
+
+    By its `retry_after`, a number of seconds or a timedelta; else by the header Retry-After (RFC 9110, 10.2.3) of the
+    HTTP response that it has, where that is a number. Of a group what the most patient of its exceptions asks for.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return max(map(asked_pause_ms, error.exceptions))
+    try:
+        asked = _asked(error)
+        wanted = asked.total_seconds() if isinstance(asked, timedelta) else float(asked)
+        return int(min(max(wanted, 0), _LONGEST_PAUSE_SECONDS) * 1000)
+    except Exception:  # noqa: BLE001 - a user's property, or what is no number
+        return 0
 
 
 def said(error: BaseException) -> str:
@@ -66,6 +87,15 @@ def first_of(error: ValidationError) -> str:
     # No other value is told: it may be long, and a secret. None is what a function gives that forgets its `return`.
     what = f"{first['msg']}, and it is None" if first["input"] is None else str(first["msg"])
     return clipped(f"{place}: {what}" if place else what)
+
+
+def _asked(error: BaseException) -> Any:
+    asked = getattr(error, "retry_after", None)
+    if asked is None:
+        # Of httpx, requests and openai the response has the headers, of aiohttp the error itself.
+        response = getattr(error, "response", None)
+        asked = getattr(error if response is None else response, "headers", {}).get("Retry-After", 0)
+    return asked
 
 
 def _told(error: BaseException) -> str:

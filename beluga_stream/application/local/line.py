@@ -88,7 +88,8 @@ class Line:
     async def _pause(self, run: str, node: Node, tries: "_Tries", failed: Failed) -> None:
         """Wait before the next attempt. Raises `RunFailed` when there is none."""
         if failed.retryable and tries.count < node.retry.attempts:
-            await asyncio.sleep(delay_ms(node.retry, tries.count, run, node.name) / 1000)
+            pause = max(delay_ms(node.retry, tries.count, run, node.name), failed.failure.retry_after_ms)
+            await asyncio.sleep(pause / 1000)
             tries.count += 1
             return
         often = f" (after {tries.count} attempts)" if failed.retryable and tries.count > 1 else ""

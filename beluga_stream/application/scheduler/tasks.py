@@ -23,7 +23,7 @@ from ...errors import (
     TaskCanceled,
     TimedOut,
 )
-from ..execution.judging import may_help
+from ..execution.judging import asked_pause_ms, may_help
 from .task import Entry, broken, judged, path
 
 _STOP_SECONDS = 10.0
@@ -214,8 +214,8 @@ class TaskPool:
         if again and entry.failures < entry.policy.attempts:
             entry.state = "backoff"
             loop = asyncio.get_running_loop()
-            pause = delay_ms(entry.policy, entry.failures, entry.name, str(entry.order)) / 1000
-            entry.timers.append(loop.call_later(pause, self._make_ready, entry))
+            pause = max(delay_ms(entry.policy, entry.failures, entry.name, str(entry.order)), asked_pause_ms(error))
+            entry.timers.append(loop.call_later(pause / 1000, self._make_ready, entry))
             return
         self._settle(entry, error=judged(entry, error, exhausted=again))
 
