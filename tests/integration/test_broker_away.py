@@ -78,11 +78,13 @@ async def test_a_start_is_refused_while_the_broker_stands_still_and_is_one_run_w
             status, first = await start("first")  # so that everything has been read that one takes
             assert (status, await ended(first["run"])) == (202, "succeeded")
             own_broker.pause()
-            refused = [await start("second") for _ in range(2)]
+            try:
+                refused = [await start("second") for _ in range(2)]
+            finally:
+                own_broker.resume()
             assert {(status, told["code"], told["retryable"]) for status, told in refused} == {
                 (503, "dependency_failed", True)
             }
-            own_broker.resume()
             status, again = await start("second")
             while status == 503:  # it has much to catch up with
                 status, again = await start("second")
@@ -91,6 +93,5 @@ async def test_a_start_is_refused_while_the_broker_stands_still_and_is_one_run_w
                 runs = [each["run"] for each in (await answer.json())["runs"]]
             assert sorted(runs) == sorted([first["run"], again["run"]])
     finally:
-        own_broker.resume()
         await asyncio.to_thread(gateway.stop)
         await asyncio.to_thread(engine.stop)

@@ -100,7 +100,7 @@ def schedules_not_sent_again(patch: pytest.MonkeyPatch) -> None:
 def time_told_once(patch: pytest.MonkeyPatch) -> None:
     """That a window is over, or a schedule due, is told once, whatever becomes of it."""
     for module in ("gatherings", "schedules"):
-        patch.setattr(f"beluga_stream.application.{module}.TOLD_AGAIN_MS", 1 << 60)
+        patch.setattr(f"beluga_stream.application.ingest.{module}.TOLD_AGAIN_MS", 1 << 60)
 
 
 def offsets_without_a_record_hold_time_up(patch: pytest.MonkeyPatch) -> None:

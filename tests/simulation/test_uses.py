@@ -16,7 +16,7 @@ from beluga_stream.application.clients.cursor import Cursor
 from beluga_stream.application.clients.results import NodeChanged
 from beluga_stream.application.clients.runs import Runs
 from beluga_stream.application.coordinator.coordinator import CoordinatorOptions
-from beluga_stream.application.deadletters import REASON, original
+from beluga_stream.application.deadletters import ONLY, REASON, original
 from beluga_stream.application.payloads import Payloads
 from beluga_stream.domain.events import NodeSucceeded, RunRequested
 from beluga_stream.domain.ids import Incarnation, NodeKey, RunId, run_id
@@ -300,9 +300,10 @@ def test_each_event_is_one_run_or_one_dead_letter(seed: int) -> None:
         assert {output for graph, output in ended if graph == "billing"} == shipped
         assert of_zero <= {one.run for one in found if one.graph == "shipping"}
         assert len(of_zero) == 1
-        refused = {(letter.value, letter.headers[:-3]) for letter in _letters(cluster)}
+        refused = {(letter.value, letter.headers[:-4]) for letter in _letters(cluster)}
         assert refused == {event for event in _EVENTS if event in refused}
         assert len(refused) == 10
+        assert {letter.headers[-4] for letter in _letters(cluster)} == {(ONLY, b"beluga/shipping/orders")}
         assert all(dict(letter.headers)[REASON] for letter in _letters(cluster))
 
     used(seed, programs, use, triggers=triggers, refused=True, options=ClusterOptions(user_topics={"orders": 3}))
