@@ -194,6 +194,14 @@ async def test_a_run_is_cancelled_and_signalled() -> None:
         assert (await door.say("GET", f"/v1/runs/{signalled}/result"))[1]["output"] == "hello"
 
 
+async def test_what_is_no_runs_id_is_neither_cancelled_nor_signalled() -> None:
+    """The engine keeps rows of other kinds under such keys."""
+    async with Desk(graph(Mood())).open() as desk, opened(desk) as door:
+        for path in ("~limit%2Fx/cancel", "~x/cancel", "~x/signals/go"):
+            status, told = await door.say("POST", f"/v1/runs/{path}", {})
+            assert status in (404, 422), (path, told)
+
+
 async def test_a_key_with_another_input_is_refused_to_who_sent_it() -> None:
     gate = asyncio.Event()
     async with Desk(counting(gate)).open() as desk, opened(desk) as door:

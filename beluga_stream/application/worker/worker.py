@@ -36,7 +36,7 @@ from .attempts import Attempts, done
 from .fusion import FUSED_MOST, Fusion, segment
 from .incarnations import new_incarnation
 from .leases import LeaseReports
-from .leaving import tell_left
+from .leaving import LEFT_AFTER_SECONDS, tell_left
 from .notices import Notices
 from .outbox import Outbox
 from .reported import Reported
@@ -47,7 +47,7 @@ log = logging.getLogger("beluga_stream.worker")
 _STOP_SECONDS = 10.0
 """How long handlers that are told to stop are waited for: one may ignore it."""
 
-_LEFT_AFTER_MS = 6_000
+_LEFT_AFTER_MS = int(LEFT_AFTER_SECONDS * 1000)
 """How long a handler that is told to stop keeps its slot; `Executions` gives up those with a timeout before."""
 
 
