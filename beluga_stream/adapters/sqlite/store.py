@@ -40,8 +40,8 @@ _TABLES = (
     "CREATE INDEX IF NOT EXISTS results_by_end ON results (until)",
 )
 _OLDER = (
-    "DELETE FROM {table} WHERE conversation = ?1 AND place <= "
-    "(SELECT place FROM {table} WHERE conversation = ?1 ORDER BY place DESC LIMIT 1 OFFSET ?2)"
+    "DELETE FROM {table} WHERE conversation = :conversation AND place <= "
+    "(SELECT place FROM {table} WHERE conversation = :conversation ORDER BY place DESC LIMIT 1 OFFSET :keep)"
 )
 _TRIM = {table: _OLDER.format(table=table) for table in ("turns", "marks")}
 
@@ -72,7 +72,7 @@ class SQLiteStore:
             statement = "INSERT OR IGNORE INTO turns (conversation, turn, value) VALUES (?, ?, ?)"
             if database.execute(statement, (conversation, turn, value)).rowcount == 0:
                 return False
-            database.execute(_TRIM["turns"], (conversation, self._keep))
+            database.execute(_TRIM["turns"], {"conversation": conversation, "keep": self._keep})
             return True
 
         return await self._do(write)
@@ -102,7 +102,7 @@ class SQLiteStore:
             mark = "INSERT OR IGNORE INTO marks (conversation, turn) VALUES (?, ?)"
             if database.execute(mark, (conversation, turn)).rowcount == 0:
                 return False
-            database.execute(_TRIM["marks"], (conversation, self._keep))
+            database.execute(_TRIM["marks"], {"conversation": conversation, "keep": self._keep})
             for name, value in facts.items():
                 if value is None:
                     database.execute("DELETE FROM facts WHERE conversation = ? AND name = ?", (conversation, name))
