@@ -47,8 +47,8 @@ class Retry:
 
     `attempts` counts the first one too (1 to 21). `on` are the exceptions worth another attempt, one class or
     several; None means every one but validation errors, `TypeError` and errors marked as not retryable.
-    The pause doubles from `first` to at most `most` (seconds or timedelta, up to 24 hours), and is longer when the
-    error asks for that by its `retry_after`, or the HTTP response that it carries by `Retry-After`.
+    The pause doubles from `first` to at most `most` (seconds or timedelta, up to 24 hours), and is longer,
+    up to `most`, when the error asks for that by `retry_after`, or the HTTP response that it carries by `Retry-After`.
 
     As a decorator, `@Retry(3)`, it tries a function again inside of one attempt of its node, or without any node; the
     last failure is then raised as `MaxRetriesExceeded`. A streaming function is not tried again once its first chunk is

@@ -119,7 +119,7 @@ class _Attempts:
             raise MaxRetriesExceeded(
                 f"{self._name} failed {self._failed} times, the last time with {type(error).__name__}: {said(error)}"
             ) from error
-        return max(delay_ms(self._policy, self._failed, self._id), asked_pause_ms(error)) / 1000
+        return delay_ms(self._policy, self._failed, self._id, asked_ms=asked_pause_ms(error)) / 1000
 
 
 _Begin = Callable[[], _Attempts]

@@ -82,7 +82,7 @@ def fail(draft: Draft, key: NodeKey, failure: Failure, *, retryable: bool) -> No
     override = draft.before.overrides.get(name)
     attempts = declared.retry.attempts if override is None else override.attempts or declared.retry.attempts
     if retryable and node.tries < attempts:
-        pause = max(delay_ms(declared.retry, node.tries, draft.run, key), failure.retry_after_ms)
+        pause = delay_ms(declared.retry, node.tries, draft.run, key, asked_ms=failure.retry_after_ms)
         interrupt(draft, key, resumes=not node.fallback)
         draft.move(key, NodeStatus.BACKOFF, due_ms=draft.at_ms + pause, worker=None, failure=failure)
         return

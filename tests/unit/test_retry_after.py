@@ -11,7 +11,7 @@ from beluga_stream import BusMessage, Orchestrator, Retry, Scheduler, Task, loca
 from beluga_stream.application.execution.judging import asked_pause_ms
 from beluga_stream.testing.virtual_time import run_virtually
 
-SOON = Retry(2, first=0.001, most=0.001)
+SOON = Retry(2, first=0.001, most=120)
 
 
 class Busy(Exception):

@@ -206,7 +206,7 @@ class Subscribed:
                 failures += 1
                 if failures >= self._terms.policy.attempts or not self._worth_another(error):
                     return await self._refused(delivery, _judged(error, failures), lane)
-                pause = max(delay_ms(self._terms.policy, failures, parcel.id), asked_pause_ms(error))
+                pause = delay_ms(self._terms.policy, failures, parcel.id, asked_ms=asked_pause_ms(error))
                 if await _leaves_within(lane, pause / 1000):
                     return False
             else:

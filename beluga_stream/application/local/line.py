@@ -88,7 +88,7 @@ class Line:
     async def _pause(self, run: str, node: Node, tries: "_Tries", failed: Failed) -> None:
         """Wait before the next attempt. Raises `RunFailed` when there is none."""
         if failed.retryable and tries.count < node.retry.attempts:
-            pause = max(delay_ms(node.retry, tries.count, run, node.name), failed.failure.retry_after_ms)
+            pause = delay_ms(node.retry, tries.count, run, node.name, asked_ms=failed.failure.retry_after_ms)
             await asyncio.sleep(pause / 1000)
             tries.count += 1
             return

@@ -214,7 +214,8 @@ class TaskPool:
         if again and entry.failures < entry.policy.attempts:
             entry.state = "backoff"
             loop = asyncio.get_running_loop()
-            pause = max(delay_ms(entry.policy, entry.failures, entry.name, str(entry.order)), asked_pause_ms(error))
+            ids = (entry.name, str(entry.order))
+            pause = delay_ms(entry.policy, entry.failures, *ids, asked_ms=asked_pause_ms(error))
             entry.timers.append(loop.call_later(pause / 1000, self._make_ready, entry))
             return
         self._settle(entry, error=judged(entry, error, exhausted=again))
