@@ -9,7 +9,7 @@ from beluga_stream import Graph, context
 from beluga_stream.adapters.dbos.records import Ended, Entry, Start
 from beluga_stream.adapters.dbos.run import Run
 from beluga_stream.application.execution.execution import Executions
-from beluga_stream.application.worker.leaving import Leaving
+from beluga_stream.application.execution.leaving import Leaving
 from beluga_stream.domain.events import RunRequested
 from beluga_stream.domain.ids import RunId
 from beluga_stream.domain.payload import Inline

@@ -17,7 +17,7 @@ from beluga_stream import Graph, Orchestrator, Workflow
 from beluga_stream.adapters.dbos import run as dbos_run
 from beluga_stream.adapters.memory.clock import SystemClock
 from beluga_stream.api.features import WorkflowOptions
-from beluga_stream.application.worker import leaving
+from beluga_stream.application.execution import leaving
 from beluga_stream.bootstrap.dbos_provider import DbosProvider
 from beluga_stream.bootstrap.encryption import new_line
 from beluga_stream.bootstrap.settings import Settings

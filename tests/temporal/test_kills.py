@@ -20,7 +20,7 @@ from temporalio.client import Client
 from beluga_stream import Graph, Orchestrator, Retry, Stream, context
 from beluga_stream.adapters.memory.log import MemoryLog
 from beluga_stream.application.clients.results import RunChanged
-from beluga_stream.application.worker import leaving
+from beluga_stream.application.execution import leaving
 from beluga_stream.bootstrap.settings import Settings
 from beluga_stream.errors import LogUnavailable
 from beluga_stream.ports.log import Outgoing, Position

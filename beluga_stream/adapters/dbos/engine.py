@@ -19,9 +19,9 @@ import msgspec
 from dbos import DBOS, DBOSConfig, SetWorkflowID, WorkflowStatus
 
 from ...application.durable.standing import Standing
+from ...application.execution.leaving import Leaving
 from ...application.in_process.sqlite_files import take
 from ...application.local.executing import Executing
-from ...application.worker.leaving import Leaving
 from ...bounds import within
 from ...domain.events import Event
 from ...domain.ids import GraphHash, RunId

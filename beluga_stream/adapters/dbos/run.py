@@ -13,13 +13,13 @@ from ...application import tracing
 from ...application.clients.results import Chunk, NodeChanged, RunChanged
 from ...application.clients.results import Event as Shows
 from ...application.durable.standing import Standing, standing_of
+from ...application.execution.leaving import Leaving
 from ...application.local.executing import Executing
 from ...application.local.family import Effect, Family, Shown, Stop
 from ...application.local.local_attempts import LocalAttempts, NoBlobs
 from ...application.local.local_streams import LocalStreams
 from ...application.messages import Heartbeat, NodeReady
 from ...application.payloads import Payloads
-from ...application.worker.leaving import Leaving
 from ...bounds import within
 from ...domain.commands import PublishNode, PublishRun
 from ...domain.events import (

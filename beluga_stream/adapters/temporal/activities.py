@@ -12,12 +12,12 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from ...application.coordinator.named import named
 from ...application.execution.execution import Executions
+from ...application.execution.leaving import Leaving
 from ...application.execution.streams import HeldElsewhere, Streams
 from ...application.messages import NodeReady, Outcome
 from ...application.payloads import Payloads
 from ...application.topics import Topics
 from ...application.worker.attempts import Attempts, Beat
-from ...application.worker.leaving import Leaving
 from ...application.worker.outbox import Outbox
 from ...application.worker.underway import Slot
 from ...domain.events import NodeStarted, NodeStreaming

@@ -7,7 +7,7 @@ The call
     middleware, what surrounds it: caching resources spanned places
 
 Where it runs
-    threads: plain_calls node_threads
+    threads: plain_calls node_threads leaving
     apart, in a process of its own: performing
 
 What it reads while it is written

@@ -23,12 +23,12 @@ from ...errors import ExecutionFailed, InvalidInput, NotSerializable, ProcessLos
 from ...ports.cache import Caching
 from ...ports.calls import Calls, Isolation
 from ...ports.handlers import LEFT_OUT, Handler, Variants
-from ..worker.leaving import tell_left
 from . import node_threads
 from .apart import Address, Emit, run_apart
 from .caching import cached
 from .context import Context, current, emitted_by
 from .judging import first_of, judged, said
+from .leaving import tell_left
 from .resources import ResourceFactory, Resources
 from .streams import Live, ReadyStream
 from .threads import Threads

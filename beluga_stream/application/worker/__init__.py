@@ -7,5 +7,5 @@ The role
     attempts, one execution and its report: incarnations sending fusion
 
 What outlasts a process
-    leases: leaving notices
+    leases: notices
 """

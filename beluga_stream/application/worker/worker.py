@@ -28,6 +28,7 @@ from .. import codec
 from ..deadletters import dead_letter
 from ..elapsed import has_elapsed
 from ..execution.execution import Executions
+from ..execution.leaving import LEFT_AFTER_SECONDS, tell_left
 from ..execution.streams import HeldElsewhere, Streams
 from ..messages import NodeReady, Outcome
 from ..payloads import Payloads
@@ -36,7 +37,6 @@ from .attempts import Attempts, done
 from .fusion import FUSED_MOST, Fusion, segment
 from .incarnations import new_incarnation
 from .leases import LeaseReports
-from .leaving import LEFT_AFTER_SECONDS, tell_left
 from .notices import Notices
 from .outbox import Outbox
 from .reported import Reported
