@@ -1,8 +1,10 @@
 """Threads for handlers that block: what is given up costs nobody else a place, within a bound."""
 
 import asyncio
+import inspect
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from typing import Any
 
 import pytest
 
@@ -91,3 +93,38 @@ async def test_who_waits_for_a_place_hears_that_none_will_come(threads: Threads,
     last.cancel()
     with pytest.raises(ResourceExhausted):
         await waiting
+
+
+@pytest.mark.parametrize("comes", ["after its call was given up", "as it is given up"])
+async def test_a_coroutine_that_nobody_waits_for_is_closed(gate: threading.Event, comes: str) -> None:
+    async def never_awaited() -> None:
+        raise AssertionError
+
+    made: list[Coroutine[Any, Any, None]] = []
+    began, ended = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    class Watched(Threads):
+        def _ended(self, *of_call: Any) -> None:
+            super()._ended(*of_call)
+            call.cancel()
+            ended.set()
+
+    def function() -> Coroutine[Any, Any, None]:
+        made.append(never_awaited())
+        loop.call_soon_threadsafe(began.set)
+        gate.wait()
+        return made[0]
+
+    threads = Watched(1)
+    call = asyncio.create_task(threads.call(function))
+    await asyncio.wait_for(began.wait(), 10)
+    if comes == "after its call was given up":
+        call.cancel()
+        await asyncio.wait({call}, timeout=10)
+    gate.set()
+    await asyncio.wait_for(ended.wait(), 10)
+    await asyncio.wait({call}, timeout=10)
+    assert call.cancelled()
+    assert inspect.getcoroutinestate(made[0]) == inspect.CORO_CLOSED
+    await threads.close()

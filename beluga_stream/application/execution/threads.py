@@ -6,6 +6,7 @@ and once all are, calls are refused at once, so that other workers can have them
 """
 
 import asyncio
+import inspect
 import logging
 import queue
 import threading
@@ -101,6 +102,8 @@ class Threads:
         except asyncio.CancelledError:
             if future.cancelled():
                 self._give_up(thread)
+            elif future.exception() is None:
+                _let_go(future.result())
             raise
 
     async def close(self) -> None:
@@ -143,11 +146,12 @@ class Threads:
         if thread in self._stuck:
             self._stuck.discard(thread)
             log.info("a thread came back from a call that was given up", extra={"action": "thread_back"})
-        if not future.done():
-            if error is None:
-                future.set_result(outcome)
-            else:
-                future.set_exception(error)
+        if future.done():
+            _let_go(outcome)
+        elif error is None:
+            future.set_result(outcome)
+        else:
+            future.set_exception(error)
         if self._closed or thread.lost:
             thread.give(None)
         else:
@@ -194,6 +198,12 @@ def end_idle(idle: list[WorkerThread]) -> None:
     for thread in idle:
         thread.give(None)
     idle.clear()
+
+
+def _let_go(outcome: object) -> None:
+    """Nobody waits for it. A coroutine that is never awaited would be told of as a mistake of the user's."""
+    if inspect.iscoroutine(outcome):
+        outcome.close()
 
 
 def _tried(function: Callable[[], Any]) -> tuple[Any, BaseException | None]:
