@@ -375,7 +375,9 @@ class Worker:
         """There is news of cancels in this run: stop what they mean."""
         for key in tuple(self._by_run.get(run, ())):
             execution = self._running[key]
-            if self._notices.is_cancelled(execution.work) and execution.task is not None:
+            if execution.task is None or execution.stopped_ms is not None:
+                continue  # it cleans up already: a second cancellation would cut that off
+            if self._notices.is_cancelled(execution.work):
                 execution.stopped_ms = self._clock.now_ms()
                 execution.task.cancel()
 
