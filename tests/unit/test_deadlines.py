@@ -2,14 +2,20 @@
 
 from collections.abc import Mapping
 
+import pytest
+
 from beluga_stream.adapters.memory.log import MemoryLog
 from beluga_stream.adapters.memory.tables import Changelog, MemoryPartitionTable
 from beluga_stream.application import codec
+from beluga_stream.application.codec import Kept
+from beluga_stream.application.coordinator import deadlines
 from beluga_stream.application.coordinator.deadlines import Deadlines
 from beluga_stream.application.coordinator.partition import Lease, RunPartition
 from beluga_stream.application.topics import Topics
-from beluga_stream.domain.events import LeaseExpired
+from beluga_stream.domain.events import LeaseExpired, TimerFired
 from beluga_stream.domain.ids import Incarnation, NodeKey, RunId
+from beluga_stream.domain.state import NodeState, NodeStatus, RunState, RunStatus
+from beluga_stream.ports.log import Outgoing
 from tests.unit.engines import HandClock
 
 NAMES = Topics(partitions=1)
@@ -42,7 +48,7 @@ class Bench:
             await self.deadlines.look({0: self.partition}, self.clock.now)
 
     @property
-    def expired(self) -> list[LeaseExpired]:
+    def expired(self) -> list[LeaseExpired | TimerFired]:
         return [codec.incoming.decode(record.value) for record in self.log.records(NAMES.run_events, 0)]
 
 
@@ -85,3 +91,58 @@ async def test_nobody_is_lost_while_the_broker_is_away() -> None:
     assert of.expired == []
     await of.look(10)
     assert len(of.expired) == 1
+
+
+def asleep(run: str) -> RunState:
+    return RunState(
+        run=RunId(run),
+        key=run,
+        graph="test",
+        status=RunStatus.RUNNING,
+        digest="d",
+        trigger="api",
+        started_ms=0,
+        nodes={NodeKey("a"): NodeState(NodeStatus.WAITING, attempt=1, due_ms=1)},
+    )
+
+
+async def test_what_an_outage_has_left_due_is_looked_at_a_part_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All at once would hold the process up for longer than its session, and then whoever is next."""
+    monkeypatch.setattr(deadlines, "_AT_ONCE", 2)
+    of = Bench()
+    of.partition.leases.clear()
+    await of.partition.table.commit([(f"r{n}", codec.kept.encode(Kept(asleep(f"r{n}")))) for n in range(5)])
+    assert [kept async for kept in of.partition.recover(0)] == []
+    told = []
+    for _ in range(4):
+        await of.look(1)
+        told.append([event.run for event in of.expired])
+    assert [len(runs) for runs in told] == [2, 4, 5, 5]
+    assert sorted(told[-1]) == [f"r{n}" for n in range(5)]
+
+
+async def test_so_are_the_leases_of_workers_that_died_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deadlines, "_AT_ONCE", 2)
+    of = Bench()
+    for n in range(5):
+        of.partition.leases[RunId("r"), NodeKey(f"{n}")] = Lease(1, Incarnation("i"), of.clock.now)
+    del of.partition.leases[RunId("r"), NodeKey("a")]
+    await of.look(20)
+    told = []
+    for _ in range(4):
+        await of.look(1)
+        told.append([event.node for event in of.expired])
+    assert told == [["0", "1"], ["0", "1", "2", "3"], ["0", "1", "2", "3", "4"], ["0", "1", "2", "3", "4"]]
+
+
+async def test_no_more_is_looked_at_while_so_much_waits_to_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deadlines, "_AT_ONCE", 2)
+    of = Bench()
+    await of.log.append([Outgoing(NAMES.node_done, b"r", b"unread", partition=0)])
+    for n in range(5):
+        of.partition.leases[RunId("r"), NodeKey(f"{n}")] = Lease(1, Incarnation("i"), of.clock.now)
+    await of.look(30)
+    assert of.expired == []
+    of.partition.read[NAMES.node_done] = 1
+    await of.look(1)
+    assert len(of.expired) == 2

@@ -6,7 +6,9 @@ completions which wait unread after an outage are not taken for expiries.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple, TypeAlias
 
 from ...domain.events import LeaseExpired, TimerFired
@@ -18,6 +20,10 @@ from .. import codec
 from .partition import Lease, RunPartition
 
 log = logging.getLogger("beluga_stream.coordinator")
+
+_AT_ONCE = 1_000
+"""About how many deadlines and leases of one partition are looked at together: after an outage all that it has may be
+due, and to read all their runs at once would hold the process up for longer than its session lasts."""
 
 Due: TypeAlias = Timer | tuple[RunId, NodeKey, Lease]
 """A deadline in a run's state, or a lease."""
@@ -55,9 +61,11 @@ class Deadlines:
         """One look at the clock."""
         self._forgive(owned, self._looked_ms, now)
         passed: list[tuple[int, Due]] = []
+        waiting = Counter(entry.partition for entry in self._waiting)
         for number, partition in owned.items():
-            passed.extend((number, timer) for timer in partition.timers.due(now))
-            for run, node, lease in partition.unheard(now, self._lease_ms):
+            most = max(0, _AT_ONCE - waiting[number])
+            passed.extend((number, timer) for timer in partition.timers.due(now, most))
+            for run, node, lease in islice(partition.unheard(now, self._lease_ms), most):
                 lease.heard_ms = now
                 lease.silent = True
                 passed.append((number, (run, node, lease)))

@@ -6,7 +6,7 @@ The table holds every run as bytes; `States` keeps those decoded that are at wor
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -396,9 +396,9 @@ class RunPartition:
             extra={"action": "dedup_most", "partition": self.number, "seconds": age_ms // 1000},
         )
 
-    def unheard(self, now_ms: int, lease_ms: int) -> list[tuple[RunId, NodeKey, Lease]]:
+    def unheard(self, now_ms: int, lease_ms: int) -> Iterator[tuple[RunId, NodeKey, Lease]]:
         """The leases whose workers have been silent for too long."""
-        return [(run, node, lease) for (run, node), lease in self.leases.items() if lease.heard_ms < now_ms - lease_ms]
+        return ((run, node, lease) for (run, node), lease in self.leases.items() if lease.heard_ms < now_ms - lease_ms)
 
     def _unconfirmed(self, run: RunId, changed: Changed) -> tuple[Command, ...]:
         intents: list[Command] = []
