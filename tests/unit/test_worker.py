@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from beluga_stream.application import codec
 from beluga_stream.application.execution.context import context
 from beluga_stream.application.messages import BegunNotice, CancelNotice, ChunkEmitted, Feed, Heartbeat
+from beluga_stream.application.worker import worker
 from beluga_stream.domain.events import (
     NodeFailed,
     NodeParked,
@@ -405,6 +406,26 @@ async def test_a_handler_that_does_not_stop_gives_its_slot_back(caplog: pytest.L
     await asyncio.gather(running, quick, ran.wait())
     assert caplog.text.count("goes on though it was cancelled") == 1
     end.set()
+    await of.worker.close()
+
+
+async def test_no_more_is_taken_while_many_wait_for_a_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "_WAITING_MOST", 4)
+    gate = Gate()
+    of = bench(gate, slots=2, lease_after_ms=0)
+    assert of.worker.held_back == frozenset()
+    batches = [await taken(of.worker, of.work(attempt=attempt)) for attempt in range(1, 7)]
+    await gate.began.wait()
+    await sweep(of.worker)
+    await asyncio.gather(*batches)
+    assert of.worker.held_back == {TOPICS.node_ready("default")}
+    notice = CancelNotice(run=RUN, generation=0, attempts=("a/4", "a/5"))
+    of.worker._notices.take([Record(TOPICS.control, 0, 0, None, codec.control.encode(notice))])
+    await asyncio.sleep(0)
+    assert of.worker.held_back == {TOPICS.node_ready("default")}, "half of them still wait"
+    gate.open.set()
+    await asyncio.wait(tasks(of.worker))
+    assert of.worker.held_back == frozenset()
     await of.worker.close()
 
 

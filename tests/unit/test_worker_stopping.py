@@ -46,6 +46,25 @@ async def test_partitions_are_given_up_at_once_what_runs_is_leased_and_the_rest_
     assert [type(event) for event in of.done()] == [NodeStarted, NodeSucceeded]
 
 
+async def test_what_waits_under_a_lease_goes_back_too_when_partitions_are_given_up() -> None:
+    """Whoever comes to help would find nothing to do, if who has all of it kept what it has not begun."""
+    gate = Gate()
+    of = bench(gate, slots=1, lease_after_ms=0)
+    batches = [await taken(of.worker, of.work(attempt=attempt)) for attempt in (1, 2)]
+    await gate.began.wait()
+    await sweep(of.worker)
+    await asyncio.gather(*batches)
+    await of.worker.release(frozenset({0}))
+    assert [(type(event), event.attempt) for event in of.done()] == [
+        (NodeStarted, 1),
+        (NodeStarted, 2),
+        (NodeReleased, 2),
+    ]
+    gate.open.set()
+    await of.worker.close()
+    assert (gate.calls, type(of.done()[-1])) == (1, NodeSucceeded)
+
+
 async def test_a_worker_that_stops_gives_back_what_it_cannot_finish_with_what_was_told() -> None:
     told, never = asyncio.Event(), asyncio.Event()
 

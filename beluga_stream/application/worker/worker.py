@@ -47,6 +47,10 @@ log = logging.getLogger("beluga_stream.worker")
 _STOP_SECONDS = 10.0
 """How long handlers that are told to stop are waited for: one may ignore it."""
 
+_WAITING_MOST = 1_000
+"""So many nodes wait here for a slot before no more are taken: each costs memory, and a heartbeat now and then. What
+stays in its topic is lag, and whoever gets the partition can begin it."""
+
 _LEFT_AFTER_MS = int(LEFT_AFTER_SECONDS * 1000)
 """How long a handler that is told to stop keeps its slot; `Executions` gives up those with a timeout before."""
 
@@ -114,6 +118,9 @@ class Worker:
         self._telemetry = telemetry
         self._options = options
         self._slots = asyncio.Semaphore(options.slots)
+        self._waiting = 0
+        """How many have no slot yet."""
+        self._is_full = False
         self._running: dict[tuple[RunId, str, int], Underway] = {}
         self._by_run: dict[RunId, dict[tuple[RunId, str, int], None]] = {}
         self._reported = Reported()
@@ -122,10 +129,17 @@ class Worker:
 
     @property
     def held_back(self) -> frozenset[str]:
-        """Nothing: what is taken and not done is bounded by the driver."""
-        return frozenset()
+        """Everything, from when many nodes wait for a slot until half of them have one.
 
-    yielding = held_back
+        The driver bounds what it has not acknowledged, but who waits for long is acknowledged by a lease.
+        """
+        self._is_full = self._waiting >= (_WAITING_MOST // 2 if self._is_full else _WAITING_MOST)
+        return frozenset(self.topics) if self._is_full else frozenset()
+
+    @property
+    def yielding(self) -> frozenset[str]:
+        """Nothing: all queues are alike."""
+        return frozenset()
 
     @property
     def running(self) -> Mapping[tuple[RunId, str, int], object]:
@@ -147,6 +161,7 @@ class Worker:
 
         What runs on is as good as anybody's: its outcome still counts.
         """
+        await self._end([each for each in self._running.values() if each.leased and not each.begun])
         held = [execution for execution in self._running.values() if not (execution.leased or execution.reporting)]
         await asyncio.gather(
             *(self._hold(execution) if execution.begun else self._return(execution) for execution in held)
@@ -262,6 +277,7 @@ class Worker:
             began_ms=self._clock.now_ms(),
         )
         self._running[key] = execution
+        self._waiting += 1
         self._by_run.setdefault(work.run, {})[key] = None
         execution.task = asyncio.create_task(self._run(key, execution))
         # And no `finally` in it: a task that is cancelled before its first step runs none of its code.
@@ -270,6 +286,7 @@ class Worker:
     async def _run(self, key: tuple[RunId, str, int], execution: Underway) -> None:
         try:
             async with execution.slot:
+                self._waiting -= 1
                 execution.begin(self._clock.now_ms(), self._telemetry)
                 if execution.careful:
                     await self._hold(execution)
@@ -297,6 +314,8 @@ class Worker:
         execution.release()
         if execution.begun:
             self._telemetry.node_left()
+        else:
+            self._waiting -= 1
         self._running.pop(key, None)
         of_run = self._by_run.get(key[0])
         if of_run is not None:
