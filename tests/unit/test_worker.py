@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from beluga_stream.application import codec
 from beluga_stream.application.execution.context import context
 from beluga_stream.application.messages import BegunNotice, CancelNotice, ChunkEmitted, Feed, Heartbeat
-from beluga_stream.application.worker import worker
+from beluga_stream.application.worker import slots
 from beluga_stream.domain.events import (
     NodeFailed,
     NodeParked,
@@ -410,7 +410,7 @@ async def test_a_handler_that_does_not_stop_gives_its_slot_back(caplog: pytest.L
 
 
 async def test_no_more_is_taken_while_many_wait_for_a_slot(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "_WAITING_MOST", 4)
+    monkeypatch.setattr(slots, "_WAITING_MOST", 4)
     gate = Gate()
     of = bench(gate, slots=2, lease_after_ms=0)
     assert of.worker.held_back == frozenset()

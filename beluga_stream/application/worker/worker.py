@@ -40,16 +40,13 @@ from .leases import LeaseReports
 from .notices import Notices
 from .outbox import Outbox
 from .reported import Reported
-from .underway import Batch, Slot, Underway
+from .slots import Slot, Slots
+from .underway import Batch, Underway
 
 log = logging.getLogger("beluga_stream.worker")
 
 _STOP_SECONDS = 10.0
 """How long handlers that are told to stop are waited for: one may ignore it."""
-
-_WAITING_MOST = 1_000
-"""So many nodes wait here for a slot before no more are taken: each costs memory, and a heartbeat now and then. What
-stays in its topic is lag, and whoever gets the partition can begin it."""
 
 _LEFT_AFTER_MS = int(LEFT_AFTER_SECONDS * 1000)
 """How long a handler that is told to stop keeps its slot; `Executions` gives up those with a timeout before."""
@@ -117,10 +114,7 @@ class Worker:
         self._clock = clock
         self._telemetry = telemetry
         self._options = options
-        self._slots = asyncio.Semaphore(options.slots)
-        self._waiting = 0
-        """How many have no slot yet."""
-        self._is_full = False
+        self._slots = Slots(options.slots)
         self._running: dict[tuple[RunId, str, int], Underway] = {}
         self._by_run: dict[RunId, dict[tuple[RunId, str, int], None]] = {}
         self._reported = Reported()
@@ -129,12 +123,11 @@ class Worker:
 
     @property
     def held_back(self) -> frozenset[str]:
-        """Everything, from when many nodes wait for a slot until half of them have one.
+        """Everything, while many nodes wait for a slot.
 
         The driver bounds what it has not acknowledged, but who waits for long is acknowledged by a lease.
         """
-        self._is_full = self._waiting >= (_WAITING_MOST // 2 if self._is_full else _WAITING_MOST)
-        return frozenset(self.topics) if self._is_full else frozenset()
+        return frozenset(self.topics) if self._slots.crowded else frozenset()
 
     @property
     def yielding(self) -> frozenset[str]:
@@ -161,10 +154,12 @@ class Worker:
 
         What runs on is as good as anybody's: its outcome still counts.
         """
-        await self._end([each for each in self._running.values() if each.leased and not each.begun])
         held = [execution for execution in self._running.values() if not (execution.leased or execution.reporting)]
+        waiting = [execution for execution in self._running.values() if execution.leased and not execution.begun]
+        _stop(waiting)
         await asyncio.gather(
-            *(self._hold(execution) if execution.begun else self._return(execution) for execution in held)
+            *(self._hold(execution) if execution.begun else self._return(execution) for execution in held),
+            self._give_back(waiting),
         )
         if self._deliveries:
             await asyncio.wait(self._deliveries, timeout=self._options.drain_ms / 1000)
@@ -226,9 +221,13 @@ class Worker:
         """Stop these. Those that are leased go to another worker at once, the others are not acknowledged."""
         for execution in executions:
             execution.batches.clear()
-        tasks = [execution.task for execution in executions if execution.task is not None and execution.task.cancel()]
+        tasks = _stop(executions)
         if tasks:
             await asyncio.wait(tasks, timeout=_STOP_SECONDS)
+        await self._give_back(executions)
+
+    async def _give_back(self, executions: Sequence[Underway]) -> None:
+        """Let others have what was stopped, if a lease holds it, without waiting for that to expire."""
         given_back = [
             self._reports.released(each.work, each.incarnation, each.details)
             for each in executions
@@ -277,7 +276,6 @@ class Worker:
             began_ms=self._clock.now_ms(),
         )
         self._running[key] = execution
-        self._waiting += 1
         self._by_run.setdefault(work.run, {})[key] = None
         execution.task = asyncio.create_task(self._run(key, execution))
         # And no `finally` in it: a task that is cancelled before its first step runs none of its code.
@@ -286,7 +284,6 @@ class Worker:
     async def _run(self, key: tuple[RunId, str, int], execution: Underway) -> None:
         try:
             async with execution.slot:
-                self._waiting -= 1
                 execution.begin(self._clock.now_ms(), self._telemetry)
                 if execution.careful:
                     await self._hold(execution)
@@ -314,8 +311,6 @@ class Worker:
         execution.release()
         if execution.begun:
             self._telemetry.node_left()
-        else:
-            self._waiting -= 1
         self._running.pop(key, None)
         of_run = self._by_run.get(key[0])
         if of_run is not None:
@@ -420,3 +415,8 @@ class Worker:
 
     def _heartbeat(self, execution: Underway) -> Outgoing:
         return self._reports.heartbeat(execution.work, execution.incarnation, execution.details)
+
+
+def _stop(executions: Sequence[Underway]) -> "list[asyncio.Task[None]]":
+    """Cancel these; returns the tasks that are to end by it."""
+    return [each.task for each in executions if each.task is not None and each.task.cancel()]
