@@ -205,6 +205,12 @@ async def test_a_topic_that_was_created_again_is_refused(bench: Bench) -> None:
         await bench.another().acquire(OWNED)
 
 
+async def test_a_topic_that_has_got_more_partitions_is_told_of(bench: Bench) -> None:
+    with pytest.raises(TopicMismatch, match=r"has got a partition 1: somebody has added") as caught:
+        await bench.another().acquire(frozenset({0, 1}))
+    assert NAMES.run_events in str(caught.value)
+
+
 async def test_what_its_last_owner_reads_while_a_partition_is_taken_over_makes_no_other_topic_of_it(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
