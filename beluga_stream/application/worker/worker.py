@@ -293,8 +293,9 @@ class Worker:
             await sent
             self._reported.put(execution.work, outcome)
         except asyncio.CancelledError:
-            # Cancelled by a notice: the coordinator has already moved on, there is nothing to report.
-            log.info("stopped %s/%s/%d", *key, extra={"action": "cancelled", "run": key[0], "node": key[1]})
+            # By a notice: the coordinator has moved on, there is nothing to report. Or it goes back, not yet begun.
+            if execution.begun or execution.stopped_ms is not None:
+                log.info("stopped %s/%s/%d", *key, extra={"action": "cancelled", "run": key[0], "node": key[1]})
         except HeldElsewhere:
             log.info(
                 "left %s/%s/%d to its lease: another worker goes on with it",
