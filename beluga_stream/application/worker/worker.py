@@ -419,5 +419,9 @@ class Worker:
 
 
 def _stop(executions: Sequence[Underway]) -> "list[asyncio.Task[None]]":
-    """Cancel these; returns the tasks that are to end by it."""
-    return [each.task for each in executions if each.task is not None and each.task.cancel()]
+    """Cancel those that clean up by no notice yet; returns the tasks that are to end."""
+    tasks = [(each, each.task) for each in executions if each.task is not None and not each.task.done()]
+    for each, task in tasks:
+        if each.stopped_ms is None:
+            task.cancel()
+    return [task for _, task in tasks]
