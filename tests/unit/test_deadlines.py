@@ -146,3 +146,22 @@ async def test_no_more_is_looked_at_while_so_much_waits_to_be_read(monkeypatch: 
     of.partition.read[NAMES.node_done] = 1
     await of.look(1)
     assert len(of.expired) == 2
+
+
+async def test_a_log_that_became_shorter_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its topic was created anew, or its broker has lost what it had confirmed: as much may never come again."""
+    of = Bench()
+    await of.log.append([Outgoing(NAMES.node_done, b"r", b"lost", partition=0) for _ in range(5)])
+    of.partition.read[NAMES.node_done] = 1
+    await of.look(30)
+    assert of.expired == []
+
+    async def end(topic: str) -> Mapping[int, int]:
+        return {0: 2}
+
+    monkeypatch.setattr(of, "end", end)
+    await of.look(1)
+    assert of.expired == []
+    of.partition.read[NAMES.node_done] = 2
+    await of.look(1)
+    assert len(of.expired) == 1

@@ -69,12 +69,13 @@ class Deadlines:
                 lease.heard_ms = now
                 lease.silent = True
                 passed.append((number, (run, node, lease)))
-        if passed:
+        ripe: Sequence[tuple[int, Due]] = ()
+        if passed or self._waiting:
             ends = {topic: await self._reader.end(topic) for topic in self._topics}
             self._forgive(owned, now, self._clock.now_ms())
             for number, what in passed:
                 self._waiting.append(_Waiting(number, {topic: end[number] for topic, end in ends.items()}, what))
-        ripe = self._ripe(owned) if self._waiting else ()
+            ripe = self._ripe(owned, ends)
         if ripe:
             await self._appender.append([self._event(number, what, now) for number, what in ripe])
         for number, what in ripe:
@@ -91,8 +92,8 @@ class Deadlines:
             for partition in owned.values():
                 partition.forgive(now)
 
-    def _ripe(self, owned: Mapping[int, RunPartition]) -> list[tuple[int, Due]]:
-        """Take out what has waited long enough and still holds."""
+    def _ripe(self, owned: Mapping[int, RunPartition], ends: Mapping[str, Mapping[int, int]]) -> list[tuple[int, Due]]:
+        """Take out what has waited long enough and still holds. A log that has become shorter is read to its end."""
         ripe: list[tuple[int, Due]] = []
         still: list[_Waiting] = []
         for entry in self._waiting:
@@ -100,7 +101,7 @@ class Deadlines:
             partition = owned.get(number)
             if partition is None:
                 continue
-            if any(partition.read.get(topic, 0) < end for topic, end in bounds.items()):
+            if any(partition.read.get(topic, 0) < min(end, ends[topic][number]) for topic, end in bounds.items()):
                 still.append(entry)
             elif partition.timers.holds(what) if isinstance(what, Timer) else partition.is_silent(*what):
                 ripe.append((number, what))
