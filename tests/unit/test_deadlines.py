@@ -1,6 +1,7 @@
 """Leases that fall silent: lost when their worker could have been heard, and only then."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from beluga_stream.application.codec import Kept
 from beluga_stream.application.coordinator import deadlines
 from beluga_stream.application.coordinator.deadlines import Deadlines
 from beluga_stream.application.coordinator.partition import Lease, RunPartition
+from beluga_stream.application.messages import Heartbeat
 from beluga_stream.application.topics import Topics
 from beluga_stream.domain.events import LeaseExpired, TimerFired
 from beluga_stream.domain.ids import Incarnation, NodeKey, RunId
@@ -58,6 +60,31 @@ async def test_a_worker_that_is_silent_for_too_long_is_lost_once() -> None:
     assert of.expired == []
     await of.look(5)
     assert [(event.run, event.node, event.attempt) for event in of.expired] == [("r", "a", 1)]
+
+
+async def test_what_is_lost_says_whether_it_had_begun_there() -> None:
+    of = Bench()
+    known: dict[str, Any] = {"run": RunId("r"), "key": "r", "at_ms": 1, "node": NodeKey("a"), "attempt": 1}
+    told = []
+    for begun in (False, True):
+        of.partition.beat(Heartbeat(**known, incarnation=Incarnation("i"), begun=begun), of.clock.now)
+        await of.look(24)
+        event = of.expired[-1]
+        assert isinstance(event, LeaseExpired)
+        told.append(event.begun)
+    assert told == [False, True]
+
+
+async def test_a_redelivery_that_waits_elsewhere_does_not_clear_who_has_begun() -> None:
+    of = Bench()
+    waiting = Heartbeat(
+        run=RunId("r"), key="r", at_ms=1, node=NodeKey("a"), attempt=1, incarnation=Incarnation("j"), begun=False
+    )
+    of.partition.beat(waiting, of.clock.now)
+    await of.look(24)
+    (event,) = of.expired
+    assert isinstance(event, LeaseExpired)
+    assert event.begun
 
 
 async def test_nobody_is_lost_while_the_coordinator_stands_still() -> None:

@@ -132,5 +132,6 @@ class Deadlines:
             attempt=lease.attempt,
             incarnation=lease.incarnation,
             details=lease.details,
+            begun=lease.begun,
         )
         return Outgoing(self._events, key.encode(), codec.incoming.encode(expired), partition=number)

@@ -54,6 +54,8 @@ class Lease:
     details: Payload | None = None
     silent: bool = False
     """Whether its expiry is under way; a heartbeat that was waiting unread takes it back."""
+    begun: bool = True
+    """Whether its worker runs it, or is not known only to wait for a slot."""
 
 
 @dataclass(slots=True)
@@ -269,6 +271,8 @@ class RunPartition:
         if lease is not None and lease.attempt == beat.attempt:
             lease.heard_ms = now_ms
             lease.silent = False
+            if lease.incarnation == beat.incarnation:  # a redelivery may wait elsewhere
+                lease.begun = beat.begun
             lease.details = beat.details or lease.details
 
     def forgive(self, now_ms: int) -> None:

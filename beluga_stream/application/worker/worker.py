@@ -285,8 +285,12 @@ class Worker:
         try:
             async with execution.slot:
                 execution.begin(self._clock.now_ms(), self._telemetry)
+                has_waited = execution.leased
                 if execution.careful:
                     await self._hold(execution)
+                if has_waited:
+                    # From here on a death counts: nobody may take it for one of those that still wait.
+                    await self._outbox.append([self._heartbeat(execution)])
                 outcome = await self._outcome(execution)
             sent = self._outbox.submit([outcome])
             execution.reported = True
@@ -415,7 +419,7 @@ class Worker:
         self._outbox.submit([record]).add_done_callback(sent)
 
     def _heartbeat(self, execution: Underway) -> Outgoing:
-        return self._reports.heartbeat(execution.work, execution.incarnation, execution.details)
+        return self._reports.heartbeat(execution.work, execution.incarnation, execution.details, begun=execution.begun)
 
 
 def _stop(executions: Sequence[Underway]) -> "list[asyncio.Task[None]]":
