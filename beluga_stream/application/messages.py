@@ -82,9 +82,13 @@ class NodeReady(Frozen, kw_only=True, tag_field="type", tag="node_ready"):
 
 
 class Heartbeat(OfExecution, kw_only=True, tag="heartbeat"):
-    """A worker still holds this attempt. `details` are what its handler told last, for the next attempt."""
+    """A worker still holds this attempt. `details` are what its handler told last, for the next attempt.
+
+    `begun` is False while it has no slot yet.
+    """
 
     details: Payload | None = None
+    begun: bool = True
 
 
 Outcome: TypeAlias = NodeSucceeded | NodeFailed | NodeParked | StreamVoid

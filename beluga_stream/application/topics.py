@@ -1,9 +1,10 @@
 """The engine's topics: names, what is co-partitioned, and how each is kept."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from ..errors import TopicMismatch
 from ..ports.log import TopicSpec
 from .partitioner import partition_of
 
@@ -88,6 +89,21 @@ class Topics:
         """A record key, encoded, and its partition of every run-keyed topic."""
         encoded = key.encode()
         return encoded, partition_of(encoded, self.partitions)
+
+    def check_assigned(self, numbers: Iterable[int], topics: Sequence[str]) -> None:
+        """Raises `TopicMismatch` when whoever consumes these topics is given a partition that the engine does not have.
+
+        So it is when a topic has got more of them since the start.
+        """
+        highest = max(numbers, default=0)
+        if highest >= self.partitions:
+            raise TopicMismatch(
+                f"one of {', '.join(topics)} has got a partition {highest}: somebody has added partitions to it. Every "
+                f"topic of this engine has BELUGA_PARTITIONS={self.partitions}, by which records find their run: "
+                f"begin another engine with more of them, under another BELUGA_PREFIX; docs/operating.md says how",
+                partition=highest,
+                declared=self.partitions,
+            )
 
     def specs(
         self,

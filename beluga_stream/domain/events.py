@@ -200,9 +200,13 @@ class NodeParked(OfAttempt, kw_only=True, tag="node_parked"):
 
 
 class LeaseExpired(OfExecution, kw_only=True, tag="lease_expired"):
-    """The worker that held the node has not been heard of. `details` are the last that it told."""
+    """The worker that held the node has not been heard of. `details` are the last that it told.
+
+    `begun` is False when it had no slot for it yet, as far as it told.
+    """
 
     details: Payload | None = None
+    begun: bool = True
 
 
 class NodeReleased(OfExecution, kw_only=True, tag="node_released"):

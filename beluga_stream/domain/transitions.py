@@ -17,7 +17,8 @@ Rules the table rests on:
 5. *What a pair does is asked only of events that are news*: `counts` refuses a lease when one is held,
    a stream that begins before the known one, an end of a child that was told already.
 6. *Nodes that read a stream begin with it, and begin again when it proves void*: see `streams`.
-7. *The loss of a worker costs no retry and convicts nobody*: see `crashes` for when it is the node's own fault.
+7. *The loss of a worker costs no retry and convicts nobody*: see `crashes` for when it is the node's own fault. What
+   had not begun there is not even suspected.
 
 The drawing in docs/state-machine.md is generated from this table.
 """
@@ -152,7 +153,10 @@ def _lost(draft: Draft, key: NodeKey, event: Applied) -> None:
     assert isinstance(event, LeaseExpired)
     if event.details is not None:
         draft.keep(key, replace(draft.node(key), details=event.details))
-    lose(draft, key)
+    if event.begun:
+        lose(draft, key)
+    else:
+        hand_over(draft, key)
 
 
 def _released(draft: Draft, key: NodeKey, event: Applied) -> None:

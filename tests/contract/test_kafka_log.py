@@ -5,6 +5,7 @@ import contextlib
 import gc
 import itertools
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import pytest
 
@@ -235,3 +236,33 @@ async def test_a_reading_that_is_given_up_leaves_no_connection(connection: Kafka
             reading.cancel()
             await asyncio.wait({reading})
     gc.collect()
+
+
+async def test_thousands_that_begin_to_read_ask_once_how_many_partitions_there_are(
+    connection: KafkaConnection, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with KafkaReader(connection) as reader:
+        asked = []
+        describe = reader._topics.describe
+
+        async def counted(names: Any) -> Any:
+            asked.append(names)
+            return await describe(names)
+
+        monkeypatch.setattr(reader._topics, "describe", counted)
+        assert set(await asyncio.gather(*(reader.partitions(topic) for _ in range(2_000)))) == {PARTITIONS}
+        assert len(asked) == 1
+
+
+async def test_who_waits_for_the_answer_to_another_waits_no_longer_than_for_one_of_its_own(
+    connection: KafkaConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with KafkaReader(connection, timeout=0.2) as reader:
+
+        async def never(names: Any) -> Any:
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(reader._topics, "describe", never)
+        async with asyncio.timeout(10):
+            found = await asyncio.gather(*(reader.partitions("any") for _ in range(200)), return_exceptions=True)
+        assert {type(each) for each in found} == {LogUnavailable}

@@ -6,9 +6,15 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from beluga_stream.adapters.memory.blobs import MemoryBlobs
+from beluga_stream.adapters.memory.log import MemoryLog
 from beluga_stream.adapters.memory.tables import MemoryPartitionTable
 from beluga_stream.application import codec
+from beluga_stream.application.catalog import Catalog
+from beluga_stream.application.coordinator.coordinator import Coordinator
 from beluga_stream.application.messages import Progress, Rejected
+from beluga_stream.application.payloads import Payloads
+from beluga_stream.application.topics import Topics
 from beluga_stream.application.worker.fusion import segment
 from beluga_stream.domain.events import (
     ChildFinished,
@@ -22,7 +28,7 @@ from beluga_stream.domain.payload import Inline, Payload
 from beluga_stream.domain.state import RunStatus
 from beluga_stream.errors import LogUnavailable, TopicMismatch
 from beluga_stream.ports.log import Outgoing
-from tests.unit.coordinating import NAMES, OWNED, Bench, a_while, done, requested
+from tests.unit.coordinating import NAMES, OWNED, Bench, StillClock, a_while, done, requested
 from tests.unit.graphs import edges, node, plan
 
 
@@ -203,6 +209,46 @@ async def test_a_topic_that_was_created_again_is_refused(bench: Bench) -> None:
     bench.group.commit(bench.group.generation, {(NAMES.node_done, 0): 12})
     with pytest.raises(TopicMismatch, match="was deleted and created again"):
         await bench.another().acquire(OWNED)
+
+
+async def test_when_one_partition_cannot_be_had_no_other_is_claimed_any_more() -> None:
+    """The process ends, and whoever has them next would be refused by a claim that came late."""
+    opening, given_up = asyncio.Event(), asyncio.Event()
+
+    class Tables:
+        async def open(self, partition: int) -> Any:
+            if partition == 1:
+                await opening.wait()
+                raise LogUnavailable("the disk is full")
+            opening.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                given_up.set()
+
+        async def committed(self, partition: int) -> Any:
+            raise AssertionError("nothing was opened")
+
+    names, log = Topics(partitions=2), MemoryLog()
+    log.create(names.specs([]))
+    coordinator = Coordinator(
+        topics=names,
+        tables=Tables(),
+        appender=log,
+        reader=log,
+        catalog=Catalog(log, names),
+        payloads=Payloads(MemoryBlobs()),
+        clock=StillClock(),
+    )
+    with pytest.raises(LogUnavailable, match="the disk is full"):
+        await coordinator.acquire(frozenset({0, 1}))
+    assert given_up.is_set()
+
+
+async def test_a_topic_that_has_got_more_partitions_is_told_of(bench: Bench) -> None:
+    with pytest.raises(TopicMismatch, match=r"has got a partition 1: somebody has added") as caught:
+        await bench.another().acquire(frozenset({0, 1}))
+    assert NAMES.run_events in str(caught.value)
 
 
 async def test_what_its_last_owner_reads_while_a_partition_is_taken_over_makes_no_other_topic_of_it(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from beluga_stream.domain.commands import DispatchNode
+from beluga_stream.domain.commands import BroadcastCancel, DispatchNode
 from beluga_stream.domain.crashes import LOST_MOST, runs_apart
 from beluga_stream.domain.definition import MAX_CRASHES, Node
 from beluga_stream.domain.draft import Decision
@@ -79,6 +79,17 @@ def test_the_loss_of_a_worker_costs_no_retry_and_counts() -> None:
     run.is_lost()
     assert (run.it.status, run.it.attempt, run.it.tries, run.it.losses) == (NodeStatus.READY, 3, 1, 2)
     assert DispatchNode(KEY, 3) in run.decision.commands  # type: ignore[union-attr]
+
+
+def test_what_still_waited_for_its_turn_there_is_not_even_suspected() -> None:
+    run = Run()
+    run.is_lost()
+    for attempt in (2, 3, 4):
+        run.happens(NodeStarted(**run.held(), worker="w1"))
+        decided = run.happens(LeaseExpired(**run.held(), begun=False))
+        assert BroadcastCancel(run.state.generation, (f"{KEY}/{attempt}",)) in decided.commands
+        assert DispatchNode(KEY, attempt + 1) in decided.commands
+    assert (run.it.status, run.it.attempt, run.it.losses) == (NodeStatus.READY, 5, 1)
 
 
 def test_the_loss_of_workers_convicts_nobody() -> None:

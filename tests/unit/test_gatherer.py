@@ -19,7 +19,7 @@ from beluga_stream.application.ingest.ingest import Ingest
 from beluga_stream.application.payloads import Payloads
 from beluga_stream.domain.events import RunRequested
 from beluga_stream.domain.ids import run_id
-from beluga_stream.errors import LogUnavailable
+from beluga_stream.errors import LogUnavailable, TopicMismatch
 from beluga_stream.ports.handlers import Gathers, Program, Schedule, Side, Trigger
 from beluga_stream.ports.log import Outgoing, Record, TopicSpec
 from tests.unit.engines import ANY, TOPICS, Deployed, HandClock, handler, program
@@ -363,6 +363,11 @@ async def test_a_schedule_across_a_change_of_the_clock_and_across_downtime(catch
     found = [await bench.payloads.load(start.input) for start in bench.starts()]
     assert [at.removeprefix("2026-03-") for at in found] == expected
     assert len({start.run for start in bench.starts()}) == len(found)
+
+
+async def test_a_topic_that_has_got_more_partitions_is_told_of() -> None:
+    with pytest.raises(TopicMismatch, match=r"trigger-events has got a partition 1: somebody has added"):
+        await Bench(_join()).gatherer.acquire(frozenset({0, 1}))
 
 
 async def test_a_tick_that_may_not_have_been_told_is_not_lost_with_who_knew_its_schedule() -> None:

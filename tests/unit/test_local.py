@@ -13,7 +13,7 @@ from beluga_stream.application.clients.results import Chunk, NodeChanged, Supers
 from beluga_stream.application.execution.context import Context, context
 from beluga_stream.application.execution.execution import Executions
 from beluga_stream.application.local.local import LocalEngine
-from beluga_stream.domain.definition import EdgeMode, NodeKind, OnFailure
+from beluga_stream.domain.definition import EdgeMode, Join, NodeKind, OnFailure
 from beluga_stream.domain.retry import RetryPolicy
 from beluga_stream.errors import InvalidInput, RunFailed
 from beluga_stream.ports.handlers import Handler, Parameter, Program
@@ -94,6 +94,33 @@ async def test_who_has_closed_a_stream_of_events_finds_its_run_stopped() -> None
     await events.aclose()
     assert stopped.is_set()
     assert asyncio.all_tasks() == before
+
+
+async def test_what_was_superfluous_cleans_up_though_the_run_ends_meanwhile() -> None:
+    cleaning, cleaned = asyncio.Event(), asyncio.Event()
+
+    async def tidy(value: Any) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cleaning.set()
+            await asyncio.sleep(0.05)
+            cleaned.set()
+
+    async def same(value: Any) -> Any:
+        return value
+
+    async def last(value: Any) -> Any:
+        await cleaning.wait()
+        return value
+
+    of = plan(
+        [node("slow"), node("quick"), node("first", join=Join.FIRST)],
+        edges("input > slow", "input > quick", "slow > first", "quick > first"),
+        ["first"],
+    )
+    assert await invoke(program(of, {"slow": handler(tidy), "quick": handler(same), "first": handler(last)})) == 1
+    assert cleaned.is_set()
 
 
 async def test_who_is_cancelled_twice_leaves_no_resource_open() -> None:

@@ -418,10 +418,10 @@ async def test_what_a_run_has_done_is_undone_though_its_time_is_up(
         return value
 
     async def refund(value: int, charged: int) -> None:
-        await asyncio.sleep(0.1)  # longer than the run has
+        await asyncio.sleep(0.6)  # longer than the run has
         done.append("refunded")
 
-    order = orch.create_graph("order", int, int, timeout=0.05, retries=0)
+    order = orch.create_graph("order", int, int, timeout=0.5, retries=0)
     order.set_finish_point(order.add_node(last, order.add_node(charge, order.input, compensate=refund)))
     if by == "stream":
         (*_, ended) = [event async for event in order.stream(1)]

@@ -191,6 +191,17 @@ async def test_a_look_has_a_bound_and_a_round_its_time() -> None:
     assert seen == [2, 4, 5, 5]
 
 
+async def test_a_round_begins_without_a_look_at_the_runs_that_were_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = await Bench([run_with(f"r{n}") for n in range(5)], WatchdogOptions(at_once=2)).open()
+    await bench.rounds(LATE, LATE + 200, LATE + 400)
+    assert bench.tally.stuck_now == {"worker": 5}
+    looked: list[RunId] = []
+    find = bench.owned.find
+    monkeypatch.setattr(bench.owned, "find", lambda run: (looked.append(run), find(run))[1])
+    await bench.look(LATE + 20_000)
+    assert looked == ["r0", "r1"]
+
+
 async def test_many_stuck_runs_are_a_few_lines_and_a_number(caplog: pytest.LogCaptureFixture) -> None:
     bench = await Bench([run_with(f"r{n}") for n in range(30)]).open()
     await bench.rounds(LATE, LATE + 10_000)

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from beluga_stream.application import codec
 from beluga_stream.application.execution.context import context
 from beluga_stream.application.messages import BegunNotice, CancelNotice, ChunkEmitted, Feed, Heartbeat
+from beluga_stream.application.worker import slots
 from beluga_stream.domain.events import (
     NodeFailed,
     NodeParked,
@@ -153,6 +154,31 @@ async def test_a_cancel_notice_stops_what_runs_and_keeps_the_rest_from_beginning
     gate.open.set()
     await retried
     assert isinstance(of.done()[0], NodeSucceeded)
+    await of.worker.close()
+
+
+async def test_what_cleans_up_is_not_cut_off_by_another_notice_of_its_run() -> None:
+    began, cleaning, cleaned = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def tidy(value: Any) -> None:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cleaning.set()
+            await asyncio.sleep(0.01)
+            cleaned.set()
+
+    of = bench(tidy)
+    running = await taken(of.worker, of.work())
+    await began.wait()
+    # It is superfluous to a join, and then the run fails; and who takes partitions over reads the last notices again.
+    notices = [CancelNotice(run=RUN, generation=0, attempts=("a/1",)), CancelNotice(run=RUN, generation=1)]
+    for notice in (*notices, notices[-1]):
+        of.worker._notices.take([Record(TOPICS.control, 0, 0, None, codec.control.encode(notice))])
+        await cleaning.wait()
+    await running
+    assert cleaned.is_set()
     await of.worker.close()
 
 
@@ -380,6 +406,26 @@ async def test_a_handler_that_does_not_stop_gives_its_slot_back(caplog: pytest.L
     await asyncio.gather(running, quick, ran.wait())
     assert caplog.text.count("goes on though it was cancelled") == 1
     end.set()
+    await of.worker.close()
+
+
+async def test_no_more_is_taken_while_many_wait_for_a_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots, "_WAITING_MOST", 4)
+    gate = Gate()
+    of = bench(gate, slots=2, lease_after_ms=0)
+    assert of.worker.held_back == frozenset()
+    batches = [await taken(of.worker, of.work(attempt=attempt)) for attempt in range(1, 7)]
+    await gate.began.wait()
+    await sweep(of.worker)
+    await asyncio.gather(*batches)
+    assert of.worker.held_back == {TOPICS.node_ready("default")}
+    notice = CancelNotice(run=RUN, generation=0, attempts=("a/4", "a/5"))
+    of.worker._notices.take([Record(TOPICS.control, 0, 0, None, codec.control.encode(notice))])
+    await asyncio.sleep(0)
+    assert of.worker.held_back == {TOPICS.node_ready("default")}, "half of them still wait"
+    gate.open.set()
+    await asyncio.wait(tasks(of.worker))
+    assert of.worker.held_back == frozenset()
     await of.worker.close()
 
 

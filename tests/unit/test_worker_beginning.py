@@ -1,11 +1,12 @@
 """What a worker does before an attempt begins that another worker may have begun."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from beluga_stream.application import codec
-from beluga_stream.application.messages import BegunNotice, CancelNotice
+from beluga_stream.application.messages import BegunNotice, CancelNotice, Heartbeat
 from beluga_stream.domain.events import (
     NodeStarted,
     NodeSucceeded,
@@ -13,7 +14,7 @@ from beluga_stream.domain.events import (
 from beluga_stream.errors import LogUnavailable
 from beluga_stream.ports.log import Outgoing, Record
 from tests.unit.engines import RUN, TOPICS, WorkerBench, handler, program
-from tests.unit.gates import Gate, bench, sweep, taken
+from tests.unit.gates import Gate, bench, sweep, taken, tasks
 from tests.unit.graphs import edges, node, plan
 
 
@@ -22,6 +23,11 @@ async def append_work(of: WorkerBench, *records: Record) -> list[Record]:
     topic = TOPICS.node_ready("default")
     await of.log.append([Outgoing(topic, each.key, each.value, partition=0) for each in records])
     return list(of.log.records(topic, 0))
+
+
+def beats(of: WorkerBench) -> list[tuple[int, bool]]:
+    """Of which attempts the heartbeats are, and whether these had begun."""
+    return [(each.attempt, each.begun) for each in of.done() if isinstance(each, Heartbeat)]
 
 
 def begun_notices(of: WorkerBench) -> list[str]:
@@ -61,6 +67,28 @@ async def test_an_attempt_after_a_loss_is_held_by_a_lease_before_it_runs() -> No
     await gate.began.wait()
     assert [type(event) for event in of.done()] == [NodeStarted]
     gate.open.set()
+    await of.worker.close()
+
+
+@pytest.mark.parametrize("losses", [0, 1])
+async def test_who_waits_under_a_lease_says_so_and_tells_of_its_beginning_before_it_runs(losses: int) -> None:
+    gate, told_at_call = Gate(), []
+
+    async def call(value: Any) -> Any:
+        told_at_call.append(beats(of))
+        return await gate(value)
+
+    of = bench(call, slots=1, lease_after_ms=0, heartbeat_ms=1_000)
+    batches = [await taken(of.worker, of.work(attempt=attempt, losses=losses)) for attempt in (1, 2)]
+    await gate.began.wait()
+    await sweep(of.worker)
+    await asyncio.gather(*batches)
+    of.clock.now += 1_000
+    await sweep(of.worker)
+    assert beats(of) == [(1, True), (2, False)]
+    gate.open.set()
+    await asyncio.wait(tasks(of.worker))
+    assert told_at_call == [[], [(1, True), (2, False), (2, True)]]
     await of.worker.close()
 
 

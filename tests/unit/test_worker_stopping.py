@@ -7,6 +7,7 @@ import pytest
 
 from beluga_stream.application import codec
 from beluga_stream.application.execution.context import context
+from beluga_stream.application.messages import CancelNotice
 from beluga_stream.domain.events import (
     NodeReleased,
     NodeStarted,
@@ -14,7 +15,8 @@ from beluga_stream.domain.events import (
 )
 from beluga_stream.domain.payload import Inline
 from beluga_stream.errors import LogUnavailable
-from tests.unit.engines import TOPICS
+from beluga_stream.ports.log import Record
+from tests.unit.engines import RUN, TOPICS
 from tests.unit.gates import Gate, bench, leased, sweep, taken, tasks
 
 
@@ -46,6 +48,25 @@ async def test_partitions_are_given_up_at_once_what_runs_is_leased_and_the_rest_
     assert [type(event) for event in of.done()] == [NodeStarted, NodeSucceeded]
 
 
+async def test_what_waits_under_a_lease_goes_back_too_when_partitions_are_given_up() -> None:
+    """Whoever comes to help would find nothing to do, if who has all of it kept what it has not begun."""
+    gate = Gate()
+    of = bench(gate, slots=1, lease_after_ms=0)
+    batches = [await taken(of.worker, of.work(attempt=attempt)) for attempt in (1, 2)]
+    await gate.began.wait()
+    await sweep(of.worker)
+    await asyncio.gather(*batches)
+    await of.worker.release(frozenset({0}))
+    assert [(type(event), event.attempt) for event in of.done()] == [
+        (NodeStarted, 1),
+        (NodeStarted, 2),
+        (NodeReleased, 2),
+    ]
+    gate.open.set()
+    await of.worker.close()
+    assert (gate.calls, type(of.done()[-1])) == (1, NodeSucceeded)
+
+
 async def test_a_worker_that_stops_gives_back_what_it_cannot_finish_with_what_was_told() -> None:
     told, never = asyncio.Event(), asyncio.Event()
 
@@ -64,6 +85,29 @@ async def test_a_worker_that_stops_gives_back_what_it_cannot_finish_with_what_wa
     assert isinstance(released, NodeReleased)
     assert released.incarnation == started.incarnation
     assert released.details == Inline({"at": 5})
+
+
+async def test_what_cleans_up_by_a_notice_goes_on_with_that_while_the_worker_stops() -> None:
+    began, cleaning, cleaned = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def tidy(value: Any) -> None:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cleaning.set()
+            await asyncio.sleep(0.05)
+            cleaned.set()
+
+    of = bench(tidy, drain_ms=1)
+    running = await taken(of.worker, of.work())
+    await began.wait()
+    notice = CancelNotice(run=RUN, generation=1)
+    of.worker._notices.take([Record(TOPICS.control, 0, 0, None, codec.control.encode(notice))])
+    await cleaning.wait()
+    await of.worker.close()
+    assert cleaned.is_set()
+    running.cancel()
 
 
 async def test_what_has_no_slot_yet_goes_back_before_the_rest_is_waited_for() -> None:

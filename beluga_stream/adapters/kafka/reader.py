@@ -7,6 +7,7 @@ from typing import Any, Self
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
+from ...bounds import within
 from ...errors import LogUnavailable, TopicMissing
 from ...ports.log import Record
 from .admin import KafkaTopics
@@ -49,9 +50,11 @@ class KafkaReader:
         self._isolation = "read_committed" if committed_only else "read_uncommitted"
         self._max_records = max_records
         self._patience = patience or Patience(connection.where, timeout, insists=False)
-        self._topics = KafkaTopics(connection, timeout=min(timeout, self._patience.seconds), patience=self._patience)
+        self._timeout = min(timeout, self._patience.seconds)
+        self._topics = KafkaTopics(connection, timeout=self._timeout, patience=self._patience)
         self._consumer: AIOKafkaConsumer | None = None
         self._counts: dict[str, int] = {}
+        self._counting = asyncio.Lock()
 
     async def start(self) -> None:
         """Connect. Raises `LogUnavailable`."""
@@ -77,16 +80,25 @@ class KafkaReader:
 
     async def partitions(self, topic: str) -> int:
         """See the port. Remembered, since a topic of the engine never changes its count."""
-        known = self._counts.get(topic)
-        if known is None:
-            found = await self._topics.describe([topic])
-            if topic not in found:
-                if topic in await hidden(self._connection, [topic]):
-                    denied = TopicAuthorizationFailedError(topic)
-                    raise refusal(self._connection, f"cannot read {topic}", denied, f"Read on topic {topic}")
-                raise TopicMissing(f"topic {topic} does not exist: `beluga topics apply` creates it", topic=topic)
-            known = self._counts[topic] = found[topic]
-        return known
+        if topic not in self._counts:
+            try:
+                # The answer names all topics of the cluster: of thousands that begin to read at once one asks. Whoever
+                # waits for it waits no longer than for an answer to itself.
+                async with within(self._timeout), self._counting:
+                    if topic not in self._counts:
+                        self._counts[topic] = await self._counted(topic)
+            except TimeoutError as error:
+                raise LogUnavailable(f"cannot list topics: no answer in {self._timeout:g} s") from error
+        return self._counts[topic]
+
+    async def _counted(self, topic: str) -> int:
+        found = await self._topics.describe([topic])
+        if topic not in found:
+            if topic in await hidden(self._connection, [topic]):
+                denied = TopicAuthorizationFailedError(topic)
+                raise refusal(self._connection, f"cannot read {topic}", denied, f"Read on topic {topic}")
+            raise TopicMissing(f"topic {topic} does not exist: `beluga topics apply` creates it", topic=topic)
+        return found[topic]
 
     async def check(self) -> None:
         """Ask the broker for what it knows of no topic in particular. Raises what its client does."""

@@ -16,6 +16,9 @@ Pick = Callable[[Mapping[tuple[str, int], Sequence[Record]]], Sequence[Record]]
 _BATCH = 500
 _TAKEN_AT_MOST = 64
 
+_HELD_SECONDS = 0.05
+"""What is held back may be wanted again in a moment, and nothing else may happen that tells of it."""
+
 
 def everything(available: Mapping[tuple[str, int], Sequence[Record]]) -> Sequence[Record]:
     """All there is: what a driver takes unless told otherwise."""
@@ -157,11 +160,15 @@ class MemoryDriver:
             await asyncio.sleep(0)
             return
         places = tuple(wanted)
-        woken = self._woken = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        woken = self._woken = loop.create_future()
+        held = loop.call_later(_HELD_SECONDS, self._wake) if reads and len(wanted) < len(self._position) else None
         self._log.watch(places, woken)
         try:
             await woken
         finally:
+            if held is not None:
+                held.cancel()
             self._woken = None
             self._log.forget(places, woken)
 

@@ -19,7 +19,7 @@ from ...application.payloads import Payloads
 from ...application.topics import Topics
 from ...application.worker.attempts import Attempts, Beat
 from ...application.worker.outbox import Outbox
-from ...application.worker.underway import Slot
+from ...application.worker.slots import Slot, Slots
 from ...domain.events import NodeStarted, NodeStreaming
 from ...domain.ids import Incarnation
 from ...domain.payload import Payload
@@ -67,7 +67,7 @@ class Activities:
         self._name = name
         self._executions = executions
         self._isolates = executions.isolates
-        self._slots = asyncio.Semaphore(slots)
+        self._slots = Slots(slots)
         self._outbox = Outbox(appender, goes_on=True)
         self._streams = Streams(reader, topics.run_results, payloads)
         self.spans = spans

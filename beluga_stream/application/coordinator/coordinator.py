@@ -150,10 +150,22 @@ class Coordinator:
         return frozenset({self._names.run_requests})
 
     async def acquire(self, partitions: frozenset[int]) -> None:
-        """Open each partition's table, rebuild deadlines and leases, and send unconfirmed intents again."""
+        """Open each partition's table, rebuild deadlines and leases, and send unconfirmed intents again.
+
+        Raises `TopicMismatch` for topics that are not those which the engine began with.
+        """
+        self._names.check_assigned(partitions, self.topics)
         await self._catalog.refresh()
         extents = [await extent_of(self._reader, topic) for topic in self.topics]
-        await asyncio.gather(*(self._acquire(number, extents) for number in sorted(partitions)))
+        acquiring = [asyncio.create_task(self._acquire(number, extents)) for number in sorted(partitions)]
+        try:
+            await asyncio.gather(*acquiring)
+        except BaseException:
+            # Nobody may go on to claim what is another's by then.
+            for each in acquiring:
+                each.cancel()
+            await asyncio.gather(*acquiring, return_exceptions=True)
+            raise
 
     async def release(self, partitions: frozenset[int]) -> None:
         """Drop the partitions, once what was decided about them is written and sent."""

@@ -6,7 +6,9 @@ completions which wait unread after an outage are not taken for expiries.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple, TypeAlias
 
 from ...domain.events import LeaseExpired, TimerFired
@@ -18,6 +20,10 @@ from .. import codec
 from .partition import Lease, RunPartition
 
 log = logging.getLogger("beluga_stream.coordinator")
+
+_AT_ONCE = 1_000
+"""About how many deadlines and leases of one partition are looked at together: after an outage all that it has may be
+due, and to read all their runs at once would hold the process up for longer than its session lasts."""
 
 Due: TypeAlias = Timer | tuple[RunId, NodeKey, Lease]
 """A deadline in a run's state, or a lease."""
@@ -55,18 +61,21 @@ class Deadlines:
         """One look at the clock."""
         self._forgive(owned, self._looked_ms, now)
         passed: list[tuple[int, Due]] = []
+        waiting = Counter(entry.partition for entry in self._waiting)
         for number, partition in owned.items():
-            passed.extend((number, timer) for timer in partition.timers.due(now))
-            for run, node, lease in partition.unheard(now, self._lease_ms):
+            most = max(0, _AT_ONCE - waiting[number])
+            passed.extend((number, timer) for timer in partition.timers.due(now, most))
+            for run, node, lease in islice(partition.unheard(now, self._lease_ms), most):
                 lease.heard_ms = now
                 lease.silent = True
                 passed.append((number, (run, node, lease)))
-        if passed:
+        ripe: Sequence[tuple[int, Due]] = ()
+        if passed or self._waiting:
             ends = {topic: await self._reader.end(topic) for topic in self._topics}
             self._forgive(owned, now, self._clock.now_ms())
             for number, what in passed:
                 self._waiting.append(_Waiting(number, {topic: end[number] for topic, end in ends.items()}, what))
-        ripe = self._ripe(owned) if self._waiting else ()
+            ripe = self._ripe(owned, ends)
         if ripe:
             await self._appender.append([self._event(number, what, now) for number, what in ripe])
         for number, what in ripe:
@@ -83,8 +92,8 @@ class Deadlines:
             for partition in owned.values():
                 partition.forgive(now)
 
-    def _ripe(self, owned: Mapping[int, RunPartition]) -> list[tuple[int, Due]]:
-        """Take out what has waited long enough and still holds."""
+    def _ripe(self, owned: Mapping[int, RunPartition], ends: Mapping[str, Mapping[int, int]]) -> list[tuple[int, Due]]:
+        """Take out what has waited long enough and still holds. A log that has become shorter is read to its end."""
         ripe: list[tuple[int, Due]] = []
         still: list[_Waiting] = []
         for entry in self._waiting:
@@ -92,7 +101,7 @@ class Deadlines:
             partition = owned.get(number)
             if partition is None:
                 continue
-            if any(partition.read.get(topic, 0) < end for topic, end in bounds.items()):
+            if any(partition.read.get(topic, 0) < min(end, ends[topic][number]) for topic, end in bounds.items()):
                 still.append(entry)
             elif partition.timers.holds(what) if isinstance(what, Timer) else partition.is_silent(*what):
                 ripe.append((number, what))
@@ -123,5 +132,6 @@ class Deadlines:
             attempt=lease.attempt,
             incarnation=lease.incarnation,
             details=lease.details,
+            begun=lease.begun,
         )
         return Outgoing(self._events, key.encode(), codec.incoming.encode(expired), partition=number)

@@ -6,7 +6,7 @@ The table holds every run as bytes; `States` keeps those decoded that are at wor
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -54,6 +54,8 @@ class Lease:
     details: Payload | None = None
     silent: bool = False
     """Whether its expiry is under way; a heartbeat that was waiting unread takes it back."""
+    begun: bool = True
+    """Whether its worker runs it, or is not known only to wait for a slot."""
 
 
 @dataclass(slots=True)
@@ -269,6 +271,8 @@ class RunPartition:
         if lease is not None and lease.attempt == beat.attempt:
             lease.heard_ms = now_ms
             lease.silent = False
+            if lease.incarnation == beat.incarnation:  # a redelivery may wait elsewhere
+                lease.begun = beat.begun
             lease.details = beat.details or lease.details
 
     def forgive(self, now_ms: int) -> None:
@@ -396,9 +400,9 @@ class RunPartition:
             extra={"action": "dedup_most", "partition": self.number, "seconds": age_ms // 1000},
         )
 
-    def unheard(self, now_ms: int, lease_ms: int) -> list[tuple[RunId, NodeKey, Lease]]:
+    def unheard(self, now_ms: int, lease_ms: int) -> Iterator[tuple[RunId, NodeKey, Lease]]:
         """The leases whose workers have been silent for too long."""
-        return [(run, node, lease) for (run, node), lease in self.leases.items() if lease.heard_ms < now_ms - lease_ms]
+        return ((run, node, lease) for (run, node), lease in self.leases.items() if lease.heard_ms < now_ms - lease_ms)
 
     def _unconfirmed(self, run: RunId, changed: Changed) -> tuple[Command, ...]:
         intents: list[Command] = []

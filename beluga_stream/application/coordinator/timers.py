@@ -45,12 +45,15 @@ class Timers:
         if len(self._heap) > self._most:
             self._sweep()
 
-    def due(self, now_ms: int) -> list[Timer]:
-        """Take those that have passed, or were told so long ago, and still stand in their run's state."""
+    def due(self, now_ms: int, most: int) -> list[Timer]:
+        """Take those that have passed, or were told so long ago, and still stand in their run's state.
+
+        It looks at `most` of them: each may have to be read from the table.
+        """
         found: list[Timer] = []
-        while self._heap and self._heap[0].due_ms <= now_ms:
+        while self._heap and self._heap[0].due_ms <= now_ms and len(found) < most:
             found.append(heapq.heappop(self._heap))
-        while self._told and self._told[0][0] <= now_ms:
+        while self._told and self._told[0][0] <= now_ms and len(found) < most:
             found.append(self._told.popleft()[1])
         return [timer for timer in found if self.holds(timer)]
 

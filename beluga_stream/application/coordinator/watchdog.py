@@ -147,7 +147,7 @@ class Watchdog:
         self._suspected.clear()
         for number, partition in owned.items():
             runs = list(partition.runs)
-            runs.extend(run for run in self._stuck.get(number, ()) if partition.find(run) is None)
+            runs.extend(run for run in self._stuck.get(number, ()) if run not in partition.runs)
             runs.reverse()  # they are taken from the end, the oldest first
             self._round.append((number, runs))
 

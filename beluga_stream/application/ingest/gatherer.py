@@ -92,7 +92,11 @@ class Gatherer:
     yielding = held_back
 
     async def acquire(self, partitions: frozenset[int]) -> None:
-        """Open each partition's table, and send again what may not have been sent."""
+        """Open each partition's table, and send again what may not have been sent.
+
+        Raises `TopicMismatch` when the topic has got more partitions.
+        """
+        self._names.check_assigned(partitions, self.topics)
         extent = await extent_of(self._reader, self._names.trigger_events)
         for number in sorted(partitions):
             await self._acquire(number, extent)

@@ -284,8 +284,9 @@ class _LocalRun:
                 self._cancel((of_run, attempt))
 
     def _cancel(self, key: tuple[RunId, str]) -> None:
-        self._stopped.add(key)
-        self._tasks[key].cancel()
+        if key not in self._stopped:  # or it cleans up already, which a second cancellation would cut off
+            self._stopped.add(key)
+            self._tasks[key].cancel()
 
     async def _execute(self, work: NodeReady) -> None:
         try:

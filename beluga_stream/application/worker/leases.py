@@ -34,8 +34,8 @@ class LeaseReports:
         )
         return done(self._topics, work, started)
 
-    def heartbeat(self, work: NodeReady, incarnation: Incarnation, details: Payload | None) -> Outgoing:
-        """The lease is wanted on."""
+    def heartbeat(self, work: NodeReady, incarnation: Incarnation, details: Payload | None, *, begun: bool) -> Outgoing:
+        """The lease is wanted on; whether the work has begun."""
         beat = Heartbeat(
             run=work.run,
             key=work.key,
@@ -44,6 +44,7 @@ class LeaseReports:
             attempt=work.attempt,
             incarnation=incarnation,
             details=details,
+            begun=begun,
         )
         return done(self._topics, work, beat)
 

@@ -1,4 +1,4 @@
-"""A node under way in a worker, and what is let go of when it ends: its slot, and the deliveries that wait for it."""
+"""A node under way in a worker, and the deliveries that wait for it and are let go of when it ends."""
 
 import asyncio
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from ...domain.ids import Incarnation
 from ...domain.payload import Payload
 from ...ports.telemetry import Telemetry
 from ..messages import NodeReady
+from .slots import Slot
 
 
 class Batch:
@@ -26,47 +27,6 @@ class Batch:
     def fail(self, error: BaseException) -> None:
         if not self.done.done():
             self.done.set_exception(error)
-
-
-class Slot:
-    """One of the places for handlers, while it is held. None bounds what has a process of its own to wait for."""
-
-    __slots__ = ("_held", "_of", "_over")
-
-    def __init__(self, of: asyncio.Semaphore | None) -> None:
-        self._of = of
-        self._held = False
-        self._over = False
-
-    async def __aenter__(self) -> None:
-        if self._of is not None:
-            await self._of.acquire()
-            self._held = True
-
-    async def __aexit__(self, *_: object) -> None:
-        self.leave()
-
-    def leave(self) -> None:
-        """Let another have it for good, also before the handler ends."""
-        self._over = True
-        self.give_back()
-
-    async def take_again(self) -> None:
-        """Wait for a place again, if it was given back: others that wait come first."""
-        if self._of is not None and not self._held and not self._over:
-            await self._of.acquire()
-            self._held = True
-            self._check_left()
-
-    def _check_left(self) -> None:
-        if self._over:  # it was left while it waited
-            self.give_back()
-
-    def give_back(self) -> None:
-        """Let another have it, while the handler does nothing but wait."""
-        if self._held and self._of is not None:
-            self._held = False
-            self._of.release()
 
 
 @dataclass(slots=True)

@@ -40,7 +40,8 @@ from .leases import LeaseReports
 from .notices import Notices
 from .outbox import Outbox
 from .reported import Reported
-from .underway import Batch, Slot, Underway
+from .slots import Slot, Slots
+from .underway import Batch, Underway
 
 log = logging.getLogger("beluga_stream.worker")
 
@@ -113,7 +114,7 @@ class Worker:
         self._clock = clock
         self._telemetry = telemetry
         self._options = options
-        self._slots = asyncio.Semaphore(options.slots)
+        self._slots = Slots(options.slots)
         self._running: dict[tuple[RunId, str, int], Underway] = {}
         self._by_run: dict[RunId, dict[tuple[RunId, str, int], None]] = {}
         self._reported = Reported()
@@ -122,10 +123,16 @@ class Worker:
 
     @property
     def held_back(self) -> frozenset[str]:
-        """Nothing: what is taken and not done is bounded by the driver."""
-        return frozenset()
+        """Everything, while many nodes wait for a slot.
 
-    yielding = held_back
+        The driver bounds what it has not acknowledged, but who waits for long is acknowledged by a lease.
+        """
+        return frozenset(self.topics) if self._slots.crowded else frozenset()
+
+    @property
+    def yielding(self) -> frozenset[str]:
+        """Nothing: all queues are alike."""
+        return frozenset()
 
     @property
     def running(self) -> Mapping[tuple[RunId, str, int], object]:
@@ -148,8 +155,11 @@ class Worker:
         What runs on is as good as anybody's: its outcome still counts.
         """
         held = [execution for execution in self._running.values() if not (execution.leased or execution.reporting)]
+        waiting = [execution for execution in self._running.values() if execution.leased and not execution.begun]
+        _stop(waiting)
         await asyncio.gather(
-            *(self._hold(execution) if execution.begun else self._return(execution) for execution in held)
+            *(self._hold(execution) if execution.begun else self._return(execution) for execution in held),
+            self._give_back(waiting),
         )
         if self._deliveries:
             await asyncio.wait(self._deliveries, timeout=self._options.drain_ms / 1000)
@@ -211,9 +221,13 @@ class Worker:
         """Stop these. Those that are leased go to another worker at once, the others are not acknowledged."""
         for execution in executions:
             execution.batches.clear()
-        tasks = [execution.task for execution in executions if execution.task is not None and execution.task.cancel()]
+        tasks = _stop(executions)
         if tasks:
             await asyncio.wait(tasks, timeout=_STOP_SECONDS)
+        await self._give_back(executions)
+
+    async def _give_back(self, executions: Sequence[Underway]) -> None:
+        """Let others have what was stopped, if a lease holds it, without waiting for that to expire."""
         given_back = [
             self._reports.released(each.work, each.incarnation, each.details)
             for each in executions
@@ -271,16 +285,21 @@ class Worker:
         try:
             async with execution.slot:
                 execution.begin(self._clock.now_ms(), self._telemetry)
+                has_waited = execution.leased
                 if execution.careful:
                     await self._hold(execution)
+                if has_waited:
+                    # From here on a death counts: nobody may take it for one of those that still wait.
+                    await self._outbox.append([self._heartbeat(execution)])
                 outcome = await self._outcome(execution)
             sent = self._outbox.submit([outcome])
             execution.reported = True
             await sent
             self._reported.put(execution.work, outcome)
         except asyncio.CancelledError:
-            # Cancelled by a notice: the coordinator has already moved on, there is nothing to report.
-            log.info("stopped %s/%s/%d", *key, extra={"action": "cancelled", "run": key[0], "node": key[1]})
+            # By a notice: the coordinator has moved on, there is nothing to report. Or it goes back, not yet begun.
+            if execution.begun or execution.stopped_ms is not None:
+                log.info("stopped %s/%s/%d", *key, extra={"action": "cancelled", "run": key[0], "node": key[1]})
         except HeldElsewhere:
             log.info(
                 "left %s/%s/%d to its lease: another worker goes on with it",
@@ -375,7 +394,9 @@ class Worker:
         """There is news of cancels in this run: stop what they mean."""
         for key in tuple(self._by_run.get(run, ())):
             execution = self._running[key]
-            if self._notices.is_cancelled(execution.work) and execution.task is not None:
+            if execution.task is None or execution.stopped_ms is not None:
+                continue  # it cleans up already: a second cancellation would cut that off
+            if self._notices.is_cancelled(execution.work):
                 execution.stopped_ms = self._clock.now_ms()
                 execution.task.cancel()
 
@@ -398,4 +419,13 @@ class Worker:
         self._outbox.submit([record]).add_done_callback(sent)
 
     def _heartbeat(self, execution: Underway) -> Outgoing:
-        return self._reports.heartbeat(execution.work, execution.incarnation, execution.details)
+        return self._reports.heartbeat(execution.work, execution.incarnation, execution.details, begun=execution.begun)
+
+
+def _stop(executions: Sequence[Underway]) -> "list[asyncio.Task[None]]":
+    """Cancel those that clean up by no notice yet; returns the tasks that are to end."""
+    tasks = [(each, each.task) for each in executions if each.task is not None and not each.task.done()]
+    for each, task in tasks:
+        if each.stopped_ms is None:
+            task.cancel()
+    return [task for _, task in tasks]
