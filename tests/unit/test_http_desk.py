@@ -16,6 +16,7 @@ from beluga_stream.api.client import Client
 from beluga_stream.application.clients.event_json import event_json, event_of
 from beluga_stream.application.clients.results import Chunk, Event, NodeChanged, RunChanged
 from beluga_stream.domain.definition import NodeKind
+from beluga_stream.domain.events import Failure
 from beluga_stream.domain.ids import RunId
 from beluga_stream.errors import (
     AccessDenied,
@@ -121,6 +122,13 @@ async def test_ends_that_are_no_success_are_raised_as_over_the_log() -> None:
         assert (error.value.reason, error.value.ids["node"]) == ("execution_failed", "a")
         with pytest.raises(NotFound, match="no output"):
             await http.outputs(failed, "a")
+        async with desk.client() as runs:
+            told, known = await http.summary(failed), await runs.summary(failed)
+            assert told is not None
+            assert known is not None
+            assert told.failure == known.failure
+            assert told.failure is not None
+            assert told.failure.retry_after_ms == 2_500
         mood.broken = False
         await http.retry(failed)
         assert await http.result(failed) == 8
@@ -301,7 +309,11 @@ def test_events_are_found_however_the_bytes_are_cut(size: int) -> None:
     [
         Chunk(cursor="0-1", at_ms=1, node="a", attempt=2, incarnation="i", seq=3, value={"x": None}),
         NodeChanged(cursor="0-1", node="a", status="skipped", attempt=0),
+        NodeChanged(
+            cursor="0-1", node="a", status="backoff", attempt=1, failure=Failure("timeout", "no", "a", 1, 30_000)
+        ),
         RunChanged(cursor="0-1.2", status="running"),
+        RunChanged(cursor="0-1", status="failed", failure=Failure("execution_failed", "no", "a", 2)),
     ],
 )
 async def test_an_event_is_the_same_at_the_other_end(event: Event) -> None:

@@ -7,11 +7,10 @@ from typing import Any
 from urllib.parse import quote
 
 from ...application.clients.answer import Asked
-from ...application.clients.event_json import event_of
+from ...application.clients.event_json import event_of, failure_of
 from ...application.clients.results import Event
 from ...application.messages import Summary
 from ...bounds import within
-from ...domain.events import Failure
 from ...domain.ids import RunId
 from ...domain.payload import Inline, Json, Payload
 from ...errors import InvalidInput, NotFound, TimedOut
@@ -195,8 +194,6 @@ class HttpDesk:
 
 
 def _summary(told: Mapping[str, Any]) -> Summary:
-    error = told["error"]
-    failure = None if error is None else Failure(error["code"], error["message"], error["node"], error["attempt"])
     return Summary(
         run=RunId(told["run"]),
         graph=told["graph"],
@@ -206,7 +203,7 @@ def _summary(told: Mapping[str, Any]) -> Summary:
         ended_ms=told["ended_ms"],
         tags=told["tags"],
         parent=None if told["parent"] is None else RunId(told["parent"]),
-        failure=failure,
+        failure=failure_of(told["error"]),
         forked_from=None if told.get("forked_from") is None else RunId(told["forked_from"]),
         retry_until_ms=told.get("retry_until_ms"),
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 from ...application.catalog import Catalog
 from ...application.clients.answer import Asked as AskedOfRun
+from ...application.clients.event_json import failure_json
 from ...application.clients.runlist import Place, RunList
 from ...application.clients.runs import Runs, Started
 from ...application.messages import Summary
@@ -259,9 +260,7 @@ def _run_json(summary: Summary) -> dict[str, Any]:
         "ended_ms": summary.ended_ms,
         "tags": dict(summary.tags),
         "parent": summary.parent,
-        "error": None
-        if failure is None
-        else {"code": failure.code, "message": failure.message, "node": failure.node, "attempt": failure.attempt},
+        "error": None if failure is None else failure_json(failure),
         "forked_from": summary.forked_from,
         "retry_until_ms": summary.retry_until_ms,
     }
