@@ -145,11 +145,11 @@ class HttpDesk:
             # It was cut after a refusal, and what ended the run lies before that: it is read from the beginning.
 
     async def outputs(self, run: RunId, node: str, *, asked: Asked | None = None) -> Json:
-        """See the port. A gateway gives them to whoever asks."""
+        """See the port."""
+        path, query = f"{_path(run)}/nodes/{_part(node)}/output", self._asking(run, asked)
         while True:
             try:
-                path = f"{_path(run)}/nodes/{_part(node)}/output"
-                told = await self._wire.ask("GET", path, query={"timeout": str(_WAIT_SECONDS)})
+                told = await self._wire.ask("GET", path, query={"timeout": str(_WAIT_SECONDS), **query})
             except TimedOut:
                 continue
             return told["output"]
@@ -175,16 +175,19 @@ class HttpDesk:
     async def _frames(
         self, run: RunId, after: str | None, asked: Asked | None, *, outputs: bool = False
     ) -> AsyncGenerator[Frame, None]:
-        mine = self.asked(run)
-        asked = mine if asked is None else asked
-        query = {"since": str(asked.started), "ends_after": str(max(mine.retried, asked.retried))}
-        if asked.digest is not None:
-            query["digest"] = asked.digest
+        query = self._asking(run, asked)
         if outputs:
             query["outputs"] = "true"
         async with contextlib.aclosing(self._wire.stream(f"{_path(run)}/events", query, after)) as frames:
             async for frame in frames:
                 yield frame
+
+    def _asking(self, run: RunId, asked: Asked | None) -> dict[str, str]:
+        """What was asked for the run, as a gateway is told it: another one may have taken the start, or the retry."""
+        mine = self.asked(run)
+        asked = mine if asked is None else asked
+        query = {"since": str(asked.started), "ends_after": str(max(mine.retried, asked.retried))}
+        return query if asked.digest is None else {**query, "digest": asked.digest}
 
     def _remember(self, run: RunId, asked: Asked) -> None:
         self._asked.pop(run, None)

@@ -124,7 +124,8 @@ class Operations:
     async def node_output(self, asked: Asked) -> Given:
         run, node = RunId(asked.path["run"]), asked.path["node"]
         result = Result(run)
-        async with self._waiting(asked, run), contextlib.aclosing(self._follow(Wish(run, outputs=node))) as told:
+        wish = Wish(run, None, asked_of(asked), outputs=node)
+        async with self._waiting(asked, run), contextlib.aclosing(self._follow(wish)) as told:
             async for frame in told:
                 result.hear(frame)
                 data = {} if frame is None else frame.data

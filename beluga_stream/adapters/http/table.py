@@ -96,7 +96,7 @@ TABLE: tuple[Operation, ...] = (
         "read",
         Operations.node_output,
         gives=form.OutputView,
-        parameters=(_TIMEOUT,),
+        parameters=(_TIMEOUT, *ASKED),
         problems=(404, 409, 410),
     ),
     Operation(
