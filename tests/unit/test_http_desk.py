@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from beluga_stream import connect
-from beluga_stream.adapters.http import wire
+from beluga_stream.adapters.http import sse, wire
 from beluga_stream.adapters.http.problem import Problem, error_of
 from beluga_stream.adapters.http.sse import Parser, encode
 from beluga_stream.adapters.http.stream import Pace
@@ -359,6 +359,16 @@ def test_events_are_found_however_the_bytes_are_cut(size: int) -> None:
         ("end", "{}", None, 9),
         ("x", "é\nü", None, None),
     ]
+
+
+async def test_an_event_that_is_too_long_for_a_client_is_an_error_of_the_tree(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a node gave has no bound; what a client keeps of one line has."""
+    async with Desk(counting()).open() as desk, opened(desk) as door, desk_at(door.url) as http:
+        run = await http.start("count", 2_000)
+        await http.result(run)
+        monkeypatch.setattr(sse, "MOST_BYTES", 4_096)
+        with pytest.raises(RecordTooLarge, match="through the broker"):
+            _ = [event async for event in http.follow(run)]
 
 
 @pytest.mark.parametrize(
