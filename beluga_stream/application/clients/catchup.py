@@ -6,6 +6,7 @@ After a restart of a gateway a thousand readers come back at once; each by itsel
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from ...errors import LogUnavailable
@@ -75,9 +76,11 @@ class CatchUp:
         if wish.records:
             yield wish.records
         if wish.position < end:
-            async for records in self._reader.read(self._topic, {partition: wish.position}, until={partition: end}):
-                if found := [record for record in records if record.key == key]:
-                    yield found
+            reading = self._reader.read(self._topic, {partition: wish.position}, until={partition: end})
+            async with aclosing(reading) as batches:
+                async for records in batches:
+                    if found := [record for record in records if record.key == key]:
+                        yield found
 
     async def _run(self, partition: int) -> None:
         """Read as long as somebody waits. Who comes in the midst of a reading waits for the next one."""
@@ -103,12 +106,13 @@ class CatchUp:
         if not wishes:
             return
         start, end = min(wish.position for wish in wishes), max(wish.end for wish in wishes)
-        async for records in self._reader.read(self._topic, {partition: start}, until={partition: end}):
-            for record in records:
-                for wish in by_key.get(record.key, ()):
-                    wish.take(record)
-            if all(wish.done.done() for wish in wishes):
-                return
+        async with aclosing(self._reader.read(self._topic, {partition: start}, until={partition: end})) as batches:
+            async for records in batches:
+                for record in records:
+                    for wish in by_key.get(record.key, ()):
+                        wish.take(record)
+                if all(wish.done.done() for wish in wishes):
+                    return
         for wish in wishes:
             wish.finish()
 
