@@ -11,12 +11,11 @@ from ..application.clients.answer import Answer, check_ended
 from ..application.clients.desk import Desk
 from ..application.clients.event_json import event_json
 from ..application.clients.results import Chunk, Event, RunChanged, Superseded
-from ..application.messages import Summary
 from ..bootstrap.client import open_desk
 from ..bootstrap.connection import is_gateway
 from ..bounds import within
 from ..domain.ids import RunId
-from ..domain.payload import NOTHING, Json
+from ..domain.payload import Json
 from ..errors import NotFound, TimedOut
 from .runview import RunView
 from .screen import console, pretty, print_json, print_line
@@ -123,7 +122,7 @@ async def _follow(
         raise TimedOut(told, run=run) from error
     answer.hear(None)
     answer.check()
-    await _end(runs, run, last, undone=answer.undone, as_json=as_json)
+    await _end(runs, run, last, undone=answer.undone, timeout=timeout, as_json=as_json)
 
 
 @contextlib.asynccontextmanager
@@ -157,20 +156,22 @@ async def _screen(view: RunView) -> AsyncIterator[Callable[[Event], Awaitable[No
         yield tell
 
 
-async def _end(runs: Desk, run: RunId, last: RunChanged | None, *, undone: bool, as_json: bool) -> None:
+async def _end(
+    runs: Desk,
+    run: RunId,
+    last: RunChanged | None,
+    *,
+    undone: bool,
+    timeout: float,  # noqa: ASYNC109 - the option's name
+    as_json: bool,
+) -> None:
     """Print the result of a run that succeeded; raise what another end means."""
-    if last is None or not last.ended:
-        # After the cursor of its last event there is none that tells of the end.
-        summary = await runs.summary(run)
-        last = None if summary is None else _told_by(summary)
-    if last is None or not last.ended:
-        raise NotFound(f"the stream of run {run} ended before the run did", run=run)
-    check_ended(run, last, undone=undone)
+    if last is not None and last.ended:
+        check_ended(run, last, undone=undone)
+    if last is None or last.output is None:
+        # After the cursor of its last event there is none that tells of the end; or a gateway cannot give the output.
+        output = await runs.result(run, timeout_seconds=timeout or None)
+    else:
+        output = await runs.load(last.output)
     if not as_json:
-        console.print(pretty(await runs.load(last.output or NOTHING)), soft_wrap=True)
-
-
-def _told_by(summary: Summary) -> RunChanged:
-    """A run as its summary has it."""
-    at_ms = summary.ended_ms or summary.started_ms
-    return RunChanged(cursor="", at_ms=at_ms, status=summary.status, output=summary.output, failure=summary.failure)
+        console.print(pretty(output), soft_wrap=True)

@@ -24,11 +24,11 @@ from ..bootstrap.settings import Settings
 from ..domain.ids import RunId, key_of
 from ..domain.misspelt import meant
 from ..domain.overriding import check_values
-from ..domain.payload import NOTHING, Inline, Json, Payload
+from ..domain.payload import Inline, Json, Payload
 from ..domain.retention import FINAL
 from ..domain.state import RUN_ENDED, Override
 from ..domain.state import RunStatus as RunState
-from ..errors import InvalidInput, InvalidState, NotFound
+from ..errors import InvalidInput, InvalidState, KeyMissing, NotFound
 from .runview import RunView
 from .screen import console, duration, has_room, moment, moment_cell, pretty, print_json, short, styled, table
 from .values import read_json, settings_with
@@ -97,12 +97,10 @@ async def show_run(run: str, *, node: str | None, broker: str | None, as_json: b
         summary = await _known(runs, run)
         seen = await (_told(runs, summary) if through_gateway else _now(settings, summary))
         if node is not None:
-            if node not in seen.outputs:
-                raise _nothing_of(node, seen.view, run)
-            print_json(await runs.load(seen.outputs[node]))
+            print_json(await _given(runs, summary.run, node, seen))
             return
         ended_well = summary.status == "succeeded"
-        output, gone = await _output(runs, seen.output) if ended_well else (None, "")
+        output, gone = await _output(runs, summary.run, seen.output) if ended_well else (None, "")
     is_read = not (through_gateway or summary.status in FINAL)
     reasons, overrides = await inspected(settings, summary.run) if is_read else ([], {})
     view = seen.view
@@ -131,9 +129,18 @@ async def show_run(run: str, *, node: str | None, broker: str | None, as_json: b
     forked = "" if summary.forked_from is None else f", goes on from {summary.forked_from}"
     console.print(f"started {moment(summary.started_ms)} by {summary.trigger}{of}{forked}", style="dim")
     if gone:
-        console.print(Text(f"its result is kept no longer: {gone}", style="yellow"))
+        console.print(Text(f"its result cannot be had: {gone}", style="yellow"))
     elif ended_well:
         console.print(pretty(output), soft_wrap=True)
+
+
+async def _given(runs: Desk, run: RunId, node: str, seen: "_Seen") -> Json:
+    """What a node gave. Raises `NotFound` that says why there is nothing."""
+    if node in seen.outputs:
+        return await runs.load(seen.outputs[node])
+    if any((told["node"], told["status"]) == (node, "succeeded") for told in seen.view.nodes_json()):
+        return await runs.outputs(run, node)  # a gateway tells why it cannot give it to who asks for it
+    raise _nothing_of(node, seen.view, run)
 
 
 def _nothing_of(node: str, view: RunView, run: str) -> NotFound:
@@ -144,11 +151,11 @@ def _nothing_of(node: str, view: RunView, run: str) -> NotFound:
     return NotFound(f"node {node!r} of run {run} has given nothing (yet){hint}", run=run, node=node)
 
 
-async def _output(runs: Desk, output: Payload | None) -> tuple[Json, str]:
-    """The run's result; or why it is gone, though the run is still known."""
+async def _output(runs: Desk, run: RunId, output: Payload | None) -> tuple[Json, str]:
+    """The run's result; or why it cannot be had, though the run is known. A gateway tells that to who asks for it."""
     try:
-        return await runs.load(output or NOTHING), ""
-    except NotFound as error:
+        return await (runs.result(run) if output is None else runs.load(output)), ""
+    except (NotFound, KeyMissing) as error:
         return None, str(error)
 
 

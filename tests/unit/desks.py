@@ -107,11 +107,17 @@ class Mood:
     calls: int = 0
 
 
+class Broken(ValueError):
+    """Asks to be left alone for a moment."""
+
+    retry_after = 2.5
+
+
 def graph(mood: Mood, name: str = "test") -> Program:
     async def double(value: int) -> int:
         mood.calls += 1
         if mood.broken:
-            raise ValueError("broken")
+            raise Broken("broken")
         return value * 2
 
     of = plan([node("a", retry=RetryPolicy(attempts=1))], edges("input > a"), ["a"], name)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 
 import pytest
 
@@ -20,7 +21,7 @@ class Counted(MemoryLog):
     def __init__(self) -> None:
         super().__init__()
         self.create([TopicSpec(TOPIC, 1)])
-        self.readings = 0
+        self.readings = self.open = 0
         self.read_once = asyncio.Event()
         self.broken = False
 
@@ -32,8 +33,13 @@ class Counted(MemoryLog):
         await asyncio.sleep(0)
         if self.broken:
             raise LogUnavailable("no broker")
-        async for records in super().read(topic, start, until=until):
-            yield records
+        self.open += 1
+        try:
+            async for records in super().read(topic, start, until=until):
+                for record in records:  # one by one, so that somebody may leave between
+                    yield [record]
+        finally:
+            self.open -= 1
 
 
 async def filled(keys: int, each: int) -> Counted:
@@ -75,6 +81,21 @@ async def test_a_reader_with_much_to_read_reads_the_rest_by_itself(monkeypatch: 
     await catch_up.close()
 
 
+async def test_a_reading_is_closed_when_everybody_has_enough_and_when_who_reads_the_rest_leaves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(catchup, "_MOST_RECORDS", 3)
+    log = await filled(1, 10)
+    catch_up = CatchUp(log, TOPIC)
+    async with aclosing(catch_up.records(0, b"0", 0, 10)) as batches:
+        assert len(await anext(batches)) == 3
+        assert not log.open
+        await anext(batches)
+        assert log.open
+    assert not log.open
+    await catch_up.close()
+
+
 async def test_who_comes_in_the_midst_of_a_reading_gets_the_next() -> None:
     log = await filled(1, 10)
     catch_up = CatchUp(log, TOPIC)
@@ -109,10 +130,17 @@ async def test_a_reader_that_leaves_holds_up_nobody() -> None:
     await catch_up.close()
 
 
-async def test_closing_ends_what_is_under_way() -> None:
+async def test_closing_ends_what_is_under_way_and_cancels_nobody() -> None:
     log = await filled(1, 3)
-    catch_up = CatchUp(log, TOPIC)
-    reading = asyncio.create_task(read(catch_up, 0, 0, 3))
-    await asyncio.sleep(0)
-    await catch_up.close()
-    assert isinstance((await asyncio.gather(reading, return_exceptions=True))[0], asyncio.CancelledError)
+    for reads in (0, 1):  # before the reading has begun, and in its midst
+        catch_up = CatchUp(log, TOPIC)
+        log.read_once.clear()
+        reading = asyncio.create_task(read(catch_up, 0, 0, 3))
+        if reads:
+            await log.read_once.wait()
+        else:
+            await asyncio.sleep(0)
+        await catch_up.close()
+        with pytest.raises(LogUnavailable, match="was the client closed"):
+            await reading
+    assert log.readings == 1

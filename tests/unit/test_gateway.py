@@ -180,6 +180,22 @@ async def test_how_a_run_ended_is_a_conflict_with_its_reason() -> None:
         assert told["detail"] == f"run {run} is succeeded: only a failed run can be retried"
 
 
+async def test_who_waits_for_no_time_at_all_gets_what_is_there() -> None:
+    gate = asyncio.Event()
+    async with Desk(counting(gate)).open() as desk, opened(desk) as door:
+        run = await start(door, "count", 4)
+        for path in ("result", "nodes/a/output"):
+            status, told = await door.say("GET", f"/v1/runs/{run}/{path}?timeout=0")
+            assert (status, told["code"]) == (409, "timeout")
+        gate.set()
+        await door.events(run)
+        for path in ("result", "nodes/a/output"):
+            status, told = await door.say("GET", f"/v1/runs/{run}/{path}?timeout=0")
+            assert (status, told["output"]) == (200, [0, 1, 2, 3])
+        status, told = await door.say("GET", f"/v1/runs/{NOBODY}/result?timeout=0")
+        assert (status, told["code"]) == (404, "not_found")
+
+
 async def test_a_run_is_cancelled_and_signalled() -> None:
     of = plan([node("a", NodeKind.WAIT, signal="go")], edges("input > a"), ["a"])
     async with Desk(program(of, {})).open() as desk, opened(desk) as door:

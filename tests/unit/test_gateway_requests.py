@@ -97,6 +97,18 @@ async def test_one_caller_has_so_many_streams_and_no_more() -> None:
         assert (await door.events(run))[-1].event == "end"
 
 
+async def test_who_asks_only_for_the_head_of_a_stream_has_it_and_holds_none() -> None:
+    gate = asyncio.Event()
+    async with Desk(counting(gate)).open() as desk, opened(desk) as door:
+        run = await start(door, "count", 2)
+        async with door.session.head(f"{door.url}/v1/runs/{run}/events") as response:
+            assert (response.status, response.content_type) == (200, "text/event-stream")
+        await door.streams(0)
+        async with door.session.head(f"{door.url}/v1/runs/{NOBODY}/events") as response:
+            assert response.status == 404
+        gate.set()
+
+
 async def test_events_are_published_as_they_are_and_as_cloud_events() -> None:
     async with Desk(graph(Mood())).open() as desk:
         desk.log.create([TopicSpec("orders", 1)])

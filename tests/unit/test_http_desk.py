@@ -3,19 +3,25 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from beluga_stream import connect
+from beluga_stream.adapters.http import sse, wire
 from beluga_stream.adapters.http.problem import Problem, error_of
 from beluga_stream.adapters.http.sse import Parser, encode
+from beluga_stream.adapters.http.stream import Pace
 from beluga_stream.adapters.http.tokens import SCOPES, new_token
 from beluga_stream.adapters.http.wire import Wire
 from beluga_stream.api.client import Client
+from beluga_stream.application.catalog import publish
 from beluga_stream.application.clients.event_json import event_json, event_of
 from beluga_stream.application.clients.results import Chunk, Event, NodeChanged, RunChanged
 from beluga_stream.domain.definition import NodeKind
+from beluga_stream.domain.events import Failure
 from beluga_stream.domain.ids import RunId
 from beluga_stream.errors import (
     AccessDenied,
@@ -38,7 +44,7 @@ from beluga_stream.errors import (
 from tests.brokers import free_port
 from tests.unit.desks import Desk, Mood, graph
 from tests.unit.engines import handler, program
-from tests.unit.gateways import desk_at, opened
+from tests.unit.gateways import QUICK, desk_at, opened
 from tests.unit.graphs import edges, node, plan
 from tests.unit.test_gateway import counting
 
@@ -121,6 +127,13 @@ async def test_ends_that_are_no_success_are_raised_as_over_the_log() -> None:
         assert (error.value.reason, error.value.ids["node"]) == ("execution_failed", "a")
         with pytest.raises(NotFound, match="no output"):
             await http.outputs(failed, "a")
+        async with desk.client() as runs:
+            told, known = await http.summary(failed), await runs.summary(failed)
+            assert told is not None
+            assert known is not None
+            assert told.failure == known.failure
+            assert told.failure is not None
+            assert told.failure.retry_after_ms == 2_500
         mood.broken = False
         await http.retry(failed)
         assert await http.result(failed) == 8
@@ -186,6 +199,58 @@ async def test_a_stream_goes_on_across_a_restart_of_the_gateway_complete_and_in_
             await reading
             assert seen == [event async for event in runs.follow(run)]
         assert [event.value for event in seen if isinstance(event, Chunk)] == list(range(10))
+
+
+async def test_a_stream_that_says_nothing_for_longer_than_patience_goes_on_after_a_restart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """How long a gateway is away counts from when it is: before that its run may have been silent for hours."""
+    clock, gate, half, port = [0.0], asyncio.Event(), asyncio.Event(), free_port()
+    monkeypatch.setattr(wire, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    async with Desk(counting(gate)).open() as desk:
+
+        async def read(run: RunId) -> list[int]:
+            chunks: list[int] = []
+            async with desk_at(f"http://127.0.0.1:{port}") as http:
+                async for event in http.follow(run):
+                    if isinstance(event, Chunk):
+                        chunks.append(event.value)
+                        if event.seq == 4:
+                            half.set()
+            return chunks
+
+        async with opened(desk, port=port) as door, desk_at(door.url) as http:
+            reading = asyncio.create_task(read(await http.start("count", 10)))
+            await half.wait()
+            clock[0] = 3_600.0
+        gate.set()
+        async with opened(desk, port=port):
+            assert await reading == list(range(10))
+
+
+async def test_streams_of_many_runs_keep_out_no_signal_that_they_wait_for() -> None:
+    waiting = plan([node("w", NodeKind.WAIT, signal="go")], edges("input > w"), ["w"], "waits")
+    async with Desk(program(waiting, {})).open() as desk, opened(desk) as door, desk_at(door.url) as http:
+        run = await http.start("waits", 1)
+        results = [asyncio.create_task(http.result(run)) for _ in range(110)]
+        await door.streams(len(results))
+        await http.signal(run, "go", 7)
+        assert await asyncio.gather(*results) == [7] * len(results)
+
+
+async def test_an_output_is_waited_for_whichever_gateway_has_taken_the_start() -> None:
+    made, port = graph(Mood()), free_port()
+    desk, hasty = Desk(made), replace(QUICK, pace=Pace(unknown_after=0.0))
+    await publish(desk.log, desk.topics, [made.definition])
+    async with contextlib.AsyncExitStack() as clients:
+        async with opened(desk, port=port) as door:
+            http = await clients.enter_async_context(desk_at(door.url))
+            run = await http.start("test", 4)
+        async with opened(desk, port=port, options=hasty) as door:
+            output = asyncio.create_task(http.outputs(run, "a"))
+            await door.streams(1)
+            async with desk.open():
+                assert await output == 8
 
 
 async def test_a_stream_goes_on_after_every_cut_of_its_connection() -> None:
@@ -296,12 +361,26 @@ def test_events_are_found_however_the_bytes_are_cut(size: int) -> None:
     ]
 
 
+async def test_an_event_that_is_too_long_for_a_client_is_an_error_of_the_tree(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a node gave has no bound; what a client keeps of one line has."""
+    async with Desk(counting()).open() as desk, opened(desk) as door, desk_at(door.url) as http:
+        run = await http.start("count", 2_000)
+        await http.result(run)
+        monkeypatch.setattr(sse, "MOST_BYTES", 4_096)
+        with pytest.raises(RecordTooLarge, match="through the broker"):
+            _ = [event async for event in http.follow(run)]
+
+
 @pytest.mark.parametrize(
     "event",
     [
         Chunk(cursor="0-1", at_ms=1, node="a", attempt=2, incarnation="i", seq=3, value={"x": None}),
         NodeChanged(cursor="0-1", node="a", status="skipped", attempt=0),
+        NodeChanged(
+            cursor="0-1", node="a", status="backoff", attempt=1, failure=Failure("timeout", "no", "a", 1, 30_000)
+        ),
         RunChanged(cursor="0-1.2", status="running"),
+        RunChanged(cursor="0-1", status="failed", failure=Failure("execution_failed", "no", "a", 2)),
     ],
 )
 async def test_an_event_is_the_same_at_the_other_end(event: Event) -> None:

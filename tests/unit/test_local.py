@@ -3,15 +3,17 @@ import contextvars
 import datetime
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
 from pydantic import BaseModel, TypeAdapter
 
 from beluga_stream.application.clients.results import Chunk, NodeChanged, Superseded
+from beluga_stream.application.execution import leaving
 from beluga_stream.application.execution.context import Context, context
 from beluga_stream.application.execution.execution import Executions
+from beluga_stream.application.local import local
 from beluga_stream.application.local.local import LocalEngine
 from beluga_stream.domain.definition import EdgeMode, Join, NodeKind, OnFailure
 from beluga_stream.domain.retry import RetryPolicy
@@ -149,6 +151,62 @@ async def test_who_is_cancelled_twice_leaves_no_resource_open() -> None:
     assert task.cancelled()
     assert left.is_set()
     assert asyncio.all_tasks() == before
+
+
+async def test_a_handler_that_ignores_its_cancellation_is_left_behind(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(leaving, "LEFT_AFTER_SECONDS", 0.01)
+    began, go_on, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def stubborn(value: int) -> None:
+        began.set()
+        while not go_on.is_set():
+            with suppress(asyncio.CancelledError):
+                await go_on.wait()
+        ended.set()
+
+    async def fail(value: int) -> None:
+        await began.wait()
+        raise TypeError("no")
+
+    of = plan([node("a"), node("b")], edges("input > a", "input > b"), ["a", "b"])
+    async with asyncio.timeout(10):
+        with pytest.raises(RunFailed, match="no"):
+            await invoke(program(of, {"a": handler(stubborn), "b": handler(fail)}))
+        assert [record.action for record in caplog.records] == ["handler_lost"]
+        go_on.set()
+        await ended.wait()
+
+
+async def test_who_leaves_does_not_wait_for_room_for_what_nobody_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The chunks of one fill what is bounded, and the other makes something of its cancellation."""
+    monkeypatch.setattr(local, "_CHUNKS_WAITING", 1)
+    began, is_full = asyncio.Event(), asyncio.Event()
+
+    async def stream(value: int) -> AsyncIterator[int]:
+        for number in range(5):
+            if number == 2:  # one is taken, one is in the queue
+                is_full.set()
+            yield number
+
+    async def mild(value: int) -> str:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return "as far as it came"
+        raise AssertionError
+
+    of = plan([node("a", NodeKind.STREAM), node("b")], edges("input > a", "input > b"), ["a", "b"])
+    events = LocalEngine().stream(program(of, {"a": handler(stream, streams=True), "b": handler(mild)}), 1)
+    async with asyncio.timeout(10):
+        async for event in events:
+            if isinstance(event, Chunk):
+                break
+        await began.wait()
+        await is_full.wait()
+        await events.aclose()
 
 
 @pytest.mark.parametrize("options", [{}, {"timeout_ms": 60_000}], ids=["unbounded", "bounded"])

@@ -28,7 +28,7 @@ EVENT_KINDS = {"run", "node", "chunk", "superseded", "rejected"}
 
 def said_by_node(script: str, *given: Any) -> Any:
     """What `script`, with the modules of the page in reach and `given` as its arguments, prints as JSON."""
-    names = {"run.js": "nodeOf, Run", "example.js": "example", "drawing.js": "placed"}
+    names = {"run.js": "nodeOf, Run", "example.js": "example", "drawing.js": "placed", "api.js": "follow"}
     imports = "".join(f"import {{ {names[file]} }} from {json.dumps((PAGE / file).as_uri())};\n" for file in names)
     begins = f"const given = {json.dumps(given)};\nconst said = (value) => console.log(JSON.stringify(value));\n"
     done = subprocess.run(
@@ -133,6 +133,29 @@ def test_items_and_void_chunks_of_a_run() -> None:
         events,
     )
     assert told == ["each", "turn", "running", 2, 1, ["a", "b"]]
+
+
+def test_a_stream_that_fails_for_a_moment_is_followed_on() -> None:
+    """The gateway ends an answer when the broker is away; the browser connects again, unless it is told not to."""
+    heard = said_by_node(
+        """
+        globalThis.sessionStorage = { getItem: () => null };
+        globalThis.EventSource = class {
+          constructor() { this.told = {}; sources.push(this); }
+          addEventListener(kind, tell) { this.told[kind] = tell; }
+          close() { this.isClosed = true; }
+        };
+        const sources = [], lost = [];
+        for (const retryable of given[0]) {
+          follow("r", { hear: () => {}, over: () => {}, lost: (problem) => lost.push(problem.message) });
+          const source = sources.at(-1);
+          source.told.problem({ data: JSON.stringify({ detail: `retryable: ${retryable}`, retryable }) });
+        }
+        said([sources.map((source) => source.isClosed ?? false), lost]);
+        """,
+        [True, False],
+    )
+    assert heard == [[False, True], ["retryable: false"]]
 
 
 def test_an_example_has_the_members_that_a_schema_names() -> None:

@@ -50,6 +50,14 @@ async def test_a_run_is_started_and_followed_to_its_end() -> None:
         assert await runs.outputs(run, "a") == 8
 
 
+async def test_who_gives_up_before_a_run_has_begun_leaves_nobody_behind_that_follows_it() -> None:
+    async with Desk(graph(Mood())).client() as runs:  # no coordinator takes the start up
+        run = await runs.start("test", 4, idempotency_key="k")
+        with pytest.raises(TimedOut, match="nothing was heard of it"):
+            await runs.result(run, timeout_seconds=0.01)
+        assert [tail.followers for tail in runs._following._tails._tails.values()] == [{}]
+
+
 async def test_who_waits_in_vain_is_told_whether_the_run_was_heard_of() -> None:
     of = plan([node("a", NodeKind.WAIT, signal="go")], edges("input > a"), ["a"])
     async with Desk(program(of, {})).open() as desk, desk.client() as runs:

@@ -190,6 +190,19 @@ async def test_a_slot_that_was_left_is_not_taken_again() -> None:
     assert not places.locked()
 
 
+async def test_a_handler_that_reads_two_streams_takes_one_slot_again_and_leaves_it() -> None:
+    places = asyncio.Semaphore(1)
+    slot = Slot(places)
+    async with asyncio.timeout(10), slot:
+        slot.give_back()
+        async with Slot(places):
+            waiting = [asyncio.ensure_future(slot.take_again()) for _ in range(2)]
+            await asyncio.sleep(0)
+        await asyncio.gather(*waiting)
+        assert places.locked()
+    assert not places.locked()
+
+
 async def test_a_stream_whose_beginning_is_gone_says_so(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     async def beginning(_: str) -> dict[int, int]:
         return {0: 7}

@@ -7,11 +7,10 @@ from typing import Any
 from urllib.parse import quote
 
 from ...application.clients.answer import Asked
-from ...application.clients.event_json import event_of
+from ...application.clients.event_json import event_of, failure_of
 from ...application.clients.results import Event
 from ...application.messages import Summary
 from ...bounds import within
-from ...domain.events import Failure
 from ...domain.ids import RunId
 from ...domain.payload import Inline, Json, Payload
 from ...errors import InvalidInput, NotFound, TimedOut
@@ -146,11 +145,11 @@ class HttpDesk:
             # It was cut after a refusal, and what ended the run lies before that: it is read from the beginning.
 
     async def outputs(self, run: RunId, node: str, *, asked: Asked | None = None) -> Json:
-        """See the port. A gateway gives them to whoever asks."""
+        """See the port."""
+        path, query = f"{_path(run)}/nodes/{_part(node)}/output", self._asking(run, asked)
         while True:
             try:
-                path = f"{_path(run)}/nodes/{_part(node)}/output"
-                told = await self._wire.ask("GET", path, query={"timeout": str(_WAIT_SECONDS)})
+                told = await self._wire.ask("GET", path, query={"timeout": str(_WAIT_SECONDS), **query})
             except TimedOut:
                 continue
             return told["output"]
@@ -176,16 +175,19 @@ class HttpDesk:
     async def _frames(
         self, run: RunId, after: str | None, asked: Asked | None, *, outputs: bool = False
     ) -> AsyncGenerator[Frame, None]:
-        mine = self.asked(run)
-        asked = mine if asked is None else asked
-        query = {"since": str(asked.started), "ends_after": str(max(mine.retried, asked.retried))}
-        if asked.digest is not None:
-            query["digest"] = asked.digest
+        query = self._asking(run, asked)
         if outputs:
             query["outputs"] = "true"
         async with contextlib.aclosing(self._wire.stream(f"{_path(run)}/events", query, after)) as frames:
             async for frame in frames:
                 yield frame
+
+    def _asking(self, run: RunId, asked: Asked | None) -> dict[str, str]:
+        """What was asked for the run, as a gateway is told it: another one may have taken the start, or the retry."""
+        mine = self.asked(run)
+        asked = mine if asked is None else asked
+        query = {"since": str(asked.started), "ends_after": str(max(mine.retried, asked.retried))}
+        return query if asked.digest is None else {**query, "digest": asked.digest}
 
     def _remember(self, run: RunId, asked: Asked) -> None:
         self._asked.pop(run, None)
@@ -195,8 +197,6 @@ class HttpDesk:
 
 
 def _summary(told: Mapping[str, Any]) -> Summary:
-    error = told["error"]
-    failure = None if error is None else Failure(error["code"], error["message"], error["node"], error["attempt"])
     return Summary(
         run=RunId(told["run"]),
         graph=told["graph"],
@@ -206,7 +206,7 @@ def _summary(told: Mapping[str, Any]) -> Summary:
         ended_ms=told["ended_ms"],
         tags=told["tags"],
         parent=None if told["parent"] is None else RunId(told["parent"]),
-        failure=failure,
+        failure=failure_of(told["error"]),
         forked_from=None if told.get("forked_from") is None else RunId(told["forked_from"]),
         retry_until_ms=told.get("retry_until_ms"),
     )

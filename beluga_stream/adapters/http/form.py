@@ -91,6 +91,9 @@ class FailureView(BaseModel):
     message: str
     node: str | None = None
     attempt: int | None = None
+    retry_after_ms: int | None = Field(
+        None, description="How long what failed asks to be left alone before another attempt, where it says so."
+    )
 
 
 class RunView(BaseModel):

@@ -1,5 +1,6 @@
 """What each operation of the gateway asks of the engine, and what it answers."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from typing import Any
 
 from ...application.catalog import Catalog
 from ...application.clients.answer import Asked as AskedOfRun
+from ...application.clients.event_json import failure_json
 from ...application.clients.runlist import Place, RunList
 from ...application.clients.runs import Runs, Started
 from ...application.messages import Summary
@@ -21,7 +23,7 @@ from .operation import Asked, Given
 from .problem import Problem
 from .publishing import outgoing
 from .result import Result, output_of
-from .stream import Frame, Wish
+from .stream import LIVE, Frame, Wish
 from .tokens import Tokens
 
 RESULT_MOST_SECONDS = 60.0
@@ -112,10 +114,7 @@ class Operations:
     async def result(self, asked: Asked) -> Given:
         run = RunId(asked.path["run"])
         result = Result(run)
-        async with (
-            self._waiting(asked, run),
-            contextlib.aclosing(self._follow(Wish(run, None, asked_of(asked)))) as told,
-        ):
+        async with self._waiting(asked, Wish(run, None, asked_of(asked))) as told:
             async for frame in told:
                 result.hear(frame)
         return Given({"run": run, "output": result.value()})
@@ -123,7 +122,7 @@ class Operations:
     async def node_output(self, asked: Asked) -> Given:
         run, node = RunId(asked.path["run"]), asked.path["node"]
         result = Result(run)
-        async with self._waiting(asked, run), contextlib.aclosing(self._follow(Wish(run, outputs=node))) as told:
+        async with self._waiting(asked, Wish(run, None, asked_of(asked), outputs=node)) as told:
             async for frame in told:
                 result.hear(frame)
                 data = {} if frame is None else frame.data
@@ -132,20 +131,25 @@ class Operations:
         raise NotFound(f"run {run} has no output of {node!r}", run=run, node=node)
 
     @contextlib.asynccontextmanager
-    async def _waiting(self, asked: Asked, run: RunId) -> AsyncGenerator[None, None]:
-        """Wait as long as the caller does, and hold one of its streams meanwhile. Raises `Problem` 409.
+    async def _waiting(self, asked: Asked, wish: Wish) -> AsyncGenerator[AsyncGenerator[Frame | None, None], None]:
+        """The run's stream for as long as the caller waits, and holds one of its streams. Raises `Problem` 409.
 
-        That the run takes longer is a state of the run, and no fault of the gateway.
+        That the run takes longer is a state of the run, and no fault of the gateway. Reading what is there is no wait:
+        who waits for no time at all gets what has come.
         """
         seconds = min(asked.query.get("timeout", RESULT_MOST_SECONDS), self._wait_seconds)
         with self._allowance.stream(asked.caller.name):
             try:
-                async with within(seconds):
-                    yield
+                async with (
+                    within(self._wait_seconds) as limit,
+                    contextlib.aclosing(self._follow(wish)) as told,
+                    contextlib.aclosing(_bounded(told, limit, seconds)) as bounded,
+                ):
+                    yield bounded
             except TimeoutError as error:
                 if isinstance(error, TimedOut):
                     raise
-                late = TimedOut(f"run {run} has not come so far yet; it goes on: ask again", run=run)
+                late = TimedOut(f"run {wish.run} has not come so far yet; it goes on: ask again", run=wish.run)
                 raise Problem(409, late) from error
 
     async def stream_token(self, asked: Asked) -> Given:
@@ -214,6 +218,16 @@ class Operations:
             catalog.check_input(await self._plan(plan.definition.name), value)
 
 
+async def _bounded(
+    told: AsyncGenerator[Frame | None, None], limit: asyncio.Timeout, seconds: float
+) -> AsyncGenerator[Frame | None, None]:
+    """These frames; what is not there yet is waited for so long."""
+    async for frame in told:
+        if frame is not None and frame.kind == LIVE:
+            limit.reschedule(asyncio.get_running_loop().time() + seconds)
+        yield frame
+
+
 def _started(started: Started) -> Given:
     run = started.run
     told = {
@@ -259,9 +273,7 @@ def _run_json(summary: Summary) -> dict[str, Any]:
         "ended_ms": summary.ended_ms,
         "tags": dict(summary.tags),
         "parent": summary.parent,
-        "error": None
-        if failure is None
-        else {"code": failure.code, "message": failure.message, "node": failure.node, "attempt": failure.attempt},
+        "error": None if failure is None else failure_json(failure),
         "forked_from": summary.forked_from,
         "retry_until_ms": summary.retry_until_ms,
     }

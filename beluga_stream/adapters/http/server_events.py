@@ -34,10 +34,13 @@ class Events:
         self._stall_seconds = stall_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+        if scope["method"] == "HEAD":  # its connection is for the next request at once, and not when the run has ended
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            return
         await attend(self._send(send), _gone(receive), scope["path"])
 
     async def _send(self, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
         await self._pass(send, f"retry: {self._reconnect_ms}\n\n".encode())
         await self._pass(send, self._encoded(self._first))
         try:

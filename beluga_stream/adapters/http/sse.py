@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from ...errors import RecordTooLarge
+
 MEDIA_TYPE = "text/event-stream"
 HEARTBEAT = b": still here\n\n"
 
-_MOST_BYTES = 64 * 1024 * 1024
-"""A longer event is none that a gateway sends."""
+MOST_BYTES = 64 * 1024 * 1024
+"""Of one event that is taken. A gateway sends longer ones, too: what a node gave has no bound."""
 
 
 class Sent(NamedTuple):
@@ -38,10 +40,13 @@ class Parser:
         self._retry_ms: int | None = None
 
     def feed(self, data: bytes) -> Iterator[Sent]:
-        """The events that these bytes complete. Raises `ValueError` for one that is too long."""
+        """The events that these bytes complete. Raises `RecordTooLarge` for one that is too long."""
         self._rest += data
-        if len(self._rest) > _MOST_BYTES:
-            raise ValueError(f"a line of a stream has more than {_MOST_BYTES} bytes")
+        if len(self._rest) > MOST_BYTES:
+            raise RecordTooLarge(
+                f"an event of the stream has more than {MOST_BYTES} bytes, which a client of a gateway does not take: "
+                f"follow the run through the broker, or let its nodes give less at once"
+            )
         if b"\n" not in data:
             return
         *lines, last = self._rest.split(b"\n")

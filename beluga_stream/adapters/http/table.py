@@ -17,7 +17,9 @@ ASKED = (
 OUTPUTS = Parameter("outputs", "`true`: tell also what each node gave.", flag=True)
 TOKEN = Parameter("token", "A stream token, for clients that send no headers.", most_letters=2_000)
 _TIMEOUT = Parameter(
-    "timeout", "Most seconds to wait; then 409 with the code `timeout`.", number=(0, RESULT_MOST_SECONDS)
+    "timeout",
+    "Most seconds to wait for what is not there; then 409 with the code `timeout`.",
+    number=(0, RESULT_MOST_SECONDS),
 )
 _KEY = Parameter(
     "idempotency-key", "The same key is the same run.", r"^[\x20-\x7e]+$", place="header", most_letters=form.KEY_MOST
@@ -96,7 +98,7 @@ TABLE: tuple[Operation, ...] = (
         "read",
         Operations.node_output,
         gives=form.OutputView,
-        parameters=(_TIMEOUT,),
+        parameters=(_TIMEOUT, *ASKED),
         problems=(404, 409, 410),
     ),
     Operation(

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Self
 
 import orjson
-from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout
+from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, TCPConnector
 from yarl import URL
 
 from ...errors import BelugaError, InvalidInput, LogUnavailable, ResourceExhausted
@@ -47,7 +47,9 @@ class Wire:
 
     async def __aenter__(self) -> Self:
         limits = ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS)
-        self._session = ClientSession(headers=self._headers, timeout=limits)
+        # By itself aiohttp has a hundred connections and no more: streams of so many runs would keep out the signal
+        # that they wait for. It is the gateway that says when there are too many.
+        self._session = ClientSession(headers=self._headers, timeout=limits, connector=TCPConnector(limit=0))
         try:
             await self.ask("GET", "/healthz", patience=self._present_within)
         except BaseException:
@@ -165,16 +167,20 @@ class _Trying:
     def __init__(self, patience: float, where: str) -> None:
         self._patience = patience
         self._where = where
-        self.heard()
+        self._since: float | None = time.monotonic()
+        """Since when it has not answered; None: it has, last."""
+        self._wait = _AGAIN_SECONDS
 
     def heard(self) -> None:
-        """It has answered."""
-        self._since = time.monotonic()
-        self._wait = _AGAIN_SECONDS
+        """It has answered: patience begins when it fails next, however long it was silent, or not read, before."""
+        self._since, self._wait = None, _AGAIN_SECONDS
 
     async def again(self, error: Exception) -> None:
         """Wait before the next try. Raises what it said, or `LogUnavailable`, when it has been away for too long."""
-        if time.monotonic() - self._since > self._patience:
+        now = time.monotonic()
+        if self._since is None:
+            self._since = now
+        if now - self._since > self._patience:
             if isinstance(error, _Away) and error.error is not None:
                 raise error.error
             raise LogUnavailable(f"the gateway at {self._where} does not answer: {error!r}") from error

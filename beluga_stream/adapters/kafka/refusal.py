@@ -1,7 +1,8 @@
 """What a broker refuses, as errors that say what to mend: a login, a certificate, a right, or just no answer."""
 
+import asyncio
 import ssl
-from typing import cast
+from typing import Any, cast
 
 from aiokafka.conn import create_conn
 from aiokafka.errors import (
@@ -58,12 +59,11 @@ def no_answer(connection: KafkaConnection, error: BaseException) -> LogUnavailab
 
 
 async def why_unreachable(connection: KafkaConnection) -> BelugaError | None:
-    """Connect once by hand: `AccessDenied` when it is the login or the certificate; None when nobody answers.
+    """Connect once by hand: `AccessDenied` when it is the login, the certificate or TLS; None when nobody answers.
 
     aiokafka logs what a broker says at the first contact, and raises no more than that there was none.
     """
-    settings = connection.client_settings("probe")
-    del settings["bootstrap_servers"]
+    settings = _probing(connection)
     for address in connection.bootstrap:
         host, _, port = address.rpartition(":")
         try:
@@ -81,9 +81,50 @@ async def why_unreachable(connection: KafkaConnection) -> BelugaError | None:
                 f"no TLS connection to Kafka at {address} ({error.reason or error}): check BELUGA_TLS_CA, "
                 f"BELUGA_TLS_CERT and BELUGA_SECURITY_PROTOCOL; {_SEE}",
             )
-        except Exception:  # noqa: BLE001, S112 - whatever else it is, aiokafka has met it too and says so
-            continue
+        except (TimeoutError, ConnectionRefusedError):
+            continue  # there is nobody to ask in another way
+        except Exception:  # noqa: BLE001 - whatever else it is, aiokafka has met it too and says so
+            if await _speaks_otherwise(connection, host, int(port)):
+                return _mismatch(connection, address)
     return None
+
+
+def _probing(connection: KafkaConnection) -> dict[str, Any]:
+    settings = connection.client_settings("probe")
+    del settings["bootstrap_servers"]
+    return settings
+
+
+async def _speaks_otherwise(connection: KafkaConnection, host: str, port: int) -> bool:
+    """Whether somebody there does without TLS where we use it, or the reverse. Nothing is sent that need be secret."""
+    try:
+        async with within(_PROBE_SECONDS):
+            if connection.uses_tls:
+                settings = _probing(connection) | {"security_protocol": "PLAINTEXT"}
+                probe = await create_conn(host, port, **settings)
+                probe.close()
+            else:
+                context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # whoever it is
+                _, writer = await asyncio.open_connection(host, port, ssl=context)
+                writer.transport.abort()
+    except Exception:  # noqa: BLE001 - whatever it is, that is no answer
+        return False
+    return True
+
+
+def _mismatch(connection: KafkaConnection, address: str) -> AccessDenied:
+    """Who speaks TLS to who does not gets no answer, or none that they understand."""
+    protocol = connection.security_protocol
+    if connection.uses_tls:
+        told, other = "speaks no TLS", protocol.replace("SSL", "PLAINTEXT")
+        hint = f"give the address of a listener that does, or set it to {other}"
+    else:
+        told, hint = "speaks TLS", f"set it to {protocol.replace('PLAINTEXT', 'SSL')}"
+    return AccessDenied(
+        f"Kafka at {address} {told}, and BELUGA_SECURITY_PROTOCOL is {protocol}: {hint}; {_SEE}",
+        user=connection.username,
+    )
 
 
 def _names(error: BaseException) -> set[str]:

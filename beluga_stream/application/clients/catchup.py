@@ -5,9 +5,11 @@ After a restart of a gateway a thousand readers come back at once; each by itsel
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
+from ...errors import LogUnavailable
 from ...ports.log import Reader, Record
 
 _MOST_RECORDS = 4_096
@@ -51,7 +53,7 @@ class CatchUp:
         self._tasks: dict[int, asyncio.Task[None]] = {}
 
     async def close(self) -> None:
-        """Stop reading; who waits is cancelled."""
+        """Stop reading; who waits hears that it was ended here, and is not cancelled: nobody has told them to stop."""
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
@@ -74,9 +76,11 @@ class CatchUp:
         if wish.records:
             yield wish.records
         if wish.position < end:
-            async for records in self._reader.read(self._topic, {partition: wish.position}, until={partition: end}):
-                if found := [record for record in records if record.key == key]:
-                    yield found
+            reading = self._reader.read(self._topic, {partition: wish.position}, until={partition: end})
+            async with aclosing(reading) as batches:
+                async for records in batches:
+                    if found := [record for record in records if record.key == key]:
+                        yield found
 
     async def _run(self, partition: int) -> None:
         """Read as long as somebody waits. Who comes in the midst of a reading waits for the next one."""
@@ -85,19 +89,15 @@ class CatchUp:
                 try:
                     await self._read(partition, [wish for wish in wishes if not wish.done.done()])
                 except Exception as error:  # noqa: BLE001 - it is raised by who waits
-                    for wish in wishes:
-                        if not wish.done.done():
-                            wish.done.set_exception(error)
+                    _fail(wishes, error)
                 finally:
-                    for wish in wishes:
-                        wish.done.cancel()
+                    _fail(wishes, ended_here(self._topic, partition))
         finally:
             self._tasks.pop(partition, None)
             self._drop(partition)
 
     def _drop(self, partition: int) -> None:
-        for wish in self._wishes.pop(partition, []):
-            wish.done.cancel()
+        _fail(self._wishes.pop(partition, []), ended_here(self._topic, partition))
 
     async def _read(self, partition: int, wishes: Sequence[_Wish]) -> None:
         by_key: dict[bytes | None, list[_Wish]] = defaultdict(list)
@@ -106,11 +106,24 @@ class CatchUp:
         if not wishes:
             return
         start, end = min(wish.position for wish in wishes), max(wish.end for wish in wishes)
-        async for records in self._reader.read(self._topic, {partition: start}, until={partition: end}):
-            for record in records:
-                for wish in by_key.get(record.key, ()):
-                    wish.take(record)
-            if all(wish.done.done() for wish in wishes):
-                return
+        async with aclosing(self._reader.read(self._topic, {partition: start}, until={partition: end})) as batches:
+            async for records in batches:
+                for record in records:
+                    for wish in by_key.get(record.key, ()):
+                        wish.take(record)
+                if all(wish.done.done() for wish in wishes):
+                    return
         for wish in wishes:
             wish.finish()
+
+
+def _fail(wishes: Iterable[_Wish], error: Exception) -> None:
+    """This is raised by those of them that still wait."""
+    for wish in wishes:
+        if not wish.done.done():
+            wish.done.set_exception(error)
+
+
+def ended_here(topic: str, partition: int) -> LogUnavailable:
+    """What is told of a partition that is read no more because somebody here wants it so, and not the broker."""
+    return LogUnavailable(f"reading {topic}/{partition} was ended: was the client closed, or does this process end?")

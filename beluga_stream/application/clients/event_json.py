@@ -38,11 +38,14 @@ async def event_json(run: str, event: Event, load: Load, *, outputs: bool | str 
             said |= _execution(event)
         case NodeChanged():
             said |= {"node": event.node, "status": event.status, "attempt": event.attempt}
-            said |= _failure_json(event.failure)
+            if event.failure is not None:
+                said["error"] = failure_json(event.failure)
             if event.status == "succeeded" and outputs in (True, event.node):
                 said |= await _output_json(event.output, load)
         case RunChanged():
-            said |= {"status": event.status} | _failure_json(event.failure)
+            said["status"] = event.status
+            if event.failure is not None:
+                said["error"] = failure_json(event.failure)
             if event.digest is not None:
                 said["digest"] = event.digest
             if event.status == "succeeded":
@@ -60,6 +63,20 @@ def event_of(tree: dict[str, Any]) -> Event:
         return _event_of(tree)
     except (KeyError, TypeError, AttributeError) as error:
         raise InvalidInput(f"this is no event of a run's stream ({error!r}): {str(tree)[:200]}") from error
+
+
+def failure_json(failure: Failure) -> dict[str, Any]:
+    """Why something failed, for machines. How long it asks to be left alone is there only when it does."""
+    told = {"code": failure.code, "message": failure.message, "node": failure.node, "attempt": failure.attempt}
+    return told | ({"retry_after_ms": failure.retry_after_ms} if failure.retry_after_ms else {})
+
+
+def failure_of(told: dict[str, Any] | None) -> Failure | None:
+    """The failure that JSON says, if it says one."""
+    if told is None:
+        return None
+    asks_ms = told.get("retry_after_ms", 0)
+    return Failure(told["code"], told["message"], told["node"], told["attempt"], asks_ms)
 
 
 def kind_of(event: Event) -> str:
@@ -81,14 +98,14 @@ def _event_of(tree: dict[str, Any]) -> Event:
                 status=tree["status"],
                 attempt=tree["attempt"],
                 output=_output_of(tree),
-                failure=_failure_of(tree),
+                failure=failure_of(tree.get("error")),
             )
         case "run":
             return RunChanged(
                 **place,
                 status=tree["status"],
                 output=_output_of(tree),
-                failure=_failure_of(tree),
+                failure=failure_of(tree.get("error")),
                 digest=tree.get("digest"),
             )
         case "rejected":
@@ -114,15 +131,3 @@ async def _output_json(output: Payload | None, load: Load) -> dict[str, Any]:
 
 def _output_of(tree: dict[str, Any]) -> Payload | None:
     return Inline(tree["output"]) if "output" in tree else None
-
-
-def _failure_json(failure: Failure | None) -> dict[str, Any]:
-    if failure is None:
-        return {}
-    told = {"code": failure.code, "message": failure.message, "node": failure.node, "attempt": failure.attempt}
-    return {"error": told}
-
-
-def _failure_of(tree: dict[str, Any]) -> Failure | None:
-    error = tree.get("error")
-    return None if error is None else Failure(error["code"], error["message"], error["node"], error["attempt"])

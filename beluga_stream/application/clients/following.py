@@ -158,16 +158,14 @@ class Following:
     ) -> tuple[Follower, int | None, bool]:
         """Somebody who follows the run live; where its earlier records begin, or None; whether they are gone."""
         mine = self._mine.pop(run, None)
-        if mine is not None and after is None:
-            # A key may have been used before: then the run is under way or over, and its beginning is in the log.
-            if mine.fresh or await self._has_just_begun(run, mine, asked):
-                return mine.follower, None, False
-            follower = mine.follower
-        else:
-            if mine is not None:
-                self._tails.leave(partition, mine.follower)
-            follower = await self._tails.follow(partition, key_of(run).encode())
+        if mine is not None and after is not None:
+            self._tails.leave(partition, mine.follower)
+            mine = None
+        follower = await self._tails.follow(partition, key_of(run).encode()) if mine is None else mine.follower
         try:
+            # A key may have been used before: then the run is under way or over, and its beginning is in the log.
+            if mine is not None and (mine.fresh or await self._has_just_begun(run, mine, asked)):
+                return follower, None, False
             return follower, *await self._first_offset(run, partition, after)
         except BaseException:
             self._tails.leave(partition, follower)

@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 from ...errors import LogUnavailable
 from ...ports.log import Reader, Record
-from .catchup import CatchUp
+from .catchup import CatchUp, ended_here
 from .follower import Follower
 
 BUFFERED = 4_096
@@ -53,7 +53,7 @@ class _Tail:
         waiting.cancel()
         if self._task in done:
             if self._task.cancelled():
-                raise _ended_here(self._topic, self._partition)
+                raise ended_here(self._topic, self._partition)
             self._task.result()
         if not done:
             raise LogUnavailable(f"{self._topic}/{self._partition} could not be read: is the broker there?")
@@ -221,7 +221,7 @@ class Tails:
                     yield taken
                     position = taken[-1].offset + 1
                 elif follower.over and self._closed:
-                    raise _ended_here(self._topic, partition)
+                    raise ended_here(self._topic, partition)
                 elif follower.over:
                     raise LogUnavailable(f"reading {self._topic}/{partition} ended: is the broker there?")
                 elif follower.lagging:
@@ -230,11 +230,6 @@ class Tails:
                     await follower.wait()
             follower.lagging, looks = False, True
             position = follower.since if position is None else position
-
-
-def _ended_here(topic: str, partition: int) -> LogUnavailable:
-    """What is told of a partition that is read no more because somebody here wants it so, and not the broker."""
-    return LogUnavailable(f"reading {topic}/{partition} was ended: was the client closed, or does this process end?")
 
 
 def _seen(task: "asyncio.Task[None]") -> None:

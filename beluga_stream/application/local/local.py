@@ -24,6 +24,7 @@ from ...domain.state import NODE_ENDED, NodeStatus, RunState
 from ...errors import InvalidInput, RunFailed, TaskCanceled
 from ...ports.handlers import Program
 from ..clients.results import Chunk, Event, NodeChanged, RunChanged, Superseded
+from ..execution import leaving
 from ..execution.conversion import declared_result, input_json, sent
 from ..execution.execution import Executions
 from ..execution.resources import ResourceFactory
@@ -141,6 +142,7 @@ class _LocalRun:
         self._streamed: dict[str, str] = {}
         """For each node of which chunks were shown, the incarnation that they are of."""
         self._ended = False
+        self._closed = False
 
     def begin(self, value: Any, signals: Mapping[str, Json]) -> None:
         """Check the input and start. Raises `InvalidInput`."""
@@ -188,14 +190,28 @@ class _LocalRun:
         return self._attempts.cause_of(message)
 
     async def close(self) -> None:
-        """Cancel and await what is still running, then release the resources."""
-        tasks = list(self._tasks.values())
+        """Cancel what is still running and wait until it ends or is left behind, then release the resources."""
+        self._closed = True
+        try:
+            if self._tasks:
+                await self._end_all()
+        finally:
+            await self._executions.close()
+
+    async def _end_all(self) -> None:
+        """Who is cancelled once more meanwhile cancels once more what is still running, and leaves nothing open."""
+        ending = asyncio.gather(*self._tasks.values(), return_exceptions=True)
         for key in tuple(self._tasks):
             self._cancel(key)
         try:
-            await asyncio.gather(*tasks, return_exceptions=True)
-        finally:  # who is cancelled once more meanwhile leaves nothing open either
-            await self._executions.close()
+            await asyncio.wait({ending}, timeout=leaving.LEFT_AFTER_SECONDS)
+        except asyncio.CancelledError:
+            ending.cancel()
+            await asyncio.wait({ending}, timeout=leaving.LEFT_AFTER_SECONDS)
+            raise
+        finally:
+            for run, attempt in self._tasks:
+                leaving.tell_left(attempt, run)
 
     def _check_awaited(self, signals: Mapping[str, Json]) -> None:
         """A signal that nothing takes would leave the run to wait for another one until its time is up."""
@@ -293,7 +309,8 @@ class _LocalRun:
             happened: Happened | Exception = await self._attempts.outcome(work)
         except Exception as error:  # noqa: BLE001 - ours, as a handler's is a failure: whoever waits must hear of it
             happened = error
-        await self._happened.put(happened)
+        if not self._closed:  # else nobody takes it, and there may be no room for it
+            await self._happened.put(happened)
 
 
 def _superseded(node: str, attempt: int, incarnation: str) -> Superseded:

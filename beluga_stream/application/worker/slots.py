@@ -37,12 +37,13 @@ class Slots:
 class Slot:
     """One of them, while it is held. None bounds what has a process of its own to wait for."""
 
-    __slots__ = ("_held", "_of", "_over")
+    __slots__ = ("_held", "_of", "_over", "_taking")
 
     def __init__(self, of: Slots | None) -> None:
         self._of = of
         self._held = False
         self._over = False
+        self._taking = asyncio.Lock()
 
     async def __aenter__(self) -> None:
         if self._of is not None:
@@ -58,11 +59,15 @@ class Slot:
         self.give_back()
 
     async def take_again(self) -> None:
-        """Wait for a place again, if it was given back: others that wait come first."""
-        if self._of is not None and not self._held and not self._over:
-            await self._of.acquire()
-            self._held = True
-            self._check_left()
+        """Wait for a place again, if it was given back: others that wait come first.
+
+        A handler may read several streams at once: it wants one place, whichever of them goes on first.
+        """
+        async with self._taking:
+            if self._of is not None and not self._held and not self._over:
+                await self._of.acquire()
+                self._held = True
+                self._check_left()
 
     def _check_left(self) -> None:
         if self._over:  # it was left while it waited

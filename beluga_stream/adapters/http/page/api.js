@@ -67,8 +67,10 @@ export function follow(run, { hear, over, lost, endsAfter = 0 }) {
       over();
     });
     source.addEventListener("problem", (event) => {
+      const told = JSON.parse(event.data);
+      if (told.retryable) return; // the broker is away, say: the browser connects again, and goes on where it was
       close();
-      lost(new Problem(0, JSON.parse(event.data)));
+      lost(new Problem(0, told));
     });
     source.addEventListener("error", () => {
       // An answer that is no stream: the token's time may be up, or the run be unknown.
