@@ -24,7 +24,12 @@ def called(trigger: str, what: str, function: Callable[..., Any], *arguments: An
 
 
 def key_text(key: object) -> str:
-    """A user's key as text that an id can be made of. Raises `UnicodeEncodeError` when none can."""
+    """A user's key as text that an id can be made of.
+
+    Raises `UnicodeEncodeError` when none can, and `TypeError` for None: events without a key have nothing in common.
+    """
+    if key is None:
+        raise TypeError("it gave None, which is no key")
     text = str(key)
     text.encode()
     return text
