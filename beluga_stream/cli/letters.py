@@ -15,7 +15,7 @@ from ..adapters.kafka.appender import KafkaAppender
 from ..adapters.kafka.batches import MAX_RECORD_BYTES, size_of
 from ..adapters.kafka.connection import KafkaConnection
 from ..adapters.kafka.reader import KafkaReader
-from ..application.deadletters import MESSAGE, REASON, SOURCE, letter_id, marked, marker, original
+from ..application.deadletters import MESSAGE, REASON, SOURCE, letter_id, marked, marker, original, sent_again
 from ..application.payloads import Payloads
 from ..bootstrap.connection import kafka, topics
 from ..bootstrap.encryption import payloads_of
@@ -69,8 +69,8 @@ class Letter:
         return parts[0]
 
     async def again(self, payloads: Payloads) -> Outgoing:
-        """The record as it came, for the topic it came from. Raises `NotFound` when its blob is gone."""
-        return Outgoing(self.topic, *await original(self.record, payloads))
+        """The record for the topic it came from, as it is sent again. Raises `NotFound` when its blob is gone."""
+        return Outgoing(self.topic, *await sent_again(self.record, payloads))
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -127,7 +127,7 @@ class DeadLetters:
 
     async def whole(self, letter: Letter) -> Outgoing:
         """The record that a letter is about, as it came."""
-        return await letter.again(self._payloads)
+        return Outgoing(letter.topic, *await original(letter.record, self._payloads))
 
     async def replay(self, letters: Sequence[Letter]) -> list[Kept]:
         """Send these again, page by page, and mark them; return those that cannot be had back any more.

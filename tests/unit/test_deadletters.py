@@ -12,13 +12,13 @@ from typer.testing import CliRunner
 from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.adapters.memory.blobs import MemoryBlobs
 from beluga_stream.adapters.memory.log import MemoryLog
-from beluga_stream.application.deadletters import dead_letter, original
+from beluga_stream.application.deadletters import dead_letter, first_place, original, refused_place, sent_again
 from beluga_stream.application.payloads import Payloads
 from beluga_stream.cli import letters
 from beluga_stream.cli.letters import DeadLetters
 from beluga_stream.cli.main import app
 from beluga_stream.errors import InvalidInput, LogUnavailable
-from beluga_stream.ports.log import Outgoing, Position, Record, TopicSpec
+from beluga_stream.ports.log import Headers, Outgoing, Position, Record, TopicSpec
 
 
 def _read(letter: Outgoing) -> Record:
@@ -73,6 +73,29 @@ async def test_a_letter_that_came_with_the_header_of_a_marker_marks_nothing() ->
     assert await dead.replay([await dead.one("0-1")]) == []
     assert [letter.handled is None for letter in await dead.all()] == [True, False]
     assert log.records("docs", 0)[-1].headers == record.headers
+
+
+async def test_what_is_for_one_alone_says_each_time_where_it_lay_first_and_where_it_was_refused() -> None:
+    payloads = Payloads(MemoryBlobs())
+    headers: Headers = (("h", b"1"), ("beluga-only", b"beluga/g/docs"))
+    record, letter = Record("docs", 2, 7, b"k", b"v", 0, headers), None
+    for offset, refused in ((9, b"docs/2/7"), (12, b"docs/2/9")):
+        letter = _read(await dead_letter("dead", record, InvalidInput("no good"), payloads))
+        key, value, headers = await sent_again(letter, payloads)
+        record = Record("docs", 2, offset, key, value, 0, headers)
+        assert dict(headers) == {
+            "h": b"1",
+            "beluga-only": b"beluga/g/docs",
+            "beluga-origin": b"docs/2/7",
+            "beluga-again": refused,
+        }
+        assert len(headers) == 4
+        assert (first_place(record), refused_place(record)) == ("docs/2/7", refused.decode())
+
+
+def test_a_record_that_was_forwarded_with_its_headers_is_another_event() -> None:
+    headers: Headers = (("beluga-only", b"beluga/g/docs"), ("beluga-origin", b"docs/2/7"))
+    assert first_place(Record("others", 0, 3, None, b"v", 0, headers)) == "others/0/3"
 
 
 async def test_letters_that_were_sent_before_the_broker_went_away_are_marked() -> None:

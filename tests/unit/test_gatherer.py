@@ -12,13 +12,14 @@ from beluga_stream.adapters.memory.groups import MemoryGroup, MemoryWorkers
 from beluga_stream.adapters.memory.log import MemoryLog
 from beluga_stream.adapters.memory.tables import MemoryTables
 from beluga_stream.application import codec
-from beluga_stream.application.deadletters import original
+from beluga_stream.application.deadletters import sent_again
 from beluga_stream.application.ingest import gatherings
 from beluga_stream.application.ingest.gatherer import Gatherer, GathererOptions
 from beluga_stream.application.ingest.ingest import Ingest
 from beluga_stream.application.payloads import Payloads
 from beluga_stream.domain.events import RunRequested
 from beluga_stream.domain.ids import run_id
+from beluga_stream.domain.payload import Inline
 from beluga_stream.errors import LogUnavailable
 from beluga_stream.ports.handlers import Gathers, Program, Schedule, Side, Trigger
 from beluga_stream.ports.log import Outgoing, Record, TopicSpec
@@ -299,7 +300,7 @@ async def test_events_that_are_sent_again_are_taken_or_refused_anew_though_they_
     refused = bench.log.records(TOPICS.dead_letters, 0)
     assert all(dict(letter.headers)["beluga-only"] == f"beluga/pairs/{trigger.name}".encode() for letter in refused)
     for letter in refused:
-        again = await original(letter, bench.payloads)
+        again = await sent_again(letter, bench.payloads)
         await bench.log.append([Outgoing(dict(letter.headers)["beluga-source"].decode()[0], *again)])
     await bench.ingested()
     await bench.gathered()
@@ -307,6 +308,37 @@ async def test_events_that_are_sent_again_are_taken_or_refused_anew_though_they_
         assert len(bench.starts()) == 1
     else:
         assert len(bench.letters()) == 2 * len(refused), "its window has ended: nothing is left out in silence"
+
+
+async def test_a_letter_that_is_sent_twice_is_one_event_of_its_batch() -> None:
+    broken = [True]
+
+    def mapped(found: Any) -> Any:
+        if broken:
+            raise ValueError("not yet")
+        return found
+
+    batch = Gathers("batch", (Side("a", ANY, lambda data: data["key"]),), size=2, wait_ms=_MINUTE)
+    bench = await _opened(Trigger("a", "gathered", "a", "pairs", ANY, map=mapped, gathers=batch))
+
+    async def send_twice() -> None:
+        for letter in bench.log.records(TOPICS.dead_letters, 0)[-2:]:
+            again = await sent_again(letter, bench.payloads)
+            await bench.log.append([Outgoing("a", *again), Outgoing("a", *again)])
+        await bench.ingested()
+        await bench.gathered()
+
+    for n in (1, 2):
+        await bench.publish("a", n=n)
+    await bench.ingested()
+    await bench.gathered()
+    await send_twice()
+    assert len(bench.letters()) == 4, "the same batch was refused once more, and nothing else"
+    broken.clear()
+    await send_twice()
+    (start,) = bench.starts()
+    assert start.input == Inline([{"key": "k", "n": 1}, {"key": "k", "n": 2}])
+    assert not bench.gatherer.owned[0].open
 
 
 async def test_what_is_over_is_remembered_and_then_forgotten() -> None:

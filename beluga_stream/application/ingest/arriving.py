@@ -15,7 +15,7 @@ from ...ports.handlers import Gathers, Trigger
 from ...ports.log import Outgoing, Record
 from .. import codec
 from ..clients.starting import trace_of
-from ..deadletters import meant_for
+from ..deadletters import refused_place
 from ..payloads import Payloads
 from ..topics import Topics
 from .inbound import message_of, time_of
@@ -39,7 +39,8 @@ async def arrival(
     found = gathers.sides[side]
     message, identity = message_of(record, found.adapter)
     place = f"{record.topic}/{record.partition}/{record.offset}"
-    again = () if meant_for(record) is None else (place,)
+    refused = refused_place(record)
+    again = () if refused is None else (refused,)
     of = called(trigger.name, "the key", lambda: key_text(found.key(message.data)))
     logged_ms = record.timestamp_ms
     happened_ms = time_of(record)
