@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
-from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka
+from cloudevents.core.base import BaseCloudEvent
+from cloudevents.core.bindings.kafka import KafkaMessage, from_binary, from_structured
 from cloudevents.core.formats.json import JSONFormat
 from pydantic import TypeAdapter, ValidationError
 
@@ -27,7 +28,7 @@ def message_of(record: Record, adapter: TypeAdapter[Any]) -> tuple[Message, str]
     Raises `InvalidInput` for bytes that are no JSON, a broken CloudEvent, and data that fails its type.
     """
     headers = {name.lower(): value or b"" for name, value in record.headers}
-    if "ce_specversion" in headers or headers.get("content-type", b"").startswith(_STRUCTURED):
+    if "ce_specversion" in headers or _is_structured(headers):
         event_id, source, data = _cloud_event(record, headers)
         identity = f"{source}\x1f{event_id}"
     else:
@@ -51,7 +52,7 @@ def time_of(record: Record) -> int | None:
     Raises `InvalidInput` for what is no time.
     """
     headers = {name.lower(): value or b"" for name, value in record.headers}
-    if headers.get("content-type", b"").startswith(_STRUCTURED):
+    if _is_structured(headers):
         told = _envelope(record).get("time")
     elif "ce_specversion" in headers:
         told = headers["ce_time"].decode("utf-8", "replace") if "ce_time" in headers else None
@@ -87,17 +88,18 @@ def _envelope(record: Record) -> dict[str, Any]:
 
 
 def _cloud_event(record: Record, headers: dict[str, bytes]) -> tuple[str, str, Any]:
+    envelope = _envelope(record) if _is_structured(headers) else None
     try:
-        event = from_kafka(KafkaMessage(headers=headers, key=record.key, value=record.value or b""), _FORMAT)
+        event = _binary(record, headers) if envelope is None else _structured(record)
     except Exception as error:
         # The SDK raises errors of many kinds for what is no CloudEvent.
         why = f"{type(error).__name__}: {said(error)}"
         raise InvalidInput(f"an event of {record.topic} is no valid CloudEvent: {why}") from error
-    if not _has_id(record, headers):
+    if not (headers.get("ce_id") if envelope is None else envelope.get("id")):
         # The SDK makes a new one up at each reading: the same event would be another run each time.
         raise InvalidInput(f"an event of {record.topic} is no valid CloudEvent: it has no id")
     # Of the SDK's data a string may be JSON's own or what was no JSON: only the record itself can tell.
-    if not headers.get("content-type", b"").startswith(_STRUCTURED):
+    if envelope is None:
         data = _json(record) if record.value else None
     else:
         data = event.get_data()
@@ -109,7 +111,16 @@ def _cloud_event(record: Record, headers: dict[str, bytes]) -> tuple[str, str, A
     return str(event.get_id()), str(event.get_source()), data
 
 
-def _has_id(record: Record, headers: dict[str, bytes]) -> bool:
-    if not headers.get("content-type", b"").startswith(_STRUCTURED):
-        return bool(headers.get("ce_id"))
-    return bool(_envelope(record).get("id"))
+def _is_structured(headers: dict[str, bytes]) -> bool:
+    return headers.get("content-type", b"").lower().startswith(_STRUCTURED)
+
+
+def _structured(record: Record) -> BaseCloudEvent:
+    """The event in the value. Headers may repeat what it says, and the key is no part of it."""
+    return from_structured(KafkaMessage(headers={}, key=None, value=record.value or b""), _FORMAT)
+
+
+def _binary(record: Record, headers: dict[str, bytes]) -> BaseCloudEvent:
+    """The event in headers and value. Other headers, and the key, are whatever their producer likes: bytes."""
+    own = {name: value for name, value in headers.items() if name.startswith("ce_") or name == "content-type"}
+    return from_binary(KafkaMessage(headers=own, key=None, value=record.value or b""), _FORMAT)
