@@ -18,7 +18,7 @@ from beluga_stream.application.ingest.gatherer import Gatherer, GathererOptions
 from beluga_stream.application.ingest.ingest import Ingest
 from beluga_stream.application.payloads import Payloads
 from beluga_stream.domain.events import RunRequested
-from beluga_stream.domain.ids import run_id
+from beluga_stream.domain.ids import digest, run_id
 from beluga_stream.domain.payload import Inline
 from beluga_stream.errors import LogUnavailable
 from beluga_stream.ports.handlers import Gathers, Program, Schedule, Side, Trigger
@@ -275,6 +275,21 @@ async def test_a_map_that_raises_sends_each_event_to_the_dead_letters_as_it_came
     assert letter.headers[0] == ("h", b"1")
     assert letter.key == b"k"
     assert dict(letter.headers)["beluga-source"].startswith(b"a/")
+
+
+async def test_a_key_of_any_length_makes_no_record_too_large() -> None:
+    bench = await _opened()
+    key = "k" * 200_000
+    for topic in "ab":
+        await bench.publish(topic, key=key)
+    await bench.publish("a", key=f"{key}x")
+    await bench.ingested()
+    assert all(len(record.value or b"") < 2_000 for record in bench.log.records(TOPICS.trigger_events, 0))
+    await bench.gathered()
+    (start,) = bench.starts()
+    assert start.run == run_id("pairs", "a+b", f"#{digest(key)}\x1f{100 * _MINUTE}+{_MINUTE}")
+    assert all(len(value) < 2_000 for value in bench.tables.changelogs[0].rows.values())
+    assert len(bench.gatherer.owned[0].open) == 1, "another key is another window"
 
 
 @pytest.mark.parametrize("kind", ["batch", "join"])

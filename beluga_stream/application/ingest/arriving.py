@@ -22,6 +22,9 @@ from .inbound import message_of, time_of
 from .requesting import called, key_text
 
 _PARTS = 3
+_LONGEST_KEY = 1_000
+"""A longer key is told by its hash: rows and records name it, and none of them may become too large."""
+
 _AHEAD_MS = 3_600_000
 """How far ahead of this process's clock a record's timestamp may be."""
 
@@ -42,6 +45,8 @@ async def arrival(
     refused = refused_place(record)
     again = () if refused is None else (refused,)
     of = called(trigger.name, "the key", lambda: key_text(found.key(message.data)))
+    if len(of) > _LONGEST_KEY:
+        of = f"#{digest(of)}"
     logged_ms = record.timestamp_ms
     happened_ms = time_of(record)
     at_ms = logged_ms if happened_ms is None else happened_ms
