@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
 import pytest
+from pydantic import PlainSerializer, TypeAdapter
 
 from beluga_stream.adapters.memory.blobs import MemoryBlobs
 from beluga_stream.adapters.memory.groups import MemoryGroup, MemoryWorkers
@@ -469,6 +470,21 @@ async def test_an_event_of_an_impossible_time_is_a_dead_letter(headers: Any, tol
     ((value, said),) = bench.letters()
     assert value == {"key": "k", "n": 1}
     assert told in said
+
+
+async def test_an_event_that_its_type_does_not_write_is_no_defect_of_the_engine() -> None:
+    def no(value: Any) -> Any:
+        raise ValueError("cannot be written")
+
+    adapter: TypeAdapter[Any] = TypeAdapter(Annotated[Any, PlainSerializer(no)])
+    one = Gathers("batch", (Side("a", adapter, lambda data: data["key"]),), size=1, wait_ms=_MINUTE)
+    bench = await _opened(Trigger("a", "gathered", "a", "pairs", ANY, gathers=one))
+    await bench.publish("a")
+    await bench.ingested()
+    (letter,) = bench.log.records(TOPICS.dead_letters, 0)
+    headers = dict(letter.headers)
+    assert headers["beluga-reason"] == b"execution_failed"
+    assert b"the type of trigger a raised" in headers["beluga-message"]
 
 
 async def test_a_record_without_its_key_is_a_dead_letter() -> None:

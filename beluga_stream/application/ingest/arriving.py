@@ -62,7 +62,7 @@ async def arrival(
         )
     window = f"{rule.start_ms}+{gathers.within_ms}" if isinstance(rule, Window) else ""
     gathering = gathering_id(trigger.graph, trigger.name, of, window)
-    data: Any = found.adapter.dump_python(message.data, mode="json")
+    data: Any = called(trigger.name, "the type", found.adapter.dump_python, message.data, mode="json")
     trace = trace_of(record.headers)
     event = EventArrived(
         key=gathering,
