@@ -1,7 +1,10 @@
+import asyncio
 import json
+from dataclasses import replace
+from typing import Annotated, Any
 
 import pytest
-from pydantic import BaseModel, TypeAdapter
+from pydantic import AfterValidator, BaseModel, TypeAdapter
 
 from beluga_stream.adapters.memory.blobs import MemoryBlobs
 from beluga_stream.adapters.memory.log import MemoryLog
@@ -155,14 +158,23 @@ async def test_filters_and_keys_are_the_users() -> None:
     assert [request.run for request in requests(log)] == [run_id("test", "t", "b")]
 
 
-@pytest.mark.parametrize("broken", ["where", "map", "idempotency_key"])
-async def test_a_users_function_that_raises_costs_its_event_and_no_other(broken: str) -> None:
+@pytest.mark.parametrize("raised", [ZeroDivisionError, SystemExit, asyncio.CancelledError])
+@pytest.mark.parametrize("broken", ["where", "map", "idempotency_key", "adapter"])
+async def test_a_users_function_that_raises_costs_its_event_and_no_other(
+    broken: str, raised: type[BaseException]
+) -> None:
+    def breaks(_: object) -> object:
+        raise raised("no good")
+
     log = MemoryLog()
     good = Trigger("good", "topic", "docs", "test", ANY)
-    bad = Trigger("bad", "topic", "docs", "test", ANY, **{broken: lambda message: 1 / 0})
+    bad = Trigger("bad", "topic", "docs", "test", ANY)
+    validating: TypeAdapter[Any] = TypeAdapter(Annotated[Any, AfterValidator(breaks)])
+    bad = replace(bad, **{broken: validating if broken == "adapter" else breaks})
     await ingest(log, bad, good).handle([record(b"1")])
     assert len(requests(log)) == 1
-    assert letters(log)[0]["beluga-reason"] == b"execution_failed"
+    assert letters(log)[0]["beluga-reason"] == (b"invalid_input" if broken == "adapter" else b"execution_failed")
+    assert f"{raised.__name__}: no good".encode() in letters(log)[0]["beluga-message"]
 
 
 async def test_events_without_a_key_are_not_one_event() -> None:

@@ -38,7 +38,9 @@ def message_of(record: Record, adapter: TypeAdapter[Any]) -> tuple[Message, str]
         checked = adapter.validate_python(data)
     except ValidationError as error:
         raise InvalidInput(f"an event of {record.topic} fails its type: {first_of(error)}") from error
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise  # somebody ends the process
+    except BaseException as error:
         # A validator of the user's own may raise anything.
         why = f"{type(error).__name__}: {said(error)}"
         raise InvalidInput(f"the type of an event of {record.topic} raised {why}") from error
