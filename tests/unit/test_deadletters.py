@@ -78,10 +78,11 @@ async def test_a_letter_that_came_with_the_header_of_a_marker_marks_nothing() ->
     assert log.records("docs", 0)[-1].headers == record.headers
 
 
-async def test_what_is_for_one_alone_says_each_time_where_it_lay_first_and_where_it_was_refused() -> None:
+@pytest.mark.parametrize("size", [3, 600_000], ids=["short", "long"])
+async def test_what_is_for_one_alone_says_each_time_where_it_lay_first_and_where_it_was_refused(size: int) -> None:
     payloads = Payloads(MemoryBlobs())
     headers: Headers = (("h", b"1"), ("beluga-only", b"beluga/g/docs"))
-    record, letter = Record("docs", 2, 7, b"k", b"v", 0, headers), None
+    record = Record("docs", 2, 7, b"k", b"v" * size, 0, headers)
     for offset, refused in ((9, b"docs/2/7"), (12, b"docs/2/9")):
         letter = _read(await dead_letter(NAMES.dead_letters, record, InvalidInput("no good"), payloads))
         key, value, headers = await sent_again(letter, payloads)
