@@ -7,7 +7,7 @@ from ..domain.definition import EdgeMode, NodeKind
 from ..domain.ids import INPUT, NOT_IN_NAMES
 from ..errors import InvalidGraph
 from .blueprint import Blueprint, Link, Step
-from .condition import Condition
+from .condition import Condition, is_predicate
 from .node import NodeOptions, options_of
 from .options import check_options
 from .ref import Ref
@@ -121,8 +121,8 @@ class Builder:
             condition = source.origin.condition
             mode = mode or source.origin.mode
         if when is not None:
-            if not callable(when):
-                raise self.invalid(str(target), f"when={when!r} is no function of the source's output")
+            if not is_predicate(when):
+                raise self.invalid(str(target), f"when={when!r} is no function of the source's output, or async")
             before = condition or Condition()
             if before.otherwise:
                 raise self.invalid(str(target), "otherwise() cannot be narrowed further by when=")

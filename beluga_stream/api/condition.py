@@ -1,5 +1,6 @@
 """Conditions on edges: when an edge out of a node is taken."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, get_origin
@@ -36,6 +37,11 @@ class Condition:
         parts = [f"case({' | '.join(getattr(one, '__name__', str(one)) for one in members(k))})" for k in self.kinds]
         parts += [f"when({getattr(predicate, '__name__', predicate)})" for predicate in self.predicates]
         return ".".join(parts)
+
+
+def is_predicate(given: object) -> bool:
+    """Whether it is a function that answers by itself: what a coroutine function gives always holds."""
+    return callable(given) and not inspect.iscoroutinefunction(given)
 
 
 def can_be_asked(kind: Any) -> bool:

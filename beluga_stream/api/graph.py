@@ -13,6 +13,7 @@ from ..errors import InvalidGraph
 from .blueprint import Blueprint, Step
 from .building import After, Builder, check_name, check_timeout
 from .compile import Compiled, compile_blueprint
+from .condition import is_predicate
 from .limit import Limits
 from .memory import Memory
 from .node import NodeOptions
@@ -467,8 +468,8 @@ class Graph(Work[I, O], Generic[I, O]):
                 "a loop over a graph is not supported yet: loop over a function, or unroll the graph",
             )
         step = self._builder.handled(body, options.get("name"), NodeKind.LOOP, options)
-        if not callable(until):
-            raise self._builder.invalid(step.name, f"until={until!r} is no function of the output")
+        if not is_predicate(until):
+            raise self._builder.invalid(step.name, f"until={until!r} is no function of the output, or async")
         step.until, step.max_passes = until, self._builder.counted(step.name, "max_passes", max_passes)
         self._builder.feed(step, [start])
         self._builder.order(step, after)

@@ -31,7 +31,7 @@ class Runner(Protocol):
     async def invoke(self, value: Any, /, *, signals: Signals) -> Any:
         """The result for an input; `signals` answer waits. When it is cancelled, the run is.
 
-        Raises `InvalidInput` for an input that fails its type, and `RunFailed`.
+        Raises `InvalidInput` for an input that fails its type and for a signal that nothing waits for, and `RunFailed`.
         """
         raise NotImplementedError
 

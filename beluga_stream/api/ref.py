@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from ..domain.definition import EdgeMode
 from ..errors import InvalidGraph
-from .condition import Condition, can_be_asked
+from .condition import Condition, can_be_asked, is_predicate
 from .stream import Outcome, Stream
 
 if TYPE_CHECKING:
@@ -62,8 +62,10 @@ class Ref(Generic[T_co]):
         no function.
         """
         before = self._conditional()
-        if not callable(predicate):
-            raise self._invalid(f"when({predicate!r}) asks nothing: give a function of the node's output")
+        if not is_predicate(predicate):
+            raise self._invalid(
+                f"when({predicate!r}) asks nothing: give a function of the node's output that is not async"
+            )
         return self._with(replace(before, predicates=(*before.predicates, predicate)))
 
     @overload

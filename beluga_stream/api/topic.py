@@ -1,5 +1,6 @@
 """Topics of events, typed, and with a key for each event."""
 
+import inspect
 import re
 from collections.abc import Callable
 from types import UnionType
@@ -36,7 +37,12 @@ class Topic(Generic[E]):
         self.kind = kind
 
     def by(self, key: Callable[[E], str]) -> "Keyed[E]":
-        """The topic with a key taken from each event, for `join`, `batch` and `debounce`."""
+        """The topic with a key taken from each event, for `join`, `batch` and `debounce`.
+
+        An event whose key is None, or raises, goes to the dead letters. Raises `InvalidConfig` for an async function.
+        """
+        if inspect.iscoroutinefunction(key):
+            raise InvalidConfig(f"{self!r}.by({key.__name__}): it is async; give a plain function of the event")
         return Keyed(self, key)
 
     def __repr__(self) -> str:

@@ -1,6 +1,7 @@
 """`Work`: what graphs and chains have in common. They compile, run here, and are triggered."""
 
 import asyncio
+import inspect
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
@@ -129,12 +130,13 @@ class Work(ABC, Generic[I, O]):
         the input.
         `where` picks messages. `idempotency_key` makes two events with one key one run; by default it is
         the CloudEvents source and id, else the record's position. All run at ingest; one that raises
-        sends its event to dead letters. Raises `InvalidGraph` for the same source twice.
+        sends its event to dead letters. Raises `InvalidGraph` for the same source twice, and for an async function.
         """
         if isinstance(on, str):
             raise InvalidGraph(
                 f"graph {self._name!r}: trigger({on!r}) takes a Topic: Topic({on!r}, TypeOfItsEvents)", graph=self._name
             )
+        self._refuse_async({"map": map, "where": where, "idempotency_key": idempotency_key})
         self._declare(Declared(on, map, where, idempotency_key))
         return self
 
@@ -161,9 +163,20 @@ class Work(ABC, Generic[I, O]):
         once; with `*` for the hour it goes by real time. Raises `InvalidConfig` for an expression that is none or never
         comes, and an unknown zone, and `InvalidGraph` for the same name twice.
         """
+        self._refuse_async({"input": input})
         made = input if callable(input) else _always(input)
         self._declare(Declared(Cron(cron, tz, made, milliseconds(jitter), catch_up, name), None, None, None))
         return self
+
+    def _refuse_async(self, given: Mapping[str, object]) -> None:
+        """What a coroutine function gives is no answer: as a filter it would pick every event."""
+        for what, function in given.items():
+            if inspect.iscoroutinefunction(function):
+                raise InvalidGraph(
+                    f"graph {self._name!r}: {what} of a trigger is {function.__name__}, which is async: give a plain "
+                    f"function, and do in a node what takes time",
+                    graph=self._name,
+                )
 
     def _declare(self, declared: Declared) -> None:
         if any(other.name == declared.name for other in self._declared):

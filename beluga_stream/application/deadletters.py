@@ -21,6 +21,12 @@ STORED = "beluga-stored"
 ONLY = "beluga-only"
 """Names whom a record is for when it is sent again: the one that could not take it. Others have taken it already."""
 
+ORIGIN = "beluga-origin"
+"""Names the place where an event that is sent again lay first: however often it is sent, it is that event."""
+
+AGAIN = "beluga-again"
+"""Names the place of the record that was refused, and is sent again by this one."""
+
 HANDLED = "beluga-handled"
 """Kafka cannot delete one record: a letter that was dealt with gets a marker, a record that names it in this header."""
 
@@ -31,7 +37,7 @@ _OURS = frozenset({REASON, MESSAGE, SOURCE, STORED})
 
 async def dead_letter(topic: str, record: Record, error: BelugaError, payloads: Payloads) -> Outgoing:
     """The record as it came, with the reason and its source (topic/partition/offset) in headers."""
-    source = f"{record.topic}/{record.partition}/{record.offset}"
+    source = _place(record)
     told: Headers = (
         (REASON, clipped(error.code).encode()),
         (MESSAGE, said(error).encode()),
@@ -43,8 +49,22 @@ async def dead_letter(topic: str, record: Record, error: BelugaError, payloads: 
     return Outgoing(topic, source.encode(), None, (*told, (STORED, ref.encode())))
 
 
+async def sent_again(letter: Record, payloads: Payloads) -> tuple[bytes | None, bytes | None, Headers]:
+    """`original`, as it is sent again: what is for one trigger or subscriber alone says which event it is.
+
+    Without that an event which is known by its place would be another each time that its letter is sent.
+    """
+    key, value, headers = await original(letter, payloads)
+    if not any(name == ONLY for name, _ in headers):
+        return key, value, headers
+    source = dict(letter.headers)[SOURCE]
+    told = tuple(header for header in headers if header[0] != AGAIN)
+    first = () if any(name == ORIGIN for name, _ in told) else ((ORIGIN, source),)
+    return key, value, (*told, *first, (AGAIN, source))
+
+
 async def original(letter: Record, payloads: Payloads) -> tuple[bytes | None, bytes | None, Headers]:
-    """Key, value and headers of the record that a letter is about, with whom it is for when it is sent again.
+    """Key, value and headers of the record that a letter is about, with whom alone it is for.
 
     Raises `NotFound` when its blob is gone.
     """
@@ -65,10 +85,22 @@ def only_for(record: Record, whom: str) -> Record:
 
 def meant_for(record: Record) -> str | None:
     """Whom alone a record is for that was sent again; None: it is for all."""
-    for header in record.headers:
-        if header[0] == ONLY:
-            return (header[1] or b"").decode("utf-8", "replace")
-    return None
+    return _header(record, ONLY)
+
+
+def first_place(record: Record) -> str:
+    """Where an event lay first, as topic/partition/offset; of one that was not sent again that is where it lies."""
+    place, first = _place(record), _header(record, ORIGIN)
+    # Of another topic it tells nothing here: who forwards events may copy their headers.
+    return place if first is None or first.rsplit("/", 2)[0] != record.topic else first
+
+
+def refused_place(record: Record) -> str | None:
+    """Where the record lay that this one sends again; None: it is the first."""
+    if meant_for(record) is None:
+        return None
+    # Earlier versions did not tell: then each time counts as another.
+    return _header(record, AGAIN) or _place(record)
 
 
 def is_for(record: Record, whom: str) -> bool:
@@ -92,6 +124,17 @@ def marked(record: Record) -> str | None:
     headers = dict(record.headers)
     mark = headers.get(HANDLED)
     return None if mark is None or SOURCE in headers else mark.decode("utf-8", "replace")
+
+
+def _place(record: Record) -> str:
+    return f"{record.topic}/{record.partition}/{record.offset}"
+
+
+def _header(record: Record, name: str) -> str | None:
+    for header in record.headers:
+        if header[0] == name:
+            return (header[1] or b"").decode("utf-8", "replace")
+    return None
 
 
 def _size(record: Record) -> int:

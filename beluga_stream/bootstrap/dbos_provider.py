@@ -48,9 +48,10 @@ class DbosProvider:
 
     def runner(self, work: Work[Any, Any], options: Options, /) -> "DbosWork":
         """What runs a chain or graph: a workflow for each call. One that undoes what it did ends in time by itself."""
-        undoes = work.compile().definition.undoes
+        program = work.compile()
+        undoes = program.definition.undoes
         terms = WorkflowOptions(timeout=None if undoes else options.timeout, retries=0)
-        return DbosWork(self, self.workflow(work, terms), ends_in_time=undoes)
+        return DbosWork(self, program, self.workflow(work, terms), ends_in_time=undoes)
 
     def workflow(self, made: Work[Any, Any] | type[Any], options: WorkflowOptions, /) -> WorkflowRunner:
         """What runs a durable graph. Raises `InvalidConfig` for a class, and for a task queue."""
@@ -111,8 +112,10 @@ class DbosProvider:
 class DbosWork(WorkflowWork):
     """Runs one chain or graph: a workflow for each call. For `ends_in_time` see `Runner`."""
 
-    def __init__(self, provider: DbosProvider, workflow: WorkflowRunner, *, ends_in_time: bool) -> None:
-        super().__init__(workflow)
+    def __init__(
+        self, provider: DbosProvider, program: Program, workflow: WorkflowRunner, *, ends_in_time: bool
+    ) -> None:
+        super().__init__(program, workflow)
         self._provider = provider
         self.ends_in_time = ends_in_time
 

@@ -12,6 +12,7 @@ from ..api.provider import Signals
 from ..api.signal import dumped
 from ..api.work import Work
 from ..application.clients.results import Event
+from ..application.clients.signalling import check_awaited
 from ..bounds import within
 from ..errors import BelugaError
 from ..ports.spans import Spans
@@ -102,7 +103,7 @@ class KafkaRunner:
             raise
 
     async def _start(self, value: Any, signals: Signals) -> Run[Any]:
-        dumped(signals)  # before there is a run that would wait for them
+        check_awaited(self._work.compile(), dumped(signals))  # before there is a run that would wait for them
         run = await (await self._provider.client()).start(self._work, value)
         for signal, content in signals.items():
             await run.signal(signal, content)

@@ -89,7 +89,9 @@ def _check_spans(settings: Settings, deployed: deployments.LoadedDeployment | No
     most_ms = int(settings.retention_hours * 3_600_000)
     for trigger in () if deployed is None else deployed.triggers:
         gathers = trigger.gathers
-        if gathers is not None and max(gathers.within_ms + gathers.lateness_ms, gathers.wait_ms) > most_ms:
+        if gathers is None:
+            continue
+        if max(gathers.within_ms + gathers.lateness_ms, gathers.wait_ms, gathers.quiet_ms) > most_ms:
             raise InvalidConfig(
                 f"trigger {trigger.name!r} of graph {trigger.graph!r} waits longer for its events than the engine "
                 f"keeps them: raise BELUGA_RETENTION_HOURS ({settings.retention_hours:g}), or choose shorter windows",

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple, get_args
 
+from ..application.topics import Topics
 from ..ports.rights import Right
 from .connection import topics
 from .declared import changelog_topic, group, triggers_changelog
@@ -198,14 +199,28 @@ def _operator(settings: Settings, uses: Uses) -> list[Right]:
         ),
         Right("topic", names.graphs, ("Read",), "`graph list`, `runs stuck`"),
         Right("topic", names.dead_letters, ("Read", "Write"), "`dead-letters`"),
-        Right("topic", names.node_done, ("Write",), "`dead-letters replay`"),
-        Right("topic", names.bus, ("Write",), "`dead-letters replay`"),
+        *(Right("topic", name, ("Write",), "`dead-letters replay`") for name in _refusable(names, uses)),
+        Right(
+            "topic",
+            names.node_ready(""),
+            ("Write",),
+            "`dead-letters replay`",
+            prefixed=True,
+            sample="default",
+        ),
         Right(
             "group", f"{settings.prefix}-", ("Describe",), "`doctor` sees who is there", prefixed=True, sample="worker"
         ),
         Right("topic", probe, ("Write", "Delete"), "`doctor` tries fencing", prefixed=True, sample="0"),
         Right("transactional-id", probe, ("Write",), "`doctor` tries fencing", prefixed=True, sample="0"),
     ]
+
+
+def _refusable(names: Topics, uses: Uses) -> list[str]:
+    """The engine's own topics whose records may be dead letters, beside those that clients write to and the queues."""
+    found = [names.node_done, names.bus, names.workflow_requests]
+    found += [names.runs] if uses.follows_runs else []
+    return [*found, names.trigger_events] if uses.gathers else found
 
 
 def _merged(rights: Sequence[Right]) -> list[Right]:

@@ -15,6 +15,7 @@ from ..api.work import Work
 from ..application.clients.results import Event
 from ..application.clients.runs import Runs
 from ..domain.ids import RunId
+from ..ports.handlers import Program
 from ..ports.spans import NO_SPANS, Spans
 from ..ports.workflow_runner import WorkflowRunner
 from .client import open_runs
@@ -53,7 +54,8 @@ class TemporalProvider:
         """What runs a chain or graph, as deployed to the workers."""
         terms = WorkflowOptions(timeout=options.timeout, retries=0)
         queue = self._settings.temporal_task_queue
-        return TemporalWork(self, self._runner(work, terms, queue), self._runner(work, terms, told_queue(queue)))
+        told = self._runner(work, terms, told_queue(queue))
+        return TemporalWork(self, work.compile(), self._runner(work, terms, queue), told)
 
     def workflow(self, made: Work[Any, Any] | type[Any], options: WorkflowOptions, /) -> WorkflowRunner:
         """What runs a durable graph, or a workflow class. Raises `InvalidConfig`."""
@@ -109,8 +111,10 @@ class TemporalProvider:
 class TemporalWork(WorkflowWork):
     """Runs one chain or graph: a workflow for each call. Those that are read are `told` in the engine's log."""
 
-    def __init__(self, provider: TemporalProvider, workflow: WorkflowRunner, told: WorkflowRunner) -> None:
-        super().__init__(workflow)
+    def __init__(
+        self, provider: TemporalProvider, program: Program, workflow: WorkflowRunner, told: WorkflowRunner
+    ) -> None:
+        super().__init__(program, workflow)
         self._provider = provider
         self._told = told
 

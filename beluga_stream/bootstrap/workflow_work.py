@@ -8,8 +8,10 @@ from typing import Any
 
 from ..api.provider import Signals
 from ..api.signal import dumped
+from ..application.clients.signalling import check_awaited
 from ..bounds import within
 from ..errors import BelugaError, NotFound
+from ..ports.handlers import Program
 from ..ports.workflow_runner import Started, WorkflowRunner
 
 _CANCEL_SECONDS = 5.0
@@ -20,7 +22,8 @@ log = logging.getLogger("beluga_stream.orchestrator")
 class WorkflowWork:
     """All of a provider's runner but how it streams."""
 
-    def __init__(self, workflow: WorkflowRunner) -> None:
+    def __init__(self, program: Program, workflow: WorkflowRunner) -> None:
+        self._program = program
         self._workflow = workflow
 
     async def invoke(self, value: Any, /, *, signals: Signals) -> Any:
@@ -52,6 +55,7 @@ class WorkflowWork:
 
     async def _start(self, workflow: WorkflowRunner, value: Any, signals: Signals, workflow_id: str) -> Started:
         contents = dumped(signals)
+        check_awaited(self._program, contents)
         started = await workflow.start(value, workflow_id)
         try:
             for name, content in contents.items():

@@ -5,6 +5,7 @@ A letter's id is its place in the topic, `partition-offset`; one that was handle
 
 import time
 from collections.abc import AsyncIterator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -15,8 +16,9 @@ from ..adapters.kafka.appender import KafkaAppender
 from ..adapters.kafka.batches import MAX_RECORD_BYTES, size_of
 from ..adapters.kafka.connection import KafkaConnection
 from ..adapters.kafka.reader import KafkaReader
-from ..application.deadletters import MESSAGE, REASON, SOURCE, letter_id, marked, marker, original
+from ..application.deadletters import MESSAGE, REASON, SOURCE, letter_id, marked, marker, original, sent_again
 from ..application.payloads import Payloads
+from ..application.topics import Topics
 from ..bootstrap.connection import kafka, topics
 from ..bootstrap.encryption import payloads_of
 from ..errors import BelugaError, InvalidInput, InvalidState, KeyMissing, NotFound, Tampered
@@ -63,14 +65,23 @@ class Letter:
     @property
     def topic(self) -> str:
         """Where it came from. Raises `InvalidState` when that is not known."""
+        return self._parts[0]
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Partition and offset of where it came from. Raises as `topic`."""
+        return int(self._parts[1]), int(self._parts[2])
+
+    @property
+    def _parts(self) -> list[str]:
         parts = self.source.rsplit("/", _SOURCE_PARTS - 1)
         if len(parts) != _SOURCE_PARTS:
             raise InvalidState(f"dead letter {self.id} does not say where it came from", letter=self.id)
-        return parts[0]
+        return parts
 
     async def again(self, payloads: Payloads) -> Outgoing:
-        """The record as it came, for the topic it came from. Raises `NotFound` when its blob is gone."""
-        return Outgoing(self.topic, *await original(self.record, payloads))
+        """The record for the topic it came from, as it is sent again. Raises `NotFound` when its blob is gone."""
+        return Outgoing(self.topic, *await sent_again(self.record, payloads))
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -94,9 +105,10 @@ class DeadLetters:
     """Reads the topic up to its end, and appends what is done about a letter."""
 
     def __init__(
-        self, topic: str, reader: Reader, appender: Appender, payloads: Payloads, connection: KafkaConnection
+        self, names: Topics, reader: Reader, appender: Appender, payloads: Payloads, connection: KafkaConnection
     ) -> None:
-        self._topic = topic
+        self._topic = names.dead_letters
+        self._runs = names.runs
         self._reader = reader
         self._appender = appender
         self._payloads = payloads
@@ -127,7 +139,7 @@ class DeadLetters:
 
     async def whole(self, letter: Letter) -> Outgoing:
         """The record that a letter is about, as it came."""
-        return await letter.again(self._payloads)
+        return Outgoing(letter.topic, *await original(letter.record, self._payloads))
 
     async def replay(self, letters: Sequence[Letter]) -> list[Kept]:
         """Send these again, page by page, and mark them; return those that cannot be had back any more.
@@ -136,21 +148,39 @@ class DeadLetters:
         """
         kept: list[Kept] = []
         for start in range(0, len(letters), _PAGE):
-            sent: list[Letter] = []
-            again: list[Outgoing] = []
+            found: list[tuple[Letter, Outgoing]] = []
             for letter in letters[start : start + _PAGE]:
                 try:
-                    again.append(await letter.again(self._payloads))
+                    found.append((letter, await letter.again(self._payloads)))
                 except _OF_ONE_LETTER as error:
                     kept.append(Kept(letter, error))
-                else:
-                    sent.append(letter)
-            await self._send(again)
-            await self._mark(sent, "replayed")
+            over = await self._over(found)
+            kept += [Kept(letter, _has_gone_on(letter)) for letter, _ in found if letter.id in over]
+            await self._send([again for letter, again in found if letter.id not in over])
+            await self._mark([letter for letter, _ in found if letter.id not in over], "replayed")
         return kept
 
     async def discard(self, letter: Letter) -> None:
         await self._mark([letter], "discarded")
+
+    async def _over(self, found: Sequence[tuple[Letter, Outgoing]]) -> AbstractSet[str]:
+        """The ids of letters about the end of a run that has gone on since.
+
+        Sent again, such an end would be the newest summary of its run, in lists and for whatever a run's end triggers.
+        """
+        ends = {letter.id: (letter, again) for letter, again in found if letter.topic == self._runs}
+        if not ends:
+            return set()
+        oldest: dict[int, int] = {}
+        for letter, _ in ends.values():
+            partition, offset = letter.place
+            oldest[partition] = min(offset, oldest.get(partition, offset))
+        first, end = await self._reader.beginning(self._runs), await self._reader.end(self._runs)
+        begin = {number: max(offset, first[number]) for number, offset in oldest.items() if number in first}
+        newest: dict[bytes | None, bytes | None] = {}
+        async for records in self._reader.read(self._runs, begin, until={number: end[number] for number in begin}):
+            newest.update((record.key, record.value) for record in records)
+        return {name for name, (_, again) in ends.items() if newest.get(again.key, again.value) != again.value}
 
     async def _send(self, again: Sequence[Outgoing]) -> None:
         await self._appender.append([record for record in again if size_of(record) <= MAX_RECORD_BYTES])
@@ -165,6 +195,14 @@ class DeadLetters:
         await self._appender.append([marker(self._topic, letter.id, how, now) for letter in letters])
 
 
+def _has_gone_on(letter: Letter) -> InvalidState:
+    return InvalidState(
+        f"dead letter {letter.id} is about an end of its run that is none any more: the run has gone on since, and "
+        f"triggers what its newest end does",
+        letter=letter.id,
+    )
+
+
 @asynccontextmanager
 async def opened(broker: str | None) -> AsyncIterator[DeadLetters]:
     """The dead letters of the engine at this broker."""
@@ -174,7 +212,7 @@ async def opened(broker: str | None) -> AsyncIterator[DeadLetters]:
         appender = await stack.enter_async_context(KafkaAppender(connection))
         reader = await stack.enter_async_context(KafkaReader(connection))
         payloads = payloads_of(settings)
-        yield DeadLetters(topics(settings).dead_letters, reader, appender, payloads, connection)
+        yield DeadLetters(topics(settings), reader, appender, payloads, connection)
 
 
 async def list_letters(*, handled: bool, limit: int, broker: str | None, as_json: bool) -> None:

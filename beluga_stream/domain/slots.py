@@ -153,6 +153,9 @@ class Slots:
         if limit.rate is None:
             return True
         interval = limit.per_ms / limit.rate
+        if self.row.arrival_ms > now_ms + self._ahead() * interval:
+            # No slot of this rate leads so far ahead: it was another rate, or a clock that was ahead.
+            self.row = replace(self.row, arrival_ms=now_ms + self._ahead() * interval)
         if now_ms < self.row.arrival_ms - (self._ahead() - 1) * interval:
             return False
         self.row = replace(self.row, arrival_ms=max(float(now_ms), self.row.arrival_ms) + interval)

@@ -11,6 +11,7 @@ from ..api.compile import with_fakes
 from ..api.handler import origin_of
 from ..api.signal import Signal, dumped
 from ..api.work import Work
+from ..application.clients.signalling import check_awaited
 from ..application.execution.context import context
 from ..errors import BelugaError, InvalidState
 from ..ports.handlers import Handler, Program
@@ -55,7 +56,11 @@ class Simulate(Protocol):
         fakes: Mapping[Callable[..., Any], Callable[..., Any]] | None = None,
         signals: Mapping[Signal[Any], object] | None = None,
     ) -> Outcome[O]:
-        """Run a graph once. Raises `Broken`, with the seed, when the engine itself did wrong."""
+        """Run a graph once.
+
+        Raises `Broken`, with the seed, when the engine itself did wrong, and `InvalidInput` for a signal that nothing
+        waits for.
+        """
 
 
 @pytest.fixture
@@ -75,7 +80,9 @@ def _simulate(
     original = graph.compile()
     effects: dict[Callable[..., Any], list[str]] = defaultdict(list)
     program = _recording(with_fakes(original, fakes or {}), original, effects)
-    ended = play([Start(program, input, key="simulated", signals=dumped(signals or {}))], seed).ended["simulated"]
+    sent = dumped(signals or {})
+    check_awaited(program, sent)
+    ended = play([Start(program, input, key="simulated", signals=sent)], seed).ended["simulated"]
     result = program.output.validate_python(ended.result) if ended.status == "succeeded" else None
     return Outcome(ended.status, result, ended.error, effects)
 

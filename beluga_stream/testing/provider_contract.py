@@ -21,6 +21,7 @@ import pytest
 
 from ..api.features import Options
 from ..api.provider import Provider, ProviderFactory, Runner
+from ..api.signal import Signal
 from ..api.work import Work
 from ..application.clients.results import Chunk, Event, RunChanged
 from ..errors import InvalidInput, RunFailed
@@ -137,6 +138,14 @@ class ProviderContract(Played):
         async def test(provider: Provider) -> None:
             said = await runner(provider, works.asking).invoke("may I?", signals={works.answer: "yes"})
             assert said == "may I? yes"
+
+        play(test)
+
+    def test_a_signal_that_nothing_waits_for_is_refused(self, play: Any) -> None:
+        async def test(provider: Provider) -> None:
+            misspelt = Signal("contract-answr", str)
+            with pytest.raises(InvalidInput, match="does not wait for signal 'contract-answr'"):
+                await runner(provider, works.asking).invoke("may I?", signals={misspelt: "yes"})
 
         play(test)
 

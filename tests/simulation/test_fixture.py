@@ -3,7 +3,7 @@
 import pytest
 
 from beluga_stream import Graph, Signal, context
-from beluga_stream.errors import RunFailed
+from beluga_stream.errors import InvalidInput, RunFailed
 from beluga_stream.testing import Outcome, Simulate, simulate
 
 __all__ = ["simulate"]  # the fixture
@@ -50,3 +50,8 @@ def test_the_result_of_a_failed_run_is_its_error(simulate: Simulate) -> None:
     assert outcome.status == "failed"
     with pytest.raises(RunFailed, match="refused"):
         _ = outcome.result
+
+
+def test_a_signal_that_nothing_waits_for_is_refused(simulate: Simulate) -> None:
+    with pytest.raises(InvalidInput, match="does not wait for signal 'aproval': it waits for 'approval'"):
+        simulate(sale(), "order", seed=1, signals={Signal("aproval", bool): True})

@@ -366,6 +366,22 @@ def otherwise_of_case(g: G) -> None:
     g.add_node(kind_of, g.input).case(Short).otherwise()
 
 
+async def later(given: Any) -> bool:
+    return False
+
+
+def async_condition(g: G) -> None:
+    g.add_node(kind_of, g.input).when(later)  # type: ignore[arg-type]  # the point
+
+
+def async_edge(g: G) -> None:
+    g.add_edge(g.add_node(kind_of, g.input), g.add_node(of_short), when=later)  # type: ignore[arg-type]  # the point
+
+
+def async_until(g: G) -> None:
+    g.add_loop(kind_of, g.input, until=later, max_passes=3)  # type: ignore[call-overload]  # the point
+
+
 def condition_on_stream(g: G) -> None:
     g.add_node(spell, g.add_node(split, g.input)).stream.when(bool)
 
@@ -456,6 +472,13 @@ CASES: list[tuple[Callable[[G], None], str | None, str]] = [
     (finish_misfit, "split", r"promises int, and its finish 'split' gives list\[str\]"),
     (otherwise_of_case, "kind_of", r"otherwise\(\) belongs to the node itself"),
     (condition_on_stream, "spell", "not on its .stream"),
+    (
+        async_condition,
+        "kind_of",
+        "asks nothing: give a function of the node's output that is not async",
+    ),
+    (async_edge, None, "later.* is no function of the source's output, or async"),
+    (async_until, "kind_of", "later.* is no function of the output, or async"),
     (finish_of_condition, "kind_of", "the node itself is wanted"),
     (map_of_two, "both", "takes one argument, and both takes 2"),
     (loop_misfit, "count", r"takes list\[str\] and gives int"),

@@ -1,6 +1,7 @@
 """Triggers, compiled."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
@@ -68,6 +69,20 @@ def test_the_same_source_twice_is_refused() -> None:
     graph = graph_of("sale").trigger(Topic("orders", Order))
     with pytest.raises(InvalidGraph, match="triggered by 'orders' twice"):
         graph.trigger(Topic("orders", Order))
+
+
+async def _later(given: Any) -> Any:
+    return given
+
+
+@pytest.mark.parametrize("what", ["where", "idempotency_key"])
+def test_an_async_function_is_refused_it_would_pick_every_event(what: str) -> None:
+    with pytest.raises(InvalidGraph, match=f"{what} of a trigger is _later, which is async"):
+        graph_of("sale").trigger(Topic("orders", Order), **{what: _later})
+    with pytest.raises(InvalidGraph, match="input of a trigger is _later, which is async"):
+        graph_of("sale").schedule("0 9 * * *", input=_later)
+    with pytest.raises(InvalidConfig, match=r"by\(_later\): it is async"):
+        Topic("orders", Order).by(_later)
 
 
 ORDERS = Topic("orders", Order).by(lambda order: order.id)

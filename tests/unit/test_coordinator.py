@@ -82,7 +82,9 @@ async def test_what_the_group_has_committed_is_not_sent_again(bench: Bench) -> N
     assert len(bench.written(NAMES.node_ready("default"))) == 1
 
 
-async def test_a_finished_run_answers_repeats_with_nothing_and_another_input_with_a_conflict(bench: Bench) -> None:
+async def test_a_finished_run_answers_repeats_with_nothing_and_another_input_with_a_conflict(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
     await bench.tell(NAMES.run_requests, requested())
     await bench.tell(NAMES.node_done, done("r", "a"))
     await bench.tell(NAMES.node_done, done("r", "b", 7))
@@ -90,7 +92,9 @@ async def test_a_finished_run_answers_repeats_with_nothing_and_another_input_wit
     await bench.tell(NAMES.run_requests, requested())
     await bench.tell(NAMES.node_done, done("r", "b", 8))
     assert len(bench.written(NAMES.run_results)) == shown
+    assert not caplog.records
     await bench.tell(NAMES.run_requests, requested(value=2, digest="other"))
+    assert "rejected a start by api: run r was started with another input" in caplog.text
     rejected = codec.results.decode(bench.written(NAMES.run_results)[-1].value)
     assert (rejected.code, rejected.digest) == ("idempotency_conflict", "other")
 

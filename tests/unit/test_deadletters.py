@@ -12,13 +12,16 @@ from typer.testing import CliRunner
 from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.adapters.memory.blobs import MemoryBlobs
 from beluga_stream.adapters.memory.log import MemoryLog
-from beluga_stream.application.deadletters import dead_letter, original
+from beluga_stream.application.deadletters import dead_letter, first_place, original, refused_place, sent_again
 from beluga_stream.application.payloads import Payloads
+from beluga_stream.application.topics import Topics
 from beluga_stream.cli import letters
 from beluga_stream.cli.letters import DeadLetters
 from beluga_stream.cli.main import app
 from beluga_stream.errors import InvalidInput, LogUnavailable
-from beluga_stream.ports.log import Outgoing, Position, Record, TopicSpec
+from beluga_stream.ports.log import Headers, Outgoing, Position, Record, TopicSpec
+
+NAMES = Topics("dead")
 
 
 def _read(letter: Outgoing) -> Record:
@@ -30,7 +33,7 @@ def _read(letter: Outgoing) -> Record:
 async def test_a_record_comes_back_as_it_was(size: int, key: bytes | None) -> None:
     payloads = Payloads(MemoryBlobs())
     record = Record("docs", 2, 7, key, b"\xff" * size, 0, (("h", b"\x00\xff"), ("h", b"2")))
-    letter = await dead_letter("dead", record, InvalidInput("no good"), payloads)
+    letter = await dead_letter(NAMES.dead_letters, record, InvalidInput("no good"), payloads)
     assert len(letter.value or b"") + len(letter.key or b"") < 600_000
     told = dict(letter.headers)
     assert (told["beluga-reason"], told["beluga-message"]) == (b"invalid_input", b"no good")
@@ -41,17 +44,17 @@ async def test_a_record_comes_back_as_it_was(size: int, key: bytes | None) -> No
 async def test_headers_and_keys_may_be_long_too() -> None:
     payloads = Payloads(MemoryBlobs())
     record = Record("docs", 2, 7, b"k" * 600_000, None, 0, (("h", b"x" * 600_000),))
-    letter = await dead_letter("dead", record, InvalidInput("x" * 600_000), payloads)
+    letter = await dead_letter(NAMES.dead_letters, record, InvalidInput("x" * 600_000), payloads)
     assert sum(len(value) for _, value in letter.headers) < 5_000
     assert await original(_read(letter), payloads) == (record.key, None, record.headers)
 
 
 async def _dead(log: MemoryLog, payloads: Payloads, *values: bytes) -> DeadLetters:
-    log.create([TopicSpec("docs", 1), TopicSpec("dead", 1)])
+    log.create([TopicSpec("docs", 1), TopicSpec(NAMES.dead_letters, 1)])
     for offset, value in enumerate(values):
         record = Record("docs", 0, offset, b"k", value)
-        await log.append([await dead_letter("dead", record, InvalidInput("no good"), payloads)])
-    return DeadLetters("dead", log, log, payloads, KafkaConnection.parse("127.0.0.1:1"))
+        await log.append([await dead_letter(NAMES.dead_letters, record, InvalidInput("no good"), payloads)])
+    return DeadLetters(NAMES, log, log, payloads, KafkaConnection.parse("127.0.0.1:1"))
 
 
 async def test_letters_are_sent_again_though_the_value_of_one_is_lost() -> None:
@@ -68,11 +71,35 @@ async def test_a_letter_that_came_with_the_header_of_a_marker_marks_nothing() ->
     log, payloads = MemoryLog(), Payloads(MemoryBlobs())
     dead = await _dead(log, payloads, b"first")
     record = Record("docs", 0, 1, b"k", b"second", 0, (("beluga-handled", b"0-0"),))
-    await log.append([await dead_letter("dead", record, InvalidInput("no good"), payloads)])
+    await log.append([await dead_letter(NAMES.dead_letters, record, InvalidInput("no good"), payloads)])
     assert [letter.handled for letter in await dead.all()] == [None, None]
     assert await dead.replay([await dead.one("0-1")]) == []
     assert [letter.handled is None for letter in await dead.all()] == [True, False]
     assert log.records("docs", 0)[-1].headers == record.headers
+
+
+@pytest.mark.parametrize("size", [3, 600_000], ids=["short", "long"])
+async def test_what_is_for_one_alone_says_each_time_where_it_lay_first_and_where_it_was_refused(size: int) -> None:
+    payloads = Payloads(MemoryBlobs())
+    headers: Headers = (("h", b"1"), ("beluga-only", b"beluga/g/docs"))
+    record = Record("docs", 2, 7, b"k", b"v" * size, 0, headers)
+    for offset, refused in ((9, b"docs/2/7"), (12, b"docs/2/9")):
+        letter = _read(await dead_letter(NAMES.dead_letters, record, InvalidInput("no good"), payloads))
+        key, value, headers = await sent_again(letter, payloads)
+        record = Record("docs", 2, offset, key, value, 0, headers)
+        assert dict(headers) == {
+            "h": b"1",
+            "beluga-only": b"beluga/g/docs",
+            "beluga-origin": b"docs/2/7",
+            "beluga-again": refused,
+        }
+        assert len(headers) == 4
+        assert (first_place(record), refused_place(record)) == ("docs/2/7", refused.decode())
+
+
+def test_a_record_that_was_forwarded_with_its_headers_is_another_event() -> None:
+    headers: Headers = (("beluga-only", b"beluga/g/docs"), ("beluga-origin", b"docs/2/7"))
+    assert first_place(Record("others", 0, 3, None, b"v", 0, headers)) == "others/0/3"
 
 
 async def test_letters_that_were_sent_before_the_broker_went_away_are_marked() -> None:
@@ -92,6 +119,22 @@ async def test_letters_that_were_sent_before_the_broker_went_away_are_marked() -
         await dead.replay(await dead.all())
     assert log.records_in("docs") == 200
     assert sum(letter.handled is not None for letter in await dead.all()) == 100
+
+
+async def test_an_end_of_a_run_that_has_gone_on_is_not_made_its_newest() -> None:
+    log, payloads = MemoryLog(), Payloads(MemoryBlobs())
+    dead = await _dead(log, payloads)
+    log.create([TopicSpec(NAMES.runs, 1)])
+    ends = [Outgoing(NAMES.runs, run, value, ()) for run, value in ((b"r", b"failed"), (b"s", b"failed"))]
+    await log.append([*ends, Outgoing(NAMES.runs, b"r", b"succeeded", ())])
+    for record in log.records(NAMES.runs, 0)[:2]:
+        await log.append([await dead_letter(NAMES.dead_letters, record, InvalidInput("no good"), payloads)])
+    for _ in range(2):  # the second time it is still the newest end of the one, and none of the other
+        (kept,) = await dead.replay(await dead.all())
+        assert (kept.letter.id, kept.error.code) == ("0-0", "invalid_state")
+    sent = [(record.key, record.value) for record in log.records(NAMES.runs, 0)[3:]]
+    assert sent == [(b"s", b"failed")] * 2
+    assert [letter.handled is None for letter in await dead.all()] == [True, False]
 
 
 def test_the_command_sends_what_it_can_and_says_what_it_could_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,5 +164,5 @@ def test_the_command_sends_what_it_can_and_says_what_it_could_not(monkeypatch: p
 
 async def test_a_message_that_cannot_be_encoded_is_mended() -> None:
     record = Record("docs", 2, 7, b"k", b"v", 0, ())
-    letter = await dead_letter("dead", record, InvalidInput("half a pair: \ud800"), Payloads(MemoryBlobs()))
+    letter = await dead_letter(NAMES.dead_letters, record, InvalidInput("half a pair: \ud800"), Payloads(MemoryBlobs()))
     assert dict(letter.headers)["beluga-message"] == b"half a pair: ?"

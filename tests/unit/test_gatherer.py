@@ -2,23 +2,25 @@
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
 import pytest
+from pydantic import PlainSerializer, TypeAdapter
 
 from beluga_stream.adapters.memory.blobs import MemoryBlobs
 from beluga_stream.adapters.memory.groups import MemoryGroup, MemoryWorkers
 from beluga_stream.adapters.memory.log import MemoryLog
 from beluga_stream.adapters.memory.tables import MemoryTables
 from beluga_stream.application import codec
-from beluga_stream.application.deadletters import original
+from beluga_stream.application.deadletters import sent_again
 from beluga_stream.application.ingest import gatherings
 from beluga_stream.application.ingest.gatherer import Gatherer, GathererOptions
 from beluga_stream.application.ingest.ingest import Ingest
 from beluga_stream.application.payloads import Payloads
 from beluga_stream.domain.events import RunRequested
-from beluga_stream.domain.ids import run_id
+from beluga_stream.domain.ids import digest, run_id
+from beluga_stream.domain.payload import Inline
 from beluga_stream.errors import LogUnavailable, TopicMismatch
 from beluga_stream.ports.handlers import Gathers, Program, Schedule, Side, Trigger
 from beluga_stream.ports.log import Outgoing, Record, TopicSpec
@@ -276,6 +278,21 @@ async def test_a_map_that_raises_sends_each_event_to_the_dead_letters_as_it_came
     assert dict(letter.headers)["beluga-source"].startswith(b"a/")
 
 
+async def test_a_key_of_any_length_makes_no_record_too_large() -> None:
+    bench = await _opened()
+    key = "k" * 200_000
+    for topic in "ab":
+        await bench.publish(topic, key=key)
+    await bench.publish("a", key=f"{key}x")
+    await bench.ingested()
+    assert all(len(record.value or b"") < 2_000 for record in bench.log.records(TOPICS.trigger_events, 0))
+    await bench.gathered()
+    (start,) = bench.starts()
+    assert start.run == run_id("pairs", "a+b", f"#{digest(key)}\x1f{100 * _MINUTE}+{_MINUTE}")
+    assert all(len(value) < 2_000 for value in bench.tables.changelogs[0].rows.values())
+    assert len(bench.gatherer.owned[0].open) == 1, "another key is another window"
+
+
 @pytest.mark.parametrize("kind", ["batch", "join"])
 async def test_events_that_are_sent_again_are_taken_or_refused_anew_though_they_are_remembered(kind: Any) -> None:
     broken = [True]
@@ -299,7 +316,7 @@ async def test_events_that_are_sent_again_are_taken_or_refused_anew_though_they_
     refused = bench.log.records(TOPICS.dead_letters, 0)
     assert all(dict(letter.headers)["beluga-only"] == f"beluga/pairs/{trigger.name}".encode() for letter in refused)
     for letter in refused:
-        again = await original(letter, bench.payloads)
+        again = await sent_again(letter, bench.payloads)
         await bench.log.append([Outgoing(dict(letter.headers)["beluga-source"].decode()[0], *again)])
     await bench.ingested()
     await bench.gathered()
@@ -307,6 +324,37 @@ async def test_events_that_are_sent_again_are_taken_or_refused_anew_though_they_
         assert len(bench.starts()) == 1
     else:
         assert len(bench.letters()) == 2 * len(refused), "its window has ended: nothing is left out in silence"
+
+
+async def test_a_letter_that_is_sent_twice_is_one_event_of_its_batch() -> None:
+    broken = [True]
+
+    def mapped(found: Any) -> Any:
+        if broken:
+            raise ValueError("not yet")
+        return found
+
+    batch = Gathers("batch", (Side("a", ANY, lambda data: data["key"]),), size=2, wait_ms=_MINUTE)
+    bench = await _opened(Trigger("a", "gathered", "a", "pairs", ANY, map=mapped, gathers=batch))
+
+    async def send_twice() -> None:
+        for letter in bench.log.records(TOPICS.dead_letters, 0)[-2:]:
+            again = await sent_again(letter, bench.payloads)
+            await bench.log.append([Outgoing("a", *again), Outgoing("a", *again)])
+        await bench.ingested()
+        await bench.gathered()
+
+    for n in (1, 2):
+        await bench.publish("a", n=n)
+    await bench.ingested()
+    await bench.gathered()
+    await send_twice()
+    assert len(bench.letters()) == 4, "the same batch was refused once more, and nothing else"
+    broken.clear()
+    await send_twice()
+    (start,) = bench.starts()
+    assert start.input == Inline([{"key": "k", "n": 1}, {"key": "k", "n": 2}])
+    assert not bench.gatherer.owned[0].open
 
 
 async def test_what_is_over_is_remembered_and_then_forgotten() -> None:
@@ -427,6 +475,21 @@ async def test_an_event_of_an_impossible_time_is_a_dead_letter(headers: Any, tol
     ((value, said),) = bench.letters()
     assert value == {"key": "k", "n": 1}
     assert told in said
+
+
+async def test_an_event_that_its_type_does_not_write_is_no_defect_of_the_engine() -> None:
+    def no(value: Any) -> Any:
+        raise ValueError("cannot be written")
+
+    adapter: TypeAdapter[Any] = TypeAdapter(Annotated[Any, PlainSerializer(no)])
+    one = Gathers("batch", (Side("a", adapter, lambda data: data["key"]),), size=1, wait_ms=_MINUTE)
+    bench = await _opened(Trigger("a", "gathered", "a", "pairs", ANY, gathers=one))
+    await bench.publish("a")
+    await bench.ingested()
+    (letter,) = bench.log.records(TOPICS.dead_letters, 0)
+    headers = dict(letter.headers)
+    assert headers["beluga-reason"] == b"execution_failed"
+    assert b"the type of trigger a raised" in headers["beluga-message"]
 
 
 async def test_a_record_without_its_key_is_a_dead_letter() -> None:

@@ -1,12 +1,15 @@
+import asyncio
 import json
+from dataclasses import replace
+from typing import Annotated, Any
 
 import pytest
-from pydantic import BaseModel, TypeAdapter
+from pydantic import AfterValidator, BaseModel, TypeAdapter
 
 from beluga_stream.adapters.memory.blobs import MemoryBlobs
 from beluga_stream.adapters.memory.log import MemoryLog
 from beluga_stream.application import codec
-from beluga_stream.application.deadletters import original
+from beluga_stream.application.deadletters import sent_again
 from beluga_stream.application.ingest.inbound import message_of
 from beluga_stream.application.ingest.ingest import Ingest
 from beluga_stream.application.messages import Summary
@@ -15,7 +18,7 @@ from beluga_stream.domain.events import RunRequested
 from beluga_stream.domain.ids import RunId, run_id
 from beluga_stream.domain.payload import Inline
 from beluga_stream.errors import InvalidInput, LogUnavailable
-from beluga_stream.ports.handlers import Trigger
+from beluga_stream.ports.handlers import Message, Trigger
 from beluga_stream.ports.log import Headers, Outgoing, Record, TopicSpec
 from tests.unit.engines import ANY, TOPICS, Deployed, HandClock, handler, program
 from tests.unit.graphs import chain_of
@@ -155,14 +158,32 @@ async def test_filters_and_keys_are_the_users() -> None:
     assert [request.run for request in requests(log)] == [run_id("test", "t", "b")]
 
 
-@pytest.mark.parametrize("broken", ["where", "map", "idempotency_key"])
-async def test_a_users_function_that_raises_costs_its_event_and_no_other(broken: str) -> None:
+@pytest.mark.parametrize("raised", [ZeroDivisionError, SystemExit, asyncio.CancelledError])
+@pytest.mark.parametrize("broken", ["where", "map", "idempotency_key", "adapter"])
+async def test_a_users_function_that_raises_costs_its_event_and_no_other(
+    broken: str, raised: type[BaseException]
+) -> None:
+    def breaks(_: object) -> object:
+        raise raised("no good")
+
     log = MemoryLog()
     good = Trigger("good", "topic", "docs", "test", ANY)
-    bad = Trigger("bad", "topic", "docs", "test", ANY, **{broken: lambda message: 1 / 0})
+    bad = Trigger("bad", "topic", "docs", "test", ANY)
+    validating: TypeAdapter[Any] = TypeAdapter(Annotated[Any, AfterValidator(breaks)])
+    bad = replace(bad, **{broken: validating if broken == "adapter" else breaks})
     await ingest(log, bad, good).handle([record(b"1")])
     assert len(requests(log)) == 1
-    assert letters(log)[0]["beluga-reason"] == b"execution_failed"
+    assert letters(log)[0]["beluga-reason"] == (b"invalid_input" if broken == "adapter" else b"execution_failed")
+    assert f"{raised.__name__}: no good".encode() in letters(log)[0]["beluga-message"]
+
+
+async def test_events_without_a_key_are_not_one_event() -> None:
+    log = MemoryLog()
+    keyed = Trigger("t", "topic", "docs", "test", ANY, idempotency_key=lambda message: message.headers.get("id"))
+    await ingest(log, keyed).handle([record(b"1"), record(b"2"), record(b"3", (("id", b"x"),))])
+    assert [each.run for each in requests(log)] == [run_id("test", "t", "x")]
+    told = b"idempotency_key of trigger t raised TypeError: it gave None"
+    assert [told in letter["beluga-message"] for letter in letters(log)] == [True, True]
 
 
 async def test_a_value_that_the_graph_does_not_take_goes_to_the_dead_letters() -> None:
@@ -209,12 +230,39 @@ async def test_an_event_that_is_sent_again_is_for_the_trigger_alone_that_could_n
     await role.handle([record(b'{"id": "a"}', (("h", b"1"),))])
     for _ in range(2):  # what is refused once more is for no other trigger either
         letter = log.records(TOPICS.dead_letters, 0)[-1]
-        await log.append([Outgoing("docs", *await original(letter, blobs))])
+        await log.append([Outgoing("docs", *await sent_again(letter, blobs))])
         again = next(found for number in range(4) for found in reversed(log.records("docs", number)))
         assert again.headers[0] == ("h", b"1")
         await role.handle([again])
     assert [(each.trigger, each.input) for each in requests(log)] == [("good", Inline("a")), ("bad", Inline("mended"))]
     assert len(letters(log)) == 2
+
+
+async def test_a_letter_that_is_sent_twice_starts_the_run_that_its_event_would_have_started() -> None:
+    log, blobs, broken = MemoryLog(), Payloads(MemoryBlobs()), [True]
+
+    def mapped(message: Message) -> object:
+        if broken:
+            raise ValueError("not yet")
+        return message.id
+
+    role = ingest(log, Trigger("t", "topic", "docs", "test", DOC, map=mapped))
+    await role.handle([record(b'{"id": "a"}')])
+    read = dict.fromkeys(range(4), 0)
+
+    async def send(letter: Record) -> None:
+        await log.append([Outgoing("docs", *await sent_again(letter, blobs))])
+        for number, offset in read.items():
+            found = log.records("docs", number, offset)
+            read[number] += len(found)
+            await role.handle(found)
+
+    await send(log.records(TOPICS.dead_letters, 0)[0])
+    broken.clear()
+    for letter in log.records(TOPICS.dead_letters, 0):  # the first one once more, and that of the first time
+        await send(letter)
+    assert {each.run for each in requests(log)} == {run_id("test", "t", "docs/2/7")}
+    assert [each.input for each in requests(log)] == [Inline("docs/2/7")] * 2
 
 
 async def test_an_event_that_is_sent_again_for_who_is_gone_stays_a_dead_letter() -> None:

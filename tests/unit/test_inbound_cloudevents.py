@@ -29,6 +29,30 @@ def test_the_data_is_the_json(data: str, content_type: tuple[tuple[str, bytes], 
     assert data_of(event.encode(), STRUCTURED) == expected
 
 
+EVENT = b'{"specversion": "1.0", "id": "1", "source": "s", "type": "t", "data": {"a": "b"}}'
+
+
+def test_a_structured_event_may_repeat_itself_in_headers() -> None:
+    assert data_of(EVENT, (*STRUCTURED, *BINARY)) == {"a": "b"}
+    assert data_of(EVENT, (*STRUCTURED, ("ce_subject", b"x"))) == {"a": "b"}
+
+
+def test_a_media_type_is_written_as_its_producer_likes() -> None:
+    assert data_of(EVENT, (("Content-Type", b"Application/CloudEvents+JSON"),)) == {"a": "b"}
+
+
+def test_keys_and_headers_that_are_not_the_events_hold_any_bytes() -> None:
+    headers = (*BINARY, ("traced", b"\xff\x00"))
+    for value, of in ((b'{"a": "b"}', headers), (EVENT, (*STRUCTURED, *headers))):
+        message, identity = message_of(Record("t", 0, 0, b"\xff\x00", value, headers=of), ANY)
+        assert (message.data, identity) == ({"a": "b"}, "s\x1f1")
+
+
+def test_events_in_a_batch_are_no_event() -> None:
+    with pytest.raises(InvalidInput, match="is no valid CloudEvent: it is no object"):
+        data_of(b"[" + EVENT + b"]", (("content-type", b"application/cloudevents-batch+json"),))
+
+
 def test_what_is_no_json_is_refused() -> None:
     with pytest.raises(InvalidInput, match="is not JSON"):
         data_of(b"text", (*BINARY, ("content-type", b"application/json")))

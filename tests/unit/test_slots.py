@@ -103,6 +103,18 @@ def test_a_rate_is_even_and_a_late_timer_catches_up() -> None:
     assert len(given) < 2_000 / 1.5, "several slots for each look at the clock"
 
 
+@pytest.mark.parametrize("clock", [0, -3_600_000], ids=["another rate", "a clock that is set back"])
+def test_what_another_rate_or_clock_has_left_holds_nobody_up(clock: int) -> None:
+    daily = Limit("even", rate=1, per_ms=86_400_000)
+    slots = slots_of(EVEN if clock else daily)
+    begin = 7_200_000
+    assert runs(slots.apply(wanted("a", slots.row.limit), begin, 1)) == ["a"]
+    now = begin + clock
+    assert runs(slots.apply(wanted("b", EVEN), now, 2)) == []
+    assert slots.due_ms == now + 20
+    assert runs(slots.apply(LimitDue(key=ID, at_ms=0), now + 20, 3)) == ["b"]
+
+
 def test_a_limit_is_over_when_its_period_is() -> None:
     slots = slots_of(Limit("one", rate=1, per_ms=1_000))
     slots.apply(wanted("a", slots.row.limit), 500, 1)

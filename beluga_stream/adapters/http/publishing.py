@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 import orjson
-from cloudevents.core.bindings.http import HTTPMessage, from_http
+from cloudevents.core.bindings.http import HTTPMessage, from_binary, from_structured
 from cloudevents.core.bindings.kafka import to_binary
 from cloudevents.core.formats.json import JSONFormat
 
@@ -18,15 +18,17 @@ _FORMAT = JSONFormat()
 def outgoing(topic: str, body: bytes, headers: Mapping[str, str], key: str | None) -> Outgoing:
     """The record to append. Raises `InvalidInput` for what is no JSON, and for a broken CloudEvent."""
     keyed = None if key is None else key.encode()
-    kind = headers.get("content-type", "")
-    if "ce-specversion" not in headers and not kind.startswith(_STRUCTURED):
+    is_structured = headers.get("content-type", "").lower().startswith(_STRUCTURED)
+    if "ce-specversion" not in headers and not is_structured:
         _json(body, topic)
         return Outgoing(topic, keyed, body)
-    if not _has_id(body, headers, topic):
+    if not (_has_id(body, topic) if is_structured else headers.get("ce-id")):
         # The SDK would make one up, another for each repetition of the same event.
         raise InvalidInput(f"an event for {topic} is no valid CloudEvent: it has no id", topic=topic)
     try:
-        event = from_http(HTTPMessage(headers=dict(headers), body=body), _FORMAT)
+        # The SDK would go by the headers, which may repeat what a structured event says.
+        read = from_structured if is_structured else from_binary
+        event = read(HTTPMessage(headers=dict(headers), body=body), _FORMAT)
         message = to_binary(event, _FORMAT)
     except Exception as error:
         # The SDK raises errors of many kinds for what is no CloudEvent.
@@ -40,9 +42,7 @@ def outgoing(topic: str, body: bytes, headers: Mapping[str, str], key: str | Non
     return Outgoing(topic, keyed, bytes(message.value or b""), told)
 
 
-def _has_id(body: bytes, headers: Mapping[str, str], topic: str) -> bool:
-    if not headers.get("content-type", "").startswith(_STRUCTURED):
-        return bool(headers.get("ce-id"))
+def _has_id(body: bytes, topic: str) -> bool:
     event = _json(body, topic)
     return isinstance(event, dict) and bool(event.get("id"))
 

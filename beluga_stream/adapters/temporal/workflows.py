@@ -171,7 +171,11 @@ class TemporalWorkflows:
         try:
             await self._start(run, start, graph, WorkflowIDReusePolicy.ALLOW_DUPLICATE)
         except WorkflowAlreadyStartedError as error:
-            raise _foreign(run) from error
+            raise InvalidState(
+                f"the workflow of an earlier run with the id {run} still goes on: retry this run once that has ended, "
+                f"or terminate it",
+                run=run,
+            ) from error
 
     async def _is_ours(self, run: RunId, key: str) -> bool:
         """Whether the workflow that has the run's id was started for it. Raises `NotFound` when there is none."""

@@ -3,7 +3,7 @@
 A value that fits no wait would end the wait all the same, and fail whatever reads it, for good.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ...domain.events import SignalReceived
 from ...domain.ids import RunId
@@ -11,6 +11,7 @@ from ...domain.misspelt import advice
 from ...domain.payload import Inline, Json
 from ...domain.plan import Plan
 from ...errors import InvalidInput, NotFound
+from ...ports.handlers import Program
 from ..catalog import Catalog, covered
 from ..schemas import Schema
 from .summaries import Summaries
@@ -35,6 +36,19 @@ class Signals:
         if plan is not None:
             check_name(covered(plan), signal)
             check_value(covered(plan), signal, value)
+
+
+def check_awaited(program: Program, signals: Iterable[str]) -> None:
+    """Raises `InvalidInput` for a signal that nothing waits for: its run would wait for another until its time is up.
+
+    For a run that is about to begin with its signals, by the very code that is asked.
+    """
+    for signal in signals:
+        awaited = _awaited(program)
+        if signal not in awaited:
+            there = f"it waits for {', '.join(map(repr, sorted(awaited))) or 'none'}"
+            name = program.definition.name
+            raise InvalidInput(f"graph {name!r} does not wait for signal {signal!r}: {there}", graph=name)
 
 
 def check_name(plan: Plan, signal: str) -> None:
@@ -69,6 +83,11 @@ def check_received(plan: Plan, event: SignalReceived) -> None:
     """`check_value` of a signal whose value is in its record; others are as their senders say."""
     if isinstance(event.value, Inline):
         check_value(plan, event.signal, event.value.value)
+
+
+def _awaited(program: Program) -> set[str]:
+    own = {node.signal for node in program.definition.nodes if node.signal is not None}
+    return own.union(*map(_awaited, program.children.values()))
 
 
 def _names(plan: Plan) -> Iterator[str]:

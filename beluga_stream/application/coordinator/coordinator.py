@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from ...domain.commands import RejectRun
 from ...domain.draft import Decision
 from ...domain.events import Event, LeaseExpired, LimitEvent, OwnerEvent, RunRequested, SignalReceived, SlotGranted
 from ...domain.frozen import replace
@@ -386,6 +387,8 @@ class Coordinator:
         if decision.state.ended and (state is None or not state.ended):
             decision = await self._with_stored_output(decision)
         owned.apply(record, plan, state, decision, batch.now_ms)
+        if type(event) is RunRequested:
+            _tell_conflict(event, decision)
         if isinstance(event, LeaseExpired):
             self._telemetry.lease_expired(decision.state.graph)
         batch.decide(plan, decision)
@@ -496,6 +499,14 @@ def _started(owned: RunPartition, event: RunRequested) -> RunState | None:
     if state is not None and state.ended and event.parent is not None and event.parent.is_after(state.parent):
         return None
     return state
+
+
+def _tell_conflict(event: RunRequested, decision: Decision) -> None:
+    """Nobody follows the run of an event to hear that it was refused."""
+    for command in decision.commands:
+        if isinstance(command, RejectRun):
+            where = {"action": "reject", "run": event.run, "graph": event.graph, "trigger": event.trigger}
+            log.warning("rejected a start by %s: %s", event.trigger, command.message, extra=where)
 
 
 def _comes_to_nothing(

@@ -15,13 +15,16 @@ from ...ports.handlers import Gathers, Trigger
 from ...ports.log import Outgoing, Record
 from .. import codec
 from ..clients.starting import trace_of
-from ..deadletters import meant_for
+from ..deadletters import refused_place
 from ..payloads import Payloads
 from ..topics import Topics
 from .inbound import message_of, time_of
 from .requesting import called, key_text
 
 _PARTS = 3
+_LONGEST_KEY = 1_000
+"""A longer key is told by its hash: rows and records name it, and none of them may become too large."""
+
 _AHEAD_MS = 3_600_000
 """How far ahead of this process's clock a record's timestamp may be."""
 
@@ -39,8 +42,11 @@ async def arrival(
     found = gathers.sides[side]
     message, identity = message_of(record, found.adapter)
     place = f"{record.topic}/{record.partition}/{record.offset}"
-    again = () if meant_for(record) is None else (place,)
+    refused = refused_place(record)
+    again = () if refused is None else (refused,)
     of = called(trigger.name, "the key", lambda: key_text(found.key(message.data)))
+    if len(of) > _LONGEST_KEY:
+        of = f"#{digest(of)}"
     logged_ms = record.timestamp_ms
     happened_ms = time_of(record)
     at_ms = logged_ms if happened_ms is None else happened_ms
@@ -56,7 +62,7 @@ async def arrival(
         )
     window = f"{rule.start_ms}+{gathers.within_ms}" if isinstance(rule, Window) else ""
     gathering = gathering_id(trigger.graph, trigger.name, of, window)
-    data: Any = found.adapter.dump_python(message.data, mode="json")
+    data: Any = called(trigger.name, "the type", found.adapter.dump_python, message.data, mode="json")
     trace = trace_of(record.headers)
     event = EventArrived(
         key=gathering,

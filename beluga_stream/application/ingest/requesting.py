@@ -18,13 +18,20 @@ def called(trigger: str, what: str, function: Callable[..., Any], *arguments: An
     """Call a user's function; whatever it raises is the event's fault or the function's, and never ours."""
     try:
         return function(*arguments, **named)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise  # somebody ends the process
+    except BaseException as error:  # also what would end the process, and each after it that reads the event
         message = f"{what} of trigger {trigger} raised {type(error).__name__}: {said(error)}"
         raise ExecutionFailed(message, trigger=trigger) from error
 
 
 def key_text(key: object) -> str:
-    """A user's key as text that an id can be made of. Raises `UnicodeEncodeError` when none can."""
+    """A user's key as text that an id can be made of.
+
+    Raises `UnicodeEncodeError` when none can, and `TypeError` for None: events without a key have nothing in common.
+    """
+    if key is None:
+        raise TypeError("it gave None, which is no key")
     text = str(key)
     text.encode()
     return text

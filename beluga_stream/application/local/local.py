@@ -21,9 +21,10 @@ from ...domain.ids import GraphHash, RunId
 from ...domain.payload import NOTHING, Inline, Json
 from ...domain.plan import Plan
 from ...domain.state import NODE_ENDED, NodeStatus, RunState
-from ...errors import InvalidInput, RunFailed, TaskCanceled
+from ...errors import RunFailed, TaskCanceled
 from ...ports.handlers import Program
 from ..clients.results import Chunk, Event, NodeChanged, RunChanged, Superseded
+from ..clients.signalling import check_awaited
 from ..execution import leaving
 from ..execution.conversion import declared_result, input_json, sent
 from ..execution.execution import Executions
@@ -120,7 +121,6 @@ class _LocalRun:
         plans: dict[GraphHash, Plan] = {}
         self._learn(program, plans)
         self._program = program
-        self._awaited = sorted({signal for plan in plans.values() for signal in plan.waits})
         self._executions = executions
         self._root = RunId(secrets.token_hex(16))
         self._family = Family(self._root, plans)
@@ -146,7 +146,7 @@ class _LocalRun:
 
     def begin(self, value: Any, signals: Mapping[str, Json]) -> None:
         """Check the input and start. Raises `InvalidInput`."""
-        self._check_awaited(signals)
+        check_awaited(self._program, signals)
         json = sent(input_json(self._program, value))
         self._apply(
             RunRequested(
@@ -212,14 +212,6 @@ class _LocalRun:
         finally:
             for run, attempt in self._tasks:
                 leaving.tell_left(attempt, run)
-
-    def _check_awaited(self, signals: Mapping[str, Json]) -> None:
-        """A signal that nothing takes would leave the run to wait for another one until its time is up."""
-        name = self._program.definition.name
-        for signal in signals:
-            if signal not in self._awaited:
-                there = f"it waits for {', '.join(map(repr, self._awaited))}" if self._awaited else "it waits for none"
-                raise InvalidInput(f"graph {name!r} does not wait for signal {signal!r}: {there}", graph=name)
 
     def _learn(self, program: Program, plans: dict[GraphHash, Plan]) -> None:
         found = program.definition.hash

@@ -1,0 +1,42 @@
+"""What keeps a role from starting that can be told from its code and settings alone."""
+
+from pathlib import Path
+
+import pytest
+
+from beluga_stream.bootstrap import deployment
+from beluga_stream.bootstrap.preparation import _check_spans
+from beluga_stream.bootstrap.settings import Settings
+from beluga_stream.errors import InvalidConfig
+
+_TRIGGERED = """
+from beluga_stream import Graph, Topic, batch, debounce, join
+docs = Topic("docs", int).by(str)
+graph = Graph[{kind}, int]("g")
+graph.set_finish_point(graph.add_node(lambda given: 1, graph.input, name="one"))
+graph.trigger({on})
+"""
+_HOUR = 3_600
+
+
+@pytest.mark.parametrize(
+    ("on", "kind"),
+    [
+        ("join(docs, Topic('others', int).by(str), within={0} - 60, lateness=60)", "tuple[int, int]"),
+        ("batch(docs, size=3, within={0})", "list[int]"),
+        ("debounce(docs, quiet={0})", "int"),
+    ],
+    ids=["join", "batch", "burst"],
+)
+def test_no_event_waits_for_longer_than_the_engine_keeps_it(tmp_path: Path, on: str, kind: str) -> None:
+    for seconds, refused in ((2 * _HOUR, False), (2 * _HOUR + 1, True)):
+        agents = tmp_path / f"agents{seconds}"
+        agents.mkdir()
+        (agents / "graphs.py").write_text(_TRIGGERED.format(on=on.format(seconds), kind=kind))
+        deployed = deployment.load(str(agents))
+        settings = Settings(retention_hours=2)
+        if refused:
+            with pytest.raises(InvalidConfig, match="waits longer for its events than the engine keeps them"):
+                _check_spans(settings, deployed)
+        else:
+            _check_spans(settings, deployed)
