@@ -17,6 +17,7 @@ from .definition import Definition, Edge, EdgeMode, Join, Node, NodeKind, OnFail
 from .ids import INPUT, NOT_IN_NAMES, GraphHash, NodeKey, NodeName, is_page, node_of
 from .limit import Limit
 from .misspelt import advice
+from .shape import shape_of
 
 
 class Way(NamedTuple):
@@ -64,6 +65,11 @@ class Plan:
         for edge in self.definition.edges:
             found[edge.source].append(edge)
         return {name: tuple(edges) for name, edges in found.items()}
+
+    @cached_property
+    def shapes(self) -> Mapping[NodeName, str]:
+        """What each node asks of its function."""
+        return {name: shape_of(node, self.incoming[name], self.outgoing[name]) for name, node in self.nodes.items()}
 
     @cached_property
     def joined(self) -> Mapping[NodeName, tuple[NodeName, ...]]:

@@ -1,0 +1,33 @@
+"""Whose code does a piece of work: that of its definition, or of a later one in which the node asks the same."""
+
+from collections.abc import Mapping
+
+from ...domain.ids import GraphHash, NodeName
+from ...domain.plan import Plan
+from ...ports.handlers import Deployment, Program
+from ..messages import NodeReady
+
+
+class Code:
+    """The programs of a deployment, by the work that they can do."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._deployment = deployment
+        self._shapes: dict[GraphHash, Mapping[NodeName, str]] = {}
+
+    def of(self, work: NodeReady) -> Program | None:
+        """What has the work's node, with the function that it asks for. None: nothing here can do it."""
+        known = self._deployment.programs.get(work.definition)
+        if known is not None or not work.shape:  # a coordinator of an earlier version does not say what is asked
+            return known
+        deployed = self._deployment.latest(work.graph)
+        if deployed is None or self._shapes_of(deployed).get(work.name) != work.shape:
+            return None
+        return deployed
+
+    def _shapes_of(self, program: Program) -> Mapping[NodeName, str]:
+        definition = program.definition
+        found = self._shapes.get(definition.hash)
+        if found is None:
+            found = self._shapes[definition.hash] = Plan(definition).shapes
+        return found
