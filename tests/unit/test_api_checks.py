@@ -592,3 +592,24 @@ def test_is_accepted(build: Callable[[G], None]) -> None:
 def test_values_out_of_range_are_refused_where_they_are_given(make: Callable[[], object]) -> None:
     with pytest.raises(InvalidConfig):
         make()
+
+
+def undressed(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A decorator that hides the parameters, for want of `functools.wraps`."""
+
+    def around(*given: Any, **named: Any) -> Any:
+        return function(*given, **named)
+
+    return around
+
+
+def test_what_takes_anything_names_no_parameter_that_an_edge_could_feed() -> None:
+    graph = Graph[Doc, Any]("hidden")
+    graph.set_finish_point(graph.add_node(undressed(count), graph.input, name="count"))
+    with pytest.raises(InvalidGraph, match=r"node 'count': its function takes \*args.*functools\.wraps"):
+        graph.compile()
+    named = Graph[Doc, Any]("named")
+    named.add_node("count", undressed(count))
+    named.set_entry_point("count").set_finish_point("count")
+    with pytest.raises(InvalidGraph, match=r"node 'count': its function takes \*args"):
+        named.compile()

@@ -308,14 +308,25 @@ def _dumped(handler: Handler, value: Any, verb: str) -> Json:
     try:
         checked = handler.output.validate_python(value)
     except ValidationError as error:
-        raise InvalidInput(f"it {verb} what its type forbids: {first_of(error)}") from error
+        raise InvalidInput(f"it {verb} what its type forbids: {first_of(error)}{_unfinished(value)}") from error
     try:
         json = handler.output.dump_python(checked, mode="json", warnings="error")
     except Exception as error:
-        raise NotSerializable(f"it {verb} what cannot become JSON: {said(error)}") from error
+        raise NotSerializable(f"it {verb} what cannot become JSON: {said(error)}{_unfinished(value)}") from error
     if handler.variants is not None:
         _check_variant(handler.variants, checked, json, verb)
     return json
+
+
+def _unfinished(value: Any) -> str:
+    """What is to be done about a value that has yet to run; nothing for another."""
+    if inspect.iscoroutine(value):
+        value.close()  # it would warn, in another place, that nobody has awaited it
+    if inspect.isawaitable(value):
+        return ", and it is yet to be awaited: is an `await` missing?"
+    if inspect.isgenerator(value) or inspect.isasyncgen(value):
+        return ", and it is a generator: yield its items, or return a list of them"
+    return ""
 
 
 def _check_variant(variants: Variants, value: Any, json: Json, verb: str) -> None:
