@@ -424,7 +424,11 @@ CASES: list[tuple[Callable[[G], None], str | None, str]] = [
     (unclear, "both", "say into= one of 'words', 'number'"),
     (bound_twice, "count", "bound twice, by 'split' and 'again'"),
     (too_many, "count", "too many inputs"),
-    (dead_edge, "both", "'number' .* without a value, when no condition of 'split' holds: give it a default"),
+    (
+        dead_edge,
+        "both",
+        "'number' .* without a value, when no condition of 'split' holds: give it .*; it runs then, for its 'words'",
+    ),
     (dead_by_failure, "both", "'number' .* without a value, when 'count' fails"),
     (dead_edge_among_many, "both", "'number' .* without a value, when"),
     (dead_finish, "count", r"may not be reached, when no condition of 'split' holds: add an otherwise\(\)"),
