@@ -12,6 +12,7 @@ from ..api.handler import origin_of
 from ..api.signal import Signal, dumped
 from ..api.work import Work
 from ..application.execution.context import context
+from ..application.execution.conversion import input_json
 from ..errors import BelugaError, InvalidState
 from ..ports.handlers import Handler, Program
 from .simulation import Start, play
@@ -55,7 +56,11 @@ class Simulate(Protocol):
         fakes: Mapping[Callable[..., Any], Callable[..., Any]] | None = None,
         signals: Mapping[Signal[Any], object] | None = None,
     ) -> Outcome[O]:
-        """Run a graph once. Raises `Broken`, with the seed, when the engine itself did wrong."""
+        """Run a graph once.
+
+        Raises `InvalidInput` for an input that fails its type, and `Broken`, with the seed, when the engine itself did
+        wrong.
+        """
 
 
 @pytest.fixture
@@ -73,6 +78,7 @@ def _simulate(
     signals: Mapping[Signal[Any], object] | None = None,
 ) -> Outcome[O]:
     original = graph.compile()
+    input_json(original, input)  # what is no input is the test's mistake, and none of the engine's
     effects: dict[Callable[..., Any], list[str]] = defaultdict(list)
     program = _recording(with_fakes(original, fakes or {}), original, effects)
     ended = play([Start(program, input, key="simulated", signals=dumped(signals or {}))], seed).ended["simulated"]

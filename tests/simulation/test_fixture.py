@@ -3,7 +3,7 @@
 import pytest
 
 from beluga_stream import Graph, Signal, context
-from beluga_stream.errors import RunFailed
+from beluga_stream.errors import InvalidInput, RunFailed
 from beluga_stream.testing import Outcome, Simulate, simulate
 
 __all__ = ["simulate"]  # the fixture
@@ -50,3 +50,9 @@ def test_the_result_of_a_failed_run_is_its_error(simulate: Simulate) -> None:
     assert outcome.status == "failed"
     with pytest.raises(RunFailed, match="refused"):
         _ = outcome.result
+
+
+def test_an_input_that_fails_its_type_is_told_at_once_and_is_no_fault_of_the_engine(simulate: Simulate) -> None:
+    with pytest.raises(InvalidInput, match="the input does not fit graph 'sale'") as told:
+        simulate(sale(), 7, seed=1)  # type: ignore[arg-type]  # the mistake
+    assert not hasattr(told.value, "__notes__")
