@@ -66,10 +66,9 @@ class Plan:
             found[edge.source].append(edge)
         return {name: tuple(edges) for name, edges in found.items()}
 
-    @cached_property
-    def shapes(self) -> Mapping[NodeName, str]:
-        """What each node asks of its function."""
-        return {name: shape_of(node, self.incoming[name], self.outgoing[name]) for name, node in self.nodes.items()}
+    def shape(self, name: NodeName) -> str:
+        """What the node asks of its function."""
+        return shape_of(self.nodes[name], self.incoming[name], self.outgoing[name])
 
     @cached_property
     def joined(self) -> Mapping[NodeName, tuple[NodeName, ...]]:

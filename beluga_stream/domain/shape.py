@@ -7,10 +7,13 @@ be a later one, in which other nodes have come and gone; a node that asks the sa
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
 
 from .definition import Edge, EdgeMode, Node
 
 _LETTERS = 16
+_KEPT = 4_096
 
 
 def shape_of(node: Node, incoming: Sequence[Edge], outgoing: Sequence[Edge]) -> str:
@@ -19,13 +22,14 @@ def shape_of(node: Node, incoming: Sequence[Edge], outgoing: Sequence[Edge]) -> 
     Conditions are known by their numbers, which another edge may change: only the same ones to the same targets are
     sure to be asked by the same functions. How often, how long and where the node is run has no part in it.
     """
-    asked = {
-        "kind": node.kind,
-        "parameters": node.parameters,
-        "resume": node.resume,
-        "fed": sorted({(edge.into, edge.mode) for edge in incoming if edge.into and edge.mode is not EdgeMode.ORDER}),
-        "conditions": sorted(
-            (edge.branch, edge.target, edge.into or "", edge.mode) for edge in outgoing if edge.branch is not None
-        ),
-    }
+    fed = sorted({(edge.into, edge.mode) for edge in incoming if edge.into and edge.mode is not EdgeMode.ORDER})
+    asked = sorted(
+        (edge.branch, edge.target, edge.into or "", edge.mode) for edge in outgoing if edge.branch is not None
+    )
+    return _hash_of(node.kind, node.parameters, node.resume, tuple(fed), tuple(asked))
+
+
+@lru_cache(maxsize=_KEPT)
+def _hash_of(*asked: Any) -> str:
+    """Nodes of many runs ask the same, and working it out costs many times what looking it up does."""
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:_LETTERS]

@@ -74,7 +74,7 @@ def work(of: Program, **changes: Any) -> NodeReady:
         "arguments": (),
         "generation": 0,
         "at_ms": 0,
-        "shape": Plan(of.definition).shapes[name],
+        "shape": Plan(of.definition).shape(name),
     }
     return NodeReady(**asked | changes)
 

@@ -1,8 +1,6 @@
 """Whose code does a piece of work: that of its definition, or of a later one in which the node asks the same."""
 
-from collections.abc import Mapping
-
-from ...domain.ids import GraphHash, NodeName
+from ...domain.ids import GraphHash
 from ...domain.plan import Plan
 from ...ports.handlers import Deployment, Program
 from ..messages import NodeReady
@@ -13,7 +11,7 @@ class Code:
 
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
-        self._shapes: dict[GraphHash, Mapping[NodeName, str]] = {}
+        self._plans: dict[GraphHash, Plan] = {}
 
     def of(self, work: NodeReady) -> Program | None:
         """What has the work's node, with the function that it asks for. None: nothing here can do it."""
@@ -21,13 +19,14 @@ class Code:
         if known is not None or not work.shape:  # a coordinator of an earlier version does not say what is asked
             return known
         deployed = self._deployment.latest(work.graph)
-        if deployed is None or self._shapes_of(deployed).get(work.name) != work.shape:
+        if deployed is None:
             return None
-        return deployed
+        plan = self._plan(deployed)
+        return deployed if work.name in plan.nodes and plan.shape(work.name) == work.shape else None
 
-    def _shapes_of(self, program: Program) -> Mapping[NodeName, str]:
+    def _plan(self, program: Program) -> Plan:
         definition = program.definition
-        found = self._shapes.get(definition.hash)
+        found = self._plans.get(definition.hash)
         if found is None:
-            found = self._shapes[definition.hash] = Plan(definition).shapes
+            found = self._plans[definition.hash] = Plan(definition)
         return found
