@@ -20,6 +20,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from .bound import function_name, layers, object_of
+from .resource import INJECTED
 
 _LAMBDA = "<lambda>"
 
@@ -60,7 +61,7 @@ def _held(function: object) -> Iterator[tuple[str, object]]:
         except ValueError:
             continue
     for name, parameter in inspect.signature(function, follow_wrapped=False).parameters.items():
-        if parameter.default is not parameter.empty and parameter.default is not None:
+        if not any(parameter.default is none for none in (parameter.empty, None, INJECTED)):
             yield f"{name}=", parameter.default
 
 

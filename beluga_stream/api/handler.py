@@ -78,6 +78,7 @@ def build_handler(
     `fed` are those parameters, with the modes of their edges (by default all). `names` are the
     edges' own, where a function stands in for another.
     """
+    _check_injected(signature, graph, node)
     fed = signature.arguments if fed is None else fed
     chosen = executor or ("async" if signature.is_async else "thread")
     call = _callable(signature, fed)
@@ -137,25 +138,48 @@ def build_fake(handler: Handler, fake: Callable[..., Any], graph: str, node: str
             graph=graph,
             node=node,
         )
-    if len(signature.arguments) < len(handler.parameters):
+    taken = signature.arguments[: len(handler.parameters)]
+    if signature.takes_more and len(taken) < len(handler.parameters):  # as a mock does
+        parameters = [replace(parameter, has_default=False) for parameter in handler.parameters]
+        return _stood_in(handler, signature, signature.call, parameters)
+    if len(taken) < len(handler.parameters):
         raise InvalidGraph(
             f"graph {graph!r}: the fake of node {node!r} takes {len(signature.arguments)} arguments, "
             f"and must take {len(handler.parameters)}, as what it stands for does",
             graph=graph,
             node=node,
         )
-    taken = signature.arguments[: len(handler.parameters)]
+    parameters = [
+        replace(parameter, has_default=one.has_default)
+        for parameter, one in zip(handler.parameters, taken, strict=True)
+    ]
+    return _stood_in(handler, signature, _callable(signature, taken), parameters)
+
+
+def _stood_in(
+    handler: Handler, signature: Signature, call: Callable[..., Any], parameters: Sequence[Parameter]
+) -> Handler:
+    """The handler with the call of a fake."""
     return replace(
         handler,
-        call=_callable(signature, taken),
-        parameters=tuple(
-            replace(parameter, has_default=one.has_default)
-            for parameter, one in zip(handler.parameters, taken, strict=True)
-        ),
+        call=call,
+        parameters=tuple(parameters),
         executor="async" if signature.is_async else "thread",
         resources=signature.resources,
         cache=None,  # what it gives is nobody else's result
     )
+
+
+def _check_injected(signature: Signature, graph: str, node: str) -> None:
+    """Raises `InvalidGraph` for what waits for a resource that nobody declares: it would get the default itself."""
+    for one in signature.arguments:
+        if one.is_injected:
+            raise InvalidGraph(
+                f"graph {graph!r}: parameter {one.name!r} of node {node!r} is INJECTED, and no resource gives a "
+                f"{shown(one.kind)}: declare one with @resource, in a file that is imported before the graph runs",
+                graph=graph,
+                node=node,
+            )
 
 
 def _callable(signature: Signature, fed: Sequence[Argument]) -> Callable[..., Any]:

@@ -107,6 +107,14 @@ class _Played:
         return edge.branch is None or edge.branch in taken
 
 
+def _beside(fed: Mapping[str, object]) -> str:
+    """Why the node runs all the same, and what is to be done where it should not."""
+    if not fed:
+        return ""
+    others = " and ".join(map(repr, fed))
+    return f"; it runs then, for its {others}: where it should not, let one node give all, with the condition behind it"
+
+
 def _check_world(
     played: _Played,
     conditions: Mapping[NodeName, Sequence[Condition]],
@@ -124,7 +132,7 @@ def _check_world(
             raise InvalidGraph(
                 f"graph {graph!r}: parameter {into!r} of node {name!r} may be left without a value"
                 f"{_when(played, conditions)}: give it a default or make it optional (`| None`), "
-                f"or feed it from first(...) over every branch",
+                f"or feed it from first(...) over every branch{_beside(fed)}",
                 graph=graph,
                 node=name,
             )

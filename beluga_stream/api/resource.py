@@ -9,11 +9,22 @@ from ..errors import InvalidConfig
 
 T = TypeVar("T")
 
-INJECTED: Any = None
+
+class Injected:
+    """The type of `INJECTED`, which there is one of."""
+
+    def __repr__(self) -> str:
+        return "INJECTED"
+
+    def __reduce__(self) -> str:
+        return "INJECTED"
+
+
+INJECTED: Any = Injected()
 """The default of a parameter that a resource fills: `async def f(doc: Doc, db: Database = INJECTED)`.
 
-It tells type checkers that no edge feeds the parameter; the engine goes by the type alone. Called
-as a plain function, in a test, the handler gets what the test gives.
+It tells type checkers that no edge feeds the parameter; what fills it goes by the type alone. A graph in which nothing
+fills it is refused. Called as a plain function, in a test, the handler gets what the test gives.
 """
 
 _resources: "dict[type, Resource[Any]]" = {}
@@ -40,7 +51,7 @@ def resource(factory: Callable[[], AbstractAsyncContextManager[T]], /) -> Resour
 def resource(factory: Callable[[], Any], /) -> Resource[Any]:
     """Declare a resource: an async generator function that yields once, or gives an async context manager.
 
-    Every handler parameter annotated with the yielded type is filled with it, and takes no edge. A
+    Every handler parameter annotated with the yielded type, or with `| None`, is filled with it, and takes no edge. A
     later declaration for the same type replaces the earlier one. It is entered and left in one task, so it may hold
     a task group; one that ends by itself is opened anew for the next node. Raises `InvalidConfig` when the return
     annotation does not name a class, or the factory takes arguments.

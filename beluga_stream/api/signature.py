@@ -20,14 +20,14 @@ from collections.abc import (
 from dataclasses import dataclass
 from functools import partial
 from types import NoneType
-from typing import Annotated, Any, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from ..domain.definition import EdgeMode
 from ..errors import InvalidGraph
 from .bound import bound_keywords
 from .fit import members, unaliased, union
 from .history import History
-from .resource import is_resource
+from .resource import INJECTED, is_resource
 from .stream import Outcome, Stream
 
 _METHODS = ("ainvoke", "invoke", "astream", "stream")
@@ -46,6 +46,7 @@ class Argument:
     mode: EdgeMode = EdgeMode.VALUE
     has_default: bool = False
     by_position: bool = False  # cannot be given by name
+    is_injected: bool = False  # its default says that no edge feeds it
 
     @property
     def is_optional(self) -> bool:
@@ -69,6 +70,7 @@ class Signature:
     streams: bool
     is_async: bool
     leading: tuple[str, ...]  # every parameter that can be given by position, resources among them
+    takes_more: bool = False  # `*args`, which no edge can name
 
 
 def name_of(handler: object) -> str:
@@ -82,8 +84,7 @@ def name_of(handler: object) -> str:
 def signature_of(handler: object, graph: str, node: str) -> Signature:
     """Read a handler.
 
-    Raises `InvalidGraph` for what cannot be called, an annotation that cannot be resolved, and `*args`
-    without anything else to feed.
+    Raises `InvalidGraph` for what cannot be called, and for an annotation that cannot be resolved.
     """
     call = _call_of(handler, graph, node)
     function = _function_of(call)
@@ -103,8 +104,9 @@ def signature_of(handler: object, graph: str, node: str) -> Signature:
         if parameter.kind is not parameter.KEYWORD_ONLY:
             leading.append(parameter.name)
         kind = _plain(hints.get(parameter.name, Any))
-        if is_resource(kind):
-            resources[parameter.name] = kind
+        shared = _shared(kind)
+        if shared is not None:
+            resources[parameter.name] = shared
             continue
         if _is_option(call, parameter):
             continue
@@ -124,6 +126,7 @@ def signature_of(handler: object, graph: str, node: str) -> Signature:
         streams,
         is_async,
         tuple(leading),
+        any(parameter.kind is parameter.VAR_POSITIONAL for parameter in declared.parameters.values()),
     )
 
 
@@ -133,6 +136,8 @@ def called(handler: object) -> Callable[..., Any] | None:
         return cast("Callable[..., Any]", handler)
     if not isinstance(handler, type):
         for method in _METHODS:
+            if callable(handler) and inspect.getattr_static(handler, method, None) is None:
+                continue  # a mock has whatever it is asked for
             found: object = getattr(handler, method, None)
             if callable(found):
                 return found
@@ -192,9 +197,13 @@ def _plain(kind: Any) -> Any:
         return meant
     if isinstance(kind, TypeVar) or kind is inspect.Parameter.empty:
         return Any
-    if get_origin(kind) is Annotated and is_resource(get_args(kind)[0]):
-        return get_args(kind)[0]
     return Any if any(isinstance(part, TypeVar) for part in get_args(kind)) else kind
+
+
+def _shared(kind: Any) -> type | None:
+    """The type of the resource that fills a parameter of this type, which may also say that there may be none."""
+    wanted = [part for part in members(kind) if part is not NoneType]
+    return wanted[0] if len(wanted) == 1 and is_resource(wanted[0]) else None
 
 
 def _is_option(call: Callable[..., Any], parameter: inspect.Parameter) -> bool:
@@ -219,6 +228,7 @@ def _argument(parameter: inspect.Parameter, kind: Any) -> Argument:
         mode,
         has_default=parameter.default is not parameter.empty or kind is History,  # the memory feeds it
         by_position=parameter.kind is parameter.POSITIONAL_ONLY,
+        is_injected=parameter.default is INJECTED and kind is not History,
     )
 
 

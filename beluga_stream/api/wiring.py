@@ -104,6 +104,13 @@ async def gate(value: Any) -> Any:
 
 
 def _check_use(blueprint: Blueprint, step: Step, signature: Signature) -> None:
+    if signature.takes_more and not signature.arguments and _is_fed(blueprint, step):
+        raise _invalid(
+            blueprint.graph,
+            step.name,
+            "its function takes *args, and edges feed parameters that have names: name them; around a function that "
+            "has them, let the decorator use functools.wraps",
+        )
     if step.kind not in (NodeKind.MAP, NodeKind.LOOP):
         return
     rest = [one.name for one in signature.arguments[1:] if not one.has_default]
@@ -121,6 +128,10 @@ def _check_use(blueprint: Blueprint, step: Step, signature: Signature) -> None:
             step.name,
             f"a {kind}'s handler cannot stream: let it return a list of its chunks",
         )
+
+
+def _is_fed(blueprint: Blueprint, step: Step) -> bool:
+    return any(link.target == step.name and link.mode is not EdgeMode.ORDER for link in blueprint.links)
 
 
 def _resolved(blueprint: Blueprint, signatures: Mapping[str, Signature]) -> list[Wire]:

@@ -55,7 +55,8 @@ class NodeReady(Frozen, kw_only=True, tag_field="type", tag="node_ready"):
     this one lost their worker or process; `apart` asks for a process of its own. `resume`: what an attempt has emitted
     is gone on with by the next, which finds it at `emitted`. `trace` is the W3C traceparent of its run's span, `links`
     are those of the executions whose outputs come together in it. With `feed` no function of the node is meant: what is
-    wanted are the next chunks of a stream that it is mapped over. Times in epoch milliseconds.
+    wanted are the next chunks of a stream that it is mapped over. `shape` says what the node asks of its function, for
+    workers that have another definition of the graph. Times in epoch milliseconds.
     """
 
     run: RunId
@@ -79,6 +80,7 @@ class NodeReady(Frozen, kw_only=True, tag_field="type", tag="node_ready"):
     emitted: Source | None = None
     links: tuple[str, ...] = ()
     feed: Feed | None = None
+    shape: str = ""
 
 
 class Heartbeat(OfExecution, kw_only=True, tag="heartbeat"):

@@ -121,14 +121,31 @@ def _load(agents: str) -> LoadedDeployment:
             if isinstance(value, Work) and id(value) not in works:
                 file = str(module.__file__)
                 if value.name in files:
-                    places = " and ".join(dict.fromkeys((files[value.name], file)))
-                    told = f"{places}: two graphs are named {value.name!r}: rename one"
-                    raise InvalidDeployment(told, graph=value.name)
+                    raise _two(value.name, files[value.name], file)
                 works[id(value)], files[value.name] = value, file
     try:
         return LoadedDeployment(works.values())
     except InvalidGraph as error:
         raise InvalidDeployment(f"{files.get(str(error.ids.get('graph')), agents)}: {error}", **error.ids) from error
+
+
+def _two(name: str, one: str, other: str) -> InvalidDeployment:
+    """Two graphs of one name, or one whose file was imported under two names."""
+    for module in tuple(sys.modules.values()):
+        file = getattr(module, "__file__", None)
+        if file in (one, other) and one != other and not _is_ours(module.__name__):
+            importer, stem = other if file == one else one, Path(str(file)).stem
+            return InvalidDeployment(
+                f"{importer}: graph {name!r} is there twice, since its file was also imported as {module.__name__}: "
+                f"files of one folder import one another by `from .{stem} import ...`",
+                graph=name,
+            )
+    places = " and ".join(dict.fromkeys((one, other)))
+    return InvalidDeployment(f"{places}: two graphs are named {name!r}: rename one", graph=name)
+
+
+def _is_ours(module: str) -> bool:
+    return module == PACKAGE or module.startswith(f"{PACKAGE}.")
 
 
 def _modules(agents: str) -> list[ModuleType]:
@@ -164,13 +181,16 @@ def prepare_child(agents: str) -> None:
 
 def _from_folder(folder: Path) -> list[ModuleType]:
     """Import a folder's files under the one canonical name; a second load in a process imports them anew."""
-    _mount(folder)
-    return [_imported(f"{PACKAGE}.{path.stem}") for path in sorted(folder.glob("*.py")) if path.stem != "__init__"]
+    package = _mount(folder)
+    return [
+        package,
+        *(_imported(f"{PACKAGE}.{path.stem}") for path in sorted(folder.glob("*.py")) if path.stem != "__init__"),
+    ]
 
 
-def _mount(folder: Path) -> None:
-    """Let the folder be a package under the canonical name."""
-    for name in [name for name in sys.modules if name == PACKAGE or name.startswith(f"{PACKAGE}.")]:
+def _mount(folder: Path) -> ModuleType:
+    """Let the folder be a package under the canonical name, and import what it has of its own: its `__init__.py`."""
+    for name in [name for name in sys.modules if _is_ours(name)]:
         del sys.modules[name]
     init = folder / "__init__.py"
     spec = importlib.util.spec_from_file_location(
@@ -179,8 +199,14 @@ def _mount(folder: Path) -> None:
     if spec is None:
         spec = importlib.machinery.ModuleSpec(PACKAGE, None, is_package=True)
         spec.submodule_search_locations = [str(folder)]
-    sys.modules[PACKAGE] = importlib.util.module_from_spec(spec)
+    package = sys.modules[PACKAGE] = importlib.util.module_from_spec(spec)
     importlib.invalidate_caches()
+    if init.exists() and spec.loader is not None:
+        try:
+            spec.loader.exec_module(package)
+        except (Exception, SystemExit) as error:
+            raise _broken(PACKAGE, error) from error
+    return package
 
 
 def _imported(name: str) -> ModuleType:
@@ -196,6 +222,8 @@ def _broken(name: str, error: Exception | SystemExit) -> InvalidDeployment:
         place = f"{error.filename}, line {error.lineno}"
         return InvalidDeployment(f"{place}: syntax error: {error.msg}", file=error.filename, line=error.lineno)
     told = f"{type(error).__name__}: {error}"
+    if isinstance(error, ModuleNotFoundError) and _is_ours(name):
+        told += _meant(error.name or "")
     origin = place_of(error.__traceback__)
     if isinstance(error, SystemExit):
         # What ends the process may be deep in argparse; the line of the file that begins it is the one to mend.
@@ -208,3 +236,14 @@ def _broken(name: str, error: Exception | SystemExit) -> InvalidDeployment:
         file=file,
         line=line,
     )
+
+
+def _meant(missing: str) -> str:
+    """How a file of the folder is imported by another one, if it is such a file that is missing; else nothing."""
+    folder = Path(sys.modules[PACKAGE].__path__[0])
+    first, _, rest = missing.partition(".")
+    stem = rest if first == folder.name and rest else first
+    if first != folder.name and not (folder / f"{first}.py").exists():
+        return ""
+    wanted = f".{stem}" if (folder / f"{stem}.py").exists() else ".other"
+    return f": files of one folder import one another by `from {wanted} import ...`"

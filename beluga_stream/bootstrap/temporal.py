@@ -257,5 +257,6 @@ class Programs:
 
     def _learn(self, program: Program) -> None:
         self._programs[program.definition.hash] = program
+        self._latest.setdefault(program.definition.name, program)
         for child in program.children.values():
             self._learn(child)

@@ -47,6 +47,8 @@ _LOOK_SECONDS = 0.05
 
 async def demonstrate(*, broker: str | None, write_name: str | None, as_json: bool) -> None:
     """Run the whole demo and stop everything it has started. Raises what went wrong."""
+    prefix = f"demo-{secrets.token_hex(3)}"
+    stories = read_stories(settings_with(broker=broker).agents, write_name, mark=prefix)
     if find_spec("scipy") is None:
         raise InvalidConfig("the demo's graphs need the package scipy: pip install 'beluga-stream[demo]'")
     began = time.monotonic()
@@ -64,11 +66,10 @@ async def demonstrate(*, broker: str | None, write_name: str | None, as_json: bo
             screen.say(f"broker   {address}")
         settings = settings_with(
             broker=address,
-            prefix=f"demo-{secrets.token_hex(3)}",
+            prefix=prefix,
             blobs=str(folder / "blobs"),
             data=folder / "data",
         )
-        stories = read_stories(settings.agents, write_name, mark=settings.prefix)
         if broker is not None:
             stack.push_async_callback(_delete_topics, settings)
             await _skip_old_events(settings)

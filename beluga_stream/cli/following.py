@@ -56,6 +56,11 @@ async def start(
         view = RunView(run, graph)
         try:
             await _follow(runs, view, timeout=timeout, as_json=as_json, heard=unheard.cancel)
+        except asyncio.CancelledError:
+            if not as_json:
+                # Who typed Ctrl-C may think that it has ended the run.
+                sys.stderr.write(f"beluga: run {run} goes on: `beluga watch {run}`, or `beluga runs cancel {run}`\n")
+            raise
         finally:
             unheard.cancel()
 

@@ -17,6 +17,7 @@ from .definition import Definition, Edge, EdgeMode, Join, Node, NodeKind, OnFail
 from .ids import INPUT, NOT_IN_NAMES, GraphHash, NodeKey, NodeName, is_page, node_of
 from .limit import Limit
 from .misspelt import advice
+from .shape import shape_of
 
 
 class Way(NamedTuple):
@@ -64,6 +65,10 @@ class Plan:
         for edge in self.definition.edges:
             found[edge.source].append(edge)
         return {name: tuple(edges) for name, edges in found.items()}
+
+    def shape(self, name: NodeName) -> str:
+        """What the node asks of its function."""
+        return shape_of(self.nodes[name], self.incoming[name], self.outgoing[name])
 
     @cached_property
     def joined(self) -> Mapping[NodeName, tuple[NodeName, ...]]:

@@ -13,6 +13,7 @@ from ..api.signal import Signal, dumped
 from ..api.work import Work
 from ..application.clients.signalling import check_awaited
 from ..application.execution.context import context
+from ..application.execution.conversion import input_json
 from ..errors import BelugaError, InvalidState
 from ..ports.handlers import Handler, Program
 from .simulation import Start, play
@@ -58,8 +59,8 @@ class Simulate(Protocol):
     ) -> Outcome[O]:
         """Run a graph once.
 
-        Raises `Broken`, with the seed, when the engine itself did wrong, and `InvalidInput` for a signal that nothing
-        waits for.
+        Raises `InvalidInput` for an input that fails its type and for a signal that nothing waits for, and `Broken`,
+        with the seed, when the engine itself did wrong.
         """
 
 
@@ -78,6 +79,7 @@ def _simulate(
     signals: Mapping[Signal[Any], object] | None = None,
 ) -> Outcome[O]:
     original = graph.compile()
+    input_json(original, input)  # what is no input is the test's mistake, and none of the engine's
     effects: dict[Callable[..., Any], list[str]] = defaultdict(list)
     program = _recording(with_fakes(original, fakes or {}), original, effects)
     sent = dumped(signals or {})

@@ -300,6 +300,22 @@ def test_a_run_that_goes_on_times_out_and_is_cancelled(deployed: Deployment) -> 
     assert "nothing to cancel" in deployed.run("runs", "cancel", run, code=1)
 
 
+def test_ctrl_c_ends_the_command_and_says_that_the_run_goes_on(deployed: Deployment) -> None:
+    command = [*BELUGA, "run", "stuck", "1"]
+    with subprocess.Popen(
+        command, env=deployed.environ, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        run = running.stdout.readline().split()[-1]
+        running.send_signal(signal.SIGINT)
+        assert running.wait(20) == 130
+        assert (
+            running.stderr.read() == f"beluga: run {run} goes on: `beluga watch {run}`, or `beluga runs cancel {run}`\n"
+        )
+    deployed.run("runs", "cancel", run)
+
+
 def test_what_a_run_waits_for_is_told_and_nothing_is_stuck_that_need_not_be(deployed: Deployment) -> None:
     run = json.loads(deployed.run("run", "asks", "1", "--timeout", "1", "--json", code=4))["error"]["ids"]["run"]
     (reason,) = deployed.json("runs", "show", run)["waits"]

@@ -67,6 +67,7 @@ UNUSED = {
     ("NodeReady", "apart"),
     ("NodeReady", "feed"),
     ("NodeReady", "links"),
+    ("NodeReady", "shape"),
     ("NodeReleased", "generation"),
     ("NodeStarted", "generation"),
     ("NodeState", "came"),

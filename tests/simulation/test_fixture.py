@@ -55,3 +55,9 @@ def test_the_result_of_a_failed_run_is_its_error(simulate: Simulate) -> None:
 def test_a_signal_that_nothing_waits_for_is_refused(simulate: Simulate) -> None:
     with pytest.raises(InvalidInput, match="does not wait for signal 'aproval': it waits for 'approval'"):
         simulate(sale(), "order", seed=1, signals={Signal("aproval", bool): True})
+
+
+def test_an_input_that_fails_its_type_is_told_at_once_and_is_no_fault_of_the_engine(simulate: Simulate) -> None:
+    with pytest.raises(InvalidInput, match="the input does not fit graph 'sale'") as told:
+        simulate(sale(), 7, seed=1)  # type: ignore[arg-type]  # the mistake
+    assert not hasattr(told.value, "__notes__")

@@ -409,6 +409,29 @@ async def test_code_that_no_worker_has_parks_the_node_until_one_brings_it(tempor
         assert await durable.runs.result(run, timeout_seconds=60) == 6
 
 
+async def test_a_run_goes_on_with_a_later_definition_whose_node_asks_the_same(temporal: Client) -> None:
+    def say_later(number: int, ok: bool) -> str:  # noqa: FBT001 - handlers are called by position
+        return f"{number} {ok} later"
+
+    later = Graph[int, str]("durable-asked", durable=True)
+    counted = later.add_node(increment, later.input, timeout=5)
+    later.add_node(lambda number: None, counted, name="noted")
+    answered = later.wait(approval, after=counted, timeout=600)
+    later.set_finish_point(later.add_node(say_later, later.input, answered, name="say"))
+    async with bench(temporal, [asked]) as durable:
+        run = await durable.start(asked, 1)
+        async with aclosing(durable.runs.follow(run)) as events:
+            async for event in events:
+                if isinstance(event, NodeChanged) and event.status == "waiting":
+                    break
+        definition = durable.deployed.programs.pop(asked.compile().definition.hash).definition
+        durable.known[definition.hash] = definition
+        program = later.compile()
+        durable.deployed.programs[program.definition.hash] = program
+        await durable.signal(run, "approval", value=True)
+        assert await durable.runs.result(run, timeout_seconds=60) == "1 True later"
+
+
 async def test_the_server_sees_sealed_values_only(temporal_address: str) -> None:
     cipher = AesGcm({"k": bytes(32)})
     client = await TemporalConnection(temporal_address).client(cipher)

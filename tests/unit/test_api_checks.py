@@ -440,7 +440,11 @@ CASES: list[tuple[Callable[[G], None], str | None, str]] = [
     (unclear, "both", "say into= one of 'words', 'number'"),
     (bound_twice, "count", "bound twice, by 'split' and 'again'"),
     (too_many, "count", "too many inputs"),
-    (dead_edge, "both", "'number' .* without a value, when no condition of 'split' holds: give it a default"),
+    (
+        dead_edge,
+        "both",
+        "'number' .* without a value, when no condition of 'split' holds: give it .*; it runs then, for its 'words'",
+    ),
     (dead_by_failure, "both", "'number' .* without a value, when 'count' fails"),
     (dead_edge_among_many, "both", "'number' .* without a value, when"),
     (dead_finish, "count", r"may not be reached, when no condition of 'split' holds: add an otherwise\(\)"),
@@ -615,3 +619,24 @@ def test_is_accepted(build: Callable[[G], None]) -> None:
 def test_values_out_of_range_are_refused_where_they_are_given(make: Callable[[], object]) -> None:
     with pytest.raises(InvalidConfig):
         make()
+
+
+def undressed(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A decorator that hides the parameters, for want of `functools.wraps`."""
+
+    def around(*given: Any, **named: Any) -> Any:
+        return function(*given, **named)
+
+    return around
+
+
+def test_what_takes_anything_names_no_parameter_that_an_edge_could_feed() -> None:
+    graph = Graph[Doc, Any]("hidden")
+    graph.set_finish_point(graph.add_node(undressed(count), graph.input, name="count"))
+    with pytest.raises(InvalidGraph, match=r"node 'count': its function takes \*args.*functools\.wraps"):
+        graph.compile()
+    named = Graph[Doc, Any]("named")
+    named.add_node("count", undressed(count))
+    named.set_entry_point("count").set_finish_point("count")
+    with pytest.raises(InvalidGraph, match=r"node 'count': its function takes \*args"):
+        named.compile()

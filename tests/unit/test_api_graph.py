@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from functools import partial
 from typing import Any, Literal
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 from pydantic import BaseModel
@@ -339,6 +340,15 @@ async def test_fallback_and_compensation() -> None:
     with pytest.raises(RunFailed, match="no ship"):
         await graph.invoke("a")
     assert undone == ["a/invoice a"]
+
+
+async def test_mocks_are_fakes_like_others() -> None:
+    graph = Graph[Doc, list[str]]("mocked")
+    graph.set_finish_point(graph.add_map(upper, graph.add_node(split, graph.input)))
+    splits, uppers = AsyncMock(return_value=["a", "b"]), Mock(side_effect=str.upper)
+    assert await graph.invoke(Doc(text="given"), fakes={split: splits, upper: uppers}) == ["A", "B"]
+    splits.assert_awaited_once_with(Doc(text="given"))
+    assert uppers.call_count == 2
 
 
 class Pool:

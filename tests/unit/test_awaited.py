@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from beluga_stream import Cache, Graph, chain, context, node
+from beluga_stream import Cache, Graph, Retry, chain, context, node
 from beluga_stream.application.execution.execution import Executions
 from beluga_stream.application.local.line import Line
 from beluga_stream.application.local.watched import WatchedExecutions
+from beluga_stream.errors import RunFailed
 from beluga_stream.ports.spans import HERE, Facts, NoSpans, Of, Span
 
 open_span: contextvars.ContextVar[str] = contextvars.ContextVar("open_span", default="none")
@@ -168,3 +169,39 @@ async def test_graphs_and_caches_take_it_as_chains_do() -> None:
     )
     assert [await graph.invoke(1) for _ in range(2)] == [11, 11]
     assert cache.hits == 1
+
+
+async def later(number: int) -> int:
+    return number
+
+
+async def one_by_one(number: int) -> AsyncIterator[int]:
+    yield number
+
+
+async def forgets(number: int) -> int:
+    return later(number)  # type: ignore[return-value]  # the mistake
+
+
+async def forgets_untyped(number: int) -> Any:
+    return later(number)
+
+
+async def forgets_to_yield(number: int) -> Any:
+    return one_by_one(number)
+
+
+@pytest.mark.parametrize(
+    ("forgetful", "told"),
+    [
+        (forgets, "valid integer, and it is yet to be awaited: is an `await` missing?"),
+        (forgets_untyped, "'coroutine'>, and it is yet to be awaited: is an `await` missing?"),
+        (forgets_to_yield, "and it is a generator: yield its items, or return a list of them"),
+    ],
+)
+async def test_what_an_async_function_returns_unawaited_is_told_as_such(forgetful: Any, told: str) -> None:
+    graph = Graph[int, Any]("forgetful")
+    graph.set_finish_point(graph.add_node(forgetful, graph.input, retry=Retry(1)))
+    with pytest.raises(RunFailed) as failed:
+        await graph.invoke(1)
+    assert told in str(failed.value)

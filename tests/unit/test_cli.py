@@ -178,6 +178,13 @@ def test_the_page_is_current() -> None:
     assert page == manual.page(), "run: python -m beluga_stream.cli.manual > docs/cli.md"
 
 
+def test_the_package_is_the_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "beluga_stream", "--version"], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.startswith("beluga ")
+
+
 def test_help_is_light() -> None:
     """What takes time to import is not imported for --help."""
     heavy = ("faust", "aiokafka", "pydantic", "networkx", "temporalio", "watchfiles")

@@ -44,6 +44,41 @@ def test_graphs_of_all_files_are_deployed_once(tmp_path: Path) -> None:
     assert deployed.queues == ("default",)
 
 
+def test_what_the_folder_has_of_its_own_is_deployed_and_shared(tmp_path: Path) -> None:
+    agents = _agents(
+        tmp_path,
+        __init__=_GRAPH.format(name="one", title="one") + "TITLE = 'two'\n",
+        b="from . import TITLE, one\n" + _GRAPH.format(name="two", title="two") + "assert two.name == TITLE\n",
+    )
+    assert sorted(deployment.load(agents).works) == ["one", "two"]
+    (tmp_path / "__init__.py").write_text("1/0")
+    with pytest.raises(InvalidDeployment, match=r"__init__\.py, line 1: ZeroDivisionError"):
+        deployment.load(agents)
+
+
+@pytest.mark.parametrize(("imported", "wanted"), [("a", ".a"), ("shop_agents.a", ".other")])
+def test_a_file_that_another_cannot_import_by_its_bare_name_is_named_as_it_can(
+    tmp_path: Path, imported: str, wanted: str
+) -> None:
+    folder = tmp_path / "shop_agents"
+    folder.mkdir()
+    agents = _agents(folder, a=_GRAPH.format(name="one", title="one"), b=f"from {imported} import one\n")
+    told = f"b.py, line 1: ModuleNotFoundError: .*: files of one folder import one another by `from {wanted} import"
+    with pytest.raises(InvalidDeployment, match=told):
+        deployment.load(agents)
+
+
+def test_a_graph_whose_file_was_imported_under_two_names_is_not_told_to_be_renamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "twice"
+    folder.mkdir()
+    agents = _agents(folder, a=_GRAPH.format(name="one", title="one"), b="from twice.a import one\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InvalidDeployment, match=r"b\.py: graph 'one' is there twice.* as twice\.a: .*`from \.a import"):
+        deployment.load(agents)
+
+
 async def test_a_file_may_run_its_graph_while_it_is_imported_by_a_command(tmp_path: Path) -> None:
     """Commands load deployments in the midst of their own loop."""
     here = "import asyncio\n" + _GRAPH.format(name="one", title="one") + "assert asyncio.run(one.invoke(2)) == 4\n"

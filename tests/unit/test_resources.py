@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import pickle
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -10,7 +11,7 @@ from typing import Any
 import anyio
 import pytest
 
-from beluga_stream import INJECTED, Orchestrator, Retry, chain, node, resource
+from beluga_stream import INJECTED, Cache, InvalidGraph, Orchestrator, Retry, chain, node, resource
 from beluga_stream.application.execution.context import Context
 from beluga_stream.application.execution.execution import Executions
 from beluga_stream.application.execution.resources import Resources
@@ -312,3 +313,40 @@ def test_a_resource_that_nobody_closes_is_left_with_its_loop_and_opened_anew_in_
 async def test_without_resources_a_node_that_wants_one_is_told() -> None:
     with pytest.raises(InvalidInput, match="no resource gives a int"):
         await Resources(None).get(int)
+
+
+class Undeclared:
+    """What no resource gives."""
+
+
+async def test_what_waits_for_a_resource_that_nobody_declares_is_refused() -> None:
+    async def use(number: int, undeclared: Undeclared = INJECTED) -> int:
+        return number
+
+    with pytest.raises(InvalidGraph, match=r"'undeclared' of node 'use' is INJECTED, and no resource gives a Undec"):
+        await chain(use).invoke(1)
+
+
+async def test_a_resource_fills_a_parameter_that_may_also_be_none() -> None:
+    async def use(number: int, client: Client | None = None) -> bool:
+        return client is not None
+
+    assert await chain(use).invoke(1)
+
+
+async def test_a_resource_is_no_part_of_what_a_cached_function_carries() -> None:
+    calls: list[int] = []
+
+    @node(cache=Cache(60))
+    async def cached(number: int, client: Client = INJECTED) -> int:
+        calls.append(number)
+        return number
+
+    async with Orchestrator() as orch:
+        kept = orch.create_chain(cached)
+        assert [await kept.invoke(1), await kept.invoke(1)] == [1, 1]
+    assert calls == [1]
+
+
+def test_injected_stays_itself_in_another_process() -> None:
+    assert pickle.loads(pickle.dumps(INJECTED)) is INJECTED

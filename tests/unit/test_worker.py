@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from beluga_stream.application import codec
 from beluga_stream.application.execution.context import context
+from beluga_stream.application.execution.execution import Executions
 from beluga_stream.application.messages import BegunNotice, CancelNotice, ChunkEmitted, Feed, Heartbeat
 from beluga_stream.application.worker import slots
 from beluga_stream.domain.events import (
@@ -21,7 +22,7 @@ from beluga_stream.domain.events import (
 from beluga_stream.domain.payload import Gathered, Inline
 from beluga_stream.errors import LogUnavailable
 from beluga_stream.ports.log import Outgoing, Record
-from tests.unit.engines import RUN, TOPICS
+from tests.unit.engines import RUN, TOPICS, WorkerBench
 from tests.unit.gates import Gate, bench, sweep, taken, tasks
 
 
@@ -252,6 +253,39 @@ async def test_missing_code_parks_the_node() -> None:
     of = bench(Gate())
     await (await taken(of.worker, of.work(definition="another")))
     assert isinstance(of.done()[0], NodeParked)
+    await of.worker.close()
+
+
+async def test_an_interrupt_that_an_async_handler_raises_is_its_failure_where_ctrl_c_comes_otherwise() -> None:
+    async def interrupt(value: Any) -> Any:
+        raise KeyboardInterrupt
+
+    program = bench(interrupt).program
+    of = WorkerBench(program, executions=Executions(interrupts="handlers_own"))
+    await (await taken(of.worker, of.work()))
+    failed = of.done()[0]
+    assert isinstance(failed, NodeFailed)
+    assert "the handler raised KeyboardInterrupt" in failed.failure.message
+    await of.worker.close()
+
+
+class LoopEnds(BaseException):
+    """As Ctrl-C is, which a test would end with."""
+
+
+class Ending(Executions):
+    """Runs nothing any more."""
+
+    async def run(self, *_: Any, **__: Any) -> Any:
+        raise LoopEnds
+
+
+async def test_what_ends_with_the_loop_is_not_acknowledged() -> None:
+    of = WorkerBench(bench(Gate()).program, executions=Ending())
+    acknowledged = await taken(of.worker, of.work())
+    with pytest.raises(LoopEnds):
+        await acknowledged
+    assert of.done() == []
     await of.worker.close()
 
 

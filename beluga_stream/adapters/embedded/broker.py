@@ -48,7 +48,10 @@ class EmbeddedBroker:
     def start(self) -> None:
         """Return when it answers. Raises `LogUnavailable` when it does not."""
         if answers(self.address):
-            raise LogUnavailable(f"something else listens at {self.address} already: choose another port")
+            raise LogUnavailable(
+                f"something else listens at {self.address} already: choose another port, or, if that is a Kafka, "
+                f"use it by BELUGA_BROKER={self.address}"
+            )
         self._folder = Path(tempfile.mkdtemp(prefix="beluga-broker-"))
         # The program itself, not the wheel's script around it: that one does not pass a signal on.
         with as_file(files("noida_db") / "noida-db") as program:

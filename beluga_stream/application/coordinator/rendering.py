@@ -213,6 +213,7 @@ def node_ready(
         emitted=source_of(plan, name, node) if resume else None,
         links=tracing.came_from(plan, state, command.node, name) if carried.linked and name in plan.joined else (),
         feed=feed,
+        shape=plan.shape(name),
     )
 
 

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
@@ -46,7 +46,8 @@ class Executions:
 
     `open_resource` gives the context manager of a resource type; each is entered when first needed, in a task
     of its own, and left by `close`. Without `processes`, handlers meant for one run in a thread; without
-    `isolation`, those meant to run apart run here.
+    `isolation`, those meant to run apart run here. A KeyboardInterrupt out of an async handler is taken for Ctrl-C and
+    raised, unless it is `handlers_own`: where Ctrl-C comes to the loop as a signal, and never as an exception.
     """
 
     def __init__(
@@ -56,7 +57,9 @@ class Executions:
         processes: Calls | None = None,
         isolation: Isolation | None = None,
         open_resource: ResourceFactory | None = None,
+        interrupts: Literal["ctrl_c", "handlers_own"] = "ctrl_c",
     ) -> None:
+        self._interrupts = interrupts
         self._threads = Threads(threads)
         self._processes = processes
         self._isolation = isolation
@@ -167,8 +170,10 @@ class Executions:
             return cancelled(handler, error, context)
         except SystemExit as error:
             return failed(handler, ExecutionFailed(f"it called sys.exit({error.code!r})"), context)
-        except KeyboardInterrupt:
-            raise
+        except KeyboardInterrupt as error:
+            if self._interrupts == "ctrl_c":
+                raise
+            return failed(handler, _interrupted(error), context)
         except BaseException as error:  # noqa: BLE001 - user code may raise anything; it becomes the node's failure
             return failed(handler, error, context)
 
@@ -308,14 +313,25 @@ def _dumped(handler: Handler, value: Any, verb: str) -> Json:
     try:
         checked = handler.output.validate_python(value)
     except ValidationError as error:
-        raise InvalidInput(f"it {verb} what its type forbids: {first_of(error)}") from error
+        raise InvalidInput(f"it {verb} what its type forbids: {first_of(error)}{_unfinished(value)}") from error
     try:
         json = handler.output.dump_python(checked, mode="json", warnings="error")
     except Exception as error:
-        raise NotSerializable(f"it {verb} what cannot become JSON: {said(error)}") from error
+        raise NotSerializable(f"it {verb} what cannot become JSON: {said(error)}{_unfinished(value)}") from error
     if handler.variants is not None:
         _check_variant(handler.variants, checked, json, verb)
     return json
+
+
+def _unfinished(value: Any) -> str:
+    """What is to be done about a value that has yet to run; nothing for another."""
+    if inspect.iscoroutine(value):
+        value.close()  # it would warn, in another place, that nobody has awaited it
+    if inspect.isawaitable(value):
+        return ", and it is yet to be awaited: is an `await` missing?"
+    if inspect.isgenerator(value) or inspect.isasyncgen(value):
+        return ", and it is a generator: yield its items, or return a list of them"
+    return ""
 
 
 def _check_variant(variants: Variants, value: Any, json: Json, verb: str) -> None:
@@ -329,6 +345,13 @@ def _check_variant(variants: Variants, value: Any, json: Json, verb: str) -> Non
             f"it {verb} a {name}, whose JSON is read as a {other}: give both a field that tells them apart, "
             f"as `kind: Literal[{name.lower()!r}] = {name.lower()!r}` in {name}"
         )
+
+
+def _interrupted(error: KeyboardInterrupt) -> RuntimeError:
+    """As a call in a thread has it."""
+    raised = RuntimeError("the handler raised KeyboardInterrupt")
+    raised.__cause__ = error
+    return raised
 
 
 def cancelled(handler: Handler, error: asyncio.CancelledError, context: Context) -> Failed:

@@ -25,6 +25,7 @@ from ..execution.verdict import Completed, Failed
 from ..messages import ChunkEmitted, NodeReady, Outcome
 from ..payloads import Payloads
 from ..topics import Topics
+from .code import Code
 from .outbox import Outbox
 from .sending import Sending, Sent
 
@@ -98,7 +99,7 @@ class Attempts:
         self._spans = spans
         self._streams = streams
         self._names = topics
-        self._deployment = deployment
+        self._code = Code(deployment)
         self._outbox = outbox
         self._payloads = payloads
         self._executions = executions
@@ -139,7 +140,7 @@ class Attempts:
                 clock=self._clock,
             )
         began = self._clock.now_ms()
-        program = self._deployment.programs.get(work.definition)
+        program = self._code.of(work)
         kind = "graph" if program is None else program.definition.kind
         with spanned(self._spans, work, incarnation, kind=kind, topic=topic) as span:
             outcome = await tell_outcome(span, self._outcome(work, incarnation, beat, place))
@@ -154,11 +155,13 @@ class Attempts:
         While it waits for the chunks of another node, its `place` may be another's. Raises `HeldElsewhere` when it
         should go on with a stream, and another execution does.
         """
-        handler = self._handler(work)
-        if handler is None:
+        program = self._code.of(work)
+        handler = None if program is None else program.handler(work.name, work.role)
+        if program is None or handler is None:
             return self._parked(work)
         attempt = _Attempt(work, incarnation)
-        result = await self._result(attempt, handler, beat, place)
+        address = Address(program.definition.hash, work.name, work.role)
+        result = await self._result(attempt, handler, beat, place, address if work.apart else None)
         await attempt.sending.settle(all_of_it=True)
         if attempt.void:
             now = self._clock.now_ms()
@@ -186,7 +189,9 @@ class Attempts:
         )
         return self._failed(work, incarnation, result, attempt.details)
 
-    async def _result(self, attempt: _Attempt, handler: Handler, beat: Beat, place: Place) -> Completed | Failed:
+    async def _result(
+        self, attempt: _Attempt, handler: Handler, beat: Beat, place: Place, apart: Address | None
+    ) -> Completed | Failed:
         """What the handler gives; a failure, too, when it cannot be given what it is to get."""
         work = attempt.work
         context = self._context(attempt, beat)
@@ -206,7 +211,6 @@ class Attempts:
                 attempt.lost = error
                 raise
 
-        apart = Address(work.definition, work.name, work.role) if work.apart else None
         try:
             result = await self._executions.run(
                 handler, values, context, timeout_ms=work.timeout_ms, emit=emit, apart=apart
@@ -292,10 +296,6 @@ class Attempts:
         emitted, attempt.resumed = await self._streams.emitted(work, work.emitted, attempt.incarnation)
         attempt.chunks = attempt.before = len(emitted)
         resume(context, emitted)
-
-    def _handler(self, work: NodeReady) -> Handler | None:
-        program = self._deployment.programs.get(work.definition)
-        return None if program is None else program.handler(work.name, work.role)
 
     async def _values(self, work: NodeReady, handler: Handler) -> dict[str, Json]:
         values: dict[str, Json] = {}

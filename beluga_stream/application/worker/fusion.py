@@ -74,6 +74,7 @@ class Fusion:
             at_ms=outcome.at_ms,
             resume=False,
             emitted=None,
+            shape="",  # its definition is here
         )
 
     def _line(self, definition: GraphHash) -> Mapping[NodeName, _Next]:

@@ -307,10 +307,17 @@ class Worker:
                 extra={"action": "begun_elsewhere", "run": key[0], "node": key[1]},
             )
         except Exception as error:  # noqa: BLE001 - the log failed: the driver must end the process
-            for batch in execution.batches:
-                batch.fail(error)
-            execution.batches.clear()
+            self._fail(execution, error)
             self._failure = error
+        except BaseException as error:
+            # It ends the loop. What is not done must not be acknowledged meanwhile.
+            self._fail(execution, error)
+            raise
+
+    def _fail(self, execution: Underway, error: BaseException) -> None:
+        for batch in execution.batches:
+            batch.fail(error)
+        execution.batches.clear()
 
     def _over(self, key: tuple[RunId, str, int], execution: Underway) -> None:
         execution.release()

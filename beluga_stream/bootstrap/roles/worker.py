@@ -31,6 +31,7 @@ async def worker(site: Site, deployed: LoadedDeployment) -> RoleApp:
             processes=Processes(settings.worker_processes, partial(prepare_child, settings.agents)),
             isolation=Isolated(settings.worker_processes, isolated.command(settings.agents)),
             open_resource=open_resource,
+            interrupts="handlers_own",
         ),
         clock=site.clock,
         telemetry=site.observed.telemetry,

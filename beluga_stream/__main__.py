@@ -1,0 +1,5 @@
+"""`python -m beluga_stream` is `beluga`."""
+
+from .cli.main import run
+
+run()
