@@ -14,6 +14,7 @@ from ...application.clients.results import Chunk, NodeChanged, RunChanged
 from ...application.clients.results import Event as Shows
 from ...application.durable.standing import Standing, standing_of
 from ...application.execution.leaving import Leaving
+from ...application.execution.reports import about
 from ...application.local.executing import Executing
 from ...application.local.family import Effect, Family, Shown, Stop
 from ...application.local.local_attempts import LocalAttempts, NoBlobs
@@ -365,15 +366,7 @@ class Run:
             await self._put(Told(happened))
 
     async def _beats(self, work: NodeReady, incarnation: Incarnation, details: Payload) -> None:
-        beat = Heartbeat(
-            run=work.run,
-            key=work.key,
-            at_ms=self._now_ms(),
-            node=work.node,
-            attempt=work.attempt,
-            incarnation=incarnation,
-            details=details,
-        )
+        beat = Heartbeat(**about(work, incarnation, self._now_ms()), details=details)
         await self._put(Told(beat=beat))
 
     async def _put(self, happened: Told | Exception) -> None:

@@ -13,6 +13,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from ...application.coordinator.named import named
 from ...application.execution.execution import Executions
 from ...application.execution.leaving import Leaving
+from ...application.execution.reports import about
 from ...application.execution.streams import HeldElsewhere, Streams
 from ...application.messages import NodeReady, Outcome
 from ...application.payloads import Payloads
@@ -198,16 +199,8 @@ class Activities:
 
     async def _started(self, given: Given, details: Payload | None) -> None:
         work = given.work
-        started = NodeStarted(
-            run=work.run,
-            key=work.key,
-            at_ms=self._clock.now_ms(),
-            node=work.node,
-            attempt=work.attempt,
-            incarnation=given.incarnation,
-            worker=self._name,
-            details=details,
-        )
+        told = about(work, given.incarnation, self._clock.now_ms())
+        started = NodeStarted(**told, worker=self._name, details=details)
         try:
             await self._signal(Told(started))
         except LogUnavailable:

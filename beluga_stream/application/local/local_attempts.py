@@ -17,6 +17,7 @@ from ..clients.results import Chunk
 from ..execution.context import Context
 from ..execution.conversion import outcome_sent, own, sent
 from ..execution.execution import cancelled
+from ..execution.reports import about
 from ..execution.spanned import spanned, tell_outcome
 from ..execution.streams import Live
 from ..execution.verdict import Completed
@@ -135,12 +136,7 @@ class LocalAttempts:
         result = outcome_sent(handler, given, work.node, work.attempt)
         if isinstance(result, Completed):
             return NodeSucceeded(
-                run=work.run,
-                key=work.key,
-                at_ms=self._now_ms(),
-                node=work.node,
-                attempt=work.attempt,
-                incarnation=incarnation,
+                **about(work, incarnation, self._now_ms()),
                 output=Inline(result.output),
                 branches=result.branches,
                 chunks=result.chunks,
@@ -150,12 +146,7 @@ class LocalAttempts:
         if result.error is not None:
             self._errors.append((result.failure.message, result.error))
         return NodeFailed(
-            run=work.run,
-            key=work.key,
-            at_ms=self._now_ms(),
-            node=work.node,
-            attempt=work.attempt,
-            incarnation=incarnation,
+            **about(work, incarnation, self._now_ms()),
             failure=result.failure,
             retryable=result.retryable,
             details=told,
@@ -176,24 +167,8 @@ class LocalAttempts:
         try:
             chunks, over = await self._streams.next_chunks(work.root, source.node, start=feed.start, most=feed.most)
         except StreamBroken:
-            return StreamVoid(
-                run=work.run,
-                key=work.key,
-                at_ms=self._now_ms(),
-                node=work.node,
-                attempt=work.attempt,
-                incarnation=incarnation,
-            )
-        return NodeSucceeded(
-            run=work.run,
-            key=work.key,
-            at_ms=self._now_ms(),
-            node=work.node,
-            attempt=work.attempt,
-            incarnation=incarnation,
-            output=Inline(chunks),
-            done=over,
-        )
+            return StreamVoid(**about(work, incarnation, self._now_ms()))
+        return NodeSucceeded(**about(work, incarnation, self._now_ms()), output=Inline(chunks), done=over)
 
     def _live(self, work: NodeReady, node: NodeKey) -> Live:
         return Live(partial(self._streams.read, work.run, node))
@@ -213,12 +188,7 @@ class LocalAttempts:
         if is_first:
             await self._tell(
                 NodeStreaming(
-                    run=work.run,
-                    key=work.key,
-                    at_ms=self._now_ms(),
-                    node=work.node,
-                    attempt=work.attempt,
-                    incarnation=incarnation,
+                    **about(work, incarnation, self._now_ms()),
                     partition=0,
                     offset=next(self._places),
                     resumed=resumed,

@@ -5,7 +5,5 @@ A map of the modules; each row begins with the one to read first.
 The role
     worker: underway outbox reported
     attempts, one execution and its report: incarnations sending fusion
-
-What outlasts a process
-    leases: notices
+    notices, what every worker must know
 """

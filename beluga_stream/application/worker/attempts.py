@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Seque
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 
-from ...domain.events import Failure, NodeFailed, NodeParked, NodeStreaming, NodeSucceeded, Source, StreamVoid
+from ...domain.events import NodeFailed, NodeParked, NodeStreaming, NodeSucceeded, Source, StreamVoid
 from ...domain.ids import Incarnation
 from ...domain.payload import Json, Payload
 from ...errors import BelugaError, LogUnavailable, StreamBroken
@@ -19,6 +19,7 @@ from ..execution.apart import Address
 from ..execution.context import NODE_LOG, Context, RunLogger, resume
 from ..execution.execution import Executions
 from ..execution.feeding import fed
+from ..execution.reports import about, failure_of
 from ..execution.spanned import spanned, tell_outcome
 from ..execution.streams import HeldElsewhere, Live, Place, Streams
 from ..execution.verdict import Completed, Failed
@@ -123,7 +124,7 @@ class Attempts:
                 extra={"action": "node_failed", "run": work.run, "node": work.node, "attempt": work.attempt},
             )
             defect = BelugaError(f"the engine could not run it: {error!r}")
-            return self._failed(work, incarnation, Failed(_failure(defect, work), retryable=False))
+            return self._failed(work, incarnation, failure_of(work, defect))
 
     async def _counted(
         self, work: NodeReady, incarnation: Incarnation, beat: Beat, place: Place, topic: str | None
@@ -161,21 +162,12 @@ class Attempts:
         result = await self._result(attempt, handler, beat, place)
         await attempt.sending.settle(all_of_it=True)
         if attempt.void:
-            now = self._clock.now_ms()
-            return StreamVoid(
-                run=work.run,
-                key=work.key,
-                at_ms=now,
-                node=work.node,
-                attempt=work.attempt,
-                incarnation=incarnation,
-                generation=work.generation,
-            )
+            return StreamVoid(**about(work, incarnation, self._clock.now_ms()))
         if isinstance(result, Completed):
             try:
                 return await self._succeeded(attempt, result)
             except BelugaError as error:
-                result = Failed(_failure(error, work), error.retryable)
+                result = failure_of(work, error)
         log.warning(
             "%s (run %s, attempt %d)",
             result.failure.message,
@@ -197,7 +189,7 @@ class Attempts:
             if work.details is not None:
                 context.heartbeat_details = await self._payloads.load(work.details)
         except BelugaError as error:
-            return Failed(_failure(error, work), error.retryable)
+            return failure_of(work, error)
 
         async def emit(chunk: Json) -> None:
             try:
@@ -234,13 +226,7 @@ class Attempts:
         self, work: NodeReady, incarnation: Incarnation, result: Failed, details: Payload | None = None
     ) -> NodeFailed:
         return NodeFailed(
-            run=work.run,
-            key=work.key,
-            at_ms=self._clock.now_ms(),
-            node=work.node,
-            attempt=work.attempt,
-            incarnation=incarnation,
-            generation=work.generation,
+            **about(work, incarnation, self._clock.now_ms()),
             failure=result.failure,
             retryable=result.retryable,
             details=details,
@@ -251,7 +237,7 @@ class Attempts:
         work = attempt.work
         limit = MAP_ITEM_LIMIT_BYTES if work.node.endswith("]") else None
         output = await self._payloads.store(work.root, result.output, limit_bytes=limit)
-        return NodeSucceeded(
+        return NodeSucceeded(  # without `about`: every node ends with one, and a mapping would cost more than the event
             run=work.run,
             key=work.key,
             at_ms=self._clock.now_ms(),
@@ -349,13 +335,7 @@ class Attempts:
         if attempt.chunks == attempt.before + 1:
             position = (await self._outbox.append([record]))[0]
             streaming = NodeStreaming(
-                run=work.run,
-                key=work.key,
-                at_ms=self._clock.now_ms(),
-                node=work.node,
-                attempt=work.attempt,
-                incarnation=attempt.incarnation,
-                generation=work.generation,
+                **about(work, attempt.incarnation, self._clock.now_ms()),
                 partition=position.partition,
                 offset=position.offset,
                 resumed=attempt.resumed,
@@ -373,7 +353,3 @@ def done(topics: Topics, work: NodeReady, event: object) -> Outgoing:
     """The record that tells the coordinator something about this work. Of its trace it knows."""
     key, partition = topics.place(work.key)
     return Outgoing(topics.node_done, key, codec.incoming.encode(event), (), partition)
-
-
-def _failure(error: BelugaError, work: NodeReady) -> Failure:
-    return Failure(error.code, f"{work.node}: {error}", work.node, work.attempt)

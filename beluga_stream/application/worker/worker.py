@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...bounds import within
+from ...domain.events import NodeReleased, NodeStarted
 from ...domain.ids import Incarnation, RunId
 from ...domain.payload import Payload
 from ...errors import BelugaError, LogUnavailable
@@ -30,13 +31,12 @@ from ..elapsed import has_elapsed
 from ..execution.execution import Executions
 from ..execution.leaving import LEFT_AFTER_SECONDS, tell_left
 from ..execution.streams import HeldElsewhere, Streams
-from ..messages import NodeReady, Outcome
+from ..messages import Heartbeat, NodeReady, Outcome
 from ..payloads import Payloads
 from ..topics import Topics
 from .attempts import Attempts, done
 from .fusion import FUSED_MOST, Fusion, segment
 from .incarnations import new_incarnation
-from .leases import LeaseReports
 from .notices import Notices
 from .outbox import Outbox
 from .reported import Reported
@@ -88,7 +88,6 @@ class Worker:
         self.name = name or f"{socket.gethostname()}:{os.getpid()}"
         self._names = topics
         self._outbox = Outbox(appender)
-        self._reports = LeaseReports(topics, clock, self.name)
         self._reader = reader
         self._payloads = payloads
         self._executions = executions
@@ -203,7 +202,9 @@ class Worker:
         batches, execution.batches = execution.batches, []
         assert execution.task is not None
         execution.task.cancel()
-        await self._outbox.append([self._reports.again(execution.work, execution.topic)])
+        key, partition = self._names.place(execution.work.key)
+        again = Outgoing(execution.topic, key, codec.node_ready.encode(execution.work), (), partition)
+        await self._outbox.append([again])
         for batch in batches:
             batch.one_less()
 
@@ -214,8 +215,9 @@ class Worker:
         tasks = [execution.task for execution in executions if execution.task is not None and execution.task.cancel()]
         if tasks:
             await asyncio.wait(tasks, timeout=_STOP_SECONDS)
+        now = self._clock.now_ms()
         given_back = [
-            self._reports.released(each.work, each.incarnation, each.details)
+            done(self._names, each.work, NodeReleased(**each.about(now), details=each.details))
             for each in executions
             if each.leased and not each.reported
         ]
@@ -362,7 +364,8 @@ class Worker:
         """Take the lease that stands for the node's delivery from now on."""
         execution.reporting = True
         execution.beat_ms = self._clock.now_ms()
-        await self._outbox.append([self._reports.started(execution.work, execution.incarnation, execution.details)])
+        started = NodeStarted(**execution.about(execution.beat_ms), worker=self.name, details=execution.details)
+        await self._outbox.append([done(self._names, execution.work, started)])
         # Only now: until the report is durable, a redelivery must not be acknowledged by it.
         execution.leased = True
         if execution.careful:
@@ -398,4 +401,5 @@ class Worker:
         self._outbox.submit([record]).add_done_callback(sent)
 
     def _heartbeat(self, execution: Underway) -> Outgoing:
-        return self._reports.heartbeat(execution.work, execution.incarnation, execution.details)
+        beat = Heartbeat(**execution.about(execution.beat_ms), details=execution.details)
+        return done(self._names, execution.work, beat)
