@@ -12,7 +12,7 @@ from hashlib import blake2b
 from types import MappingProxyType
 from typing import Literal
 
-from ..domain.ids import Incarnation, NodeKey, NodeName, RunId
+from ..domain.ids import Incarnation, NodeKey, NodeName, RunId, is_undo
 from ..domain.plan import Plan
 from ..domain.state import NODE_ENDED, RunState, RunStatus
 from ..ports.log import Headers
@@ -153,7 +153,7 @@ def came_from(plan: Plan, state: RunState, key: NodeKey, name: NodeName) -> tupl
     `name` is that of the node which the key belongs to.
     """
     sources = plan.joined.get(name)
-    if sources is None or state.trace is None or state.page is not None or key.endswith("~undo"):
+    if sources is None or state.trace is None or state.page is not None or is_undo(key):
         return ()
     found: list[str] = []
     for source in sources:

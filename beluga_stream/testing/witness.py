@@ -19,6 +19,7 @@ from ..application.topics import Topics
 from ..application.worker.worker import Worker
 from ..domain.events import LeaseExpired, LimitDue, RunRequested, TimerFired
 from ..domain.gathering import GatheringDue
+from ..domain.ids import attempt_key
 from ..domain.ticks import TicksDue
 from ..errors import InvalidInput
 from ..ports.calls import Isolation
@@ -188,7 +189,7 @@ class Witness:
                     work = codec.node_ready.decode(record.value)
                 except InvalidInput:
                     continue  # nobody works on it
-                key = (str(work.root), f"{work.node}/{work.attempt}")
+                key = (str(work.root), attempt_key(work.node, work.attempt))
                 before = found.get(key, ("", -1))[1]
                 found[key] = (str(work.run), max(before, work.generation))
         return found

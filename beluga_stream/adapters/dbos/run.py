@@ -16,7 +16,7 @@ from ...application.durable.standing import Standing, standing_of
 from ...application.execution.leaving import Leaving
 from ...application.execution.reports import about
 from ...application.local.executing import Executing
-from ...application.local.family import Effect, Family, Shown, Stop
+from ...application.local.family import AttemptKey, Effect, Family, Shown, Stop, attempt_of
 from ...application.local.local_attempts import LocalAttempts, NoBlobs
 from ...application.local.local_streams import LocalStreams
 from ...application.messages import Heartbeat, NodeReady
@@ -32,7 +32,6 @@ from ...domain.events import (
     NodeReleased,
     NodeStreaming,
     NodeSucceeded,
-    OfAttempt,
 )
 from ...domain.frozen import replace
 from ...domain.ids import GraphHash, Incarnation, NodeKey, RunId
@@ -88,10 +87,10 @@ class Run:
         self._follower = follower
         self._streams = LocalStreams()
         self._resumed: dict[tuple[RunId, NodeKey], bool] = {}
-        self._at_work: dict[tuple[RunId, str], NodeReady] = {}
-        self._details: dict[tuple[RunId, str], Payload] = {}
+        self._at_work: dict[AttemptKey, NodeReady] = {}
+        self._details: dict[AttemptKey, Payload] = {}
         """Of those at work, what they told last by a heartbeat."""
-        self._tasks: dict[tuple[RunId, str], asyncio.Task[None]] = {}
+        self._tasks: dict[AttemptKey, asyncio.Task[None]] = {}
         self._happened: asyncio.Queue[Told | Exception] = asyncio.Queue(_WAITING)
         self._woken = asyncio.Event()
         self._live = not taken_over
@@ -153,8 +152,8 @@ class Run:
                 await self._chunk(told.chunk)
             elif told.event is not None:
                 await self._event(told.event, entry.at_ms)
-            elif told.beat is not None and told.beat.details is not None and _key(told.beat) in self._at_work:
-                self._details[_key(told.beat)] = told.beat.details
+            elif told.beat is not None and told.beat.details is not None and attempt_of(told.beat) in self._at_work:
+                self._details[attempt_of(told.beat)] = told.beat.details
         for event in mail:
             await self._event(event, entry.at_ms)
         await self._do(self._family.fire(entry.at_ms))
@@ -211,7 +210,7 @@ class Run:
             for task in self._tasks.values():
                 task.cancel()
             told = self._take()
-            over = {_key(one.event) for one in told if isinstance(one.event, _OVER)}
+            over = {attempt_of(one.event) for one in told if isinstance(one.event, _OVER)}
             if told or self._at_work:
                 given = [
                     Told(released(work, incarnation, self._now_ms()))
@@ -238,8 +237,8 @@ class Run:
 
     async def _event(self, event: Event, at_ms: int) -> None:
         if isinstance(event, _OVER):
-            self._at_work.pop(_key(event), None)
-            details = self._details.pop(_key(event), None)
+            self._at_work.pop(attempt_of(event), None)
+            details = self._details.pop(attempt_of(event), None)
             if isinstance(event, LeaseExpired | NodeReleased):
                 event = replace(event, details=details)
         if isinstance(event, NodeStreaming):
@@ -272,28 +271,27 @@ class Run:
                 await self._tell(effect)
 
     def _dispatch(self, work: NodeReady) -> None:
-        key = (work.run, f"{work.node}/{work.attempt}")
+        key = attempt_of(work)
         self._at_work[key] = work
         if self._live and not self._closing:
             self._begin_work(work)
 
     def _begin_work(self, work: NodeReady) -> None:
-        key = (work.run, f"{work.node}/{work.attempt}")
+        key = attempt_of(work)
         task = asyncio.create_task(self._execute(work), name=f"beluga-{work.node}")
         self._tasks[key] = task
         task.add_done_callback(partial(self._finished, key))
 
-    def _finished(self, key: tuple[RunId, str], task: "asyncio.Task[None]") -> None:
+    def _finished(self, key: AttemptKey, task: "asyncio.Task[None]") -> None:
         if self._tasks.get(key) is task:
             del self._tasks[key]
 
     def _stop(self, stop: Stop) -> None:
-        for key in [key for key in self._at_work if key[0] == stop.run]:
-            if not stop.attempts or key[1] in stop.attempts:
-                del self._at_work[key]
-                self._details.pop(key, None)
-                if key in self._tasks:
-                    self._tasks[key].cancel()
+        for key in filter(stop.means, tuple(self._at_work)):
+            del self._at_work[key]
+            self._details.pop(key, None)
+            if key in self._tasks:
+                self._tasks[key].cancel()
 
     async def _tell(self, shown: Shown) -> None:
         state, command = shown
@@ -372,7 +370,3 @@ class Run:
     async def _put(self, happened: Told | Exception) -> None:
         await self._happened.put(happened)
         self._woken.set()
-
-
-def _key(event: OfAttempt) -> tuple[RunId, str]:
-    return event.run, f"{event.node}/{event.attempt}"

@@ -21,7 +21,7 @@ from ...domain.commands import (
 )
 from ...domain.crashes import runs_apart
 from ...domain.events import NodeOverridden, SlotReturned, SlotWanted
-from ...domain.ids import NodeKey, NodeName, index_of, is_feed, node_of
+from ...domain.ids import NodeKey, NodeName, index_of, is_feed, is_undo, node_of
 from ...domain.limit import limit_of, value_of
 from ...domain.plan import Plan
 from ...domain.state import NodeStatus, RunState, RunStatus
@@ -188,7 +188,7 @@ def node_ready(
     """The work that a dispatch means."""
     node = state.nodes[command.node]
     name = node_of(command.node)
-    undo = command.node.endswith("~undo")
+    undo = is_undo(command.node)
     resume = plan.nodes[name].resume and not node.fallback and not undo
     feed = _feed(state, command.node) if is_feed(command.node) else None
     return NodeReady(

@@ -30,7 +30,7 @@ from ..execution.resources import ResourceFactory
 from ..messages import NodeReady
 from ..payloads import Payloads
 from .executing import Executing
-from .family import Effect, Family, Shown, Stop
+from .family import AttemptKey, Effect, Family, Shown, Stop, attempt_of
 from .local_attempts import LocalAttempts, NoBlobs
 from .local_streams import LocalStreams
 
@@ -123,8 +123,8 @@ class _LocalRun:
         self._executions = executions
         self._root = RunId(secrets.token_hex(16))
         self._family = Family(self._root, plans)
-        self._tasks: dict[tuple[RunId, str], asyncio.Task[None]] = {}
-        self._stopped: set[tuple[RunId, str]] = set()
+        self._tasks: dict[AttemptKey, asyncio.Task[None]] = {}
+        self._stopped: set[AttemptKey] = set()
         self._streams = LocalStreams()
         self._happened: asyncio.Queue[Happened | Chunk | Exception] = asyncio.Queue(_CHUNKS_WAITING)
         self._attempts = LocalAttempts(
@@ -135,7 +135,7 @@ class _LocalRun:
             streams=self._streams,
             tell=self._happened.put,
             now_ms=now_ms,
-            is_stopped=lambda work: _key(work) in self._stopped,
+            is_stopped=lambda work: attempt_of(work) in self._stopped,
         )
         self._shown: list[Event] = []
         self._streamed: dict[str, str] = {}
@@ -231,7 +231,7 @@ class _LocalRun:
             if isinstance(effect, NodeReady):
                 self._dispatch(effect)
             elif isinstance(effect, Stop):
-                self._stop(effect.run, effect.attempts)
+                self._stop(effect)
             elif isinstance(effect, Shown):
                 self._show(effect.state, effect.command)
 
@@ -270,20 +270,19 @@ class _LocalRun:
         )
 
     def _dispatch(self, work: NodeReady) -> None:
-        key = _key(work)
+        key = attempt_of(work)
         self._tasks[key] = asyncio.create_task(self._execute(work), name=f"beluga-{work.node}")
         self._tasks[key].add_done_callback(lambda _: self._over(key))
 
-    def _over(self, key: tuple[RunId, str]) -> None:
+    def _over(self, key: AttemptKey) -> None:
         self._tasks.pop(key, None)
         self._stopped.discard(key)
 
-    def _stop(self, run: RunId, attempts: tuple[str, ...]) -> None:
-        for of_run, attempt in tuple(self._tasks):
-            if of_run == run and (not attempts or attempt in attempts):
-                self._cancel((of_run, attempt))
+    def _stop(self, stop: Stop) -> None:
+        for key in filter(stop.means, tuple(self._tasks)):
+            self._cancel(key)
 
-    def _cancel(self, key: tuple[RunId, str]) -> None:
+    def _cancel(self, key: AttemptKey) -> None:
         self._stopped.add(key)
         self._tasks[key].cancel()
 
@@ -297,10 +296,6 @@ class _LocalRun:
 
 def _superseded(node: str, attempt: int, incarnation: str) -> Superseded:
     return Superseded(cursor="", node=node, attempt=attempt, incarnation=incarnation)
-
-
-def _key(work: NodeReady) -> tuple[RunId, str]:
-    return work.run, f"{work.node}/{work.attempt}"
 
 
 def _now_ms() -> int:
