@@ -222,12 +222,12 @@ def _merged(rights: Sequence[Right]) -> list[Right]:
     return list(found.values())
 
 
-def commands(rights: Sequence[Right], user: str, broker: str, config: str = "admin.properties") -> list[str]:
+def commands(rights: Sequence[Right], user: str, broker: str) -> list[str]:
     """The `kafka-acls` commands that give a user these rights, as a shell takes them."""
     return [
         shlex.join(
             [
-                *("kafka-acls.sh", "--bootstrap-server", broker, "--command-config", config, "--add"),
+                *("kafka-acls.sh", "--bootstrap-server", broker, "--command-config", "admin.properties", "--add"),
                 *("--allow-principal", f"User:{user}"),
                 *(word for each in right.operations for word in ("--operation", each)),
                 *(f"--{right.resource}", right.name),

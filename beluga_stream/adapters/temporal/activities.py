@@ -60,7 +60,6 @@ class Activities:
         slots: int = 256,
     ) -> None:
         self._client = client
-        self._topics = topics
         self._appender = appender
         self._payloads = payloads
         self._blobs = blobs
@@ -206,7 +205,7 @@ class Activities:
         except LogUnavailable:
             activity.logger.warning("%s/%d could not be shown as running", work.node, work.attempt)
 
-    def _report(self, work: NodeReady, streaming: NodeStreaming) -> "asyncio.Future[Any]":
+    def _report(self, streaming: NodeStreaming) -> "asyncio.Future[Any]":
         task = asyncio.create_task(self._signal(Told(streaming)), name="beluga-report")
         self._telling.add(task)
         task.add_done_callback(self._reported)

@@ -39,7 +39,7 @@ DETAILS_LIMIT_BYTES = 2 * 1024
 
 Beat = Callable[[Payload | None], Awaitable[None]]
 
-Report = Callable[[NodeReady, NodeStreaming], Sent]
+Report = Callable[[NodeStreaming], Sent]
 """Tells whoever decides that a stream has begun; the future ends when that cannot be lost."""
 
 
@@ -341,7 +341,7 @@ class Attempts:
                 resumed=attempt.resumed,
             )
             if self._report is not None:
-                attempt.sending.note(self._report(work, streaming), 0)
+                attempt.sending.note(self._report(streaming), 0)
                 return
             record = done(self._names, work, streaming)
         attempt.sending.note(self._outbox.add(record), len(record.value or b""))
