@@ -180,7 +180,7 @@ class Coordinator:
         batches: dict[int, _Batch] = {}
         for record in records:
             owned = self._owned.get(record.partition)
-            if owned is None or (owned.repeats and owned.is_over(record)):
+            if owned is None or (owned.offsets.repeats and owned.offsets.is_over(record)):
                 continue
             batch = batches.get(owned.number)
             if batch is None:
@@ -191,7 +191,7 @@ class Coordinator:
                 raise  # no fault of the record: it comes again, to a process that can read
             except Exception as error:  # noqa: BLE001 - it would come again, and end every process that takes it
                 await self._refuse(batch, record, error)
-            owned.read[record.topic] = record.offset + 1
+            owned.offsets.read[record.topic] = record.offset + 1
         decided = [await self._sealed(batch) for batch in batches.values()]
         settled = self._settlement.begin(decided)
         if len(records) < _FEW:
@@ -204,7 +204,7 @@ class Coordinator:
         """What is due counts as ripe by how far its partition was read: offsets without a record hold nothing up."""
         owned = self._owned.get(partition)
         if owned is not None:
-            owned.read[topic] = offset
+            owned.offsets.read[topic] = offset
 
     def _fitting(self, records: Sequence[Outgoing]) -> list[Outgoing]:
         """Those that may be sent. A version that did not look at that first may have decided on longer ones."""
@@ -294,10 +294,10 @@ class Coordinator:
             plan = self._catalog.plan(kept.state.definition)
             again.extend(self._records_of(plan, [Step(kept.state, kept.intents)], now, number))
             runs += 1
-        again.extend(told(self._names, owned.limits.unconfirmed(owned.done[self._names.run_events], now)))
+        again.extend(told(self._names, owned.limits.unconfirmed(owned.offsets.done[self._names.run_events], now)))
         for extent in extents:
             # The broker forgets what a group has committed of a topic that is deleted; the table does not.
-            known = max(committed.get(extent.topic, 0), owned.known.get(extent.topic, 0))
+            known = max(committed.get(extent.topic, 0), owned.offsets.known.get(extent.topic, 0))
             await check_not_recreated(self._reader, extent, number, known)
         outputs, summaries = self._parted(self._fitting(again))
         if outputs:
@@ -331,7 +331,7 @@ class Coordinator:
             batch.answers.extend(told(self._names, owned.limits.apply(event, record.offset, batch.now_ms)))
             return
         if isinstance(event, Heartbeat):
-            owned.beat(event, batch.now_ms)
+            owned.leases.beat(event, batch.now_ms)
             return
         if type(event) in ASKED:
             check_asked(event, size)
@@ -351,7 +351,7 @@ class Coordinator:
         else:
             plan = None if state is None or state.definition is None else await self._plan(state)
         is_signal = type(event) is SignalReceived
-        if (is_signal or owned.repeats) and _comes_to_nothing(owned, record, event, state, plan):
+        if (is_signal or owned.offsets.repeats) and _comes_to_nothing(owned, record, event, state, plan):
             return
         for outcome in event.outcomes if isinstance(event, Segment) else (event,):
             if not await self._decide(batch, record, plan, outcome):

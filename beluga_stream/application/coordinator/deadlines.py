@@ -15,7 +15,8 @@ from ...domain.state import Timer
 from ...ports.clock import Clock
 from ...ports.log import Appender, Outgoing, Reader
 from .. import codec
-from .partition import Lease, RunPartition
+from .leases import Lease
+from .partition import RunPartition
 
 log = logging.getLogger("beluga_stream.coordinator")
 
@@ -57,10 +58,7 @@ class Deadlines:
         passed: list[tuple[int, Due]] = []
         for number, partition in owned.items():
             passed.extend((number, timer) for timer in partition.timers.due(now))
-            for run, node, lease in partition.unheard(now, self._lease_ms):
-                lease.heard_ms = now
-                lease.silent = True
-                passed.append((number, (run, node, lease)))
+            passed.extend((number, silent) for silent in partition.leases.fall_silent(now, self._lease_ms))
         if passed:
             ends = {topic: await self._reader.end(topic) for topic in self._topics}
             self._forgive(owned, now, self._clock.now_ms())
@@ -81,7 +79,7 @@ class Deadlines:
         """
         if since is not None and abs(now - since) > self._lease_ms / 2:
             for partition in owned.values():
-                partition.forgive(now)
+                partition.leases.forgive(now)
 
     def _ripe(self, owned: Mapping[int, RunPartition]) -> list[tuple[int, Due]]:
         """Take out what has waited long enough and still holds."""
@@ -92,9 +90,9 @@ class Deadlines:
             partition = owned.get(number)
             if partition is None:
                 continue
-            if any(partition.read.get(topic, 0) < end for topic, end in bounds.items()):
+            if any(partition.offsets.read.get(topic, 0) < end for topic, end in bounds.items()):
                 still.append(entry)
-            elif partition.timers.holds(what) if isinstance(what, Timer) else partition.is_silent(*what):
+            elif partition.timers.holds(what) if isinstance(what, Timer) else partition.leases.is_silent(*what):
                 ripe.append((number, what))
         self._waiting = still
         return ripe
