@@ -1,10 +1,7 @@
-"""What every start of a run has in common, and what is asked of one that comes from outside."""
+"""What may be asked of runs from outside, and what is refused because nobody could answer it, or keep it."""
 
-import hashlib
 import re
 from collections.abc import Iterator, Mapping
-
-import orjson
 
 from ...domain.definition import EdgeMode, NodeKind
 from ...domain.events import (
@@ -19,10 +16,10 @@ from ...domain.events import (
     SlotWanted,
 )
 from ...domain.ids import near_run_id, page_key
-from ...domain.payload import Json, Payload, length_of, seals_of
+from ...domain.payload import Payload, length_of, seals_of
 from ...domain.plan import Plan
 from ...domain.state import RunState
-from ...errors import InvalidInput, NotSerializable
+from ...errors import InvalidInput
 from ..partitioner import partition_of
 
 REQUEST_MOST_BYTES = 256 * 1024
@@ -40,20 +37,6 @@ ASKED = frozenset({RunRequested, SignalReceived, CancelRequested, RetryRequested
 _NUMBER_MOST = 1 << 53
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 _LIMIT_ID = re.compile(r"~limit/[0-9a-f]{32}")
-_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-
-
-def input_digest(value: Json) -> str:
-    """A hash of the input, so that a reused idempotency key with another payload is recognised."""
-    return hashlib.blake2b(sorted_json(value), digest_size=16).hexdigest()
-
-
-def sorted_json(value: Json) -> bytes:
-    """The same bytes for equal values. Raises `NotSerializable`."""
-    try:
-        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-    except TypeError as error:  # orjson.JSONEncodeError is one
-        raise NotSerializable(f"the input cannot become JSON: {error}") from error
 
 
 def check_request(event: RunRequested, size: int, partition: int, partitions: int) -> None:
@@ -227,9 +210,3 @@ def check_handed(state: RunState, signal: SignalReceived) -> None:
         raise InvalidInput(
             f"a signal for run {state.run} was handed on by {signal.parent}, which did not start it", run=state.run
         )
-
-
-def trace_of(headers: "tuple[tuple[str, bytes], ...]") -> bytes | None:
-    """The W3C traceparent among a record's headers, if it is one."""
-    found = next((value for name, value in headers if name == "traceparent"), None)
-    return found if found is not None and _TRACEPARENT.fullmatch(found) else None

@@ -14,10 +14,10 @@ from ...errors import InvalidInput
 from ...ports.handlers import Gathers, Trigger
 from ...ports.log import Outgoing, Record
 from .. import codec
-from ..clients.starting import trace_of
 from ..deadletters import meant_for
 from ..payloads import Payloads
 from ..topics import Topics
+from ..tracing import trace_of
 from .inbound import message_of, time_of
 from .requesting import called, key_text
 
@@ -57,7 +57,6 @@ async def arrival(
     window = f"{rule.start_ms}+{gathers.within_ms}" if isinstance(rule, Window) else ""
     gathering = gathering_id(trigger.graph, trigger.name, of, window)
     data: Any = found.adapter.dump_python(message.data, mode="json")
-    trace = trace_of(record.headers)
     event = EventArrived(
         key=gathering,
         at_ms=now_ms,
@@ -72,7 +71,7 @@ async def arrival(
         logged_ms=logged_ms,
         place=place,
         record=await payloads.store(str(gathering), _packed(record)),
-        trace=None if trace is None else trace.decode("ascii", "replace"),
+        trace=trace_of(record.headers),
     )
     key, partition = topics.place(gathering)
     return Outgoing(topics.trigger_events, key, codec.gathering_events.encode(event), partition=partition)
