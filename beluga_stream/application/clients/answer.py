@@ -56,9 +56,9 @@ class Answer:
 
     @property
     def refused(self) -> StartRejected | None:
-        """The refusal that is the answer; none as long as a start that followed may be in the log.
+        """The refusal that is the answer; none as long as a later start may follow it in the log.
 
-        After one for a key that another input has, none does: the run is there.
+        When the key was refused because another input has it, nothing follows: the run is there.
         """
         if self._past and self._refused is not None and self._refused.code != IdempotencyConflict.code:
             return None

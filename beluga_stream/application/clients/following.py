@@ -66,7 +66,7 @@ class _Heard:
         if seen is None:
             return ()
         if len(events) < seen:
-            # The run's beginning was told twice, and whose cursor this is heard only this second time.
+            # The run's beginning was told twice, and the reader whose cursor this is has heard only the second time.
             events = await self._events(RunStream(self._stream.run), decoded, place)
         return [
             event if number == len(events) else replace(event, cursor=str(place._replace(events=number)))

@@ -30,7 +30,7 @@ from .summaries import Summaries
 
 _EARLIER_MS = 60_000
 _TAKEN_BYTES = 64 * 1024
-"""What is taken over has so much room in the request, parted among the nodes; the rest goes to the blob store."""
+"""Room in the request for what is taken over, shared out among the nodes; the rest goes to the blob store."""
 _LEAST_BYTES = 256
 
 

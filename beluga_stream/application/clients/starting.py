@@ -122,9 +122,9 @@ def check_map(plan: Plan, event: RunRequested) -> None:
 
 
 def check_asked(event: Event, size: int) -> None:
-    """Raises `InvalidInput` for what is asked of a run and is too long to be kept, or is not the run's own.
+    """Raises `InvalidInput` for what is too long to be kept, brings another run's value, or names what is no run's id.
 
-    And for what is asked of none: a row under such a key would be taken for another kind, and end every owner.
+    A row under such an id would be taken for one of another kind, and end every coordinator that reads it.
     """
     check_id(event.run)
     if not isinstance(event, RunRequested):
@@ -162,9 +162,9 @@ def check_words(event: Event) -> None:
 
 
 def check_limit(event: LimitEvent, size: int) -> None:
-    """Raises `InvalidInput` for an event of a limit that no engine writes: its row would not fit, or never be due.
+    """Raises `InvalidInput` for an event of a limit that no engine writes.
 
-    Or it would be another's.
+    Its row would not fit, would never be due, or would be taken for one of another kind.
     """
     if not _LIMIT_ID.fullmatch(event.key):
         raise InvalidInput(f"a {event.type} has the key {event.key[:NAME_MOST]!r}, which is no limit's id")
@@ -180,7 +180,7 @@ def check_limit(event: LimitEvent, size: int) -> None:
 def check_seals(event: Event) -> None:
     """Raises `InvalidInput` when somebody hands in an encrypted value of another run.
 
-    Who cannot read it could otherwise let a graph read it to him.
+    Otherwise somebody who has no key could have a graph read it out.
     """
     match event:
         case RunRequested(parent=None) | SignalReceived(parent=None):

@@ -52,8 +52,8 @@ _CLOSE_SECONDS = 5.0
 """How long the end of the role waits for the broker."""
 
 _FEW = 100
-"""A batch of fewer events is waited for before the next one is taken: what comes meanwhile shares a flush. With more
-the one before is: so its effects begin before all that is there has been decided."""
+"""After a batch of fewer events the coordinator waits until it is written: what comes meanwhile shares the next flush.
+After a larger one it waits only for the batch before: so effects begin while the rest is still being decided."""
 
 log = logging.getLogger("beluga_stream.coordinator")
 

@@ -34,7 +34,7 @@ class EarlySignals:
         self.rows: dict[str, bytes | None] = {}
         self._of_run: dict[RunId, dict[str, SignalReceived]] = {}
         self._since: dict[tuple[RunId, str], int] = {}
-        """When each that waits came, in their order: no two at one time, or the table could not tell their order."""
+        """When each that waits came, in their order. No two have the same time: the table tells their order by it."""
 
     @property
     def runs(self) -> Sequence[RunId]:

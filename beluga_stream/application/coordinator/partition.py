@@ -111,7 +111,7 @@ class RunPartition:
     def has_seen(self, run: RunId, record: Record) -> bool:
         """Whether the run has changed by this record, or by a later one of its topic: then this one comes again.
 
-        The run may stand where what was no news before would be some.
+        An event that changed nothing when it first came might change the run as it stands now.
         """
         if record.topic not in self.offsets.repeats:
             return False

@@ -45,7 +45,7 @@ async def arrival(
     happened_ms = time_of(record)
     at_ms = logged_ms if happened_ms is None else happened_ms
     rule = _rule(gathers, at_ms)
-    # Who says that it happens in years to come must not keep a window open until then.
+    # An event that claims to happen in years to come must not keep its window open until then.
     if logged_ms > now_ms + _AHEAD_MS or (
         isinstance(rule, Window) and rule.start_ms > logged_ms + gathers.within_ms + gathers.lateness_ms
     ):
@@ -65,7 +65,7 @@ async def arrival(
         of=of,
         rule=rule,
         side=side,
-        # One that is sent again was told of before, by the dead letter that it was: as a repeat it would be left out.
+        # A dead letter that is sent again has come before: under the same id it would be left out as a repeat.
         event=digest("event", str(side), identity, *again),
         digest=payloads.digest([data, *again] if again else data),
         logged_ms=logged_ms,

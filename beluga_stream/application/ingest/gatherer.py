@@ -169,7 +169,7 @@ class Gatherer:
         if not event.key.isalnum():
             raise InvalidInput(f"a {event.type} has the key {event.key[:128]!r}, which is no gathering's or schedule's")
         if isinstance(event, TicksDue):
-            # By code that does not know it nothing is done: its next owner says again what is due.
+            # Code that does not know the schedule does nothing: the next owner says again what is due.
             known = (event.graph, event.trigger) in self._ticking
             row = owned.schedules.apply(event, record.offset) if known else None
             return None, () if row is None else await self._gathered.ticked(row, now)

@@ -187,7 +187,7 @@ class Ingest:
 
 
 def _gone(record: Record, only: str) -> NotFound:
-    """The trigger is gone for which alone the record was sent again."""
+    """The record was sent again for one trigger alone, and that one is gone."""
     trigger = only.partition("/")[2]
     return NotFound(
         f"an event of {record.topic} was sent again for the trigger {trigger}, which is not deployed: deploy it and "

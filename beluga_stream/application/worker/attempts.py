@@ -47,8 +47,8 @@ Report = Callable[[NodeStreaming], Sent]
 class _Attempt:
     """What is done, by which execution, and the chunks that are on their way.
 
-    `chunks` counts those of the whole stream; with `resumed`, the incarnation that it goes on after, `before` of them
-    are not its own.
+    `chunks` counts those of the whole stream. The first `before` of them are not its own, but those of `resumed`, the
+    incarnation that it goes on after.
     """
 
     work: NodeReady

@@ -72,7 +72,7 @@ class Slot:
 
 @dataclass(slots=True)
 class Underway:
-    """A node under way in this process. `careful`: it may have killed another."""
+    """A node under way in this process. `careful`: it takes its lease before it runs."""
 
     work: NodeReady
     topic: str
