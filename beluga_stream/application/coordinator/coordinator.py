@@ -20,7 +20,7 @@ from ...domain.ids import RunId
 from ...domain.plan import Plan
 from ...domain.reducer import outgrown, overflow, overlong, reduce
 from ...domain.state import RunState, RunStatus
-from ...errors import BelugaError, InvalidInput, LogUnavailable, NotFound
+from ...errors import InvalidInput, LogUnavailable, NotFound
 from ...ports.clock import Clock
 from ...ports.log import Appender, Outgoing, PartitionTable, Reader, Record, Tables
 from ...ports.spans import NO_SPANS, Ended, Spans
@@ -28,7 +28,7 @@ from ...ports.telemetry import NO_TELEMETRY, Telemetry
 from .. import codec, tracing
 from ..catalog import Catalog
 from ..clients.starting import ASKED, check_asked, check_limit, check_request
-from ..deadletters import dead_letter
+from ..deadletters import Refusals
 from ..messages import Heartbeat, Segment
 from ..payloads import Payloads
 from ..topics import Topics
@@ -119,6 +119,7 @@ class Coordinator:
         self._payloads = payloads
         self._clock = clock
         self._telemetry = telemetry
+        self._refusals = Refusals("coordinator", topics.dead_letters, payloads, telemetry)
         self._options = options
         self._spans = spans
         self._renderer = Renderer(topics, spans, remembers_ms=options.dedup_window_ms)
@@ -221,15 +222,8 @@ class Coordinator:
 
     async def _refuse(self, batch: _Batch, record: Record, error: Exception) -> None:
         """Keep what could not be applied as a dead letter. It has changed nothing."""
-        where = {"action": "dead_letter", "topic": record.topic, "offset": record.offset}
-        if isinstance(error, BelugaError):
-            log.warning("refused a record: %s", error, extra=where)
-        else:
-            log.error("a defect of the engine: refused a record that it cannot apply", exc_info=error, extra=where)
-            error = BelugaError(f"the engine could not apply it: {error!r}")
         batch.owned.answer(record)
-        self._telemetry.dead_letter("coordinator", error.code)
-        batch.answers.append(await dead_letter(self._names.dead_letters, record, error, self._payloads))
+        batch.answers.append(await self._refusals.letter(record, error))
 
     async def _sealed(self, batch: _Batch) -> Decided:
         """End the batch, and begin to write it."""

@@ -26,7 +26,7 @@ from ...ports.log import Appender, Outgoing, Position, Reader, Record
 from ...ports.spans import NO_SPANS, Spans
 from ...ports.telemetry import NO_TELEMETRY, Telemetry
 from .. import codec
-from ..deadletters import dead_letter
+from ..deadletters import Refusals
 from ..elapsed import has_elapsed
 from ..execution.execution import Executions
 from ..execution.leaving import LEFT_AFTER_SECONDS, tell_left
@@ -89,7 +89,6 @@ class Worker:
         self._names = topics
         self._outbox = Outbox(appender)
         self._reader = reader
-        self._payloads = payloads
         self._executions = executions
         self._streams = Streams(reader, topics.run_results, payloads)
         self._reads_streams = any(program.reads_streams for program in deployment.programs.values())
@@ -111,6 +110,7 @@ class Worker:
         self._fusion = Fusion(deployment, most_ms=options.fuse_ms)
         self._clock = clock
         self._telemetry = telemetry
+        self._refusals = Refusals("worker", topics.dead_letters, payloads, telemetry)
         self._options = options
         self._slots = asyncio.Semaphore(options.slots)
         self._running: dict[tuple[RunId, str, int], Underway] = {}
@@ -176,10 +176,7 @@ class Worker:
             try:
                 work = codec.node_ready.decode(record.value)
             except BelugaError as error:
-                log.warning("refused a record: %s", error, extra={"action": "dead_letter", "topic": record.topic})
-                self._telemetry.dead_letter("worker", error.code)
-                letter = await dead_letter(self._names.dead_letters, record, error, self._payloads)
-                self._send_later(letter, batch)
+                self._send_later(await self._refusals.letter(record, error), batch)
                 continue
             before = self._maybe_begun.get((record.topic, record.partition), 0)
             # Who resumes must be the only one that has its attempt: two could not go on with one stream.
