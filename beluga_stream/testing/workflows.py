@@ -21,13 +21,12 @@ from ..application.messages import ChunkEmitted, NodeReady
 from ..application.payloads import Payloads
 from ..application.topics import Topics
 from ..bounds import within
-from ..domain.commands import PublishNode
 from ..domain.events import CancelRequested, Parent, RetryRequested, RunRequested, SignalReceived
 from ..domain.events import Event as Happened
 from ..domain.ids import GraphHash, Incarnation, NodeKey, RunId
 from ..domain.payload import Inline
 from ..domain.plan import Plan
-from ..domain.state import NODE_ENDED, NodeStatus, RunStatus
+from ..domain.state import RunStatus
 from ..errors import InvalidState, LogUnavailable, NotFound
 from ..ports.clock import Clock
 from ..ports.handlers import Program
@@ -207,10 +206,7 @@ class Durable:
             elif isinstance(effect, Stop):
                 self._stop(effect)
             elif isinstance(effect, Shown):
-                command = effect.command
-                if isinstance(command, PublishNode) and command.status in NODE_ENDED:
-                    broken = command.status != NodeStatus.SUCCEEDED
-                    self._streams.end(effect.state.run, command.node, broken=broken)
+                self._streams.heed(effect.state.run, effect.command)
                 if effect.state.run == self._run:
                     shown.append(effect)
         await self._tell(shown)

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Protocol
 
 from ...application import tracing
-from ...application.clients.results import Chunk, NodeChanged, RunChanged
+from ...application.clients.results import Chunk
 from ...application.clients.results import Event as Shows
 from ...application.durable.standing import Standing, standing_of
 from ...application.execution.leaving import Leaving
@@ -19,10 +19,11 @@ from ...application.local.executing import Executing
 from ...application.local.family import AttemptKey, Effect, Family, Shown, Stop, attempt_of
 from ...application.local.local_attempts import LocalAttempts, NoBlobs
 from ...application.local.local_streams import LocalStreams
+from ...application.local.showing import Showing
 from ...application.messages import Heartbeat, NodeReady
 from ...application.payloads import Payloads
 from ...bounds import within
-from ...domain.commands import PublishNode, PublishRun
+from ...domain.commands import PublishRun
 from ...domain.events import (
     Event,
     Failure,
@@ -37,7 +38,7 @@ from ...domain.frozen import replace
 from ...domain.ids import GraphHash, Incarnation, NodeKey, RunId
 from ...domain.payload import Payload
 from ...domain.plan import Plan
-from ...domain.state import NODE_ENDED, NodeStatus, RunState, RunStatus
+from ...domain.state import NodeStatus, RunState, RunStatus
 from ...ports.handlers import Program
 from ...ports.spans import NO_SPANS, Spans
 from .lost import lost, released
@@ -86,6 +87,7 @@ class Run:
         self._now_ms = now_ms
         self._follower = follower
         self._streams = LocalStreams()
+        self._showing = Showing(root)
         self._resumed: dict[tuple[RunId, NodeKey], bool] = {}
         self._at_work: dict[AttemptKey, NodeReady] = {}
         self._details: dict[AttemptKey, Payload] = {}
@@ -250,16 +252,15 @@ class Run:
             resumed = self._resumed.get((chunk.run, chunk.node), False)
             self._streams.add(chunk.run, chunk.node, chunk.incarnation, chunk.value, resumed=resumed)
         if chunk.run == self._root:
-            await self._show(
-                Chunk(
-                    cursor="",
-                    node=chunk.node,
-                    attempt=chunk.attempt,
-                    incarnation=chunk.incarnation,
-                    seq=chunk.seq,
-                    value=chunk.value,
-                )
+            shown = Chunk(
+                cursor="",
+                node=chunk.node,
+                attempt=chunk.attempt,
+                incarnation=chunk.incarnation,
+                seq=chunk.seq,
+                value=chunk.value,
             )
+            await self._show(self._showing.chunk(shown))
 
     async def _do(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
@@ -295,26 +296,10 @@ class Run:
 
     async def _tell(self, shown: Shown) -> None:
         state, command = shown
-        if isinstance(command, PublishNode):
-            if command.status in NODE_ENDED:
-                self._streams.end(state.run, command.node, broken=command.status != NodeStatus.SUCCEEDED)
-            if state.run == self._root:
-                node = state.nodes[command.node]
-                await self._show(
-                    NodeChanged(
-                        cursor="",
-                        node=command.node,
-                        status=command.status,
-                        attempt=command.attempt,
-                        output=node.output if command.status == "succeeded" else None,
-                        failure=node.failure,
-                    )
-                )
-        elif isinstance(command, PublishRun):
+        self._streams.heed(state.run, command)
+        if isinstance(command, PublishRun):
             self._trace(state, command)
-            if state.run != self._root:
-                return
-            await self._show(RunChanged(cursor="", status=command.status, output=state.output, failure=state.failure))
+        await self._show(self._showing.status(shown))
 
     def _trace(self, state: RunState, command: PublishRun) -> None:
         """Tell the span of a run that has ended: once, and not again to who takes over."""
@@ -323,9 +308,10 @@ class Run:
             for span in tracing.run_ended(self._spans, self._plans[state.definition].definition.kind, state):
                 self._spans.ended(span)
 
-    async def _show(self, event: Shows) -> None:
+    async def _show(self, events: Sequence[Shows]) -> None:
         if self._follower is not None:
-            await self._follower.put(event)
+            for event in events:
+                await self._follower.put(event)
 
     async def _execute(self, work: NodeReady) -> None:
         if work.definition not in self._programs:

@@ -14,16 +14,14 @@ from contextlib import aclosing
 from typing import Any
 
 from ...bounds import within
-from ...domain.commands import PublishNode, PublishRun
 from ...domain.events import Event as Happened
 from ...domain.events import RunRequested, SignalReceived
 from ...domain.ids import GraphHash, RunId
 from ...domain.payload import NOTHING, Inline, Json
 from ...domain.plan import Plan
-from ...domain.state import NODE_ENDED, NodeStatus, RunState
 from ...errors import InvalidInput, RunFailed, TaskCanceled
 from ...ports.handlers import Program
-from ..clients.results import Chunk, Event, NodeChanged, RunChanged, Superseded
+from ..clients.results import Chunk, Event, RunChanged
 from ..execution.conversion import declared_result, input_json, sent
 from ..execution.execution import Executions
 from ..execution.resources import ResourceFactory
@@ -33,6 +31,7 @@ from .executing import Executing
 from .family import AttemptKey, Effect, Family, Shown, Stop, attempt_of
 from .local_attempts import LocalAttempts, NoBlobs
 from .local_streams import LocalStreams
+from .showing import Showing
 
 log = logging.getLogger("beluga_stream.local")
 
@@ -138,9 +137,7 @@ class _LocalRun:
             is_stopped=lambda work: attempt_of(work) in self._stopped,
         )
         self._shown: list[Event] = []
-        self._streamed: dict[str, str] = {}
-        """For each node of which chunks were shown, the incarnation that they are of."""
-        self._ended = False
+        self._showing = Showing(self._root)
 
     def begin(self, value: Any, signals: Mapping[str, Json]) -> None:
         """Check the input and start. Raises `InvalidInput`."""
@@ -172,13 +169,13 @@ class _LocalRun:
     async def next_event(self) -> Event | None:
         """What happens next; None after the run's end."""
         while not self._shown:
-            if self._ended:
+            if self._family.ended:
                 return None
             happened = await self._wait()
             if isinstance(happened, Exception):
                 raise happened
             if isinstance(happened, Chunk):
-                self._show_chunk(happened)
+                self._shown.extend(self._showing.chunk(happened))
             elif happened is not None:
                 self._apply(happened)
         return self._shown.pop(0)
@@ -233,41 +230,8 @@ class _LocalRun:
             elif isinstance(effect, Stop):
                 self._stop(effect)
             elif isinstance(effect, Shown):
-                self._show(effect.state, effect.command)
-
-    def _show(self, state: RunState, command: object) -> None:
-        """Tell who reads a stream of its end, and who follows the run of all that it shows."""
-        if isinstance(command, PublishNode):
-            if command.status in NODE_ENDED:
-                self._streams.end(state.run, command.node, broken=command.status != NodeStatus.SUCCEEDED)
-            if state.run == self._root:
-                self._show_node(state, command)
-        elif isinstance(command, PublishRun) and state.run == self._root:
-            self._shown.append(RunChanged(cursor="", status=command.status, output=state.output, failure=state.failure))
-            self._ended = state.ended
-
-    def _show_chunk(self, chunk: Chunk) -> None:
-        """What another execution has streamed is void, unless this one goes on after it."""
-        before = self._streamed.get(chunk.node, chunk.incarnation)
-        if before != chunk.incarnation and chunk.seq == 0:
-            self._shown.append(_superseded(chunk.node, chunk.attempt, chunk.incarnation))
-        self._streamed[chunk.node] = chunk.incarnation
-        self._shown.append(chunk)
-
-    def _show_node(self, state: RunState, command: PublishNode) -> None:
-        node = state.nodes[command.node]
-        if command.status == NodeStatus.SUCCEEDED and node.chunks == 0 and command.node in self._streamed:
-            self._shown.append(_superseded(command.node, command.attempt, node.incarnation or ""))
-        self._shown.append(
-            NodeChanged(
-                cursor="",
-                node=command.node,
-                status=command.status,
-                attempt=command.attempt,
-                output=node.output if command.status == "succeeded" else None,
-                failure=node.failure,
-            )
-        )
+                self._streams.heed(effect.state.run, effect.command)
+                self._shown.extend(self._showing.status(effect))
 
     def _dispatch(self, work: NodeReady) -> None:
         key = attempt_of(work)
@@ -292,10 +256,6 @@ class _LocalRun:
         except Exception as error:  # noqa: BLE001 - ours, as a handler's is a failure: whoever waits must hear of it
             happened = error
         await self._happened.put(happened)
-
-
-def _superseded(node: str, attempt: int, incarnation: str) -> Superseded:
-    return Superseded(cursor="", node=node, attempt=attempt, incarnation=incarnation)
 
 
 def _now_ms() -> int:
