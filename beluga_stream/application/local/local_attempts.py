@@ -11,7 +11,7 @@ from ...domain.events import NodeFailed, NodeStreaming, NodeSucceeded, StreamVoi
 from ...domain.ids import GraphHash, Incarnation, NodeKey, RunId
 from ...domain.payload import Inline, Json, Payload
 from ...errors import InvalidState, StreamBroken, TaskCanceled
-from ...ports.handlers import Handler, Program
+from ...ports.handlers import Program
 from ...ports.spans import NO_SPANS, Spans
 from ..clients.results import Chunk
 from ..execution.context import Context
@@ -95,7 +95,8 @@ class LocalAttempts:
         return next((error for told, error in reversed(self._errors) if told in message), None)
 
     async def _outcome(self, work: NodeReady, incarnation: Incarnation) -> NodeSucceeded | NodeFailed:
-        handler = self._handler(work)
+        handler = self._programs[work.definition].handler(work.name, work.role)
+        assert handler is not None, "a program has the code of its nodes"
         told: Payload | None = None
 
         async def beat(details: object) -> None:
@@ -151,13 +152,6 @@ class LocalAttempts:
             retryable=result.retryable,
             details=told,
         )
-
-    def _handler(self, work: NodeReady) -> Handler:
-        handler: Handler | None = self._programs[work.definition].handlers[work.name]
-        if work.role != "handler" and handler is not None:
-            handler = handler.fallback if work.role == "fallback" else handler.compensate
-        assert handler is not None, "a program has the code of its nodes"
-        return handler
 
     async def _fed(self, work: NodeReady, feed: Feed) -> Happened:
         """The next chunks of the stream that a map goes over."""
