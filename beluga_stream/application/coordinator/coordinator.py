@@ -388,8 +388,7 @@ class Coordinator:
     async def _plan(self, state: RunState) -> Plan:
         plan = self._catalog.plan(state.definition)
         if plan is None:
-            await self._catalog.refresh()
-            plan = self._catalog.plan(state.definition)
+            plan = await self._catalog.find(state.definition)
         if plan is None:
             raise NotFound(
                 f"the definition {state.definition} of graph {state.graph!r} is not in {self._names.graphs}",

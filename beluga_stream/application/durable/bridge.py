@@ -252,8 +252,7 @@ class Bridge:
 
     async def _start(self, request: RunRequested) -> None:
         """One that cannot be is refused, as any start is: its parent must not wait for it."""
-        if self._catalog.plan(request.definition) is None:
-            await self._catalog.refresh()
+        await self._catalog.find(request.definition)
         try:
             await self._workflows.start(request)
         except NotFound as error:
