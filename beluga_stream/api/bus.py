@@ -197,7 +197,7 @@ class MessageBus:
     ) -> AsyncGenerator[BusMessage[Any], None]:
         """The messages of a pattern, one after the other, for `async for`. Use it with `contextlib.aclosing`.
 
-        A message is done when the loop asks for the next one. One at which the loop was left comes again, to the group.
+        A message is done when the loop asks for the next one. Where the loop is left, the group gets the message again.
         """
         offered: asyncio.Queue[tuple[BusMessage[Any], asyncio.Future[None]]] = asyncio.Queue(1)
 
@@ -315,7 +315,7 @@ class MessageBus:
             raise LogUnavailable(f"the message bus could not reach {self._carrier.where} within {limit:g} s") from error
 
     def _refuse_if(self, closed: bool) -> None:  # noqa: FBT001 - reads as a sentence
-        """While it closes, handlers may still send what belongs to their messages: refused is what comes after."""
+        """While it closes, handlers may still send what belongs to their messages; what comes later is refused."""
         if closed:
             raise InvalidState("the message bus is closed: make another")
 

@@ -111,7 +111,7 @@ class CircuitBreaker:
             raise TimedOut(f"{self.name}: a call took longer than {self._timeout:g} s", circuit=self.name) from error
 
     async def _asked(self, question: Callable[[], R]) -> R:
-        """Ask the store, in a thread if that may wait. Who is cancelled meanwhile has said it all the same."""
+        """Ask the store, in a thread if that may wait. What a cancelled caller has told it counts all the same."""
         if not self._store.waits:
             return question()
         return await asyncio.shield(STORES.call(question))

@@ -140,7 +140,7 @@ def _gatherer(settings: Settings) -> list[Right]:
     own = group(settings, "gatherer")
     return [
         Right("topic", names.trigger_events, ("Read", "Write"), "brings events of one key together"),
-        Right("group", own, ("Read",), "the consumer group of who keeps windows and batches"),
+        Right("group", own, ("Read",), "the consumer group of the gatherer, which keeps windows and batches"),
         Right(
             "topic",
             triggers_changelog(settings),

@@ -302,7 +302,7 @@ class Run:
         await self._show(self._showing.status(shown))
 
     def _trace(self, state: RunState, command: PublishRun) -> None:
-        """Tell the span of a run that has ended: once, and not again to who takes over."""
+        """Tell the span of a run that has ended: once, and not again when another process takes over."""
         is_end = state.ended and command.status == state.status
         if self._live and is_end and state.page is None and state.definition is not None:
             for span in tracing.run_ended(self._spans, self._plans[state.definition].definition.kind, state):

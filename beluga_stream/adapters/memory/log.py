@@ -127,7 +127,7 @@ class MemoryLog:
         self._wake(target)
 
     def put(self, record: Outgoing, target: tuple[str, int]) -> Position:
-        """Append one record now, and wake who reads its partition."""
+        """Append one record now, and wake the readers of its partition."""
         topic, partition = target
         into = self._lists[target]
         into.append(Record(topic, partition, len(into), record.key, record.value, self._clock.now_ms(), record.headers))

@@ -47,7 +47,7 @@ class Terms:
 
 @dataclass(eq=False, slots=True)
 class _Lane:
-    """The messages of one key that wait for each other, and who is at them."""
+    """The messages of one key that wait for each other, and the task that is at work on them."""
 
     part: int
     waiting: "deque[Delivery]"

@@ -83,9 +83,9 @@ class Answer:
             raise RunRejected(self.refused.message, reason=self.refused.code, run=self._run)
 
     def _is_answer(self, event: StartRejected) -> bool:
-        """Whether a refusal is for who asks: for their input, and since they started it.
+        """Whether a refusal is for the caller: for their input, and since they started it.
 
-        Who did not start the run hears of none but those that left no run behind.
+        A caller who did not start the run hears of no refusal but those that left no run behind.
         """
         if self._asked.digest is None:
             return event.code != IdempotencyConflict.code
@@ -113,7 +113,7 @@ def _failed(run: RunId, failure: Failure | None, *, undone: bool) -> str:
 
 
 def check_ended(run: RunId, event: RunChanged, *, undone: bool) -> None:
-    """Raise what an end other than success means. Who is `undone` cannot be retried, and nobody is told to."""
+    """Raise what an end other than success means. For an `undone` run it advises no retry."""
     if event.status == "succeeded":
         return
     failure = event.failure

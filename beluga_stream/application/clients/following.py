@@ -174,7 +174,7 @@ class Following:
             raise
 
     async def _has_just_begun(self, run: RunId, mine: _Mine, asked: Asked) -> bool:
-        """Whether the first that was heard of the run since its start is its beginning, or the answer to who asks."""
+        """Whether the first that was heard of the run since its start is its beginning, or the answer to the caller."""
         try:
             async with within(_BEGINS_WITHIN_SECONDS):
                 first = await mine.follower.first()

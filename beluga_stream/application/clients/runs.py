@@ -248,7 +248,7 @@ class Runs:
     ) -> AsyncGenerator[Event, None]:
         """The run's events from its beginning, after a cursor or from now on (`live`), up to its end.
 
-        Or up to the refusal of its start, if that is the answer to who asks. Chunk values are JSON. A run that this
+        Or up to the refusal of its start, if that is the answer to the caller. Chunk values are JSON. A run that this
         object has started is followed live without a look at the log. Raises `Expired` for what retention has removed,
         `InvalidInput` for a cursor that is none of this run.
         """

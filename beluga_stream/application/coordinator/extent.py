@@ -1,4 +1,4 @@
-"""How far the partitions of a topic go, asked for once by who takes over several of them."""
+"""How far the partitions of a topic go, asked for once by whoever takes over several of them."""
 
 from collections.abc import Mapping
 from typing import NamedTuple

@@ -113,7 +113,7 @@ class Renderer:
                         records.extend(self._record(state, command, at_ms, envelope))
         told = telling.told()
         if any(progress.status is not None for progress in told) and last.key == last.run:
-            # Pages and durable children are no runs of their own to who lists them, and share their parent's key.
+            # Pages and durable children are no runs of their own in lists, and share their parent's key.
             records.append(envelope.around(self._topics.runs, codec.summaries.encode(self._summary(last))))
         results = self._topics.run_results
         return [*(envelope.around(results, codec.results.encode(progress)) for progress in told), *records]

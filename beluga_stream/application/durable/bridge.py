@@ -274,7 +274,7 @@ class Bridge:
         await self._finished(request.run, request.parent, status, Failure(code, message), request.counter + 1)
 
     async def _decline(self, record: Record, request: WorkflowRequest, error: BelugaError) -> None:
-        """A start that cannot be is told to who waits for it; whatever else cannot be done is a dead letter."""
+        """A start that cannot be is answered, for somebody waits; whatever else cannot be done is a dead letter."""
         if not isinstance(request, RunRequested) or request.parent is None:
             await self._refuse(record, error)
             return

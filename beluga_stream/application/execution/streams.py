@@ -254,7 +254,7 @@ class Streams:
 
 
 async def _next(batches: AsyncGenerator[Sequence[Record]], place: Place) -> Sequence[Record]:
-    """What comes next. Who waits long for it lets another have its place."""
+    """What comes next. A handler that waits long for it lets another have its place."""
     idle = asyncio.get_running_loop().call_later(_IDLE_SECONDS, place.give_back)
     try:
         return await anext(batches)

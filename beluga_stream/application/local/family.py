@@ -1,4 +1,4 @@
-"""One run with all its children and pages: everything about them but how handlers run and who is told.
+"""One run with all its children and pages: everything about them but how handlers run and where statuses are told.
 
 Synchronous and deterministic: a shell hands in events and the time, and does the effects in their order. The local
 shell drives it with tasks, the Temporal shell from a workflow.

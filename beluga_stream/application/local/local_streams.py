@@ -23,7 +23,7 @@ class _Stream:
         self._came = asyncio.Event()
 
     def tell(self) -> None:
-        """Let who waits look."""
+        """Let whoever waits look again."""
         self._came.set()
         self._came = asyncio.Event()
 

@@ -106,7 +106,7 @@ class Worker:
         )
         self._notices = Notices(topics.control, reader, self._cancelled)
         self._maybe_begun: dict[tuple[str, int], int] = {}
-        """For each partition, the offset before which records may have been begun by who had it before."""
+        """For each partition, the offset before which records may have been begun by whoever had it before."""
         self._fusion = Fusion(deployment, most_ms=options.fuse_ms)
         self._clock = clock
         self._telemetry = telemetry
