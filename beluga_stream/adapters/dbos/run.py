@@ -17,11 +17,10 @@ from ...application.execution.leaving import Leaving
 from ...application.execution.reports import about
 from ...application.local.executing import Executing
 from ...application.local.family import AttemptKey, Effect, Family, Shown, Stop, attempt_of
-from ...application.local.local_attempts import LocalAttempts, NoBlobs
+from ...application.local.local_attempts import LocalAttempts, payloads_here
 from ...application.local.local_streams import LocalStreams
 from ...application.local.showing import Showing
 from ...application.messages import Heartbeat, NodeReady
-from ...application.payloads import Payloads
 from ...bounds import within
 from ...domain.commands import PublishRun
 from ...domain.events import (
@@ -48,7 +47,6 @@ _WAITING = 1_024
 _LOOK_SECONDS = 60.0
 """How often a run that waits for a time looks at the clock: it may be set, and goes on while the machine sleeps."""
 
-_UNLIMITED = 1 << 62
 _OVER = (NodeSucceeded, NodeFailed, NodeParked, LeaseExpired, NodeReleased)
 """After these nothing more is heard of the execution."""
 
@@ -321,7 +319,7 @@ class Run:
         attempts = LocalAttempts(
             self._root,
             self._programs,
-            payloads=Payloads(NoBlobs(), inline_limit_bytes=_UNLIMITED),
+            payloads=payloads_here(),
             executions=self._executions,
             streams=self._streams,
             tell=partial(self._meanwhile, work),

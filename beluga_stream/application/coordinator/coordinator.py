@@ -208,7 +208,7 @@ class Coordinator:
             owned.offsets.read[topic] = offset
 
     def _fitting(self, records: Sequence[Outgoing]) -> list[Outgoing]:
-        """Those that may be sent. A version that did not look at that first may have decided on longer ones."""
+        """Those that may be sent. An owner of an earlier version may have decided on longer ones."""
         most = self._options.record_limit_bytes
         fitting = [record for record in records if len(record.value or b"") <= most]
         if len(fitting) < len(records):
@@ -469,9 +469,10 @@ def _decoded(record: Record) -> Any:
 
 
 def _started(owned: RunPartition, event: RunRequested) -> RunState | None:
-    """The run that has the id of one that is to start; none, if it has ended, and the run that asks is a later one.
+    """The run that already has the id of one that is to start.
 
-    A run may be forgotten, and begin again under its id, while a child that the earlier one has started is remembered.
+    It does not count if it has ended, and an earlier run of its parent's id had started it: a run may be forgotten and
+    begin again under its id, while the children of the earlier one are still remembered.
     """
     state = owned.state(event.run)
     if state is not None and state.ended and event.parent is not None and event.parent.is_after(state.parent):

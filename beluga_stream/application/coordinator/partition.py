@@ -187,9 +187,9 @@ class RunPartition:
                 self.leases.follow(state, command.node, now_ms)
 
     def overrule(self, decision: Decision) -> Decision:
-        """Put a decision in the place of all that the batch decided about its run, but for what is others'.
+        """Replace all that the batch decided about a run by this decision, except for what concerns others.
 
-        That is the slots that it gives back, and the answers to those who gave its key with another input.
+        That is the slots that it gives back, and the answers to starts that gave its key another input.
         """
         state = decision.state
         changed = self._changed[state.run]
@@ -204,7 +204,7 @@ class RunPartition:
         return decision
 
     def answer(self, record: Record) -> None:
-        """Let the batch write to the table though no run changes: who is fenced must not answer either."""
+        """Let the batch write to the table though no run changes: an owner that is fenced must not answer either."""
         self._answered = f"{record.topic}/{record.offset}"
 
     def changes(self, expired: list[RunId]) -> list[tuple[str, bytes | None]]:

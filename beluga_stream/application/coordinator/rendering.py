@@ -79,9 +79,9 @@ class Renderer:
     def render(self, plan: Plan | None, steps: Sequence[Step], at_ms: int, partition: int) -> list[Outgoing]:
         """The records of some steps of a run, what readers see first. `partition` is the run's.
 
-        A dispatch whose attempt is over at the end of the last step gives none, nor does the start of a child or the
-        request for a slot that nobody waits for any more: so it may be with a repeated intent, whose values may
-        be forgotten by then, and with a node that was reported together with the one before it.
+        There is none for a dispatch whose attempt is over by the end of the last step, nor for a child or a slot that
+        nobody waits for any more. It may be so when an intent is repeated, whose values may be forgotten by then, and
+        when a node was reported together with the one before it.
         """
         last = steps[-1].state
         carried = self._carrying.of(last)

@@ -26,10 +26,9 @@ from ..execution.conversion import declared_result, input_json, sent
 from ..execution.execution import Executions
 from ..execution.resources import ResourceFactory
 from ..messages import NodeReady
-from ..payloads import Payloads
 from .executing import Executing
 from .family import AttemptKey, Effect, Family, Shown, Stop, attempt_of
-from .local_attempts import LocalAttempts, NoBlobs
+from .local_attempts import LocalAttempts, payloads_here
 from .local_streams import LocalStreams
 from .showing import Showing
 
@@ -67,7 +66,7 @@ class LocalEngine:
                 ended = event
         assert ended is not None, "every run ends"
         if ended.status == "succeeded":
-            output = await Payloads(NoBlobs()).load(ended.output or NOTHING)
+            output = await payloads_here().load(ended.output or NOTHING)
             return declared_result(program, output)
         failure = ended.failure
         message = failure.message if failure is not None else ended.status
@@ -129,7 +128,7 @@ class _LocalRun:
         self._attempts = LocalAttempts(
             self._root,
             self._programs,
-            payloads=Payloads(NoBlobs(), inline_limit_bytes=1 << 62),
+            payloads=payloads_here(),
             executions=executions,
             streams=self._streams,
             tell=self._happened.put,

@@ -28,6 +28,7 @@ from .executing import Executing
 from .local_streams import LocalStreams
 
 _ERRORS_KEPT = 64
+_UNLIMITED = 1 << 62
 
 Tell = Callable[[Happened | Chunk], Awaitable[None]]
 
@@ -35,7 +36,7 @@ Beats = Callable[[NodeReady, Incarnation, Payload], Awaitable[None]]
 """Hears what handlers tell by heartbeats, where an attempt may be lost with its process."""
 
 
-class NoBlobs:
+class _NoBlobs:
     """Local values never leave the process, so none is too long to be inline."""
 
     async def put(self, owner: str, data: bytes) -> str:
@@ -43,6 +44,11 @@ class NoBlobs:
 
     async def get(self, ref: str) -> bytes:
         raise InvalidState("the local engine stores nothing")
+
+
+def payloads_here() -> Payloads:
+    """For values that never leave this process: all are inline."""
+    return Payloads(_NoBlobs(), inline_limit_bytes=_UNLIMITED)
 
 
 class LocalAttempts:
