@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar, cast, overload
 from ..application.bus.parcels import is_ours
 from ..application.bus.subscription import Handle, Subscribed, Terms
 from ..application.execution.threads import Threads
-from ..bounds import within
+from ..bounds import in_time
 from ..domain.subjects import INBOX, check_subject, pattern
 from ..errors import (
     BelugaError,
@@ -131,16 +131,14 @@ class MessageBus:
         parcel = self._parcel(subject, data, key, headers)
         limit = _limit(timeout)
         answers = checked(reply)
-        bound = within(limit)
-        try:
-            with self._spans.span("bus.request", {"messaging.destination.name": subject}):
-                async with bound, self._expected(parcel) as (asking, answered):
-                    await self._send(asking, limit)
-                    answer = await answered
-        except TimeoutError as error:
-            if not bound.expired():
-                raise
-            raise TimedOut(f"nobody answered a request to {subject} within {limit:g} s", subject=subject) from error
+
+        def late() -> TimedOut:
+            return TimedOut(f"nobody answered a request to {subject} within {limit:g} s", subject=subject)
+
+        with self._spans.span("bus.request", {"messaging.destination.name": subject}):
+            async with in_time(limit, late), self._expected(parcel) as (asking, answered):
+                await self._send(asking, limit)
+                answer = await answered
         if answer.error is not None:
             raise error_of(answer, subject)
         return data_of(answer.body, answers, f"the reply of {subject}")
@@ -253,16 +251,10 @@ class MessageBus:
 
     async def check(self) -> None:
         """Return if the bus can carry messages. Raises `InvalidState` if it is closed, `LogUnavailable` within 5 s."""
-        bound = within(_CHECK_SECONDS)
-        try:
-            async with bound:
-                await self._start()
-                await self._carrier.check()
-        except TimeoutError as error:
-            if not bound.expired():
-                raise
-            silent = f"{self._carrier.where} has not answered the message bus within {_CHECK_SECONDS:g} s"
-            raise LogUnavailable(silent) from error
+        silent = f"{self._carrier.where} has not answered the message bus within {_CHECK_SECONDS:g} s"
+        async with in_time(_CHECK_SECONDS, lambda: LogUnavailable(silent)):
+            await self._start()
+            await self._carrier.check()
 
     async def aclose(self) -> None:
         """Close every subscription, then the bus. Requests that wait raise `TaskCanceled`.
@@ -302,17 +294,12 @@ class MessageBus:
         self._refuse_if(self._ended)
         if self._started:
             return
-        bound = within(limit)
-        try:
-            async with bound, self._starting:
-                self._refuse_if(self._closed)
-                if not self._started:
-                    await self._carrier.start()
-                    self._started = True
-        except TimeoutError as error:
-            if not bound.expired():
-                raise
-            raise LogUnavailable(f"the message bus could not reach {self._carrier.where} within {limit:g} s") from error
+        silent = f"the message bus could not reach {self._carrier.where} within {limit:g} s"
+        async with in_time(limit, lambda: LogUnavailable(silent)), self._starting:
+            self._refuse_if(self._closed)
+            if not self._started:
+                await self._carrier.start()
+                self._started = True
 
     def _refuse_if(self, closed: bool) -> None:  # noqa: FBT001 - reads as a sentence
         """While it closes, handlers may still send what belongs to their messages; what comes later is refused."""
