@@ -24,7 +24,7 @@ from ..errors import (
 )
 from ..ports.bus import Carrier, DeadLetter, Line, Parcel, Traces
 from ..ports.spans import NoSpans, Spans
-from .bus_data import body_of, checked, data_of, error_of, failure_body
+from .bus_data import body_of, checked, data_of, error_of, reply_of
 from .bus_handler import call_of
 from .bus_message import BusMessage
 from .retry import Retry, Seconds, check_retry, seconds
@@ -360,7 +360,7 @@ class MessageBus:
 
     async def _answer(self, parcel: Parcel, value: Any, error: BelugaError | None) -> None:
         assert parcel.reply is not None
-        body, code = _reply_of(value, error, parcel.subject)
+        body, code = reply_of(value, error, parcel.subject)
         answer = Parcel(uuid.uuid4().hex, parcel.reply, parcel.reply, body, correlation=parcel.correlation, error=code)
         await self._send(answer, _REPLY_SECONDS)
 
@@ -405,16 +405,6 @@ def _limit(timeout: Seconds) -> float:
     if limit < 0:
         raise InvalidConfig(f"timeout={timeout}: give 0 or more")
     return limit
-
-
-def _reply_of(value: Any, error: BelugaError | None, subject: str) -> tuple[bytes, str | None]:
-    """What a reply has as its body and as its code."""
-    if error is None:
-        try:
-            return body_of(value, "", {}, subject), None
-        except InvalidInput as wrong:
-            error = wrong
-    return failure_body(error), error.code
 
 
 _INBOX_TERMS = Terms(64, None, Retry(1).policy(), None)
