@@ -16,10 +16,10 @@ from ...application.execution.leaving import Leaving
 from ...application.execution.reports import about
 from ...application.execution.streams import HeldElsewhere, Streams
 from ...application.messages import NodeReady, Outcome
+from ...application.outbox import Outbox
 from ...application.payloads import Payloads
 from ...application.topics import Topics
 from ...application.worker.attempts import Attempts, Beat
-from ...application.worker.outbox import Outbox
 from ...application.worker.underway import Slot
 from ...domain.events import NodeStarted, NodeStreaming
 from ...domain.ids import Incarnation

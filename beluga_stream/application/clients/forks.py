@@ -23,9 +23,9 @@ from .. import codec
 from ..catalog import Catalog
 from ..messages import NodeChange, Progress, Summary
 from ..payloads import Payloads
+from ..requests import REQUEST_MOST_BYTES
 from ..schemas import Schema
 from ..topics import Topics
-from .starting import REQUEST_MOST_BYTES
 from .summaries import Summaries
 
 _EARLIER_MS = 60_000

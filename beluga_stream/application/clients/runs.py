@@ -22,6 +22,7 @@ from .. import codec, tracing
 from ..catalog import Catalog
 from ..messages import Summary
 from ..payloads import Payloads
+from ..requests import check_size, check_words
 from ..topics import Topics
 from .answer import Answer, Asked, check_ended
 from .following import FOLLOWED_FROM_START, Following
@@ -29,7 +30,6 @@ from .forks import Forks
 from .overrides import Overrides
 from .results import Event, NodeChanged, RunChanged
 from .signalling import Signals
-from .starting import check_size, check_words
 from .summaries import TOLD_WITHIN_SECONDS, Summaries, check_retry
 
 _REMEMBERED = 100_000

@@ -9,7 +9,7 @@ What comes in
     admission: intake stamping early
 
 What is owned
-    partition: states offsets extent unanswered
+    partition: states offsets unanswered
     timers: deadlines leases limits
 
 What goes out

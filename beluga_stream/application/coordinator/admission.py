@@ -13,9 +13,9 @@ from ...ports.log import Outgoing
 from ...ports.spans import NO_SPANS, Spans
 from .. import codec, tracing
 from ..catalog import Catalog
-from ..clients.starting import check_map
 from ..messages import Rejected
 from ..payloads import Payloads
+from ..requests import check_map
 from ..topics import Topics
 
 log = logging.getLogger("beluga_stream.coordinator")

@@ -27,15 +27,15 @@ from ...ports.spans import NO_SPANS, Ended, Spans
 from ...ports.telemetry import NO_TELEMETRY, Telemetry
 from .. import codec, tracing
 from ..catalog import Catalog
-from ..clients.starting import ASKED, check_asked, check_limit, check_request
 from ..deadletters import Refusals
+from ..extent import Extent, check_not_recreated, extent_of
 from ..messages import Heartbeat, Segment
 from ..payloads import Payloads
+from ..requests import ASKED, check_asked, check_limit, check_request
 from ..topics import Topics
 from . import early
 from .admission import Admission
 from .deadlines import Deadlines
-from .extent import Extent, check_not_recreated, extent_of
 from .intake import Intake
 from .limits import LimitTimers, give_back, told
 from .partition import RunPartition

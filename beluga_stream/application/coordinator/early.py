@@ -15,9 +15,9 @@ from ...errors import NotFound
 from ...ports.log import Outgoing, Record
 from .. import codec
 from ..clients.signalling import check_received
-from ..clients.starting import check_handed
 from ..deadletters import dead_letter
 from ..payloads import Payloads
+from ..requests import check_handed
 from ..topics import Topics
 
 PREFIX = "~early/"

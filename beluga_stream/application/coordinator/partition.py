@@ -20,7 +20,7 @@ from ...domain.state import NodeState, NodeStatus, RunState, timers
 from ...ports.log import PartitionTable, Record
 from .. import codec
 from ..codec import Kept
-from ..worker.outbox import Outbox
+from ..outbox import Outbox
 from . import early, limits
 from .early import EarlySignals
 from .leases import Leases

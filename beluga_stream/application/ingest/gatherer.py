@@ -19,8 +19,8 @@ from ...ports.log import Appender, Outgoing, Reader, Record, Tables, Workers
 from ...ports.spans import NO_SPANS, Spans
 from ...ports.telemetry import NO_TELEMETRY, Telemetry
 from .. import codec
-from ..coordinator.extent import Extent, check_not_recreated, extent_of
 from ..deadletters import Refusals
+from ..extent import Extent, check_not_recreated, extent_of
 from ..payloads import Payloads
 from ..topics import Topics
 from .arriving import check_place

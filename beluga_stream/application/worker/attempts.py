@@ -24,9 +24,9 @@ from ..execution.spanned import spanned, tell_outcome
 from ..execution.streams import HeldElsewhere, Live, Place, Streams
 from ..execution.verdict import Completed, Failed
 from ..messages import ChunkEmitted, NodeReady, Outcome
+from ..outbox import Outbox
 from ..payloads import Payloads
 from ..topics import Topics
-from .outbox import Outbox
 from .sending import Sending, Sent
 
 log = logging.getLogger("beluga_stream.worker")

@@ -32,13 +32,13 @@ from ..execution.execution import Executions
 from ..execution.leaving import LEFT_AFTER_SECONDS, tell_left
 from ..execution.streams import HeldElsewhere, Streams
 from ..messages import Heartbeat, NodeReady, Outcome
+from ..outbox import Outbox
 from ..payloads import Payloads
 from ..topics import Topics
 from .attempts import Attempts, done
 from .fusion import FUSED_MOST, Fusion, segment
 from .incarnations import new_incarnation
 from .notices import Notices
-from .outbox import Outbox
 from .reported import Reported
 from .underway import Batch, Slot, Underway
 

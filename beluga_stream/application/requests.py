@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterator, Mapping
 
-from ...domain.definition import EdgeMode, NodeKind
-from ...domain.events import (
+from ..domain.definition import EdgeMode, NodeKind
+from ..domain.events import (
     CancelRequested,
     Event,
     LimitEvent,
@@ -15,12 +15,12 @@ from ...domain.events import (
     SignalReceived,
     SlotWanted,
 )
-from ...domain.ids import near_run_id, page_key
-from ...domain.payload import Payload, length_of, seals_of
-from ...domain.plan import Plan
-from ...domain.state import RunState
-from ...errors import InvalidInput
-from ..partitioner import partition_of
+from ..domain.ids import near_run_id, page_key
+from ..domain.payload import Payload, length_of, seals_of
+from ..domain.plan import Plan
+from ..domain.state import RunState
+from ..errors import InvalidInput
+from .partitioner import partition_of
 
 REQUEST_MOST_BYTES = 256 * 1024
 """Values above 64 KiB go through the blob store, so that an honest request stays far below this."""

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from ...errors import TopicMismatch
-from ...ports.log import Reader
+from ..errors import TopicMismatch
+from ..ports.log import Reader
 
 
 class Extent(NamedTuple):
