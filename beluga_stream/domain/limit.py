@@ -38,7 +38,7 @@ def keys_of(limits: Iterable[Limit], value: Json) -> dict[str, str]:
 
 
 def limit_id(limit: Limit, keys: Mapping[str, str]) -> LimitId:
-    """Who the limit is for a run whose input has these keys."""
+    """The id of the limit for a run whose input has these keys."""
     return _id(limit.name, value_of(limit, keys))
 
 

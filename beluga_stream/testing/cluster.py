@@ -249,7 +249,7 @@ class Cluster:
         self.faults.left = min(self.faults.left, _FAULTS_AFTER)
         await self._harm.over.wait()
         await self._quiet()
-        # Who takes over now finds what is durable, and nothing that a process happened to have in mind.
+        # Whoever takes over now finds what is durable, and nothing that a process happened to have in mind.
         for member in tuple(self.roles["coordinator"].members):
             member.process.kill()
         await asyncio.sleep(_RESTART_SECONDS)

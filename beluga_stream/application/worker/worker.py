@@ -179,7 +179,7 @@ class Worker:
                 self._send_later(await self._refusals.letter(record, error), batch)
                 continue
             before = self._maybe_begun.get((record.topic, record.partition), 0)
-            # Who resumes must be the only one that has its attempt: two could not go on with one stream.
+            # An execution that resumes must be the only one of its attempt: two could not go on with one stream.
             careful = work.losses > 0 or record.offset < before or work.resume
             self._begin(work, record.topic, batch, careful=careful)
         self._deliveries.add(batch.done)
