@@ -1,6 +1,5 @@
 """How each kind of node begins, and what follows when one of its executions ends."""
 
-from .commands import BroadcastCancel
 from .crashes import is_hopeless, is_poison, poisoned
 from .definition import Join, Node, NodeKind
 from .draft import Draft
@@ -10,7 +9,7 @@ from .execution import complete, dispatch, give_up, start_child
 from .flow import cancel_superfluous, executions, resolve_edges, select
 from .forking import take_over
 from .frozen import replace
-from .ids import INPUT, NodeKey, NodeName, attempt_key, is_page, is_undo, node_of
+from .ids import INPUT, NodeKey, NodeName, is_page, is_undo, node_of
 from .limiting import told
 from .parts import begin_loop, begin_map, begin_page, part_succeeded
 from .payload import NOTHING, Payload
@@ -106,7 +105,7 @@ def lose(draft: Draft, key: NodeKey) -> None:
     """The execution's worker is gone: fence it and dispatch the next attempt, at no cost to its retries."""
     node = draft.node(key)
     losses = node.losses + 1
-    draft.commands.append(BroadcastCancel(draft.generation, (attempt_key(key, node.attempt),)))
+    draft.fence(key)
     if is_hopeless(draft.plan.nodes[node_of(key)], losses):
         fail(draft, key, poisoned(key, node.attempt, losses, node.worker), retryable=False)
         return
@@ -116,7 +115,7 @@ def lose(draft: Draft, key: NodeKey) -> None:
 def hand_over(draft: Draft, key: NodeKey) -> None:
     """The next attempt takes over, and the one before it has not failed: fence that one. Nothing is counted."""
     node = draft.node(key)
-    draft.commands.append(BroadcastCancel(draft.generation, (attempt_key(key, node.attempt),)))
+    draft.fence(key)
     dispatch(draft, key, tries=node.tries, losses=node.losses, fallback=node.fallback, failure=node.failure)
 
 

@@ -12,14 +12,13 @@ What a reader ends with counts only as long as it was not recalled. So no output
 none of one that lost: `overtaken` closes what a late winner did not write.
 """
 
-from .commands import BroadcastCancel
 from .definition import NodeKind
 from .draft import Draft
 from .ending import cancel_nodes
 from .events import NodeStreaming, NodeSucceeded
 from .flow import count, executions, resolve_open
 from .frozen import replace
-from .ids import NodeKey, NodeName, attempt_key, node_of
+from .ids import NodeKey, NodeName, node_of
 from .state import NODE_ENDED, NodeState, NodeStatus, StreamPosition
 
 _AT_WORKERS = frozenset({NodeStatus.READY, NodeStatus.RUNNING})
@@ -92,7 +91,7 @@ def _recall(draft: Draft, name: NodeName) -> NodeState:
         node = replace(node, next=0, fed=0)
         draft.keep(name, node)
     if node.status in _AT_WORKERS:
-        draft.commands.append(BroadcastCancel(draft.generation, (attempt_key(name, node.attempt),)))
+        draft.fence(name)
     if node.status is NodeStatus.LIMITED:
         draft.keep(name, draft.give_back(name, node))
     # A pause after a failure of its own is cut short, and that failure counts.
