@@ -7,6 +7,7 @@ itself cut off, and did not get to what it does about a bound that is exceeded (
 
 import asyncio
 import sys
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -42,3 +43,27 @@ def until(moment: float | None) -> asyncio.Timeout:
 def within(seconds: float | None) -> asyncio.Timeout:
     """Raises `TimeoutError` out of its block after so many seconds; None: never."""
     return until(None if seconds is None else asyncio.get_running_loop().time() + seconds)
+
+
+class in_time:  # noqa: N801 - it reads as `within` does
+    """Raises what `late` makes out of its block after so many seconds; None: never.
+
+    A `TimeoutError` that something in the block raises by itself passes through as it is.
+    """
+
+    def __init__(self, seconds: float | None, late: Callable[[], Exception]) -> None:
+        self._bound = within(seconds)
+        self._late = late
+
+    async def __aenter__(self) -> None:
+        await self._bound.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            await self._bound.__aexit__(kind, error, traceback)
+        except TimeoutError as over:
+            raise self._late() from over
+        if isinstance(error, TimeoutError) and self._bound.expired():
+            raise self._late() from error

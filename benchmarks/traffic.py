@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from beluga_stream.adapters.kafka.batches import placed, send_batches
 from beluga_stream.adapters.kafka.consumer import PromptConsumer
 from beluga_stream.application import codec
-from beluga_stream.application.clients.starting import input_digest
+from beluga_stream.application.payloads import input_digest
 from beluga_stream.application.topics import Topics
 from beluga_stream.domain.events import RunRequested
 from beluga_stream.domain.ids import run_id

@@ -95,10 +95,10 @@ class Builder:
         self.blueprint.version += 1
         return step
 
-    def feed(self, step: Step, sources: Iterable[Ref[Any]], *, mode: EdgeMode | None = None) -> None:
+    def feed(self, step: Step, sources: Iterable[Ref[Any]]) -> None:
         """Draw links from references into the parameters, by position."""
         for position, source in enumerate(sources):
-            self.link(source, step.name, into=position, mode=mode)
+            self.link(source, step.name, into=position)
 
     def order(self, step: Step, after: After) -> None:
         """Draw links that only order; without any, and with nothing else before it, the step is first."""

@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar, cast, overload
 from ..application.bus.parcels import is_ours
 from ..application.bus.subscription import Handle, Subscribed, Terms
 from ..application.execution.threads import Threads
-from ..bounds import within
+from ..bounds import in_time
 from ..domain.subjects import INBOX, check_subject, pattern
 from ..errors import (
     BelugaError,
@@ -24,7 +24,7 @@ from ..errors import (
 )
 from ..ports.bus import Carrier, DeadLetter, Line, Parcel, Traces
 from ..ports.spans import NoSpans, Spans
-from .bus_data import body_of, checked, data_of, error_of, failure_body
+from .bus_data import body_of, checked, data_of, error_of, reply_of
 from .bus_handler import call_of
 from .bus_message import BusMessage
 from .retry import Retry, Seconds, check_retry, seconds
@@ -131,16 +131,14 @@ class MessageBus:
         parcel = self._parcel(subject, data, key, headers)
         limit = _limit(timeout)
         answers = checked(reply)
-        bound = within(limit)
-        try:
-            with self._spans.span("bus.request", {"messaging.destination.name": subject}):
-                async with bound, self._expected(parcel) as (asking, answered):
-                    await self._send(asking, limit)
-                    answer = await answered
-        except TimeoutError as error:
-            if not bound.expired():
-                raise
-            raise TimedOut(f"nobody answered a request to {subject} within {limit:g} s", subject=subject) from error
+
+        def late() -> TimedOut:
+            return TimedOut(f"nobody answered a request to {subject} within {limit:g} s", subject=subject)
+
+        with self._spans.span("bus.request", {"messaging.destination.name": subject}):
+            async with in_time(limit, late), self._expected(parcel) as (asking, answered):
+                await self._send(asking, limit)
+                answer = await answered
         if answer.error is not None:
             raise error_of(answer, subject)
         return data_of(answer.body, answers, f"the reply of {subject}")
@@ -197,7 +195,7 @@ class MessageBus:
     ) -> AsyncGenerator[BusMessage[Any], None]:
         """The messages of a pattern, one after the other, for `async for`. Use it with `contextlib.aclosing`.
 
-        A message is done when the loop asks for the next one. One at which the loop was left comes again, to the group.
+        A message is done when the loop asks for the next one. Where the loop is left, the group gets the message again.
         """
         offered: asyncio.Queue[tuple[BusMessage[Any], asyncio.Future[None]]] = asyncio.Queue(1)
 
@@ -253,16 +251,10 @@ class MessageBus:
 
     async def check(self) -> None:
         """Return if the bus can carry messages. Raises `InvalidState` if it is closed, `LogUnavailable` within 5 s."""
-        bound = within(_CHECK_SECONDS)
-        try:
-            async with bound:
-                await self._start()
-                await self._carrier.check()
-        except TimeoutError as error:
-            if not bound.expired():
-                raise
-            silent = f"{self._carrier.where} has not answered the message bus within {_CHECK_SECONDS:g} s"
-            raise LogUnavailable(silent) from error
+        silent = f"{self._carrier.where} has not answered the message bus within {_CHECK_SECONDS:g} s"
+        async with in_time(_CHECK_SECONDS, lambda: LogUnavailable(silent)):
+            await self._start()
+            await self._carrier.check()
 
     async def aclose(self) -> None:
         """Close every subscription, then the bus. Requests that wait raise `TaskCanceled`.
@@ -302,20 +294,15 @@ class MessageBus:
         self._refuse_if(self._ended)
         if self._started:
             return
-        bound = within(limit)
-        try:
-            async with bound, self._starting:
-                self._refuse_if(self._closed)
-                if not self._started:
-                    await self._carrier.start()
-                    self._started = True
-        except TimeoutError as error:
-            if not bound.expired():
-                raise
-            raise LogUnavailable(f"the message bus could not reach {self._carrier.where} within {limit:g} s") from error
+        silent = f"the message bus could not reach {self._carrier.where} within {limit:g} s"
+        async with in_time(limit, lambda: LogUnavailable(silent)), self._starting:
+            self._refuse_if(self._closed)
+            if not self._started:
+                await self._carrier.start()
+                self._started = True
 
     def _refuse_if(self, closed: bool) -> None:  # noqa: FBT001 - reads as a sentence
-        """While it closes, handlers may still send what belongs to their messages: refused is what comes after."""
+        """While it closes, handlers may still send what belongs to their messages; what comes later is refused."""
         if closed:
             raise InvalidState("the message bus is closed: make another")
 
@@ -373,7 +360,7 @@ class MessageBus:
 
     async def _answer(self, parcel: Parcel, value: Any, error: BelugaError | None) -> None:
         assert parcel.reply is not None
-        body, code = _reply_of(value, error, parcel.subject)
+        body, code = reply_of(value, error, parcel.subject)
         answer = Parcel(uuid.uuid4().hex, parcel.reply, parcel.reply, body, correlation=parcel.correlation, error=code)
         await self._send(answer, _REPLY_SECONDS)
 
@@ -418,16 +405,6 @@ def _limit(timeout: Seconds) -> float:
     if limit < 0:
         raise InvalidConfig(f"timeout={timeout}: give 0 or more")
     return limit
-
-
-def _reply_of(value: Any, error: BelugaError | None, subject: str) -> tuple[bytes, str | None]:
-    """What a reply has as its body and as its code."""
-    if error is None:
-        try:
-            return body_of(value, "", {}, subject), None
-        except InvalidInput as wrong:
-            error = wrong
-    return failure_body(error), error.code
 
 
 _INBOX_TERMS = Terms(64, None, Retry(1).policy(), None)

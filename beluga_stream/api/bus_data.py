@@ -87,9 +87,14 @@ def data_of(body: bytes, kind: "TypeAdapter[T]", what: str) -> T:
         raise InvalidInput(f"{what} fails its type: {first_of(error)}") from error
 
 
-def failure_body(error: BelugaError) -> bytes:
-    """What a reply tells of a failure."""
-    return orjson.dumps(said(error))
+def reply_of(value: Any, error: BelugaError | None, subject: str) -> tuple[bytes, str | None]:
+    """What a reply has as its body, and as its code if it tells of a failure: then the body is its text."""
+    if error is None:
+        try:
+            return body_of(value, "", {}, subject), None
+        except InvalidInput as wrong:
+            error = wrong
+    return orjson.dumps(said(error)), error.code
 
 
 def error_of(answer: Parcel, subject: str) -> ExecutionFailed:

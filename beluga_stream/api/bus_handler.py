@@ -1,4 +1,4 @@
-"""What may handle the messages of a subscriber, and how it is called: refused at once is what could never take one."""
+"""What may handle the messages of a subscriber, and how it is called. What could never take one is refused at once."""
 
 import contextvars
 import inspect

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from ..application.execution.judging import may_help
 from ..application.execution.plain_calls import STORES
 from ..application.in_process.circuits import LocalCircuits
-from ..bounds import within
+from ..bounds import in_time
 from ..domain import circuit as machine
 from ..domain.circuit import Admission, Circuit, CircuitRules, CircuitState
 from ..errors import CircuitBreakerOpen, InvalidConfig, TimedOut
@@ -88,7 +88,7 @@ class CircuitBreaker:
         """One call, in its event loop. Raises `CircuitBreakerOpen`."""
         admission = await self._asked(self._admit)
         try:
-            async with self._bounded():
+            async with in_time(self._timeout, self._late):
                 yield
         except BaseException as error:
             ended = error
@@ -96,22 +96,11 @@ class CircuitBreaker:
             raise
         await self._asked(lambda: self._ended(admission, None))
 
-    @asynccontextmanager
-    async def _bounded(self) -> AsyncIterator[None]:
-        if self._timeout is None:
-            yield
-            return
-        bound = within(self._timeout)
-        try:
-            async with bound:
-                yield
-        except TimeoutError as error:
-            if not bound.expired():
-                raise
-            raise TimedOut(f"{self.name}: a call took longer than {self._timeout:g} s", circuit=self.name) from error
+    def _late(self) -> TimedOut:
+        return TimedOut(f"{self.name}: a call took longer than {self._timeout:g} s", circuit=self.name)
 
     async def _asked(self, question: Callable[[], R]) -> R:
-        """Ask the store, in a thread if that may wait. Who is cancelled meanwhile has said it all the same."""
+        """Ask the store, in a thread if that may wait. What a cancelled caller has told it counts all the same."""
         if not self._store.waits:
             return question()
         return await asyncio.shield(STORES.call(question))

@@ -13,9 +13,9 @@ from pydantic import TypeAdapter
 from ..application.clients.answer import Asked
 from ..application.clients.desk import Desk
 from ..application.clients.results import Chunk, Event
-from ..application.clients.starting import check_labels
 from ..application.execution.conversion import declared_result, json_of
 from ..application.messages import Summary
+from ..application.requests import check_labels
 from ..domain.definition import EdgeMode, NodeKind
 from ..domain.ids import NodeKey, NodeName, RunId
 from ..domain.payload import Inline, Json

@@ -24,8 +24,8 @@ class Limit:
 
     `key` is a dotted path into the run's input, such as `"customer.id"`: each value there has a limit of its own, and
     runs without one share a limit. Without a key there is one for all. Slots are given out first come, first served;
-    those of a rate evenly, one each `per / rate`. Graphs and nodes whose limits have one `name` share it. Who has
-    waited `wait` for a slot fails. `per` and `wait` are seconds or a timedelta, up to 30 days.
+    those of a rate evenly, one each `per / rate`. Graphs and nodes whose limits have one `name` share it. A run
+    or node that has waited `wait` for a slot fails. `per` and `wait` are seconds or a timedelta, up to 30 days.
 
     Raises `InvalidConfig` when a value is out of range.
     """

@@ -48,8 +48,8 @@ class Runner(Protocol):
 class Provider(Protocol):
     """An engine. The orchestrator opens it when it is first needed, and closes it.
 
-    It may have an attribute `ignores`: names of `Options` that mean nothing to it, as `max_workers`. Who gives one
-    of them to a chain or graph for this engine is refused; as a default it does not apply.
+    It may have an attribute `ignores`: names of `Options` that mean nothing to it, as `max_workers`. A chain
+    or graph for this engine that is given one of them is refused; as a default it does not apply.
     """
 
     @property

@@ -46,7 +46,7 @@ class Ref(Generic[T_co]):
 
     @property
     def outcome(self) -> "Ref[Outcome[T_co]]":
-        """How the node ended, its failure included: who takes it keeps the failure from failing the run.
+        """How the node ended, its failure included: a node that takes it keeps the failure from failing the run.
 
         Raises `InvalidGraph` on a reference with a condition.
         """

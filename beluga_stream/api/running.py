@@ -11,7 +11,7 @@ from typing import Any
 
 from ..application.clients.results import Event, RunChanged
 from ..application.in_process.tally import Metrics, Tally
-from ..bounds import until, within
+from ..bounds import in_time, until, within
 from ..errors import BelugaError, InvalidState, RunFailed, TaskCanceled, TimedOut
 from ..ports.spans import Span, Spans, trace_id
 from ..ports.telemetry import Telemetry
@@ -106,14 +106,9 @@ class Running:
 
     async def checked(self, checked: Any, what: str) -> None:
         """Raises what is wrong with it, and `TimedOut` when it does not say."""
-        bound = within(_CHECK_SECONDS)
-        try:
-            async with bound:
-                await checked.check()
-        except TimeoutError as error:
-            if not bound.expired():
-                raise
-            raise TimedOut(f"{what} did not say within {_CHECK_SECONDS:g} s how it is") from error
+        late = f"{what} did not say within {_CHECK_SECONDS:g} s how it is"
+        async with in_time(_CHECK_SECONDS, lambda: TimedOut(late)):
+            await checked.check()
 
     def metrics(self) -> Metrics:
         """What goes on and what has been."""

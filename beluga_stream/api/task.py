@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 from ..application.execution.threads import Threads
-from ..bounds import within
+from ..bounds import in_time
 from ..errors import InvalidConfig, TimedOut
 from .node import options_of
 from .retry import Retry, Seconds, check_retry, seconds
@@ -118,16 +118,11 @@ class Task(Generic[R]):
 
     async def run(self, results: Sequence[Any], threads: Threads) -> Any:
         """Call it once, with its arguments and these results; what blocks in a thread. Raises `TimedOut`."""
-        bound = within(self._timeout)
-        try:
-            async with bound:
-                return await self._attempt(results, threads)
-        except TimeoutError as error:
-            if not bound.expired():
-                raise
-            raise TimedOut(
-                f"an attempt of task {self.name!r} took longer than {self._timeout:g} s", task=self.name
-            ) from error
+        async with in_time(self._timeout, self._late):
+            return await self._attempt(results, threads)
+
+    def _late(self) -> TimedOut:
+        return TimedOut(f"an attempt of task {self.name!r} took longer than {self._timeout:g} s", task=self.name)
 
     async def _attempt(self, results: Sequence[Any], threads: Threads) -> Any:
         call = functools.partial(self._call, *self._args, *results)

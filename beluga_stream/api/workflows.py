@@ -111,7 +111,7 @@ class Following:
                 await runner.result(started)
             except (LogUnavailable, ResourceExhausted, CodeMissing):
                 await asyncio.sleep(_AGAIN_SECONDS)
-            except Exception:  # noqa: BLE001 - whatever it raises, it has no result; who waits for it is told
+            except Exception:  # noqa: BLE001 - whatever it raises, it has no result; whoever waits for it is told
                 return False
             else:
                 return True

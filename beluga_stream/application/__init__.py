@@ -21,7 +21,8 @@ For programs of users, beside runs
     in_process/, what one process keeps
 
 For all of them
-    topics: partitioner messages codec depth catalog deadletters
+    topics: partitioner extent messages codec depth catalog deadletters outbox
+    requests, what may be asked of runs
     payloads, values on their way: sealing schemas
     tracing: health elapsed
 """

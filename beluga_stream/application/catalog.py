@@ -44,6 +44,14 @@ class Catalog:
         found = definition or self._latest.get(graph)
         return None if found is None else self._plans.get(found)
 
+    async def find(self, definition: GraphHash | None, graph: str = "") -> Plan | None:
+        """As `plan`. For what is not known it reads first what has been published since. Raises `LogUnavailable`."""
+        plan = self.plan(definition, graph)
+        if plan is None:
+            await self.refresh()
+            plan = self.plan(definition, graph)
+        return plan
+
     def plans(self) -> Iterable[Plan]:
         """The latest of each name; a durable one itself, and not its cover."""
         return [covered(self._plans[found]) for found in self._latest.values()]

@@ -3,12 +3,14 @@
 A record that is too large for the topic of dead letters is kept whole in the blob store, and its letter names it.
 """
 
+import logging
 from base64 import b64decode, b64encode
 
 import orjson
 
 from ..errors import BelugaError
 from ..ports.log import Headers, Outgoing, Record
+from ..ports.telemetry import Telemetry
 from .execution.judging import clipped, said
 from .payloads import Payloads
 
@@ -33,6 +35,29 @@ HANDLED = "beluga-handled"
 _LETTER_MOST_BYTES = 512 * 1024
 _OWNER = "dead-letters"
 _OURS = frozenset({REASON, MESSAGE, SOURCE, STORED})
+
+
+class Refusals:
+    """The dead letters for what one role cannot apply: each is logged, and counted."""
+
+    def __init__(self, role: str, topic: str, payloads: Payloads, telemetry: Telemetry) -> None:
+        self._role = role
+        self._topic = topic
+        self._payloads = payloads
+        self._telemetry = telemetry
+        self._log = logging.getLogger(f"beluga_stream.{role}")
+
+    async def letter(self, record: Record, error: Exception) -> Outgoing:
+        """The letter for this record. An error that nobody has foreseen is the engine's fault, and not the record's."""
+        where = {"action": "dead_letter", "topic": record.topic, "offset": record.offset}
+        if isinstance(error, BelugaError):
+            self._log.warning("refused a record: %s", error, extra=where)
+        else:
+            told = "a defect of the engine: refused a record that it cannot apply"
+            self._log.error(told, exc_info=error, extra=where)
+            error = BelugaError(f"the engine could not apply it: {error!r}")
+        self._telemetry.dead_letter(self._role, error.code)
+        return await dead_letter(self._topic, record, error, self._payloads)
 
 
 async def dead_letter(topic: str, record: Record, error: BelugaError, payloads: Payloads) -> Outgoing:

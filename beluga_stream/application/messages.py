@@ -48,15 +48,17 @@ class Argument(Frozen):
 
 
 class NodeReady(Frozen, kw_only=True, tag_field="type", tag="node_ready"):
-    """Work for one worker: an attempt of a node, with everything it needs.
+    """Work for one worker: an attempt of a node, with everything it needs. Times in epoch milliseconds.
 
-    `root` is the run that a user knows (a page's parent); `role` says which of the node's
-    functions is meant; `details` are what an attempt before told by its heartbeats. `losses` attempts in a row before
-    this one lost their worker or process; `apart` asks for a process of its own. `resume`: what an attempt has emitted
-    is gone on with by the next, which finds it at `emitted`. `trace` is the W3C traceparent of its run's span, `links`
-    are those of the executions whose outputs come together in it. With `feed` no function of the node is meant: what is
-    wanted are the next chunks of a stream that it is mapped over. `shape` says what the node asks of its function, for
-    workers that have another definition of the graph. Times in epoch milliseconds.
+    `root` is the run that a user knows (a page's parent). `role` says which of the node's functions is meant; with
+    `feed` none is: what is wanted are the next chunks of a stream that it is mapped over.
+
+    `details` are what an earlier attempt told last by a heartbeat. The last `losses` attempts lost their worker or
+    process; `apart` asks for a process of its own. `resume`: an attempt goes on after what the one before it emitted,
+    and finds that at `emitted`.
+
+    `trace` is the W3C traceparent of the run's span, `links` those of the executions whose outputs come together here.
+    `shape` says what the node asks of its function, for workers that have another definition of the graph.
     """
 
     run: RunId

@@ -26,7 +26,6 @@ from ..errors import InvalidInput, KeyMissing, NotSerializable
 from ..ports.blobs import Blobs
 from ..ports.cipher import Cipher
 from . import codec
-from .clients.starting import input_digest, sorted_json
 from .depth import nests_deeper
 from .execution.conversion import own
 from .sealing import is_sealed, seal, unseal
@@ -106,7 +105,7 @@ class Payloads:
 
     def digest(self, value: Json) -> str:
         """What equal values have in common. With a cipher it tells nobody else what they are."""
-        return input_digest(value) if self._cipher is None else self._cipher.digest(sorted_json(value))
+        return input_digest(value) if self._cipher is None else self._cipher.digest(_sorted_json(value))
 
     async def load(self, payload: Payload, item: int | None = None) -> Json:
         """The JSON value, or one item of a list. Of what is kept here everybody gets one of their own.
@@ -234,3 +233,16 @@ def _parsed(data: bytes, what: str) -> Json:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise InvalidInput(f"{what} is not JSON: {error}") from error
+
+
+def input_digest(value: Json) -> str:
+    """A hash of the input, so that a reused idempotency key with another payload is recognised."""
+    return hashlib.blake2b(_sorted_json(value), digest_size=16).hexdigest()
+
+
+def _sorted_json(value: Json) -> bytes:
+    """The same bytes for equal values. Raises `NotSerializable`."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError as error:  # orjson.JSONEncodeError is one
+        raise NotSerializable(f"the input cannot become JSON: {error}") from error

@@ -12,7 +12,7 @@ from hashlib import blake2b
 from types import MappingProxyType
 from typing import Literal
 
-from ..domain.ids import Incarnation, NodeKey, NodeName, RunId
+from ..domain.ids import Incarnation, NodeKey, NodeName, RunId, is_undo
 from ..domain.plan import Plan
 from ..domain.state import NODE_ENDED, RunState, RunStatus
 from ..ports.log import Headers
@@ -84,6 +84,13 @@ def within(spans: Spans, state: RunState) -> Trace | None:
     return inside(state.trace, span_of(state))
 
 
+def trace_of(headers: Headers) -> str | None:
+    """The trace context among a record's headers, if it is one."""
+    found = next((value for name, value in headers if name == "traceparent"), None)
+    told = None if found is None else found.decode("ascii", "replace")
+    return told if is_trace(told) else None
+
+
 def headers_of(trace: str | None) -> Headers:
     """A trace context as headers of a record."""
     return () if trace is None else (("traceparent", trace.encode()),)
@@ -153,7 +160,7 @@ def came_from(plan: Plan, state: RunState, key: NodeKey, name: NodeName) -> tupl
     `name` is that of the node which the key belongs to.
     """
     sources = plan.joined.get(name)
-    if sources is None or state.trace is None or state.page is not None or key.endswith("~undo"):
+    if sources is None or state.trace is None or state.page is not None or is_undo(key):
         return ()
     found: list[str] = []
     for source in sources:
@@ -170,11 +177,11 @@ def _hash(size: int, *parts: str) -> str:
     return found if found.strip("0") else f"{found[:-1]}1"
 
 
-def of_summary(spans: Spans, summary: Summary) -> bytes | None:
+def of_summary(spans: Spans, summary: Summary) -> str | None:
     """The trace context of what a run's end causes."""
     if summary.trace is None:
         return None
-    return (inside(summary.trace, run_span(summary.run)) if spans.on else summary.trace).encode()
+    return inside(summary.trace, run_span(summary.run)) if spans.on else summary.trace
 
 
 def links_of(traces: Sequence[str | None]) -> tuple[str, ...]:

@@ -13,8 +13,8 @@ from ..api.client import Client
 from ..application.clients.desk import Desk
 from ..application.clients.following import FOLLOWED_FROM_START
 from ..application.clients.runs import Runs
+from ..application.outbox import Outbox
 from ..application.partitioner import partition_of
-from ..application.worker.outbox import Outbox
 from ..errors import InvalidConfig
 from ..ports.spans import Spans
 from .connection import check_partitions, is_gateway, kafka, topics

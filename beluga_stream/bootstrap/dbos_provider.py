@@ -142,7 +142,7 @@ class DbosWork(WorkflowWork):
 
 
 class _Reader:
-    """What happens in a run, for one who reads it. Who is slow keeps the run waiting."""
+    """What happens in a run, for one who reads it. A slow reader keeps the run waiting."""
 
     def __init__(self) -> None:
         self._unread: asyncio.Queue[Event | None] = asyncio.Queue(_UNREAD)

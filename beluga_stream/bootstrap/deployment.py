@@ -9,7 +9,7 @@ import contextlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
@@ -31,40 +31,15 @@ PACKAGE = "beluga_deployment"
 """The import name of the agents folder."""
 
 
-class LoadedDeployment:
-    """The port `Deployment`, from modules."""
+class Programs:
+    """The port `Deployment`, over graphs that are given, and no triggers."""
 
-    def __init__(self, works: Iterable[Work[Any, Any]]) -> None:
-        self._programs: dict[GraphHash, Program] = {}
+    def __init__(self, works: Iterable[Work[Any, Any]] = ()) -> None:
+        self.programs: dict[GraphHash, Program] = {}
+        self.triggers: list[Trigger] = []
         self._latest: dict[str, Program] = {}
-        self._triggers: list[Trigger] = []
-        self.works: dict[str, Work[Any, Any]] = {}
         for work in works:
-            program, triggers = work.deploy()
-            other = self.works.get(work.name)
-            if other is not None and other is not work:
-                raise InvalidDeployment(f"two graphs are named {work.name!r}: rename one", graph=work.name)
-            self.works[work.name] = work
-            self._latest[work.name] = program
-            self._triggers.extend(triggers)
-            self._learn(program)
-        check_alike(self._latest.values())
-        for trigger in self._triggers:
-            needed = None if trigger.gathers is None else trigger.gathers.graph
-            if needed is not None and needed not in self._latest:
-                raise InvalidDeployment(
-                    f"graph {trigger.graph!r}: on_missing of its trigger {trigger.name!r} names graph {needed!r}, "
-                    f"which is in no file of the deployment: let a variable of a module hold it",
-                    graph=trigger.graph,
-                )
-
-    @property
-    def programs(self) -> Mapping[GraphHash, Program]:
-        return self._programs
-
-    @property
-    def triggers(self) -> Sequence[Trigger]:
-        return self._triggers
+            self._add(work.compile())
 
     def latest(self, graph: str) -> Program | None:
         return self._latest.get(graph)
@@ -72,14 +47,43 @@ class LoadedDeployment:
     @property
     def queues(self) -> tuple[str, ...]:
         """Every queue that some node names."""
-        named = {node.queue for program in self._programs.values() for node in program.definition.nodes}
+        named = {node.queue for program in self.programs.values() for node in program.definition.nodes}
         return tuple(sorted(named | {"default"}))
 
+    def _add(self, program: Program) -> None:
+        self._latest[program.definition.name] = program
+        self._learn(program)
+
     def _learn(self, program: Program) -> None:
-        self._programs[program.definition.hash] = program
+        self.programs[program.definition.hash] = program
         self._latest.setdefault(program.definition.name, program)
         for child in program.children.values():
             self._learn(child)
+
+
+class LoadedDeployment(Programs):
+    """The port `Deployment`, over the graphs of modules, with their triggers."""
+
+    def __init__(self, works: Iterable[Work[Any, Any]]) -> None:
+        super().__init__()
+        self.works: dict[str, Work[Any, Any]] = {}
+        for work in works:
+            program, triggers = work.deploy()
+            other = self.works.get(work.name)
+            if other is not None and other is not work:
+                raise InvalidDeployment(f"two graphs are named {work.name!r}: rename one", graph=work.name)
+            self.works[work.name] = work
+            self.triggers.extend(triggers)
+            self._add(program)
+        check_alike(self._latest.values())
+        for trigger in self.triggers:
+            needed = None if trigger.gathers is None else trigger.gathers.graph
+            if needed is not None and needed not in self._latest:
+                raise InvalidDeployment(
+                    f"graph {trigger.graph!r}: on_missing of its trigger {trigger.name!r} names graph {needed!r}, "
+                    f"which is in no file of the deployment: let a variable of a module hold it",
+                    graph=trigger.graph,
+                )
 
 
 def load_of(settings: Settings, app: "faust.App | None" = None) -> LoadedDeployment:

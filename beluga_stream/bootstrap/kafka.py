@@ -90,7 +90,7 @@ class KafkaRunner:
         await self._provider.check()
 
     async def _started(self, value: Any, signals: Signals) -> Run[Any]:
-        """A run that is on its way. Who leaves before it is known leaves none behind."""
+        """A run that is on its way. A caller that leaves before it is known leaves none behind."""
         starting = asyncio.ensure_future(self._start(value, signals))
         try:
             return await asyncio.shield(starting)

@@ -18,11 +18,11 @@ _CHATTY = ("aiokafka", "asyncio", "faust", "mode")
 several records for every request to the broker, a tenth of a busy coordinator's time, for nobody to see."""
 
 _REPEATING = ("beluga_stream.temporal", "beluga_stream.adapters.kafka.fetcher")
-"""While its server is away, every poll of the SDK says so; while a broker is, every fetch of every consumer."""
+"""While Temporal is away, every poll of its SDK says so; while a broker is away, every fetch of every consumer does."""
 
 _WARNING = ("aiokafka", "uvicorn")
-"""What these warn of is said, seldom: the one has much to say of a broker that is away, the other of callers that
-send no HTTP."""
+"""Their warnings are shown, the same one seldom: aiokafka repeats that a broker is away, uvicorn that a caller sends no
+HTTP."""
 
 _SELDOM_SECONDS = 30.0
 _KINDS_KEPT = 1_000

@@ -19,14 +19,14 @@ from .beside import beside
 log = logging.getLogger(__name__)
 
 _AFTER_SECONDS = 10.0
-"""When all is loaded; and what lives for a moment has no use for it."""
+"""By then all is loaded; and a process that ends before has no use for it."""
 _LARGE = 2 << 20
 _MOST = 256 << 20
 """Bytes at most: each large page takes some milliseconds to fill."""
 _COLLAPSE = 25
 """MADV_COLLAPSE of <linux/mman.h>, since Linux 6.1: the pages of this range become large ones now."""
 _FULL = 0.9
-"""Of a range that is in memory: what is not would be, as a large page is there as a whole."""
+"""The part of a range that must be in memory already: in large pages all of it would be."""
 
 _SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 _RANGES = Path("/proc/self/smaps")

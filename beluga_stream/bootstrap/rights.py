@@ -141,7 +141,7 @@ def _gatherer(settings: Settings) -> list[Right]:
     own = group(settings, "gatherer")
     return [
         Right("topic", names.trigger_events, ("Read", "Write"), "brings events of one key together"),
-        Right("group", own, ("Read",), "the consumer group of who keeps windows and batches"),
+        Right("group", own, ("Read",), "the consumer group of the gatherer, which keeps windows and batches"),
         Right(
             "topic",
             triggers_changelog(settings),
@@ -237,12 +237,12 @@ def _merged(rights: Sequence[Right]) -> list[Right]:
     return list(found.values())
 
 
-def commands(rights: Sequence[Right], user: str, broker: str, config: str = "admin.properties") -> list[str]:
+def commands(rights: Sequence[Right], user: str, broker: str) -> list[str]:
     """The `kafka-acls` commands that give a user these rights, as a shell takes them."""
     return [
         shlex.join(
             [
-                *("kafka-acls.sh", "--bootstrap-server", broker, "--command-config", config, "--add"),
+                *("kafka-acls.sh", "--bootstrap-server", broker, "--command-config", "admin.properties", "--add"),
                 *("--allow-principal", f"User:{user}"),
                 *(word for each in right.operations for word in ("--operation", each)),
                 *(f"--{right.resource}", right.name),

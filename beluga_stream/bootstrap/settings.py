@@ -23,7 +23,7 @@ _FORMS = {
     _PLACE: "write it as port or host:port",
     _NAME: "it may have letters, digits, '.', '_' and '-', at most 60",
 }
-"""What is meant by a pattern, for who has written something else."""
+"""What is meant by a pattern, in words: for the message about a value that is something else."""
 
 
 class Settings(BaseSettings):

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib.util import find_spec
@@ -22,7 +22,7 @@ from ..application.execution.execution import Executions
 from ..domain.definition import Definition
 from ..domain.ids import GraphHash
 from ..errors import InvalidConfig
-from ..ports.handlers import Deployment, Program, Trigger
+from ..ports.handlers import Deployment
 from ..ports.log import Appender, Reader
 from ..ports.spans import NoSpans, Spans
 from ..ports.telemetry import NoTelemetry, Telemetry
@@ -30,6 +30,7 @@ from ..ports.workflows import Workflows
 from . import isolated
 from .child import prepare_child
 from .connection import kafka, topics
+from .deployment import Programs
 from .encryption import cipher_of, payloads_of
 from .observing import global_spans, spans_of
 from .settings import Settings
@@ -225,38 +226,3 @@ async def _log(settings: Settings, log: str, queues: Sequence[str], stack: Async
         await stack.enter_async_context(KafkaAppender(connection)),
         await stack.enter_async_context(KafkaReader(connection)),
     )
-
-
-class Programs:
-    """The port `Deployment` over graphs that are given, and no triggers."""
-
-    def __init__(self, works: Iterable[Work[Any, Any]]) -> None:
-        self._programs: dict[GraphHash, Program] = {}
-        self._latest: dict[str, Program] = {}
-        for work in works:
-            program = work.compile()
-            self._latest[work.name] = program
-            self._learn(program)
-
-    @property
-    def programs(self) -> Mapping[GraphHash, Program]:
-        return self._programs
-
-    @property
-    def triggers(self) -> Sequence[Trigger]:
-        return ()
-
-    def latest(self, graph: str) -> Program | None:
-        return self._latest.get(graph)
-
-    @property
-    def queues(self) -> tuple[str, ...]:
-        """The queues of all nodes."""
-        named = {node.queue for program in self._programs.values() for node in program.definition.nodes}
-        return tuple(sorted(named | {"default"}))
-
-    def _learn(self, program: Program) -> None:
-        self._programs[program.definition.hash] = program
-        self._latest.setdefault(program.definition.name, program)
-        for child in program.children.values():
-            self._learn(child)

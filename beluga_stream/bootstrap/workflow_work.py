@@ -40,7 +40,7 @@ class WorkflowWork:
     async def _started(
         self, value: Any, signals: Signals, workflow_id: str | None = None, *, workflow: WorkflowRunner | None = None
     ) -> Started:
-        """A workflow that has begun. Who leaves before that is known leaves none behind."""
+        """A workflow that has begun. A caller that leaves before that is known leaves none behind."""
         begun = self._start(workflow or self._workflow, value, signals, workflow_id or secrets.token_hex(16))
         starting = asyncio.ensure_future(begun)
         try:

@@ -11,9 +11,9 @@ Had = TypeVar("Had")
 
 
 async def aside(call: Callable[Given, Had], *given: Given.args, **named: Given.kwargs) -> Had:
-    """What the call gives or raises. Who is cancelled leaves it: such a thread does not keep the process from ending.
+    """What the call gives or raises. A caller that is cancelled leaves it behind in its thread.
 
-    A thread of an executor would, since Python waits for those.
+    The thread does not keep the process from ending. One of an executor would, since Python waits for those.
     """
     future: Future[Had] = Future()
     future.set_running_or_notify_cancel()

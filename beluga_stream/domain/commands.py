@@ -56,7 +56,7 @@ class OverrideChild(Frozen, tag_field="type", tag="override_child"):
 
 
 class BroadcastCancel(Frozen, tag_field="type", tag="broadcast_cancel"):
-    """Tell every worker to stop these attempts (`node key/attempt`); none given means the whole run.
+    """Tell every worker to stop these attempts (their `attempt_key`); none given means the whole run.
 
     `generation` grows with each cancel of a run, so that a later retry of the run is not hit by an earlier one.
     """

@@ -4,10 +4,10 @@ from collections import deque
 from collections.abc import Mapping
 from typing import NamedTuple, TypedDict, Unpack
 
-from .commands import Command, PublishNode, PublishRun, ReturnSlot
+from .commands import BroadcastCancel, Command, PublishNode, PublishRun, ReturnSlot
 from .events import Failure
 from .frozen import replace
-from .ids import Incarnation, LimitId, NodeKey, NodeName, RunId, node_of
+from .ids import Incarnation, LimitId, NodeKey, NodeName, RunId, attempt_key, node_of
 from .limit import Limit, limit_ids
 from .payload import Payload
 from .plan import Plan
@@ -144,6 +144,10 @@ class Draft:
     def keep(self, key: NodeKey, new: NodeState) -> None:
         """Set bookkeeping fields that no reader sees."""
         self.nodes[key] = new
+
+    def fence(self, key: NodeKey) -> None:
+        """Tell workers to stop the node's attempt: another is to follow it."""
+        self.commands.append(BroadcastCancel(self.generation, (attempt_key(key, self.node(key).attempt),)))
 
     def give_back(self, key: NodeKey, node: NodeState) -> NodeState:
         """Return the slots that the node has, and the one that it waits for. Gives the node without them."""

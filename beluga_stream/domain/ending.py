@@ -16,7 +16,7 @@ from .commands import (
 from .draft import Draft
 from .events import Failure
 from .frozen import replace
-from .ids import NodeKey, undo_key
+from .ids import NodeKey, attempt_key, undo_key
 from .payload import NOTHING, Payload, gather
 from .state import NODE_ENDED, NodeState, NodeStatus, RunStatus
 
@@ -126,7 +126,7 @@ def _stop(draft: Draft, keys: list[NodeKey]) -> list[str]:
         node = draft.node(key)
         if key not in withdrawn:
             if node.status in _AT_WORKERS:
-                at_workers.append(f"{key}/{node.attempt}")
+                at_workers.append(attempt_key(key, node.attempt))
             if node.child is not None:
                 children.append(CancelChild(key, node.child))
         draft.move(key, NodeStatus.CANCELLED)

@@ -25,7 +25,7 @@ class Failure(Frozen):
 class Parent(Frozen):
     """Who started this run as a part of its own.
 
-    `began` is when that run began (0: not told): by it a run is known from an earlier one of its id that is forgotten.
+    `began` is when that run began (0: not told): it tells the run from an earlier one of the same id that is forgotten.
     """
 
     run: RunId
@@ -167,7 +167,7 @@ class NodeStreaming(OfExecution, kw_only=True, tag="node_streaming"):
 class NodeSucceeded(OfExecution, kw_only=True, tag="node_succeeded"):
     """A handler is done. `branches` are the conditions that held; `chunks` how many were emitted.
 
-    When it was no handler but the chunks of a stream that were read for a map, `output` are those.
+    Of an execution that ran no handler, but read a stream for a map, `output` holds the chunks that it read.
 
     `resumed` is the incarnation whose stream it went on with, its chunks among them.
     """
@@ -192,7 +192,7 @@ class NodeFailed(OfExecution, kw_only=True, tag="node_failed"):
 
 
 class StreamVoid(OfExecution, kw_only=True, tag="stream_void"):
-    """A stream that the execution read proved void in its midst: whatever it came to, it is not what it should be."""
+    """A stream that the execution read proved void before its end: whatever the execution gave does not count."""
 
 
 class NodeParked(OfAttempt, kw_only=True, tag="node_parked"):

@@ -6,7 +6,7 @@ from .ending import fail_run
 from .events import Failure
 from .flow import resolve_edges
 from .handing import hand_kept
-from .ids import NodeKey, NodeName, child_run_id, is_page, near_run_id
+from .ids import NodeKey, NodeName, attempt_key, child_run_id, is_page, near_run_id
 from .limiting import ask, must_ask
 from .payload import Payload
 from .state import NodeStatus
@@ -73,7 +73,7 @@ def child_again(draft: Draft, key: NodeKey) -> None:
         start_child(draft, key)
         return
     new = draft.move(key, NodeStatus.WAITING, attempt=old.attempt + 1, failure=None, handed={})
-    draft.commands.append(RetryChild(key, old.child, f"{key}/{new.attempt}"))
+    draft.commands.append(RetryChild(key, old.child, attempt_key(key, new.attempt)))
     hand_kept(draft, key)
 
 

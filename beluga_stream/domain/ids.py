@@ -90,6 +90,11 @@ def undo_key(node: NodeName) -> NodeKey:
     return NodeKey(f"{node}~undo")
 
 
+def attempt_key(node: NodeKey, attempt: int) -> str:
+    """One attempt of what a run executes, as cancels name it."""
+    return f"{node}/{attempt}"
+
+
 NOT_IN_NAMES = "[]:#~/"
 """Letters that keys, pages and attempts are made with, and names may not hold."""
 

@@ -20,7 +20,7 @@ _LONGEST_KEY = 200
 class Limit(Frozen):
     """At most `at_once` slots held at a time, and `rate` given out in `per_ms`; None is without that bound.
 
-    `key` is a dotted path into the run's input: each of its values has slots of its own. Who has waited `wait_ms` for
+    `key` is a dotted path into the run's input: each of its values has slots of its own. What has waited `wait_ms` for
     a slot fails. Graphs and nodes whose limits have one name share it.
     """
 
@@ -38,7 +38,7 @@ def keys_of(limits: Iterable[Limit], value: Json) -> dict[str, str]:
 
 
 def limit_id(limit: Limit, keys: Mapping[str, str]) -> LimitId:
-    """Who the limit is for a run whose input has these keys."""
+    """The id of the limit for a run whose input has these keys."""
     return _id(limit.name, value_of(limit, keys))
 
 

@@ -16,7 +16,7 @@ from .state import NodeStatus, RunState, RunStatus, Timer
 
 
 def must_ask(draft: Draft, key: NodeKey) -> bool:
-    """Whether the node has limits and no slots yet. A compensation needs none, nor who reads for a map."""
+    """Whether the node has limits and no slots yet. Neither a compensation nor a reading for a map needs any."""
     has_limits = bool(draft.plan.nodes[node_of(key)].limits)
     return has_limits and draft.node(key).slot == 0 and not (is_undo(key) or is_feed(key))
 

@@ -3,11 +3,11 @@
 A state machine of its own beside the runs': it is told what happens by `SlotWanted`, `SlotReturned` and `LimitDue`,
 and says who is granted a slot. It has no clock: time is an argument.
 
-1. *A ticket is held at most once.* Run, node and number name it; who asks again for the slot that they have, or wait
-   for, changes nothing, nor does who gives back what they do not hold.
+1. *A ticket is held at most once.* Run, node and number name it; to ask again for a slot that one has, or waits for,
+   changes nothing, nor does it to give back a slot that one does not hold.
 2. *A ticket that comes late is harmless.* A request that is repeated after its slot was given back is taken for a new
    one; its run answers the grant by giving it back, as it does with all that it does not wait for. So nothing needs to
-   be remembered of who is gone, and no slot leaks.
+   be remembered of holders that are gone, and no slot leaks.
 3. *First come, first served*, and a slot that is free is given out in the event that made it so.
 
 The rate is kept by the generic cell rate algorithm (ITU-T I.371, annex A), in which one number, the theoretical

@@ -1,6 +1,5 @@
 """How each kind of node begins, and what follows when one of its executions ends."""
 
-from .commands import BroadcastCancel
 from .crashes import is_hopeless, is_poison, poisoned
 from .definition import Join, Node, NodeKind
 from .draft import Draft
@@ -106,7 +105,7 @@ def lose(draft: Draft, key: NodeKey) -> None:
     """The execution's worker is gone: fence it and dispatch the next attempt, at no cost to its retries."""
     node = draft.node(key)
     losses = node.losses + 1
-    draft.commands.append(BroadcastCancel(draft.generation, (f"{key}/{node.attempt}",)))
+    draft.fence(key)
     if is_hopeless(draft.plan.nodes[node_of(key)], losses):
         fail(draft, key, poisoned(key, node.attempt, losses, node.worker), retryable=False)
         return
@@ -116,7 +115,7 @@ def lose(draft: Draft, key: NodeKey) -> None:
 def hand_over(draft: Draft, key: NodeKey) -> None:
     """The next attempt takes over, and the one before it has not failed: fence that one. Nothing is counted."""
     node = draft.node(key)
-    draft.commands.append(BroadcastCancel(draft.generation, (f"{key}/{node.attempt}",)))
+    draft.fence(key)
     dispatch(draft, key, tries=node.tries, losses=node.losses, fallback=node.fallback, failure=node.failure)
 
 

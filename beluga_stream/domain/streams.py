@@ -12,7 +12,6 @@ What a reader ends with counts only as long as it was not recalled. So no output
 none of one that lost: `overtaken` closes what a late winner did not write.
 """
 
-from .commands import BroadcastCancel
 from .definition import NodeKind
 from .draft import Draft
 from .ending import cancel_nodes
@@ -92,7 +91,7 @@ def _recall(draft: Draft, name: NodeName) -> NodeState:
         node = replace(node, next=0, fed=0)
         draft.keep(name, node)
     if node.status in _AT_WORKERS:
-        draft.commands.append(BroadcastCancel(draft.generation, (f"{name}/{node.attempt}",)))
+        draft.fence(name)
     if node.status is NodeStatus.LIMITED:
         draft.keep(name, draft.give_back(name, node))
     # A pause after a failure of its own is cut short, and that failure counts.

@@ -30,7 +30,7 @@ async def ask(graph: str, who: str, function: Callable[[T], Awaitable[R] | R], v
 
 
 def wrong(graph: str, who: str, found: object, wanted: str) -> InvalidInput:
-    """What is to be said of who gave what is not wanted."""
+    """What is to be said of a member that gave what is not wanted."""
     given = "None" if found is None else type(found).__name__
     return InvalidInput(f"graph {graph!r}: {who} gave {given}, and must give {wanted}", graph=graph)
 

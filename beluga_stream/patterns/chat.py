@@ -12,7 +12,7 @@ from ..api.ranges import check_duration
 from ..api.retry import Seconds, seconds
 from ..application.execution.judging import first_of
 from ..application.execution.node_threads import in_node_thread
-from ..bounds import within
+from ..bounds import in_time
 from ..errors import DependencyFailed, InvalidConfig, TimedOut
 from .transcript import Reply, Spending, Transcript, Usage
 
@@ -85,14 +85,8 @@ class ChatModel:
         # In a thread: it reads all the certificates that this machine trusts.
         async with await in_node_thread(self._client) as client:
             limit = seconds(self.timeout)
-            bound = within(limit)
-            try:
-                async with bound:
-                    answer = await self._answer(client, messages, options)
-            except TimeoutError as error:
-                if not bound.expired():
-                    raise
-                raise TimedOut(f"model {self.model!r} did not answer within {limit:g} s") from error
+            async with in_time(limit, lambda: TimedOut(f"model {self.model!r} did not answer within {limit:g} s")):
+                answer = await self._answer(client, messages, options)
         usage = getattr(answer, "usage", None)
         prompt, said = (usage.prompt_tokens or 0, usage.completion_tokens or 0) if usage else (0, 0)
         cost = (prompt * self.prices[0] + said * self.prices[1]) / 1_000_000

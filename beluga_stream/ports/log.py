@@ -83,9 +83,9 @@ class Role(Protocol):
         """
 
     def passed(self, topic: str, partition: int, offset: int) -> None:
-        """All that there is before this offset was handled: no record lies between the last of them and it.
+        """Everything before this offset was handled, though no record lies just before it.
 
-        Called for offsets that have none, as the marks of producers' transactions, and those that were deleted unread.
+        Called for offsets that have none, as the marks of producers' transactions, and for those deleted unread.
         """
 
     async def tend(self) -> None:

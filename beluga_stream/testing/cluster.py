@@ -50,16 +50,16 @@ from .witness import Witness, WitnessedExecutions
 from .workflows import FaultyWorkflows, LocalWorkflows
 
 _FAULTS_AFTER = 2
-"""What may still go wrong when all runs that were started have ended, at most: little is left to suffer from it."""
+"""How much may still go wrong once all runs that were started have ended: little is left that could suffer."""
 
 _TICK_MS = 500
-"""Seldom, for a coordinator: what it looks at may be late by less than much else."""
+"""Between two looks of a coordinator at what is due: longer than by default, since much else is later here."""
 
 _QUIET_SECONDS = 25.0
 """Longer than a lease lasts unheard: what still wanted to happen would have happened."""
 
 _TORN = 0.05
-"""A gathering has several rows, of which few are written at once: else a commit is seldom cut off between two."""
+"""How often a gatherer dies in the midst of a commit: its commits are short, and chance would seldom cut one off."""
 
 _LOOK_SECONDS = 2.5
 _RESTART_SECONDS = 5.0
@@ -80,9 +80,9 @@ class ClusterOptions:
     """How large it is, and how badly it is treated. `faults` bounds what goes wrong.
 
     `slots` is how many handlers a worker runs at once.
-    No process's clock is further from the broker's than `skew_seconds`. By `others_skew_seconds` are those whose clock
-    decides nothing: the clients', the workers' and those of who turns events into starts. With a `cipher` values are
-    encrypted, by everybody but the coordinators: they do not have it.
+    No process's clock is further from the broker's than `skew_seconds`. The clocks of clients, workers and ingest
+    decide nothing, and may be off by `others_skew_seconds`. With a `cipher` everybody encrypts values but the
+    coordinators, who do not have it.
     """
 
     coordinators: int = 2
@@ -245,11 +245,11 @@ class Cluster:
             await runs.close()
 
     async def rest(self) -> None:
-        """Return when nothing will go wrong any more and nothing goes on, or in spite of that after a long while."""
+        """Return once nothing goes wrong and nothing goes on any more, or at the latest after a long while."""
         self.faults.left = min(self.faults.left, _FAULTS_AFTER)
         await self._harm.over.wait()
         await self._quiet()
-        # Who takes over now finds what is durable, and nothing that a process happened to have in mind.
+        # Whoever takes over now finds what is durable, and nothing that a process happened to have in mind.
         for member in tuple(self.roles["coordinator"].members):
             member.process.kill()
         await asyncio.sleep(_RESTART_SECONDS)

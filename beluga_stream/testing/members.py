@@ -71,7 +71,7 @@ class Members:
         member.process.kill()
 
     async def rebalance(self) -> None:
-        """Take all partitions back and share them out anew. Who stands still is left out, and not told."""
+        """Take all partitions back and share them out anew. A process that stands still is left out, and not told."""
         async with self._balancing:
             present = [m for m in self.members if m.process.alive and not (m.process.frozen or m.leaving)]
             await self._all(present, lambda member: member.driver.revoke())

@@ -52,7 +52,7 @@ def _leases(owned: RunPartition) -> Iterator[str]:
         for key, node in state.nodes.items()
         if node.status is NodeStatus.RUNNING
     }
-    for run, key in running ^ owned.leases.keys():
+    for run, key in running ^ owned.leases.held.keys():
         yield f"{run}/{key}: " + ("nobody watches its lease" if (run, key) in running else "a lease that nobody holds")
 
 
@@ -84,8 +84,8 @@ def left_over(changelogs: Mapping[int, Changelog], coordinators: Members, worker
 
 
 def _in_mind(owned: RunPartition) -> Iterator[str]:
-    if owned.leases:
-        yield f"leases without runs: {owned.leases}"
+    if owned.leases.held:
+        yield f"leases without runs: {owned.leases.held}"
     if owned.timers:
         yield f"deadlines without runs: {list(owned.timers)}"
     if owned.limits.all:

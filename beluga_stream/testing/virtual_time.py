@@ -65,10 +65,9 @@ class _NoThreads(Threads):
 class VirtualLoop(asyncio.SelectorEventLoop):
     """See the module. Threads are not used: what is meant for one runs in the loop, at once."""
 
-    def __init__(self, seed: int, *, shuffle: bool = True) -> None:
+    def __init__(self, seed: int) -> None:
         super().__init__()
         self._chance = random.Random(seed).random  # noqa: S311 - a reproducible order, and no secret
-        self._shuffle = shuffle
         self._virtual = 0.0
         self._timers: list[tuple[float, int, _Turn | Pause]] = []
         self._numbers = itertools.count()
@@ -138,7 +137,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
                 if not due._cancelled:
                     ready.append(due)
             together = len(ready)
-            if together > 1 and self._shuffle:
+            if together > 1:
                 self._mix(ready)
             for _ in range(together):
                 turn = ready.popleft()

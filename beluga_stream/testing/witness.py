@@ -19,6 +19,7 @@ from ..application.topics import Topics
 from ..application.worker.worker import Worker
 from ..domain.events import LeaseExpired, LimitDue, RunRequested, TimerFired
 from ..domain.gathering import GatheringDue
+from ..domain.ids import attempt_key
 from ..domain.ticks import TicksDue
 from ..errors import InvalidInput
 from ..ports.calls import Isolation
@@ -131,7 +132,7 @@ class Witness:
         if isinstance(event, TimerFired):
             passed = event.due_ms
         else:
-            lease = None if owned is None else owned.leases.get((event.run, event.node))
+            lease = None if owned is None else owned.leases.held.get((event.run, event.node))
             if lease is None:
                 return  # it was released in between: nobody's expiry, and none that counts
             passed = lease.heard_ms
@@ -140,7 +141,7 @@ class Witness:
             if topic == self._topics.run_requests:
                 continue  # its state is there: what lies unread is the start that it came from
             # What an earlier owner's table says is done is read again, and skipped, or is not.
-            done = 0 if owned is None else owned.done.get(topic, 0)
+            done = 0 if owned is None else owned.offsets.done.get(topic, 0)
             read = max(reads(topic, record.partition), done)
             for unread in self._log.records(topic, record.partition, read, most=1 << 30):
                 if unread.timestamp_ms >= passed:
@@ -188,7 +189,7 @@ class Witness:
                     work = codec.node_ready.decode(record.value)
                 except InvalidInput:
                     continue  # nobody works on it
-                key = (str(work.root), f"{work.node}/{work.attempt}")
+                key = (str(work.root), attempt_key(work.node, work.attempt))
                 before = found.get(key, ("", -1))[1]
                 found[key] = (str(work.run), max(before, work.generation))
         return found

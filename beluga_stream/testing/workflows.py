@@ -14,20 +14,19 @@ from ..application.clients.results import Chunk, Event
 from ..application.coordinator.rendering import Renderer, Step
 from ..application.durable.standing import Standing, standing_of
 from ..application.local.executing import Executing
-from ..application.local.family import Effect, Family, Shown, Stop
+from ..application.local.family import AttemptKey, Effect, Family, Shown, Stop, attempt_of
 from ..application.local.local_attempts import LocalAttempts
 from ..application.local.local_streams import LocalStreams
 from ..application.messages import ChunkEmitted, NodeReady
 from ..application.payloads import Payloads
 from ..application.topics import Topics
 from ..bounds import within
-from ..domain.commands import PublishNode
 from ..domain.events import CancelRequested, Parent, RetryRequested, RunRequested, SignalReceived
 from ..domain.events import Event as Happened
 from ..domain.ids import GraphHash, Incarnation, NodeKey, RunId
 from ..domain.payload import Inline
 from ..domain.plan import Plan
-from ..domain.state import NODE_ENDED, NodeStatus, RunStatus
+from ..domain.state import RunStatus
 from ..errors import InvalidState, LogUnavailable, NotFound
 from ..ports.clock import Clock
 from ..ports.handlers import Program
@@ -134,7 +133,7 @@ class Durable:
         self._family = Family(run, host.plans)
         self._streams = LocalStreams()
         self._happened: asyncio.Queue[Happened | Event | Exception] = asyncio.Queue(_WAITING)
-        self._tasks: dict[tuple[RunId, str], asyncio.Task[None]] = {}
+        self._tasks: dict[AttemptKey, asyncio.Task[None]] = {}
         self._renderer = Renderer(host.topics)
         self._attempts = LocalAttempts(
             run,
@@ -207,10 +206,7 @@ class Durable:
             elif isinstance(effect, Stop):
                 self._stop(effect)
             elif isinstance(effect, Shown):
-                command = effect.command
-                if isinstance(command, PublishNode) and command.status in NODE_ENDED:
-                    broken = command.status != NodeStatus.SUCCEEDED
-                    self._streams.end(effect.state.run, command.node, broken=broken)
+                self._streams.heed(effect.state.run, effect.command)
                 if effect.state.run == self._run:
                     shown.append(effect)
         await self._tell(shown)
@@ -243,14 +239,13 @@ class Durable:
         await host.appender.append([record])
 
     def _dispatch(self, work: NodeReady) -> None:
-        key = (work.run, f"{work.node}/{work.attempt}")
+        key = attempt_of(work)
         self._tasks[key] = asyncio.create_task(self._execute(work), name=f"durable-{work.node}")
         self._tasks[key].add_done_callback(lambda _: self._tasks.pop(key, None))
 
-    def _stop(self, effect: Stop) -> None:
-        for (run, attempt), task in tuple(self._tasks.items()):
-            if run == effect.run and (not effect.attempts or attempt in effect.attempts):
-                task.cancel()
+    def _stop(self, stop: Stop) -> None:
+        for key in filter(stop.means, tuple(self._tasks)):
+            self._tasks[key].cancel()
 
     async def _execute(self, work: NodeReady) -> None:
         try:

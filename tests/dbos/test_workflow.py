@@ -6,6 +6,7 @@ import logging
 import subprocess
 import sys
 import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import dbos._core
 import pytest
 from dbos import DBOS
 
-from beluga_stream import Graph, Orchestrator, Workflow
+from beluga_stream import Chunk, Graph, Orchestrator, Retry, Superseded, Workflow, context
 from beluga_stream.adapters.dbos import run as dbos_run
 from beluga_stream.adapters.memory.clock import SystemClock
 from beluga_stream.api.features import WorkflowOptions
@@ -40,6 +41,14 @@ from tests.temporal import works
 
 def settings(folder: Path, name: str = "dbos.sqlite") -> Settings:
     return Settings.load(dbos_database=str(folder / name))
+
+
+async def spell(text: str) -> AsyncIterator[str]:
+    attempt = context().attempt
+    for letter in text:
+        yield f"{letter}{attempt}"
+    if attempt == 1:
+        raise ConnectionError("gone")
 
 
 async def until_it_waits(made: Workflow[Any, Any], run: Started | str) -> None:
@@ -419,3 +428,11 @@ async def test_a_time_has_come_when_the_clock_says_so(tmp_path: Path, monkeypatc
         ahead = 400_000
         with pytest.raises(TimedOut, match="longer than its timeout"):
             await made.get_result(run, timeout=30)
+
+
+async def test_who_follows_a_run_is_told_which_chunks_are_void(tmp_path: Path) -> None:
+    async with Orchestrator(settings(tmp_path)) as orch:
+        graph = orch.create_graph("spelled-again", str, list[str], provider="dbos")
+        graph.set_finish_point(graph.add_node(spell, graph.input, retry=Retry(2, first=0.01)))
+        events = [event async for event in graph.stream("ab") if isinstance(event, Chunk | Superseded)]
+    assert [event.value if isinstance(event, Chunk) else "void" for event in events] == ["a1", "b1", "void", "a2", "b2"]

@@ -16,8 +16,9 @@ from beluga_stream.application.clients.runs import Runs
 from beluga_stream.application.partitioner import partition_of
 from beluga_stream.application.payloads import Payloads
 from beluga_stream.bootstrap.connection import topics
+from beluga_stream.bootstrap.deployment import Programs
 from beluga_stream.bootstrap.settings import Settings
-from beluga_stream.bootstrap.temporal import Programs, temporal, worker_of
+from beluga_stream.bootstrap.temporal import temporal, worker_of
 from beluga_stream.bootstrap.temporal_provider import TemporalProvider
 from beluga_stream.errors import TemporalUnavailable
 from beluga_stream.testing import ProviderContract, WorkflowContract, contract_workflows, contract_works

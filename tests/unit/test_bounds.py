@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from beluga_stream.bounds import _Timeout, within
+from beluga_stream.bounds import _Timeout, in_time, within
+from beluga_stream.errors import TimedOut
 
 Within = Callable[[float | None], asyncio.Timeout]
 
@@ -75,3 +76,33 @@ async def test_an_error_within_it_stays_that(bounded: Within) -> None:
     with pytest.raises(ValueError, match="mine"):
         async with bounded(60):
             raise ValueError("mine")
+
+
+def _late() -> TimedOut:
+    return TimedOut("too long")
+
+
+async def test_what_takes_too_long_is_what_the_bound_says() -> None:
+    with pytest.raises(TimedOut, match="too long"):
+        async with in_time(0.001, _late):
+            await _never()
+    async with in_time(None, _late), in_time(60, _late):
+        pass
+
+
+async def test_a_timeout_that_is_raised_within_it_is_no_end_of_the_bound() -> None:
+    with pytest.raises(TimeoutError, match="of its own"):
+        async with in_time(60, _late):
+            raise TimeoutError("of its own")
+
+
+async def test_what_answers_the_end_of_the_bound_by_a_timeout_is_too_late_all_the_same() -> None:
+    async def gives_up() -> None:
+        try:
+            await _never()
+        except asyncio.CancelledError:
+            raise TimeoutError("of its own") from None
+
+    with pytest.raises(TimedOut, match="too long"):
+        async with in_time(0.001, _late):
+            await gives_up()

@@ -11,7 +11,8 @@ from beluga_stream.application import codec
 from beluga_stream.application.codec import Kept
 from beluga_stream.application.coordinator import deadlines
 from beluga_stream.application.coordinator.deadlines import Deadlines
-from beluga_stream.application.coordinator.partition import Lease, RunPartition
+from beluga_stream.application.coordinator.leases import Lease
+from beluga_stream.application.coordinator.partition import RunPartition
 from beluga_stream.application.messages import Heartbeat
 from beluga_stream.application.topics import Topics
 from beluga_stream.domain.events import LeaseExpired, TimerFired
@@ -33,7 +34,7 @@ class Bench:
         self.takes_ms = 0
         self.partition = RunPartition(0, MemoryPartitionTable(Changelog(), self.log))
         self.lease = Lease(1, Incarnation("i"), self.clock.now)
-        self.partition.leases[RunId("r"), NodeKey("a")] = self.lease
+        self.partition.leases.held[RunId("r"), NodeKey("a")] = self.lease
         self.deadlines = Deadlines(
             (NAMES.node_done,), NAMES.run_events, appender=self.log, reader=self, clock=self.clock, lease_ms=LEASE_MS
         )

@@ -6,8 +6,8 @@ import pytest
 
 from beluga_stream.adapters.memory.clock import SystemClock
 from beluga_stream.application import codec
-from beluga_stream.application.clients.starting import check_seals
 from beluga_stream.application.messages import Rejected
+from beluga_stream.application.requests import check_seals
 from beluga_stream.domain.events import Fork, RunRequested, Taken
 from beluga_stream.domain.ids import RunId
 from beluga_stream.domain.payload import Inline, Sealed

@@ -477,7 +477,7 @@ async def test_signals_sleeps_maps_and_loops() -> None:
 
 async def test_a_node_without_code_is_told_and_not_waited_for() -> None:
     of = single(handler)
-    with pytest.raises(KeyError, match="a"):
+    with pytest.raises(AssertionError, match="a program has the code of its nodes"):
         await invoke(Program(of.definition, {}, ANY, ANY))
 
 

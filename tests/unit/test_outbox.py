@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from beluga_stream.application.worker.outbox import Outbox
+from beluga_stream.application.outbox import Outbox
 from beluga_stream.errors import LogUnavailable
 from beluga_stream.ports.log import Outgoing, Position
 

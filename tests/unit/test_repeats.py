@@ -153,7 +153,7 @@ async def test_a_batch_is_done_when_all_before_it_are_sent() -> None:
     assert sending is not None
     await bench.handle(repeated)
     owned = bench.coordinator.owned[0]
-    assert owned.done[NAMES.run_requests] == 0, "the second had nothing to send, and the first is not sent"
+    assert owned.offsets.done[NAMES.run_requests] == 0, "the second had nothing to send, and the first is not sent"
     bench.appender.hanging.set()
     await sending
-    assert owned.done[NAMES.run_requests] == 2
+    assert owned.offsets.done[NAMES.run_requests] == 2

@@ -8,9 +8,9 @@ import pytest
 from beluga_stream.adapters.crypto.aesgcm import AesGcm, new_key, parse_keys
 from beluga_stream.adapters.memory.blobs import MemoryBlobs
 from beluga_stream.application import codec
-from beluga_stream.application.clients.starting import check_seals, input_digest
 from beluga_stream.application.deadletters import dead_letter, original
-from beluga_stream.application.payloads import Payloads
+from beluga_stream.application.payloads import Payloads, input_digest
+from beluga_stream.application.requests import check_seals
 from beluga_stream.application.sealing import seal, unseal
 from beluga_stream.bootstrap.encryption import cipher_of
 from beluga_stream.bootstrap.settings import Settings

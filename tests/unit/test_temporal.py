@@ -22,8 +22,9 @@ from beluga_stream.adapters.temporal.running import GraphRunner, Terms
 from beluga_stream.application.messages import NodeReady
 from beluga_stream.application.payloads import Payloads
 from beluga_stream.application.topics import Topics
+from beluga_stream.bootstrap.deployment import Programs
 from beluga_stream.bootstrap.settings import Settings
-from beluga_stream.bootstrap.temporal import Programs, temporal
+from beluga_stream.bootstrap.temporal import temporal
 from beluga_stream.domain.events import CancelRequested, DispatchLost, LeaseExpired, NodeReleased, NodeStarted
 from beluga_stream.domain.ids import GraphHash, Incarnation, NodeKey, NodeName, RunId
 from beluga_stream.domain.payload import Inline

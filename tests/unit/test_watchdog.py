@@ -212,7 +212,7 @@ async def test_many_stuck_runs_are_a_few_lines_and_a_number(caplog: pytest.LogCa
 async def test_work_that_is_only_late_is_left_alone() -> None:
     bench = await Bench([run_with("r"), run_with("s")]).open()
     bench.acknowledge(1)  # the worker is at the first of the two
-    bench.owned.read[NAMES.node_done] = 10
+    bench.owned.offsets.read[NAMES.node_done] = 10
     assert await bench.rounds(*range(LOST, LOST + 100_000, 10_000)) == []
 
 
@@ -222,7 +222,7 @@ async def test_work_that_nobody_can_have_is_dispatched_again(caplog: pytest.LogC
     assert await bench.rounds(LATE, LOST) == []  # the workers have not come to it
     bench.acknowledge(1)
     assert await bench.rounds(LOST + 10_000, LOST + 20_000) == []  # what they tell of it is not read
-    bench.owned.read[NAMES.node_done] = 1
+    bench.owned.offsets.read[NAMES.node_done] = 1
     (event,) = await bench.look(LOST + 30_000)
     assert event == DispatchLost(run=RunId("r"), key="r", at_ms=LOST + 30_000, node=NodeKey("a"), attempt=1)
     assert len(told(caplog, "dispatch_lost")) == 1

@@ -19,7 +19,7 @@ _ENDED = "'SUCCESS', 'ERROR', 'CANCELLED', 'MAX_RECOVERY_ATTEMPTS_EXCEEDED'"
 def check_keys(database: Path, cipher: Cipher | None) -> None:
     """Raises `KeyMissing` when a workflow that goes on was written with a key that is not here.
 
-    A key of which some values open is the right one: who has altered the others has harmed only their workflows.
+    A key of which some values open is the right one: whoever has altered the others has harmed only their workflows.
     """
     if not database.exists():
         return

@@ -10,18 +10,19 @@ from functools import partial
 from typing import Protocol
 
 from ...application import tracing
-from ...application.clients.results import Chunk, NodeChanged, RunChanged
+from ...application.clients.results import Chunk
 from ...application.clients.results import Event as Shows
 from ...application.durable.standing import Standing, standing_of
 from ...application.execution.leaving import Leaving
+from ...application.execution.reports import about
 from ...application.local.executing import Executing
-from ...application.local.family import Effect, Family, Shown, Stop
-from ...application.local.local_attempts import LocalAttempts, NoBlobs
+from ...application.local.family import AttemptKey, Effect, Family, Shown, Stop, attempt_of
+from ...application.local.local_attempts import LocalAttempts, payloads_here
 from ...application.local.local_streams import LocalStreams
+from ...application.local.showing import Showing
 from ...application.messages import Heartbeat, NodeReady
-from ...application.payloads import Payloads
 from ...bounds import within
-from ...domain.commands import PublishNode, PublishRun
+from ...domain.commands import PublishRun
 from ...domain.events import (
     Event,
     Failure,
@@ -31,13 +32,12 @@ from ...domain.events import (
     NodeReleased,
     NodeStreaming,
     NodeSucceeded,
-    OfAttempt,
 )
 from ...domain.frozen import replace
 from ...domain.ids import GraphHash, Incarnation, NodeKey, RunId
 from ...domain.payload import Payload
 from ...domain.plan import Plan
-from ...domain.state import NODE_ENDED, NodeStatus, RunState, RunStatus
+from ...domain.state import NodeStatus, RunState, RunStatus
 from ...ports.handlers import Program
 from ...ports.spans import NO_SPANS, Spans
 from .lost import lost, released
@@ -47,7 +47,6 @@ _WAITING = 1_024
 _LOOK_SECONDS = 60.0
 """How often a run that waits for a time looks at the clock: it may be set, and goes on while the machine sleeps."""
 
-_UNLIMITED = 1 << 62
 _OVER = (NodeSucceeded, NodeFailed, NodeParked, LeaseExpired, NodeReleased)
 """After these nothing more is heard of the execution."""
 
@@ -86,11 +85,12 @@ class Run:
         self._now_ms = now_ms
         self._follower = follower
         self._streams = LocalStreams()
+        self._showing = Showing(root)
         self._resumed: dict[tuple[RunId, NodeKey], bool] = {}
-        self._at_work: dict[tuple[RunId, str], NodeReady] = {}
-        self._details: dict[tuple[RunId, str], Payload] = {}
+        self._at_work: dict[AttemptKey, NodeReady] = {}
+        self._details: dict[AttemptKey, Payload] = {}
         """Of those at work, what they told last by a heartbeat."""
-        self._tasks: dict[tuple[RunId, str], asyncio.Task[None]] = {}
+        self._tasks: dict[AttemptKey, asyncio.Task[None]] = {}
         self._happened: asyncio.Queue[Told | Exception] = asyncio.Queue(_WAITING)
         self._woken = asyncio.Event()
         self._live = not taken_over
@@ -152,8 +152,8 @@ class Run:
                 await self._chunk(told.chunk)
             elif told.event is not None:
                 await self._event(told.event, entry.at_ms)
-            elif told.beat is not None and told.beat.details is not None and _key(told.beat) in self._at_work:
-                self._details[_key(told.beat)] = told.beat.details
+            elif told.beat is not None and told.beat.details is not None and attempt_of(told.beat) in self._at_work:
+                self._details[attempt_of(told.beat)] = told.beat.details
         for event in mail:
             await self._event(event, entry.at_ms)
         await self._do(self._family.fire(entry.at_ms))
@@ -210,7 +210,7 @@ class Run:
             for task in self._tasks.values():
                 task.cancel()
             told = self._take()
-            over = {_key(one.event) for one in told if isinstance(one.event, _OVER)}
+            over = {attempt_of(one.event) for one in told if isinstance(one.event, _OVER)}
             if told or self._at_work:
                 given = [
                     Told(released(work, incarnation, self._now_ms()))
@@ -237,8 +237,8 @@ class Run:
 
     async def _event(self, event: Event, at_ms: int) -> None:
         if isinstance(event, _OVER):
-            self._at_work.pop(_key(event), None)
-            details = self._details.pop(_key(event), None)
+            self._at_work.pop(attempt_of(event), None)
+            details = self._details.pop(attempt_of(event), None)
             if isinstance(event, LeaseExpired | NodeReleased):
                 event = replace(event, details=details)
         if isinstance(event, NodeStreaming):
@@ -250,16 +250,15 @@ class Run:
             resumed = self._resumed.get((chunk.run, chunk.node), False)
             self._streams.add(chunk.run, chunk.node, chunk.incarnation, chunk.value, resumed=resumed)
         if chunk.run == self._root:
-            await self._show(
-                Chunk(
-                    cursor="",
-                    node=chunk.node,
-                    attempt=chunk.attempt,
-                    incarnation=chunk.incarnation,
-                    seq=chunk.seq,
-                    value=chunk.value,
-                )
+            shown = Chunk(
+                cursor="",
+                node=chunk.node,
+                attempt=chunk.attempt,
+                incarnation=chunk.incarnation,
+                seq=chunk.seq,
+                value=chunk.value,
             )
+            await self._show(self._showing.chunk(shown))
 
     async def _do(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
@@ -271,62 +270,46 @@ class Run:
                 await self._tell(effect)
 
     def _dispatch(self, work: NodeReady) -> None:
-        key = (work.run, f"{work.node}/{work.attempt}")
+        key = attempt_of(work)
         self._at_work[key] = work
         if self._live and not self._closing:
             self._begin_work(work)
 
     def _begin_work(self, work: NodeReady) -> None:
-        key = (work.run, f"{work.node}/{work.attempt}")
+        key = attempt_of(work)
         task = asyncio.create_task(self._execute(work), name=f"beluga-{work.node}")
         self._tasks[key] = task
         task.add_done_callback(partial(self._finished, key))
 
-    def _finished(self, key: tuple[RunId, str], task: "asyncio.Task[None]") -> None:
+    def _finished(self, key: AttemptKey, task: "asyncio.Task[None]") -> None:
         if self._tasks.get(key) is task:
             del self._tasks[key]
 
     def _stop(self, stop: Stop) -> None:
-        for key in [key for key in self._at_work if key[0] == stop.run]:
-            if not stop.attempts or key[1] in stop.attempts:
-                del self._at_work[key]
-                self._details.pop(key, None)
-                if key in self._tasks:
-                    self._tasks[key].cancel()
+        for key in filter(stop.means, tuple(self._at_work)):
+            del self._at_work[key]
+            self._details.pop(key, None)
+            if key in self._tasks:
+                self._tasks[key].cancel()
 
     async def _tell(self, shown: Shown) -> None:
         state, command = shown
-        if isinstance(command, PublishNode):
-            if command.status in NODE_ENDED:
-                self._streams.end(state.run, command.node, broken=command.status != NodeStatus.SUCCEEDED)
-            if state.run == self._root:
-                node = state.nodes[command.node]
-                await self._show(
-                    NodeChanged(
-                        cursor="",
-                        node=command.node,
-                        status=command.status,
-                        attempt=command.attempt,
-                        output=node.output if command.status == "succeeded" else None,
-                        failure=node.failure,
-                    )
-                )
-        elif isinstance(command, PublishRun):
+        self._streams.heed(state.run, command)
+        if isinstance(command, PublishRun):
             self._trace(state, command)
-            if state.run != self._root:
-                return
-            await self._show(RunChanged(cursor="", status=command.status, output=state.output, failure=state.failure))
+        await self._show(self._showing.status(shown))
 
     def _trace(self, state: RunState, command: PublishRun) -> None:
-        """Tell the span of a run that has ended: once, and not again to who takes over."""
+        """Tell the span of a run that has ended: once, and not again when another process takes over."""
         is_end = state.ended and command.status == state.status
         if self._live and is_end and state.page is None and state.definition is not None:
             for span in tracing.run_ended(self._spans, self._plans[state.definition].definition.kind, state):
                 self._spans.ended(span)
 
-    async def _show(self, event: Shows) -> None:
+    async def _show(self, events: Sequence[Shows]) -> None:
         if self._follower is not None:
-            await self._follower.put(event)
+            for event in events:
+                await self._follower.put(event)
 
     async def _execute(self, work: NodeReady) -> None:
         if work.definition not in self._programs:
@@ -336,7 +319,7 @@ class Run:
         attempts = LocalAttempts(
             self._root,
             self._programs,
-            payloads=Payloads(NoBlobs(), inline_limit_bytes=_UNLIMITED),
+            payloads=payloads_here(),
             executions=self._executions,
             streams=self._streams,
             tell=partial(self._meanwhile, work),
@@ -365,21 +348,9 @@ class Run:
             await self._put(Told(happened))
 
     async def _beats(self, work: NodeReady, incarnation: Incarnation, details: Payload) -> None:
-        beat = Heartbeat(
-            run=work.run,
-            key=work.key,
-            at_ms=self._now_ms(),
-            node=work.node,
-            attempt=work.attempt,
-            incarnation=incarnation,
-            details=details,
-        )
+        beat = Heartbeat(**about(work, incarnation, self._now_ms()), details=details)
         await self._put(Told(beat=beat))
 
     async def _put(self, happened: Told | Exception) -> None:
         await self._happened.put(happened)
         self._woken.set()
-
-
-def _key(event: OfAttempt) -> tuple[RunId, str]:
-    return event.run, f"{event.node}/{event.attempt}"

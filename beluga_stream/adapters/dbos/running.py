@@ -12,8 +12,7 @@ from dbos import WorkflowStatus
 
 from ...application.durable.pinned import closure
 from ...application.execution.conversion import declared_result, input_json, sent
-from ...application.local.local_attempts import NoBlobs
-from ...application.payloads import Payloads
+from ...application.local.local_attempts import payloads_here
 from ...domain.definition import Definition
 from ...domain.events import CancelRequested, RunRequested, SignalReceived
 from ...domain.ids import GraphHash, RunId
@@ -120,7 +119,7 @@ class DbosRunner:
         status = await self._read(engine, run)
         if status.status == "SUCCESS":
             ended = msgspec.json.decode(status.output or "", type=Ended)
-            output = await Payloads(NoBlobs()).load(ended.output or NOTHING)
+            output = await payloads_here().load(ended.output or NOTHING)
             try:
                 return declared_result(self._program, output)
             except InvalidGraph as error:

@@ -12,7 +12,7 @@ from .app import RoleApp
 
 
 def health_of(app: RoleApp) -> RoleHealth:
-    """Ready is who has recovered what it was assigned, and takes records."""
+    """A role is ready once it has recovered what it was assigned, and takes records."""
     driver = app.driver
     failure = None if driver.failure is None else f"{type(driver.failure).__name__}: {driver.failure}"
     return RoleHealth(driver.delivering.is_set() and failure is None, tuple(sorted(driver.owned)), failure)

@@ -17,8 +17,8 @@ _MOST = 1_000
 def claimed(below: Path) -> Iterator[Path]:
     """The first of the folders `0`, `1`, ... that no living process has, emptied. It is this block's until its end.
 
-    So the next process takes what a killed one has left, and nothing piles up. Who lives is told by a lock of the
-    kernel, and not by process ids, which containers that share a volume have in common. Raises `InvalidConfig`.
+    So the next process takes what a killed one has left, and nothing piles up. Which process lives is told by a lock of
+    the kernel, and not by process ids, which containers that share a volume have in common. Raises `InvalidConfig`.
     """
     try:
         lock, folder = _claim(below)

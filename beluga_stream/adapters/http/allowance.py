@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ...errors import ResourceExhausted
@@ -32,15 +32,14 @@ class _Bucket:
 class Allowance:
     """Counts what callers do. The callers that have asked last are remembered."""
 
-    def __init__(self, limits: Limits, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self._now = now
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
         self._streams: Counter[str] = Counter()
 
     def take(self, caller: str) -> None:
         """One request of a caller. Raises `Problem` 429 that says when there is room again."""
-        rate, now = self.limits.rate, self._now()
+        rate, now = self.limits.rate, time.monotonic()
         most = max(1.0, rate * self.limits.burst_seconds)
         bucket = self._buckets.get(caller)
         if bucket is None:

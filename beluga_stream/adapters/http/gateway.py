@@ -137,7 +137,7 @@ class Gateway:
             exception_handlers={HTTPException: _not_routed},
         )
 
-    def admit(self, connection: HTTPConnection, operation: Operation, *, closing: bool = False) -> Caller:
+    def admit(self, connection: HTTPConnection, operation: Operation) -> Caller:
         """Whose request it is, if it may be made. Raises `Problem`."""
         self._check_origin(connection)
         caller = self._caller(connection, operation)

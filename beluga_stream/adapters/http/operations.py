@@ -198,10 +198,7 @@ class Operations:
         return Given({"topic": topic, "partition": position.partition, "offset": position.offset}, 202)
 
     async def _plan(self, graph: str) -> Plan:
-        plan = self._engine.catalog.plan(None, graph)
-        if plan is None:
-            await self._engine.catalog.refresh()
-            plan = self._engine.catalog.plan(None, graph)
+        plan = await self._engine.catalog.find(None, graph)
         if plan is None:
             close = self._engine.catalog.meant(graph)
             hint = "no worker has published it" if close is None else f"is {close!r} meant?"

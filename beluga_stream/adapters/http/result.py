@@ -1,4 +1,4 @@
-"""What a run gave, from the frames of its whole stream: for who waits for it, at either end."""
+"""What a run gave, from the frames of its whole stream: for whoever waits for it, at either end."""
 
 from typing import Any
 

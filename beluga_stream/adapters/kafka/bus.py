@@ -13,7 +13,7 @@ from ...application.bus.parcels import is_letter_of, letter_of, parcel_of, recor
 from ...application.deadletters import dead_letter, letter_id, marked, marker, original
 from ...application.partitioner import partition_of
 from ...application.payloads import Payloads
-from ...bounds import within
+from ...bounds import in_time
 from ...domain.subjects import INBOX, Pattern
 from ...errors import AccessDenied, BelugaError, LogUnavailable, NotFound
 from ...ports.bus import DeadLetter, Delivery, Line, Parcel, Release
@@ -71,14 +71,9 @@ class KafkaCarrier:
         await self._reading().end(self._topic)
 
     async def send(self, parcel: Parcel, timeout: float) -> None:  # noqa: ASYNC109 - see the port
-        bound = within(timeout)
-        try:
-            async with bound:
-                await self._append(record_of(self._topic, parcel))
-        except TimeoutError as error:
-            if not bound.expired():
-                raise
-            raise LogUnavailable(f"a message of {parcel.subject} was not confirmed within {timeout:g} s") from error
+        late = f"a message of {parcel.subject} was not confirmed within {timeout:g} s"
+        async with in_time(timeout, lambda: LogUnavailable(late)):
+            await self._append(record_of(self._topic, parcel))
 
     async def attach(self, pattern: Pattern, group: str | None, subscriber: str, release: Release) -> Line:
         def sort(record: Record) -> Parcel | None:

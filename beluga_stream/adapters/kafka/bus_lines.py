@@ -76,7 +76,7 @@ class ReaderLine:
         return self._buffer.popleft()
 
     def done(self, delivery: Delivery) -> None:
-        """Nothing: who reads for itself keeps no place."""
+        """Nothing: a line of its own keeps no place."""
 
     async def close(self) -> None:
         await self._forget()

@@ -1,8 +1,8 @@
 """How the members of a group share the partitions of a bus: none moves before who holds it has given it up.
 
 Each time that the group is shared out, each member tells the leader what it holds, and keeps it. What nobody holds goes
-to whoever has least. Who has too much is told how much; it gives that up once its handlers are done with it, and has
-the group shared out again. So whatever stays where it is goes on all the while.
+to whoever has least. A member that has too much is told how much; it gives that up once its handlers are done with it,
+and has the group shared out again. So whatever stays where it is goes on all the while.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

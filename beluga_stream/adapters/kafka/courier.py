@@ -1,7 +1,7 @@
 """One request for what several producers send to one broker at the same moment.
 
-A coordinator writes each of its partitions by a producer of its own, for each has a fence of its own. Who wrote a batch
-stands in the batch; a request may hold batches of many producers, and a broker takes each for itself.
+A coordinator writes each of its partitions by a producer of its own, for each has a fence of its own. The writer of a
+batch stands in the batch; a request may hold batches of many producers, and a broker takes each for itself.
 """
 
 import asyncio

@@ -37,17 +37,17 @@ from .out_of_range import OutOfRange
 log = logging.getLogger(__name__)
 
 _NEXT_SECONDS = 1.0
-"""How often who waits for a single record looks whether the fetcher has been closed."""
+"""How often a caller that waits for a single record looks whether the fetcher has been closed."""
 
 _OLDEST, _WITH_REPLICA = 4, 8
 """Lengths of what is said of a partition: by the first versions of the protocol, and since version 11."""
 
 _TURNS = 6
-"""Of the loop, between an answer with records and the next fetch: about as many as it takes until what those lead to is
-written. Whoever waits for it waits for that write, and a broker on the same machine takes the processor for a fetch."""
+"""Turns of the loop between an answer with records and the next fetch: about as many as it takes to write what those
+records lead to. Somebody waits for that write, and a broker on the same machine takes the processor for a fetch."""
 
 _AWAY_SECONDS = 0.25
-"""Between a fetch that nobody has answered and the next. The consumers of a process would ask forty times a second."""
+"""Between a fetch that nobody has answered and the next: else a process would ask forty times a second."""
 
 
 class PromptFetcher(Fetcher):  # type: ignore[misc]  # it ships no types

@@ -22,7 +22,7 @@ log = logging.getLogger("beluga_stream.adapters.kafka.fetcher")
 _EARLIEST, _LATEST = OffsetResetStrategy.EARLIEST, OffsetResetStrategy.LATEST
 
 _METADATA_SECONDS = 1.0
-"""How long it is waited for who leads a partition now."""
+"""How long to wait until it is known who leads a partition now."""
 
 
 class OutOfRange:

@@ -86,7 +86,7 @@ class Patience:
             found = await coming
         except asyncio.CancelledError:
             if wait in self._waits or (task is not None and task.cancelling() > before):
-                raise  # who waits for it has been cancelled, at the end of patience perhaps
+                raise  # its caller has been cancelled, at the end of patience perhaps
             raise TimeoutError from None
         finally:
             answered = coming.done() and not coming.cancelled() and coming.exception() is None

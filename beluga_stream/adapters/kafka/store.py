@@ -59,7 +59,7 @@ class RocksStore:
     and writing raise `LogUnavailable` where the disk fails, or is full.
     """
 
-    def __init__(self, directory: Path, partition: int, cache: Any = None) -> None:
+    def __init__(self, directory: Path, partition: int, cache: Any) -> None:
         import rocksdict  # noqa: PLC0415 - an optional extra
 
         self._path = directory / str(partition)
@@ -69,7 +69,7 @@ class RocksStore:
         options.create_if_missing(create_if_missing=True)
         options.set_write_buffer_size(4 << 20)
         table = rocksdict.BlockBasedOptions()
-        table.set_block_cache(cache or rocksdict.Cache(_CACHE_BYTES))
+        table.set_block_cache(cache)
         options.set_block_based_table_factory(table)
         try:
             self._rows = rocksdict.Rdict(str(self._path), options)

@@ -34,11 +34,8 @@ class MemoryLog:
     It keeps all of them, or with `most_bytes` the last that have so many together.
     """
 
-    def __init__(
-        self, *, clock: Clock | None = None, max_record_bytes: int = MAX_RECORD_BYTES, most_bytes: int | None = None
-    ) -> None:
+    def __init__(self, *, clock: Clock | None = None, most_bytes: int | None = None) -> None:
         self._clock: Clock = clock or SystemClock()
-        self._max_record_bytes = max_record_bytes
         self._most_bytes = most_bytes
         self._kept_bytes = 0
         self._in_order: deque[tuple[tuple[str, int], int]] = deque()
@@ -115,10 +112,9 @@ class MemoryLog:
         for record in records:
             self._partitions(record.topic)
             size = len(record.key or b"") + len(record.value or b"")
-            if size > self._max_record_bytes:
+            if size > MAX_RECORD_BYTES:
                 raise RecordTooLarge(
-                    f"a record of {size} bytes for topic {record.topic} is above the limit of "
-                    f"{self._max_record_bytes} bytes",
+                    f"a record of {size} bytes for topic {record.topic} is above the limit of {MAX_RECORD_BYTES} bytes",
                     topic=record.topic,
                 )
 
@@ -131,7 +127,7 @@ class MemoryLog:
         self._wake(target)
 
     def put(self, record: Outgoing, target: tuple[str, int]) -> Position:
-        """Append one record now, and wake who reads its partition."""
+        """Append one record now, and wake the readers of its partition."""
         topic, partition = target
         into = self._lists[target]
         into.append(Record(topic, partition, len(into), record.key, record.value, self._clock.now_ms(), record.headers))

@@ -19,7 +19,7 @@ from ...errors import InvalidConfig, StoreUnavailable
 
 _TIMEOUT_SECONDS = 5.0
 _CONNECTIONS = 50
-"""Of each event loop. Who finds none free waits for one."""
+"""Of each event loop. A call that finds none free waits for one."""
 
 _FORM = "1"
 """The version of what is kept: part of every key."""

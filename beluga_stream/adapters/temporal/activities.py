@@ -13,12 +13,13 @@ from temporalio.service import RPCError, RPCStatusCode
 from ...application.coordinator.named import named
 from ...application.execution.execution import Executions
 from ...application.execution.leaving import Leaving
+from ...application.execution.reports import about
 from ...application.execution.streams import HeldElsewhere, Streams
 from ...application.messages import NodeReady, Outcome
+from ...application.outbox import Outbox
 from ...application.payloads import Payloads
 from ...application.topics import Topics
 from ...application.worker.attempts import Attempts, Beat
-from ...application.worker.outbox import Outbox
 from ...application.worker.slots import Slot, Slots
 from ...domain.events import NodeStarted, NodeStreaming
 from ...domain.ids import Incarnation
@@ -59,7 +60,6 @@ class Activities:
         slots: int = 256,
     ) -> None:
         self._client = client
-        self._topics = topics
         self._appender = appender
         self._payloads = payloads
         self._blobs = blobs
@@ -198,22 +198,14 @@ class Activities:
 
     async def _started(self, given: Given, details: Payload | None) -> None:
         work = given.work
-        started = NodeStarted(
-            run=work.run,
-            key=work.key,
-            at_ms=self._clock.now_ms(),
-            node=work.node,
-            attempt=work.attempt,
-            incarnation=given.incarnation,
-            worker=self._name,
-            details=details,
-        )
+        told = about(work, given.incarnation, self._clock.now_ms())
+        started = NodeStarted(**told, worker=self._name, details=details)
         try:
             await self._signal(Told(started))
         except LogUnavailable:
             activity.logger.warning("%s/%d could not be shown as running", work.node, work.attempt)
 
-    def _report(self, work: NodeReady, streaming: NodeStreaming) -> "asyncio.Future[Any]":
+    def _report(self, streaming: NodeStreaming) -> "asyncio.Future[Any]":
         task = asyncio.create_task(self._signal(Told(streaming)), name="beluga-report")
         self._telling.add(task)
         task.add_done_callback(self._reported)

@@ -20,7 +20,7 @@ with workflow.unsafe.imports_passed_through():
     from ...application import tracing
     from ...application.coordinator.rendering import Renderer, Step
     from ...application.durable.standing import Standing, standing_of
-    from ...application.local.family import Effect, Family, Shown, Stop, TooLong
+    from ...application.local.family import AttemptKey, Effect, Family, Shown, Stop, TooLong, attempt_of
     from ...application.messages import NodeReady
     from ...application.topics import Topics
     from ...domain.commands import NotifyParent, PublishNode, PublishRun
@@ -83,7 +83,7 @@ class Interpreter:
         self._family = Family(self._root, self._plans, is_long=_is_long, spans=self._told)
         self._backlog = Backlog()
         self._inbox: list[Event] = []
-        self._tasks: dict[tuple[RunId, str], asyncio.Task[None]] = {}
+        self._tasks: dict[AttemptKey, asyncio.Task[None]] = {}
         self._long: set[RunId] = set()
         self._is_short = False
         self._steps: dict[RunId, list[Step]] = {}
@@ -224,11 +224,11 @@ class Interpreter:
         if work.resume:
             # What resumes waits until the log says that it, and no other, holds the attempt.
             self._do(self._family.apply(started(work, incarnation, self._now()), self._now()))
-        key = (work.run, f"{work.node}/{work.attempt}")
+        key = attempt_of(work)
         self._tasks[key] = asyncio.create_task(self._execute(work, incarnation))
 
     async def _execute(self, work: NodeReady, incarnation: Incarnation) -> None:
-        key = (work.run, f"{work.node}/{work.attempt}")
+        key = attempt_of(work)
         timeout = _LONGEST if work.timeout_ms is None else timedelta(milliseconds=work.timeout_ms) + _MARGIN
         queue = self._plans[work.definition].nodes[work.name].queue
         events: Sequence[Event]
@@ -256,11 +256,8 @@ class Interpreter:
             self._inbox.extend(events)
 
     def _stop(self, stop: Stop) -> None:
-        def is_meant(run: RunId, attempt: str) -> bool:
-            return run == stop.run and (not stop.attempts or attempt in stop.attempts)
-
-        self._backlog.drop(lambda work: is_meant(work.run, f"{work.node}/{work.attempt}"))
-        for key in [key for key in self._tasks if is_meant(*key)]:
+        self._backlog.drop(lambda work: stop.means(attempt_of(work)))
+        for key in filter(stop.means, tuple(self._tasks)):
             self._tasks.pop(key).cancel()
 
     def _tell(self, now: int) -> None:

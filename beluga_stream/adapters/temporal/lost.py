@@ -7,6 +7,7 @@ import msgspec
 from temporalio.exceptions import ActivityError, ApplicationError, TimeoutType
 from temporalio.exceptions import TimeoutError as ActivityTimeout
 
+from ...application.execution.reports import about
 from ...application.messages import NodeReady
 from ...domain.events import DispatchLost, Event, LeaseExpired, NodeReleased, NodeStarted
 from ...domain.ids import Incarnation
@@ -33,33 +34,19 @@ def events_of(
     cause = error.cause
     details = _last_told(cause)
     holds = node is not None and node.status is NodeStatus.RUNNING and node.incarnation == incarnation
-    about: dict[str, Any] = {
-        "run": work.run,
-        "key": work.key,
-        "node": work.node,
-        "attempt": work.attempt,
-        "at_ms": at_ms,
-    }
+    told = about(work, incarnation, at_ms)
     if _worker_died(cause):
-        expired = LeaseExpired(**about, incarnation=incarnation, details=details)
+        expired = LeaseExpired(**told, details=details)
         return [expired] if holds else [started(work, incarnation, at_ms), expired]
     if holds or details is not None:
-        released = NodeReleased(**about, incarnation=incarnation, details=details)
+        released = NodeReleased(**told, details=details)
         return [released] if holds else [started(work, incarnation, at_ms), released]
-    return [DispatchLost(**about)]
+    return [DispatchLost(run=work.run, key=work.key, at_ms=at_ms, node=work.node, attempt=work.attempt)]
 
 
 def started(work: NodeReady, incarnation: Incarnation, at_ms: int) -> NodeStarted:
     """The execution holds its attempt from now on."""
-    return NodeStarted(
-        run=work.run,
-        key=work.key,
-        at_ms=at_ms,
-        node=work.node,
-        attempt=work.attempt,
-        incarnation=incarnation,
-        worker=_WORKER,
-    )
+    return NodeStarted(**about(work, incarnation, at_ms), worker=_WORKER)
 
 
 def _last_told(cause: BaseException | None) -> Payload | None:

@@ -1,4 +1,4 @@
-"""Workflows that stand still since their workers cannot go on with them: how that is seen, and told to who waits.
+"""Workflows that stand still since their workers cannot go on with them: how that is seen, and told to whoever waits.
 
 Temporal holds such a workflow and has it tried again for ever, so that a deployment can mend it. Nothing of it comes to
 whoever waits for its result or an answer; it is in its history only.
@@ -63,7 +63,7 @@ async def awaited(client: Client, workflow_id: str, answer: Coroutine[Any, Any, 
     Raises as `answer` does, `CodeMissing` when the workflow stands still, and `TemporalUnavailable` when the server
     says nothing of it for as long as a call may take.
     """
-    # The SDK takes the cancel of an update for an error of the server: so it is never cancelled with who waits.
+    # The SDK takes the cancel of an update for an error of the server: so it is never cancelled with its caller.
     answering = asyncio.create_task(answer, name="beluga-answer")
     try:
         seen, pause, patience = None, _FIRST_LOOK_SECONDS, None

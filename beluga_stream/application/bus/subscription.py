@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from ...bounds import within
+from ...bounds import in_time, within
 from ...domain.retry import RetryPolicy, delay_ms
 from ...errors import BelugaError, ExecutionFailed, InvalidInput, LogUnavailable, TimedOut
 from ...ports.bus import Carrier, Delivery, Line, Parcel
@@ -47,7 +47,7 @@ class Terms:
 
 @dataclass(eq=False, slots=True)
 class _Lane:
-    """The messages of one key that wait for each other, and who is at them."""
+    """The messages of one key that wait for each other, and the task that is at work on them."""
 
     part: int
     waiting: "deque[Delivery]"
@@ -214,14 +214,9 @@ class Subscribed:
                 return True
 
     async def _attempt(self, parcel: Parcel, number: int) -> Any:
-        bound = within(self._terms.timeout_seconds)
-        try:
-            async with bound:
-                return await self._handle(parcel, number)
-        except TimeoutError as error:
-            if not bound.expired():
-                raise
-            raise TimedOut(f"the handler took longer than {self._terms.timeout_seconds:g} s") from error
+        seconds = self._terms.timeout_seconds
+        async with in_time(seconds, lambda: TimedOut(f"the handler took longer than {seconds:g} s")):
+            return await self._handle(parcel, number)
 
     def _worth_another(self, error: BaseException) -> bool:
         return not isinstance(error, InvalidInput | SystemExit) and may_help(error, self._terms.on)

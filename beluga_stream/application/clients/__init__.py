@@ -3,7 +3,7 @@
 A map of the modules; each row begins with the one to read first.
 
 Asking
-    desk: runs starting signalling overrides forks
+    desk: runs signalling overrides forks
 
 Following a run
     following: results inner shown answer ending cursor event_json

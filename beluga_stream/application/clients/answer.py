@@ -56,9 +56,9 @@ class Answer:
 
     @property
     def refused(self) -> StartRejected | None:
-        """The refusal that is the answer; none as long as a start that followed may be in the log.
+        """The refusal that is the answer; none as long as a later start may follow it in the log.
 
-        After one for a key that another input has, none does: the run is there.
+        When the key was refused because another input has it, nothing follows: the run is there.
         """
         if self._past and self._refused is not None and self._refused.code != IdempotencyConflict.code:
             return None
@@ -83,9 +83,9 @@ class Answer:
             raise RunRejected(self.refused.message, reason=self.refused.code, run=self._run)
 
     def _is_answer(self, event: StartRejected) -> bool:
-        """Whether a refusal is for who asks: for their input, and since they started it.
+        """Whether a refusal is for the caller: for their input, and since they started it.
 
-        Who did not start the run hears of none but those that left no run behind.
+        A caller who did not start the run hears of no refusal but those that left no run behind.
         """
         if self._asked.digest is None:
             return event.code != IdempotencyConflict.code
@@ -113,7 +113,7 @@ def _failed(run: RunId, failure: Failure | None, *, undone: bool) -> str:
 
 
 def check_ended(run: RunId, event: RunChanged, *, undone: bool) -> None:
-    """Raise what an end other than success means. Who is `undone` cannot be retried, and nobody is told to."""
+    """Raise what an end other than success means. For an `undone` run it advises no retry."""
     if event.status == "succeeded":
         return
     failure = event.failure

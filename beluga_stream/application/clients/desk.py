@@ -62,7 +62,7 @@ class Desk(Protocol):
     ) -> AsyncGenerator[Event, None]:
         """The run's events from its beginning, after a cursor or from now on (`live`), up to its end.
 
-        Or up to the refusal of its start, if that is the answer to who asks: by default for what was asked here last.
+        Or up to the refusal of its start, if that is the answer to the caller: by default to what was asked here last.
         """
 
     def listen(

@@ -66,7 +66,7 @@ class _Heard:
         if seen is None:
             return ()
         if len(events) < seen:
-            # The run's beginning was told twice, and whose cursor this is heard only this second time.
+            # The run's beginning was told twice, and the reader whose cursor this is has heard only the second time.
             events = await self._events(RunStream(self._stream.run), decoded, place)
         return [
             event if number == len(events) else replace(event, cursor=str(place._replace(events=number)))
@@ -172,7 +172,7 @@ class Following:
             raise
 
     async def _has_just_begun(self, run: RunId, mine: _Mine, asked: Asked) -> bool:
-        """Whether the first that was heard of the run since its start is its beginning, or the answer to who asks."""
+        """Whether the first that was heard of the run since its start is its beginning, or the answer to the caller."""
         try:
             async with within(_BEGINS_WITHIN_SECONDS):
                 first = await mine.follower.first()

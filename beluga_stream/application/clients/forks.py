@@ -23,14 +23,14 @@ from .. import codec
 from ..catalog import Catalog
 from ..messages import NodeChange, Progress, Summary
 from ..payloads import Payloads
+from ..requests import REQUEST_MOST_BYTES
 from ..schemas import Schema
 from ..topics import Topics
-from .starting import REQUEST_MOST_BYTES
 from .summaries import Summaries
 
 _EARLIER_MS = 60_000
 _TAKEN_BYTES = 64 * 1024
-"""What is taken over has so much room in the request, parted among the nodes; the rest goes to the blob store."""
+"""Room in the request for what is taken over, shared out among the nodes; the rest goes to the blob store."""
 _LEAST_BYTES = 256
 
 

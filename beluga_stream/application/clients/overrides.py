@@ -43,10 +43,7 @@ class Overrides:
 
     async def _plan(self, summary: Summary) -> Plan:
         run, definition = summary.run, summary.definition
-        plan = self._catalog.plan(definition)
-        if plan is None:
-            await self._catalog.refresh()
-            plan = self._catalog.plan(definition)
+        plan = await self._catalog.find(definition)
         if definition is None or plan is None:
             raise NotFound(f"the definition of run {run}, {definition}, is published no more", run=run)
         if is_cover(plan.definition):

@@ -1,6 +1,6 @@
 """The newest runs as a list in memory: `beluga.runs` followed by one reader, for those who list often.
 
-Opened by the first who asks, and then kept up to date. Of each run only its newest summary is kept, without its output.
+Opened at the first request, and then kept up to date. Of each run only its newest summary is kept, without its output.
 """
 
 import asyncio

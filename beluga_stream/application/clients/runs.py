@@ -22,6 +22,7 @@ from .. import codec, tracing
 from ..catalog import Catalog
 from ..messages import Summary
 from ..payloads import Payloads
+from ..requests import check_size, check_words
 from ..topics import Topics
 from .answer import Answer, Asked, check_ended
 from .following import FOLLOWED_FROM_START, Following
@@ -29,7 +30,6 @@ from .forks import Forks
 from .overrides import Overrides
 from .results import Event, NodeChanged, RunChanged
 from .signalling import Signals
-from .starting import check_size, check_words
 from .summaries import TOLD_WITHIN_SECONDS, Summaries, check_retry
 
 _REMEMBERED = 100_000
@@ -248,7 +248,7 @@ class Runs:
     ) -> AsyncGenerator[Event, None]:
         """The run's events from its beginning, after a cursor or from now on (`live`), up to its end.
 
-        Or up to the refusal of its start, if that is the answer to who asks. Chunk values are JSON. A run that this
+        Or up to the refusal of its start, if that is the answer to the caller. Chunk values are JSON. A run that this
         object has started is followed live without a look at the log. Raises `Expired` for what retention has removed,
         `InvalidInput` for a cursor that is none of this run.
         """

@@ -29,10 +29,7 @@ class Signals:
         summary = await self._summaries.newest(run)
         if summary is None or summary.definition is None:
             return
-        plan = self._catalog.plan(summary.definition)
-        if plan is None:
-            await self._catalog.refresh()
-            plan = self._catalog.plan(summary.definition)
+        plan = await self._catalog.find(summary.definition)
         if plan is not None:
             check_name(covered(plan), signal)
             check_value(covered(plan), signal, value)

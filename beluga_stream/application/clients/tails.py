@@ -17,7 +17,7 @@ _BUFFERED_BYTES = 256 * 1024
 """Most bytes of them; one record that is larger is kept alone."""
 
 _RECENT = 256
-"""Records of a partition that are kept for who comes late."""
+"""Records of a partition that are kept for readers that come late."""
 
 _START_SECONDS = 30.0
 
@@ -28,7 +28,7 @@ _IDLE_SECONDS = 10.0
 class _Tail:
     """Reads one partition from its end on, and hands each record to those who follow its key.
 
-    It keeps the last few: who comes a moment late for a record need not read the log.
+    It keeps the last few: a reader that comes a moment late for a record need not read the log.
     """
 
     def __init__(self, reader: Reader, topic: str, partition: int) -> None:

@@ -9,8 +9,8 @@ What comes in
     admission: intake stamping early
 
 What is owned
-    partition: states extent unanswered
-    timers: deadlines limits
+    partition: states offsets unanswered
+    timers: deadlines leases limits
 
 What goes out
     settlement

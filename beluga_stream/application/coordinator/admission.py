@@ -8,14 +8,14 @@ from ...domain.frozen import replace
 from ...domain.limit import keys_of
 from ...domain.payload import Inline, Picked, seals_of
 from ...domain.plan import Plan
-from ...errors import BelugaError, InvalidInput, InvalidState, KeyMissing, LogUnavailable, NotFound
+from ...errors import BelugaError, InvalidState, KeyMissing, LogUnavailable, NotFound
 from ...ports.log import Outgoing
 from ...ports.spans import NO_SPANS, Spans
 from .. import codec, tracing
 from ..catalog import Catalog
-from ..clients.starting import check_map
 from ..messages import Rejected
 from ..payloads import Payloads
+from ..requests import check_map
 from ..topics import Topics
 
 log = logging.getLogger("beluga_stream.coordinator")
@@ -39,42 +39,40 @@ class Admission:
 
         Raises `LogUnavailable`, which is no fault of the request.
         """
+        found = await self._catalog.find(event.definition, event.graph)
         try:
+            plan = self._runnable(found, event)
             event = await self._with_own_input(event)
-        except LogUnavailable:
-            raise
-        except BelugaError as error:
-            return event, None, self._refusal(event, error, now)
-        plan = self._catalog.plan(event.definition, event.graph)
-        if plan is None:
-            await self._catalog.refresh()
-            plan = self._catalog.plan(event.definition, event.graph)
-        if plan is None:
-            return event, None, self._refusal(event, self._unknown(event.graph), now)
-        plan = self._catalog.covering(plan)
-        if event.page is None and plan.needs_workflows and not self._workflows:
-            return event, None, self._refusal(event, _no_workflows(event.graph), now)
-        try:
             if event.parent is None and isinstance(event.input, Inline):
                 self._catalog.check_input(plan, event.input.value)
             if event.fork is not None:
                 check_fork(plan, event.fork)
             check_map(plan, event)
-        except (InvalidInput, NotFound) as error:
-            return event, None, self._refusal(event, error, now)
-        if self._spans.on and not tracing.is_trace(event.trace):
-            event = replace(event, trace=tracing.new_trace(self._spans, event.run))
-        try:
-            return await self._with_keys(plan, event), plan, None
+            event = await self._with_keys(plan, event)
         except LogUnavailable:
             raise
         except BelugaError as error:
             return event, None, self._refusal(event, error, now)
+        if self._spans.on and not tracing.is_trace(event.trace):
+            event = replace(event, trace=tracing.new_trace(self._spans, event.run))
+        return event, plan, None
 
-    def _unknown(self, graph: str) -> NotFound:
-        close = self._catalog.meant(graph)
-        told = "" if close is None else f": is {close!r} meant?"
-        return NotFound(f"no graph {graph!r} is deployed{told}", graph=graph)
+    def _runnable(self, found: Plan | None, event: RunRequested) -> Plan:
+        """Raises `NotFound` for a graph that nobody has deployed, and `InvalidState` for one that nobody can run."""
+        graph = event.graph
+        if found is None:
+            close = self._catalog.meant(graph)
+            told = "" if close is None else f": is {close!r} meant?"
+            raise NotFound(f"no graph {graph!r} is deployed{told}", graph=graph)
+        plan = self._catalog.covering(found)
+        if event.page is None and plan.needs_workflows and not self._workflows:
+            raise InvalidState(
+                f"graph {graph!r} is durable, or has a durable graph in it, and no Temporal is configured: set "
+                f"BELUGA_TEMPORAL_ADDRESS for the coordinators and for a process with the role workflows, or leave "
+                f"durable=True out",
+                graph=graph,
+            )
+        return plan
 
     async def _with_keys(self, plan: Plan, event: RunRequested) -> RunRequested:
         """A run is told by which values in its input its limits go; a page is told by its parent.
@@ -127,12 +125,3 @@ class Admission:
             )
             records.append(Outgoing(self._names.run_events, parent.key.encode(), codec.incoming.encode(told)))
         return records
-
-
-def _no_workflows(graph: str) -> InvalidState:
-    return InvalidState(
-        f"graph {graph!r} is durable, or has a durable graph in it, and no Temporal is configured: set "
-        f"BELUGA_TEMPORAL_ADDRESS for the coordinators and for a process with the role workflows, or leave "
-        f"durable=True out",
-        graph=graph,
-    )

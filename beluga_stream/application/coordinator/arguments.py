@@ -3,7 +3,7 @@
 from ...domain.definition import Edge, EdgeMode, NodeKind
 from ...domain.events import Source
 from ...domain.flow import carried, is_taken
-from ...domain.ids import INPUT, NodeKey, NodeName, feed_key, index_of, is_feed, node_of
+from ...domain.ids import INPUT, NodeKey, NodeName, feed_key, index_of, is_feed, is_page, node_of
 from ...domain.payload import NOTHING, Gathered, Inline, Payload, Picked
 from ...domain.plan import Plan
 from ...domain.state import NODE_ENDED, NodeState, RunState
@@ -25,7 +25,7 @@ def arguments_of(plan: Plan, state: RunState, key: NodeKey) -> tuple[Argument, .
         if handed is not None:
             bound.setdefault(handed.name, handed)
     arguments = tuple(bound.values())
-    if key == name or ":" in key:
+    if key == name or is_page(key):
         return arguments
     first, *rest = arguments
     if declared.kind is NodeKind.LOOP:

@@ -18,7 +18,7 @@ class Carried(msgspec.Struct, frozen=True, gc=False):
     headers: Headers = ()
     linked: bool = False
     of: tuple[str | None, tuple[str, ...]] = (None, ())
-    """What it follows from: the trace of who started the run, and the retries."""
+    """What it follows from: the trace in which the run was started, and its retries."""
 
 
 NO_TRACE = Carried()

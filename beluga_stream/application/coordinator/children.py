@@ -3,7 +3,6 @@
 from typing import Literal, TypeAlias
 
 from ...domain.commands import CancelChild, OverrideChild, RetryChild, SignalChild, StartChild
-from ...domain.definition import NodeKind
 from ...domain.events import (
     CancelRequested,
     ChildFinished,
@@ -15,7 +14,7 @@ from ...domain.events import (
     SignalReceived,
     Source,
 )
-from ...domain.ids import NodeKey, bounds_of, digest, key_of, node_of
+from ...domain.ids import NodeKey, bounds_of, digest, is_page, key_of, node_of
 from ...domain.payload import NOTHING
 from ...domain.plan import Plan
 from ...domain.state import NodeStatus, Override, RunState, RunStatus
@@ -59,23 +58,23 @@ def start_child(
 ) -> RunRequested:
     """The request for a subgraph, a map item's graph or a page."""
     node = plan.nodes[node_of(command.node)]
-    is_page = node.kind is NodeKind.MAP and ":" in command.node
-    is_near = is_page or plan.starts_durable(command.node)
+    of_page = is_page(command.node)
+    is_near = of_page or plan.starts_durable(command.node)
     arguments = arguments_of(plan, state, command.node)
     return RunRequested(
         run=command.child,
         key=state.key if is_near else str(command.child),
         at_ms=at_ms,
-        graph=state.graph if is_page else str(node.child_name),
-        definition=state.definition if is_page else node.child,
+        graph=state.graph if of_page else str(node.child_name),
+        definition=state.definition if of_page else node.child,
         input=arguments[0].payload if arguments else NOTHING,
         digest=digest(str(command.child)),
         trigger="parent",
         tags=state.tags,
         trace=trace,
         parent=Parent(state.run, state.key, command.node, state.started_ms),
-        page=page_of(state, command.node, arguments[0].stream) if is_page else None,
-        keys=state.keys if is_page else {},
+        page=page_of(state, command.node, arguments[0].stream) if of_page else None,
+        keys=state.keys if of_page else {},
     )
 
 

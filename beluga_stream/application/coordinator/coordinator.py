@@ -21,22 +21,22 @@ from ...domain.ids import RunId
 from ...domain.plan import Plan
 from ...domain.reducer import outgrown, overflow, overlong, reduce
 from ...domain.state import RunState, RunStatus
-from ...errors import BelugaError, InvalidInput, LogUnavailable, NotFound
+from ...errors import InvalidInput, LogUnavailable, NotFound
 from ...ports.clock import Clock
 from ...ports.log import Appender, Outgoing, PartitionTable, Reader, Record, Tables
 from ...ports.spans import NO_SPANS, Ended, Spans
 from ...ports.telemetry import NO_TELEMETRY, Telemetry
 from .. import codec, tracing
 from ..catalog import Catalog
-from ..clients.starting import ASKED, check_asked, check_limit, check_request
-from ..deadletters import dead_letter
+from ..deadletters import Refusals
+from ..extent import Extent, check_not_recreated, extent_of
 from ..messages import Heartbeat, Segment
 from ..payloads import Payloads
+from ..requests import ASKED, check_asked, check_limit, check_request
 from ..topics import Topics
 from . import early
 from .admission import Admission
 from .deadlines import Deadlines
-from .extent import Extent, check_not_recreated, extent_of
 from .intake import Intake
 from .limits import LimitTimers, give_back, told
 from .partition import RunPartition
@@ -53,8 +53,8 @@ _CLOSE_SECONDS = 5.0
 """How long the end of the role waits for the broker."""
 
 _FEW = 100
-"""A batch of fewer events is waited for before the next one is taken: what comes meanwhile shares a flush. With more
-the one before is: so its effects begin before all that is there has been decided."""
+"""After a batch of fewer events the coordinator waits until it is written: what comes meanwhile shares the next flush.
+After a larger one it waits only for the batch before: so effects begin while the rest is still being decided."""
 
 log = logging.getLogger("beluga_stream.coordinator")
 
@@ -120,6 +120,7 @@ class Coordinator:
         self._payloads = payloads
         self._clock = clock
         self._telemetry = telemetry
+        self._refusals = Refusals("coordinator", topics.dead_letters, payloads, telemetry)
         self._options = options
         self._spans = spans
         self._renderer = Renderer(topics, spans, remembers_ms=options.dedup_window_ms)
@@ -193,7 +194,7 @@ class Coordinator:
         batches: dict[int, _Batch] = {}
         for record in records:
             owned = self._owned.get(record.partition)
-            if owned is None or (owned.repeats and owned.is_over(record)):
+            if owned is None or (owned.offsets.repeats and owned.offsets.is_over(record)):
                 continue
             batch = batches.get(owned.number)
             if batch is None:
@@ -204,7 +205,7 @@ class Coordinator:
                 raise  # no fault of the record: it comes again, to a process that can read
             except Exception as error:  # noqa: BLE001 - it would come again, and end every process that takes it
                 await self._refuse(batch, record, error)
-            owned.read[record.topic] = record.offset + 1
+            owned.offsets.read[record.topic] = record.offset + 1
         decided = [await self._sealed(batch) for batch in batches.values()]
         settled = self._settlement.begin(decided)
         if len(records) < _FEW:
@@ -217,10 +218,10 @@ class Coordinator:
         """What is due counts as ripe by how far its partition was read: offsets without a record hold nothing up."""
         owned = self._owned.get(partition)
         if owned is not None:
-            owned.read[topic] = offset
+            owned.offsets.read[topic] = offset
 
     def _fitting(self, records: Sequence[Outgoing]) -> list[Outgoing]:
-        """Those that may be sent. A version that did not look at that first may have decided on longer ones."""
+        """Those that may be sent. An owner of an earlier version may have decided on longer ones."""
         most = self._options.record_limit_bytes
         fitting = [record for record in records if len(record.value or b"") <= most]
         if len(fitting) < len(records):
@@ -234,15 +235,8 @@ class Coordinator:
 
     async def _refuse(self, batch: _Batch, record: Record, error: Exception) -> None:
         """Keep what could not be applied as a dead letter. It has changed nothing."""
-        where = {"action": "dead_letter", "topic": record.topic, "offset": record.offset}
-        if isinstance(error, BelugaError):
-            log.warning("refused a record: %s", error, extra=where)
-        else:
-            log.error("a defect of the engine: refused a record that it cannot apply", exc_info=error, extra=where)
-            error = BelugaError(f"the engine could not apply it: {error!r}")
         batch.owned.answer(record)
-        self._telemetry.dead_letter("coordinator", error.code)
-        batch.answers.append(await dead_letter(self._names.dead_letters, record, error, self._payloads))
+        batch.answers.append(await self._refusals.letter(record, error))
 
     async def _sealed(self, batch: _Batch) -> Decided:
         """End the batch, and begin to write it."""
@@ -307,10 +301,10 @@ class Coordinator:
             plan = self._catalog.plan(kept.state.definition)
             again.extend(self._records_of(plan, [Step(kept.state, kept.intents)], now, number))
             runs += 1
-        again.extend(told(self._names, owned.limits.unconfirmed(owned.done[self._names.run_events], now)))
+        again.extend(told(self._names, owned.limits.unconfirmed(owned.offsets.done[self._names.run_events], now)))
         for extent in extents:
             # The broker forgets what a group has committed of a topic that is deleted; the table does not.
-            known = max(committed.get(extent.topic, 0), owned.known.get(extent.topic, 0))
+            known = max(committed.get(extent.topic, 0), owned.offsets.known.get(extent.topic, 0))
             await check_not_recreated(self._reader, extent, number, known)
         outputs, summaries = self._parted(self._fitting(again))
         if outputs:
@@ -344,7 +338,7 @@ class Coordinator:
             batch.answers.extend(told(self._names, owned.limits.apply(event, record.offset, batch.now_ms)))
             return
         if isinstance(event, Heartbeat):
-            owned.beat(event, batch.now_ms)
+            owned.leases.beat(event, batch.now_ms)
             return
         if type(event) in ASKED:
             check_asked(event, size)
@@ -364,7 +358,7 @@ class Coordinator:
         else:
             plan = None if state is None or state.definition is None else await self._plan(state)
         is_signal = type(event) is SignalReceived
-        if (is_signal or owned.repeats) and _comes_to_nothing(owned, record, event, state, plan):
+        if (is_signal or owned.offsets.repeats) and _comes_to_nothing(owned, record, event, state, plan):
             return
         for outcome in event.outcomes if isinstance(event, Segment) else (event,):
             if not await self._decide(batch, record, plan, outcome):
@@ -409,8 +403,7 @@ class Coordinator:
     async def _plan(self, state: RunState) -> Plan:
         plan = self._catalog.plan(state.definition)
         if plan is None:
-            await self._catalog.refresh()
-            plan = self._catalog.plan(state.definition)
+            plan = await self._catalog.find(state.definition)
         if plan is None:
             raise NotFound(
                 f"the definition {state.definition} of graph {state.graph!r} is not in {self._names.graphs}",
@@ -491,9 +484,10 @@ def _decoded(record: Record) -> Any:
 
 
 def _started(owned: RunPartition, event: RunRequested) -> RunState | None:
-    """The run that has the id of one that is to start; none, if it has ended, and the run that asks is a later one.
+    """The run that already has the id of one that is to start.
 
-    A run may be forgotten, and begin again under its id, while a child that the earlier one has started is remembered.
+    It does not count if it has ended, and an earlier run of its parent's id had started it: a run may be forgotten and
+    begin again under its id, while the children of the earlier one are still remembered.
     """
     state = owned.state(event.run)
     if state is not None and state.ended and event.parent is not None and event.parent.is_after(state.parent):

@@ -8,7 +8,6 @@ completions which wait unread after an outage are not taken for expiries.
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
 from typing import NamedTuple, TypeAlias
 
 from ...domain.events import LeaseExpired, TimerFired
@@ -17,7 +16,8 @@ from ...domain.state import Timer
 from ...ports.clock import Clock
 from ...ports.log import Appender, Outgoing, Reader
 from .. import codec
-from .partition import Lease, RunPartition
+from .leases import Lease
+from .partition import RunPartition
 
 log = logging.getLogger("beluga_stream.coordinator")
 
@@ -65,10 +65,7 @@ class Deadlines:
         for number, partition in owned.items():
             most = max(0, _AT_ONCE - waiting[number])
             passed.extend((number, timer) for timer in partition.timers.due(now, most))
-            for run, node, lease in islice(partition.unheard(now, self._lease_ms), most):
-                lease.heard_ms = now
-                lease.silent = True
-                passed.append((number, (run, node, lease)))
+            passed.extend((number, silent) for silent in partition.leases.fall_silent(now, self._lease_ms, most))
         ripe: Sequence[tuple[int, Due]] = ()
         if passed or self._waiting:
             ends = {topic: await self._reader.end(topic) for topic in self._topics}
@@ -90,7 +87,7 @@ class Deadlines:
         """
         if since is not None and abs(now - since) > self._lease_ms / 2:
             for partition in owned.values():
-                partition.forgive(now)
+                partition.leases.forgive(now)
 
     def _ripe(self, owned: Mapping[int, RunPartition], ends: Mapping[str, Mapping[int, int]]) -> list[tuple[int, Due]]:
         """Take out what has waited long enough and still holds. A log that has become shorter is read to its end."""
@@ -101,9 +98,11 @@ class Deadlines:
             partition = owned.get(number)
             if partition is None:
                 continue
-            if any(partition.read.get(topic, 0) < min(end, ends[topic][number]) for topic, end in bounds.items()):
+            if any(
+                partition.offsets.read.get(topic, 0) < min(end, ends[topic][number]) for topic, end in bounds.items()
+            ):
                 still.append(entry)
-            elif partition.timers.holds(what) if isinstance(what, Timer) else partition.is_silent(*what):
+            elif partition.timers.holds(what) if isinstance(what, Timer) else partition.leases.is_silent(*what):
                 ripe.append((number, what))
         self._waiting = still
         return ripe

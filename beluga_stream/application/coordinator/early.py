@@ -15,9 +15,9 @@ from ...errors import NotFound
 from ...ports.log import Outgoing, Record
 from .. import codec
 from ..clients.signalling import check_received
-from ..clients.starting import check_handed
 from ..deadletters import dead_letter
 from ..payloads import Payloads
+from ..requests import check_handed
 from ..topics import Topics
 
 PREFIX = "~early/"
@@ -34,7 +34,7 @@ class EarlySignals:
         self.rows: dict[str, bytes | None] = {}
         self._of_run: dict[RunId, dict[str, SignalReceived]] = {}
         self._since: dict[tuple[RunId, str], int] = {}
-        """When each that waits came, in their order: no two at one time, or the table could not tell their order."""
+        """When each that waits came, in their order. No two have the same time: the table tells their order by it."""
 
     @property
     def runs(self) -> Sequence[RunId]:

@@ -11,7 +11,7 @@ for a child that goes on, and lets one that has ended say so once more.
 from ...domain.commands import RetryChild, StartChild
 from ...domain.events import Parent, RetryRequested, RunRequested
 from ...domain.frozen import replace
-from ...domain.ids import NodeKey, RunId
+from ...domain.ids import NodeKey, RunId, attempt_key
 from ...domain.plan import Plan
 from ...domain.state import RunState
 from ...domain.waiting import Waiting
@@ -68,7 +68,7 @@ class Lookout:
         start = start_child(plan, state, StartChild(key, node.child), now)
         events: list[RunRequested | RetryRequested] = [replace(start, again=True)]
         if node.total:  # it has failed before, and was told to go on
-            events.insert(0, retry_child(state, RetryChild(key, node.child, f"{key}/{node.attempt}"), now))
+            events.insert(0, retry_child(state, RetryChild(key, node.child, attempt_key(key, node.attempt)), now))
         found: list[Outgoing] = []
         for event in events:
             encoded, partition = self._topics.place(event.key)

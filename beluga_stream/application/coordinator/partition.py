@@ -6,28 +6,26 @@ The table holds every run as bytes; `States` keeps those decoded that are at wor
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
-
-import orjson
 
 from ...domain.commands import Command, PublishNode, RejectRun, ReturnSlot
 from ...domain.draft import Decision
 from ...domain.frozen import replace
-from ...domain.ids import GraphHash, Incarnation, NodeKey, RunId
-from ...domain.payload import Payload
+from ...domain.ids import GraphHash, NodeKey, RunId
 from ...domain.plan import Plan
 from ...domain.retention import FINAL, marker, shrunk, spent
 from ...domain.state import NodeState, NodeStatus, RunState, timers
 from ...ports.log import PartitionTable, Record
 from .. import codec
 from ..codec import Kept
-from ..messages import Heartbeat
-from ..worker.outbox import Outbox
+from ..outbox import Outbox
 from . import early, limits
 from .early import EarlySignals
+from .leases import Leases
 from .limits import Limits
+from .offsets import Offsets
 from .states import RESTING_BYTES, States
 from .timers import Timers
 from .unanswered import Unanswered
@@ -40,22 +38,7 @@ _NO_RUN = "~"
 _ANSWERED = "~answered"
 _AT_A_TIME = 500
 _READ = "~read"
-_SENT = "~sent"
 _HOUR_MS = 3_600_000
-
-
-@dataclass(slots=True)
-class Lease:
-    """A worker's hold of a running attempt. Heartbeats live here and nowhere else, with the last `details` told."""
-
-    attempt: int
-    incarnation: Incarnation
-    heard_ms: int
-    details: Payload | None = None
-    silent: bool = False
-    """Whether its expiry is under way; a heartbeat that was waiting unread takes it back."""
-    begun: bool = True
-    """Whether its worker runs it, or is not known only to wait for a slot."""
 
 
 @dataclass(slots=True)
@@ -97,25 +80,13 @@ class RunPartition:
         self.table = table
         self.summaries = Outbox(table)
         """What it writes as the owner beside its table."""
-        self.leases: dict[tuple[RunId, NodeKey], Lease] = {}
-        self.read: dict[str, int] = {}
-        """For each topic, the offset before which all was applied here."""
+        self.leases = Leases()
+        self.offsets = Offsets()
         self.ended: deque[tuple[int, RunId]] = deque()
         self.runs: dict[RunId, None] = {}
         """Those that go on, the longest known first."""
         self.of_graph: Counter[tuple[GraphHash, str]] = Counter()
         """How many of them are of each definition, by its hash and its graph's name; pages count with their run."""
-        self.known: dict[str, int] = {}
-        """What `read` was when the recovered table was last written: its topics went that far at least."""
-        self.done: dict[str, int] = {}
-        """For each topic, the offset before which all that the records led to is known to be durable and sent."""
-        self.repeats: dict[str, int] = {}
-        """For each topic, the offset from which on the recovered table knows nothing. Empty, once that is reached."""
-        self._was_done: Mapping[str, int] = {}
-        self._reads: dict[int, Mapping[str, int]] = {}
-        """What `read` was at the end of each batch that may not be sent, or whose predecessor may not be."""
-        self._told: set[int] = set()
-        """Those of them that are sent: one without records is done before the one before it is."""
         self._states = States(table, resting_bytes)
         self.timers = Timers(self.runs, self._states)
         self._changed: dict[RunId, Changed] = {}
@@ -134,36 +105,15 @@ class RunPartition:
         self._told_ms: int | None = None
 
     def take_up(self, committed: Mapping[str, int], begins: Mapping[str, int]) -> None:
-        """Find out how far it was read: by the table, and by what the group has committed for each topic.
-
-        The broker forgets a group that has no members for long; the table is not forgotten. What retention has removed
-        counts as read, or no deadline would ever fire.
-        """
-        value = self.table.get(_READ)
-        known = {} if value is None else orjson.loads(value)
-        done = known.pop(_SENT, {})
-        self.known = known
-        self.done = {topic: max(done.get(topic, 0), committed.get(topic, 0)) for topic in begins}
-        self.read = {topic: max(begin, self.done[topic]) for topic, begin in begins.items()}
-        self._was_done = dict(self.done)
-        self.repeats = dict(self.done)
-
-    def is_over(self, record: Record) -> bool:
-        """Whether all that this record led to is durable and sent, by an earlier owner."""
-        until = self.repeats.get(record.topic)
-        if until is None:
-            return False
-        if record.offset >= until:
-            del self.repeats[record.topic]
-            return False
-        return record.offset < self._was_done.get(record.topic, 0)
+        """Find out how far it was read; see `Offsets.take_up`."""
+        self.offsets.take_up(self.table.get(_READ), committed, begins)
 
     def has_seen(self, run: RunId, record: Record) -> bool:
         """Whether the run has changed by this record, or by a later one of its topic: then this one comes again.
 
-        The run may stand where what was no news before would be some.
+        An event that changed nothing when it first came might change the run as it stands now.
         """
-        if record.topic not in self.repeats:
+        if record.topic not in self.offsets.repeats:
             return False
         return record.offset <= self._states.source(run).get(record.topic, -1)
 
@@ -184,21 +134,15 @@ class RunPartition:
                 continue
             kept = codec.kept.decode(value)
             state = kept.state
-            may_be_unsent = False
-            for topic, offset in kept.source.items():
-                if offset >= self._was_done.get(topic, 0):
-                    may_be_unsent = True
-                    self.repeats[topic] = max(self.repeats.get(topic, 0), offset + 1)
-            if kept.intents and may_be_unsent:
+            if self.offsets.recover(kept.source) and kept.intents:
                 yield kept
             if state.ended:
                 ended.append((state.ended_ms or 0, state.run))
                 continue
             self._count_in(state)
             self.timers.put(timers(state))
-            for place, node in state.nodes.items():
-                if node.status is NodeStatus.RUNNING:
-                    self.leases[state.run, place] = Lease(node.attempt, node.incarnation or Incarnation(""), now_ms)
+            for place in state.nodes:
+                self.leases.follow(state, place, now_ms)
         self.limits.recovered()
         self.early.recovered(lambda run: self.table.get(run) is not None)
         self.ended.extend(sorted(ended))
@@ -240,12 +184,12 @@ class RunPartition:
             self._count(before, state)
         for command in decision.commands:
             if isinstance(command, PublishNode):
-                self._lease(state, command.node, now_ms)
+                self.leases.follow(state, command.node, now_ms)
 
     def overrule(self, decision: Decision) -> Decision:
-        """Put a decision in the place of all that the batch decided about its run, but for what is others'.
+        """Replace all that the batch decided about a run by this decision, except for what concerns others.
 
-        That is the slots that it gives back, and the answers to those who gave its key with another input.
+        That is the slots that it gives back, and the answers to starts that gave its key another input.
         """
         state = decision.state
         changed = self._changed[state.run]
@@ -254,36 +198,14 @@ class RunPartition:
         decision = decision._replace(commands=(*others, *decision.commands))
         changed.intents = list(decision.commands)
         self._states.put(state)
-        for key in tuple(self.leases):
-            if key[0] == state.run:
-                del self.leases[key]
+        self.leases.drop(state.run)
         if before.ended != state.ended:
             self._count(before, state)
         return decision
 
     def answer(self, record: Record) -> None:
-        """Let the batch write to the table though no run changes: who is fenced must not answer either."""
+        """Let the batch write to the table though no run changes: an owner that is fenced must not answer either."""
         self._answered = f"{record.topic}/{record.offset}"
-
-    def beat(self, beat: Heartbeat, now_ms: int) -> None:
-        """A worker says that it still holds the attempt."""
-        lease = self.leases.get((beat.run, beat.node))
-        if lease is not None and lease.attempt == beat.attempt:
-            lease.heard_ms = now_ms
-            lease.silent = False
-            if lease.incarnation == beat.incarnation:  # a redelivery may wait elsewhere
-                lease.begun = beat.begun
-            lease.details = beat.details or lease.details
-
-    def forgive(self, now_ms: int) -> None:
-        """Take it that every worker was heard of just now."""
-        for lease in self.leases.values():
-            lease.heard_ms = now_ms
-            lease.silent = False
-
-    def is_silent(self, run: RunId, node: NodeKey, lease: Lease) -> bool:
-        """Whether this very lease still stands and has not been heard of since it was found silent."""
-        return lease.silent and self.leases.get((run, node)) is lease
 
     def changes(self, expired: list[RunId]) -> list[tuple[str, bytes | None]]:
         """The table's part of the batch: one value for each changed run, a tombstone for each expired one."""
@@ -302,7 +224,7 @@ class RunPartition:
         # Last: a commit may be cut off, and a signal must not be gone before the run that has got it is there.
         values.extend(self.early.gone())
         if values:
-            values.append((_READ, orjson.dumps({**self.read, _SENT: self.done})))
+            values.append((_READ, self.offsets.row()))
         return values
 
     def wide(self, most_bytes: int) -> list[RunId]:
@@ -332,7 +254,7 @@ class RunPartition:
         self._batch += 1
         sealed = Sealed(self._batch, self._changed)
         if self.writing is not None:
-            self._reads[sealed.number] = dict(self.read)
+            self.offsets.seal(sealed.number)
         for run, changed in sealed.changed.items():
             self._latest[run] = sealed.number
             if changed.intents:
@@ -357,11 +279,7 @@ class RunPartition:
 
     def sent(self, sealed: Sealed) -> None:
         """The records of a batch are sent: its intents are no more, nor the outputs that nobody will ask for."""
-        if sealed.number in self._reads:
-            self._told.add(sealed.number)
-        while self._reads and (first := next(iter(self._reads))) in self._told:
-            self._told.remove(first)
-            self.done.update(self._reads.pop(first))
+        self.offsets.sent(sealed.number)
         for run, changed in sealed.changed.items():
             self._forget_outputs(run, changed.plan, _ended(changed.intents))
             left = [unsent for unsent in self._unsent.pop(run, ()) if unsent.batch != sealed.number]
@@ -400,10 +318,6 @@ class RunPartition:
             extra={"action": "dedup_most", "partition": self.number, "seconds": age_ms // 1000},
         )
 
-    def unheard(self, now_ms: int, lease_ms: int) -> Iterator[tuple[RunId, NodeKey, Lease]]:
-        """The leases whose workers have been silent for too long."""
-        return ((run, node, lease) for (run, node), lease in self.leases.items() if lease.heard_ms < now_ms - lease_ms)
-
     def _unconfirmed(self, run: RunId, changed: Changed) -> tuple[Command, ...]:
         intents: list[Command] = []
         for unsent in self._unsent.get(run, ()):
@@ -435,15 +349,6 @@ class RunPartition:
         self.runs[state.run] = None
         if state.page is None and state.definition is not None:
             self.of_graph[state.definition, state.graph] += 1
-
-    def _lease(self, state: RunState, key: NodeKey, now_ms: int) -> None:
-        node = state.nodes.get(key)
-        if node is not None and node.status is NodeStatus.RUNNING:
-            before = self.leases.get((state.run, key))
-            told = before.details if before is not None and before.attempt == node.attempt else None
-            self.leases[state.run, key] = Lease(node.attempt, node.incarnation or Incarnation(""), now_ms, told)
-        else:
-            self.leases.pop((state.run, key), None)
 
 
 def _seen(written: "asyncio.Task[None]") -> None:

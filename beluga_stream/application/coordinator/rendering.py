@@ -21,7 +21,7 @@ from ...domain.commands import (
 )
 from ...domain.crashes import runs_apart
 from ...domain.events import NodeOverridden, SlotReturned, SlotWanted
-from ...domain.ids import NodeKey, NodeName, index_of, is_feed, node_of
+from ...domain.ids import NodeKey, NodeName, index_of, is_feed, is_undo, node_of
 from ...domain.limit import limit_of, value_of
 from ...domain.plan import Plan
 from ...domain.state import NodeStatus, RunState, RunStatus
@@ -79,9 +79,9 @@ class Renderer:
     def render(self, plan: Plan | None, steps: Sequence[Step], at_ms: int, partition: int) -> list[Outgoing]:
         """The records of some steps of a run, what readers see first. `partition` is the run's.
 
-        A dispatch whose attempt is over at the end of the last step gives none, nor does the start of a child or the
-        request for a slot that nobody waits for any more: so it may be with a repeated intent, whose values may
-        be forgotten by then, and with a node that was reported together with the one before it.
+        There is none for a dispatch whose attempt is over by the end of the last step, nor for a child or a slot that
+        nobody waits for any more. It may be so when an intent is repeated, whose values may be forgotten by then, and
+        when a node was reported together with the one before it.
         """
         last = steps[-1].state
         carried = self._carrying.of(last)
@@ -113,7 +113,7 @@ class Renderer:
                         records.extend(self._record(state, command, at_ms, envelope))
         told = telling.told()
         if any(progress.status is not None for progress in told) and last.key == last.run:
-            # Pages and durable children are no runs of their own to who lists them, and share their parent's key.
+            # Pages and durable children are no runs of their own in lists, and share their parent's key.
             records.append(envelope.around(self._topics.runs, codec.summaries.encode(self._summary(last))))
         results = self._topics.run_results
         return [*(envelope.around(results, codec.results.encode(progress)) for progress in told), *records]
@@ -188,7 +188,7 @@ def node_ready(
     """The work that a dispatch means."""
     node = state.nodes[command.node]
     name = node_of(command.node)
-    undo = command.node.endswith("~undo")
+    undo = is_undo(command.node)
     resume = plan.nodes[name].resume and not node.fallback and not undo
     feed = _feed(state, command.node) if is_feed(command.node) else None
     return NodeReady(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ...ports.log import Appender, Outgoing
-from ..worker.outbox import Outbox
+from ..outbox import Outbox
 from .partition import RunPartition, Sealed
 
 

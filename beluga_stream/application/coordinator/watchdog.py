@@ -265,7 +265,7 @@ class Watchdog:
             found = None if state is None else state.nodes.get(node)
             if state is None or found is None or (found.status, found.attempt) != (NodeStatus.READY, attempt):
                 continue  # it has moved on since it was suspected
-            if partition.read.get(self._names.node_done, 0) >= suspect.done_end:
+            if partition.offsets.read.get(self._names.node_done, 0) >= suspect.done_end:
                 lost.append(self._lost(state, node, attempt, now, suspect.partition))
         return lost
 

@@ -252,8 +252,7 @@ class Bridge:
 
     async def _start(self, request: RunRequested) -> None:
         """One that cannot be is refused, as any start is: its parent must not wait for it."""
-        if self._catalog.plan(request.definition) is None:
-            await self._catalog.refresh()
+        await self._catalog.find(request.definition)
         try:
             await self._workflows.start(request)
         except NotFound as error:
@@ -275,7 +274,7 @@ class Bridge:
         await self._finished(request.run, request.parent, status, Failure(code, message), request.counter + 1)
 
     async def _decline(self, record: Record, request: WorkflowRequest, error: BelugaError) -> None:
-        """A start that cannot be is told to who waits for it; whatever else cannot be done is a dead letter."""
+        """A start that cannot be is answered, for somebody waits; whatever else cannot be done is a dead letter."""
         if not isinstance(request, RunRequested) or request.parent is None:
             await self._refuse(record, error)
             return

@@ -3,7 +3,7 @@
 A map of the modules; each row begins with the one to read first.
 
 The call
-    execution: context conversion verdict judging
+    execution: context conversion verdict judging reports
     middleware, what surrounds it: caching resources spanned places
 
 Where it runs

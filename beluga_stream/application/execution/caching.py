@@ -37,7 +37,7 @@ T = TypeVar("T")
 class _Flight:
     """What is being computed under one key. The lock is its first taker's; it goes when nobody wants it.
 
-    One that `failed` is over: who comes later has another one.
+    One that `failed` is over: executions that come later share another one.
     """
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -2,13 +2,14 @@
 
 import asyncio
 
-from ...domain.events import Failure, NodeFailed, NodeSucceeded, StreamVoid
+from ...domain.events import NodeFailed, NodeSucceeded, StreamVoid
 from ...domain.ids import Incarnation
 from ...domain.payload import Payload, Stored, gather
 from ...errors import BelugaError, LogUnavailable, StreamBroken
 from ...ports.clock import Clock
 from ..messages import Feed, NodeReady, Outcome
 from ..payloads import Payloads
+from .reports import about, failure_of
 from .streams import Place, Streams
 
 CHUNK_LIMIT_BYTES = 2 * 1024
@@ -35,40 +36,13 @@ async def fed(  # noqa: PLR0913 - it is called in one place
         chunks, over = await streams.next_chunks(work, source, place, start=feed.start, most=feed.most)
         kept = await asyncio.gather(*(_kept(payloads, work, chunk) for chunk in chunks))
     except StreamBroken:
-        return StreamVoid(
-            run=work.run,
-            key=work.key,
-            at_ms=clock.now_ms(),
-            node=work.node,
-            attempt=work.attempt,
-            incarnation=incarnation,
-            generation=work.generation,
-        )
+        return StreamVoid(**about(work, incarnation, clock.now_ms()))
     except LogUnavailable:
         raise
     except BelugaError as error:
-        return NodeFailed(
-            run=work.run,
-            key=work.key,
-            at_ms=clock.now_ms(),
-            node=work.node,
-            attempt=work.attempt,
-            incarnation=incarnation,
-            generation=work.generation,
-            failure=Failure(error.code, f"{work.node}: {error}", work.node, work.attempt),
-            retryable=error.retryable,
-        )
-    return NodeSucceeded(
-        run=work.run,
-        key=work.key,
-        at_ms=clock.now_ms(),
-        node=work.node,
-        attempt=work.attempt,
-        incarnation=incarnation,
-        generation=work.generation,
-        output=gather(kept),
-        done=over,
-    )
+        why = failure_of(work, error)
+        return NodeFailed(**about(work, incarnation, clock.now_ms()), failure=why.failure, retryable=why.retryable)
+    return NodeSucceeded(**about(work, incarnation, clock.now_ms()), output=gather(kept), done=over)
 
 
 async def _kept(payloads: Payloads, work: NodeReady, chunk: Payload) -> Payload:

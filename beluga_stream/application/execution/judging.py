@@ -74,9 +74,9 @@ def said(error: BaseException) -> str:
         return "(its text cannot be had)"
 
 
-def clipped(text: str, most: int = SAID_MOST) -> str:
+def clipped(text: str) -> str:
     """The text, cut, and without what cannot be encoded."""
-    cut = text if len(text) <= most else f"{text[:most]}… ({len(text)} characters)"
+    cut = text if len(text) <= SAID_MOST else f"{text[:SAID_MOST]}… ({len(text)} characters)"
     return cut.encode("utf-8", "replace").decode()
 
 

@@ -1,6 +1,7 @@
-"""Threads of the execution that is going on, for what an async handler is given to call, and what may block.
+"""The threads of the handler that runs, for functions that it is given to call and that may block.
 
-So a plain function that is called inside of a turn counts and is given up as a node that is one itself.
+So a plain function that an async handler calls takes up one of its worker's threads, and is given up with its node, as
+a plain function that is a node itself.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from .threads import Threads
 R = TypeVar("R")
 
 current: contextvars.ContextVar[Threads | None] = contextvars.ContextVar("beluga_threads", default=None)
-"""Those of who runs the handler; None outside of one."""
+"""Of whoever runs the handler; None outside of one."""
 
 
 async def in_node_thread(function: Callable[..., R], *given: Any) -> R:

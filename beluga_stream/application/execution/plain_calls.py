@@ -1,7 +1,7 @@
 """Threads for plain functions that may block, wherever they are called from: what users give, and what stores do.
 
-Not the event loop's executor: who is stuck there keeps its place for good, and a loop waits for it at its end. Each
-kind has threads of its own, so that users' functions hold up no store.
+Not the event loop's executor: a call that is stuck there keeps its place for good, and a loop waits for it at its end.
+Each kind has threads of its own, so that users' functions hold up no store.
 """
 
 import asyncio

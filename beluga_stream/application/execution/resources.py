@@ -1,7 +1,7 @@
 """Resources that executions share: each is entered at first need, and left in the task that entered it.
 
 What holds a task group or a timeout, as clients of MCP do, can only be left by the task that entered it, and may cancel
-that task when something in it fails. So each has a task of its own, which is no node's and not that of who closes.
+that task when something in it fails. So each has a task of its own, which is no node's and not the closer's.
 """
 
 import asyncio
@@ -67,7 +67,7 @@ class _Held:
         self._task = asyncio.create_task(self._hold(open_resource), name=f"beluga-resource-{kind.__name__}")
 
     async def entered(self) -> None:
-        """Wait until it is. Raises what it raises; who is cancelled meanwhile takes it along."""
+        """Wait until it is. Raises what it raises; a caller that is cancelled meanwhile cancels it, too."""
         try:
             await self._entered.wait()
         except asyncio.CancelledError:
@@ -82,7 +82,7 @@ class _Held:
         if self._task.done():
             return
         self._wanted.set()
-        await self._task  # who is cancelled here cancels the leaving
+        await self._task  # a caller that is cancelled here cancels the leaving
         if self._error is not None:
             raise self._error
 

@@ -2,9 +2,9 @@
 
 Pure: whoever reads the log drives it. All who read the same log come to the same chunks, because what counts is told
 by the order of its records. The stream's first chunk names its first incarnation. Of a stream that is resumed, a chunk
-of an earlier attempt is void once the log shows the next attempt. Of that one, only the execution that holds it by its
-lease goes on: it has read up to just there, goes on with the number after the last chunk that counts, and names whom it
-goes on after.
+of an earlier attempt is void once the log shows the next attempt. Only the execution that holds the next attempt by a
+lease may then add to the stream: it has read the log up to there, numbers its chunks on from the last one that counts,
+and names the incarnation that it goes on after.
 """
 
 from ...domain.events import Source

@@ -103,7 +103,7 @@ class Live:
         self._open: list[AsyncGenerator[Sequence[Json]]] = []
 
     def typed(self, adapter: TypeAdapter[Any], what: str) -> LiveStream:
-        """It as a handler's parameter."""
+        """As a handler's parameter of this type; `what` names it in errors."""
         return LiveStream(self.read, adapter, what)
 
     def read(self) -> AsyncGenerator[Sequence[Json]]:
@@ -120,7 +120,7 @@ class Live:
     async def close(self) -> None:
         """See the class."""
         for reading in self._open:
-            with suppress(RuntimeError):  # somebody who was left behind is still in it
+            with suppress(RuntimeError):  # a handler that was left behind is still reading it
                 await reading.aclose()
 
 
@@ -135,7 +135,7 @@ class Streams:
         self._tails = Tails(reader, topic, buffered=_BUFFERED, buffered_bytes=_BUFFERED_BYTES)
 
     def open(self, partitions: Iterable[int]) -> None:
-        """Be ready to read streams of runs in these, which takes a moment; for a while, unless somebody does."""
+        """Begin to follow these partitions, so that no handler that reads a stream there has to wait for that."""
         self._tails.open(partitions)
 
     async def close(self) -> None:
@@ -254,7 +254,7 @@ class Streams:
 
 
 async def _next(batches: AsyncGenerator[Sequence[Record]], place: Place) -> Sequence[Record]:
-    """What comes next. Who waits long for it lets another have its place."""
+    """What comes next. A handler that waits long for it lets another have its place."""
     idle = asyncio.get_running_loop().call_later(_IDLE_SECONDS, place.give_back)
     try:
         return await anext(batches)

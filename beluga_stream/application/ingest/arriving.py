@@ -14,10 +14,10 @@ from ...errors import InvalidInput
 from ...ports.handlers import Gathers, Trigger
 from ...ports.log import Outgoing, Record
 from .. import codec
-from ..clients.starting import trace_of
 from ..deadletters import refused_place
 from ..payloads import Payloads
 from ..topics import Topics
+from ..tracing import trace_of
 from .inbound import message_of, time_of
 from .requesting import called, key_text
 
@@ -51,7 +51,7 @@ async def arrival(
     happened_ms = time_of(record)
     at_ms = logged_ms if happened_ms is None else happened_ms
     rule = _rule(gathers, at_ms)
-    # Who says that it happens in years to come must not keep a window open until then.
+    # An event that claims to happen in years to come must not keep its window open until then.
     if logged_ms > now_ms + _AHEAD_MS or (
         isinstance(rule, Window) and rule.start_ms > logged_ms + gathers.within_ms + gathers.lateness_ms
     ):
@@ -63,7 +63,6 @@ async def arrival(
     window = f"{rule.start_ms}+{gathers.within_ms}" if isinstance(rule, Window) else ""
     gathering = gathering_id(trigger.graph, trigger.name, of, window)
     data: Any = called(trigger.name, "the type", found.adapter.dump_python, message.data, mode="json")
-    trace = trace_of(record.headers)
     event = EventArrived(
         key=gathering,
         at_ms=now_ms,
@@ -72,13 +71,13 @@ async def arrival(
         of=of,
         rule=rule,
         side=side,
-        # One that is sent again was told of before, by the dead letter that it was: as a repeat it would be left out.
+        # A dead letter that is sent again has come before: under the same id it would be left out as a repeat.
         event=digest("event", str(side), identity, *again),
         digest=payloads.digest([data, *again] if again else data),
         logged_ms=logged_ms,
         place=place,
         record=await payloads.store(str(gathering), _packed(record)),
-        trace=None if trace is None else trace.decode("ascii", "replace"),
+        trace=trace_of(record.headers),
     )
     key, partition = topics.place(gathering)
     return Outgoing(topics.trigger_events, key, codec.gathering_events.encode(event), partition=partition)

@@ -11,7 +11,7 @@ from .ingest import Ingest
 
 
 class _Nowhere:
-    """The port `Appender` of who sends nothing."""
+    """The port `Appender` of an ingest that sends nothing."""
 
     async def append(self, records: Sequence[Outgoing]) -> Sequence[Position]:
         raise AssertionError("it is asked, and sends nothing")

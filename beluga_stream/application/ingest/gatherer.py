@@ -12,15 +12,15 @@ from dataclasses import dataclass
 
 from ...domain.gathering import EventArrived
 from ...domain.ticks import TicksDue
-from ...errors import BelugaError, InvalidInput, LogUnavailable
+from ...errors import InvalidInput, LogUnavailable
 from ...ports.clock import Clock
 from ...ports.handlers import Deployment, Schedule
 from ...ports.log import Appender, Outgoing, Reader, Record, Tables, Workers
 from ...ports.spans import NO_SPANS, Spans
 from ...ports.telemetry import NO_TELEMETRY, Telemetry
 from .. import codec
-from ..coordinator.extent import Extent, check_not_recreated, extent_of
-from ..deadletters import dead_letter
+from ..deadletters import Refusals
+from ..extent import Extent, check_not_recreated, extent_of
 from ..payloads import Payloads
 from ..topics import Topics
 from .arriving import check_place
@@ -64,10 +64,9 @@ class Gatherer:
         self._tables = tables
         self._appender = appender
         self._reader = reader
-        self._payloads = payloads
         self._clock = clock
         self._options = options
-        self._telemetry = telemetry
+        self._refusals = Refusals("gatherer", topics.dead_letters, payloads, telemetry)
         self._gathered = Gathered(topics, deployment, payloads, telemetry, spans)
         self._horizon = Horizon(topics, appender=appender, reader=reader, ingest=ingest)
         self._owned: dict[int, Gatherings] = {}
@@ -144,7 +143,7 @@ class Gatherer:
             except LogUnavailable:
                 raise  # no fault of the record: it comes again
             except Exception as error:  # noqa: BLE001 - it would come again, and end every process that takes it
-                outputs.append(await self._refuse(record, error))
+                outputs.append(await self._refusals.letter(record, error))
             else:
                 outputs.extend(refusal)
                 if firing is not None:
@@ -173,7 +172,7 @@ class Gatherer:
         if not event.key.isalnum():
             raise InvalidInput(f"a {event.type} has the key {event.key[:128]!r}, which is no gathering's or schedule's")
         if isinstance(event, TicksDue):
-            # By code that does not know it nothing is done: its next owner says again what is due.
+            # Code that does not know the schedule does nothing: the next owner says again what is due.
             known = (event.graph, event.trigger) in self._ticking
             row = owned.schedules.apply(event, record.offset) if known else None
             return None, () if row is None else await self._gathered.ticked(row, now)
@@ -184,17 +183,6 @@ class Gatherer:
             return effect.fired, ()
         assert isinstance(event, EventArrived), "nothing else is refused"
         return None, await self._gathered.refuse(event, effect.refused)
-
-    async def _refuse(self, record: Record, error: Exception) -> Outgoing:
-        """What could not be applied, as a dead letter."""
-        where = {"action": "dead_letter", "topic": record.topic, "offset": record.offset}
-        if isinstance(error, BelugaError):
-            log.warning("refused a record: %s", error, extra=where)
-        else:
-            log.error("a defect of the engine: refused a record that it cannot apply", exc_info=error, extra=where)
-            error = BelugaError(f"the engine could not apply it: {error!r}")
-        self._telemetry.dead_letter("gatherer", error.code)
-        return await dead_letter(self._names.dead_letters, record, error, self._payloads)
 
     async def _write(self, owned: Gatherings, now: int) -> None:
         changes = owned.changes(now)

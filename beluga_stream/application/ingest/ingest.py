@@ -22,7 +22,6 @@ from ...ports.log import Appender, Outgoing, Record
 from ...ports.spans import NO_SPANS, Of, Spans
 from ...ports.telemetry import NO_TELEMETRY, Telemetry
 from .. import codec, tracing
-from ..clients.starting import trace_of
 from ..deadletters import dead_letter, meant_for, only_for
 from ..execution.judging import said
 from ..messages import Summary
@@ -142,7 +141,7 @@ class Ingest:
         now = self._clock.now_ms()
         if trigger.kind == "gathered":
             return await arrival(trigger, side, record, self._names, self._payloads, now)
-        trace = trace_of(record.headers)
+        trace = tracing.trace_of(record.headers)
         if trigger.kind == "run_finished":
             found = await self._finished(trigger, record)
             if found is None:
@@ -159,18 +158,17 @@ class Ingest:
         value = message.data if trigger.map is None else called(name, "map", trigger.map, message)
         program = self._deployment.latest(trigger.graph)
         assert program is not None, "a trigger belongs to a deployed graph"
-        parent = None if trace is None else trace.decode("ascii", "replace")
         facts = tracing.messaging("process", record.topic) | {
             "messaging.destination.partition.id": str(record.partition),
             "messaging.kafka.offset": record.offset,
             "beluga.graph": trigger.graph,
             "beluga.trigger": name,
         }
-        with self._spans.span(f"process {record.topic}", facts, of=Of(parent, "consumer")) as span:
-            told = span.trace if self._spans.on else parent
+        with self._spans.span(f"process {record.topic}", facts, of=Of(trace, "consumer")) as span:
+            told = span.trace if self._spans.on else trace
             return await self._requests.start(program, name, identity, value, told, now)
 
-    async def _finished(self, trigger: Trigger, record: Record) -> tuple[Message, str, bytes | None] | None:
+    async def _finished(self, trigger: Trigger, record: Record) -> tuple[Message, str, str | None] | None:
         """The end of a run as a message, when it is one that the trigger waits for."""
         if record.value is None:
             return None
@@ -189,7 +187,7 @@ class Ingest:
 
 
 def _gone(record: Record, only: str) -> NotFound:
-    """The trigger is gone for which alone the record was sent again."""
+    """The record was sent again for one trigger alone, and that one is gone."""
     trigger = only.partition("/")[2]
     return NotFound(
         f"an event of {record.topic} was sent again for the trigger {trigger}, which is not deployed: deploy it and "

@@ -140,9 +140,9 @@ class Windows:
         return event
 
     async def _records(self, topic: str, begin_ms: int, end_ms: int) -> AsyncGenerator[Record, None]:
-        """What was logged when events of these windows can have been: neither too early for them, nor too late.
+        """The records of a topic among which events of these windows may be: neither too early for them, nor too late.
 
-        And some more, since the timestamps of a topic need not be in order.
+        It reads some more on both sides, since the timestamps of a topic need not be in order.
         """
         earliest = begin_ms - self._gathers.within_ms - self._gathers.lateness_ms
         begin = await self._reader.at_time(topic, earliest - _DISORDER_MS)

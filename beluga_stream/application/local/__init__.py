@@ -3,7 +3,7 @@
 A map of the modules; each row begins with the one to read first.
 
 Any graph
-    local: executing
+    local: executing showing
     family, a run with its children: local_attempts local_limits local_streams
 
 A chain of plain handlers

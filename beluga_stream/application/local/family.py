@@ -1,4 +1,4 @@
-"""One run with all its children and pages: everything about them but how handlers run and who is told.
+"""One run with all its children and pages: everything about them but how handlers run and where statuses are told.
 
 Synchronous and deterministic: a shell hands in events and the time, and does the effects in their order. The local
 shell drives it with tasks, the Temporal shell from a workflow.
@@ -22,9 +22,9 @@ from ...domain.commands import (
     StartChild,
 )
 from ...domain.draft import Decision
-from ...domain.events import CancelRequested, Event, RunRequested, TimerFired
+from ...domain.events import CancelRequested, Event, OfAttempt, RunRequested, TimerFired
 from ...domain.frozen import replace
-from ...domain.ids import GraphHash, RunId
+from ...domain.ids import GraphHash, RunId, attempt_key
 from ...domain.payload import Payload
 from ...domain.plan import Plan
 from ...domain.reducer import overflow, reduce
@@ -36,12 +36,24 @@ from ..coordinator.rendering import node_ready
 from ..messages import NodeReady
 from .local_limits import LocalLimits, with_keys
 
+AttemptKey: TypeAlias = tuple[RunId, str]
+"""An attempt of one of the runs."""
+
+
+def attempt_of(what: NodeReady | OfAttempt) -> AttemptKey:
+    """The attempt that this is about."""
+    return what.run, attempt_key(what.node, what.attempt)
+
 
 class Stop(NamedTuple):
-    """Stop these attempts of a run (`node key/attempt`); without any all of it."""
+    """Stop these attempts of a run; without any all of it."""
 
     run: RunId
     attempts: tuple[str, ...]
+
+    def means(self, attempt: AttemptKey) -> bool:
+        """Whether this one is to be stopped."""
+        return attempt[0] == self.run and (not self.attempts or attempt[1] in self.attempts)
 
 
 class Shown(NamedTuple):

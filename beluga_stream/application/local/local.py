@@ -14,27 +14,25 @@ from contextlib import aclosing
 from typing import Any
 
 from ...bounds import within
-from ...domain.commands import PublishNode, PublishRun
 from ...domain.events import Event as Happened
 from ...domain.events import RunRequested, SignalReceived
 from ...domain.ids import GraphHash, RunId
 from ...domain.payload import NOTHING, Inline, Json
 from ...domain.plan import Plan
-from ...domain.state import NODE_ENDED, NodeStatus, RunState
 from ...errors import RunFailed, TaskCanceled
 from ...ports.handlers import Program
-from ..clients.results import Chunk, Event, NodeChanged, RunChanged, Superseded
+from ..clients.results import Chunk, Event, RunChanged
 from ..clients.signalling import check_awaited
 from ..execution import leaving
 from ..execution.conversion import declared_result, input_json, sent
 from ..execution.execution import Executions
 from ..execution.resources import ResourceFactory
 from ..messages import NodeReady
-from ..payloads import Payloads
 from .executing import Executing
-from .family import Effect, Family, Shown, Stop
-from .local_attempts import LocalAttempts, NoBlobs
+from .family import AttemptKey, Effect, Family, Shown, Stop, attempt_of
+from .local_attempts import LocalAttempts, payloads_here
 from .local_streams import LocalStreams
+from .showing import Showing
 
 log = logging.getLogger("beluga_stream.local")
 
@@ -70,7 +68,7 @@ class LocalEngine:
                 ended = event
         assert ended is not None, "every run ends"
         if ended.status == "succeeded":
-            output = await Payloads(NoBlobs()).load(ended.output or NOTHING)
+            output = await payloads_here().load(ended.output or NOTHING)
             return declared_result(program, output)
         failure = ended.failure
         message = failure.message if failure is not None else ended.status
@@ -124,24 +122,22 @@ class _LocalRun:
         self._executions = executions
         self._root = RunId(secrets.token_hex(16))
         self._family = Family(self._root, plans)
-        self._tasks: dict[tuple[RunId, str], asyncio.Task[None]] = {}
-        self._stopped: set[tuple[RunId, str]] = set()
+        self._tasks: dict[AttemptKey, asyncio.Task[None]] = {}
+        self._stopped: set[AttemptKey] = set()
         self._streams = LocalStreams()
         self._happened: asyncio.Queue[Happened | Chunk | Exception] = asyncio.Queue(_CHUNKS_WAITING)
         self._attempts = LocalAttempts(
             self._root,
             self._programs,
-            payloads=Payloads(NoBlobs(), inline_limit_bytes=1 << 62),
+            payloads=payloads_here(),
             executions=executions,
             streams=self._streams,
             tell=self._happened.put,
             now_ms=now_ms,
-            is_stopped=lambda work: _key(work) in self._stopped,
+            is_stopped=lambda work: attempt_of(work) in self._stopped,
         )
         self._shown: list[Event] = []
-        self._streamed: dict[str, str] = {}
-        """For each node of which chunks were shown, the incarnation that they are of."""
-        self._ended = False
+        self._showing = Showing(self._root)
         self._closed = False
 
     def begin(self, value: Any, signals: Mapping[str, Json]) -> None:
@@ -174,13 +170,13 @@ class _LocalRun:
     async def next_event(self) -> Event | None:
         """What happens next; None after the run's end."""
         while not self._shown:
-            if self._ended:
+            if self._family.ended:
                 return None
             happened = await self._wait()
             if isinstance(happened, Exception):
                 raise happened
             if isinstance(happened, Chunk):
-                self._show_chunk(happened)
+                self._shown.extend(self._showing.chunk(happened))
             elif happened is not None:
                 self._apply(happened)
         return self._shown.pop(0)
@@ -239,59 +235,25 @@ class _LocalRun:
             if isinstance(effect, NodeReady):
                 self._dispatch(effect)
             elif isinstance(effect, Stop):
-                self._stop(effect.run, effect.attempts)
+                self._stop(effect)
             elif isinstance(effect, Shown):
-                self._show(effect.state, effect.command)
-
-    def _show(self, state: RunState, command: object) -> None:
-        """Tell who reads a stream of its end, and who follows the run of all that it shows."""
-        if isinstance(command, PublishNode):
-            if command.status in NODE_ENDED:
-                self._streams.end(state.run, command.node, broken=command.status != NodeStatus.SUCCEEDED)
-            if state.run == self._root:
-                self._show_node(state, command)
-        elif isinstance(command, PublishRun) and state.run == self._root:
-            self._shown.append(RunChanged(cursor="", status=command.status, output=state.output, failure=state.failure))
-            self._ended = state.ended
-
-    def _show_chunk(self, chunk: Chunk) -> None:
-        """What another execution has streamed is void, unless this one goes on after it."""
-        before = self._streamed.get(chunk.node, chunk.incarnation)
-        if before != chunk.incarnation and chunk.seq == 0:
-            self._shown.append(_superseded(chunk.node, chunk.attempt, chunk.incarnation))
-        self._streamed[chunk.node] = chunk.incarnation
-        self._shown.append(chunk)
-
-    def _show_node(self, state: RunState, command: PublishNode) -> None:
-        node = state.nodes[command.node]
-        if command.status == NodeStatus.SUCCEEDED and node.chunks == 0 and command.node in self._streamed:
-            self._shown.append(_superseded(command.node, command.attempt, node.incarnation or ""))
-        self._shown.append(
-            NodeChanged(
-                cursor="",
-                node=command.node,
-                status=command.status,
-                attempt=command.attempt,
-                output=node.output if command.status == "succeeded" else None,
-                failure=node.failure,
-            )
-        )
+                self._streams.heed(effect.state.run, effect.command)
+                self._shown.extend(self._showing.status(effect))
 
     def _dispatch(self, work: NodeReady) -> None:
-        key = _key(work)
+        key = attempt_of(work)
         self._tasks[key] = asyncio.create_task(self._execute(work), name=f"beluga-{work.node}")
         self._tasks[key].add_done_callback(lambda _: self._over(key))
 
-    def _over(self, key: tuple[RunId, str]) -> None:
+    def _over(self, key: AttemptKey) -> None:
         self._tasks.pop(key, None)
         self._stopped.discard(key)
 
-    def _stop(self, run: RunId, attempts: tuple[str, ...]) -> None:
-        for of_run, attempt in tuple(self._tasks):
-            if of_run == run and (not attempts or attempt in attempts):
-                self._cancel((of_run, attempt))
+    def _stop(self, stop: Stop) -> None:
+        for key in filter(stop.means, tuple(self._tasks)):
+            self._cancel(key)
 
-    def _cancel(self, key: tuple[RunId, str]) -> None:
+    def _cancel(self, key: AttemptKey) -> None:
         if key not in self._stopped:  # or it cleans up already, which a second cancellation would cut off
             self._stopped.add(key)
             self._tasks[key].cancel()
@@ -303,14 +265,6 @@ class _LocalRun:
             happened = error
         if not self._closed:  # else nobody takes it, and there may be no room for it
             await self._happened.put(happened)
-
-
-def _superseded(node: str, attempt: int, incarnation: str) -> Superseded:
-    return Superseded(cursor="", node=node, attempt=attempt, incarnation=incarnation)
-
-
-def _key(work: NodeReady) -> tuple[RunId, str]:
-    return work.run, f"{work.node}/{work.attempt}"
 
 
 def _now_ms() -> int:

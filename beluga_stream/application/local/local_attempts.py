@@ -11,12 +11,13 @@ from ...domain.events import NodeFailed, NodeStreaming, NodeSucceeded, StreamVoi
 from ...domain.ids import GraphHash, Incarnation, NodeKey, RunId
 from ...domain.payload import Inline, Json, Payload
 from ...errors import InvalidState, StreamBroken, TaskCanceled
-from ...ports.handlers import Handler, Program
+from ...ports.handlers import Program
 from ...ports.spans import NO_SPANS, Spans
 from ..clients.results import Chunk
 from ..execution.context import Context
 from ..execution.conversion import outcome_sent, own, sent
 from ..execution.execution import cancelled
+from ..execution.reports import about
 from ..execution.spanned import spanned, tell_outcome
 from ..execution.streams import Live
 from ..execution.verdict import Completed
@@ -27,6 +28,7 @@ from .executing import Executing
 from .local_streams import LocalStreams
 
 _ERRORS_KEPT = 64
+_UNLIMITED = 1 << 62
 
 Tell = Callable[[Happened | Chunk], Awaitable[None]]
 
@@ -34,7 +36,7 @@ Beats = Callable[[NodeReady, Incarnation, Payload], Awaitable[None]]
 """Hears what handlers tell by heartbeats, where an attempt may be lost with its process."""
 
 
-class NoBlobs:
+class _NoBlobs:
     """Local values never leave the process, so none is too long to be inline."""
 
     async def put(self, owner: str, data: bytes) -> str:
@@ -42,6 +44,11 @@ class NoBlobs:
 
     async def get(self, ref: str) -> bytes:
         raise InvalidState("the local engine stores nothing")
+
+
+def payloads_here() -> Payloads:
+    """For values that never leave this process: all are inline."""
+    return Payloads(_NoBlobs(), inline_limit_bytes=_UNLIMITED)
 
 
 class LocalAttempts:
@@ -94,7 +101,8 @@ class LocalAttempts:
         return next((error for told, error in reversed(self._errors) if told in message), None)
 
     async def _outcome(self, work: NodeReady, incarnation: Incarnation) -> NodeSucceeded | NodeFailed:
-        handler = self._handler(work)
+        handler = self._programs[work.definition].handler(work.name, work.role)
+        assert handler is not None, "a program has the code of its nodes"
         told: Payload | None = None
 
         async def beat(details: object) -> None:
@@ -135,12 +143,7 @@ class LocalAttempts:
         result = outcome_sent(handler, given, work.node, work.attempt)
         if isinstance(result, Completed):
             return NodeSucceeded(
-                run=work.run,
-                key=work.key,
-                at_ms=self._now_ms(),
-                node=work.node,
-                attempt=work.attempt,
-                incarnation=incarnation,
+                **about(work, incarnation, self._now_ms()),
                 output=Inline(result.output),
                 branches=result.branches,
                 chunks=result.chunks,
@@ -150,23 +153,11 @@ class LocalAttempts:
         if result.error is not None:
             self._errors.append((result.failure.message, result.error))
         return NodeFailed(
-            run=work.run,
-            key=work.key,
-            at_ms=self._now_ms(),
-            node=work.node,
-            attempt=work.attempt,
-            incarnation=incarnation,
+            **about(work, incarnation, self._now_ms()),
             failure=result.failure,
             retryable=result.retryable,
             details=told,
         )
-
-    def _handler(self, work: NodeReady) -> Handler:
-        handler: Handler | None = self._programs[work.definition].handlers[work.name]
-        if work.role != "handler" and handler is not None:
-            handler = handler.fallback if work.role == "fallback" else handler.compensate
-        assert handler is not None, "a program has the code of its nodes"
-        return handler
 
     async def _fed(self, work: NodeReady, feed: Feed) -> Happened:
         """The next chunks of the stream that a map goes over."""
@@ -176,24 +167,8 @@ class LocalAttempts:
         try:
             chunks, over = await self._streams.next_chunks(work.root, source.node, start=feed.start, most=feed.most)
         except StreamBroken:
-            return StreamVoid(
-                run=work.run,
-                key=work.key,
-                at_ms=self._now_ms(),
-                node=work.node,
-                attempt=work.attempt,
-                incarnation=incarnation,
-            )
-        return NodeSucceeded(
-            run=work.run,
-            key=work.key,
-            at_ms=self._now_ms(),
-            node=work.node,
-            attempt=work.attempt,
-            incarnation=incarnation,
-            output=Inline(chunks),
-            done=over,
-        )
+            return StreamVoid(**about(work, incarnation, self._now_ms()))
+        return NodeSucceeded(**about(work, incarnation, self._now_ms()), output=Inline(chunks), done=over)
 
     def _live(self, work: NodeReady, node: NodeKey) -> Live:
         return Live(partial(self._streams.read, work.run, node))
@@ -213,12 +188,7 @@ class LocalAttempts:
         if is_first:
             await self._tell(
                 NodeStreaming(
-                    run=work.run,
-                    key=work.key,
-                    at_ms=self._now_ms(),
-                    node=work.node,
-                    attempt=work.attempt,
-                    incarnation=incarnation,
+                    **about(work, incarnation, self._now_ms()),
                     partition=0,
                     offset=next(self._places),
                     resumed=resumed,

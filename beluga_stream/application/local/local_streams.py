@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
+from ...domain.commands import Command, PublishNode
 from ...domain.ids import Incarnation, NodeKey, RunId
 from ...domain.payload import Json
+from ...domain.state import NODE_ENDED, NodeStatus
 from ...errors import StreamBroken
 from ..execution.conversion import own
 
@@ -21,7 +23,7 @@ class _Stream:
         self._came = asyncio.Event()
 
     def tell(self) -> None:
-        """Let who waits look."""
+        """Let whoever waits look again."""
         self._came.set()
         self._came = asyncio.Event()
 
@@ -53,6 +55,11 @@ class LocalStreams:
         if stream is not None:
             stream.over, stream.broken = not broken, broken
             stream.tell()
+
+    def heed(self, run: RunId, command: Command) -> None:
+        """A status is told: with a node its stream ends, too."""
+        if isinstance(command, PublishNode) and command.status in NODE_ENDED:
+            self.end(run, command.node, broken=command.status != NodeStatus.SUCCEEDED)
 
     def emitted(self, run: RunId, node: NodeKey) -> tuple[list[Json], Incarnation | None]:
         """What the node has emitted so far, and in which execution last."""

@@ -58,7 +58,7 @@ class Entry:
         return (-self.priority, self.deadline, self.order)
 
     def forget(self) -> None:
-        """Hold nothing but the outcome: who has the handle of the last of many tasks holds none of those before it."""
+        """Hold nothing but the outcome: the handle of the last of many tasks keeps none of the others in memory."""
         self.call, self.feeding, self.after = _over, (), ()
         for other in self.left:
             other.dependents.pop(self, None)

@@ -97,8 +97,8 @@ class TaskPool:
     async def result(self, entry: Entry) -> Any:
         """What came of it. A task of this pool that asks gives its worker back while it waits.
 
-        Who is cancelled here goes on at once, beyond the bound if no worker is free: a timeout keeps its time, and what
-        they do next may be what those that have the workers wait for.
+        A task that is cancelled here goes on at once, beyond the bound if no worker is free: a timeout keeps its time,
+        and what the task does next may be what those that have the workers wait for.
         """
         own = self._current.get()
         entry.asking += 1

@@ -3,9 +3,7 @@
 A map of the modules; each row begins with the one to read first.
 
 The role
-    worker: underway slots outbox reported
+    worker: underway slots reported
     attempts, one execution and its report: incarnations sending fusion
-
-What outlasts a process
-    leases: notices
+    notices, what every worker must know
 """

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Seque
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 
-from ...domain.events import Failure, NodeFailed, NodeParked, NodeStreaming, NodeSucceeded, Source, StreamVoid
+from ...domain.events import NodeFailed, NodeParked, NodeStreaming, NodeSucceeded, Source, StreamVoid
 from ...domain.ids import Incarnation
 from ...domain.payload import Json, Payload
 from ...errors import BelugaError, LogUnavailable, StreamBroken
@@ -19,14 +19,15 @@ from ..execution.apart import Address
 from ..execution.context import NODE_LOG, Context, RunLogger, resume
 from ..execution.execution import Executions
 from ..execution.feeding import fed
+from ..execution.reports import about, failure_of
 from ..execution.spanned import spanned, tell_outcome
 from ..execution.streams import HeldElsewhere, Live, Place, Streams
 from ..execution.verdict import Completed, Failed
 from ..messages import ChunkEmitted, NodeReady, Outcome
+from ..outbox import Outbox
 from ..payloads import Payloads
 from ..topics import Topics
 from .code import Code
-from .outbox import Outbox
 from .sending import Sending, Sent
 
 log = logging.getLogger("beluga_stream.worker")
@@ -39,7 +40,7 @@ DETAILS_LIMIT_BYTES = 2 * 1024
 
 Beat = Callable[[Payload | None], Awaitable[None]]
 
-Report = Callable[[NodeReady, NodeStreaming], Sent]
+Report = Callable[[NodeStreaming], Sent]
 """Tells whoever decides that a stream has begun; the future ends when that cannot be lost."""
 
 
@@ -47,8 +48,8 @@ Report = Callable[[NodeReady, NodeStreaming], Sent]
 class _Attempt:
     """What is done, by which execution, and the chunks that are on their way.
 
-    `chunks` counts those of the whole stream; with `resumed`, the incarnation that it goes on after, `before` of them
-    are not its own.
+    `chunks` counts those of the whole stream. The first `before` of them are not its own, but those of `resumed`, the
+    incarnation that it goes on after.
     """
 
     work: NodeReady
@@ -124,7 +125,7 @@ class Attempts:
                 extra={"action": "node_failed", "run": work.run, "node": work.node, "attempt": work.attempt},
             )
             defect = BelugaError(f"the engine could not run it: {error!r}")
-            return self._failed(work, incarnation, Failed(_failure(defect, work), retryable=False))
+            return self._failed(work, incarnation, failure_of(work, defect))
 
     async def _counted(
         self, work: NodeReady, incarnation: Incarnation, beat: Beat, place: Place, topic: str | None
@@ -164,21 +165,12 @@ class Attempts:
         result = await self._result(attempt, handler, beat, place, address if work.apart else None)
         await attempt.sending.settle(all_of_it=True)
         if attempt.void:
-            now = self._clock.now_ms()
-            return StreamVoid(
-                run=work.run,
-                key=work.key,
-                at_ms=now,
-                node=work.node,
-                attempt=work.attempt,
-                incarnation=incarnation,
-                generation=work.generation,
-            )
+            return StreamVoid(**about(work, incarnation, self._clock.now_ms()))
         if isinstance(result, Completed):
             try:
                 return await self._succeeded(attempt, result)
             except BelugaError as error:
-                result = Failed(_failure(error, work), error.retryable)
+                result = failure_of(work, error)
         log.warning(
             "%s (run %s, attempt %d)",
             result.failure.message,
@@ -202,7 +194,7 @@ class Attempts:
             if work.details is not None:
                 context.heartbeat_details = await self._payloads.load(work.details)
         except BelugaError as error:
-            return Failed(_failure(error, work), error.retryable)
+            return failure_of(work, error)
 
         async def emit(chunk: Json) -> None:
             try:
@@ -238,13 +230,7 @@ class Attempts:
         self, work: NodeReady, incarnation: Incarnation, result: Failed, details: Payload | None = None
     ) -> NodeFailed:
         return NodeFailed(
-            run=work.run,
-            key=work.key,
-            at_ms=self._clock.now_ms(),
-            node=work.node,
-            attempt=work.attempt,
-            incarnation=incarnation,
-            generation=work.generation,
+            **about(work, incarnation, self._clock.now_ms()),
             failure=result.failure,
             retryable=result.retryable,
             details=details,
@@ -255,7 +241,7 @@ class Attempts:
         work = attempt.work
         limit = MAP_ITEM_LIMIT_BYTES if work.node.endswith("]") else None
         output = await self._payloads.store(work.root, result.output, limit_bytes=limit)
-        return NodeSucceeded(
+        return NodeSucceeded(  # without `about`: every node ends with one, and a mapping would cost more than the event
             run=work.run,
             key=work.key,
             at_ms=self._clock.now_ms(),
@@ -349,19 +335,13 @@ class Attempts:
         if attempt.chunks == attempt.before + 1:
             position = (await self._outbox.append([record]))[0]
             streaming = NodeStreaming(
-                run=work.run,
-                key=work.key,
-                at_ms=self._clock.now_ms(),
-                node=work.node,
-                attempt=work.attempt,
-                incarnation=attempt.incarnation,
-                generation=work.generation,
+                **about(work, attempt.incarnation, self._clock.now_ms()),
                 partition=position.partition,
                 offset=position.offset,
                 resumed=attempt.resumed,
             )
             if self._report is not None:
-                attempt.sending.note(self._report(work, streaming), 0)
+                attempt.sending.note(self._report(streaming), 0)
                 return
             record = done(self._names, work, streaming)
         attempt.sending.note(self._outbox.add(record), len(record.value or b""))
@@ -373,7 +353,3 @@ def done(topics: Topics, work: NodeReady, event: object) -> Outgoing:
     """The record that tells the coordinator something about this work. Of its trace it knows."""
     key, partition = topics.place(work.key)
     return Outgoing(topics.node_done, key, codec.incoming.encode(event), (), partition)
-
-
-def _failure(error: BelugaError, work: NodeReady) -> Failure:
-    return Failure(error.code, f"{work.node}: {error}", work.node, work.attempt)

@@ -4,7 +4,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
-from ...domain.ids import RunId
+from ...domain.ids import RunId, attempt_key
 from ...errors import BelugaError
 from ...ports.log import Outgoing, Reader, Record
 from .. import codec
@@ -65,7 +65,10 @@ class Notices:
 
     def is_cancelled(self, work: NodeReady) -> bool:
         """Whether the work must not run, or not go on."""
-        generation, attempts = self._cancels.get(work.run, (0, {}))
+        cancelled = self._cancels.get(work.run)
+        if cancelled is None:
+            return False
+        generation, attempts = cancelled
         return work.generation < generation or work.generation <= attempts.get(_attempt(work), -1)
 
     def is_begun(self, work: NodeReady) -> bool:
@@ -90,4 +93,4 @@ class Notices:
 
 
 def _attempt(work: NodeReady) -> str:
-    return f"{work.node}/{work.attempt}"
+    return attempt_key(work.node, work.attempt)

@@ -42,7 +42,7 @@ class Sending:
     async def settle(self, *, all_of_it: bool = False) -> None:
         """Wait until there is room, or all is durable. Raises what has failed."""
         while self._futures and (all_of_it or self.is_full):
-            # Others wait for it too: it is not cancelled with who waits here.
+            # Others wait for it too: it is not cancelled with the caller.
             await asyncio.shield(self._futures[0])
             self._futures.popleft()
             records, size = self._sent.popleft()
@@ -51,6 +51,6 @@ class Sending:
 
 
 def _seen(sent: Sent) -> None:
-    """What failed is told by who waits for it; of the others nobody asks."""
+    """A failure is raised where somebody waits for it; of the others nobody asks."""
     if not sent.cancelled():
         sent.exception()

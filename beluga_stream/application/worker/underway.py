@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ...domain.ids import Incarnation
 from ...domain.payload import Payload
 from ...ports.telemetry import Telemetry
+from ..execution.reports import About, about
 from ..messages import NodeReady
 from .slots import Slot
 
@@ -31,7 +32,7 @@ class Batch:
 
 @dataclass(slots=True)
 class Underway:
-    """A node under way in this process. `careful`: it may have killed another."""
+    """A node under way in this process. `careful`: it takes its lease before it runs."""
 
     work: NodeReady
     topic: str
@@ -57,6 +58,10 @@ class Underway:
         """It has its slot."""
         self.begun, self.began_ms = True, now_ms
         telemetry.node_began(self.work.graph, (now_ms - self.work.at_ms) / 1000)
+
+    def about(self, now_ms: int) -> About:
+        """What each event of it says."""
+        return about(self.work, self.incarnation, now_ms)
 
     def release(self) -> None:
         """Let its deliveries be acknowledged."""

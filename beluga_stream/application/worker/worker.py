@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...bounds import within
+from ...domain.events import NodeReleased, NodeStarted
 from ...domain.ids import Incarnation, RunId
 from ...domain.payload import Payload
 from ...errors import BelugaError, LogUnavailable
@@ -25,20 +26,19 @@ from ...ports.log import Appender, Outgoing, Position, Reader, Record
 from ...ports.spans import NO_SPANS, Spans
 from ...ports.telemetry import NO_TELEMETRY, Telemetry
 from .. import codec
-from ..deadletters import dead_letter
+from ..deadletters import Refusals
 from ..elapsed import has_elapsed
 from ..execution.execution import Executions
 from ..execution.leaving import LEFT_AFTER_SECONDS, tell_left
 from ..execution.streams import HeldElsewhere, Streams
-from ..messages import NodeReady, Outcome
+from ..messages import Heartbeat, NodeReady, Outcome
+from ..outbox import Outbox
 from ..payloads import Payloads
 from ..topics import Topics
 from .attempts import Attempts, done
 from .fusion import FUSED_MOST, Fusion, segment
 from .incarnations import new_incarnation
-from .leases import LeaseReports
 from .notices import Notices
-from .outbox import Outbox
 from .reported import Reported
 from .slots import Slot, Slots
 from .underway import Batch, Underway
@@ -89,9 +89,7 @@ class Worker:
         self.name = name or f"{socket.gethostname()}:{os.getpid()}"
         self._names = topics
         self._outbox = Outbox(appender)
-        self._reports = LeaseReports(topics, clock, self.name)
         self._reader = reader
-        self._payloads = payloads
         self._executions = executions
         self._streams = Streams(reader, topics.run_results, payloads)
         self._reads_streams = any(program.reads_streams for program in deployment.programs.values())
@@ -109,10 +107,11 @@ class Worker:
         )
         self._notices = Notices(topics.control, reader, self._cancelled)
         self._maybe_begun: dict[tuple[str, int], int] = {}
-        """For each partition, the offset before which records may have been begun by who had it before."""
+        """For each partition, the offset before which records may have been begun by whoever had it before."""
         self._fusion = Fusion(deployment, most_ms=options.fuse_ms)
         self._clock = clock
         self._telemetry = telemetry
+        self._refusals = Refusals("worker", topics.dead_letters, payloads, telemetry)
         self._options = options
         self._slots = Slots(options.slots)
         self._running: dict[tuple[RunId, str, int], Underway] = {}
@@ -187,13 +186,10 @@ class Worker:
             try:
                 work = codec.node_ready.decode(record.value)
             except BelugaError as error:
-                log.warning("refused a record: %s", error, extra={"action": "dead_letter", "topic": record.topic})
-                self._telemetry.dead_letter("worker", error.code)
-                letter = await dead_letter(self._names.dead_letters, record, error, self._payloads)
-                self._send_later(letter, batch)
+                self._send_later(await self._refusals.letter(record, error), batch)
                 continue
             before = self._maybe_begun.get((record.topic, record.partition), 0)
-            # Who resumes must be the only one that has its attempt: two could not go on with one stream.
+            # An execution that resumes must be the only one of its attempt: two could not go on with one stream.
             careful = work.losses > 0 or record.offset < before or work.resume
             self._begin(work, record.topic, batch, careful=careful)
         self._deliveries.add(batch.done)
@@ -213,7 +209,9 @@ class Worker:
         batches, execution.batches = execution.batches, []
         assert execution.task is not None
         execution.task.cancel()
-        await self._outbox.append([self._reports.again(execution.work, execution.topic)])
+        key, partition = self._names.place(execution.work.key)
+        again = Outgoing(execution.topic, key, codec.node_ready.encode(execution.work), (), partition)
+        await self._outbox.append([again])
         for batch in batches:
             batch.one_less()
 
@@ -228,8 +226,9 @@ class Worker:
 
     async def _give_back(self, executions: Sequence[Underway]) -> None:
         """Let others have what was stopped, if a lease holds it, without waiting for that to expire."""
+        now = self._clock.now_ms()
         given_back = [
-            self._reports.released(each.work, each.incarnation, each.details)
+            done(self._names, each.work, NodeReleased(**each.about(now), details=each.details))
             for each in executions
             if each.leased and not each.reported
         ]
@@ -388,7 +387,8 @@ class Worker:
         """Take the lease that stands for the node's delivery from now on."""
         execution.reporting = True
         execution.beat_ms = self._clock.now_ms()
-        await self._outbox.append([self._reports.started(execution.work, execution.incarnation, execution.details)])
+        started = NodeStarted(**execution.about(execution.beat_ms), worker=self.name, details=execution.details)
+        await self._outbox.append([done(self._names, execution.work, started)])
         # Only now: until the report is durable, a redelivery must not be acknowledged by it.
         execution.leased = True
         if execution.careful:
@@ -426,7 +426,8 @@ class Worker:
         self._outbox.submit([record]).add_done_callback(sent)
 
     def _heartbeat(self, execution: Underway) -> Outgoing:
-        return self._reports.heartbeat(execution.work, execution.incarnation, execution.details, begun=execution.begun)
+        beat = Heartbeat(**execution.about(execution.beat_ms), details=execution.details, begun=execution.begun)
+        return done(self._names, execution.work, beat)
 
 
 def _stop(executions: Sequence[Underway]) -> "list[asyncio.Task[None]]":

@@ -1,10 +1,10 @@
-"""How far the partitions of a topic go, asked for once by who takes over several of them."""
+"""How far the partitions of a topic go, asked for once by whoever takes over several of them."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from ...errors import TopicMismatch
-from ...ports.log import Reader
+from ..errors import TopicMismatch
+from ..ports.log import Reader
 
 
 class Extent(NamedTuple):
@@ -23,7 +23,7 @@ async def extent_of(reader: Reader, topic: str) -> Extent:
 async def check_not_recreated(reader: Reader, extent: Extent, number: int, committed: int) -> None:
     """Raises `TopicMismatch` when the group has read further than the topic goes: it is another topic now.
 
-    Who had the partition before may have read on since the extent was asked for: in doubt it is asked for again.
+    Its former owner may have read on since the extent was asked for: in doubt it is asked for again.
     """
     if committed <= extent.ends[number]:
         return

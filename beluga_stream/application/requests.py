@@ -1,13 +1,10 @@
-"""What every start of a run has in common, and what is asked of one that comes from outside."""
+"""What may be asked of runs from outside, and what is refused because nobody could answer it, or keep it."""
 
-import hashlib
 import re
 from collections.abc import Iterator, Mapping
 
-import orjson
-
-from ...domain.definition import EdgeMode, NodeKind
-from ...domain.events import (
+from ..domain.definition import EdgeMode, NodeKind
+from ..domain.events import (
     CancelRequested,
     Event,
     LimitEvent,
@@ -18,12 +15,12 @@ from ...domain.events import (
     SignalReceived,
     SlotWanted,
 )
-from ...domain.ids import near_run_id, page_key
-from ...domain.payload import Json, Payload, length_of, seals_of
-from ...domain.plan import Plan
-from ...domain.state import RunState
-from ...errors import InvalidInput, NotSerializable
-from ..partitioner import partition_of
+from ..domain.ids import near_run_id, page_key
+from ..domain.payload import Payload, length_of, seals_of
+from ..domain.plan import Plan
+from ..domain.state import RunState
+from ..errors import InvalidInput
+from .partitioner import partition_of
 
 REQUEST_MOST_BYTES = 256 * 1024
 """Values above 64 KiB go through the blob store, so that an honest request stays far below this."""
@@ -40,20 +37,6 @@ ASKED = frozenset({RunRequested, SignalReceived, CancelRequested, RetryRequested
 _NUMBER_MOST = 1 << 53
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 _LIMIT_ID = re.compile(r"~limit/[0-9a-f]{32}")
-_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-
-
-def input_digest(value: Json) -> str:
-    """A hash of the input, so that a reused idempotency key with another payload is recognised."""
-    return hashlib.blake2b(sorted_json(value), digest_size=16).hexdigest()
-
-
-def sorted_json(value: Json) -> bytes:
-    """The same bytes for equal values. Raises `NotSerializable`."""
-    try:
-        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-    except TypeError as error:  # orjson.JSONEncodeError is one
-        raise NotSerializable(f"the input cannot become JSON: {error}") from error
 
 
 def check_request(event: RunRequested, size: int, partition: int, partitions: int) -> None:
@@ -139,9 +122,9 @@ def check_map(plan: Plan, event: RunRequested) -> None:
 
 
 def check_asked(event: Event, size: int) -> None:
-    """Raises `InvalidInput` for what is asked of a run and is too long to be kept, or is not the run's own.
+    """Raises `InvalidInput` for what is too long to be kept, brings another run's value, or names what is no run's id.
 
-    And for what is asked of none: a row under such a key would be taken for another kind, and end every owner.
+    A row under such an id would be taken for one of another kind, and end every coordinator that reads it.
     """
     check_id(event.run)
     if not isinstance(event, RunRequested):
@@ -179,9 +162,9 @@ def check_words(event: Event) -> None:
 
 
 def check_limit(event: LimitEvent, size: int) -> None:
-    """Raises `InvalidInput` for an event of a limit that no engine writes: its row would not fit, or never be due.
+    """Raises `InvalidInput` for an event of a limit that no engine writes.
 
-    Or it would be another's.
+    Its row would not fit, would never be due, or would be taken for one of another kind.
     """
     if not _LIMIT_ID.fullmatch(event.key):
         raise InvalidInput(f"a {event.type} has the key {event.key[:NAME_MOST]!r}, which is no limit's id")
@@ -197,7 +180,7 @@ def check_limit(event: LimitEvent, size: int) -> None:
 def check_seals(event: Event) -> None:
     """Raises `InvalidInput` when somebody hands in an encrypted value of another run.
 
-    Who cannot read it could otherwise let a graph read it to him.
+    Otherwise somebody who has no key could have a graph read it out.
     """
     match event:
         case RunRequested(parent=None) | SignalReceived(parent=None):
@@ -227,9 +210,3 @@ def check_handed(state: RunState, signal: SignalReceived) -> None:
         raise InvalidInput(
             f"a signal for run {state.run} was handed on by {signal.parent}, which did not start it", run=state.run
         )
-
-
-def trace_of(headers: "tuple[tuple[str, bytes], ...]") -> bytes | None:
-    """The W3C traceparent among a record's headers, if it is one."""
-    found = next((value for name, value in headers if name == "traceparent"), None)
-    return found if found is not None and _TRACEPARENT.fullmatch(found) else None

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from ...ports.log import Appender, Outgoing, Position
+from ..ports.log import Appender, Outgoing, Position
 
 _Entry: TypeAlias = tuple[list[Outgoing], "asyncio.Future[Sequence[Position]]"]
 
