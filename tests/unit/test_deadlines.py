@@ -68,7 +68,7 @@ async def test_what_is_lost_says_whether_it_had_begun_there() -> None:
     known: dict[str, Any] = {"run": RunId("r"), "key": "r", "at_ms": 1, "node": NodeKey("a"), "attempt": 1}
     told = []
     for begun in (False, True):
-        of.partition.beat(Heartbeat(**known, incarnation=Incarnation("i"), begun=begun), of.clock.now)
+        of.partition.leases.beat(Heartbeat(**known, incarnation=Incarnation("i"), begun=begun), of.clock.now)
         await of.look(24)
         event = of.expired[-1]
         assert isinstance(event, LeaseExpired)
@@ -81,7 +81,7 @@ async def test_a_redelivery_that_waits_elsewhere_does_not_clear_who_has_begun() 
     waiting = Heartbeat(
         run=RunId("r"), key="r", at_ms=1, node=NodeKey("a"), attempt=1, incarnation=Incarnation("j"), begun=False
     )
-    of.partition.beat(waiting, of.clock.now)
+    of.partition.leases.beat(waiting, of.clock.now)
     await of.look(24)
     (event,) = of.expired
     assert isinstance(event, LeaseExpired)
@@ -138,7 +138,7 @@ async def test_what_an_outage_has_left_due_is_looked_at_a_part_at_a_time(monkeyp
     """All at once would hold the process up for longer than its session, and then whoever is next."""
     monkeypatch.setattr(deadlines, "_AT_ONCE", 2)
     of = Bench()
-    of.partition.leases.clear()
+    of.partition.leases.held.clear()
     await of.partition.table.commit([(f"r{n}", codec.kept.encode(Kept(asleep(f"r{n}")))) for n in range(5)])
     assert [kept async for kept in of.partition.recover(0)] == []
     told = []
@@ -153,8 +153,8 @@ async def test_so_are_the_leases_of_workers_that_died_together(monkeypatch: pyte
     monkeypatch.setattr(deadlines, "_AT_ONCE", 2)
     of = Bench()
     for n in range(5):
-        of.partition.leases[RunId("r"), NodeKey(f"{n}")] = Lease(1, Incarnation("i"), of.clock.now)
-    del of.partition.leases[RunId("r"), NodeKey("a")]
+        of.partition.leases.held[RunId("r"), NodeKey(f"{n}")] = Lease(1, Incarnation("i"), of.clock.now)
+    del of.partition.leases.held[RunId("r"), NodeKey("a")]
     await of.look(20)
     told = []
     for _ in range(4):
@@ -168,10 +168,10 @@ async def test_no_more_is_looked_at_while_so_much_waits_to_be_read(monkeypatch: 
     of = Bench()
     await of.log.append([Outgoing(NAMES.node_done, b"r", b"unread", partition=0)])
     for n in range(5):
-        of.partition.leases[RunId("r"), NodeKey(f"{n}")] = Lease(1, Incarnation("i"), of.clock.now)
+        of.partition.leases.held[RunId("r"), NodeKey(f"{n}")] = Lease(1, Incarnation("i"), of.clock.now)
     await of.look(30)
     assert of.expired == []
-    of.partition.read[NAMES.node_done] = 1
+    of.partition.offsets.read[NAMES.node_done] = 1
     await of.look(1)
     assert len(of.expired) == 2
 
@@ -180,7 +180,7 @@ async def test_a_log_that_became_shorter_holds_nothing_up(monkeypatch: pytest.Mo
     """Its topic was created anew, or its broker has lost what it had confirmed: as much may never come again."""
     of = Bench()
     await of.log.append([Outgoing(NAMES.node_done, b"r", b"lost", partition=0) for _ in range(5)])
-    of.partition.read[NAMES.node_done] = 1
+    of.partition.offsets.read[NAMES.node_done] = 1
     await of.look(30)
     assert of.expired == []
 
@@ -190,6 +190,6 @@ async def test_a_log_that_became_shorter_holds_nothing_up(monkeypatch: pytest.Mo
     monkeypatch.setattr(of, "end", end)
     await of.look(1)
     assert of.expired == []
-    of.partition.read[NAMES.node_done] = 2
+    of.partition.offsets.read[NAMES.node_done] = 2
     await of.look(1)
     assert len(of.expired) == 1
