@@ -7,6 +7,7 @@ from types import UnionType
 from typing import Any, Generic, TypeVar, overload
 
 from ..errors import InvalidConfig
+from .signature import name_of
 
 E = TypeVar("E")
 T_co = TypeVar("T_co", covariant=True)
@@ -42,7 +43,7 @@ class Topic(Generic[E]):
         An event whose key is None, or raises, goes to the dead letters. Raises `InvalidConfig` for an async function.
         """
         if inspect.iscoroutinefunction(key):
-            raise InvalidConfig(f"{self!r}.by({key.__name__}): it is async; give a plain function of the event")
+            raise InvalidConfig(f"{self!r}.by({name_of(key)}): it is async; give a plain function of the event")
         return Keyed(self, key)
 
     def __repr__(self) -> str:

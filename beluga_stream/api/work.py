@@ -18,6 +18,7 @@ from .resource import open_resource
 from .retry import Seconds, milliseconds
 from .schedule import CatchUp, Cron
 from .signal import Signal, dumped
+from .signature import name_of
 from .topic import Topic
 from .trigger import Declared, OnRun, compile_trigger
 
@@ -173,7 +174,7 @@ class Work(ABC, Generic[I, O]):
         for what, function in given.items():
             if inspect.iscoroutinefunction(function):
                 raise InvalidGraph(
-                    f"graph {self._name!r}: {what} of a trigger is {function.__name__}, which is async: give a plain "
+                    f"graph {self._name!r}: {what} of a trigger is {name_of(function)}, which is async: give a plain "
                     f"function, and do in a node what takes time",
                     graph=self._name,
                 )

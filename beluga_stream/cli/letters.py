@@ -21,7 +21,7 @@ from ..application.payloads import Payloads
 from ..application.topics import Topics
 from ..bootstrap.connection import kafka, topics
 from ..bootstrap.encryption import payloads_of
-from ..errors import BelugaError, InvalidInput, InvalidState, KeyMissing, NotFound, Tampered
+from ..errors import BelugaError, InvalidInput, InvalidState, KeyMissing, NotFound, Tampered, TopicMissing
 from ..ports.log import Appender, Outgoing, Reader, Record
 from .screen import console, moment_cell, print_json, table
 from .values import settings_with
@@ -30,7 +30,7 @@ _SOURCE_PARTS = 3
 _PAGE = 100
 """So many letters are sent, and marked, at a time."""
 
-_OF_ONE_LETTER = (NotFound, InvalidState, KeyMissing, Tampered)
+_OF_ONE_LETTER = (NotFound, InvalidState, KeyMissing, Tampered, TopicMissing)
 """What keeps one letter from being had back, and says nothing of the next."""
 
 
@@ -151,6 +151,7 @@ class DeadLetters:
             found: list[tuple[Letter, Outgoing]] = []
             for letter in letters[start : start + _PAGE]:
                 try:
+                    await self._reader.partitions(letter.topic)  # one whose topic is gone would hold up all others
                     found.append((letter, await letter.again(self._payloads)))
                 except _OF_ONE_LETTER as error:
                     kept.append(Kept(letter, error))

@@ -76,7 +76,7 @@ async def test_an_earlier_run_of_the_id_that_goes_on_refuses_the_start(made: Ben
     run, parent = someone()
     for _ in range(2):
         await made.start(one, 1, parent=replace(parent, began=1), run=run)
-    with pytest.raises(InvalidState):
+    with pytest.raises(InvalidState, match=r"the workflow of an earlier run with the id .* still goes on"):
         await made.start(one, 1, parent=replace(parent, began=2), run=run)
 
 

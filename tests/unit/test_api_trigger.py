@@ -1,6 +1,7 @@
 """Triggers, compiled."""
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -81,8 +82,9 @@ def test_an_async_function_is_refused_it_would_pick_every_event(what: str) -> No
         graph_of("sale").trigger(Topic("orders", Order), **{what: _later})
     with pytest.raises(InvalidGraph, match="input of a trigger is _later, which is async"):
         graph_of("sale").schedule("0 9 * * *", input=_later)
-    with pytest.raises(InvalidConfig, match=r"by\(_later\): it is async"):
-        Topic("orders", Order).by(_later)
+    for key in (_later, partial(_later)):
+        with pytest.raises(InvalidConfig, match=r"by\(_later\): it is async"):
+            Topic("orders", Order).by(key)
 
 
 ORDERS = Topic("orders", Order).by(lambda order: order.id)

@@ -18,7 +18,7 @@ from beluga_stream.application.topics import Topics
 from beluga_stream.cli import letters
 from beluga_stream.cli.letters import DeadLetters
 from beluga_stream.cli.main import app
-from beluga_stream.errors import InvalidInput, LogUnavailable
+from beluga_stream.errors import InvalidInput, LogUnavailable, TopicMissing
 from beluga_stream.ports.log import Headers, Outgoing, Position, Record, TopicSpec
 
 NAMES = Topics("dead")
@@ -119,6 +119,18 @@ async def test_letters_that_were_sent_before_the_broker_went_away_are_marked() -
         await dead.replay(await dead.all())
     assert log.records_in("docs") == 200
     assert sum(letter.handled is not None for letter in await dead.all()) == 100
+
+
+async def test_a_letter_whose_topic_is_gone_holds_up_no_other() -> None:
+    log, payloads = MemoryLog(), Payloads(MemoryBlobs())
+    dead = await _dead(log, payloads)
+    for topic in ("gone", "docs"):
+        record = Record(topic, 0, 0, b"k", b"v")
+        await log.append([await dead_letter(NAMES.dead_letters, record, InvalidInput("no good"), payloads)])
+    (kept,) = await dead.replay(await dead.all())
+    assert (kept.letter.topic, kept.error.code) == ("gone", TopicMissing.code)
+    assert log.records_in("docs") == 1
+    assert [letter.handled is None for letter in await dead.all()] == [True, False]
 
 
 async def test_an_end_of_a_run_that_has_gone_on_is_not_made_its_newest() -> None:
