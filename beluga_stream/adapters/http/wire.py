@@ -183,7 +183,8 @@ class _Trying:
         if now - self._since > self._patience:
             if isinstance(error, _Away) and error.error is not None:
                 raise error.error
-            raise LogUnavailable(f"the gateway at {self._where} does not answer: {error!r}") from error
+            why = str(error) or repr(error)
+            raise LogUnavailable(f"the gateway at {self._where} does not answer: {why}") from error
         wait = self._wait
         if isinstance(error, _Away) and error.seconds is not None:
             wait = min(error.seconds, _AGAIN_MOST_SECONDS)
