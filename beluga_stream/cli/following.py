@@ -173,6 +173,8 @@ async def _end(
     """Print the result of a run that succeeded; raise what another end means."""
     if last is not None and last.ended:
         check_ended(run, last, undone=undone)
+        if as_json:
+            return
     if last is None or last.output is None:
         # After the cursor of its last event there is none that tells of the end; or a gateway cannot give the output.
         output = await runs.result(run, timeout_seconds=timeout or None)

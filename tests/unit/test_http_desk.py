@@ -292,6 +292,21 @@ async def test_a_gateway_that_is_away_for_too_long_is_unavailable() -> None:
             pass
 
 
+async def test_a_stream_that_is_cut_again_and_again_is_told_of_in_words() -> None:
+    async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.readuntil(b"\r\n\r\n")
+        answer = (
+            b"Content-Length: 2\r\n\r\n{}" if b"/healthz" in request else b"Content-Type: text/event-stream\r\n\r\n"
+        )
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n" + answer)
+        writer.close()
+
+    server = await asyncio.start_server(cut, "127.0.0.1", 0)
+    async with server, Wire(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", patience=0) as each:
+        with pytest.raises(LogUnavailable, match=r"does not answer: the stream was cut$"):
+            _ = [frame async for frame in each.stream("/v1/runs/r/events", {}, None)]
+
+
 async def test_an_address_that_is_none_is_refused_at_once() -> None:
     for address in ("http://", "https:///x", "http://[::1", "http://h:99999999", "http://h:x", "http://h:0"):
         with pytest.raises(InvalidConfig, match="no address of a gateway"):

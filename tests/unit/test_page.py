@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from beluga_stream.adapters.http.sse import Parser
 from beluga_stream.adapters.http.stream import CLOSING, END, LIVE, PROBLEM
 from beluga_stream.adapters.http.table import TABLE
 from beluga_stream.adapters.http.tokens import new_token
+from beluga_stream.application.execution.context import context
 from beluga_stream.domain.definition import NodeKind
+from beluga_stream.domain.retry import RetryPolicy
 from beluga_stream.domain.state import NODE_ENDED, RUN_ENDED, NodeStatus, RunStatus
 from tests.unit.desks import Desk, Mood, graph
-from tests.unit.engines import program
+from tests.unit.engines import handler, program
 from tests.unit.gateways import opened
 from tests.unit.graphs import edges, node, plan
 
@@ -133,6 +136,28 @@ def test_items_and_void_chunks_of_a_run() -> None:
         events,
     )
     assert told == ["each", "turn", "running", 2, 1, ["a", "b"]]
+
+
+async def test_a_stream_that_another_attempt_goes_on_with_is_whole() -> None:
+    async def talk(value: int) -> AsyncGenerator[int, None]:
+        for number in range(len(context().emitted(int)), value):
+            if number == context().attempt:
+                raise ConnectionError
+            yield number
+
+    retry = RetryPolicy(attempts=5, first_ms=1)
+    of = plan([node("talk", NodeKind.STREAM, resume=True, retry=retry)], edges("input > talk"), ["talk"])
+    made = program(of, {"talk": handler(talk, streams=True)})
+    async with Desk(made).open() as desk, opened(desk) as door:
+        _, told = await door.say("POST", "/v1/graphs/test/runs", {"input": 3})
+        sent = await door.events(told["run"])
+    events = [json.loads(event.data) for event in sent if event.event in EVENT_KINDS]
+    assert len({event["incarnation"] for event in events if event["type"] == "chunk"}) == 3
+    shown = said_by_node(
+        "const run = new Run(); for (const event of given[0]) run.hear(event); said(run.places.get('talk').chunks);",
+        events,
+    )
+    assert shown == [0, 1, 2]
 
 
 def test_a_stream_that_fails_for_a_moment_is_followed_on() -> None:

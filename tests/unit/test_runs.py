@@ -50,6 +50,13 @@ async def test_a_run_is_started_and_followed_to_its_end() -> None:
         assert await runs.outputs(run, "a") == 8
 
 
+async def test_starts_that_come_together_under_one_key_are_followed_once() -> None:
+    async with Desk(graph(Mood())).client() as runs:
+        await asyncio.gather(*(runs.start("test", 4, idempotency_key="k") for _ in range(3)))
+        tails = runs._following._tails._tails.values()
+        assert [len(followers) for tail in tails for followers in tail.followers.values()] == [1]
+
+
 async def test_who_gives_up_before_a_run_has_begun_leaves_nobody_behind_that_follows_it() -> None:
     async with Desk(graph(Mood())).client() as runs:  # no coordinator takes the start up
         run = await runs.start("test", 4, idempotency_key="k")

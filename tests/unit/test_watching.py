@@ -91,6 +91,7 @@ async def test_a_result_that_a_gateway_cannot_give_is_not_shown_as_none(monkeypa
         await http.result(run)
         desk.blobs.stored.clear()
         desk.payloads._cache.clear()
+        await _follow(http, RunView(run), timeout=20, as_json=True)
         with pytest.raises(NotFound, match="cannot be had"):
             await _follow(http, RunView(run), timeout=20, as_json=False)
         with console.capture() as captured:

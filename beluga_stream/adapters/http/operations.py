@@ -218,10 +218,12 @@ class Operations:
 async def _bounded(
     told: AsyncGenerator[Frame | None, None], limit: asyncio.Timeout, seconds: float
 ) -> AsyncGenerator[Frame | None, None]:
-    """These frames; what is not there yet is waited for so long."""
+    """These frames; what is not there yet is waited for so long, within the limit."""
+    most = limit.when()
     async for frame in told:
         if frame is not None and frame.kind == LIVE:
-            limit.reschedule(asyncio.get_running_loop().time() + seconds)
+            until = asyncio.get_running_loop().time() + seconds
+            limit.reschedule(until if most is None else min(until, most))
         yield frame
 
 

@@ -106,10 +106,10 @@ class Following:
     async def begin(self, run: RunId, digest: str, *, fresh: bool) -> int:
         """Follow a run that is about to be started here; returns where its partition ended before that."""
         partition = self._partition(run)
-        known = self._mine.pop(run, None)
+        follower = await self._tails.follow(partition, run.encode())
+        known = self._mine.pop(run, None)  # of a start under the same key, which may have come meanwhile
         if known is not None:
             self._tails.leave(partition, known.follower)
-        follower = await self._tails.follow(partition, run.encode())
         self._mine[run] = _Mine(follower, digest, fresh=fresh)
         if len(self._mine) > self._most_from_start:
             oldest = next(iter(self._mine))

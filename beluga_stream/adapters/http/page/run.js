@@ -72,10 +72,7 @@ export class Run {
       }
       case "chunk": {
         const place = this.place(event.node);
-        if (place.incarnation !== event.incarnation) {
-          place.chunks = [];
-          place.incarnation = event.incarnation;
-        }
+        place.incarnation = event.incarnation; // another may go on with the stream: `superseded` says when it does not
         place.chunks.push(event.value);
         break;
       }
