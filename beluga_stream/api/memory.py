@@ -5,6 +5,7 @@ import secrets
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
+from os import PathLike
 from typing import Any, Generic, Protocol, Self, TypeVar, cast, runtime_checkable
 
 import orjson
@@ -67,6 +68,12 @@ class StoredMemory(Generic[S]):
     turn: str | None = None
 
     def __post_init__(self) -> None:
+        given: object = self.store
+        if isinstance(given, str | PathLike):
+            raise InvalidConfig(
+                f"{type(self).__name__}(store={given!r}) is a path, and no store: give SQLiteStore({str(given)!r}), or "
+                f"SQLiteVectors to a VectorMemory"
+            )
         for name in ("memory_key", "input_key", "output_key"):
             value = getattr(self, name)
             if value == "" or not isinstance(value, str | None):

@@ -149,7 +149,7 @@ def _call_of(handler: object, graph: str, node: str) -> Callable[..., Any]:
     if call is not None:
         return call
     raise InvalidGraph(
-        f"graph {graph!r}: node {node!r} is a {type(handler).__name__}, which cannot be called: "
+        f"graph {graph!r}: node {node!r} is of type {type(handler).__name__}, which cannot be called: "
         f"give a function, a graph, or an object with invoke or ainvoke",
         graph=graph,
         node=node,

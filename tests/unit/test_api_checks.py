@@ -466,7 +466,7 @@ CASES: list[tuple[Callable[[G], None], str | None, str]] = [
     (no_retry, "split", "retry=3 does not fit: give a Retry"),
     (odd_end, "split", "on_failure='stop' does not fit: give 'fail' or 'continue'"),
     (resume_of_plain, "split", "resume=True is for streaming"),
-    (no_handler, "split", "is a int, which cannot be called"),
+    (no_handler, "split", "is of type int, which cannot be called"),
     (wrong_fallback, "count", "fallback=both .* must take 1"),
     (wrong_compensation, "count", "compensate=count .* must take 2"),
     (process_of_local, "f", "move it to a module"),

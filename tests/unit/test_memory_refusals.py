@@ -1,5 +1,6 @@
 """What is wrong with a memory is told where it is given, and what fails in it fails the run."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +26,12 @@ def test_what_is_no_memory_is_refused() -> None:
         chain(recalls, conversation=session)
     with pytest.raises(InvalidConfig, match="a Foreign is that of one"):
         chain(recalls, memory=Foreign(), conversation=session)
+
+
+@pytest.mark.parametrize("path", ["memory.db", Path("memory.db")])
+def test_a_path_is_no_store(path: Any) -> None:
+    with pytest.raises(InvalidConfig, match=r"BufferMemory\(store=.* is a path, .* give SQLiteStore\('memory\.db'\)"):
+        BufferMemory(store=path)
 
 
 def test_a_memory_that_nobody_reads_is_refused() -> None:

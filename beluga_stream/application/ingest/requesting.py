@@ -3,13 +3,17 @@
 from collections.abc import Callable
 from typing import Any
 
+from pydantic import ValidationError
+
 from ...domain.events import RunRequested
 from ...domain.ids import run_id
-from ...errors import ExecutionFailed
+from ...errors import BelugaError, ExecutionFailed
 from ...ports.handlers import Program
 from ...ports.log import Outgoing
 from .. import codec, tracing
-from ..execution.judging import said
+from ..execution.conversion import input_json
+from ..execution.judging import first_of, said
+from ..execution.places import told_place
 from ..payloads import Payloads
 from ..topics import Topics
 
@@ -21,7 +25,9 @@ def called(trigger: str, what: str, function: Callable[..., Any], *arguments: An
     except KeyboardInterrupt:
         raise  # somebody ends the process
     except BaseException as error:  # also what would end the process, and each after it that reads the event
-        message = f"{what} of trigger {trigger} raised {type(error).__name__}: {said(error)}"
+        told = first_of(error) if isinstance(error, ValidationError) else said(error)
+        place = told_place(error.__traceback__)
+        message = f"{what} of trigger {trigger} raised {type(error).__name__}: {told}{place}"
         raise ExecutionFailed(message, trigger=trigger) from error
 
 
@@ -49,8 +55,10 @@ class Requests:
     ) -> Outgoing:
         """The request for the run that this identity starts. Raises `ExecutionFailed` for a value that is no input."""
         definition = program.definition
-        checked = called(trigger, "map", program.input.validate_python, value)
-        json = called(trigger, "map", program.input.dump_python, checked, mode="json")
+        try:
+            json = input_json(program, value)
+        except BelugaError as error:
+            raise ExecutionFailed(f"trigger {trigger}: {error}", trigger=trigger) from error
         run = run_id(definition.name, trigger, identity)
         request = RunRequested(
             run=run,
