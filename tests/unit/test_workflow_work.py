@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from beluga_stream import Signal
+from beluga_stream import Graph, Signal
 from beluga_stream.bootstrap.workflow_work import WorkflowWork
 from beluga_stream.errors import BelugaError, InvalidInput, NotFound, RunFailed, TemporalUnavailable
 from beluga_stream.ports.workflow_runner import Started
@@ -38,7 +38,9 @@ class Engine:
 
 
 def made(engine: Engine) -> WorkflowWork:
-    return WorkflowWork(engine)  # type: ignore[arg-type]  # what else a runner has is not asked for
+    asked = Graph[int, str]("asked")
+    asked.set_finish_point(asked.wait(word, after=asked.input))
+    return WorkflowWork(asked.compile(), engine)  # type: ignore[arg-type]  # what else a runner has is not asked for
 
 
 async def test_signals_are_sent_behind_the_start() -> None:

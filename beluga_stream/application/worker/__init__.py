@@ -4,6 +4,6 @@ A map of the modules; each row begins with the one to read first.
 
 The role
     worker: underway slots reported
-    attempts, one execution and its report: incarnations sending fusion
+    attempts, one execution and its report: code incarnations sending fusion
     notices, what every worker must know
 """
