@@ -39,7 +39,7 @@ class Engine:
 
 def made(engine: Engine) -> WorkflowWork:
     asked = Graph[int, str]("asked")
-    asked.set_finish_point(asked.wait(word, after=asked.input))
+    asked.set_finish_point(asked.wait(word, timeout=60))
     return WorkflowWork(asked.compile(), engine)  # type: ignore[arg-type]  # what else a runner has is not asked for
 
 
