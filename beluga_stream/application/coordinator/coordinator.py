@@ -218,7 +218,7 @@ class Coordinator:
         """What is due counts as ripe by how far its partition was read: offsets without a record hold nothing up."""
         owned = self._owned.get(partition)
         if owned is not None:
-            owned.offsets.read[topic] = offset
+            owned.offsets.passed(topic, offset)
 
     def _fitting(self, records: Sequence[Outgoing]) -> list[Outgoing]:
         """Those that may be sent. An owner of an earlier version may have decided on longer ones."""

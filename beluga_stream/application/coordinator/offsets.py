@@ -62,6 +62,10 @@ class Offsets:
             return False
         return record.offset < self._was_done.get(record.topic, 0)
 
+    def passed(self, topic: str, offset: int) -> None:
+        """Before this offset there is no more to come. It may lie among what an earlier owner has done with."""
+        self.read[topic] = max(self.read.get(topic, 0), offset)
+
     def row(self) -> bytes:
         """What the table is to say."""
         return orjson.dumps({**self.read, _SENT: self.done})
