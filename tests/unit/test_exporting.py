@@ -209,9 +209,11 @@ def test_either_signal_can_be_left_out_by_its_own_variable(monkeypatch: pytest.M
         assert not observed.spans.on
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "otlp")
     monkeypatch.setenv("OTEL_METRICS_EXPORTER", "none")
+    before = set(threading.enumerate())  # those of other tests may still be about to end
     with observing(Settings(telemetry=("otlp",)), "test") as observed:
         assert observed.spans.on
-        assert not any(thread.name == "OtelPeriodicExportingMetricReader" for thread in threading.enumerate())
+        begun = set(threading.enumerate()) - before
+        assert not any(thread.name == "OtelPeriodicExportingMetricReader" for thread in begun)
     monkeypatch.setenv("OTEL_METRICS_EXPORTER", "console")
     with (
         pytest.raises(
