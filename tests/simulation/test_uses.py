@@ -81,6 +81,12 @@ def desk() -> Graph[int, int]:
     return graph
 
 
+async def _succeeded(runs: Runs, run: RunId) -> None:
+    """Wait until lists of runs say so: summaries come behind streams."""
+    while (found := await runs.summary(run)) is None or found.status != "succeeded":  # noqa: ASYNC110 - it reads a log
+        await asyncio.sleep(0.1)
+
+
 @every_seed
 def test_what_clients_ask_for_is_answered(seed: int) -> None:  # noqa: PLR0915 - several clients at once
     graph = desk()
@@ -106,8 +112,7 @@ def test_what_clients_ask_for_is_answered(seed: int) -> None:  # noqa: PLR0915 -
         assert await other.start(graph.name, 1, idempotency_key="early") == run
         assert await other.start(graph.name, 1, idempotency_key="early") == run
         assert await other.result(run, timeout_seconds=600) == 1
-        while (found := await other.summary(run)) is None or found.status != "succeeded":
-            await asyncio.sleep(0.1)  # summaries come behind the stream
+        await _succeeded(other, run)
 
     async def cancel_before_the_start(runs: Runs) -> None:
         run = run_id(graph.name, "api", "never")
