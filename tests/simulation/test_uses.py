@@ -18,6 +18,7 @@ from beluga_stream.application.clients.runs import Runs
 from beluga_stream.application.coordinator.coordinator import CoordinatorOptions
 from beluga_stream.application.deadletters import ONLY, REASON, original
 from beluga_stream.application.payloads import Payloads
+from beluga_stream.bounds import within
 from beluga_stream.domain.events import NodeSucceeded, RunRequested
 from beluga_stream.domain.ids import Incarnation, NodeKey, RunId, run_id
 from beluga_stream.domain.payload import Inline
@@ -82,9 +83,10 @@ def desk() -> Graph[int, int]:
 
 
 async def _succeeded(runs: Runs, run: RunId) -> None:
-    """Wait until lists of runs say so: summaries come behind streams."""
-    while (found := await runs.summary(run)) is None or found.status != "succeeded":  # noqa: ASYNC110 - it reads a log
-        await asyncio.sleep(0.1)
+    """Lists of runs say so, at most a minute of virtual time later: summaries come behind streams."""
+    async with within(60):
+        while (found := await runs.summary(run)) is None or found.status != "succeeded":  # noqa: ASYNC110 - it reads a log
+            await asyncio.sleep(0.1)
 
 
 @every_seed
