@@ -10,7 +10,7 @@ import pytest
 
 from beluga_stream.adapters.memory.tables import Changelog
 from beluga_stream.application.codec import Kept
-from beluga_stream.application.coordinator import coordinator, limits, rendering, timers
+from beluga_stream.application.coordinator import deciding, limits, rendering, timers
 from beluga_stream.application.coordinator.coordinator import Coordinator
 from beluga_stream.application.coordinator.deadlines import Deadlines, Due
 from beluga_stream.application.coordinator.limits import Limits
@@ -148,7 +148,7 @@ def duplicates_answered(patch: pytest.MonkeyPatch) -> None:
         waiting = [DispatchNode(key, node.attempt) for key, node in state.nodes.items() if node.status in _AT_WORKERS]
         return decision._replace(commands=tuple(waiting))
 
-    patch.setattr(coordinator, "reduce", answered)
+    patch.setattr(deciding, "reduce", answered)
 
 
 def deadlines_not_rebuilt(patch: pytest.MonkeyPatch) -> None:
@@ -182,7 +182,7 @@ def offsets_without_a_record_hold_time_up(patch: pytest.MonkeyPatch) -> None:
 
 def clocks_of_senders_trusted(patch: pytest.MonkeyPatch) -> None:
     """An event takes place when its sender's clock says that it did."""
-    patch.setattr(coordinator, "stamped", lambda event, _offset, _now_ms: event)
+    patch.setattr(deciding, "stamped", lambda event, _offset, _now_ms: event)
 
 
 PLANTS: tuple[Plant, ...] = (

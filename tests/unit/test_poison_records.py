@@ -174,7 +174,7 @@ async def test_an_event_that_the_engine_cannot_apply_is_a_dead_letter_and_the_lo
         raise KeyError("a defect")
 
     bench = await bench_of()
-    monkeypatch.setattr("beluga_stream.application.coordinator.coordinator.reduce", broken)
+    monkeypatch.setattr("beluga_stream.application.coordinator.deciding.reduce", broken)
     await bench.tell(NAMES.run_requests, requested())
     monkeypatch.undo()
     (letter,) = bench.written(NAMES.dead_letters)

@@ -6,7 +6,7 @@ The role
     coordinator
 
 What comes in
-    admission: intake stamping early
+    deciding: admission intake stamping early batch
 
 What is owned
     partition: states offsets unanswered

@@ -11,43 +11,30 @@ import logging
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
-from ...domain.commands import RejectRun
-from ...domain.draft import Decision
-from ...domain.events import Event, LeaseExpired, LimitEvent, OwnerEvent, RunRequested, SignalReceived, SlotGranted
-from ...domain.frozen import replace
-from ...domain.ids import RunId
 from ...domain.plan import Plan
-from ...domain.reducer import outgrown, overflow, overlong, reduce
-from ...domain.state import RunState, RunStatus
-from ...errors import InvalidInput, LogUnavailable, NotFound
+from ...domain.reducer import outgrown, overlong
+from ...errors import NotFound
 from ...ports.clock import Clock
 from ...ports.log import Appender, Outgoing, PartitionTable, Reader, Record, Tables
-from ...ports.spans import NO_SPANS, Ended, Spans
+from ...ports.spans import NO_SPANS, Spans
 from ...ports.telemetry import NO_TELEMETRY, Telemetry
-from .. import codec, tracing
+from .. import tracing
 from ..catalog import Catalog
-from ..deadletters import Refusals
 from ..extent import Extent, check_not_recreated, extent_of
-from ..messages import Heartbeat, Segment
 from ..payloads import Payloads
-from ..requests import ASKED, check_asked, check_limit, check_request
 from ..topics import Topics
 from . import early
-from .admission import Admission
+from .batch import Batch
 from .deadlines import Deadlines
+from .deciding import Decider
 from .intake import Intake
-from .limits import LimitTimers, give_back, told
+from .limits import LimitTimers, told
 from .partition import RunPartition
 from .rendering import Renderer, Step
 from .settlement import Decided, Rendered, Settlement, written
-from .stamping import stamped
 from .states import RESTING_BYTES, too_large
 from .watchdog import Watch
-
-PAGE_LIMIT_BYTES = 1024
-"""A page's results above this go to the blob store: its parent holds one reference for each page."""
 
 _CLOSE_SECONDS = 5.0
 """How long the end of the role waits for the broker."""
@@ -74,22 +61,6 @@ class CoordinatorOptions:
     resting_bytes: int = RESTING_BYTES
     workflows: bool = False
     """Whether somebody hosts the workflows of durable graphs."""
-
-
-class _Batch:
-    """What the events of one partition lead to: decisions by run, and answers to what makes no run."""
-
-    def __init__(self, owned: RunPartition, now_ms: int) -> None:
-        self.owned = owned
-        self.now_ms = now_ms
-        self.decided: dict[RunId, tuple[Plan | None, list[Step]]] = {}
-        self.answers: list[Outgoing] = []
-        self.ended: list[Ended] = []
-
-    def decide(self, plan: Plan | None, decision: Decision) -> None:
-        if decision.commands:
-            state = decision.state
-            self.decided.setdefault(state.run, (plan, []))[1].append(Step(state, decision.commands))
 
 
 class Coordinator:
@@ -120,13 +91,19 @@ class Coordinator:
         self._payloads = payloads
         self._clock = clock
         self._telemetry = telemetry
-        self._refusals = Refusals("coordinator", topics.dead_letters, payloads, telemetry)
         self._options = options
         self._spans = spans
         self._renderer = Renderer(topics, spans, remembers_ms=options.dedup_window_ms)
         self._intake = Intake(options.capacity, options.unanswered_most)
         self._owned: dict[int, RunPartition] = {}
-        self._admission = Admission(topics, catalog, payloads, spans, workflows=options.workflows)
+        self._decider = Decider(
+            topics=topics,
+            catalog=catalog,
+            payloads=payloads,
+            telemetry=telemetry,
+            spans=spans,
+            workflows=options.workflows,
+        )
         # Starts may wait for long, and tell nothing of a run that goes on.
         telling = (topics.run_events, topics.node_done)
         deadlines = Deadlines(
@@ -191,20 +168,15 @@ class Coordinator:
     async def handle(self, records: Sequence[Record]) -> Awaitable[None] | None:
         """Decide about a batch, and begin to write and send it; what is returned says when all is sent."""
         now = self._clock.now_ms()
-        batches: dict[int, _Batch] = {}
+        batches: dict[int, Batch] = {}
         for record in records:
             owned = self._owned.get(record.partition)
             if owned is None or (owned.offsets.repeats and owned.offsets.is_over(record)):
                 continue
             batch = batches.get(owned.number)
             if batch is None:
-                batch = batches[owned.number] = _Batch(owned, now)
-            try:
-                await self._apply(batch, record)
-            except LogUnavailable:
-                raise  # no fault of the record: it comes again, to a process that can read
-            except Exception as error:  # noqa: BLE001 - it would come again, and end every process that takes it
-                await self._refuse(batch, record, error)
+                batch = batches[owned.number] = Batch(owned, now)
+            await self._decider.take(batch, record)
             owned.offsets.read[record.topic] = record.offset + 1
         decided = [await self._sealed(batch) for batch in batches.values()]
         settled = self._settlement.begin(decided)
@@ -233,12 +205,7 @@ class Coordinator:
             )
         return fitting
 
-    async def _refuse(self, batch: _Batch, record: Record, error: Exception) -> None:
-        """Keep what could not be applied as a dead letter. It has changed nothing."""
-        batch.owned.answer(record)
-        batch.answers.append(await self._refusals.letter(record, error))
-
-    async def _sealed(self, batch: _Batch) -> Decided:
+    async def _sealed(self, batch: Batch) -> Decided:
         """End the batch, and begin to write it."""
         owned = batch.owned
         overdue = owned.early.overdue(batch.now_ms - self._options.dedup_window_ms)
@@ -249,7 +216,7 @@ class Coordinator:
         tracing.tell_when_durable(self._spans, batch.ended, writing)
         return Decided(owned, writing, owned.seal(), partial(self._rendered, batch))
 
-    def _rendered(self, batch: _Batch) -> Rendered:
+    def _rendered(self, batch: Batch) -> Rendered:
         """What is left to do while the changelog is written."""
         outputs = batch.answers
         for plan, steps in batch.decided.values():
@@ -328,99 +295,7 @@ class Coordinator:
             if plan is not None:
                 self._telemetry.runs_owned(plan.definition.kind, graph, sign * count)
 
-    async def _apply(self, batch: _Batch, record: Record) -> None:
-        """Decide about one record; what it leads to is added to the batch."""
-        owned = batch.owned
-        event = _decoded(record)
-        size = len(record.value or b"")
-        if isinstance(event, LimitEvent):
-            check_limit(event, size)
-            batch.answers.extend(told(self._names, owned.limits.apply(event, record.offset, batch.now_ms)))
-            return
-        if isinstance(event, Heartbeat):
-            owned.leases.beat(event, batch.now_ms)
-            return
-        if type(event) in ASKED:
-            check_asked(event, size)
-        event = stamped(event, record.offset, batch.now_ms)
-        state = _started(owned, event) if type(event) is RunRequested else owned.state(event.run)
-        if state is None and isinstance(event, RunRequested):
-            check_request(event, size, record.partition, self._names.partitions)
-            event, plan, refusal = await self._admission.admit(event, batch.now_ms)
-            if refusal is not None:
-                owned.answer(record)
-                batch.answers.extend(refusal)
-                return
-        elif state is None and isinstance(event, SlotGranted):
-            owned.answer(record)
-            batch.answers.append(give_back(self._names, event))
-            return
-        else:
-            plan = None if state is None or state.definition is None else await self._plan(state)
-        is_signal = type(event) is SignalReceived
-        if (is_signal or owned.offsets.repeats) and _comes_to_nothing(owned, record, event, state, plan):
-            return
-        for outcome in event.outcomes if isinstance(event, Segment) else (event,):
-            if not await self._decide(batch, record, plan, outcome):
-                return
-        if state is None:
-            for signal in owned.early.take(event.run):
-                await self._decide(batch, record, plan, replace(signal, at_ms=batch.now_ms))
-
-    async def _decide(self, batch: _Batch, record: Record, plan: Plan | None, event: Event) -> bool:
-        """Reduce one event into the batch; False when it was no news."""
-        owned = batch.owned
-        state = _started(owned, event) if type(event) is RunRequested else owned.state(event.run)
-        decision = reduce(plan, state, event)
-        if decision is None and isinstance(event, OwnerEvent):
-            return False  # of an owner that died before it had written that the run began
-        if decision is None:
-            raise NotFound(f"there is no run {event.run}: a {event.type} for it came to nothing", run=event.run)
-        if decision.state is state and not decision.commands:
-            return False
-        if decision.state.ended and (state is None or not state.ended):
-            decision = await self._with_stored_output(decision)
-        owned.apply(record, plan, state, decision, batch.now_ms)
-        if type(event) is RunRequested:
-            _tell_conflict(event, decision)
-        if isinstance(event, LeaseExpired):
-            self._telemetry.lease_expired(decision.state.graph)
-        batch.decide(plan, decision)
-        self._count(batch, plan, state, decision.state)
-        return True
-
-    def _count(self, batch: _Batch, plan: Plan | None, before: RunState | None, state: RunState) -> None:
-        if plan is None or state.page is not None or (before is not None and before.ended == state.ended):
-            return
-        kind, name = plan.definition.kind, state.graph
-        if before is None or not state.ended:
-            self._telemetry.run_started(kind, name, len(plan.nodes))
-        if state.ended:
-            seconds = ((state.ended_ms or state.started_ms) - state.started_ms) / 1000
-            self._telemetry.run_ended(kind, name, success=state.status is RunStatus.SUCCEEDED, seconds=seconds)
-            batch.ended.extend(tracing.run_ended(self._spans, kind, state))
-
-    async def _plan(self, state: RunState) -> Plan:
-        plan = self._catalog.plan(state.definition)
-        if plan is None:
-            plan = await self._catalog.find(state.definition)
-        if plan is None:
-            raise NotFound(
-                f"the definition {state.definition} of graph {state.graph!r} is not in {self._names.graphs}",
-                run=state.run,
-            )
-        return plan
-
-    async def _with_stored_output(self, decision: Decision) -> Decision:
-        """A long output of a run that has just ended goes to the blob store before anything names it."""
-        state = decision.state
-        if state.output is None:
-            return decision
-        limit = PAGE_LIMIT_BYTES if state.page is not None else None
-        stored = await self._payloads.shortened(str(state.run), state.output, limit_bytes=limit)
-        return decision._replace(state=replace(state, output=stored))
-
-    async def _changes(self, batch: _Batch) -> Sequence[tuple[str, bytes | None]]:
+    async def _changes(self, batch: Batch) -> Sequence[tuple[str, bytes | None]]:
         """What the batch writes to the table; a run that has outgrown its row fails instead."""
         owned = batch.owned
         expired = owned.expired(batch.now_ms, self._options.dedup_window_ms, self._options.dedup_most)
@@ -430,13 +305,13 @@ class Coordinator:
             # It may be what is on its way that is so long, and not the run.
             await self._settlement.finish()
             for run, size in too_large(owned.changes(expired), most):
-                await self._give_up(batch, run, size, outgrown(size, most))
+                await self._decider.give_up(batch, run, size, outgrown(size, most))
             changes = owned.changes(expired)
         if await self._unfit(batch):
             changes = owned.changes(expired)
         return changes
 
-    async def _unfit(self, batch: _Batch) -> bool:
+    async def _unfit(self, batch: Batch) -> bool:
         """Fail the runs of which a record would be too long, before that is decided for good; whether there is one."""
         found = False
         most = self._options.record_limit_bytes
@@ -449,64 +324,5 @@ class Coordinator:
             size = 0 if longest is None else len(longest.value or b"")
             if longest is not None and size > most:
                 found = True
-                await self._give_up(batch, run, size, overlong(f"a record for {longest.topic}", size, most))
+                await self._decider.give_up(batch, run, size, overlong(f"a record for {longest.topic}", size, most))
         return found
-
-    async def _give_up(self, batch: _Batch, run: RunId, size: int, message: str) -> None:
-        """Fail a run that no longer fits its records; nothing of its batch is sent but that."""
-        owned = batch.owned
-        state = owned.state(run)
-        assert state is not None, "the run is in the batch under way"
-        # Without a definition it was cancelled before it began, and is only remembered.
-        plan = None if state.definition is None else await self._plan(state)
-        decision = overflow(plan, state, message, batch.now_ms)
-        decision = owned.overrule(decision)
-        log.warning(
-            "failed run %s: %s",
-            run,
-            message,
-            extra={"action": "state_overflow", "run": run, "graph": state.graph, "bytes": size},
-        )
-        self._count(batch, plan, state, decision.state)
-        batch.decided[run] = (plan, [Step(decision.state, decision.commands)])
-
-
-def _decoded(record: Record) -> Any:
-    """What the record tells. Raises `InvalidInput` and `UnknownVersion`."""
-    event = codec.incoming.decode(record.value)
-    if record.key != event.key.encode():
-        raise InvalidInput(
-            f"a {event.type} of {event.key} has another record key than its member `key` says: "
-            f"key each record by the run's id",
-            run=getattr(event, "run", None),
-        )
-    return event
-
-
-def _started(owned: RunPartition, event: RunRequested) -> RunState | None:
-    """The run that already has the id of one that is to start.
-
-    It does not count if it has ended, and an earlier run of its parent's id had started it: a run may be forgotten and
-    begin again under its id, while the children of the earlier one are still remembered.
-    """
-    state = owned.state(event.run)
-    if state is not None and state.ended and event.parent is not None and event.parent.is_after(state.parent):
-        return None
-    return state
-
-
-def _tell_conflict(event: RunRequested, decision: Decision) -> None:
-    """Nobody follows the run of an event to hear that it was refused."""
-    for command in decision.commands:
-        if isinstance(command, RejectRun):
-            where = {"action": "reject", "run": event.run, "graph": event.graph, "trigger": event.trigger}
-            log.warning("rejected a start by %s: %s", event.trigger, command.message, extra=where)
-
-
-def _comes_to_nothing(
-    owned: RunPartition, record: Record, event: Event | Segment, state: RunState | None, plan: Plan | None
-) -> bool:
-    """Whether the event waits for its run to come, or comes again."""
-    if isinstance(event, SignalReceived) and owned.early.takes(event, state, plan):
-        return True
-    return state is not None and owned.has_seen(event.run, record)
