@@ -37,7 +37,7 @@ demo: $(VENV)/.run ## Run the demo here: stories go in, what they are about stre
 
 .PHONY: test
 test: $(VENV)/.test ## Run the tests with the best broker there is: BELUGA_TEST_BROKER, Docker, embedded
-	@$(BIN)/python -m pytest --numprocesses 4 --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 4 $(ARGS)
 
 .PHONY: setup
 setup: $(VENV)/.test ## Only set up .venv, with everything to develop
