@@ -7,7 +7,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Message(Protocol[T_co]):
-    """One event. `id` and `source` are those of a CloudEvent; for plain JSON they say where the record lies.
+    """One event. `id` and `source` are a CloudEvent's; for plain JSON they say where the record lies, and since when.
 
     For a trigger by `on_run`, `id` is the id of the run that ended.
     """

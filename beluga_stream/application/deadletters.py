@@ -17,6 +17,9 @@ from .payloads import Payloads
 REASON = "beluga-reason"
 MESSAGE = "beluga-message"
 SOURCE = "beluga-source"
+LOGGED = "beluga-logged"
+"""When the source was logged, in epoch milliseconds."""
+
 STORED = "beluga-stored"
 """Names the blob that holds the record; the letter then has no value."""
 
@@ -24,7 +27,7 @@ ONLY = "beluga-only"
 """Names whom a record is for when it is sent again: the one that could not take it. Others have taken it already."""
 
 ORIGIN = "beluga-origin"
-"""Names the place where an event that is sent again lay first: however often it is sent, it is that event."""
+"""Names an event that is sent again by where it lay first: however often it is sent, it is that event."""
 
 AGAIN = "beluga-again"
 """Names the place of the record that was refused, and is sent again by this one."""
@@ -34,7 +37,7 @@ HANDLED = "beluga-handled"
 
 _LETTER_MOST_BYTES = 512 * 1024
 _OWNER = "dead-letters"
-_OURS = frozenset({REASON, MESSAGE, SOURCE, STORED})
+_OURS = frozenset({REASON, MESSAGE, SOURCE, LOGGED, STORED})
 
 
 class Refusals:
@@ -67,6 +70,7 @@ async def dead_letter(topic: str, record: Record, error: BelugaError, payloads: 
         (REASON, clipped(error.code).encode()),
         (MESSAGE, said(error).encode()),
         (SOURCE, source.encode()),
+        (LOGGED, str(record.timestamp_ms).encode()),
     )
     if _size(record) <= _LETTER_MOST_BYTES:
         return Outgoing(topic, record.key or source.encode(), record.value, (*record.headers, *told))
@@ -82,9 +86,11 @@ async def sent_again(letter: Record, payloads: Payloads) -> tuple[bytes | None, 
     key, value, headers = await original(letter, payloads)
     if not any(name == ONLY for name, _ in headers):
         return key, value, headers
-    source = dict(letter.headers)[SOURCE]
+    source, logged = dict(letter.headers)[SOURCE], dict(letter.headers).get(LOGGED)
     told = tuple(header for header in headers if header[0] != AGAIN)
-    first = () if any(name == ORIGIN for name, _ in told) else ((ORIGIN, source),)
+    # Earlier versions did not say when, and knew events without it.
+    event = source if logged is None else b"%b@%b" % (source, logged)
+    first = () if any(name == ORIGIN for name, _ in told) else ((ORIGIN, event),)
     return key, value, (*told, *first, (AGAIN, source))
 
 
@@ -113,11 +119,17 @@ def meant_for(record: Record) -> str | None:
     return _header(record, ONLY)
 
 
-def first_place(record: Record) -> str:
-    """Where an event lay first, as topic/partition/offset; of one that was not sent again that is where it lies."""
-    place, first = _place(record), _header(record, ORIGIN)
+def event_of(record: Record) -> str:
+    """What tells an event from all others that has no id of its own: topic/partition/offset@time, where it lay first.
+
+    The time is the record's, in epoch milliseconds, and never changes. In a topic that was deleted and created again,
+    and where a broker has lost the end of one, other events lie at the same places.
+    """
+    first = _header(record, ORIGIN)
     # Of another topic it tells nothing here: who forwards events may copy their headers.
-    return place if first is None or first.rsplit("/", 2)[0] != record.topic else first
+    if first is not None and first.rsplit("/", 2)[0] == record.topic:
+        return first
+    return f"{_place(record)}@{record.timestamp_ms}"
 
 
 def refused_place(record: Record) -> str | None:

@@ -37,9 +37,9 @@ def digest(*parts: str) -> str:
 
 
 def run_id(graph: str, trigger: str, identity: str) -> RunId:
-    """The id of the run that this identity starts. Time is no part of it.
+    """The id of the run that this identity starts. When it starts is no part of it.
 
-    `identity` is the idempotency key, else CloudEvents source and id, else topic, partition and offset.
+    `identity` is the idempotency key, else CloudEvents source and id, else the event's place and its record's time.
     """
     return RunId(digest("run", graph, trigger, identity))
 

@@ -103,7 +103,7 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A trigger's event as user code sees it. `data` is checked; `id` and `source` are CloudEvents' or a position."""
+    """A trigger's event as user code sees it. `data` is checked; `id` and `source` are CloudEvents' or its record's."""
 
     id: str
     source: str

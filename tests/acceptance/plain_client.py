@@ -33,7 +33,7 @@ async def main(broker: str, prefix: str, topic: str, graph: str, document: str) 
         for partition in consumer.assignment():
             await consumer.position(partition)  # so that what is published next is read
         sent = await producer.send_and_wait(topic, document.encode())
-        run = run_id(graph, topic, f"{topic}/{sent.partition}/{sent.offset}")
+        run = run_id(graph, topic, f"{topic}/{sent.partition}/{sent.offset}@{sent.timestamp}")
         counter, chunks = 0, []
         async for record in consumer:
             message = json.loads(record.value)

@@ -4,6 +4,7 @@ import ast
 import asyncio
 import contextlib
 import io
+import json
 import os
 import re
 import subprocess
@@ -16,7 +17,6 @@ import pytest
 
 from beluga_stream.bootstrap.settings import Settings
 from beluga_stream.bootstrap.topic_files import DeclaredTopic, load_topics
-from beluga_stream.domain.ids import run_id
 from beluga_stream.ports.log import TopicSpec
 from tests.engine import Engine, client_environ, running
 
@@ -101,9 +101,16 @@ def test_the_readmes_commands_publish_an_event_and_run_the_graph(notes: Engine, 
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
+    def succeeded() -> set[str]:
+        listed = json.loads(said("beluga runs list --graph notes --status succeeded --json"))
+        return {run["run"] for run in listed}
+
     publish, run = commands[2:]
-    started = run_id("notes", "notes.submitted", said(publish).strip())  # it says where the event lies
-    for output in (said(run), said(f"beluga watch {started}")):
+    before = succeeded()
+    said(publish)
+    while not (started := succeeded() - before):
+        pass  # the command takes a moment, and the test has its timeout
+    for output in (said(run), *(said(f"beluga watch {each}") for each in started)):
         assert output.splitlines()[-1] == '"TO BE / OR NOT TO BE (To, Or)"'
 
 

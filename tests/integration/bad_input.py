@@ -68,6 +68,8 @@ class Hands:
         self._producer = producer
         self._consumer = consumer
         self._letters: dict[str, Letter] = {}
+        self.events: dict[str, str] = {}
+        """By its source, what an event is called in the id of its run."""
 
     async def publish(
         self,
@@ -83,7 +85,9 @@ class Hands:
         told = await self._producer.send_and_wait(
             f"{self.engine.prefix}.{topic}", data, key=key, headers=list(headers), partition=partition
         )
-        return f"{told.topic}/{told.partition}/{told.offset}"
+        source = f"{told.topic}/{told.partition}/{told.offset}"
+        self.events[source] = f"{source}@{told.timestamp}"
+        return source
 
     async def letter(self, source: str) -> Letter:
         """The dead letter of this record, once it is there."""
@@ -126,7 +130,7 @@ async def beside_a_good_run(client: Client) -> AsyncIterator[None]:
     assert await after.result(timeout=_WAIT_SECONDS) == 16
 
 
-async def result_of_event(client: Client, source: str) -> Any:
+async def result_of_event(client: Client, event: str) -> Any:
     """The result of the run that an event of `good`'s topic has started, by the id that docs/wire.md tells."""
-    run = run_id("good", source.partition("/")[0], source)
+    run = run_id("good", event.partition("/")[0], event)
     return await Run[Any](client._desk, str(run), None).result(timeout=_WAIT_SECONDS)

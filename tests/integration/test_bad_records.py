@@ -87,7 +87,7 @@ async def test_an_event_that_is_no_event_is_a_dead_letter_as_it_came(
         letter = await by_hand.letter(bad)
         assert (letter.reason, letter.record.key, letter.value) == ("invalid_input", b"k", value)
         assert told in letter.message
-        assert await result_of_event(client, good) == 16
+        assert await result_of_event(client, by_hand.events[good]) == 16
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ async def test_users_functions_that_raise_send_their_event_to_the_dead_letters(
 
 async def test_a_broken_trace_header_is_no_reason_to_refuse_an_event(client: Client, by_hand: Hands) -> None:
     source = await by_hand.publish("docs", {"text": "ab"}, headers=[("traceparent", b"\xff" * 2_000_000)])
-    assert await result_of_event(client, source) == 4
+    assert await result_of_event(client, by_hand.events[source]) == 4
 
 
 async def test_an_event_of_an_aborted_transaction_starts_nothing(
@@ -118,15 +118,15 @@ async def test_an_event_of_an_aborted_transaction_starts_nothing(
     writer = AIOKafkaProducer(bootstrap_servers=real_broker, transactional_id=f"{engine.prefix}-writer")
     await writer.start()
     try:
-        sources = []
+        events = []
         for ends in (writer.abort_transaction, writer.commit_transaction):
             await writer.begin_transaction()
             told = await writer.send_and_wait(topic, b'{"text": "twelve"}', partition=0)
-            sources.append(f"{topic}/0/{told.offset}")
+            events.append(f"{topic}/0/{told.offset}@{told.timestamp}")
             await ends()
     finally:
         await writer.stop()
-    aborted, committed = sources
+    aborted, committed = events
     assert await result_of_event(client, committed) == 12
     assert str(run_id("good", topic, aborted)) not in [run.id for run in await client.list()]
 
@@ -134,7 +134,7 @@ async def test_an_event_of_an_aborted_transaction_starts_nothing(
 async def test_an_event_of_five_megabytes_is_a_run(client: Client, by_hand: Hands) -> None:
     async with beside_a_good_run(client):
         source = await by_hand.publish("docs", {"text": "x" * _MEGABYTES_5})
-        assert await result_of_event(client, source) == 2 * _MEGABYTES_5
+        assert await result_of_event(client, by_hand.events[source]) == 2 * _MEGABYTES_5
 
 
 async def test_a_dead_letter_of_five_megabytes_is_kept_whole(client: Client, by_hand: Hands, engine: Engine) -> None:
@@ -274,5 +274,5 @@ async def test_the_same_cloud_event_is_one_run(client: Client, by_hand: Hands, e
     for _ in range(3):
         await by_hand.publish("docs", {"text": "the same"}, key=b"k", headers=headers)
     last = await by_hand.publish("docs", {"text": "the last"}, key=b"k")
-    assert await result_of_event(client, last) == 16
+    assert await result_of_event(client, by_hand.events[last]) == 16
     assert len(await client.list(graph="good")) == before + 2

@@ -28,7 +28,6 @@ from beluga_stream.bootstrap.declared import engine_topics
 from beluga_stream.bootstrap.preparation import prepare, uses_of
 from beluga_stream.bootstrap.rights import HOLDERS, Holder, rights_of
 from beluga_stream.bootstrap.settings import Settings
-from beluga_stream.domain.ids import digest, run_id
 from beluga_stream.errors import AccessDenied, TaskCanceled
 from beluga_stream.ports.rights import Right, required
 from tests.acceptance import test_shells as shells
@@ -37,6 +36,7 @@ from tests.admitted import Session
 from tests.brokers import BrokerUnavailable
 from tests.engine import Engine, client_environ, running
 from tests.integration import secured_agents as graphs
+from tests.listed import listed
 from tests.secured import SecuredBroker, start_secured
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -142,12 +142,11 @@ async def test_every_role_works_with_its_least_rights(
         assert [event["value"] for event in events if event["type"] == "chunk"] == ["to", "be", "or", "not"]
         assert events[-1]["output"] == 4
 
-        position = (await deployed.beluga("client", "publish", "secured.events", '"one two"')).strip()
         async with connect() as client:
-            triggered = client.run(graphs.talk, run_id("talk", "secured.events", position))
-            assert await triggered.result(timeout=60) == 2
-            burst = run_id("settled", "secured.events:burst", "\x1f" + digest("event", "0", position))
-            assert await client.run(graphs.settled, burst).result(timeout=60) == len("one two")
+            asked = [run.id for run in await client.list(graph="talk")]
+            await deployed.beluga("client", "publish", "secured.events", '"one two"')
+            assert await (await listed(client, graphs.talk, but=asked)).result(timeout=60) == 2
+            assert await (await listed(client, graphs.settled)).result(timeout=60) == len("one two")
 
             number = await client.start(graphs.leased, 1)
             pages = await client.start(graphs.paged, list(range(200)))
@@ -162,8 +161,8 @@ async def test_every_role_works_with_its_least_rights(
                 await stopped.result(timeout=60)
             waits = await client.start(graphs.asks, 2)
 
-        listed = json.loads(await deployed.beluga("client", "runs", "list", "--json"))
-        assert {run["graph"] for run in listed} == {"talk", "settled", "leased", "paged", "asks", "stuck"}
+        told = json.loads(await deployed.beluga("client", "runs", "list", "--json"))
+        assert {run["graph"] for run in told} == {"talk", "settled", "leased", "paged", "asks", "stuck"}
         assert "signal" in await deployed.beluga("operator", "runs", "show", waits.id)
         checked = await deployed.beluga("operator", "doctor")
         assert "with the partitions declared" in checked

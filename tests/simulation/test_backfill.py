@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from beluga_stream.application.clients.runs import Runs
+from beluga_stream.application.deadletters import event_of
 from beluga_stream.application.ingest.backfill import Backfill, Span
 from beluga_stream.domain.ids import run_id
 from beluga_stream.errors import InvalidInput, LogUnavailable
@@ -69,7 +70,7 @@ def test_what_is_missing_is_started_once(seed: int, ingesting: bool) -> None:  #
         for part in (half, span, span):
             told += await _filling(cluster, runs, trigger).play(part, runs, parallel=4, timeout_seconds=600)
         ids = {
-            run_id(name, "numbers", f"{place.topic}/{place.partition}/{place.offset}")
+            run_id(name, "numbers", event_of(cluster.log.records("numbers", place.partition, place.offset)[0]))
             for number, place in enumerate(places)
             if number > 4 and number != 7
         }

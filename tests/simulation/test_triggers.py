@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from beluga_stream.application.deadletters import event_of
 from beluga_stream.domain.ids import run_id
 from beluga_stream.ports.handlers import Trigger
 from beluga_stream.ports.log import Outgoing
@@ -36,7 +37,8 @@ async def _triggered(seed: int) -> None:
         for number in range(_EVENTS):
             await asyncio.sleep(cluster.faults.random.expovariate(1.0))
             places += await cluster.log.append([Outgoing("numbers", None, str(number).encode())])
-        ids = [run_id(name, "t", f"{place.topic}/{place.partition}/{place.offset}") for place in places]
+        records = [cluster.log.records("numbers", place.partition, place.offset)[0] for place in places]
+        ids = [run_id(name, "t", event_of(record)) for record in records]
         assert await asyncio.gather(*(runs.result(run) for run in ids)) == [2 * n for n in range(_EVENTS)]
         await cluster.rest()
         await check(cluster)

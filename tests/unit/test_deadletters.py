@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.adapters.memory.blobs import MemoryBlobs
 from beluga_stream.adapters.memory.log import MemoryLog
-from beluga_stream.application.deadletters import dead_letter, first_place, original, refused_place, sent_again
+from beluga_stream.application.deadletters import dead_letter, event_of, original, refused_place, sent_again
 from beluga_stream.application.payloads import Payloads
 from beluga_stream.application.topics import Topics
 from beluga_stream.cli import letters
@@ -32,12 +32,12 @@ def _read(letter: Outgoing) -> Record:
 @pytest.mark.parametrize("key", [b"k", None], ids=["key", "no key"])
 async def test_a_record_comes_back_as_it_was(size: int, key: bytes | None) -> None:
     payloads = Payloads(MemoryBlobs())
-    record = Record("docs", 2, 7, key, b"\xff" * size, 0, (("h", b"\x00\xff"), ("h", b"2")))
+    record = Record("docs", 2, 7, key, b"\xff" * size, 1_234, (("h", b"\x00\xff"), ("h", b"2")))
     letter = await dead_letter(NAMES.dead_letters, record, InvalidInput("no good"), payloads)
     assert len(letter.value or b"") + len(letter.key or b"") < 600_000
     told = dict(letter.headers)
     assert (told["beluga-reason"], told["beluga-message"]) == (b"invalid_input", b"no good")
-    assert told["beluga-source"] == b"docs/2/7"
+    assert (told["beluga-source"], told["beluga-logged"]) == (b"docs/2/7", b"1234")
     assert await original(_read(letter), payloads) == (key, record.value, record.headers)
 
 
@@ -82,24 +82,33 @@ async def test_a_letter_that_came_with_the_header_of_a_marker_marks_nothing() ->
 async def test_what_is_for_one_alone_says_each_time_where_it_lay_first_and_where_it_was_refused(size: int) -> None:
     payloads = Payloads(MemoryBlobs())
     headers: Headers = (("h", b"1"), ("beluga-only", b"beluga/g/docs"))
-    record = Record("docs", 2, 7, b"k", b"v" * size, 0, headers)
+    record = Record("docs", 2, 7, b"k", b"v" * size, 1_234, headers)
     for offset, refused in ((9, b"docs/2/7"), (12, b"docs/2/9")):
         letter = _read(await dead_letter(NAMES.dead_letters, record, InvalidInput("no good"), payloads))
         key, value, headers = await sent_again(letter, payloads)
-        record = Record("docs", 2, offset, key, value, 0, headers)
+        record = Record("docs", 2, offset, key, value, 5_678, headers)
         assert dict(headers) == {
             "h": b"1",
             "beluga-only": b"beluga/g/docs",
-            "beluga-origin": b"docs/2/7",
+            "beluga-origin": b"docs/2/7@1234",
             "beluga-again": refused,
         }
         assert len(headers) == 4
-        assert (first_place(record), refused_place(record)) == ("docs/2/7", refused.decode())
+        assert (event_of(record), refused_place(record)) == ("docs/2/7@1234", refused.decode())
 
 
 def test_a_record_that_was_forwarded_with_its_headers_is_another_event() -> None:
-    headers: Headers = (("beluga-only", b"beluga/g/docs"), ("beluga-origin", b"docs/2/7"))
-    assert first_place(Record("others", 0, 3, None, b"v", 0, headers)) == "others/0/3"
+    headers: Headers = (("beluga-only", b"beluga/g/docs"), ("beluga-origin", b"docs/2/7@1"))
+    assert event_of(Record("others", 0, 3, None, b"v", 1_234, headers)) == "others/0/3@1234"
+
+
+async def test_a_letter_of_an_earlier_version_names_its_event_as_that_version_did() -> None:
+    payloads = Payloads(MemoryBlobs())
+    record = Record("docs", 2, 7, b"k", b"v", 1_234, (("beluga-only", b"beluga/g/docs"),))
+    letter = _read(await dead_letter(NAMES.dead_letters, record, InvalidInput("no good"), payloads))
+    earlier = tuple(header for header in letter.headers if header[0] != "beluga-logged")
+    _, _, headers = await sent_again(letter._replace(headers=earlier), payloads)
+    assert event_of(Record("docs", 2, 9, b"k", b"v", 5_678, headers)) == "docs/2/7"
 
 
 async def test_letters_that_were_sent_before_the_broker_went_away_are_marked() -> None:

@@ -51,10 +51,21 @@ def structured(**changes: object) -> bytes:
     return json.dumps(event | changes).encode()
 
 
-def test_plain_json_is_known_by_its_position() -> None:
-    message, identity = message_of(record(b'{"id": "a", "pages": 3}'), DOC)
+def test_plain_json_is_known_by_its_position_and_since_when_it_lies_there() -> None:
+    told = record(b'{"id": "a", "pages": 3}')._replace(timestamp_ms=1_000)
+    message, identity = message_of(told, DOC)
     assert message.data == Doc(id="a", pages=3)
-    assert (message.source, identity) == ("docs", "docs/2/7")
+    assert (message.source, identity) == ("docs", "docs/2/7@1000")
+
+
+async def test_an_event_at_the_place_of_an_earlier_one_is_another() -> None:
+    """The topic was deleted and created again, or a broker has lost its end."""
+    log = MemoryLog()
+    role = ingest(log, Trigger("t", "topic", "docs", "test", DOC))
+    for logged_ms in (1_000, 1_000, 2_000):
+        await role.handle([record(b'{"id": "a"}')._replace(timestamp_ms=logged_ms)])
+    first, again, other = [request.run for request in requests(log)]
+    assert first == again != other
 
 
 def test_a_binary_cloud_event_is_known_by_source_and_id() -> None:
@@ -261,8 +272,8 @@ async def test_a_letter_that_is_sent_twice_starts_the_run_that_its_event_would_h
     broken.clear()
     for letter in log.records(TOPICS.dead_letters, 0):  # the first one once more, and that of the first time
         await send(letter)
-    assert {each.run for each in requests(log)} == {run_id("test", "t", "docs/2/7")}
-    assert [each.input for each in requests(log)] == [Inline("docs/2/7")] * 2
+    assert {each.run for each in requests(log)} == {run_id("test", "t", "docs/2/7@0")}
+    assert [each.input for each in requests(log)] == [Inline("docs/2/7@0")] * 2
 
 
 async def test_an_event_that_is_sent_again_for_who_is_gone_stays_a_dead_letter() -> None:

@@ -125,6 +125,8 @@ class KafkaConnection:
             "broker_session_timeout": min(10.0, self.request_timeout),
             "broker_heartbeat_interval": min(3.0, self.request_timeout / 3.3),
             "producer_request_timeout": self.request_timeout,
+            # Who adds partitions to a topic, or creates it anew, wants to see it read soon: the default is 5 minutes.
+            "consumer_metadata_max_age_ms": 30_000,
         }
         if self.uses_sasl:
             # Without ssl_context Faust speaks SASL_PLAINTEXT, whatever the protocol says.

@@ -97,7 +97,8 @@ def record_of(place: str, kept: Json) -> Record:
         return Record(topic, int(partition), int(offset), None, None)
     key = None if kept["key"] is None else b64decode(kept["key"])
     headers = tuple((name, b64decode(value)) for name, value in kept["headers"])
-    return Record(topic, int(partition), int(offset), key, kept["value"].encode(), 0, headers)
+    # Earlier versions did not keep when it was logged.
+    return Record(topic, int(partition), int(offset), key, kept["value"].encode(), kept.get("logged_ms", 0), headers)
 
 
 def _packed(record: Record) -> Json:
@@ -106,6 +107,7 @@ def _packed(record: Record) -> Json:
         "key": None if record.key is None else b64encode(record.key).decode(),
         "value": (record.value or b"").decode(),
         "headers": [[name, b64encode(value or b"").decode()] for name, value in record.headers],
+        "logged_ms": record.timestamp_ms,
     }
 
 

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from ...errors import InvalidInput
 from ...ports.handlers import Message
 from ...ports.log import Record
-from ..deadletters import first_place
+from ..deadletters import event_of
 from ..execution.judging import first_of, said
 
 _STRUCTURED = b"application/cloudevents"
@@ -23,7 +23,7 @@ _FORMAT = JSONFormat()
 
 
 def message_of(record: Record, adapter: TypeAdapter[Any]) -> tuple[Message, str]:
-    """The message and its identity: CloudEvents source and id, else topic, partition and offset where it lay first.
+    """The message and its identity: CloudEvents source and id, else where it lay first and since when.
 
     Raises `InvalidInput` for bytes that are no JSON, a broken CloudEvent, and data that fails its type.
     """
@@ -32,7 +32,7 @@ def message_of(record: Record, adapter: TypeAdapter[Any]) -> tuple[Message, str]
         event_id, source, data = _cloud_event(record, headers)
         identity = f"{source}\x1f{event_id}"
     else:
-        event_id = first_place(record)
+        event_id = event_of(record)
         source, data, identity = record.topic, _json(record), event_id
     try:
         checked = adapter.validate_python(data)
