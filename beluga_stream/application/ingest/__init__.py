@@ -3,7 +3,7 @@
 A map of the modules; each row begins with the one to read first.
 
 One event, one run
-    ingest: inbound requesting
+    ingest: inbound requesting circles
 
 Several events, one run
     gatherer: arriving gatherings gathered schedules

@@ -1,6 +1,7 @@
 """Ingest, and the gatherer of what several events start."""
 
 from ...adapters.faust.app import RoleApp
+from ...application.ingest.circles import tell_of_circles
 from ...application.ingest.ingest import Ingest
 from ..declared import group
 from ..deployment import LoadedDeployment
@@ -9,6 +10,7 @@ from .site import Site
 
 async def ingest(site: Site, deployed: LoadedDeployment) -> list[RoleApp]:
     """Their apps, not yet started: those that have something to do."""
+    tell_of_circles(deployed.triggers)
     role = Ingest(
         topics=site.topics,
         deployment=deployed,
