@@ -1,6 +1,7 @@
 import asyncio
 import contextvars
 import datetime
+import gc
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -125,7 +126,7 @@ async def test_what_was_superfluous_cleans_up_though_the_run_ends_meanwhile() ->
     assert cleaned.is_set()
 
 
-async def test_who_is_cancelled_twice_leaves_no_resource_open() -> None:
+async def test_who_is_cancelled_twice_leaves_no_resource_open_and_nothing_unheard() -> None:
     began, tidying, left = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     @asynccontextmanager
@@ -142,6 +143,8 @@ async def test_who_is_cancelled_twice_leaves_no_resource_open() -> None:
             await asyncio.Event().wait()
 
     before = asyncio.all_tasks()
+    unheard: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, told: unheard.append(told))
     running = LocalEngine(open_resource=opened).invoke(single(long, handler_options={"resources": {"shared": int}}), 1)
     task = asyncio.create_task(running)
     for told in (began, tidying):
@@ -151,6 +154,9 @@ async def test_who_is_cancelled_twice_leaves_no_resource_open() -> None:
     assert task.cancelled()
     assert left.is_set()
     assert asyncio.all_tasks() == before
+    del task
+    gc.collect()
+    assert unheard == []
 
 
 async def test_a_handler_that_ignores_its_cancellation_is_left_behind(

@@ -196,14 +196,15 @@ class _LocalRun:
 
     async def _end_all(self) -> None:
         """Who is cancelled once more meanwhile cancels once more what is still running, and leaves nothing open."""
-        ending = asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        ending = tuple(self._tasks.values())
         for key in tuple(self._tasks):
             self._cancel(key)
         try:
-            await asyncio.wait({ending}, timeout=leaving.LEFT_AFTER_SECONDS)
+            await asyncio.wait(ending, timeout=leaving.LEFT_AFTER_SECONDS)
         except asyncio.CancelledError:
-            ending.cancel()
-            await asyncio.wait({ending}, timeout=leaving.LEFT_AFTER_SECONDS)
+            for task in ending:
+                task.cancel()
+            await asyncio.wait(ending, timeout=leaving.LEFT_AFTER_SECONDS)
             raise
         finally:
             for run, attempt in self._tasks:
