@@ -29,7 +29,7 @@ def attempted(handler: Handler, value: Json, context: Context) -> Completed | Fa
         return completed(handler, given)
     except SystemExit as error:
         return failed(handler, ExecutionFailed(f"it called sys.exit({error.code!r})"), context)
-    except (StopIteration, GeneratorExit, KeyboardInterrupt) as error:  # as a call in a thread has them
+    except (StopIteration, StopAsyncIteration, GeneratorExit, KeyboardInterrupt) as error:  # as a call in a thread has them
         return failed(handler, RuntimeError(f"the handler raised {type(error).__name__}"), context)
     except asyncio.CancelledError as error:
         return cancelled(handler, error, context)
