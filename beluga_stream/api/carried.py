@@ -1,7 +1,7 @@
 """What a function carries besides its code and its arguments, as text: what it closes over, and its defaults.
 
-Two functions of one name that carry the same do the same, as far as code is known by its name; a lambda has no name, and
-is known by its code. Of what is around a function, such as decorators that say so, plain values count: the rest is
+Two functions of one name that carry the same do the same, as far as code is known by its name; a lambda has no name,
+and is known by its code. Of what is around a function, such as decorators that say so, plain values count: the rest is
 theirs, and changes no result.
 """
 
