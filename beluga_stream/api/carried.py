@@ -118,8 +118,9 @@ def _of_callable(value: object, inside: tuple[object, ...]) -> Any:
 
 def _code_of(function: object) -> list[Any] | None:
     """The code of a lambda, which has no name that would stand for it; None for what has one."""
-    is_lambda = isinstance(function, FunctionType) and function.__name__ == _LAMBDA
-    return _code(function.__code__) if is_lambda else None
+    if isinstance(function, FunctionType) and function.__name__ == _LAMBDA:
+        return _code(function.__code__)
+    return None
 
 
 def _code(code: CodeType) -> list[Any]:
