@@ -167,9 +167,13 @@ async def test_a_batch_asks_for_a_whole_number(orch: Orchestrator, many: Any) ->
         await orch.create_chain(clean).batch(["a"], max_concurrency=many)
 
 
-@pytest.mark.parametrize("wrong", [{"concurrency": "3"}, {"concurrency": 0}, {"retry": None}, {"retry": 3}], ids=str)
+@pytest.mark.parametrize(
+    "wrong",
+    [{"concurrency": "3"}, {"concurrency": 0}, {"concurrency": True}, {"retry": None}, {"retry": 3}, {"group": 3}],
+    ids=str,
+)
 async def test_a_subscription_asks_for_a_whole_number_and_a_retry(orch: Orchestrator, wrong: dict[str, Any]) -> None:
-    with pytest.raises(InvalidConfig, match=r"give a whole number|is no Retry: give Retry\(3\)"):
+    with pytest.raises(InvalidConfig, match=r"give a whole number|is no Retry: give Retry\(3\)|give letters"):
         await orch.message_bus.subscribe("a.*", str, clean, **wrong)
 
 
