@@ -1,15 +1,16 @@
 """The checks of types: what they take and how it travels between nodes, as JSON."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import Any, Literal
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 
 from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema
 from pydantic_core import SchemaSerializer, SchemaValidator
 
 from ..errors import InvalidGraph
-from .fit import shown
+from .fit import list_of, shown, unaliased
 
 _READ, _WRITTEN = "validation_alias", "serialization_alias"
 
@@ -41,7 +42,7 @@ def travelling(kind: Any) -> TypeAdapter[Any]:
 @lru_cache(1_024)
 def _known(kind: Any, _: str) -> TypeAdapter[Any]:
     """Most nodes share a few types, and a check takes long to build."""
-    adapter: TypeAdapter[Any] = TypeAdapter(kind)
+    adapter: TypeAdapter[Any] = TypeAdapter(readable_again(kind))
     if holds_secret(adapter):
         raise PydanticUserError("a secret becomes asterisks", code=None)
     written: dict[str, bool] = {}
@@ -54,6 +55,23 @@ def _known(kind: Any, _: str) -> TypeAdapter[Any]:
     if written:
         adapter.serializer = _Writing(adapter.serializer, written)  # type: ignore[assignment]  # as above
     return adapter
+
+
+def readable_again(kind: Any) -> Any:
+    """The type, with lists for iterables.
+
+    Of these pydantic checks each item when somebody asks for it, and has none for who asks a second time.
+    """
+    meant = unaliased(kind)
+    origin, parts = get_origin(meant) or meant, get_args(meant)
+    found = meant
+    if origin is Iterable:
+        found = list_of(readable_again((*parts, Any)[0]))
+    elif origin is Annotated:
+        found = cast("Any", Annotated)[(readable_again(parts[0]), *parts[1:])]
+    elif origin in (Union, UnionType):
+        found = cast("Any", Union)[tuple(map(readable_again, parts))]
+    return kind if found == meant else found
 
 
 def holds_secret(adapter: TypeAdapter[Any]) -> bool:

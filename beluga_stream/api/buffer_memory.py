@@ -1,5 +1,6 @@
 """Memories of the last turns: all that are kept, so many, or as many as a budget of tokens holds."""
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
@@ -7,6 +8,7 @@ from typing import Any
 
 from ..application.in_process.in_process import InProcessStore
 from ..domain.conversation import Entry, check_bounds
+from ..errors import InvalidConfig
 from ..ports.conversations import ConversationStore
 from .history import History, Turn
 from .memory import StoredMemory, kept, turn_of
@@ -23,6 +25,12 @@ def approximate_tokens(text: str) -> int:
     Use your model's tokenizer instead where the limit is close.
     """
     return math.ceil(len(text) / 4)
+
+
+def check_count(owner: str, count: object) -> None:
+    """Raises `InvalidConfig` for what gives no number: what cannot be called, and what would have to be awaited."""
+    if not callable(count) or inspect.iscoroutinefunction(count):
+        raise InvalidConfig(f"{owner}(count={count!r}): give a plain function that tells the tokens of a text")
 
 
 @dataclass(frozen=True)
@@ -60,7 +68,7 @@ class WindowMemory(BufferMemory):
 class TokenBufferMemory(BufferMemory):
     """Recalls the last turns that have together at most `budget` tokens; a turn that alone has more is left out too.
 
-    `count` tells the tokens of a text. Raises `InvalidConfig` for a budget below 1.
+    `count` tells the tokens of a text. Raises `InvalidConfig` for a budget below 1, and a `count` that cannot tell.
     """
 
     budget: int = 2_000
@@ -70,6 +78,7 @@ class TokenBufferMemory(BufferMemory):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_bounds("TokenBufferMemory", budget=self.budget)
+        check_count("TokenBufferMemory", self.count)
 
     async def recall(self, inputs: Mapping[str, Any], /) -> History:
         found: list[Turn] = []

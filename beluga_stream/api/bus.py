@@ -5,7 +5,7 @@ import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType, UnionType
-from typing import Any, Self, TypeVar, cast, overload
+from typing import Any, Self, TypeVar, overload
 
 from ..application.bus.parcels import is_ours
 from ..application.bus.subscription import Handle, Subscribed, Terms
@@ -27,6 +27,7 @@ from ..ports.spans import NoSpans, Spans
 from .bus_data import body_of, checked, data_of, error_of, reply_of
 from .bus_handler import call_of
 from .bus_message import BusMessage
+from .ranges import is_whole
 from .retry import Retry, Seconds, check_retry, seconds
 from .subscription import Subscription
 
@@ -169,9 +170,9 @@ class MessageBus:
         wanted = pattern(subjects)
         if wanted.words[0].startswith("_"):
             raise InvalidInput(f"pattern {subjects!r}: first words that begin with _ are the bus's own")
-        if group is not None and (not group or not all(letter.isalnum() or letter in "-_." for letter in group)):
+        if group is not None and not _is_group(group):
             raise InvalidConfig(f"group={group!r}: give letters, digits, -, _ and dots")
-        if not isinstance(cast("object", concurrency), int) or not 1 <= concurrency <= _MOST_CONCURRENCY:
+        if not is_whole(concurrency) or not 1 <= concurrency <= _MOST_CONCURRENCY:
             raise InvalidConfig(f"concurrency={concurrency!r}: give a whole number, 1 to {_MOST_CONCURRENCY:,}")
         check_retry(f"subscribe({subjects!r})", retry)
         if timeout is not None and seconds(timeout) <= 0:
@@ -397,6 +398,10 @@ class MessageBus:
         asked = self._asked.get(parcel.correlation or "")
         if asked is not None and not asked.done():
             asked.set_result(parcel)
+
+
+def _is_group(group: object) -> bool:
+    return isinstance(group, str) and group != "" and all(letter.isalnum() or letter in "-_." for letter in group)
 
 
 def _limit(timeout: Seconds) -> float:

@@ -21,7 +21,7 @@ from ..errors import (
     RecordTooLarge,
 )
 from ..ports.bus import Parcel
-from .adapter import holds_secret
+from .adapter import holds_secret, readable_again
 
 T = TypeVar("T")
 
@@ -67,7 +67,7 @@ def checked(kind: Any) -> "TypeAdapter[Any]":
 def _checked(kind: Any, _: str) -> "TypeAdapter[Any]":
     """Each request names the type of its reply, and a check takes long to build."""
     try:
-        adapter: TypeAdapter[Any] = TypeAdapter(kind)
+        adapter: TypeAdapter[Any] = TypeAdapter(readable_again(kind))
     except (PydanticUserError, PydanticUndefinedAnnotation) as error:
         raise InvalidConfig(f"messages cannot be checked by the type {kind!r}: {said(error)}") from error
     with suppress(PydanticInvalidForJsonSchema):  # its own way to be read may have no schema

@@ -28,8 +28,8 @@ class Cache:
     carries anything else (a method its object, a closure a client) needs a `name`, which stands for graph, node and
     handler: nodes whose caches have one name share results. Without it the graph is refused with `InvalidGraph`.
 
-    Of several executions at once with the same arguments, one computes in each process; if it fails, the others compute
-    side by side. Failures are not kept, nor are results above 1 MiB. `store` may be the class of a store that a
+    Of several executions at once with the same arguments, one computes in each event loop; if it fails, the others
+    compute side by side. Failures are not kept, nor are results above 1 MiB. `store` may be the class of a store that a
     `@resource` gives. If the store does not answer within `timeout` (seconds or timedelta, up to a minute), the handler
     is called, and the store is not asked for five seconds. Raises `InvalidConfig` for a time out of range.
     """

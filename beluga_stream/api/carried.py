@@ -1,7 +1,8 @@
 """What a function carries besides its code and its arguments, as text: what it closes over, and its defaults.
 
-Two functions of one name that carry the same do the same, as far as code is known by its name. Of what is around a
-function, such as decorators that say so, plain values count: the rest is theirs, and changes no result.
+Two functions of one name that carry the same do the same, as far as code is known by its name; a lambda has no name,
+and is known by its code. Of what is around a function, such as decorators that say so, plain values count: the rest is
+theirs, and changes no result.
 """
 
 import inspect
@@ -32,7 +33,10 @@ def carried_text(handler: object) -> str:
         raise TypeError(f"a {type(owner).__name__}")
     *around, inner = layers(handler)
     found = [_plain_values(one) for one in around if isinstance(one, FunctionType)]
-    told = [*(one for one in found if one), _of_function(inner, ())]
+    own = _of_function(inner, ())
+    if (code := _code_of(inner)) is not None:
+        own[_LAMBDA] = code
+    told = [*(one for one in found if one), own]
     return json.dumps(told, sort_keys=True) if any(told) else ""
 
 
@@ -103,19 +107,31 @@ def _of_mapping(values: Mapping[object, object], inside: tuple[object, ...]) -> 
 
 
 def _of_callable(value: object, inside: tuple[object, ...]) -> Any:
-    """A function, by its name and what it carries itself; of a lambda, which has no name, the code."""
+    """A function, by its name and what it carries itself; a lambda by its code as well."""
     if isinstance(value, partial):
         return ["partial", _told(value.func, inside), _told(value.args, inside), _told(value.keywords, inside)]
     *_, inner = layers(value)
     if not inspect.isroutine(inner) or not isinstance(getattr(inner, "__self__", None), type | ModuleType | None):
         raise _Untold(type(value).__name__)
-    code = _code(inner.__code__) if isinstance(inner, FunctionType) and inner.__name__ == _LAMBDA else None
-    return ["function", function_name(inner), code, _of_function(inner, inside)]
+    return ["function", function_name(inner), _code_of(inner), _of_function(inner, inside)]
+
+
+def _code_of(function: object) -> list[Any] | None:
+    """The code of a lambda, which has no name that would stand for it; None for what has one."""
+    if isinstance(function, FunctionType) and function.__name__ == _LAMBDA:
+        return _code(function.__code__)
+    return None
 
 
 def _code(code: CodeType) -> list[Any]:
-    constants = [_code(one) if isinstance(one, CodeType) else repr(one) for one in code.co_consts]
-    return [code.co_code.hex(), list(code.co_names), constants]
+    return [code.co_code.hex(), list(code.co_names), [_constant(one) for one in code.co_consts]]
+
+
+def _constant(value: object) -> Any:
+    if isinstance(value, CodeType):
+        return _code(value)
+    # Of a set, which has another order in each process, in one of its own.
+    return sorted(map(repr, cast("frozenset[object]", value))) if isinstance(value, frozenset) else repr(value)
 
 
 def _name(kind: type) -> str:

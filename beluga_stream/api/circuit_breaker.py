@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, TypeVar
 
 from ..application.execution.judging import may_help
@@ -28,9 +28,9 @@ class CircuitBreaker:
     After `reset_after` (seconds or timedelta, up to 24 hours) one call goes through as a trial: its success closes the
     circuit, its failure opens it anew. `on` are the exceptions that count as failures, one class or several; None means
     those that another attempt may mend, as for `Retry`. An async call that takes longer than `timeout` (up to 24 hours
-    too) is stopped, raises `TimedOut` and is a failure; one that is cancelled from outside does not count. Functions
-    under one breaker share its circuit; with a `store` (see `SharedCircuits`) so do all breakers of this name. `now`
-    gives seconds since the epoch.
+    too) is stopped, raises `TimedOut` and is a failure, whatever `on` says; one that is cancelled from outside does not
+    count. Functions under one breaker share its circuit; with a `store` (see `SharedCircuits`) so do all breakers of
+    this name. `now` gives seconds since the epoch.
 
     Raises `InvalidConfig` when a value is out of range.
     """
@@ -86,18 +86,36 @@ class CircuitBreaker:
     @asynccontextmanager
     async def around_async(self) -> AsyncIterator[None]:
         """One call, in its event loop. Raises `CircuitBreakerOpen`."""
-        admission = await self._asked(self._admit)
+        admission = await self._admitted()
+        over: TimedOut | None = None
+
+        def late() -> TimedOut:
+            nonlocal over
+            over = TimedOut(f"{self.name}: a call took longer than {self._timeout:g} s", circuit=self.name)
+            return over
+
         try:
-            async with in_time(self._timeout, self._late):
+            async with in_time(self._timeout, late):
                 yield
         except BaseException as error:
             ended = error
-            await self._asked(lambda: self._ended(admission, ended))
+            await self._asked(lambda: self._ended(admission, ended, is_late=ended is over))
             raise
         await self._asked(lambda: self._ended(admission, None))
 
-    def _late(self) -> TimedOut:
-        return TimedOut(f"{self.name}: a call took longer than {self._timeout:g} s", circuit=self.name)
+    async def _admitted(self) -> Admission:
+        """Ask the store. A caller that is cancelled meanwhile makes no trial, and must not keep others from theirs."""
+        if not self._store.waits:
+            return self._admit()
+        asking = asyncio.ensure_future(STORES.call(self._admit))
+        try:
+            return await asyncio.shield(asking)
+        except asyncio.CancelledError as error:
+            cancelled = error
+            with suppress(CircuitBreakerOpen):
+                admission = await asyncio.shield(asking)
+                await self._asked(lambda: self._ended(admission, cancelled))
+            raise
 
     async def _asked(self, question: Callable[[], R]) -> R:
         """Ask the store, in a thread if that may wait. What a cancelled caller has told it counts all the same."""
@@ -119,7 +137,7 @@ class CircuitBreaker:
             )
         return admission
 
-    def _ended(self, admission: Admission, error: BaseException | None) -> None:
+    def _ended(self, admission: Admission, error: BaseException | None, *, is_late: bool = False) -> None:
         if error is None and self._store.read(self.name) == machine.CLOSED:
             return  # there is no failure that it follows on: reading costs less than writing
         now_ms = self._now_ms()
@@ -129,7 +147,7 @@ class CircuitBreaker:
                 return machine.succeeded(found, admission), None
             if not isinstance(error, Exception):
                 return machine.left(found, admission), None
-            if may_help(error, self._on):
+            if is_late or may_help(error, self._on):
                 return machine.failed(found, admission, self._rules, now_ms), None
             # What the caller did wrong, what it leads to has answered.
             return machine.succeeded(found, admission), None

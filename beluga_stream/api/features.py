@@ -3,8 +3,10 @@
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import timedelta
-from typing import Any, TypedDict
+from inspect import get_annotations
+from typing import Any, TypedDict, cast
 
+from ..domain.misspelt import instead
 from ..errors import InvalidConfig
 from .memory import Memory
 from .ranges import DAY_SECONDS, check_duration, check_whole
@@ -115,6 +117,8 @@ class Options:
             max_workers=self.max_workers,
             queue_size=self.queue_size,
         )
+        if not isinstance(cast("object", self.parallel), bool):
+            raise InvalidConfig(f"options: parallel={self.parallel!r}: give True or False")
         for name, keys in (("input_keys", self.input_keys), ("output_keys", self.output_keys)):
             _check_keys(name, keys)
 
@@ -176,8 +180,15 @@ def workflow_options(defaults: Defaults, given: WorkflowTerms, *, is_graph: bool
     return WorkflowOptions(**chosen)
 
 
-def merged(own: Options, defaults: Defaults, given: ChainOptions | GraphOptions) -> Options:
-    """Options: what is given, else the defaults, else the orchestrator's own. Raises `InvalidConfig`."""
+def merged(own: Options, defaults: Defaults, given: ChainOptions | GraphOptions, terms: type) -> Options:
+    """Options: what is given, else the defaults, else the orchestrator's own.
+
+    Raises `InvalidConfig`, and `TypeError` for one that is none of these terms: it would be ignored.
+    """
+    for name in given:
+        if name not in get_annotations(terms):
+            told = instead(name, get_annotations(terms))
+            raise TypeError(f"{name}= is no option of what this makes: {told}")
     chosen: dict[str, Any] = {
         name: value
         for name in ("timeout", "retries", "max_workers", "queue_size", "provider")

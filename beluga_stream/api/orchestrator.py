@@ -55,6 +55,8 @@ class Orchestration:
         make_bus: Callable[[], MessageBus],
         has_middleware: bool = False,
     ) -> None:
+        if not isinstance(cast("object", features), Features):
+            raise InvalidConfig(f"features={features!r}: give Features(...)")
         for kind, defaults in (("chains", chains), ("graphs", graphs), ("workflows", workflows)):
             if not isinstance(cast("object", defaults), Defaults):
                 raise InvalidConfig(f"{kind}={defaults!r}: give Defaults(...)")
@@ -213,7 +215,7 @@ class Orchestration:
         each other, `InvalidConfig` for options out of range, `InvalidState` when chains are switched off.
         """
         self._refuse_if_off("chains")
-        chosen = merged(CHAIN, self._chains, options)
+        chosen = merged(CHAIN, self._chains, options, ChainOptions)
         blueprint = line_of(steps, options.get("name"), chosen.timeout)
         blueprint.memory = remembered(options.get("memory"), options.get("conversation"))
         made: ManagedChain[Any, Any] = ManagedChain(blueprint, self._running, chosen)
@@ -257,7 +259,7 @@ class Orchestration:
         options out of range, `InvalidState` when graphs are switched off.
         """
         self._refuse_if_off("graphs")
-        chosen = merged(GRAPH, self._graphs, options)
+        chosen = merged(GRAPH, self._graphs, options, GraphOptions)
         self._check_provider(chosen, "graph", options)
         return ManagedGraph(
             name,
@@ -302,7 +304,7 @@ class Orchestration:
         """
         self._refuse_if_off("scheduler")
         if self._scheduler is None:
-            chosen = merged(GRAPH, self._graphs, {})
+            chosen = merged(GRAPH, self._graphs, {}, GraphOptions)
             self._scheduler = Scheduler(max_workers=chosen.max_workers, queue_size=chosen.queue_size)
         return self._scheduler
 

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from heapq import heappop, heappush
 from typing import Any, TypeVar
 
 from ..domain.pace import Pace, take
@@ -47,6 +48,7 @@ class RateLimit:
         self._now = now
         self._lock = threading.Lock()
         self._due = float("-inf")
+        self._left: list[float] = []  # a heap of moments that calls have waited for, and will not use
 
     def __call__(self, function: F, /) -> F:
         made = guarded(function, self, "RateLimit")
@@ -55,7 +57,7 @@ class RateLimit:
     @contextmanager
     def around(self) -> Iterator[None]:
         """One call, in its thread. Raises `RateLimitExceeded`."""
-        pause = self._take()
+        pause = self._take() - self._now()
         if pause > 0:
             time.sleep(pause)
             stop_if_given_up()
@@ -64,17 +66,33 @@ class RateLimit:
     @asynccontextmanager
     async def around_async(self) -> AsyncIterator[None]:
         """One call, in its event loop. Raises `RateLimitExceeded`."""
-        pause = self._take()
+        moment = self._take()
+        pause = moment - self._now()
         if pause > 0:
-            await asyncio.sleep(pause)
+            try:
+                await asyncio.sleep(pause)
+            except BaseException:
+                self._give_back(moment)
+                raise
         yield
 
     def _take(self) -> float:
+        """When this call may go on, by the limit's clock."""
         with self._lock:
-            due, pause = take(self._due, self._pace, self._now())
+            now = self._now()
+            due, pause = take(self._due, self._pace, now)
+            while self._left and self._left[0] < now:
+                heappop(self._left)
+            if self._left and self._left[0] - now <= min(pause, self._wait):
+                return heappop(self._left)
             if pause <= self._wait:
                 self._due = due
-                return pause
+                return now + pause
         raise RateLimitExceeded(
             f"calls come faster than {self._rate} in {self._per:g} s: the next may come in {pause:.2g} s; try later"
         )
+
+    def _give_back(self, moment: float) -> None:
+        """Who has waited is gone: the next that comes may have its moment, unless that is over by then."""
+        with self._lock:
+            heappush(self._left, moment)

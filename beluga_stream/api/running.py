@@ -86,6 +86,8 @@ class Running:
                 while (event := await self._next(work, outcome, events, deadline, limit)) is not None:
                     if isinstance(event, RunChanged) and event.ended and event.status != "succeeded":
                         outcome.failure = event.status if event.failure is None else event.failure.message
+                    if isinstance(event, RunChanged) and event.ended:
+                        deadline = None  # it has ended in time, however late its reader comes to see that
                     self._idle.add(events)
                     yield event
             finally:

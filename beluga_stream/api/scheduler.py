@@ -17,6 +17,9 @@ from .task import Task
 
 R = TypeVar("R")
 
+_MOST_WAITING_THREADS = 1_000
+_LOST_FOR_EACH_WORKER = 4
+
 
 class Scheduled(Generic[R]):
     """A task that a scheduler has taken."""
@@ -89,7 +92,9 @@ class Scheduler:
     def __init__(self, *, max_workers: int = 5, queue_size: int = 100) -> None:
         check_ranges("Scheduler", max_workers=max_workers, queue_size=queue_size)
         self._pool = TaskPool(max_workers, queue_size)
-        self._threads = Threads(max_workers)
+        # A task that waits for another one has no worker, and if it is a blocking one, its thread all the same.
+        waiting = min(queue_size, _MOST_WAITING_THREADS)
+        self._threads = Threads(max_workers + waiting, lost_at_most=_LOST_FOR_EACH_WORKER * max_workers)
 
     @property
     def running(self) -> int:

@@ -8,7 +8,7 @@ import orjson
 
 from ..domain.conversation import check_bounds
 from ..errors import InvalidConfig, InvalidInput
-from .buffer_memory import BufferMemory, Count, approximate_tokens
+from .buffer_memory import BufferMemory, Count, approximate_tokens, check_count
 from .history import History, Turn
 from .memory import called, turn_of
 
@@ -36,6 +36,7 @@ class SummaryMemory(BufferMemory):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_bounds("SummaryMemory", budget=self.budget)
+        check_count("SummaryMemory", self.count)
         if not callable(cast("object", self.summarise)):
             raise InvalidConfig(
                 f"SummaryMemory(summarise={self.summarise!r}): give a function of a summary and the turns after it"

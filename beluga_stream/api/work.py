@@ -244,7 +244,8 @@ class Work(ABC, Generic[I, O]):
             async with slots:
                 return await self.invoke(value, fakes=fakes)
 
-        tasks = [asyncio.ensure_future(one(value)) for value in inputs]
+        values = list(inputs)  # before any begins: what raises in between would leave those behind that have
+        tasks = [asyncio.ensure_future(one(value)) for value in values]
         try:
             return await asyncio.gather(*tasks, return_exceptions=return_exceptions)
         finally:

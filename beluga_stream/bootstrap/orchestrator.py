@@ -1,6 +1,7 @@
 """`Orchestrator`, wired: engines, metrics and spans by what it is given."""
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -18,6 +19,8 @@ from ..ports.spans import NO_SPANS
 from .bus import kafka_bus, local_bus
 from .observing import spans_of
 from .settings import Settings
+
+_PREFIX = re.compile(r"[a-zA-Z][-_./a-zA-Z0-9]{0,199}")
 
 _FEATURES = Features()
 _DEFAULTS = Defaults()
@@ -53,8 +56,13 @@ class Orchestrator(Orchestration):
         middleware: Sequence[Middleware] = (),
         bus: Literal["local", "kafka"] = "local",
     ) -> None:
-        if not metrics_prefix or not metrics_prefix[0].isalpha():
-            raise InvalidConfig(f"metrics_prefix={metrics_prefix!r}: OpenTelemetry's names begin with a letter")
+        if not _PREFIX.fullmatch(metrics_prefix):
+            raise InvalidConfig(
+                f"metrics_prefix={metrics_prefix!r}: OpenTelemetry's names begin with a letter of ASCII, and have such "
+                f"letters, digits, '_', '-', '.' and '/' after it: give 200 at most"
+            )
+        if callable(middleware) or not all(map(callable, middleware)):
+            raise InvalidConfig(f"middleware={middleware!r}: give a list of async functions, as [audit]")
         if bus not in ("local", "kafka"):
             raise InvalidConfig(f"bus={bus!r}: give 'local' or 'kafka'")
         spans = NO_SPANS if tracer is None else spans_of(tracer)

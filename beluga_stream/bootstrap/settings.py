@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from ..domain.misspelt import advice
 from ..errors import InvalidConfig
 
 RoleName = Literal["coordinator", "worker", "ingest", "workflows"]
@@ -359,6 +360,9 @@ class Settings(BaseSettings):
     @classmethod
     def load(cls, **given: object) -> "Settings":
         """The environment's settings, `given` ones first. Raises `InvalidConfig` in one clear line."""
+        for name in given:
+            if name not in cls.model_fields:
+                raise InvalidConfig(f"{name}= is no setting: {advice(name, cls.model_fields, _WHERE)}")
         try:
             return cls(**given)  # type: ignore[arg-type]  # pydantic checks them
         except ValidationError as error:
@@ -366,8 +370,10 @@ class Settings(BaseSettings):
             name = "BELUGA_" + str(first["loc"][0]).upper() if first["loc"] else "the settings"
             said = _FORMS.get(str(first.get("ctx", {}).get("pattern"))) or first["msg"].removeprefix("Value error, ")
             got = "" if name in _SECRETS else f" (got {first['input']!r})"
-            raise InvalidConfig(f"{name} is wrong: {said}{got}: see docs/configuration.md") from error
+            raise InvalidConfig(f"{name} is wrong: {said}{got}: {_WHERE}") from error
 
+
+_WHERE = "see docs/configuration.md"
 
 _SECRETS = frozenset(
     f"BELUGA_{name.upper()}" for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)

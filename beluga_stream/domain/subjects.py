@@ -1,6 +1,7 @@
 """Subjects of messages and patterns of them, as NATS has them: words joined by dots, `*` for one, `>` for the rest."""
 
 from dataclasses import dataclass
+from typing import cast
 
 from ..errors import InvalidInput
 
@@ -55,6 +56,8 @@ def _fit(wanted: tuple[str, ...], words: list[str]) -> bool:
 
 
 def _words(text: str, what: str) -> tuple[str, ...]:
+    if not isinstance(cast("object", text), str):
+        raise InvalidInput(f"{what} {text!r} is no text: give words joined by dots, as orders.created")
     words = tuple(text.split("."))
     if len(text) > MOST_LETTERS:
         raise InvalidInput(f"a {what} of {len(text)} letters is too long: give at most {MOST_LETTERS}")

@@ -97,7 +97,7 @@ def blackboard(
 def _as_json(graph: str, who: str, told: Mapping[str, Any]) -> dict[str, JsonValue]:
     """What a source gave, as it travels: models become mappings. Raises `InvalidInput` for what no JSON becomes."""
     try:
-        facts: dict[str, JsonValue] = to_jsonable_python(told)
+        facts: dict[str, JsonValue] = to_jsonable_python(told, inf_nan_mode="null")
     except (PydanticSerializationError, ValueError) as error:
         raise InvalidInput(f"graph {graph!r}: {who} gave what cannot become JSON: {error}", graph=graph) from error
     return facts

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import cast
 
-from ..errors import InvalidConfig
+from ..errors import InvalidConfig, InvalidGraph
 from .transcript import Usage
 
 
@@ -29,3 +29,9 @@ class Budget:
         return (self.tokens is not None and usage.tokens >= self.tokens) or (
             self.cost is not None and usage.cost >= self.cost
         )
+
+
+def check_budget(graph: str, budget: object) -> None:
+    """Raises `InvalidGraph` for what is no budget; None is none."""
+    if budget is not None and not isinstance(budget, Budget):
+        raise InvalidGraph(f"graph {graph!r}: budget={budget!r} is no Budget: give Budget(tokens=...)", graph=graph)

@@ -1,10 +1,11 @@
 """Agents by a chat model: any server that speaks OpenAI's protocol. Needs the extra `openai`."""
 
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from json import JSONDecodeError
 from types import UnionType
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -33,7 +34,7 @@ class ChatModel:
     of prompt and of reply, in a currency of yours; `timeout` bounds one request with all of its answer (seconds or
     timedelta, up to 24 hours). Requests are not tried again here: the node's `Retry` does that.
 
-    Raises `InvalidConfig` for a `timeout` out of range.
+    Raises `InvalidConfig` for a `timeout` out of range, and for prices that are none.
     """
 
     model: str
@@ -44,6 +45,9 @@ class ChatModel:
 
     def __post_init__(self) -> None:
         check_duration("ChatModel", "timeout", self.timeout)
+        prices: object = self.prices
+        if not (isinstance(prices, tuple | list) and len(prices) == 2 and all(map(_is_price, prices))):  # noqa: PLR2004
+            raise InvalidConfig(f"ChatModel: prices={self.prices!r}: give those of a million tokens, as (0.15, 0.60)")
 
     def agent(self, instructions: str) -> Callable[[Transcript], Awaitable[Reply]]:
         """An agent that reads the transcript, under these instructions, and says what the model says."""
@@ -111,6 +115,8 @@ class ChatModel:
             raise self._unusable("without a choice")
         message = choices[0].message
         text: str | None = message.content
+        if text is not None and not isinstance(cast("object", text), str):
+            raise self._unusable(f"with a {type(text).__name__} for a text")
         if not text and (text is None or choices[0].finish_reason != "stop"):
             refusal = getattr(message, "refusal", None)
             told = f": {refusal}" if refusal else ""
@@ -147,3 +153,7 @@ def messages(instructions: str, transcript: Transcript) -> list[dict[str, str]]:
         {"role": "user", "content": transcript.task},
         *([{"role": "user", "content": f"What was said so far:\n\n{said}"}] if said else []),
     ]
+
+
+def _is_price(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value < math.inf  # NaN is neither

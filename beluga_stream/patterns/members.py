@@ -14,8 +14,8 @@ def members(graph: str, what: str, given: Mapping[str, T], *, taken: Collection[
     if not isinstance(cast("object", given), Mapping):
         kind = type(given).__name__
         raise InvalidGraph(f"graph {graph!r}: {what}= is a {kind}: give a mapping by names", graph=graph)
-    if not given or not all(given):
-        raise InvalidGraph(f"graph {graph!r}: {what}= wants one at least, each with a name", graph=graph)
+    if not given or not all(isinstance(cast("object", name), str) and name for name in given):
+        raise InvalidGraph(f"graph {graph!r}: {what}= wants one at least, each with a name, a text", graph=graph)
     for name in given:
         if name in taken:
             raise InvalidGraph(

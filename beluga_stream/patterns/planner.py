@@ -5,7 +5,7 @@ from typing import Any, Literal, TypeAlias, TypeVar, Unpack
 
 from ..api.graph import Graph
 from ..api.retry import Seconds
-from .budget import Budget
+from .budget import Budget, check_budget
 from .calling import ask, call, check_callable, wrong
 from .options import TurnOptions, check_bound
 from .transcript import Reply, Spending, Usage, Value
@@ -66,6 +66,7 @@ def plan_execute(  # noqa: PLR0913 - options, each given by its name
     was done. `options` say how each turn is run. Raises `InvalidGraph` when `max_steps` is below 1.
     """
     check_bound(name, max_steps=max_steps)
+    check_budget(name, budget)
     check_callable(name, plan=plan, execute=execute, conclude=conclude, replan=replan)
     graph = Graph[str, Progress](name, timeout=run_timeout)
 

@@ -5,7 +5,7 @@ from typing import Unpack
 
 from ..api.graph import Graph
 from ..api.ref import Ref
-from .budget import Budget
+from .budget import Budget, check_budget
 from .options import TurnOptions, check_bound
 from .transcript import Transcript
 
@@ -31,6 +31,7 @@ def take_turns(
 ) -> Ref[Transcript]:
     """Add to a graph: steps from its task until one stops, each of which says one thing, in bounds."""
     check_bound(graph.name, max_turns=max_turns)
+    check_budget(graph.name, budget)
 
     async def turn(transcript: Transcript) -> Transcript:
         after = await step(transcript)

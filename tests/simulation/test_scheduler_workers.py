@@ -214,3 +214,26 @@ def test_workers_come_back_whatever_tasks_do_and_no_more_of_them_work_at_a_time(
         crowd = Crowd(seed, cut_short=cut_short)
         with asyncio.Runner(loop_factory=lambda seed=seed: VirtualLoop(seed)) as runner:  # type: ignore[misc]
             runner.run(crowd.run())
+
+
+async def test_blocking_tasks_that_wait_for_another_one_take_no_thread_from_those_that_go_on() -> None:
+    loop, go, waiting = asyncio.get_running_loop(), asyncio.Event(), asyncio.Semaphore(0)
+
+    async def source() -> int:
+        await go.wait()
+        return 7
+
+    async with Scheduler(max_workers=2) as scheduler:
+        handle = scheduler.submit(Task("source", source))
+
+        def asks() -> int:
+            asked = asyncio.run_coroutine_threadsafe(handle.result(), loop)
+            loop.call_soon_threadsafe(waiting.release)
+            return asked.result(60)
+
+        asking = [scheduler.submit(Task(f"asks {number}", asks)) for number in range(6)]
+        async with asyncio.timeout(30):
+            for _ in asking:
+                await waiting.acquire()
+            go.set()
+            assert [await one.result() for one in asking] == [7] * 6

@@ -486,6 +486,24 @@ async def test_batches_keep_their_order_and_their_limit() -> None:
     assert isinstance(failed, RunFailed)
 
 
+async def test_a_batch_whose_inputs_cannot_be_had_runs_nothing() -> None:
+    ran: list[int] = []
+
+    async def note(number: int) -> int:
+        ran.append(number)
+        return number
+
+    def numbers() -> Iterator[int]:
+        yield 1
+        raise ConnectionError("the second cannot be had")
+
+    before = asyncio.all_tasks()
+    with pytest.raises(ConnectionError, match="the second"):
+        await chain(note).batch(numbers())
+    assert asyncio.all_tasks() == before
+    assert ran == []
+
+
 async def test_a_batch_that_is_cancelled_lets_each_run_tidy_up() -> None:
     began = asyncio.Semaphore(0)
     tidied: list[int] = []

@@ -2,6 +2,9 @@
 
 import dataclasses
 import functools
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -170,6 +173,35 @@ async def test_what_a_function_closes_over_and_its_defaults_are_a_part_of_the_ke
     found = [await asked(make(rate), cache).invoke("pen") for rate in (*rates, *rates)]
     assert found == [f"pen at {rate}" for rate in (*rates, *rates)]
     assert (cache.hits, cache.misses) == (2, 2)
+
+
+async def test_a_lambda_is_known_by_its_code() -> None:
+    cache = Cache(60)
+    found = [
+        await asked(one, cache).invoke("pen")
+        for one in (lambda place: f"a {place}", lambda place: f"the {place}", lambda place: f"a {place}")
+    ]
+    assert found == ["a pen", "the pen", "a pen"]
+    assert (cache.hits, cache.misses) == (1, 2)
+
+
+def test_the_code_of_a_lambda_is_the_same_text_in_every_process() -> None:
+    program = (
+        "from beluga_stream.api.carried import carried_text\n"
+        "print(carried_text(lambda place: place in {'a', 'b', 'c', 'd', 'e'}))"
+    )
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", program],
+            check=True,
+            capture_output=True,
+            timeout=60,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        ).stdout
+        for seed in ("1", "2", "3")
+    ]
+    assert told[0]
+    assert told == [told[0]] * 3
 
 
 async def test_a_name_stands_for_what_a_function_carries() -> None:

@@ -182,8 +182,9 @@ async def test_a_client_is_made_in_a_thread_as_it_reads_all_certificates(
         web.json_response({"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": []}),
         web.json_response({"error": {"message": "some servers say this with 200"}}),
         web.Response(text="<html>It works!</html>", content_type="text/html"),
+        said(content=[{"type": "text", "text": "tea"}]),
     ],
-    ids=["no JSON", "no message", "empty", "an error with 200", "a page"],
+    ids=["no JSON", "no message", "empty", "an error with 200", "a page", "parts"],
 )
 async def test_an_answer_that_is_none_says_what_to_look_at(serve: Serve, answer: web.Response) -> None:
     model = await serve(lambda request: answer)
@@ -218,6 +219,12 @@ async def test_a_model_without_a_key_says_so(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_timeout_that_is_none_is_refused() -> None:
     with pytest.raises(InvalidConfig, match="timeout=0 is out of range"):
         ChatModel("small", timeout=0)
+
+
+@pytest.mark.parametrize("prices", [5, (1.0,), (1.0, float("nan")), (-1.0, 0.0), "12"])
+def test_prices_that_are_none_are_refused(prices: Any) -> None:
+    with pytest.raises(InvalidConfig, match="give those of a million tokens"):
+        ChatModel("small", prices=prices)
 
 
 def test_a_key_is_not_shown() -> None:

@@ -1,6 +1,7 @@
 """A circuit breaker opens, half-opens and closes, alone and shared with other processes."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from beluga_stream import CircuitBreaker, SharedCircuits
+from beluga_stream.domain.circuit import Circuit
 from beluga_stream.errors import (
     CircuitBreakerOpen,
     InvalidConfig,
@@ -117,6 +119,39 @@ async def test_a_trial_that_is_cancelled_leaves_the_next_one_its_place(breaker: 
     assert breaker.state == "closed"
 
 
+async def test_a_trial_that_is_cancelled_while_it_is_let_in_leaves_the_next_one_its_place(
+    time: Time, tmp_path: Path
+) -> None:
+    entered, go_on = threading.Event(), threading.Event()
+
+    class Slow(SharedCircuits):
+        """Answers when it is told to."""
+
+        def update(self, name: str, change: Callable[[Circuit], tuple[Circuit, Any]]) -> Any:
+            found = super().update(name, change)
+            entered.set()
+            go_on.wait(30)
+            return found
+
+    go_on.set()
+    breaker = CircuitBreaker("service", failures=2, reset_after=30, store=Slow(tmp_path / "circuits.db"), now=time)
+    service = Service()
+    guarded = await opened(breaker, service)
+    service.error = None
+    time.seconds += 30
+    entered.clear()
+    go_on.clear()
+    trial = asyncio.create_task(guarded(1))
+    await asyncio.to_thread(entered.wait, 30)
+    trial.cancel()
+    go_on.set()
+    await asyncio.wait({trial}, timeout=30)
+    assert trial.cancelled()
+    assert service.calls == 2
+    assert await guarded(1) == 1
+    assert breaker.state == "closed"
+
+
 async def test_only_failures_in_a_row_count_and_none_that_are_the_callers(breaker: CircuitBreaker) -> None:
     service = Service()
     guarded = breaker(service.call)
@@ -182,9 +217,10 @@ async def test_the_errors_that_count_can_be_named(time: Time, on: Any) -> None:
     assert breaker.state == "open"
 
 
-def test_a_call_that_takes_too_long_is_stopped_and_counts() -> None:
+@pytest.mark.parametrize("on", [None, ConnectionRefusedError])
+def test_a_call_that_takes_too_long_is_stopped_and_counts(on: Any) -> None:
     async def main() -> None:
-        breaker = CircuitBreaker("x", failures=1, timeout=5)
+        breaker = CircuitBreaker("x", failures=1, timeout=5, on=on)
         stopped = []
 
         @breaker

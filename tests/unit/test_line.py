@@ -66,6 +66,15 @@ def stops(number: int) -> int:
     raise StopIteration
 
 
+def ends(number: int) -> int:
+    raise StopAsyncIteration
+
+
+def spell_and_end(number: int) -> Iterator[str]:
+    yield str(number)
+    raise StopAsyncIteration
+
+
 def closes(number: int) -> int:
     raise GeneratorExit
 
@@ -145,6 +154,8 @@ CHAINS: list[Callable[[], Chain[Any, Any]]] = [
     lambda: chain(raises_type_error, double),
     lambda: chain(double, exits, double),
     lambda: chain(double, stops),
+    lambda: chain(double, ends),
+    lambda: chain(double, spell_and_end),
     lambda: chain(double, closes),
     lambda: chain(double, interrupts),
     lambda: chain(double, len),  # type: ignore[arg-type]  # it raises where it is called

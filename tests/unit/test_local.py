@@ -1,15 +1,18 @@
 import asyncio
 import contextvars
 import datetime
+import gc
+import itertools
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any
 
 import pytest
 from pydantic import BaseModel, TypeAdapter
 
-from beluga_stream.application.clients.results import Chunk, NodeChanged, Superseded
+from beluga_stream import chain
+from beluga_stream.application.clients.results import Chunk, Event, NodeChanged, RunChanged, Superseded
 from beluga_stream.application.execution import leaving
 from beluga_stream.application.execution.context import Context, context
 from beluga_stream.application.execution.execution import Executions
@@ -125,7 +128,7 @@ async def test_what_was_superfluous_cleans_up_though_the_run_ends_meanwhile() ->
     assert cleaned.is_set()
 
 
-async def test_who_is_cancelled_twice_leaves_no_resource_open() -> None:
+async def test_who_is_cancelled_twice_leaves_no_resource_open_and_nothing_unheard() -> None:
     began, tidying, left = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     @asynccontextmanager
@@ -142,6 +145,8 @@ async def test_who_is_cancelled_twice_leaves_no_resource_open() -> None:
             await asyncio.Event().wait()
 
     before = asyncio.all_tasks()
+    unheard: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, told: unheard.append(told))
     running = LocalEngine(open_resource=opened).invoke(single(long, handler_options={"resources": {"shared": int}}), 1)
     task = asyncio.create_task(running)
     for told in (began, tidying):
@@ -151,6 +156,9 @@ async def test_who_is_cancelled_twice_leaves_no_resource_open() -> None:
     assert task.cancelled()
     assert left.is_set()
     assert asyncio.all_tasks() == before
+    del task
+    gc.collect()
+    assert unheard == []
 
 
 async def test_a_handler_that_ignores_its_cancellation_is_left_behind(
@@ -412,6 +420,44 @@ async def test_chunks_come_while_the_handler_runs() -> None:
             elif isinstance(event, NodeChanged) and event.status == "succeeded":
                 seen.append(event.status)
     assert seen == [(0, "first"), (1, "second"), "succeeded"]
+
+
+async def test_a_reader_that_is_slower_than_its_writer_does_not_keep_a_run_from_its_timeout() -> None:
+    clock, found = [0], list[Event]()
+
+    async def count(start: int) -> AsyncIterator[int]:
+        for number in itertools.count(start):
+            yield number
+
+    engine = LocalEngine(now_ms=lambda: clock[0])
+    async for event in engine.stream(chain(count, name="count", timeout=1).compile(), 1):
+        found.append(event)
+        clock[0] += 1
+        await asyncio.sleep(0)
+        assert len(found) < 10_000
+    last = found[-1]
+    assert isinstance(last, RunChanged)
+    assert last.failure is not None
+    assert (last.status, last.failure.code) == ("failed", "timeout")
+
+
+async def test_what_has_come_in_time_counts_however_late_it_is_read() -> None:
+    clock, before = [0], asyncio.all_tasks()
+
+    async def count(start: int) -> AsyncIterator[int]:
+        for number in range(start, start + 3):
+            yield number
+
+    engine = LocalEngine(now_ms=lambda: clock[0])
+    async with aclosing(engine.stream(chain(count, name="count", timeout=1).compile(), 1)) as events:
+        await anext(events)
+        while asyncio.all_tasks() > before:  # noqa: ASYNC110 - the writer has ended, and nobody has read that yet
+            await asyncio.sleep(0)
+        clock[0] += 10_000
+        found = [event async for event in events]
+    assert [event.value for event in found if isinstance(event, Chunk)] == [1, 2, 3]
+    assert isinstance(found[-1], RunChanged)
+    assert found[-1].status == "succeeded"
 
 
 @pytest.mark.parametrize("again", [["c", "d"], []], ids=["with other chunks", "without any"])

@@ -12,6 +12,8 @@ from beluga_stream import (
     History,
     InProcessStore,
     SQLiteStore,
+    SummaryMemory,
+    TokenBufferMemory,
     chain,
 )
 from beluga_stream.errors import InvalidConfig, InvalidGraph, RunFailed, StoreUnavailable
@@ -32,6 +34,19 @@ def test_what_is_no_memory_is_refused() -> None:
 def test_a_path_is_no_store(path: Any) -> None:
     with pytest.raises(InvalidConfig, match=r"BufferMemory\(store=.* is a path, .* give SQLiteStore\('memory\.db'\)"):
         BufferMemory(store=path)
+
+
+async def counted(text: str) -> int:
+    return len(text)
+
+
+@pytest.mark.parametrize("count", [7, counted])
+@pytest.mark.parametrize(
+    "make", [TokenBufferMemory, lambda **given: SummaryMemory(lambda summary, turns: summary, **given)]
+)
+def test_who_counts_tokens_gives_a_number(make: Any, count: Any) -> None:
+    with pytest.raises(InvalidConfig, match=r"Memory\(count=.*: give a plain function that tells the tokens"):
+        make(count=count)
 
 
 def test_a_memory_that_nobody_reads_is_refused() -> None:

@@ -160,6 +160,40 @@ async def test_it_stands_around_the_nodes_of_graphs_and_of_what_is_within_them()
     assert seen == ["double", "add_one", "last"]
 
 
+async def test_what_it_changes_in_place_is_checked_and_decides_too() -> None:
+    async def longer(execution: Execution, proceed: Proceed) -> Any:
+        given = await proceed()
+        if execution.node == "answer":
+            given["text"] *= 5
+        return given
+
+    async def wrong(execution: Execution, proceed: Proceed) -> Any:
+        given = await proceed()
+        given["text"] = 7
+        return given
+
+    for one, expected in ((longer, "long 77777"), (wrong, None)):
+        async with Orchestrator(middleware=[one]) as orch:
+            graph = orch.create_graph("g", int, str, retries=0)
+            said = graph.add_node(answer, graph.input)
+            few = said.when(lambda given: len(given.text) < 3)
+            graph.set_finish_point(graph.first(graph.add_node(short, few), graph.add_node(long, said.otherwise())))
+            if expected is not None:
+                assert await graph.invoke(7) == expected
+                continue
+            with pytest.raises(RunFailed, match="answer: middleware gave what the node's type forbids: text: "):
+                await graph.invoke(7)
+
+
+@pytest.mark.parametrize(("given", "kind"), [("12", "str"), (None, "NoneType")])
+async def test_for_a_stream_it_gives_a_list(given: Any, kind: str) -> None:
+    async def gives(execution: Execution, proceed: Proceed) -> Any:
+        return given
+
+    with pytest.raises(RunFailed, match=f"spell: middleware gave a {kind} for a stream"):
+        await through([gives], node(retry=Retry(1))(spell))
+
+
 async def test_the_whole_output_of_a_stream_passes_through_it() -> None:
     async def loud(execution: Execution, proceed: Proceed) -> Any:
         return [*await proceed(), "!"]

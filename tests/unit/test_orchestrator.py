@@ -148,6 +148,10 @@ async def test_what_is_out_of_range_is_refused(orch: Orchestrator, given: Any, t
         (lambda orch: orch.create_workflow(Graph("d", durable=True), task_queue=3), "give 1 to 255 letters"),
         (lambda orch: Orchestrator(chains=3), r"chains=3: give Defaults\(...\)"),
         (lambda orch: Orchestrator(graphs=None), r"graphs=None: give Defaults\(...\)"),
+        (lambda orch: Orchestrator(features={"chains": False}), r"features=.*: give Features\(...\)"),
+        (lambda orch: Orchestrator(middleware=clean), r"middleware=.*: give a list of async functions"),
+        (lambda orch: Orchestrator(middleware=[3]), r"middleware=\[3\]: give a list of async functions"),
+        (lambda orch: orch.create_graph("g", parallel="no"), "parallel='no': give True or False"),
     ],
 )
 async def test_what_is_of_another_kind_is_refused_and_says_what_is_wanted(
@@ -163,9 +167,13 @@ async def test_a_batch_asks_for_a_whole_number(orch: Orchestrator, many: Any) ->
         await orch.create_chain(clean).batch(["a"], max_concurrency=many)
 
 
-@pytest.mark.parametrize("wrong", [{"concurrency": "3"}, {"concurrency": 0}, {"retry": None}, {"retry": 3}], ids=str)
+@pytest.mark.parametrize(
+    "wrong",
+    [{"concurrency": "3"}, {"concurrency": 0}, {"concurrency": True}, {"retry": None}, {"retry": 3}, {"group": 3}],
+    ids=str,
+)
 async def test_a_subscription_asks_for_a_whole_number_and_a_retry(orch: Orchestrator, wrong: dict[str, Any]) -> None:
-    with pytest.raises(InvalidConfig, match=r"give a whole number|is no Retry: give Retry\(3\)"):
+    with pytest.raises(InvalidConfig, match=r"give a whole number|is no Retry: give Retry\(3\)|give letters"):
         await orch.message_bus.subscribe("a.*", str, clean, **wrong)
 
 
@@ -179,7 +187,7 @@ def test_chains_have_no_workers() -> None:
         Orchestrator(chains=Defaults(max_workers=2))
 
 
-@pytest.mark.parametrize("prefix", ["", "1st"])
+@pytest.mark.parametrize("prefix", ["", "1st", "été", "my shop", "a" * 201])
 def test_a_prefix_that_no_metric_can_have_is_refused(prefix: str) -> None:
     with pytest.raises(InvalidConfig, match="begin with a letter"):
         Orchestrator(metrics_prefix=prefix)
@@ -187,8 +195,13 @@ def test_a_prefix_that_no_metric_can_have_is_refused(prefix: str) -> None:
 
 async def test_an_option_that_does_not_exist_is_refused(orch: Orchestrator) -> None:
     wrong: Any = orch.create_chain
-    with pytest.raises(TypeError, match="memories"):
+    with pytest.raises(TypeError, match="memories= is no option of what this makes: is 'memory' meant"):
         wrong(clean, memories=object())
+    with pytest.raises(TypeError, match="max_workers= is no option"):
+        wrong(clean, max_workers=3)
+    wrong = orch.create_graph
+    with pytest.raises(TypeError, match="input_keys= is no option"):
+        wrong("g", input_keys=("text",))
 
 
 @pytest.mark.parametrize(

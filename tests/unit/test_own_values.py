@@ -1,13 +1,17 @@
 """A handler may change in place what it is given: nobody else gets it so, nor its own next attempt."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Iterable
+from typing import Annotated, Any
 
-from beluga_stream import Graph, Retry, Stream, chain, context, node
+import pytest
+from annotated_types import Len
+
+from beluga_stream import BusMessage, Graph, Retry, Stream, chain, context, local_bus, node
 from beluga_stream.adapters.memory.blobs import MemoryBlobs
 from beluga_stream.application.payloads import Payloads
 from beluga_stream.domain.payload import Picked
+from beluga_stream.errors import RunFailed
 
 Rows = dict[str, list[Any]]
 """Of which pydantic makes a new mapping; what lies in its lists is handed over as it is."""
@@ -77,6 +81,42 @@ async def test_two_readers_of_a_stream_have_their_own_chunks() -> None:
     one, two = graph.add_node(read, written.stream), graph.add_node(read_too, written.stream)
     graph.set_finish_point(graph.add_node(add, one, two, written))
     assert await graph.invoke(3) == [3, 3, 3]
+
+
+async def test_an_iterable_is_read_as_often_as_its_handler_likes() -> None:
+    def numbers(n: int) -> Iterable[float]:
+        return map(float, range(n))
+
+    async def mean(given: Iterable[float] | None) -> float:
+        assert given is not None
+        return sum(given) / sum(1 for _ in given)
+
+    assert await chain(numbers, mean, name="mean").invoke(5) == 2.0
+    assert await chain(numbers, name="numbers").invoke(2) == [0.0, 1.0]
+
+
+async def test_an_item_of_an_iterable_that_fails_its_type_fails_before_the_handler_begins() -> None:
+    def words(n: int) -> list[Any]:
+        return ["word"] * n
+
+    @node(retry=Retry(1))
+    async def count(given: Annotated[Iterable[int], Len(1)]) -> int:
+        raise AssertionError(given)
+
+    counted = chain(words, count, name="count")
+    with pytest.raises(RunFailed, match="the value for 'given' does not fit its type: 0: Input should be a valid int"):
+        await counted.invoke(1)
+    with pytest.raises(RunFailed, match="should have at least 1 item"):
+        await counted.invoke(0)
+
+
+async def test_a_message_of_an_iterable_is_read_as_often_as_its_handler_likes() -> None:
+    async def twice(message: BusMessage[Iterable[int]]) -> int:
+        return sum(message.data) + sum(message.data)
+
+    async with local_bus() as bus:
+        await bus.subscribe("numbers", Iterable[int], twice, group="counting")  # type: ignore[type-abstract]
+        assert await bus.request("numbers", [1, 2], int) == 6
 
 
 async def test_a_value_from_the_blob_store_is_kept_as_it_is() -> None:

@@ -116,6 +116,8 @@ def test_an_agent_with_a_name_that_the_pattern_has_itself_is_refused_as_such(nam
 def test_who_takes_part_is_told_by_name() -> None:
     with pytest.raises(InvalidGraph, match="workers= is a list: give a mapping by names"):
         supervisor("team", lambda transcript: Finish(answer=""), [str.upper])  # type: ignore[arg-type]
+    with pytest.raises(InvalidGraph, match="workers= wants one at least, each with a name, a text"):
+        supervisor("team", lambda transcript: Finish(answer=""), {1: str.upper})  # type: ignore[dict-item]
 
 
 def test_a_router_without_routes_is_refused() -> None:
@@ -268,6 +270,18 @@ def test_a_budget_of_nothing_is_refused() -> None:
         Budget(tokens="3")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: debate("g", {"a": speak}, speak, budget=5),  # type: ignore[arg-type]
+        lambda: plan_execute("g", plan, execute, conclude, budget=5),  # type: ignore[arg-type]
+    ],
+)
+def test_what_is_no_budget_is_refused(build: Any) -> None:
+    with pytest.raises(InvalidGraph, match=r"graph 'g': budget=5 is no Budget: give Budget\(tokens=...\)"):
+        build()
+
+
 # ------------------------------------------------------------------------------------------ handoff
 
 
@@ -399,6 +413,12 @@ async def test_a_board_on_which_nobody_can_go_on_is_stuck() -> None:
     same = blackboard("solve", {"same": Source(add("a", 1)), "other": Source(add("b", 1))}, solved=lambda board: False)
     ended = await same.invoke({"a": 1})
     assert (ended.stopped, ended.history) == ("stuck", ("same", "other", "same", "other"))
+
+
+async def test_a_fact_that_json_does_not_have_is_new_once() -> None:
+    nothing = Source(lambda board: {"n": float("nan")})
+    ended = await blackboard("solve", {"nothing": nothing}, solved=lambda board: False).invoke({})
+    assert (ended.facts, ended.history, ended.stopped) == ({"n": None}, ("nothing", "nothing"), "stuck")
 
 
 async def test_whether_a_source_can_and_whether_it_is_solved_may_be_async() -> None:

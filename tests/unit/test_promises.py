@@ -173,6 +173,19 @@ async def test_a_stream_has_the_timeout(orch: Orchestrator) -> None:
     assert (last.status, last.failure.code) == ("failed", "timeout")
 
 
+async def test_a_stream_whose_reader_comes_back_late_ends_with_the_timeout_too(
+    orch: Orchestrator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("beluga_stream.api.running._LATE_SECONDS", 0.0)
+    events = orch.create_chain(forever, timeout=0.02).stream(1)
+    await anext(events)
+    await asyncio.sleep(0.05)  # its time is up
+    last = [event async for event in events][-1]
+    assert isinstance(last, RunChanged)
+    assert last.failure is not None
+    assert (last.status, last.failure.code) == ("failed", "timeout")
+
+
 async def test_a_stream_has_the_retries(orch: Orchestrator) -> None:
     step = Flaky(failures=2)
     made = orch.create_chain(node(name="step", retry=SOON)(step), name="c")

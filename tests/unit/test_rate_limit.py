@@ -42,6 +42,29 @@ async def test_a_period_has_no_more_calls_than_the_rate_and_the_burst_allow(burs
     assert max(sum(start <= other < start + 1 for other in begun) for start in begun) == most
 
 
+def test_the_moments_of_those_that_waited_and_left_are_for_those_that_come() -> None:
+    async def main() -> list[float]:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+
+        @RateLimit(10, per=1, burst=1, wait=0.45, now=loop.time)
+        async def when() -> float:
+            return round(loop.time() - began, 3)
+
+        first: list[asyncio.Task[float]] = []
+        for _ in range(5):
+            first.append(asyncio.create_task(when()))
+            await asyncio.sleep(0.01)
+        for task in first[1:4]:
+            task.cancel()
+        await asyncio.sleep(0.1)  # the moment of the second is over
+        outcomes = await asyncio.gather(first[0], first[4], *(when() for _ in range(5)), return_exceptions=True)
+        assert sum(isinstance(one, RateLimitExceeded) for one in outcomes) == 1
+        return sorted(one for one in outcomes if isinstance(one, float))
+
+    assert virtually(main) == [0.0, 0.2, 0.3, 0.4, 0.5, 0.6]
+
+
 def test_who_may_wait_for_a_rate_waits_its_turn() -> None:
     async def main() -> list[float]:
         loop = asyncio.get_running_loop()

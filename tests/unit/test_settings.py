@@ -95,6 +95,14 @@ def test_a_misspelt_variable_is_told_with_the_one_that_is_meant() -> None:
     assert unknown({"BROKERS": "", "BELUGA_DEBUG": "1", "BELUGA_TEST_BROKER": "jars"}) == []
 
 
+@pytest.mark.parametrize(
+    ("given", "told"), [("brokr", "is 'broker' meant?"), ("frobnicate", "see docs/configuration.md")]
+)
+def test_what_is_given_and_is_no_setting_is_refused(given: str, told: str) -> None:
+    with pytest.raises(InvalidConfig, match=rf"^{given}= is no setting: {told}"):
+        Settings.load(**{given: "kafka:9092"})
+
+
 def test_a_gateway_says_so_in_its_log(tmp_path: Path) -> None:
     """As every process that writes a log, though other commands keep theirs to themselves."""
     misspelt = f"BELUGA_{'BROKERS'}"

@@ -59,6 +59,14 @@ async def test_a_call_that_interrupts_the_process_fails_alone(threads: Threads) 
         await threads.call(interrupts)
 
 
+async def test_a_call_that_raises_the_end_of_a_stream_fails(threads: Threads) -> None:
+    def ends() -> None:
+        raise StopAsyncIteration
+
+    with pytest.raises(RuntimeError, match="the handler raised StopAsyncIteration"):
+        await threads.call(ends)
+
+
 async def test_a_thread_that_does_not_come_back_is_replaced(threads: Threads, gate: threading.Event) -> None:
     await _give_up(threads, gate)
     await _give_up(threads, gate)

@@ -1,4 +1,4 @@
-"""Results of handlers, given again while they are kept: one execution computes, others of this process wait for it.
+"""Results of handlers, given again while they are kept: one execution computes, others of its event loop wait for it.
 
 When that one fails, those that waited compute side by side: one after the other they would wait for all before them.
 A store that is silent costs one execution its timeout. Then nobody asks it for a while, and nobody waits for another.

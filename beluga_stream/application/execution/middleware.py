@@ -12,6 +12,7 @@ from ...domain.payload import Json
 from ...errors import ExecutionFailed, InvalidInput
 from ...ports.handlers import Handler
 from .context import Context
+from .conversion import own
 from .execution import cancelled, completed
 from .judging import first_of, judged
 from .verdict import Completed, Failed
@@ -58,21 +59,23 @@ async def surrounded(
     """The outcome of a call with middleware around it, the first outermost. Raises nothing but `CancelledError`."""
     execution = Execution(context.run_id, context.graph, context.node, context.attempt, dict(values))
     found: Completed | None = None
+    handed: Json = None
 
     async def innermost() -> Any:
-        nonlocal found
+        nonlocal found, handed
         outcome = await call(execution.values)
         if isinstance(outcome, Failed):
             raise NodeFailed(outcome)
-        found = outcome
-        return outcome.output
+        found, handed = outcome, own(outcome.output)  # which it may change in place
+        return handed
 
     proceed: Proceed = innermost
     for one in reversed(middleware):
         proceed = _around(one, execution, proceed)
     try:
         output = await proceed()
-        return found if found is not None and output is found.output else _given(handler, output)
+        is_unchanged = found is not None and output is handed and output == found.output
+        return found if found is not None and is_unchanged else _given(handler, output)
     except NodeFailed as error:
         return error.failed
     except SystemExit as error:
@@ -99,6 +102,8 @@ def _given(handler: Handler, output: Any) -> Completed:
     """The outcome for an output that middleware gives: checked as the handler's own."""
     if not handler.streams:
         return completed(handler, _typed(handler, output))
+    if not isinstance(output, list | tuple):
+        raise InvalidInput(f"middleware gave a {type(output).__name__} for a stream: it must give a list of its chunks")
     chunks = [completed(handler, _typed(handler, chunk)).output for chunk in output]
     return Completed(chunks, chunks=len(chunks))
 

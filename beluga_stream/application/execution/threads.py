@@ -19,6 +19,14 @@ from ...errors import ResourceExhausted
 R = TypeVar("R")
 _LOST_FOR_EACH = 4
 
+UNCARRIED = (StopIteration, StopAsyncIteration, GeneratorExit, KeyboardInterrupt)
+"""What no future can carry.
+
+Of the first it would never be done, the next would end the stream of who awaits it as if all were well, by the third
+who awaits it would be closed, and the last, which is no Ctrl-C in a thread, would end the loop and all that others do
+in it.
+"""
+
 log = logging.getLogger("beluga_stream.worker")
 
 
@@ -209,9 +217,7 @@ def _let_go(outcome: object) -> None:
 def _tried(function: Callable[[], Any]) -> tuple[Any, BaseException | None]:
     try:
         return function(), None
-    except (StopIteration, GeneratorExit, KeyboardInterrupt) as error:
-        # A future cannot carry them: of one it would never be done, by the next who awaits it would be closed, and the
-        # last, which is no Ctrl-C in a thread, would end the loop and all that others do in it.
+    except UNCARRIED as error:
         raised = RuntimeError(f"the handler raised {type(error).__name__}")
         raised.__cause__ = error
         return None, raised

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,8 +17,8 @@ class _Conversation:
     turns: OrderedDict[str, Entry] = field(default_factory=OrderedDict[str, Entry])
     facts: dict[str, bytes] = field(default_factory=dict[str, bytes])
     marks: OrderedDict[str, None] = field(default_factory=OrderedDict[str, None])
-    vectors: OrderedDict[str, tuple[tuple[float, ...], bytes]] = field(
-        default_factory=OrderedDict[str, tuple[tuple[float, ...], bytes]]
+    vectors: OrderedDict[str, "tuple[array[float], bytes]"] = field(
+        default_factory=OrderedDict[str, "tuple[array[float], bytes]"]
     )
     places: int = 0
 
@@ -96,7 +97,7 @@ class InProcessStore:
             check_length(conversation, _size(kept), len(given))
             if turn in kept.vectors:
                 return False
-            kept.vectors[turn] = (given, value)
+            kept.vectors[turn] = (array("d", given), value)
             _trim(kept.vectors, self._keep)
             return True
 
@@ -109,7 +110,11 @@ class InProcessStore:
         if not found:
             return []
         numpy = _numpy()
-        matrix, one = numpy.array([known for known, _ in found]), numpy.array(given)
+        # As it lies in memory: a million numbers taken out one by one would hold the event loop up.
+        matrix, one = (
+            numpy.frombuffer(b"".join(known for known, _ in found)).reshape(len(found), -1),
+            numpy.array(given),
+        )
         lengths = numpy.linalg.norm(matrix, axis=1) * numpy.linalg.norm(one)
         alike = (matrix @ one) / numpy.where(lengths == 0, 1, lengths)
         return [found[int(place)][1] for place in numpy.argsort(-alike, kind="stable")[:k]]

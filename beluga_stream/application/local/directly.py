@@ -13,6 +13,7 @@ from ...ports.handlers import Handler, Parameter
 from ..execution.context import Context, current
 from ..execution.execution import cancelled, completed, failed
 from ..execution.judging import first_of
+from ..execution.threads import UNCARRIED
 from ..execution.verdict import Completed, Failed
 
 
@@ -29,7 +30,7 @@ def attempted(handler: Handler, value: Json, context: Context) -> Completed | Fa
         return completed(handler, given)
     except SystemExit as error:
         return failed(handler, ExecutionFailed(f"it called sys.exit({error.code!r})"), context)
-    except (StopIteration, GeneratorExit, KeyboardInterrupt) as error:  # as a call in a thread has them
+    except UNCARRIED as error:  # as a call in a thread has them
         return failed(handler, RuntimeError(f"the handler raised {type(error).__name__}"), context)
     except asyncio.CancelledError as error:
         return cancelled(handler, error, context)

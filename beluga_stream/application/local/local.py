@@ -136,6 +136,7 @@ class _LocalRun:
             now_ms=now_ms,
             is_stopped=lambda work: attempt_of(work) in self._stopped,
         )
+        self._unread: int | None = None  # of what has come before the timer that is due
         self._shown: list[Event] = []
         self._showing = Showing(self._root)
         self._closed = False
@@ -196,14 +197,15 @@ class _LocalRun:
 
     async def _end_all(self) -> None:
         """Who is cancelled once more meanwhile cancels once more what is still running, and leaves nothing open."""
-        ending = asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        ending = tuple(self._tasks.values())
         for key in tuple(self._tasks):
             self._cancel(key)
         try:
-            await asyncio.wait({ending}, timeout=leaving.LEFT_AFTER_SECONDS)
+            await asyncio.wait(ending, timeout=leaving.LEFT_AFTER_SECONDS)
         except asyncio.CancelledError:
-            ending.cancel()
-            await asyncio.wait({ending}, timeout=leaving.LEFT_AFTER_SECONDS)
+            for task in ending:
+                task.cancel()
+            await asyncio.wait(ending, timeout=leaving.LEFT_AFTER_SECONDS)
             raise
         finally:
             for run, attempt in self._tasks:
@@ -217,15 +219,27 @@ class _LocalRun:
             self._learn(child, plans)
 
     async def _wait(self) -> Happened | Chunk | Exception | None:
-        """The next event, or None when a timer was due instead."""
-        due = self._family.next_due_ms()
-        timeout = None if due is None else max(0.0, (due - self._now_ms()) / 1000)
-        try:
-            async with within(timeout):
-                return await self._happened.get()
-        except TimeoutError:
-            self._do(self._family.fire(self._now_ms()))
-            return None
+        """The next event, or None when a timer was due instead.
+
+        What has come by then is read first: its reader is late, and not what happened. But nothing that comes later is,
+        or a writer that is faster than its reader would keep the time from ever being up.
+        """
+        due, now = self._family.next_due_ms(), self._now_ms()
+        if due is None or due > now:
+            self._unread = None
+            try:
+                async with within(None if due is None else (due - now) / 1000):
+                    return await self._happened.get()
+            except TimeoutError:
+                self._unread = 0
+        elif self._unread is None:
+            self._unread = self._happened.qsize()
+        if self._unread:
+            self._unread -= 1
+            return self._happened.get_nowait()
+        self._unread = None
+        self._do(self._family.fire(self._now_ms()))
+        return None
 
     def _apply(self, event: Happened) -> None:
         self._do(self._family.apply(event, self._now_ms()))
