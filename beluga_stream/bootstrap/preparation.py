@@ -11,7 +11,8 @@ from ..errors import AccessDenied, InvalidConfig
 from ..ports.log import TopicSpec
 from ..ports.rights import required, told
 from . import deployment as deployments
-from .conformity import COMPARED, alike, conformity, refuse_unsafe
+from .conformity import COMPARED, alike, conformity, refuse_grown, refuse_unsafe
+from .connection import topics
 from .declared import engine_topics, own_topics, source_topics
 from .rights import Holder, Uses, rights_of
 from .settings import Settings
@@ -53,7 +54,7 @@ async def prepare(
         # A process without rights to see another role's topics leaves them to that role, or to an operator.
         unseen = await hidden(connection, [spec.name for spec in wanted])
         seen = [spec for spec in declared if spec.name not in unseen]
-        await _check_kept(admin, seen, own_topics(settings, uses.queues), connection)
+        await _check_kept(admin, seen, settings, uses, connection)
         created = await admin.ensure(seen)
         existing = await admin.describe(uses.sources)
         more = [spec for spec in wanted if spec not in declared and spec.name not in {*unseen, *existing}]
@@ -63,10 +64,16 @@ async def prepare(
 
 
 async def _check_kept(
-    admin: KafkaTopics, declared: Sequence[TopicSpec], own: Sequence[TopicSpec], connection: KafkaConnection
+    admin: KafkaTopics,
+    declared: Sequence[TopicSpec],
+    settings: Settings,
+    uses: Uses,
+    connection: KafkaConnection,
 ) -> None:
     """Look at those that exist already: refuse what would lose something, and tell of the rest."""
     found = await admin.inspect([spec.name for spec in declared], COMPARED)
+    own = own_topics(settings, uses.queues)
+    refuse_grown(topics(settings), own, found)
     deviations, unchecked = conformity(declared, found)
     refuse_unsafe(own, deviations, connection.where)
     if deviations:
