@@ -252,7 +252,9 @@ async def test_an_empty_batch_of_control_is_no_news() -> None:
 async def test_missing_code_parks_the_node() -> None:
     of = bench(Gate())
     await (await taken(of.worker, of.work(definition="another")))
-    assert isinstance(of.done()[0], NodeParked)
+    (parked,) = of.done()
+    assert isinstance(parked, NodeParked)
+    assert parked.worker == of.worker.name
     await of.worker.close()
 
 

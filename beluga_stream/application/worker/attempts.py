@@ -224,7 +224,9 @@ class Attempts:
             extra={"action": "park", "run": work.run, "node": work.node},
         )
         now = self._clock.now_ms()
-        return NodeParked(run=work.run, key=work.key, at_ms=now, node=work.node, attempt=work.attempt)
+        return NodeParked(
+            run=work.run, key=work.key, at_ms=now, node=work.node, attempt=work.attempt, worker=self._worker
+        )
 
     def _failed(
         self, work: NodeReady, incarnation: Incarnation, result: Failed, details: Payload | None = None
