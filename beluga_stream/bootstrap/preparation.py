@@ -16,8 +16,12 @@ from .connection import topics
 from .declared import engine_topics, own_topics, source_topics
 from .rights import Holder, Uses, rights_of
 from .settings import Settings
+from .versions import version_of
 
 log = logging.getLogger("beluga_stream")
+
+_NAMED = 10
+"""So many graphs are named in a line of the log, and the others counted."""
 
 
 def queues_of(settings: Settings, deployed: deployments.LoadedDeployment | None) -> tuple[str, ...]:
@@ -43,6 +47,7 @@ async def prepare(
     Raises `LogUnavailable` when patience ends, `AccessDenied` that names every right which is missing, and
     `TopicMismatch`.
     """
+    log.info(introduction(settings, connection, deployed), extra={"action": "starts"})
     uses = uses_of(settings, deployed)
     _check_spans(settings, deployed)
     async with KafkaTopics(connection, patience=settings.broker_patience_seconds) as admin:
@@ -61,6 +66,21 @@ async def prepare(
         created = [*created, *await admin.ensure(more)]
     if created:
         log.info("created topics: %s", ", ".join(created), extra={"action": "topics_created"})
+
+
+def introduction(settings: Settings, connection: KafkaConnection, deployed: deployments.LoadedDeployment | None) -> str:
+    """What this process is: the first thing that somebody asks who reads its log."""
+    told = f"beluga-stream {version_of('beluga-stream')}: {', '.join(settings.roles)} of engine {settings.prefix}"
+    if deployed is None:
+        return f"{told}, at {connection.where}"
+    names = sorted(deployed.works)
+    graphs = ", ".join([*names[:_NAMED], *([f"{len(names) - _NAMED} more"] if names[_NAMED:] else [])])
+    without = "; no triggers, so there is nothing to ingest" if _idle(settings, deployed) else ""
+    return f"{told}, at {connection.where}; graphs: {graphs or 'none'}{without}"
+
+
+def _idle(settings: Settings, deployed: deployments.LoadedDeployment) -> bool:
+    return "ingest" in settings.roles and not deployed.triggers
 
 
 async def _check_kept(

@@ -19,6 +19,7 @@ from ..bootstrap.encryption import cipher_of
 from ..bootstrap.environment import unknown
 from ..bootstrap.settings import Settings
 from ..bootstrap.temporal import temporal
+from ..bootstrap.versions import version_of
 from ..errors import AccessDenied, BelugaError, InvalidConfig, InvalidState, LogUnavailable
 from ..ports.log import Outgoing, TopicSpec
 from .aside import aside
@@ -27,7 +28,6 @@ from .declared import PATIENCE_SECONDS, Needed, topics_of
 from .finding import Finding
 from .screen import BAD, OK, WARN, console, counted, print_json
 from .values import settings_with
-from .versions import version_of
 
 _PACKAGES = ("beluga-stream", "faust-streaming", "aiokafka", "pydantic")
 
