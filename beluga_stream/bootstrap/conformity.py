@@ -6,6 +6,7 @@ What is safer than declared, more replicas of which more must have a record, is 
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from ..application.topics import Topics
 from ..errors import TopicMismatch
 from ..ports.log import TopicSpec
 
@@ -123,3 +124,22 @@ def _differs(key: str, has: str, declared: str, there: TopicSpec) -> bool:
     if key == RETENTION:
         return has != declared and "delete" in there.config.get(CLEANUP, "delete")
     return int(has) < int(declared)
+
+
+def refuse_grown(names: Topics, own: Iterable[TopicSpec], found: Mapping[str, TopicSpec]) -> None:
+    """Raises `TopicMismatch` when some of the engine's topics have got more partitions than its others.
+
+    If all of them have another number, the settings are wrong, and not the topics.
+    """
+    keyed = [spec for spec in own if spec.name in found and spec.name not in (names.graphs, names.control)]
+    grown = [spec.name for spec in keyed if found[spec.name].partitions > spec.partitions]
+    if 0 < len(grown) < len(keyed):
+        count = found[grown[0]].partitions
+        raise TopicMismatch(
+            f"topic {', '.join(grown)} has {count} partitions, and the others of this engine have {names.partitions}: "
+            f"somebody has added partitions to it, and Kafka takes none away. Records find their run by one number for "
+            f"all: begin another engine under another BELUGA_PREFIX; docs/operating.md says how",
+            topic=grown[0],
+            actual=count,
+            declared=names.partitions,
+        )

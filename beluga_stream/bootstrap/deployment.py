@@ -154,7 +154,7 @@ def _is_ours(module: str) -> bool:
 
 def _modules(agents: str) -> list[ModuleType]:
     folder = Path(agents)
-    if folder.is_dir():
+    if _is_folder(folder):
         return _from_folder(folder.resolve())
     if agents.startswith("."):  # a path, and none of a package
         raise _not_there(agents)
@@ -168,6 +168,18 @@ def _modules(agents: str) -> list[ModuleType]:
     for place in getattr(package, "__path__", []):
         names += [f"{agents}.{path.stem}" for path in sorted(Path(place).glob("*.py")) if path.stem != "__init__"]
     return [_imported(name) for name in names]
+
+
+def _is_folder(folder: Path) -> bool:
+    """Whether it is one. Raises `InvalidDeployment` for one that we may not read: `glob` would find nothing there."""
+    try:
+        if not folder.is_dir():
+            return False
+        next(folder.iterdir(), None)
+    except OSError as error:
+        told = f"the folder of graphs, BELUGA_AGENTS={folder}, cannot be read: {error.strerror}"
+        raise InvalidDeployment(told, agents=str(folder)) from error
+    return True
 
 
 def _not_there(agents: str) -> InvalidDeployment:

@@ -17,8 +17,9 @@ _CHATTY = ("aiokafka", "asyncio", "faust", "mode")
 """`faust worker -l warn`, its default, sets the root logger to DEBUG (for its spinner). Then these would make
 several records for every request to the broker, a tenth of a busy coordinator's time, for nobody to see."""
 
-_REPEATING = ("beluga_stream.temporal", "beluga_stream.adapters.kafka.fetcher")
-"""While Temporal is away, every poll of its SDK says so; while a broker is away, every fetch of every consumer does."""
+_REPEATING = ("beluga_stream.temporal", "beluga_stream.adapters.kafka.fetcher", "beluga_stream.worker.parking")
+"""While Temporal is away, every poll of its SDK says so; while a broker is away, every fetch of every consumer does;
+while a deployment lacks a node, every run that meets it."""
 
 _WARNING = ("aiokafka", "uvicorn")
 """Their warnings are shown, the same one seldom: aiokafka repeats that a broker is away, uvicorn that a caller sends no
@@ -26,7 +27,7 @@ HTTP."""
 
 _SELDOM_SECONDS = 30.0
 _KINDS_KEPT = 1_000
-_ABOUT = ("topic", "partition")
+_ABOUT = ("topic", "partition", "code")
 
 
 class JsonLines(logging.Formatter):
@@ -64,8 +65,9 @@ class _EngineLines(logging.Filter):
 class Seldom(logging.Filter):
     """Lets a line that is like an earlier one through once in half a minute, and says how many it kept back.
 
-    Without a broker aiokafka says so two hundred times a second. Lines of two partitions are not alike. With `loggers`
-    it looks at lines of these only, and of those below them: for a handler that others use as well.
+    Without a broker aiokafka says so two hundred times a second. Lines of two partitions are not alike, nor are those
+    of the code of two nodes. With `loggers` it looks at lines of these only, and of those below them: for a handler
+    that others use as well.
     """
 
     def __init__(self, *loggers: str) -> None:

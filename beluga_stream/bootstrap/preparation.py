@@ -11,12 +11,17 @@ from ..errors import AccessDenied, InvalidConfig
 from ..ports.log import TopicSpec
 from ..ports.rights import required, told
 from . import deployment as deployments
-from .conformity import COMPARED, alike, conformity, refuse_unsafe
+from .conformity import COMPARED, alike, conformity, refuse_grown, refuse_unsafe
+from .connection import topics
 from .declared import engine_topics, own_topics, source_topics
 from .rights import Holder, Uses, rights_of
 from .settings import Settings
+from .versions import version_of
 
 log = logging.getLogger("beluga_stream")
+
+_NAMED = 10
+"""So many graphs are named in a line of the log, and the others counted."""
 
 
 def queues_of(settings: Settings, deployed: deployments.LoadedDeployment | None) -> tuple[str, ...]:
@@ -42,6 +47,7 @@ async def prepare(
     Raises `LogUnavailable` when patience ends, `AccessDenied` that names every right which is missing, and
     `TopicMismatch`.
     """
+    log.info(introduction(settings, connection, deployed), extra={"action": "starts"})
     uses = uses_of(settings, deployed)
     _check_spans(settings, deployed)
     async with KafkaTopics(connection, patience=settings.broker_patience_seconds) as admin:
@@ -53,7 +59,7 @@ async def prepare(
         # A process without rights to see another role's topics leaves them to that role, or to an operator.
         unseen = await hidden(connection, [spec.name for spec in wanted])
         seen = [spec for spec in declared if spec.name not in unseen]
-        await _check_kept(admin, seen, own_topics(settings, uses.queues), connection)
+        await _check_kept(admin, seen, settings, uses, connection)
         created = await admin.ensure(seen)
         existing = await admin.describe(uses.sources)
         more = [spec for spec in wanted if spec not in declared and spec.name not in {*unseen, *existing}]
@@ -62,11 +68,32 @@ async def prepare(
         log.info("created topics: %s", ", ".join(created), extra={"action": "topics_created"})
 
 
+def introduction(settings: Settings, connection: KafkaConnection, deployed: deployments.LoadedDeployment | None) -> str:
+    """What this process is: the first thing that somebody asks who reads its log."""
+    told = f"beluga-stream {version_of('beluga-stream')}: {', '.join(settings.roles)} of engine {settings.prefix}"
+    if deployed is None:
+        return f"{told}, at {connection.where}"
+    names = sorted(deployed.works)
+    graphs = ", ".join([*names[:_NAMED], *([f"{len(names) - _NAMED} more"] if names[_NAMED:] else [])])
+    without = "; no triggers, so there is nothing to ingest" if _idle(settings, deployed) else ""
+    return f"{told}, at {connection.where}; graphs: {graphs or 'none'}{without}"
+
+
+def _idle(settings: Settings, deployed: deployments.LoadedDeployment) -> bool:
+    return "ingest" in settings.roles and not deployed.triggers
+
+
 async def _check_kept(
-    admin: KafkaTopics, declared: Sequence[TopicSpec], own: Sequence[TopicSpec], connection: KafkaConnection
+    admin: KafkaTopics,
+    declared: Sequence[TopicSpec],
+    settings: Settings,
+    uses: Uses,
+    connection: KafkaConnection,
 ) -> None:
     """Look at those that exist already: refuse what would lose something, and tell of the rest."""
     found = await admin.inspect([spec.name for spec in declared], COMPARED)
+    own = own_topics(settings, uses.queues)
+    refuse_grown(topics(settings), own, found)
     deviations, unchecked = conformity(declared, found)
     refuse_unsafe(own, deviations, connection.where)
     if deviations:

@@ -12,13 +12,13 @@ from ..application.catalog import Catalog
 from ..bootstrap import asyncapi, deployment
 from ..bootstrap.connection import kafka, topics
 from ..bootstrap.settings import Settings
+from ..bootstrap.versions import version_of
 from ..domain.breaking import Break
 from ..domain.contracts import Contract, Kind, State, Verdict, compare, of_definitions, of_document
 from ..errors import InvalidInput, InvalidState, NotFound
 from .aside import aside
 from .screen import BAD, OK, WARN, console, print_json
 from .values import parse, read_text, settings_with
-from .versions import version_of
 
 _SHOWN = 100
 _TOLD = (Kind.INPUT, Kind.OUTPUT, Kind.SIGNAL)

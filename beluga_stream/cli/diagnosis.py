@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from rich.text import Text
 
+from ..adapters.files.blobs import FileBlobs
 from ..adapters.kafka.admin import KafkaTopics
 from ..adapters.kafka.connection import KafkaConnection
 from ..adapters.kafka.fence import broker_fences
@@ -14,10 +15,12 @@ from ..adapters.kafka.rights import hidden
 from ..bootstrap import deployment
 from ..bootstrap.conformity import COMPARED, alike, conformity, mending, unsafe
 from ..bootstrap.connection import kafka, topics
+from ..bootstrap.encryption import cipher_of
 from ..bootstrap.environment import unknown
 from ..bootstrap.settings import Settings
 from ..bootstrap.temporal import temporal
-from ..errors import AccessDenied, BelugaError, InvalidState
+from ..bootstrap.versions import version_of
+from ..errors import AccessDenied, BelugaError, InvalidConfig, InvalidState, LogUnavailable
 from ..ports.log import Outgoing, TopicSpec
 from .aside import aside
 from .attendance import attendance
@@ -25,7 +28,6 @@ from .declared import PATIENCE_SECONDS, Needed, topics_of
 from .finding import Finding
 from .screen import BAD, OK, WARN, console, counted, print_json
 from .values import settings_with
-from .versions import version_of
 
 _PACKAGES = ("beluga-stream", "faust-streaming", "aiokafka", "pydantic")
 
@@ -56,6 +58,7 @@ async def _findings(broker: str | None) -> AsyncIterator[Finding]:
     for variable in unknown():
         fix = "mend its name, or remove it: docs/configuration.md lists all settings"
         yield Finding("variables", ok=None, said=f"{variable} is no setting, and is ignored", fix=fix)
+    yield await _values(settings)
     yield await _deployment(settings)
     finding = await _temporal(settings)
     if finding is not None:
@@ -86,6 +89,24 @@ async def _findings(broker: str | None) -> AsyncIterator[Finding]:
     except BelugaError as error:
         fix = "start it, or set BELUGA_BROKER; `beluga dev` brings one"
         yield Finding("broker", ok=False, said=str(error), fix=fix)
+
+
+async def _values(settings: Settings) -> Finding:
+    """Where large values lie, and the keys and tokens that processes begin with."""
+    try:
+        blobs = FileBlobs(settings.blobs)
+        cipher_of(settings)
+        if settings.http_tokens or settings.http_token_file or settings.http_stream_secret:
+            from ..bootstrap.gateway import tokens_of  # noqa: PLC0415 - its packages are an optional extra
+
+            tokens_of(settings)
+        await blobs.check()
+    except InvalidConfig as error:
+        return Finding("settings", ok=False, said=str(error), fix="mend the variable: see docs/configuration.md")
+    except LogUnavailable as error:
+        fix = "mend it, or set BELUGA_BLOBS: docs/operating.md says what the processes need of it"
+        return Finding("large values", ok=False, said=str(error), fix=fix)
+    return Finding("large values", ok=True, said="the blob store answers")
 
 
 async def _deployment(settings: Settings) -> Finding:
@@ -135,7 +156,7 @@ def _topics(specs: Sequence[TopicSpec], found: Mapping[str, TopicSpec]) -> list[
     other = [f"{spec.name} has {count} partitions" for spec, count in there if count != spec.partitions]
     findings: list[Finding] = []
     if missing:
-        told = f"{len(missing)} are missing: {', '.join(missing[:3])}{' ...' if missing[3:] else ''}"
+        told = f"{len(missing)} missing: {', '.join(missing[:3])}{' ...' if missing[3:] else ''}"
         findings.append(Finding("topics", ok=False, said=told, fix="beluga topics apply"))
     if other:
         fix = "declare what is there (BELUGA_PARTITIONS, topics/), or move to new topics (BELUGA_PREFIX)"
@@ -160,7 +181,7 @@ def _kept(
     if unchecked:
         said = f"not checked for {len(unchecked)} topics: Kafka does not tell {connection.user} (DescribeConfigs)"
         findings.append(Finding("kept", ok=None, said=said, fix="run this as an operator: `beluga acls operator`"))
-    elif not deviations:
+    elif found and not deviations:
         findings.append(Finding("kept", ok=True, said="replicas, cleanup and retention are as declared, or safer"))
     return findings
 

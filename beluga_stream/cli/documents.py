@@ -7,9 +7,9 @@ import orjson
 from ..adapters.http import openapi
 from ..adapters.http.table import TABLE
 from ..bootstrap import asyncapi, deployment
+from ..bootstrap.versions import version_of
 from .aside import aside
 from .values import settings_with
-from .versions import version_of
 
 
 def print_openapi(*, as_json: bool) -> None:

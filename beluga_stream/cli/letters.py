@@ -72,6 +72,10 @@ class Letter:
         """Partition and offset of where it came from. Raises as `topic`."""
         return int(self._parts[1]), int(self._parts[2])
 
+    def is_of(self, topic: str | None) -> bool:
+        """Whether it came from this topic; all are of None."""
+        return topic is None or self.source.rsplit("/", _SOURCE_PARTS - 1)[0] == topic
+
     @property
     def _parts(self) -> list[str]:
         parts = self.source.rsplit("/", _SOURCE_PARTS - 1)
@@ -130,6 +134,15 @@ class DeadLetters:
         records.sort(key=lambda record: record.timestamp_ms)
         return [Letter(record, handled.get(letter_id(record))) for record in records]
 
+    async def chosen(self, id: str | None, topic: str | None) -> list[Letter]:  # noqa: A002 - what it is
+        """The one of this id, or all that nobody has handled, or those of them that came from this topic.
+
+        Raises `NotFound`.
+        """
+        if id is not None:
+            return [await self.one(id)]
+        return [letter for letter in await self.all() if letter.handled is None and letter.is_of(topic)]
+
     async def one(self, id: str) -> Letter:  # noqa: A002 - what it is
         """Raises `NotFound`."""
         found = next((letter for letter in await self.all() if letter.id == id), None)
@@ -161,8 +174,9 @@ class DeadLetters:
             await self._mark([letter for letter, _ in found if letter.id not in over], "replayed")
         return kept
 
-    async def discard(self, letter: Letter) -> None:
-        await self._mark([letter], "discarded")
+    async def discard(self, letters: Sequence[Letter]) -> None:
+        for start in range(0, len(letters), _PAGE):
+            await self._mark(letters[start : start + _PAGE], "discarded")
 
     async def _over(self, found: Sequence[tuple[Letter, Outgoing]]) -> AbstractSet[str]:
         """The ids of letters about the end of a run that has gone on since.
@@ -216,10 +230,17 @@ async def opened(broker: str | None) -> AsyncIterator[DeadLetters]:
         yield DeadLetters(topics(settings), reader, appender, payloads, connection)
 
 
-async def list_letters(*, handled: bool, limit: int, broker: str | None, as_json: bool) -> None:
+def _check_choice(id: str | None, *, all_of_them: bool, topic: str | None) -> None:  # noqa: A002 - what it is
+    if (id is None) == (not all_of_them):
+        raise InvalidInput("name one dead letter, or say --all")
+    if id is not None and topic is not None:
+        raise InvalidInput("--topic goes with --all: one dead letter is of one topic")
+
+
+async def list_letters(*, handled: bool, topic: str | None, limit: int, broker: str | None, as_json: bool) -> None:
     """The newest ones, newest first."""
     async with opened(broker) as dead:
-        found = [letter for letter in await dead.all() if handled or letter.handled is None]
+        found = [each for each in await dead.all() if (handled or each.handled is None) and each.is_of(topic)]
     newest = found[::-1][:limit]
     if as_json:
         print_json([letter.as_json() for letter in newest])
@@ -268,6 +289,7 @@ async def replay(
     id: str | None,  # noqa: A002 - what it is
     *,
     all_of_them: bool,
+    topic: str | None,
     broker: str | None,
     as_json: bool,
 ) -> None:
@@ -275,13 +297,9 @@ async def replay(
 
     Raises the error of the one, or `InvalidState` in the end when not all could be sent.
     """
-    if (id is None) == (not all_of_them):
-        raise InvalidInput("name one dead letter, or say --all")
+    _check_choice(id, all_of_them=all_of_them, topic=topic)
     async with opened(broker) as dead:
-        if id is None:
-            chosen = [letter for letter in await dead.all() if letter.handled is None]
-        else:
-            chosen = [await dead.one(id)]
+        chosen = await dead.chosen(id, topic)
         kept = await dead.replay(chosen)
     if kept and not all_of_them:
         raise kept[0].error
@@ -308,12 +326,24 @@ async def replay(
         )
 
 
-async def discard(id: str, *, broker: str | None, as_json: bool) -> None:  # noqa: A002 - its name everywhere
-    """Take one off the list."""
+async def discard(
+    id: str | None,  # noqa: A002 - its name everywhere
+    *,
+    all_of_them: bool,
+    topic: str | None,
+    broker: str | None,
+    as_json: bool,
+) -> None:
+    """Take one off the list, or all that nobody has handled."""
+    _check_choice(id, all_of_them=all_of_them, topic=topic)
     async with opened(broker) as dead:
-        letter = await dead.one(id)
-        await dead.discard(letter)
+        chosen = await dead.chosen(id, topic)
+        await dead.discard(chosen)
     if as_json:
-        print_json(letter.as_json() | {"handled": "discarded"})
-    else:
+        told = [letter.as_json() | {"handled": "discarded"} for letter in chosen]
+        print_json(told if all_of_them else told[0])
+        return
+    for letter in chosen:
         console.print(f"{letter.id} is discarded")
+    if not chosen:
+        console.print("There are no dead letters.")

@@ -8,12 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from ..bootstrap.garbage import collect_seldom
+from ..bootstrap.versions import version_of
 from ..errors import InvalidInput
 from .commands import acls, blobs, deadletters, doctor, graph, init, keys, look, runs, serve, topics, triggers
 from .commands import run as running
 from .exits import WRONG, configure_noise, end_unheard, fail, say_error
 from .output import OutputLost, watch_output
-from .versions import version_of
 
 app = typer.Typer(
     name="beluga",

@@ -196,7 +196,9 @@ class StreamVoid(OfExecution, kw_only=True, tag="stream_void"):
 
 
 class NodeParked(OfAttempt, kw_only=True, tag="node_parked"):
-    """A worker took the node and its deployed code has no such node."""
+    """A worker took the node and its deployed code has no such node. Earlier versions do not say which worker."""
+
+    worker: str = ""
 
 
 class LeaseExpired(OfExecution, kw_only=True, tag="lease_expired"):

@@ -129,15 +129,15 @@ def crash(draft: Draft, key: NodeKey, failure: Failure, worker: str, *, retryabl
     fail(draft, key, failure, retryable=retryable)
 
 
-def park(draft: Draft, key: NodeKey) -> None:
-    """The deployed code lacks the node: wait for a deploy, looking again from time to time."""
-    name = node_of(key)
-    failure = Failure(
-        "code_missing",
-        f"no worker has the code of {draft.before.graph}/{name}@{draft.before.definition}: "
-        f"deploy it, or cancel the run",
-        node=key,
-    )
+def park(draft: Draft, key: NodeKey, worker: str) -> None:
+    """The deployed code of this worker lacks the node: wait for a deploy, looking again from time to time.
+
+    Others may have it: a run's work goes to one partition of the queue, and so to one worker.
+    """
+    who = f"worker {worker}" if worker else "a worker"
+    code = f"{draft.before.graph}/{node_of(key)}@{draft.before.definition}"
+    message = f"{who} has no code of {code}: deploy it there, or cancel the run"
+    failure = Failure("code_missing", message, node=key)
     due = draft.at_ms + PARKED_RECHECK_MS
     interrupt(draft, key, resumes=not draft.node(key).fallback)
     draft.move(key, NodeStatus.PARKED, due_ms=due, worker=None, failure=failure)

@@ -146,7 +146,8 @@ def _failed(draft: Draft, key: NodeKey, event: Applied) -> None:
 
 
 def _parked(draft: Draft, key: NodeKey, event: Applied) -> None:
-    park(draft, key)
+    assert isinstance(event, NodeParked)
+    park(draft, key, event.worker)
 
 
 def _lost(draft: Draft, key: NodeKey, event: Applied) -> None:

@@ -380,8 +380,8 @@ def test_doctor_finds_what_is_wrong(deployed: Deployment) -> None:
 
     eventually(lambda: checked()["processes"], within=60)
     assert checked() == {
-        "versions": True, "deployment": True, "broker": True, "topics": True, "kept": True, "partitions": True,
-        "processes": True, "fencing": None,
+        "versions": True, "large values": True, "deployment": True, "broker": True, "topics": True, "kept": True,
+        "partitions": True, "processes": True, "fencing": None,
     }  # fmt: skip
     elsewhere = deployed.environ | {"BELUGA_PREFIX": "nobody-has-this"}
     other = Deployment(elsewhere | login(elsewhere, ["operator"], ROOT), "", Path())

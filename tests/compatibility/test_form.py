@@ -64,6 +64,7 @@ UNUSED = {
     ("NodeChange", "branches"),
     ("NodeFailed", "crashed_on"),
     ("NodeFailed", "generation"),
+    ("NodeParked", "worker"),
     ("NodeReady", "apart"),
     ("NodeReady", "feed"),
     ("NodeReady", "links"),

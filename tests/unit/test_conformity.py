@@ -5,7 +5,15 @@ from dataclasses import replace
 import pytest
 
 from beluga_stream.application.topics import Topics
-from beluga_stream.bootstrap.conformity import Deviation, alike, conformity, mending, refuse_unsafe, unsafe
+from beluga_stream.bootstrap.conformity import (
+    Deviation,
+    alike,
+    conformity,
+    mending,
+    refuse_grown,
+    refuse_unsafe,
+    unsafe,
+)
 from beluga_stream.errors import TopicMismatch
 from beluga_stream.ports.log import TopicSpec
 
@@ -119,3 +127,28 @@ def test_what_many_topics_have_alike_is_told_and_mended_once() -> None:
         "--entity-name $topic --add-config min.insync.replicas=2; done"
     )
     assert other.topics == ["b"]
+
+
+def _found(own: list[TopicSpec], **partitions: int) -> dict[str, TopicSpec]:
+    return {spec.name: replace(spec, partitions=partitions.get(spec.name[2:], spec.partitions)) for spec in own}
+
+
+def test_a_topic_of_the_engine_that_somebody_gave_more_partitions_is_refused() -> None:
+    """That `declare 6` would be no help is what the message has to say: the others have four."""
+    names = Topics("b", 4)
+    own = names.specs(["default"])
+    with pytest.raises(
+        TopicMismatch, match=r"topic b\.runs has 6 partitions, and the others .* have 4: .*BELUGA_PREFIX"
+    ):
+        refuse_grown(names, own, _found(own, runs=6))
+    with pytest.raises(TopicMismatch, match=r"topic b\.runs, b\.bus has 6"):
+        refuse_grown(names, own, _found(own, runs=6, bus=6))
+
+
+@pytest.mark.parametrize("others", [4, 2, 8])
+def test_where_all_have_another_number_or_the_same_nobody_has_added_any(others: int) -> None:
+    names = Topics("b", 4)
+    own = names.specs(["default"])
+    found = _found(Topics("b", others).specs(["default"]))
+    refuse_grown(names, own, found)
+    refuse_grown(names, own, {})

@@ -183,6 +183,44 @@ def test_the_command_sends_what_it_can_and_says_what_it_could_not(monkeypatch: p
     assert [each["id"] for each in json.loads(beluga("list").stdout)] == ["0-1"]
 
 
+def test_all_of_one_topic_are_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a publisher's mistake: thousands of one topic beside some that somebody has to look at."""
+    log, payloads = MemoryLog(), Payloads(MemoryBlobs())
+
+    async def some() -> DeadLetters:
+        dead = await _dead(log, payloads, *(str(n).encode() for n in range(250)))
+        for record in (Record("docs/0", 0, 0, b"k", b"v"), Record("others", 0, 0, b"k", b"v")):
+            await log.append([await dead_letter(NAMES.dead_letters, record, InvalidInput("no good"), payloads)])
+        return dead
+
+    dead = asyncio.run(some())
+
+    @asynccontextmanager
+    async def opened(_: str | None) -> AsyncIterator[DeadLetters]:
+        yield dead
+
+    monkeypatch.setattr(letters, "opened", opened)
+
+    def beluga(*words: str) -> Result:
+        return CliRunner().invoke(app, ["dead-letters", *words, "--json"])
+
+    listed = json.loads(beluga("list", "--topic", "others").stdout)
+    assert [each["source"] for each in listed] == ["others/0/0"]
+    discarded = json.loads(beluga("discard", "--all", "--topic", "docs").stdout)
+    assert len(discarded) == 250
+    assert {each["handled"] for each in discarded} == {"discarded"}
+    assert [each["source"] for each in json.loads(beluga("list").stdout)] == ["others/0/0", "docs/0/0/0"]
+    assert beluga("replay", "--all", "--topic", "nothing").stdout.strip() == "[]"
+    assert beluga("discard", "0-250").exit_code == 0
+    assert beluga("discard", "--all").exit_code == 0
+    assert json.loads(beluga("list").stdout) == []
+
+
+@pytest.mark.parametrize("words", [("discard",), ("discard", "0-1", "--all"), ("replay", "0-1", "--topic", "docs")])
+def test_a_choice_of_letters_that_is_none_is_refused_before_anything_is_asked(words: Sequence[str]) -> None:
+    assert CliRunner().invoke(app, ["dead-letters", *words, "--broker", "127.0.0.1:1"]).exit_code == 2
+
+
 async def test_a_message_that_cannot_be_encoded_is_mended() -> None:
     record = Record("docs", 2, 7, b"k", b"v", 0, ())
     letter = await dead_letter(NAMES.dead_letters, record, InvalidInput("half a pair: \ud800"), Payloads(MemoryBlobs()))

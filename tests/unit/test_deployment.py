@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,17 @@ def _agents(folder: Path, **files: str) -> str:
     for name, text in files.items():
         (folder / f"{name}.py").write_text(text)
     return str(folder)
+
+
+@contextmanager
+def _as_somebody() -> Iterator[None]:
+    """Whoever runs the tests, or nobody where that is root, who may read everything."""
+    user = os.geteuid()
+    os.seteuid(user or 65_534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
 
 
 def test_graphs_of_all_files_are_deployed_once(tmp_path: Path) -> None:
@@ -298,3 +311,14 @@ def test_a_wrong_topic_is_named_by_file_and_place(tmp_path: Path, text: str | by
     with pytest.raises(InvalidDeployment, match=said) as wrong:
         load_topics(Settings.load(topics=tmp_path))
     assert "t.yaml" in str(wrong.value)
+
+
+def test_a_folder_that_may_not_be_read_is_refused(tmp_path: Path) -> None:
+    """It is no folder without graphs: with none an engine would start, and do nothing."""
+    agents = _agents(tmp_path, a=_GRAPH.format(name="one", title="one"))
+    tmp_path.chmod(0)
+    try:
+        with _as_somebody(), pytest.raises(InvalidDeployment, match=r"BELUGA_AGENTS=.*cannot be read: Permission den"):
+            deployment.load(agents)
+    finally:
+        tmp_path.chmod(0o700)

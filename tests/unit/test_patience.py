@@ -205,12 +205,13 @@ def test_lines_that_are_alike_are_said_once_and_counted(monkeypatch: pytest.Monk
     assert said("no node %d", 5) is None
 
 
-def test_lines_about_other_partitions_are_not_alike() -> None:
+@pytest.mark.parametrize("about", ["partition", "code"])
+def test_lines_about_other_partitions_or_other_code_are_not_alike(about: str) -> None:
     seldom = Seldom()
 
-    def said(partition: int) -> bool:
-        record = logging.LogRecord("mine", logging.ERROR, "", 0, "%s has lost records", (partition,), None)
-        record.partition = partition
+    def said(which: int) -> bool:
+        record = logging.LogRecord("mine", logging.ERROR, "", 0, "%s has lost records", (which,), None)
+        setattr(record, about, which)
         return bool(seldom.filter(record))
 
     assert [said(1), said(2), said(1)] == [True, True, False]

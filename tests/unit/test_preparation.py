@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from beluga_stream.adapters.kafka.connection import KafkaConnection
 from beluga_stream.bootstrap import deployment
-from beluga_stream.bootstrap.preparation import _check_spans
+from beluga_stream.bootstrap.preparation import _check_spans, introduction
 from beluga_stream.bootstrap.settings import Settings
 from beluga_stream.errors import InvalidConfig
 
@@ -40,3 +41,19 @@ def test_no_event_waits_for_longer_than_the_engine_keeps_it(tmp_path: Path, on: 
                 _check_spans(settings, deployed)
         else:
             _check_spans(settings, deployed)
+
+
+def test_a_process_says_what_it_is(tmp_path: Path) -> None:
+    connection = KafkaConnection.parse("kafka:9092")
+    coordinator = introduction(Settings(role="coordinator", prefix="shop"), connection, None)
+    assert coordinator.endswith(": coordinator of engine shop, at kafka:9092")
+    for number in range(12):
+        (tmp_path / f"g{number}.py").write_text(
+            f"from beluga_stream import Graph\ng = Graph[int, int]('g{number:02}')\n"
+            "g.set_finish_point(g.add_node(lambda given: 1, g.input, name='one'))\n"
+        )
+    deployed = deployment.load(str(tmp_path))
+    worker = introduction(Settings(role="worker,ingest", prefix="beluga"), connection, deployed)
+    assert "worker, ingest of engine beluga, at kafka:9092; graphs: g00, g01, " in worker
+    assert worker.endswith("g09, 2 more; no triggers, so there is nothing to ingest")
+    assert introduction(Settings(role="worker"), connection, deployment.LoadedDeployment([])).endswith("graphs: none")

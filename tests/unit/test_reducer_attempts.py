@@ -1,5 +1,7 @@
 """Attempts of one node, one rule of the reducer at a time: retries, losses, fallbacks, leases."""
 
+import pytest
+
 from beluga_stream.application.coordinator.rendering import node_ready
 from beluga_stream.domain.commands import DispatchNode
 from beluga_stream.domain.definition import NodeKind
@@ -115,6 +117,18 @@ def test_missing_code_costs_no_retry_and_forgets_no_failure() -> None:
     assert play.at("n0").tries == 1
     play.broken("n0")
     assert play.state.status is RunStatus.FAILED
+
+
+@pytest.mark.parametrize(
+    ("worker", "told"), [("host:7", "worker host:7 has no code of "), ("", "a worker has no code of ")]
+)
+def test_whose_code_is_missing_is_told(worker: str, told: str) -> None:
+    """Not that no worker has it: others may. An earlier version does not say which it is."""
+    play = hand(chain_of(1))
+    play.deliver(NodeParked(**play.known("n0"), worker=worker))
+    failure = play.at("n0").failure
+    assert failure is not None
+    assert failure.message.startswith(told)
 
 
 def test_a_fallback_has_its_own_budget_and_a_retry_begins_with_the_handler_again() -> None:

@@ -12,6 +12,7 @@ from beluga_stream.application.execution.context import context
 from beluga_stream.application.execution.execution import Executions
 from beluga_stream.application.messages import BegunNotice, CancelNotice, ChunkEmitted, Feed, Heartbeat
 from beluga_stream.application.worker import slots
+from beluga_stream.bootstrap.logs import _REPEATING
 from beluga_stream.domain.events import (
     NodeFailed,
     NodeParked,
@@ -249,10 +250,14 @@ async def test_an_empty_batch_of_control_is_no_news() -> None:
     await of.worker.close()
 
 
-async def test_missing_code_parks_the_node() -> None:
+async def test_missing_code_parks_the_node(caplog: pytest.LogCaptureFixture) -> None:
     of = bench(Gate())
     await (await taken(of.worker, of.work(definition="another")))
-    assert isinstance(of.done()[0], NodeParked)
+    (parked,) = of.done()
+    assert isinstance(parked, NodeParked)
+    assert parked.worker == of.worker.name
+    (line,) = [record for record in caplog.records if getattr(record, "action", None) == "park"]
+    assert line.name in _REPEATING, "of a thousand runs that are offered again and again it is said now and then"
     await of.worker.close()
 
 

@@ -101,7 +101,8 @@ def _counts(cluster: ClusterMetadata, members: Members) -> dict[str, int]:
     counts = {topic: len(cluster.partitions_for_topic(topic) or ()) for topic in topics}
     for topic, count in counts.items():
         if count == 0:
-            log.error("topic %s does not exist: nobody consumes it", topic, extra={"action": "group.no_topic"})
+            told = "topic %s does not exist, and nobody consumes it until it does: `beluga topics apply` creates it"
+            log.error(told, topic, extra={"action": "group.no_topic"})
     return {topic: count for topic, count in counts.items() if count}
 
 

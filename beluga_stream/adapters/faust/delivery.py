@@ -25,6 +25,7 @@ from ...bounds import within
 from ...errors import LogUnavailable
 from ..kafka.absence import Absence
 from ..kafka.consumer import PromptConsumer
+from ..kafka.namesake import Namesake
 from .assignor import NumberAssignor, TopicAssignor
 from .driver import Batch, RoleDriver
 
@@ -117,6 +118,10 @@ class LoopConsumer(driver_module.AIOKafkaConsumerThread):
             silent = LogUnavailable(f"Kafka at {patience.where} has not answered for {patience.seconds:g} s")
             self._absence = Absence(patience, partial(self.consumer.give_up, silent))
             self._absence.watch(consumer)
+        name = conf.consumer_group_instance_id
+        if name is not None:
+            instance = name.removeprefix(f"{conf.id}-")
+            Namesake(conf.id, instance, float(conf.broker_session_timeout)).watch(consumer)
         return consumer
 
 

@@ -5,6 +5,7 @@ import errno
 import hashlib
 import os
 import secrets
+import tempfile
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
@@ -61,8 +62,11 @@ class FileBlobs:
             raise NotFound(message, ref=ref) from error
 
     async def check(self) -> None:
-        """Ask the store for its root, which need not be there yet. Raises what the store does."""
-        await self._in_thread(self._files.exists, self._root)
+        """Ask the store for its root, which need not be there yet: a folder must be one that can be written.
+
+        Raises `LogUnavailable`.
+        """
+        await self._in_thread(self._check)
 
     async def older(self, before_ms: int) -> AsyncGenerator[Sequence[str], None]:
         """See the port. Goes through the store file by file: there may be more than memory could list."""
@@ -79,6 +83,16 @@ class FileBlobs:
 
     async def delete(self, refs: Sequence[str], before_ms: int) -> int:
         return sum([await self._in_thread(self._delete, paths, before_ms) for paths in self._parts(refs)])
+
+    def _check(self) -> None:
+        if not self._local:
+            self._files.exists(self._root)
+            return
+        place = Path(self._root)
+        while not place.exists():
+            place = place.parent
+        with tempfile.TemporaryFile(dir=place) as file:  # it has no name that a sweep could find
+            file.write(b"0")
 
     def _parts(self, refs: Sequence[str]) -> Iterator[list[str]]:
         """Their paths, as many at a time as one call is for."""

@@ -6,7 +6,7 @@ What the engine uses
     reader, the log is read: consumer closing names
     appender, the log is written: producer batches
     table, the changelog: store fence renewal
-    admin, topics and groups: groups membership
+    admin, topics and groups: groups membership namesake
     connection, logins and rights: rights refusal
     patience, while a broker is away: absence
     bus, messages among agents: bus_lines bus_sharing bus_groups

@@ -6,7 +6,14 @@ from typing import Any, NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
-from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError, NoError, for_code
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    KafkaError,
+    NoError,
+    NotCoordinatorForGroupError,
+    for_code,
+)
 
 from ...bounds import within
 from .connection import KafkaConnection
@@ -14,6 +21,9 @@ from .refusal import refusal
 
 _TIMEOUT_SECONDS = 30.0
 _AGAIN_SECONDS = 0.25
+_NOT_YET = (GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError, GroupLoadInProgressError)
+"""A broker that no group has ever come to makes itself ready for them when it is first asked; and a group that moves to
+another broker is for a moment at none."""
 
 
 class Membership(NamedTuple):
@@ -37,25 +47,24 @@ async def memberships(connection: KafkaConnection, names: Sequence[str]) -> Mapp
 
 
 async def _membership(admin: AIOKafkaAdminClient, name: str) -> Membership:
-    (response,) = await _described(admin, name)
-    ((code, _, _, _, _, members, *_),) = response.groups
-    error = for_code(code)
-    if error is not NoError:
-        raise error(name)
-    told = [_topics(member) for member in members]
+    told = [_topics(member) for member in await _members(admin, name)]
     settled = [topics for topics in told if topics is not None]
     return Membership(len(told), frozenset().union(*settled) if len(settled) == len(told) else None)
 
 
-async def _described(admin: AIOKafkaAdminClient, name: str) -> Sequence[Any]:
+async def _members(admin: AIOKafkaAdminClient, name: str) -> Sequence[Any]:
     while True:
         try:
-            described: Sequence[Any] = await admin.describe_consumer_groups([name])
-        except GroupCoordinatorNotAvailableError:
-            # A broker that no group has ever come to makes itself ready for them when it is first asked.
+            (response,) = await admin.describe_consumer_groups([name])
+            ((code, _, _, _, _, members, *_),) = response.groups
+            error = for_code(code)
+            if error is not NoError:
+                raise error(name)
+        except _NOT_YET:
             await asyncio.sleep(_AGAIN_SECONDS)
         else:
-            return described
+            found: Sequence[Any] = members
+            return found
 
 
 def _topics(member: Any) -> frozenset[str] | None:

@@ -31,6 +31,8 @@ from .code import Code
 from .sending import Sending, Sent
 
 log = logging.getLogger("beluga_stream.worker")
+parking = logging.getLogger("beluga_stream.worker.parking")
+"""Each of the runs that wait for their code is offered again every ten seconds: of thousands it is said seldom."""
 
 MAP_ITEM_LIMIT_BYTES = 2 * 1024
 """A map item's result above this goes to the blob store, so that a page of 64 stays small."""
@@ -215,16 +217,17 @@ class Attempts:
         return result
 
     def _parked(self, work: NodeReady) -> NodeParked:
-        log.warning(
-            "this deployment has no %s/%s@%s: run %s waits for a worker that has it",
-            work.graph,
-            work.name,
-            work.definition,
+        code = f"{work.graph}/{work.name}@{work.definition}"
+        parking.warning(
+            "this deployment has no %s: run %s waits for a worker that has it",
+            code,
             work.run,
-            extra={"action": "park", "run": work.run, "node": work.node},
+            extra={"action": "park", "run": work.run, "node": work.node, "code": code},
         )
         now = self._clock.now_ms()
-        return NodeParked(run=work.run, key=work.key, at_ms=now, node=work.node, attempt=work.attempt)
+        return NodeParked(
+            run=work.run, key=work.key, at_ms=now, node=work.node, attempt=work.attempt, worker=self._worker
+        )
 
     def _failed(
         self, work: NodeReady, incarnation: Incarnation, result: Failed, details: Payload | None = None

@@ -12,12 +12,16 @@ from ..options import AsJson, Broker
 app = typer.Typer(help="Events that could not be accepted: see why, send them again.", no_args_is_help=True)
 
 _Letter = Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it.", show_default=False)]
+_OneOrAll = Annotated[str | None, typer.Argument(metavar="ID", help="As `list` shows it.", show_default=False)]
+_All = Annotated[bool, typer.Option("--all", help="All that nobody has handled.")]
+_Topic = Annotated[str | None, typer.Option("--topic", help="Only those that came from this topic.")]
 
 
 @app.command("list")
 def list_letters(
     *,
     handled: Annotated[bool, typer.Option("--handled", help="Also those that were replayed or discarded.")] = False,
+    topic: _Topic = None,
     limit: Annotated[int, typer.Option(min=1, help="Most letters to show.")] = 50,
     broker: Broker = None,
     as_json: AsJson = False,
@@ -28,7 +32,8 @@ def list_letters(
     """
     from .. import letters
 
-    perform(letters.list_letters(handled=handled, limit=limit, broker=broker, as_json=as_json), as_json=as_json)
+    work = letters.list_letters(handled=handled, topic=topic, limit=limit, broker=broker, as_json=as_json)
+    perform(work, as_json=as_json)
 
 
 @app.command("show")
@@ -45,10 +50,9 @@ def show_letter(*, id: _Letter, broker: Broker = None, as_json: AsJson = False) 
 @app.command("replay")
 def replay_letters(
     *,
-    id: Annotated[  # noqa: A002 - what `list` calls it
-        str | None, typer.Argument(metavar="ID", help="As `list` shows it.", show_default=False)
-    ] = None,
-    all_of_them: Annotated[bool, typer.Option("--all", help="All that nobody has handled.")] = False,
+    id: _OneOrAll = None,  # noqa: A002 - what `list` calls it
+    all_of_them: _All = False,
+    topic: _Topic = None,
     broker: Broker = None,
     as_json: AsJson = False,
 ) -> None:
@@ -60,16 +64,24 @@ def replay_letters(
     """
     from .. import letters
 
-    work = letters.replay(id, all_of_them=all_of_them, broker=broker, as_json=as_json)
+    work = letters.replay(id, all_of_them=all_of_them, topic=topic, broker=broker, as_json=as_json)
     perform(work, as_json=as_json)
 
 
 @app.command("discard")
-def discard_letter(*, id: _Letter, broker: Broker = None, as_json: AsJson = False) -> None:  # noqa: A002 - its name everywhere
-    """Mark a letter as handled; `list` hides it, retention deletes it.
+def discard_letters(
+    *,
+    id: _OneOrAll = None,  # noqa: A002 - what `list` calls it
+    all_of_them: _All = False,
+    topic: _Topic = None,
+    broker: Broker = None,
+    as_json: AsJson = False,
+) -> None:
+    """Mark a letter as handled, or all of them; `list` hides it, retention deletes it.
 
-    Example: beluga dead-letters discard 2-17
+    Example: beluga dead-letters discard --all --topic documents.submitted
     """
     from .. import letters
 
-    perform(letters.discard(id, broker=broker, as_json=as_json), as_json=as_json)
+    work = letters.discard(id, all_of_them=all_of_them, topic=topic, broker=broker, as_json=as_json)
+    perform(work, as_json=as_json)
