@@ -49,9 +49,8 @@ class DbosProvider:
     def runner(self, work: Work[Any, Any], options: Options, /) -> "DbosWork":
         """What runs a chain or graph: a workflow for each call. One that undoes what it did ends in time by itself."""
         program = work.compile()
-        undoes = program.definition.undoes
-        terms = WorkflowOptions(timeout=None if undoes else options.timeout, retries=0)
-        return DbosWork(self, program, self.workflow(work, terms), ends_in_time=undoes)
+        terms = WorkflowOptions(timeout=options.timeout, retries=0)
+        return DbosWork(self, program, self.workflow(work, terms), ends_in_time=program.definition.undoes)
 
     def workflow(self, made: Work[Any, Any] | type[Any], options: WorkflowOptions, /) -> WorkflowRunner:
         """What runs a durable graph. Raises `InvalidConfig` for a class, and for a task queue."""

@@ -55,7 +55,7 @@ Opened = Callable[[], Awaitable[DbosEngine]]
 
 @dataclass(frozen=True)
 class Terms:
-    """How they are started. `timeout` None: as long as it takes."""
+    """How they are started. `timeout` None: as long as it takes. A run that has something to undo fails then."""
 
     timeout: timedelta | None = None
     description: str = ""
@@ -78,7 +78,8 @@ class DbosRunner:
 
     async def start(self, value: Any, workflow_id: str) -> Started:
         definition, run, now = self._program.definition, RunId(workflow_id), self._clock.now_ms()
-        json = input_json(self._program, value)
+        json, timeout = input_json(self._program, value), self._terms.timeout
+        timeout_ms = None if timeout is None else max(1, timeout // timedelta(milliseconds=1))
         request = RunRequested(
             run=run,
             key=workflow_id,
@@ -89,12 +90,12 @@ class DbosRunner:
             digest="dbos",
             trigger="workflow",
             trace=self._spans.here(),
+            timeout_ms=timeout_ms if definition.undoes else None,
         )
-        timeout = self._terms.timeout
         start = Start(
             definitions=closure(request, self._definitions.get),
             event=request,
-            deadline_ms=None if timeout is None else now + int(timeout.total_seconds() * 1000),
+            deadline_ms=None if timeout_ms is None or definition.undoes else now + timeout_ms,
             description=self._terms.description,
             metadata=self._terms.metadata,
         )
