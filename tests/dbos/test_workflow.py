@@ -255,6 +255,33 @@ async def test_a_run_whose_code_is_not_here_waits_for_it(tmp_path: Path) -> None
         assert (await made.get_result("one", timeout=60))[3] == "hello"
 
 
+async def test_a_run_goes_on_with_a_later_definition_where_its_nodes_ask_the_same(tmp_path: Path) -> None:
+    async def more(number: int) -> int:
+        return number + 1
+
+    def after(number: int, said: str) -> str:
+        return f"{number} {said}"
+
+    def release(graph: Graph[int, str], *, later: bool) -> Graph[int, str]:
+        first = graph.add_node(more, graph.input)
+        said = graph.wait(word, after=first, timeout=600)
+        last = graph.add_node(after, first, said)
+        if later:
+            graph.add_node(more, first, name="another")
+        graph.set_finish_point(last)
+        return graph
+
+    async with Orchestrator(settings(tmp_path)) as orch:
+        before = release(Graph[int, str]("dbos-released", durable=True), later=False)
+        await orch.create_workflow(before, provider="dbos").execute(1, id="one")
+    async with Orchestrator(settings(tmp_path)) as orch:
+        later = release(Graph[int, str]("dbos-released", durable=True, timeout=3600), later=True)
+        made = orch.create_workflow(later, provider="dbos")
+        await made.signal("one", word, "hello")
+        assert await made.get_result("one", timeout=60) == "2 hello"
+        assert "another" not in (await made.query("one"))["nodes"]
+
+
 async def test_who_tries_an_id_that_is_taken_does_not_disturb_the_run_that_is_taken_over(tmp_path: Path) -> None:
     at_work.clear()
     async with Orchestrator(settings(tmp_path)) as orch:
