@@ -277,7 +277,7 @@ class ChildFinished(OfRun, kw_only=True, tag="child_finished"):
 
     `counter` is the child's own at its end: a child that is retried ends more than once, and an
     earlier end told again must not count as the later one. `may_go_on` is False when it has been undone, so
-    that a retry of its parent must begin another.
+    that a retry of its parent must begin another. `began` is when the run that started it began (0: not told).
     """
 
     node: NodeKey
@@ -287,6 +287,7 @@ class ChildFinished(OfRun, kw_only=True, tag="child_finished"):
     failure: Failure | None = None
     counter: int = 0
     may_go_on: bool = True
+    began: int = 0
 
 
 class SlotGranted(OfRun, kw_only=True, tag="slot_granted"):

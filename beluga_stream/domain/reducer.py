@@ -206,6 +206,8 @@ def _apply(plan: Plan, state: RunState, key: NodeKey, event: Applied) -> Decisio
     # What a run of this id has sent that is forgotten. Those of earlier versions began with generation 0.
     if isinstance(event, OfExecution) and 0 < event.generation < state.started_ms <= state.generation:
         return Decision(state)
+    if isinstance(event, ChildFinished) and 0 < event.began < state.started_ms:
+        return Decision(state)
     draft = Draft(plan, state, event.at_ms)
     transition.apply(draft, key, event)
     settle(draft)

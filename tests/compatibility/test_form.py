@@ -48,6 +48,7 @@ SELDOM = {
 
 UNUSED = {
     ("BegunNotice", "generation"),
+    ("ChildFinished", "began"),
     ("Definition", "durable"),
     ("Definition", "takes"),
     ("Definition", "version"),

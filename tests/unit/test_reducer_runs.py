@@ -4,11 +4,14 @@ from typing import Any
 
 from msgspec.json import encode
 
+from beluga_stream.application.coordinator.children import start_child
 from beluga_stream.application.coordinator.rendering import node_ready
-from beluga_stream.domain.commands import BroadcastCancel, DispatchNode, NotifyParent, RejectRun
+from beluga_stream.domain.commands import BroadcastCancel, DispatchNode, NotifyParent, RejectRun, StartChild
+from beluga_stream.domain.definition import NodeKind
 from beluga_stream.domain.draft import Decision
 from beluga_stream.domain.events import (
     CancelRequested,
+    ChildFinished,
     Failure,
     NodeOverridden,
     Parent,
@@ -131,6 +134,23 @@ def test_the_timeout_of_a_start_is_no_part_of_what_its_key_stands_for() -> None:
     begun = reduce(chain_of(1), None, requested(timeout_ms=40))
     assert begun is not None
     assert reduce(chain_of(1), begun.state, requested(timeout_ms=7)) == Decision(begun.state)
+
+
+def test_the_end_of_what_an_earlier_run_of_the_id_had_started_is_no_news() -> None:
+    child = plan([node("one")], edges("input > one"), ["one"], "child")
+    graph = plan([node("sub", NodeKind.GRAPH, child=child.hash)], edges("input > sub"), ["sub"])
+    begun = reduce(graph, None, requested(at_ms=2_000))
+    assert begun is not None
+    (started,) = (command for command in begun.commands if isinstance(command, StartChild))
+    parent = start_child(graph, begun.state, started, 2_000).parent
+    assert parent is not None
+    ends = {"run": ROOT, "key": ROOT, "at_ms": 2_001, "node": started.node, "child": started.child, "counter": 9}
+    for status in ("succeeded", "cancelled"):
+        late = ChildFinished(**ends, status=status, began=1_000)
+        assert reduce(graph, begun.state, late) == Decision(begun.state)
+    ended = reduce(graph, begun.state, ChildFinished(**ends, status="succeeded", output=Inline(3), began=parent.began))
+    assert ended is not None
+    assert (ended.state.status, ended.state.output) == (RunStatus.SUCCEEDED, Inline(3))
 
 
 def test_a_compensation_that_fails_is_told_and_the_others_run_on() -> None:

@@ -100,6 +100,7 @@ def child_finished(state: RunState, parent: Parent, at_ms: int) -> ChildFinished
         failure=state.failure,
         counter=state.counter,
         may_go_on=not state.compensated,
+        began=parent.began,
     )
 
 
