@@ -93,7 +93,8 @@ class Workflow(Generic[I, O]):
 
         None is a value, too: a class's handler that takes none is signalled without. Raises `InvalidInput` for a value
         that the graph, or the class's handler, does not take, and `NotFound` for a workflow that has ended or is
-        unknown. After `TemporalUnavailable` it may have arrived all the same.
+        unknown, or for a signal that no wait of its graph takes. After `TemporalUnavailable` it may have arrived all
+        the same.
         """
         given = None if value is NO_VALUE else value
         if isinstance(signal, str):

@@ -96,6 +96,16 @@ async def test_a_workflow_may_be_cancelled_or_terminated(tmp_path: Path) -> None
             assert (await made.describe(run)).state == state
 
 
+async def test_a_signal_that_nothing_waits_for_is_refused_before_it_is_sent(tmp_path: Path) -> None:
+    async with Orchestrator(settings(tmp_path)) as orch:
+        made = orch.create_workflow(contract_workflows.asking, provider="dbos")
+        run = await made.execute("may I?")
+        with pytest.raises(NotFound, match="waits for no signal 'contract-answr': is 'contract-answer' meant"):
+            await made.signal(run, "contract-answr", "yes")
+        await made.signal(run, contract_workflows.answer, "yes")
+        assert await made.get_result(run, timeout=30) == "may I? yes"
+
+
 async def test_the_result_of_another_graph_is_told(tmp_path: Path) -> None:
     async with Orchestrator(settings(tmp_path)) as orch:
         run = await orch.create_workflow(idle, provider="dbos").execute(1)

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from dbos import WorkflowStatus
 
+from ...application.clients.signalling import check_taken
 from ...application.durable.pinned import closure
 from ...application.execution.conversion import declared_result, input_json, sent
 from ...application.local.local_attempts import payloads_here
@@ -133,6 +134,7 @@ class DbosRunner:
     async def signal(self, started: Started, name: str, value: Any) -> None:
         content = Inline(sent(value))
         engine, run = await self._running(started, f"signal {name!r}")
+        check_taken(_start(await self._read(engine, run)).definitions, name, run)
         signal = SignalReceived(
             run=run, key=run, at_ms=self._clock.now_ms(), signal=name, id=secrets.token_hex(8), value=content
         )

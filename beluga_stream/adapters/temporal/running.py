@@ -20,6 +20,7 @@ from temporalio.client import (
 from temporalio.common import RetryPolicy, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
+from ...application.clients.signalling import check_taken
 from ...application.durable.pinned import closure
 from ...application.durable.standing import Standing
 from ...application.execution.conversion import declared_result, input_json, json_of
@@ -36,6 +37,7 @@ from ...ports.handlers import Program
 from ...ports.spans import NO_SPANS, Spans
 from ...ports.workflow_runner import NO_VALUE, Description, Started
 from . import envelopes
+from .beginning import beginning_of
 from .calls import CALL, called, check_health, check_size, failed, queried, translated
 from .envelopes import Ended, Start, Told
 from .stalled import awaited
@@ -248,6 +250,8 @@ class GraphRunner(TemporalRunner):
 
     async def signal(self, started: Started, name: str, value: Any) -> None:
         fitting = self._fitting(name, value)
+        if not any(name in found.signals for found in self._family):
+            await self._check_taken(started, name)
         event = SignalReceived(
             run=RunId(started.workflow_id),
             key=started.workflow_id,
@@ -259,6 +263,12 @@ class GraphRunner(TemporalRunner):
         handle = await self._handle(started)
         sent = handle.signal(envelopes.SIGNAL, Told(event), rpc_timeout=CALL)
         await called(sent, f"signal {name!r} for", started.workflow_id)
+
+    async def _check_taken(self, started: Started, name: str) -> None:
+        """The workflow may be of an earlier definition, which waits for what this one does not. Raises `NotFound`."""
+        start = (await beginning_of(await self._connect(), started.workflow_id)).start
+        if start is not None:
+            check_taken(start.definitions, name, started.workflow_id)
 
     def _fitting(self, name: str, value: Any) -> Any:
         """The value as JSON. Raises `InvalidInput` when none of the waits for this signal, here or below, takes it."""

@@ -19,6 +19,7 @@ from ...errors import InvalidState, NotFound, TemporalUnavailable
 from ...ports.spans import NO_SPANS, Spans
 from ...ports.workflows import WorkflowState
 from . import envelopes
+from .beginning import beginning_of
 from .calls import CALL, called, translated
 from .envelopes import Ended, Start, Told
 from .queues import told_queue
@@ -140,26 +141,14 @@ class TemporalWorkflows:
 
     async def _given(self, run: RunId) -> Start | None:
         """What the workflow with the run's id was started with; None for another kind of workflow."""
-        return (await self._first(run))[0]
-
-    async def _first(self, run: RunId) -> tuple[Start | None, str]:
-        """As `_given`, with the first of its executions."""
-        client = await self._client()
-        events = client.get_workflow_handle(str(run)).fetch_history_events(page_size=1, rpc_timeout=CALL)
-        with translated("look at", run):
-            first = await anext(events)
-        attributes = first.workflow_execution_started_event_attributes
-        if attributes.workflow_type.name != envelopes.INTERPRETER:
-            return None, attributes.first_execution_run_id
-        [given] = await client.data_converter.decode(attributes.input.payloads, [Start])
-        return given if isinstance(given, Start) else None, attributes.first_execution_run_id
+        return (await beginning_of(await self._client(), run)).start
 
     async def _earlier(self, request: RunRequested) -> str | None:
         """The execution that has the id, if it was started by an earlier run of the id of the one that asks now.
 
         That run is forgotten. Raises `InvalidState` when the workflow is neither of this run nor of that one.
         """
-        given, execution = await self._first(request.run)
+        given, execution = await beginning_of(await self._client(), request.run)
         if given is None or given.prefix != self._topics.prefix:
             raise _foreign(request.run)
         parent, asking = _parent_of(given, request), request.parent
