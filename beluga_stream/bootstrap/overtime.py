@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self, TypeVar
 
-from ..bounds import until
+from ..bounds import until, within
 from ..errors import BelugaError, TimedOut
 
 T = TypeVar("T")
@@ -14,7 +14,7 @@ _GOES_ON = ("running", "limited")
 """The statuses of a run that nobody has begun to end."""
 
 LATE_SECONDS = 5.0
-"""After so long the engine should have noticed that a run's time is up, and have begun to undo it."""
+"""After so long the engine should have noticed that a run's time is up; and it has as long to say so."""
 
 
 class Overtime:
@@ -62,8 +62,9 @@ class Overtime:
     async def _watch(self) -> None:
         await asyncio.sleep(self._seconds + LATE_SECONDS)
         try:
-            self._is_late = await self._status() in _GOES_ON
-        except BelugaError:
+            async with within(LATE_SECONDS):
+                self._is_late = await self._status() in _GOES_ON
+        except (BelugaError, TimeoutError):
             self._is_late = True
         if self._is_late and self._bound is not None:
             self._bound.reschedule(asyncio.get_running_loop().time())
