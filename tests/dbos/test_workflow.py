@@ -29,6 +29,7 @@ from beluga_stream.errors import (
     LogUnavailable,
     NotFound,
     NotSerializable,
+    RunFailed,
     TaskCanceled,
     TimedOut,
 )
@@ -249,6 +250,26 @@ async def test_what_a_run_has_done_is_undone_though_its_time_is_up(tmp_path: Pat
         assert done == ["charged", "refunded"]
 
 
+async def test_a_workflow_that_has_less_time_than_its_graph_is_undone_when_it_is_over(tmp_path: Path) -> None:
+    done: list[str] = []
+
+    async def undo(value: int, given: int) -> None:
+        done.append("undone")
+
+    async def forever(value: int) -> int:
+        await asyncio.Event().wait()
+        return value
+
+    trip = Graph[int, int]("dbos-trip", durable=True)
+    trip.set_finish_point(trip.add_node(forever, trip.add_node(same, trip.input, compensate=undo)))
+    async with Orchestrator(settings(tmp_path)) as orch:
+        made = orch.create_workflow(trip, provider="dbos", timeout=0.3)
+        with pytest.raises(RunFailed, match=r"did not end within 0\.3 s") as failed:
+            await made.get_result(await made.execute(1), timeout=30)
+        assert failed.value.reason == "timeout"
+        assert done == ["undone"]
+
+
 async def test_a_run_whose_code_is_not_here_waits_for_it(tmp_path: Path) -> None:
     at_work.clear()
     async with Orchestrator(settings(tmp_path)) as orch:
@@ -411,7 +432,7 @@ async def test_what_cannot_be_kept_is_refused(tmp_path: Path) -> None:
         for value in (object(), "\ud800", 1 << 70):
             with pytest.raises(NotSerializable):
                 await made.signal("one", "another", value)
-        for named in (" ", "\ud800"):
+        for named in ("", " ", "\ud800"):
             with pytest.raises(InvalidInput, match="no id"):
                 await made.execute("may I?", id=named)
         with pytest.raises(NotSerializable, match="metadata"):
