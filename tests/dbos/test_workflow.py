@@ -103,7 +103,10 @@ async def test_a_signal_that_nothing_waits_for_is_refused_before_it_is_sent(tmp_
         run = await made.execute("may I?")
         with pytest.raises(NotFound, match="waits for no signal 'contract-answr': is 'contract-answer' meant"):
             await made.signal(run, "contract-answr", "yes")
-        await made.signal(run, contract_workflows.answer, "yes")
+        # A workflow is what it began as, whatever the graph is now.
+        later = Graph[int, int](contract_workflows.asking.name, durable=True)
+        later.set_finish_point(later.add_node(same, later.input))
+        await orch.create_workflow(later, provider="dbos").signal(run, contract_workflows.answer, "yes")
         assert await made.get_result(run, timeout=30) == "may I? yes"
 
 

@@ -134,7 +134,9 @@ class DbosRunner:
     async def signal(self, started: Started, name: str, value: Any) -> None:
         content = Inline(sent(value))
         engine, run = await self._running(started, f"signal {name!r}")
-        check_taken(_start(await self._read(engine, run)).definitions, name, run)
+        if all(node.signal != name for found in self._definitions.values() for node in found.nodes):
+            # The workflow may be of an earlier definition, which waits for what this one does not.
+            check_taken(_start(await self._read(engine, run)).definitions, name, run)
         signal = SignalReceived(
             run=run, key=run, at_ms=self._clock.now_ms(), signal=name, id=secrets.token_hex(8), value=content
         )
