@@ -200,6 +200,7 @@ class Client:
         *,
         idempotency_key: str | None = None,
         tags: Mapping[str, str] | None = None,
+        timeout: Seconds | None = None,
     ) -> Run[O]: ...
     @overload
     def start(
@@ -209,6 +210,7 @@ class Client:
         *,
         idempotency_key: str | None = None,
         tags: Mapping[str, str] | None = None,
+        timeout: Seconds | None = None,
     ) -> Run[Any]: ...
     def start(
         self,
@@ -217,13 +219,15 @@ class Client:
         *,
         idempotency_key: str | None = None,
         tags: Mapping[str, str] | None = None,
+        timeout: Seconds | None = None,
     ) -> Run[Any]:
         """Request a run; returns once the request is durable. The same `idempotency_key` is the same run.
 
-        Raises `InvalidInput` here for a value that is not the graph's input.
+        `timeout` is how long the run may take, if its graph does not allow less. Raises `InvalidInput` here for a value
+        that is not the graph's input.
         """
         loop = self._running
-        starting = self._client.start(graph, input, idempotency_key=idempotency_key, tags=tags)
+        starting = self._client.start(graph, input, idempotency_key=idempotency_key, tags=tags, timeout=timeout)
         return Run(loop, loop.wait(starting))
 
     def run(self, graph: Work[Any, O], id: str) -> Run[O]:  # noqa: A002 - a run's id

@@ -21,6 +21,7 @@ from ..domain.ids import NodeKey, NodeName, RunId
 from ..domain.payload import Inline, Json
 from ..errors import InvalidInput, InvalidState, NotFound
 from ..ports.handlers import Program
+from .ranges import YEAR_SECONDS, check_duration
 from .ref import Ref, StreamRef
 from .retry import Seconds, milliseconds, seconds
 from .signal import Signal
@@ -238,6 +239,7 @@ class Client:
         *,
         idempotency_key: str | None = None,
         tags: Mapping[str, str] | None = None,
+        timeout: Seconds | None = None,  # noqa: ASYNC109 - the run's, and no wait's
     ) -> Run[O]: ...
     @overload
     async def start(
@@ -247,6 +249,7 @@ class Client:
         *,
         idempotency_key: str | None = None,
         tags: Mapping[str, str] | None = None,
+        timeout: Seconds | None = None,  # noqa: ASYNC109 - the run's, and no wait's
     ) -> Run[Any]: ...
     async def start(
         self,
@@ -255,22 +258,25 @@ class Client:
         *,
         idempotency_key: str | None = None,
         tags: Mapping[str, str] | None = None,
+        timeout: Seconds | None = None,  # noqa: ASYNC109 - the run's, and no wait's
     ) -> Run[Any]:
         """Request a run; returns once the request is durable. The same `idempotency_key` is the same run.
 
+        `timeout` (seconds or a timedelta) is how long the run may take, if its graph does not allow less. It fails
+        then, and is undone, whether anybody waits for it or not. Of starts with one key the first one's timeout holds.
+
         Raises `InvalidInput` here for a value that is not the graph's input, for a key or tags that are no text, and
-        for a start that is too large. What the engine refuses (an unknown graph, the key with another payload) is
-        raised by `result()` as `RunRejected`.
+        for a start that is too large; `InvalidConfig` for a timeout out of range. What the engine refuses (an unknown
+        graph, the key with another payload) is raised by `result()` as `RunRejected`.
         """
         check_labels(idempotency_key, tags)
-        if isinstance(graph, str):
-            json = json_of(_ANY, input, f"the input of {graph!r}")
-            run = await self._desk().start(graph, json, idempotency_key=idempotency_key, tags=tags)
-            return Run(self._desk, str(run), None, self._desk().asked(run))
-        program = graph.compile()
-        json = json_of(program.input, input, f"the input of {graph.name!r}")
-        run = await self._desk().start(graph.name, json, idempotency_key=idempotency_key, tags=tags)
-        return Run(self._desk, str(run), graph, self._desk().asked(run))
+        work = None if isinstance(graph, str) else graph
+        name = graph if isinstance(graph, str) else graph.name
+        json = json_of(_ANY if work is None else work.compile().input, input, f"the input of {name!r}")
+        run = await self._desk().start(
+            name, json, idempotency_key=idempotency_key, tags=tags, timeout_ms=_allowed_ms(timeout)
+        )
+        return Run(self._desk, str(run), work, self._desk().asked(run))
 
     def run(self, graph: Work[Any, O], id: str) -> Run[O]:  # noqa: A002 - a run's id
         """A run that somebody has started. Raises `InvalidState` when the client is not open."""
@@ -322,6 +328,14 @@ def status_of(summary: Summary) -> RunStatus:
         parent=summary.parent,
         forked_from=summary.forked_from,
     )
+
+
+def _allowed_ms(timeout: Seconds | None) -> int | None:
+    """How long a run may take. Raises `InvalidConfig`."""
+    if timeout is None:
+        return None
+    check_duration("start", "timeout", timeout, most_seconds=YEAR_SECONDS)
+    return milliseconds(timeout)
 
 
 def _edit(adapter: TypeAdapter[Any], value: Any, what: str, *, is_list: bool) -> Json:

@@ -9,11 +9,11 @@ from typing import Any, TypedDict, cast
 from ..domain.misspelt import instead
 from ..errors import InvalidConfig
 from .memory import Memory
-from .ranges import DAY_SECONDS, check_duration, check_whole
+from .ranges import DAY_SECONDS, YEAR_SECONDS, check_duration, check_whole
 from .retry import Retry, Seconds
 
 MOST_SECONDS = DAY_SECONDS
-MOST_WORKFLOW_SECONDS = 366 * 24 * 3600
+MOST_WORKFLOW_SECONDS = YEAR_SECONDS
 MOST_QUEUE_LETTERS = 255
 MOST_RETRIES = 20
 MOST_WORKERS = 1_000

@@ -7,6 +7,7 @@ from ..errors import InvalidConfig
 
 DAY_SECONDS = 24 * 3600
 MONTH_SECONDS = 30 * DAY_SECONDS
+YEAR_SECONDS = 366 * DAY_SECONDS
 
 
 def is_whole(value: object) -> TypeGuard[int]:

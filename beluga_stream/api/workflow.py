@@ -68,11 +68,11 @@ class Workflow(Generic[I, O]):
     async def execute(self, input: I, /, *, id: str | None = None) -> Started:  # noqa: A002 - the field's names
         """Begin one, and return its ids at once. `id` (default: a random one) can be used once.
 
-        Raises `InvalidInput` for an input that fails its type or an id that is no text, and `InvalidState` for one that
-        is taken. After `TemporalUnavailable` it may have begun all the same: with an `id` of yours it can be executed
-        again, and begins once.
+        Raises `InvalidInput` for an input that fails its type, or an id that is no text or empty, and `InvalidState`
+        for one that is taken. After `TemporalUnavailable` it may have begun all the same: with an `id` of yours it can
+        be executed again, and begins once.
         """
-        chosen = _encodable(id or secrets.token_hex(16))
+        chosen = _encodable(secrets.token_hex(16) if id is None else id)
         return await self._following.executed(self._name, self._runner, lambda: self._runner.start(input, chosen))
 
     async def get_result(self, which: Which, /, *, timeout: Seconds | None = None) -> O:  # noqa: ASYNC109 - the field's name for it
@@ -93,7 +93,8 @@ class Workflow(Generic[I, O]):
 
         None is a value, too: a class's handler that takes none is signalled without. Raises `InvalidInput` for a value
         that the graph, or the class's handler, does not take, and `NotFound` for a workflow that has ended or is
-        unknown. After `TemporalUnavailable` it may have arrived all the same.
+        unknown, or for a signal that no wait of its graph takes. After `TemporalUnavailable` it may have arrived all
+        the same.
         """
         given = None if value is NO_VALUE else value
         if isinstance(signal, str):
@@ -195,6 +196,10 @@ def _started(which: Which) -> Started:
 
 def _encodable(workflow_id: str) -> str:
     """The id. Raises `InvalidInput` for one that no engine could be told."""
+    if not workflow_id:
+        raise InvalidInput(
+            f"{workflow_id!r} is no id for a workflow: who has none of their own leaves it out of execute()"
+        )
     try:
         workflow_id.encode()
     except UnicodeEncodeError as error:

@@ -43,6 +43,10 @@ def check_request(event: RunRequested, size: int, partition: int, partitions: in
     """Raises `InvalidInput` for a start from outside that no answer could reach, or that is too large."""
     if event.page is not None:
         _check_page(event, event.page)
+    if event.timeout_ms is not None and not 0 < event.timeout_ms < _NUMBER_MOST:
+        raise InvalidInput(
+            f"run {event.run} has a timeout_ms of {event.timeout_ms}: give 1 or more, or leave it out", run=event.run
+        )
     if event.parent is not None:
         return
     if not _RUN_ID.fullmatch(event.run):

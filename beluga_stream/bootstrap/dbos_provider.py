@@ -15,11 +15,13 @@ from ..api.retry import seconds
 from ..api.work import Work
 from ..application.clients.results import Event, RunChanged
 from ..application.execution.execution import Executions
-from ..domain.ids import GraphHash, RunId
+from ..application.worker.code import Code
+from ..domain.ids import RunId
 from ..errors import InvalidConfig
 from ..ports.handlers import Program
 from ..ports.spans import NO_SPANS, Spans
 from ..ports.workflow_runner import WorkflowRunner
+from .deployment import Programs
 from .encryption import cipher_of
 from .settings import Settings
 from .workflow_work import WorkflowWork
@@ -41,7 +43,7 @@ class DbosProvider:
             raise InvalidConfig("the provider 'dbos' needs the package dbos: pip install 'beluga-stream[dbos]'")
         self._settings = settings
         self._spans = spans
-        self._programs: dict[GraphHash, Program] = {}
+        self._deployment = Programs()
         self._executions = Executions(threads=MOST_WORKERS, open_resource=open_resource)
         self._engine: DbosEngine | None = None
         self._opening = asyncio.Lock()
@@ -49,9 +51,8 @@ class DbosProvider:
     def runner(self, work: Work[Any, Any], options: Options, /) -> "DbosWork":
         """What runs a chain or graph: a workflow for each call. One that undoes what it did ends in time by itself."""
         program = work.compile()
-        undoes = program.definition.undoes
-        terms = WorkflowOptions(timeout=None if undoes else options.timeout, retries=0)
-        return DbosWork(self, program, self.workflow(work, terms), ends_in_time=undoes)
+        terms = WorkflowOptions(timeout=options.timeout, retries=0)
+        return DbosWork(self, program, self.workflow(work, terms), ends_in_time=program.definition.undoes)
 
     def workflow(self, made: Work[Any, Any] | type[Any], options: WorkflowOptions, /) -> WorkflowRunner:
         """What runs a durable graph. Raises `InvalidConfig` for a class, and for a task queue."""
@@ -70,7 +71,7 @@ class DbosProvider:
             options.metadata,
         )
         program = made.compile()
-        self._learn(program)
+        self._deployment.add(program)
         return DbosRunner(self.engine, terms, program, SystemClock(), spans=self._spans)
 
     async def engine(self) -> "DbosEngine":
@@ -81,7 +82,7 @@ class DbosProvider:
             if self._engine is None:
                 engine = DbosEngine(
                     self._settings.dbos_database,
-                    programs=self._programs,
+                    code=Code(self._deployment),
                     executions=self._executions,
                     clock=SystemClock(),
                     cipher=cipher_of(self._settings),
@@ -102,11 +103,6 @@ class DbosProvider:
             if engine is not None:
                 await engine.close()
         await self._executions.close()
-
-    def _learn(self, program: Program) -> None:
-        self._programs[program.definition.hash] = program
-        for child in program.children.values():
-            self._learn(child)
 
 
 class DbosWork(WorkflowWork):

@@ -39,7 +39,7 @@ class Programs:
         self.triggers: list[Trigger] = []
         self._latest: dict[str, Program] = {}
         for work in works:
-            self._add(work.compile())
+            self.add(work.compile())
 
     def latest(self, graph: str) -> Program | None:
         return self._latest.get(graph)
@@ -50,7 +50,8 @@ class Programs:
         named = {node.queue for program in self.programs.values() for node in program.definition.nodes}
         return tuple(sorted(named | {"default"}))
 
-    def _add(self, program: Program) -> None:
+    def add(self, program: Program) -> None:
+        """Have one more, which is the latest of its name."""
         self._latest[program.definition.name] = program
         self._learn(program)
 
@@ -74,7 +75,7 @@ class LoadedDeployment(Programs):
                 raise InvalidDeployment(f"two graphs are named {work.name!r}: rename one", graph=work.name)
             self.works[work.name] = work
             self.triggers.extend(triggers)
-            self._add(program)
+            self.add(program)
         check_alike(self._latest.values())
         for trigger in self.triggers:
             needed = None if trigger.gathers is None else trigger.gathers.graph

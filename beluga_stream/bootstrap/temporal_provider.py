@@ -15,12 +15,14 @@ from ..api.work import Work
 from ..application.clients.results import Event
 from ..application.clients.runs import Runs
 from ..domain.ids import RunId
+from ..errors import TimedOut
 from ..ports.handlers import Program
 from ..ports.spans import NO_SPANS, Spans
-from ..ports.workflow_runner import WorkflowRunner
+from ..ports.workflow_runner import Started, WorkflowRunner
 from .client import open_runs
 from .connection import topics
 from .encryption import cipher_of, payloads_of
+from .overtime import Overtime
 from .settings import Settings
 from .temporal import temporal
 from .workflow_work import WorkflowWork
@@ -55,7 +57,8 @@ class TemporalProvider:
         terms = WorkflowOptions(timeout=options.timeout, retries=0)
         queue = self._settings.temporal_task_queue
         told = self._runner(work, terms, told_queue(queue))
-        return TemporalWork(self, work.compile(), self._runner(work, terms, queue), told)
+        limit = seconds(options.timeout)
+        return TemporalWork(self, work.compile(), self._runner(work, terms, queue), told, limit)
 
     def workflow(self, made: Work[Any, Any] | type[Any], options: WorkflowOptions, /) -> WorkflowRunner:
         """What runs a durable graph, or a workflow class. Raises `InvalidConfig`."""
@@ -112,24 +115,38 @@ class TemporalWork(WorkflowWork):
     """Runs one chain or graph: a workflow for each call. Those that are read are `told` in the engine's log."""
 
     def __init__(
-        self, provider: TemporalProvider, program: Program, workflow: WorkflowRunner, told: WorkflowRunner
+        self, provider: TemporalProvider, program: Program, workflow: WorkflowRunner, told: WorkflowRunner, limit: float
     ) -> None:
         super().__init__(program, workflow)
         self._provider = provider
         self._told = told
+        self._limit = limit
+        self.ends_in_time = program.definition.undoes
+        """See `Runner`. Others are as well ended from outside."""
 
     async def stream(self, value: Any, /, *, signals: Signals) -> AsyncGenerator[Event, None]:
         runs = await self._provider.runs()
         started = await self._started(value, signals, workflow=self._told)
-        ended = False
         try:
-            async with aclosing(runs.follow(RunId(started.workflow_id))) as events:
-                async for event in events:
+            follow = runs.follow(RunId(started.workflow_id))
+            async with self._overtime(started) as overtime, aclosing(follow) as events:
+                while (event := await overtime.wait(anext(events, None))) is not None:
                     yield event
-            ended = True
-        finally:
-            if not ended:
-                await self._cancel(started)
+        except TimedOut:  # it ends by itself, and a cancel would leave undone what is to be undone
+            raise
+        except BaseException:
+            await self._cancel(started)
+            raise
+
+    async def _result(self, started: Started) -> Any:
+        async with self._overtime(started) as overtime:
+            return await overtime.wait(self._workflow.result(started))
+
+    def _overtime(self, started: Started) -> Overtime:
+        async def status() -> str:
+            return str((await self._workflow.query(started, "state", ()))["status"])
+
+        return Overtime(self._program.definition.name, self._limit, status)
 
 
 def _kafka_runs(settings: Settings) -> AbstractAsyncContextManager[Runs]:

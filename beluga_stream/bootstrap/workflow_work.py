@@ -29,10 +29,13 @@ class WorkflowWork:
     async def invoke(self, value: Any, /, *, signals: Signals) -> Any:
         started = await self._started(value, signals)
         try:
-            return await self._workflow.result(started)
+            return await self._result(started)
         except asyncio.CancelledError:
             await self._cancel(started)
             raise
+
+    async def _result(self, started: Started) -> Any:
+        return await self._workflow.result(started)
 
     async def check(self) -> None:
         await self._workflow.check()

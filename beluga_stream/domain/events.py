@@ -128,7 +128,8 @@ class RunRequested(OfRun, kw_only=True, tag="run_requested"):
 
     `keys` are the values in its input that its limits go by: a page is told them, for others the coordinator looks.
     With `again` its parent has not heard of it for long: if it has ended, it says so once more. `offset` is where it
-    lies in `beluga.run-requests`, as its reader has seen.
+    lies in `beluga.run-requests`, as its reader has seen. `timeout_ms` is how long whoever wants it allows it, where
+    that is less than its graph does.
     """
 
     graph: str
@@ -144,6 +145,7 @@ class RunRequested(OfRun, kw_only=True, tag="run_requested"):
     again: bool = False
     fork: Fork | None = None
     offset: int | None = None
+    timeout_ms: int | None = None
 
 
 class NodeStarted(OfExecution, kw_only=True, tag="node_started"):
@@ -277,7 +279,7 @@ class ChildFinished(OfRun, kw_only=True, tag="child_finished"):
 
     `counter` is the child's own at its end: a child that is retried ends more than once, and an
     earlier end told again must not count as the later one. `may_go_on` is False when it has been undone, so
-    that a retry of its parent must begin another.
+    that a retry of its parent must begin another. `began` is when the run that started it began (0: not told).
     """
 
     node: NodeKey
@@ -287,6 +289,7 @@ class ChildFinished(OfRun, kw_only=True, tag="child_finished"):
     failure: Failure | None = None
     counter: int = 0
     may_go_on: bool = True
+    began: int = 0
 
 
 class SlotGranted(OfRun, kw_only=True, tag="slot_granted"):

@@ -60,13 +60,18 @@ def granted(draft: Draft, key: NodeKey) -> None:
 
 def ask_for_run(draft: Draft) -> None:
     """Let the run wait for its slots; it begins, or goes on, when it has them. Its timeout begins then, too."""
-    limits = draft.plan.definition.limits
     draft.announce(RunStatus.LIMITED)
     draft.slot = draft.counter
-    draft.limit = limit_ids(limits, draft.before.keys)[0]
-    draft.due_ms = draft.at_ms + min(limit.wait_ms for limit in limits)
+    draft.limit = limit_ids(draft.plan.definition.limits, draft.before.keys)[0]
+    draft.due_ms = draft.at_ms + patience_ms(draft.plan, draft.before)
     draft.timers.append(Timer(draft.due_ms, draft.run, None, 0))
     draft.commands.append(AskSlot(draft.limit, None, draft.slot))
+
+
+def patience_ms(plan: Plan, state: RunState) -> int:
+    """How long the run waits for its slots at most: nobody waits longer for it than it is allowed by who started it."""
+    longest = min(limit.wait_ms for limit in plan.definition.limits)
+    return longest if state.timeout_ms is None else min(longest, state.timeout_ms)
 
 
 def granted_to_run(draft: Draft) -> bool:

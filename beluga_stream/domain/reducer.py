@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import assert_never
 
 from .commands import NotifyParent, OverrideChild, PublishRun, RejectRun
+from .cover import WORKFLOW, is_cover
 from .draft import Decision, Draft
 from .ending import cancel_run, fail_run, give_up
 from .events import (
@@ -119,7 +120,6 @@ def _requested(plan: Plan | None, state: RunState | None, event: RunRequested) -
         return _requested_again(state, event)
     if plan is None:
         return None
-    due = None if event.page is not None else event.at_ms + plan.definition.timeout_ms
     fresh = RunState(
         run=event.run,
         key=event.key,
@@ -133,7 +133,6 @@ def _requested(plan: Plan | None, state: RunState | None, event: RunRequested) -
         # Workers remember cancels and outcomes for longer than a coordinator remembers the run: what they have of an
         # earlier run of this id is of lower generations.
         generation=event.at_ms,
-        due_ms=due,
         tags=event.tags,
         trace=event.trace,
         parent=event.parent,
@@ -143,16 +142,13 @@ def _requested(plan: Plan | None, state: RunState | None, event: RunRequested) -
         fork=event.fork,
         request=event.offset,
         overrides=_overrides_of(event.page),
+        timeout_ms=event.timeout_ms,
     )
     draft = Draft(plan, fresh, event.at_ms)
     if event.page is None and plan.definition.limits:
         ask_for_run(draft)
-        return draft.freeze()
-    if due is not None:
-        draft.timers.append(Timer(due, event.run, None, 0))
-    draft.announce(RunStatus.RUNNING)
-    begin_run(draft)
-    settle(draft)
+    else:
+        _go_on(draft)
     return draft.freeze()
 
 
@@ -210,6 +206,8 @@ def _apply(plan: Plan, state: RunState, key: NodeKey, event: Applied) -> Decisio
     # What a run of this id has sent that is forgotten. Those of earlier versions began with generation 0.
     if isinstance(event, OfExecution) and 0 < event.generation < state.started_ms <= state.generation:
         return Decision(state)
+    if isinstance(event, ChildFinished) and 0 < event.began < state.started_ms:
+        return Decision(state)
     draft = Draft(plan, state, event.at_ms)
     transition.apply(draft, key, event)
     settle(draft)
@@ -224,7 +222,7 @@ def _run_is_due(plan: Plan, state: RunState, event: TimerFired) -> Decision:
     if state.due_ms != event.due_ms:
         return Decision(state)
     draft = Draft(plan, state, event.at_ms)
-    message = f"the run did not end within {plan.definition.timeout_ms / 1000:g} s"
+    message = f"the run did not end within {_allowed_ms(plan, state) / 1000:g} s"
     if state.status is RunStatus.LIMITED:
         message = f"the run waited too long for {told(plan, state, None)}"
     fail_run(draft, Failure("timeout", message))
@@ -244,8 +242,10 @@ def _slot(plan: Plan | None, state: RunState, event: SlotGranted) -> Decision:
 
 
 def _go_on(draft: Draft) -> None:
-    if draft.before.page is None:
-        draft.due_ms = draft.at_ms + draft.plan.definition.timeout_ms
+    """Let the run begin or, once it has nodes, go on where it had failed. Each time its timeout begins anew."""
+    draft.due_ms = None
+    if draft.before.page is None and not _is_timed_below(draft.plan):
+        draft.due_ms = draft.at_ms + _allowed_ms(draft.plan, draft.before)
         draft.timers.append(Timer(draft.due_ms, draft.run, None, 0))
     draft.announce(RunStatus.RUNNING)
     if draft.nodes:
@@ -253,6 +253,21 @@ def _go_on(draft: Draft) -> None:
     else:
         begin_run(draft)
     settle(draft)
+
+
+def _allowed_ms(plan: Plan, state: RunState) -> int:
+    """How long the run may take: as its graph says, or as who started it does, whichever is shorter."""
+    own = plan.definition.timeout_ms
+    return own if state.timeout_ms is None else min(own, state.timeout_ms)
+
+
+def _is_timed_below(plan: Plan) -> bool:
+    """Whether the run stands for a durable one that undoes what it did when its time is up.
+
+    That one has the same time, but begins later. Were it cancelled from here, nothing of it would be undone.
+    """
+    stands_for = plan.child(WORKFLOW) if is_cover(plan.definition) else None
+    return stands_for is not None and stands_for.definition.undoes
 
 
 def _signal(plan: Plan, state: RunState, event: SignalReceived) -> Decision:

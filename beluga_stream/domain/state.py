@@ -126,7 +126,8 @@ class RunState(Frozen, kw_only=True):
     `counter` numbers the statuses that readers see; `generation` the cancels that workers see, from the run's start on;
     `active` counts the declared nodes that have not ended. `keys` are the values that its limits go by; `slot` and
     `limit` are as of a node. `fork` says which run it goes on from; what it takes over is in there until it begins.
-    `request` is the offset of the request that started it, in `beluga.run-requests`.
+    `request` is the offset of the request that started it, in `beluga.run-requests`, and `timeout_ms` what that allowed
+    it.
     """
 
     run: RunId
@@ -160,6 +161,7 @@ class RunState(Frozen, kw_only=True):
     limit: LimitId | None = None
     fork: Fork | None = None
     request: int | None = None
+    timeout_ms: int | None = None
 
     @property
     def ended(self) -> bool:

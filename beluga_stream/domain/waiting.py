@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from .definition import NodeKind
 from .ids import NodeKey, NodeName, is_feed, node_of
+from .limiting import patience_ms
 from .limiting import told as slot_of
 from .plan import Plan
 from .state import NODE_ENDED, NodeState, NodeStatus, RunState, RunStatus
@@ -46,7 +47,7 @@ def waits(plan: Plan, state: RunState) -> list[Waiting]:
     if state.ended:
         return []
     if state.status is RunStatus.LIMITED:
-        since = state.started_ms if state.due_ms is None else state.due_ms - _longest_wait_ms(plan)
+        since = state.started_ms if state.due_ms is None else state.due_ms - patience_ms(plan, state)
         return [Waiting(None, "limit", slot_of(plan, state, None), since, state.due_ms)]
     begun = {
         key: node
@@ -72,10 +73,6 @@ def _first_chunks(plan: Plan, begun: Mapping[NodeKey, NodeState], state: RunStat
             if waits_once and (target is None or target.status is NodeStatus.PENDING):
                 since = node.since_ms if target is None else max(node.since_ms, target.since_ms)
                 yield Waiting(way.edge.target, "stream", f"the stream of {source}", since)
-
-
-def _longest_wait_ms(plan: Plan) -> int:
-    return min(limit.wait_ms for limit in plan.definition.limits)
 
 
 def _of(plan: Plan, state: RunState, key: NodeKey, node: NodeState, name: NodeName, *, has_parts: bool) -> Waiting:

@@ -27,7 +27,7 @@ from ..domain.ids import GraphHash, Incarnation, NodeKey, RunId
 from ..domain.payload import Inline
 from ..domain.plan import Plan
 from ..domain.state import RunStatus
-from ..errors import InvalidState, LogUnavailable, NotFound
+from ..errors import LogUnavailable, NotFound
 from ..ports.clock import Clock
 from ..ports.handlers import Program
 from ..ports.log import Appender, Outgoing
@@ -81,7 +81,7 @@ class LocalWorkflows:
         if known is not None and (request.parent is None or not request.parent.is_after(known.parent)):
             return
         if known is not None and known.stands == "running":
-            raise InvalidState(f"the durable run {request.run} of an earlier run has not ended", run=request.run)
+            await known.stop()  # whoever began it has ended
         if request.definition not in self.plans:
             raise NotFound(f"no graph {request.graph!r} is deployed", graph=request.graph)
         run = self.runs[request.run] = Durable(self, request.run, request.parent)

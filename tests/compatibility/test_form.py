@@ -48,6 +48,7 @@ SELDOM = {
 
 UNUSED = {
     ("BegunNotice", "generation"),
+    ("ChildFinished", "began"),
     ("Definition", "durable"),
     ("Definition", "takes"),
     ("Definition", "version"),
@@ -85,9 +86,11 @@ UNUSED = {
     ("RunRequested", "fork"),
     ("RunRequested", "keys"),
     ("RunRequested", "offset"),
+    ("RunRequested", "timeout_ms"),
     ("RunState", "fork"),
     ("RunState", "keys"),
     ("RunState", "request"),
+    ("RunState", "timeout_ms"),
     ("SignalReceived", "parent"),
     ("SlotWanted", "value"),
     ("Stored", "parts"),

@@ -206,6 +206,29 @@ async def test_a_later_run_of_a_forgotten_id_gets_a_run_of_its_own(hosted: Hoste
     assert len(hosted.ends(later)) == 2
 
 
+async def test_a_later_run_takes_the_place_of_one_that_goes_on_though_whoever_began_it_is_forgotten(
+    hosted: Hosted,
+) -> None:
+    earlier = await hosted.start(waiting, 1, began=1_000)
+    await hosted.shown(earlier, "told", "waiting")
+    assert earlier.parent is not None
+    later = replace(earlier, input=Inline(5), parent=replace(earlier.parent, began=2_000))
+    for _ in range(2):
+        await hosted.workflows.start(later)
+    await _until_called(5)
+    await hosted.signal(later, 40)
+    end = await hosted.end(later)
+    assert (end.output, end.began) == (Inline(46), 2_000)
+    assert calls == [1, 5]
+    assert len(hosted.ends(later)) == 1
+
+
+async def _until_called(value: int) -> None:
+    async with asyncio.timeout(30):
+        while value not in calls:  # noqa: ASYNC110 - the handler tells nobody
+            await asyncio.sleep(0.01)
+
+
 async def test_a_signal_may_come_before_its_wait(hosted: Hosted) -> None:
     request = await hosted.start(waiting, 1)
     await hosted.signal(request, 40)

@@ -10,9 +10,11 @@ from beluga_stream.adapters.dbos.records import Ended, Entry, Start
 from beluga_stream.adapters.dbos.run import Run
 from beluga_stream.application.execution.execution import Executions
 from beluga_stream.application.execution.leaving import Leaving
+from beluga_stream.application.worker.code import Code
 from beluga_stream.domain.events import RunRequested
 from beluga_stream.domain.ids import RunId
 from beluga_stream.domain.payload import Inline
+from beluga_stream.testing.deployed import deployed
 
 RUN = RunId("run-1")
 
@@ -49,7 +51,7 @@ class Process:
         self.run = Run(
             RUN,
             Start(definitions=(program.definition,), event=event),
-            programs={program.definition.hash: program},
+            code=Code(deployed([program])),
             executions=self.executions,
             now_ms=lambda: 1,
             taken_over=bool(journal),

@@ -29,6 +29,7 @@ from beluga_stream.errors import (
     LogUnavailable,
     NotFound,
     NotSerializable,
+    RunFailed,
     TaskCanceled,
     TimedOut,
 )
@@ -94,6 +95,19 @@ async def test_a_workflow_may_be_cancelled_or_terminated(tmp_path: Path) -> None
             with pytest.raises(TaskCanceled):
                 await made.get_result(run, timeout=30)
             assert (await made.describe(run)).state == state
+
+
+async def test_a_signal_that_nothing_waits_for_is_refused_before_it_is_sent(tmp_path: Path) -> None:
+    async with Orchestrator(settings(tmp_path)) as orch:
+        made = orch.create_workflow(contract_workflows.asking, provider="dbos")
+        run = await made.execute("may I?")
+        with pytest.raises(NotFound, match="waits for no signal 'contract-answr': is 'contract-answer' meant"):
+            await made.signal(run, "contract-answr", "yes")
+        # A workflow is what it began as, whatever the graph is now.
+        later = Graph[int, int](contract_workflows.asking.name, durable=True)
+        later.set_finish_point(later.add_node(same, later.input))
+        await orch.create_workflow(later, provider="dbos").signal(run, contract_workflows.answer, "yes")
+        assert await made.get_result(run, timeout=30) == "may I? yes"
 
 
 async def test_the_result_of_another_graph_is_told(tmp_path: Path) -> None:
@@ -239,6 +253,26 @@ async def test_what_a_run_has_done_is_undone_though_its_time_is_up(tmp_path: Pat
         assert done == ["charged", "refunded"]
 
 
+async def test_a_workflow_that_has_less_time_than_its_graph_is_undone_when_it_is_over(tmp_path: Path) -> None:
+    done: list[str] = []
+
+    async def undo(value: int, given: int) -> None:
+        done.append("undone")
+
+    async def forever(value: int) -> int:
+        await asyncio.Event().wait()
+        return value
+
+    trip = Graph[int, int]("dbos-trip", durable=True)
+    trip.set_finish_point(trip.add_node(forever, trip.add_node(same, trip.input, compensate=undo)))
+    async with Orchestrator(settings(tmp_path)) as orch:
+        made = orch.create_workflow(trip, provider="dbos", timeout=0.3)
+        with pytest.raises(RunFailed, match=r"did not end within 0\.3 s") as failed:
+            await made.get_result(await made.execute(1), timeout=30)
+        assert failed.value.reason == "timeout"
+        assert done == ["undone"]
+
+
 async def test_a_run_whose_code_is_not_here_waits_for_it(tmp_path: Path) -> None:
     at_work.clear()
     async with Orchestrator(settings(tmp_path)) as orch:
@@ -253,6 +287,33 @@ async def test_a_run_whose_code_is_not_here_waits_for_it(tmp_path: Path) -> None
         assert (await other.query("one"))["nodes"].get("second") != "succeeded"
         made = orch.create_workflow(killed, provider="dbos")
         assert (await made.get_result("one", timeout=60))[3] == "hello"
+
+
+async def test_a_run_goes_on_with_a_later_definition_where_its_nodes_ask_the_same(tmp_path: Path) -> None:
+    async def more(number: int) -> int:
+        return number + 1
+
+    def after(number: int, said: str) -> str:
+        return f"{number} {said}"
+
+    def release(graph: Graph[int, str], *, later: bool) -> Graph[int, str]:
+        first = graph.add_node(more, graph.input)
+        said = graph.wait(word, after=first, timeout=600)
+        last = graph.add_node(after, first, said)
+        if later:
+            graph.add_node(more, first, name="another")
+        graph.set_finish_point(last)
+        return graph
+
+    async with Orchestrator(settings(tmp_path)) as orch:
+        before = release(Graph[int, str]("dbos-released", durable=True), later=False)
+        await orch.create_workflow(before, provider="dbos").execute(1, id="one")
+    async with Orchestrator(settings(tmp_path)) as orch:
+        later = release(Graph[int, str]("dbos-released", durable=True, timeout=3600), later=True)
+        made = orch.create_workflow(later, provider="dbos")
+        await made.signal("one", word, "hello")
+        assert await made.get_result("one", timeout=60) == "2 hello"
+        assert "another" not in (await made.query("one"))["nodes"]
 
 
 async def test_who_tries_an_id_that_is_taken_does_not_disturb_the_run_that_is_taken_over(tmp_path: Path) -> None:
@@ -374,7 +435,7 @@ async def test_what_cannot_be_kept_is_refused(tmp_path: Path) -> None:
         for value in (object(), "\ud800", 1 << 70):
             with pytest.raises(NotSerializable):
                 await made.signal("one", "another", value)
-        for named in (" ", "\ud800"):
+        for named in ("", " ", "\ud800"):
             with pytest.raises(InvalidInput, match="no id"):
                 await made.execute("may I?", id=named)
         with pytest.raises(NotSerializable, match="metadata"):

@@ -362,6 +362,17 @@ async def test_a_failed_run_goes_on_in_temporal_by_a_retry(durable: Field) -> No
             await run.retry()
 
 
+async def test_a_durable_run_that_has_less_time_than_its_graph_undoes_what_it_did(durable: Field) -> None:
+    async with durable.client() as client:
+        run = await client.start("reservation", "7", timeout=2)
+        with pytest.raises(RunFailed, match=r"the run did not end within 2 s") as failed:
+            await run.result(timeout=60)
+        assert failed.value.reason == "timeout"
+        events = [event async for event in run.stream()]
+    undone = [event.status for event in events if isinstance(event, NodeChanged) and event.node == "reserve~undo"]
+    assert undone[-1] == "succeeded"
+
+
 async def test_an_event_starts_one_durable_run_however_often_it_comes(durable: Field) -> None:
     durable.start("ingest")
     try:

@@ -6,20 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from beluga_stream import Orchestrator, connect
+from beluga_stream import Orchestrator, RunChanged, connect
 from beluga_stream.api.provider import ProviderFactory
 from beluga_stream.bootstrap.kafka import KafkaProvider
 from beluga_stream.bootstrap.settings import Settings
 from beluga_stream.errors import LogUnavailable, TimedOut
 from beluga_stream.testing import ProviderContract, contract_works
 from tests.engine import Engine, client_environ, running
+from tests.providers import deployed
 
 
 @pytest.fixture(scope="module")
 def engine(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     folder: Path = tmp_path_factory.mktemp("engine")
     # Nothing is triggered, so there is no ingest.
-    with running(broker, folder, groups=2, agents="beluga_stream.testing.contract_works") as engine:
+    with running(broker, folder, groups=2, agents="tests.providers.deployed") as engine:
         yield engine
 
 
@@ -51,7 +52,7 @@ async def test_an_orchestrator_runs_what_is_deployed_and_counts_it(settings: Set
         assert (orch.metrics().chains.executions, orch.metrics().active_chains) == (2, 0)
 
 
-async def test_a_run_that_takes_too_long_is_cancelled_on_the_engine(settings: Settings) -> None:
+async def test_a_run_that_takes_too_long_is_ended_by_the_engine(settings: Settings) -> None:
     async with Orchestrator(settings) as orch, connect() as client:
         endless = orch.create_chain(
             contract_works.forever, name=contract_works.endless.name, provider="kafka", timeout=3
@@ -59,8 +60,28 @@ async def test_a_run_that_takes_too_long_is_cancelled_on_the_engine(settings: Se
         with pytest.raises(TimedOut):
             await endless.invoke("x")
         async with asyncio.timeout(30):
-            while not await client.list(graph=endless.name, status="cancelled"):  # noqa: ASYNC110 - it tells no event
+            while not await client.list(graph=endless.name, status="failed"):  # noqa: ASYNC110 - it tells no event
                 await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_run_whose_time_is_up_is_undone_before_its_caller_hears_of_it(
+    settings: Settings,
+    tmp_path: Path,
+    streamed: bool,  # noqa: FBT001 - a test's parameter
+) -> None:
+    async with Orchestrator(settings) as orch:
+        trip = orch.create_graph(deployed.held.name, str, str, provider="kafka", timeout=1)
+        deployed.build(trip)
+        if streamed:
+            events = [event async for event in trip.stream(str(tmp_path))]
+            assert isinstance(events[-1], RunChanged)
+            assert (events[-1].status, events[-1].failure and events[-1].failure.code) == ("failed", "timeout")
+        else:
+            with pytest.raises(TimedOut, match="did not end within 1 s"):
+                await trip.invoke(str(tmp_path))
+        assert (tmp_path / "released").exists()
+        assert orch.metrics().graphs.errors == 1
 
 
 async def test_a_broker_that_is_away_is_told_by_the_check() -> None:

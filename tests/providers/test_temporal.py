@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from beluga_stream import Orchestrator
+from beluga_stream import Graph, Orchestrator, RunChanged
 from beluga_stream.adapters.files.blobs import FileBlobs
 from beluga_stream.adapters.memory.clock import SystemClock
 from beluga_stream.adapters.memory.log import MemoryLog
@@ -20,8 +20,9 @@ from beluga_stream.bootstrap.deployment import Programs
 from beluga_stream.bootstrap.settings import Settings
 from beluga_stream.bootstrap.temporal import temporal, worker_of
 from beluga_stream.bootstrap.temporal_provider import TemporalProvider
-from beluga_stream.errors import TemporalUnavailable
+from beluga_stream.errors import RunFailed, TemporalUnavailable, TimedOut
 from beluga_stream.testing import ProviderContract, WorkflowContract, contract_workflows, contract_works
+from tests.providers import deployed
 from tests.temporal_server import free_port
 
 _DEPLOYED = Programs(
@@ -36,6 +37,7 @@ _DEPLOYED = Programs(
         contract_works.both,
         contract_works.nested,
         contract_works.asking,
+        deployed.held,
         *contract_workflows.WORKS,
     ]
 )
@@ -79,12 +81,7 @@ class TestTemporal(ProviderContract, WorkflowContract):
 
     @pytest.fixture
     def make(self, temporal_address: str, tmp_path: Path) -> ProviderFactory:
-        settings = Settings.load(
-            temporal_address=temporal_address,
-            temporal_task_queue=secrets.token_hex(8),
-            blobs=str(tmp_path),
-            shutdown_grace_seconds=0.1,
-        )
+        settings = _settings(temporal_address, tmp_path)
         return lambda: Attended(settings)
 
 
@@ -92,3 +89,47 @@ async def test_a_server_that_is_away_is_told_by_the_check() -> None:
     async with Orchestrator(Settings.load(temporal_address=f"127.0.0.1:{free_port()}")) as orch:
         with pytest.raises(TemporalUnavailable):
             await orch.create_chain(contract_works.strip, name="away", provider="temporal").check()
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_run_whose_time_is_up_is_undone_before_its_caller_hears_of_it(
+    temporal_address: str,
+    tmp_path: Path,
+    streamed: bool,  # noqa: FBT001 - a test's parameter
+) -> None:
+    settings = _settings(temporal_address, tmp_path)
+    async with Orchestrator(settings, providers={"temporal": lambda: Attended(settings)}) as orch:
+        trip = orch.create_graph(deployed.held.name, str, str, provider="temporal", timeout=1)
+        deployed.build(trip)
+        if streamed:
+            events = [event async for event in trip.stream(str(tmp_path))]
+            assert isinstance(events[-1], RunChanged)
+            assert (events[-1].status, events[-1].failure and events[-1].failure.code) == ("failed", "timeout")
+        else:
+            with pytest.raises(TimedOut, match="did not end within 1 s"):
+                await trip.invoke(str(tmp_path))
+        assert (tmp_path / "released").exists()
+
+
+async def test_a_workflow_that_has_less_time_than_its_graph_is_undone_when_it_is_over(
+    temporal_address: str, tmp_path: Path
+) -> None:
+    settings = _settings(temporal_address, tmp_path)
+    trip = Graph[str, str](deployed.held.name, durable=True)
+    deployed.build(trip)
+    async with Orchestrator(settings, providers={"temporal": lambda: Attended(settings)}) as orch:
+        workflow = orch.create_workflow(trip, timeout=1)
+        run = await workflow.execute(str(tmp_path))
+        with pytest.raises(RunFailed, match="did not end within 1 s") as failed:
+            await workflow.get_result(run, timeout=30)
+        assert failed.value.reason == "timeout"
+        assert (tmp_path / "released").exists()
+
+
+def _settings(temporal_address: str, folder: Path) -> Settings:
+    return Settings.load(
+        temporal_address=temporal_address,
+        temporal_task_queue=secrets.token_hex(8),
+        blobs=str(folder),
+        shutdown_grace_seconds=0.1,
+    )

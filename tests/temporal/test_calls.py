@@ -206,6 +206,14 @@ async def test_an_id_that_is_no_text_is_refused_by_every_call(orch: Orchestrator
         await asking.describe("order-\ud800")
 
 
+async def test_an_empty_id_is_none_that_can_be_executed_again(orch: Orchestrator) -> None:
+    asking = orch.create_workflow(works.asking)
+    with pytest.raises(InvalidInput, match="is no id for a workflow: who has none"):
+        await asking.execute(1, id="")
+    with pytest.raises(InvalidInput, match="is no id for a workflow"):
+        await asking.describe("")
+
+
 async def test_it_has_begun_with_its_first_execution(orch: Orchestrator) -> None:
     renewing = orch.create_workflow(Renewing)
     run = await renewing.execute(1)

@@ -87,6 +87,18 @@ async def test_a_class_is_executed_signalled_asked_and_changed(orch: Orchestrato
     assert await greeting.get_result(run.workflow_id, timeout=30) == ["hello ann", "hello bob"]
 
 
+async def test_a_signal_that_nothing_waits_for_is_refused_before_it_is_sent(orch: Orchestrator) -> None:
+    asking = orch.create_workflow(works.asking)
+    run = await asking.execute(3)
+    with pytest.raises(NotFound, match="waits for no signal 'aproval': is 'approval' meant"):
+        await asking.signal(run, "aproval", value=True)
+    # A workflow is what it began as, whatever the graph is now.
+    later = Graph[int, int](works.asking.name, durable=True)
+    later.set_finish_point(later.add_node(works.increment, later.input))
+    await orch.create_workflow(later).signal(run, works.approval, value=True)
+    assert await asking.get_result(run, timeout=30) == "3 True"
+
+
 async def test_an_activity_may_be_a_plain_function(settings: Settings) -> None:
     serving = temporal_worker(
         workflows=[works.GreetingInAThread], activities=[works.greet_in_a_thread], settings=settings, log="memory"

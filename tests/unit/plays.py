@@ -312,6 +312,7 @@ class Play:
                         failure=state.failure,
                         counter=state.counter,
                         may_go_on=not state.compensated,
+                        began=state.parent.began,
                     )
                 )
             case AskSlot():

@@ -1,18 +1,23 @@
 """A durable graph that is started on its own is the child of a cover; without Temporal it is refused."""
 
+from typing import Any
+
 import pytest
 
 from beluga_stream.adapters.memory.blobs import MemoryBlobs
 from beluga_stream.adapters.memory.log import MemoryLog
 from beluga_stream.application.catalog import Catalog, covered, publish
 from beluga_stream.application.coordinator.admission import Admission
+from beluga_stream.application.coordinator.children import start_child
 from beluga_stream.application.payloads import Payloads
+from beluga_stream.domain.commands import StartChild
 from beluga_stream.domain.cover import WORKFLOW, cover, is_cover
 from beluga_stream.domain.definition import NodeKind
 from beluga_stream.domain.events import RunRequested
 from beluga_stream.domain.ids import GraphHash, RunId
 from beluga_stream.domain.payload import Inline
 from beluga_stream.domain.plan import Plan
+from beluga_stream.domain.reducer import reduce
 from beluga_stream.errors import InvalidGraph
 from tests.unit.engines import TOPICS
 from tests.unit.graphs import edges, node, plan
@@ -36,9 +41,12 @@ async def catalog() -> Catalog:
     return found
 
 
+_RUN = RunId("f" * 32)
+_REQUEST: dict[str, Any] = {"run": _RUN, "key": _RUN, "at_ms": 7, "input": Inline(1), "digest": "d"}
+
+
 def request(graph: str, definition: GraphHash | None = None) -> RunRequested:
-    run = RunId("f" * 32)
-    return RunRequested(run=run, key=run, at_ms=0, graph=graph, definition=definition, input=Inline(1), digest="d")
+    return RunRequested(**_REQUEST, graph=graph, definition=definition)
 
 
 def test_runs_are_pinned_to_a_cover_whose_hash_never_changes() -> None:
@@ -58,6 +66,19 @@ async def test_whoever_starts_a_durable_graph_starts_its_cover() -> None:
         assert found.definition.timeout_ms == 5
         assert covered(found).hash == DURABLE.hash
     assert known.plan(found.hash) is found, "a run that is pinned to it finds it again"
+
+
+@pytest.mark.parametrize("undoes", [False, True])
+def test_a_durable_run_that_undoes_what_it_did_is_not_cut_short_by_what_stands_for_it(undoes: bool) -> None:  # noqa: FBT001
+    durable = plan(
+        [node("a", has_compensation=undoes), node("b")], edges("input > a > b"), ["b"], durable=True, timeout_ms=5
+    )
+    over = Plan(cover(durable.definition), {durable.hash: durable})
+    begun = reduce(over, None, RunRequested(**_REQUEST, graph="test", timeout_ms=3))
+    assert begun is not None
+    assert begun.state.due_ms == (None if undoes else 10)
+    (started,) = (command for command in begun.commands if isinstance(command, StartChild))
+    assert start_child(over, begun.state, started, 7).timeout_ms == 3
 
 
 async def test_a_list_of_graphs_has_the_durable_one_and_not_its_cover() -> None:

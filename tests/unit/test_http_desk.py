@@ -79,6 +79,24 @@ async def test_the_typed_client_works_over_it() -> None:
             await beluga.run(_Nameless(), "0" * 32).status()
 
 
+async def test_a_run_may_be_allowed_less_than_its_graph_allows() -> None:
+    async def stuck(value: int) -> int:
+        await asyncio.Event().wait()
+        return value
+
+    late = program(plan([node("a")], edges("input > a"), ["a"]), {"a": handler(stuck)})
+    async with Desk(late).open() as desk, opened(desk) as door, connect(door.url) as beluga:
+        run = await beluga.start("test", 4, timeout=0.2)
+        with pytest.raises(RunFailed, match=r"the run did not end within 0\.2 s") as failed:
+            await run.result(timeout=10)
+        assert failed.value.reason == "timeout"
+        for refused in (0, -1, float("nan"), 1e12):
+            with pytest.raises(InvalidConfig, match=r"start: timeout=.* is out of range"):
+                await beluga.start("test", 4, timeout=refused)
+        status, told = await door.say("POST", "/v1/graphs/test/runs", {"input": 4, "timeout_ms": 0})
+        assert (status, "timeout_ms" in told["detail"]) == (422, True)
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

@@ -4,15 +4,28 @@ from typing import Any
 
 from msgspec.json import encode
 
+from beluga_stream.application.coordinator.children import start_child
 from beluga_stream.application.coordinator.rendering import node_ready
-from beluga_stream.domain.commands import BroadcastCancel, DispatchNode, NotifyParent, RejectRun
+from beluga_stream.domain.commands import BroadcastCancel, DispatchNode, NotifyParent, RejectRun, StartChild
+from beluga_stream.domain.definition import NodeKind
 from beluga_stream.domain.draft import Decision
-from beluga_stream.domain.events import CancelRequested, NodeOverridden, Parent, RunRequested, TimerFired
+from beluga_stream.domain.events import (
+    CancelRequested,
+    ChildFinished,
+    Failure,
+    NodeOverridden,
+    Parent,
+    RetryRequested,
+    RunRequested,
+    TimerFired,
+)
 from beluga_stream.domain.ids import NodeKey, RunId, undo_key
+from beluga_stream.domain.limit import Limit
 from beluga_stream.domain.payload import Inline
 from beluga_stream.domain.reducer import overflow, reduce
 from beluga_stream.domain.retry import RetryPolicy
 from beluga_stream.domain.state import NodeStatus, RunStatus
+from beluga_stream.domain.waiting import waits
 from tests.unit.graphs import ONCE, ROOT, chain_of, edges, name, node, plan
 from tests.unit.hand import commands, hand, signalled
 
@@ -90,6 +103,54 @@ def test_a_run_that_is_late_fails_and_is_compensated_whatever_its_deadline() -> 
     assert play.state.status is RunStatus.FAILED
     assert play.state.failure is not None
     assert play.state.failure.code == "timeout"
+
+
+def test_who_starts_a_run_may_allow_it_less_than_its_graph_does_each_time_that_it_goes_on() -> None:
+    graph = plan([node("a", retry=ONCE)], edges("input > a"), ["a"], timeout_ms=1000)
+    begun = reduce(graph, None, requested(timeout_ms=40))
+    assert begun is not None
+    assert begun.state.due_ms == 49
+    late = reduce(graph, begun.state, TimerFired(run=ROOT, key=ROOT, at_ms=49, node=None, attempt=0, due_ms=49))
+    assert late is not None
+    assert late.state.failure == Failure("timeout", "the run did not end within 0.04 s")
+    again = reduce(graph, late.state, RetryRequested(run=ROOT, key=ROOT, at_ms=100, id="again"))
+    assert again is not None
+    assert again.state.due_ms == 140
+    longer = reduce(graph, None, requested(timeout_ms=5000))
+    assert longer is not None
+    assert longer.state.due_ms == 1009
+
+
+def test_a_run_waits_for_its_slots_no_longer_than_who_started_it_allows() -> None:
+    graph = plan([node("a")], edges("input > a"), ["a"], limits=(Limit("one", at_once=1, wait_ms=500),))
+    for timeout_ms, due in ((40, 49), (900, 509)):
+        begun = reduce(graph, None, requested(timeout_ms=timeout_ms))
+        assert begun is not None
+        assert (begun.state.status, begun.state.due_ms) == (RunStatus.LIMITED, due)
+        assert waits(graph, begun.state)[0].since_ms == 9
+
+
+def test_the_timeout_of_a_start_is_no_part_of_what_its_key_stands_for() -> None:
+    begun = reduce(chain_of(1), None, requested(timeout_ms=40))
+    assert begun is not None
+    assert reduce(chain_of(1), begun.state, requested(timeout_ms=7)) == Decision(begun.state)
+
+
+def test_the_end_of_what_an_earlier_run_of_the_id_had_started_is_no_news() -> None:
+    child = plan([node("one")], edges("input > one"), ["one"], "child")
+    graph = plan([node("sub", NodeKind.GRAPH, child=child.hash)], edges("input > sub"), ["sub"])
+    begun = reduce(graph, None, requested(at_ms=2_000))
+    assert begun is not None
+    (started,) = (command for command in begun.commands if isinstance(command, StartChild))
+    parent = start_child(graph, begun.state, started, 2_000).parent
+    assert parent is not None
+    ends = {"run": ROOT, "key": ROOT, "at_ms": 2_001, "node": started.node, "child": started.child, "counter": 9}
+    for status in ("succeeded", "cancelled"):
+        late = ChildFinished(**ends, status=status, began=1_000)
+        assert reduce(graph, begun.state, late) == Decision(begun.state)
+    ended = reduce(graph, begun.state, ChildFinished(**ends, status="succeeded", output=Inline(3), began=parent.began))
+    assert ended is not None
+    assert (ended.state.status, ended.state.output) == (RunStatus.SUCCEEDED, Inline(3))
 
 
 def test_a_compensation_that_fails_is_told_and_the_others_run_on() -> None:

@@ -8,7 +8,7 @@ import asyncio
 import fcntl
 import logging
 import threading
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -22,13 +22,13 @@ from ...application.durable.standing import Standing
 from ...application.execution.leaving import Leaving
 from ...application.in_process.sqlite_files import take
 from ...application.local.executing import Executing
+from ...application.worker.code import Code
 from ...bounds import within
 from ...domain.events import Event
-from ...domain.ids import GraphHash, RunId
+from ...domain.ids import RunId
 from ...errors import BelugaError, InvalidState, LogUnavailable
 from ...ports.cipher import Cipher
 from ...ports.clock import Clock
-from ...ports.handlers import Program
 from ...ports.spans import NO_SPANS, Spans
 from .journal import entries
 from .keys import check_keys
@@ -59,14 +59,14 @@ class _Current:
 class DbosEngine:
     """Runs durable graphs over one SQLite file. Open it once; close it in the same loop.
 
-    `programs` may grow meanwhile: it is the code that there is.
+    `code` is what there is; there may be more of it meanwhile.
     """
 
     def __init__(
         self,
         database: Path,
         *,
-        programs: Mapping[GraphHash, Program],
+        code: Code,
         executions: Executing,
         clock: Clock,
         cipher: Cipher | None = None,
@@ -74,7 +74,7 @@ class DbosEngine:
     ) -> None:
         self._spans = spans
         self._database = database.resolve()  # its lock is beside it, whatever links lead there
-        self._programs = programs
+        self._code = code
         self._executions = executions
         self._clock = clock
         self._cipher = cipher
@@ -173,7 +173,7 @@ class DbosEngine:
         run = Run(
             run_id,
             start,
-            programs=self._programs,
+            code=self._code,
             executions=self._executions,
             now_ms=self._clock.now_ms,
             taken_over=True,
@@ -193,7 +193,7 @@ class DbosEngine:
         run = Run(
             run_id,
             start,
-            programs=self._programs,
+            code=self._code,
             executions=self._executions,
             now_ms=self._clock.now_ms,
             taken_over=run_id not in self._begun,

@@ -5,7 +5,7 @@ the same decisions; whatever was at work then is lost, and is done again.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -21,6 +21,7 @@ from ...application.local.local_attempts import LocalAttempts, payloads_here
 from ...application.local.local_streams import LocalStreams
 from ...application.local.showing import Showing
 from ...application.messages import Heartbeat, NodeReady
+from ...application.worker.code import Code
 from ...bounds import within
 from ...domain.commands import PublishRun
 from ...domain.events import (
@@ -38,7 +39,6 @@ from ...domain.ids import GraphHash, Incarnation, NodeKey, RunId
 from ...domain.payload import Payload
 from ...domain.plan import Plan
 from ...domain.state import NodeStatus, RunState, RunStatus
-from ...ports.handlers import Program
 from ...ports.spans import NO_SPANS, Spans
 from .lost import lost, released
 from .records import Emitted, Ended, Entry, Start, Told
@@ -66,7 +66,7 @@ class Run:
         root: RunId,
         start: Start,
         *,
-        programs: Mapping[GraphHash, Program],
+        code: Code,
         executions: Executing,
         now_ms: Callable[[], int],
         taken_over: bool,
@@ -75,7 +75,7 @@ class Run:
     ) -> None:
         self._spans = spans
         self._start = start
-        self._programs = programs
+        self._code = code
         self._plans: dict[GraphHash, Plan] = {}
         for definition in start.definitions:
             self._plans[definition.hash] = Plan(definition, self._plans)
@@ -312,13 +312,14 @@ class Run:
                 await self._follower.put(event)
 
     async def _execute(self, work: NodeReady) -> None:
-        if work.definition not in self._programs:
+        program = self._code.of(work)
+        if program is None:
             parked = NodeParked(run=work.run, key=work.key, at_ms=self._now_ms(), node=work.node, attempt=work.attempt)
             await self._put(Told(parked))
             return
         attempts = LocalAttempts(
             self._root,
-            self._programs,
+            {work.definition: program},
             payloads=payloads_here(),
             executions=self._executions,
             streams=self._streams,

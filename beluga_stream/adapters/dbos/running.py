@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from dbos import WorkflowStatus
 
+from ...application.clients.signalling import check_taken
 from ...application.durable.pinned import closure
 from ...application.execution.conversion import declared_result, input_json, sent
 from ...application.local.local_attempts import payloads_here
@@ -55,7 +56,7 @@ Opened = Callable[[], Awaitable[DbosEngine]]
 
 @dataclass(frozen=True)
 class Terms:
-    """How they are started. `timeout` None: as long as it takes."""
+    """How they are started. `timeout` None: as long as it takes. A run that has something to undo fails then."""
 
     timeout: timedelta | None = None
     description: str = ""
@@ -78,7 +79,8 @@ class DbosRunner:
 
     async def start(self, value: Any, workflow_id: str) -> Started:
         definition, run, now = self._program.definition, RunId(workflow_id), self._clock.now_ms()
-        json = input_json(self._program, value)
+        json, timeout = input_json(self._program, value), self._terms.timeout
+        timeout_ms = None if timeout is None else max(1, timeout // timedelta(milliseconds=1))
         request = RunRequested(
             run=run,
             key=workflow_id,
@@ -89,12 +91,12 @@ class DbosRunner:
             digest="dbos",
             trigger="workflow",
             trace=self._spans.here(),
+            timeout_ms=timeout_ms if definition.undoes else None,
         )
-        timeout = self._terms.timeout
         start = Start(
             definitions=closure(request, self._definitions.get),
             event=request,
-            deadline_ms=None if timeout is None else now + int(timeout.total_seconds() * 1000),
+            deadline_ms=None if timeout_ms is None or definition.undoes else now + timeout_ms,
             description=self._terms.description,
             metadata=self._terms.metadata,
         )
@@ -132,6 +134,9 @@ class DbosRunner:
     async def signal(self, started: Started, name: str, value: Any) -> None:
         content = Inline(sent(value))
         engine, run = await self._running(started, f"signal {name!r}")
+        if all(node.signal != name for found in self._definitions.values() for node in found.nodes):
+            # The workflow may be of an earlier definition, which waits for what this one does not.
+            check_taken(_start(await self._read(engine, run)).definitions, name, run)
         signal = SignalReceived(
             run=run, key=run, at_ms=self._clock.now_ms(), signal=name, id=secrets.token_hex(8), value=content
         )

@@ -40,13 +40,16 @@ class HttpDesk:
         *,
         idempotency_key: str | None = None,
         tags: Mapping[str, str] | None = None,
+        timeout_ms: int | None = None,
     ) -> RunId:
         """See the port. Without a key it makes one up, so that asking again is harmless."""
         key = self._new_id() if idempotency_key is None else _key(idempotency_key)
+        body = {"input": value, "tags": dict(tags or {})}
         told = await self._wire.ask(
             "POST",
             f"/v1/graphs/{_part(graph)}/runs",
-            body={"input": value, "tags": dict(tags or {})},
+            # An earlier gateway refuses what it does not know, and a run that needs no timeout is none of that.
+            body=body if timeout_ms is None else body | {"timeout_ms": timeout_ms},
             headers={"Idempotency-Key": key},
         )
         run = RunId(told["run"])

@@ -25,6 +25,9 @@ class StartForm(_In):
 
     input: Any = Field(None, description="The graph's input, by its schema (`GET /v1/graphs/{graph}`).")
     tags: dict[_Tag, _Word] = Field(default_factory=dict, max_length=64, description="Kept with the run, for lists.")
+    timeout_ms: int | None = Field(
+        None, ge=1, description="How long it may take, if its graph does not allow less: then it fails, and is undone."
+    )
 
 
 class CancelForm(_In):

@@ -75,6 +75,7 @@ class Operations:
             asked.form.input,
             idempotency_key=asked.headers.get("idempotency-key"),
             tags=asked.form.tags,
+            timeout_ms=asked.form.timeout_ms,
             trace=asked.headers.get("traceparent"),
         )
         return _started(started)

@@ -20,6 +20,7 @@ from temporalio.client import (
 from temporalio.common import RetryPolicy, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
+from ...application.clients.signalling import check_taken
 from ...application.durable.pinned import closure
 from ...application.durable.standing import Standing
 from ...application.execution.conversion import declared_result, input_json, json_of
@@ -36,6 +37,7 @@ from ...ports.handlers import Program
 from ...ports.spans import NO_SPANS, Spans
 from ...ports.workflow_runner import NO_VALUE, Description, Started
 from . import envelopes
+from .beginning import beginning_of
 from .calls import CALL, called, check_health, check_size, failed, queried, translated
 from .envelopes import Ended, Start, Told
 from .stalled import awaited
@@ -46,7 +48,11 @@ Connect = Callable[[], Awaitable[Client]]
 
 @dataclass(frozen=True)
 class Terms:
-    """How they are started. `timeout` None: as long as it takes; `retries`: how often one that failed begins again."""
+    """How they are started. `timeout` None: as long as it takes; `retries`: how often one that failed begins again.
+
+    Temporal ends a workflow whose time is up, and nothing of it is undone. So a graph that has something to undo is
+    told its timeout, and ends by itself.
+    """
 
     task_queue: str
     timeout: timedelta | None = None
@@ -137,7 +143,9 @@ class TemporalRunner(ABC):
     async def check(self) -> None:
         await check_health(await self._connect())
 
-    async def _begin(self, workflow: Any, arguments: Sequence[Any], workflow_id: str) -> Started:
+    async def _begin(
+        self, workflow: Any, arguments: Sequence[Any], workflow_id: str, limit: timedelta | None
+    ) -> Started:
         terms = self._terms
         try:
             with translated("start", workflow_id):
@@ -146,7 +154,7 @@ class TemporalRunner(ABC):
                     args=arguments,
                     id=workflow_id,
                     task_queue=terms.task_queue,
-                    execution_timeout=terms.timeout,
+                    execution_timeout=limit,
                     id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                     id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
                     retry_policy=RetryPolicy(maximum_attempts=terms.retries + 1) if terms.retries else None,
@@ -215,7 +223,8 @@ class GraphRunner(TemporalRunner):
 
     async def start(self, value: Any, workflow_id: str) -> Started:
         definition, run = self._program.definition, RunId(workflow_id)
-        json = input_json(self._program, value)
+        json, timeout = input_json(self._program, value), self._terms.timeout
+        from_within = timeout if definition.undoes else None
         request = RunRequested(
             run=run,
             key=workflow_id,
@@ -226,6 +235,7 @@ class GraphRunner(TemporalRunner):
             digest=self._payloads.digest(json),
             trigger="workflow",
             trace=self._spans.here(),
+            timeout_ms=None if from_within is None else max(1, from_within // timedelta(milliseconds=1)),
         )
         start = Start(
             definitions=closure(request, self._definitions.get),
@@ -234,11 +244,14 @@ class GraphRunner(TemporalRunner):
             event=request,
             spans=request.trace is not None,
         )
-        begun = await self._begin(envelopes.INTERPRETER, [start], workflow_id)
+        from_outside = timeout if from_within is None else None
+        begun = await self._begin(envelopes.INTERPRETER, [start], workflow_id, from_outside)
         return Started(begun.workflow_id)  # a long one goes on in another execution
 
     async def signal(self, started: Started, name: str, value: Any) -> None:
         fitting = self._fitting(name, value)
+        if not any(name in found.signals for found in self._family):
+            await self._check_taken(started, name)
         event = SignalReceived(
             run=RunId(started.workflow_id),
             key=started.workflow_id,
@@ -250,6 +263,12 @@ class GraphRunner(TemporalRunner):
         handle = await self._handle(started)
         sent = handle.signal(envelopes.SIGNAL, Told(event), rpc_timeout=CALL)
         await called(sent, f"signal {name!r} for", started.workflow_id)
+
+    async def _check_taken(self, started: Started, name: str) -> None:
+        """The workflow may be of an earlier definition, which waits for what this one does not. Raises `NotFound`."""
+        start = (await beginning_of(await self._connect(), started.workflow_id)).start
+        if start is not None:
+            check_taken(start.definitions, name, started.workflow_id)
 
     def _fitting(self, name: str, value: Any) -> Any:
         """The value as JSON. Raises `InvalidInput` when none of the waits for this signal, here or below, takes it."""
@@ -317,7 +336,7 @@ class ClassRunner(TemporalRunner):
         self._handlers = {name: handler.fn for name, handler in defined.signals.items()}
 
     async def start(self, value: Any, workflow_id: str) -> Started:
-        return await self._begin(self._name, [value], workflow_id)
+        return await self._begin(self._name, [value], workflow_id, self._terms.timeout)
 
     async def signal(self, started: Started, name: str, value: Any) -> None:
         given = [] if value is NO_VALUE else [value]

@@ -19,6 +19,7 @@ from ...errors import InvalidState, NotFound, TemporalUnavailable
 from ...ports.spans import NO_SPANS, Spans
 from ...ports.workflows import WorkflowState
 from . import envelopes
+from .beginning import beginning_of
 from .calls import CALL, called, translated
 from .envelopes import Ended, Start, Told
 from .queues import told_queue
@@ -71,8 +72,8 @@ class TemporalWorkflows:
         try:
             await self._start(request.run, start, request.graph, WorkflowIDReusePolicy.REJECT_DUPLICATE)
         except WorkflowAlreadyStartedError:
-            if await self._is_earlier(request):
-                await self._start_again(request.run, start, request.graph)
+            if (earlier := await self._earlier(request)) is not None:
+                await self._start_again(request, start, earlier)
 
     async def signal(self, event: SignalReceived) -> None:
         if not await self._is_ours(event.run, event.key):
@@ -140,22 +141,14 @@ class TemporalWorkflows:
 
     async def _given(self, run: RunId) -> Start | None:
         """What the workflow with the run's id was started with; None for another kind of workflow."""
-        client = await self._client()
-        events = client.get_workflow_handle(str(run)).fetch_history_events(page_size=1, rpc_timeout=CALL)
-        with translated("look at", run):
-            first = await anext(events)
-        attributes = first.workflow_execution_started_event_attributes
-        if attributes.workflow_type.name != envelopes.INTERPRETER:
-            return None
-        [given] = await client.data_converter.decode(attributes.input.payloads, [Start])
-        return given if isinstance(given, Start) else None
+        return (await beginning_of(await self._client(), run)).start
 
-    async def _is_earlier(self, request: RunRequested) -> bool:
-        """Whether the workflow that has the id was started by an earlier run of the id of the one that asks now.
+    async def _earlier(self, request: RunRequested) -> str | None:
+        """The execution that has the id, if it was started by an earlier run of the id of the one that asks now.
 
         That run is forgotten. Raises `InvalidState` when the workflow is neither of this run nor of that one.
         """
-        given = await self._given(request.run)
+        given, execution = await beginning_of(await self._client(), request.run)
         if given is None or given.prefix != self._topics.prefix:
             raise _foreign(request.run)
         parent, asking = _parent_of(given, request), request.parent
@@ -164,18 +157,22 @@ class TemporalWorkflows:
         is_earlier = asking is not None and asking.is_after(parent)
         if not is_earlier and all(each.hash != request.definition for each in given.definitions):
             raise _foreign(request.run)
-        return is_earlier
+        return execution if is_earlier else None
 
-    async def _start_again(self, run: RunId, start: Start, graph: str) -> None:
-        """Raises `InvalidState` while the workflow before it goes on: nobody knows for how long, and others wait."""
+    async def _start_again(self, request: RunRequested, start: Start, earlier: str) -> None:
+        """Put it in the place of an earlier one. If that goes on, nobody wants it: whoever began it has ended.
+
+        Raises `TemporalUnavailable` when it still has its place, or somebody else was quicker: trying again tells.
+        """
+        client = await self._client()
+        handle = client.get_workflow_handle(str(request.run), first_execution_run_id=earlier)
+        with suppress(NotFound):  # it has ended
+            ended = handle.terminate(reason="a later run has its id", rpc_timeout=CALL)
+            await called(ended, "terminate", request.run)
         try:
-            await self._start(run, start, graph, WorkflowIDReusePolicy.ALLOW_DUPLICATE)
+            await self._start(request.run, start, request.graph, WorkflowIDReusePolicy.ALLOW_DUPLICATE)
         except WorkflowAlreadyStartedError as error:
-            raise InvalidState(
-                f"the workflow of an earlier run with the id {run} still goes on: retry this run once that has ended, "
-                f"or terminate it",
-                run=run,
-            ) from error
+            raise TemporalUnavailable(f"workflow {request.run} does not give way", workflow=request.run) from error
 
     async def _is_ours(self, run: RunId, key: str) -> bool:
         """Whether the workflow that has the run's id was started for it. Raises `NotFound` when there is none."""

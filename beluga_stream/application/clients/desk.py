@@ -20,8 +20,12 @@ class Desk(Protocol):
         *,
         idempotency_key: str | None = None,
         tags: Mapping[str, str] | None = None,
+        timeout_ms: int | None = None,
     ) -> RunId:
-        """Request a run; returns its id once the request is durable. The same key is the same run."""
+        """Request a run; returns its id once the request is durable. The same key is the same run.
+
+        With `timeout_ms` it may not take as long as its graph allows: it fails then, and is undone.
+        """
 
     async def fork(
         self, run: RunId, node: str, *, edited: Inline | None = None, idempotency_key: str | None = None

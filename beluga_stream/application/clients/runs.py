@@ -97,7 +97,7 @@ class Runs:
         await self._summaries.close()
         await self._following.close()
 
-    async def start(
+    async def start(  # noqa: PLR0913 - options, each given by its name
         self,
         graph: str,
         value: Json,
@@ -105,15 +105,22 @@ class Runs:
         definition: GraphHash | None = None,
         idempotency_key: str | None = None,
         tags: Mapping[str, str] | None = None,
+        timeout_ms: int | None = None,
         trace: str | None = None,
     ) -> RunId:
         """Request a run; returns its id once the request is durable. The same key is the same run."""
         started = await self.request(
-            graph, value, definition=definition, idempotency_key=idempotency_key, tags=tags, trace=trace
+            graph,
+            value,
+            definition=definition,
+            idempotency_key=idempotency_key,
+            tags=tags,
+            timeout_ms=timeout_ms,
+            trace=trace,
         )
         return started.run
 
-    async def request(
+    async def request(  # noqa: PLR0913 - options, each given by its name
         self,
         graph: str,
         value: Json,
@@ -121,6 +128,7 @@ class Runs:
         definition: GraphHash | None = None,
         idempotency_key: str | None = None,
         tags: Mapping[str, str] | None = None,
+        timeout_ms: int | None = None,
         trace: str | None = None,
     ) -> Started:
         """As `start`, with what tells a refusal of this start from that of another one."""
@@ -138,6 +146,7 @@ class Runs:
                 digest=self.payloads.digest(value),
                 tags=dict(tags or {}),
                 trace=span.trace or trace,
+                timeout_ms=timeout_ms,
             )
             return await self.submit(request, fresh=idempotency_key is None)
 

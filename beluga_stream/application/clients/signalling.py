@@ -5,6 +5,7 @@ A value that fits no wait would end the wait all the same, and fail whatever rea
 
 from collections.abc import Iterable, Iterator
 
+from ...domain.definition import Definition
 from ...domain.events import SignalReceived
 from ...domain.ids import RunId
 from ...domain.misspelt import advice
@@ -46,6 +47,14 @@ def check_awaited(program: Program, signals: Iterable[str]) -> None:
             there = f"it waits for {', '.join(map(repr, sorted(awaited))) or 'none'}"
             name = program.definition.name
             raise InvalidInput(f"graph {name!r} does not wait for signal {signal!r}: {there}", graph=name)
+
+
+def check_taken(definitions: Iterable[Definition], signal: str, workflow: str) -> None:
+    """Raises `NotFound` for a signal that no wait takes in these graphs, which a workflow is made of."""
+    known = sorted({node.signal for each in definitions for node in each.nodes if node.signal is not None})
+    if signal not in known:
+        there = advice(signal, known, f"it waits for {', '.join(known) or 'none'}")
+        raise NotFound(f"workflow {workflow} waits for no signal {signal!r}: {there}", workflow=workflow, signal=signal)
 
 
 def check_name(plan: Plan, signal: str) -> None:

@@ -122,6 +122,7 @@ class Admission:
                 child=event.run,
                 status="rejected",
                 failure=Failure(error.code, str(error)),
+                began=parent.began,
             )
             records.append(Outgoing(self._names.run_events, parent.key.encode(), codec.incoming.encode(told)))
         return records

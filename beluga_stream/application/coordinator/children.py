@@ -3,6 +3,7 @@
 from typing import Literal, TypeAlias
 
 from ...domain.commands import CancelChild, OverrideChild, RetryChild, SignalChild, StartChild
+from ...domain.cover import is_cover
 from ...domain.events import (
     CancelRequested,
     ChildFinished,
@@ -75,6 +76,7 @@ def start_child(
         parent=Parent(state.run, state.key, command.node, state.started_ms),
         page=page_of(state, command.node, arguments[0].stream) if of_page else None,
         keys=state.keys if of_page else {},
+        timeout_ms=state.timeout_ms if is_cover(plan.definition) else None,
     )
 
 
@@ -98,6 +100,7 @@ def child_finished(state: RunState, parent: Parent, at_ms: int) -> ChildFinished
         failure=state.failure,
         counter=state.counter,
         may_go_on=not state.compensated,
+        began=parent.began,
     )
 
 

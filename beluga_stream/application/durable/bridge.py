@@ -293,6 +293,7 @@ class Bridge:
             failure=failure,
             counter=counter,
             may_go_on=False,
+            began=parent.began,
         )
         key, partition = self._names.place(parent.key)
         await self._appender.append(

@@ -29,6 +29,10 @@ async def letter(question: str, decision: Decision) -> AsyncIterator[str]:
         yield word
 
 
+async def sign_for(order: str, decision: Decision) -> str:
+    return f"{order} {decision.ok}"
+
+
 async def sign(words: list[str]) -> str:
     return " ".join(words)
 
@@ -85,3 +89,18 @@ async def mend(order: str) -> str:
 
 fragile = Graph[str, str]("fragile", durable=True)
 fragile.set_finish_point(fragile.add_node(mend, fragile.input, retry=Retry(1)))
+
+
+async def reserve(order: str) -> str:
+    return order
+
+
+async def take_back(order: str, reserved: str) -> str:
+    return reserved
+
+
+reservation = Graph[str, str]("reservation", durable=True, timeout=timedelta(days=4))
+reserved = reservation.add_node(reserve, reservation.input, compensate=take_back)
+reservation.set_finish_point(
+    reservation.add_node(sign_for, reserved, reservation.wait(approval, after=reserved, timeout=timedelta(days=3)))
+)
