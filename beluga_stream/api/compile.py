@@ -28,6 +28,7 @@ from .options import check_options
 from .remembering import check_unremembered, with_memory
 from .retry import milliseconds
 from .signature import called
+from .unannotated import read_as_given
 from .variants import check_cases, variants_of
 from .wiring import WORK_INPUT, Wire, Wiring, fed_arguments, wire
 
@@ -81,6 +82,7 @@ def _compile(blueprint: Blueprint, input_kind: Any, output_kind: Any, kind: str)
     worlds = {_named(name): worlds_of(conditions, kinds[name]) for name, conditions in branches.by_node.items()}
     conditions = {_named(name): found for name, found in branches.by_node.items()}
     check_liveness(plan, worlds, conditions, _required(wiring))
+    wiring = read_as_given(wiring, kinds, branches.by_node)
     input_adapter = adapter_of(input_kind, blueprint.graph, INPUT, "the input")
     output_adapter = adapter_of(output_kind, blueprint.graph, blueprint.finish[0], "the result")
     handlers = {

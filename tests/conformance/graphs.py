@@ -494,7 +494,7 @@ CASES = [
     Case(desk, Doc(text="one\ntwo\nthree"), "deep 3"),
     Case(told_apart, "be", "Short be"),
     Case(told_apart, "BE", failure="invalid_input"),
-    Case(routed, Doc(text="one"), "dict"),
+    Case(routed, Doc(text="one"), "Short"),
     Case(either, 20, "42 None"),
     Case(either, 1, "None 3"),
     Case(skipped, 20, "21 42 42 42"),
