@@ -425,6 +425,18 @@ class Graph(Work[I, O], Generic[I, O]):
     @overload
     def add_loop(
         self,
+        body: Work[A, A],
+        start: Ref[A],
+        /,
+        *,
+        until: Callable[[A], bool],
+        max_passes: int,
+        after: After = (),
+        name: str = ...,
+    ) -> Ref[A]: ...
+    @overload
+    def add_loop(
+        self,
         body: Callable[[A], Awaitable[A]],
         start: Ref[A],
         /,
@@ -457,16 +469,10 @@ class Graph(Work[I, O], Generic[I, O]):
         after: After = (),
         **options: Unpack[NodeOptions],
     ) -> Ref[Any]:
-        """Run a handler again and again, first on `start` and then on its own output, until `until` holds for that.
+        """Run a handler or graph again and again, first on `start`, then on its output, until `until` holds for that.
 
-        If it does not hold after `max_passes`, the node fails. Raises `InvalidGraph` as `add_node` does, and for a
-        graph as the body: call the body's steps in one function instead.
+        If it does not hold after `max_passes`, the node fails. Raises `InvalidGraph` as `add_node` does.
         """
-        if isinstance(body, Work):
-            raise self._builder.invalid(
-                body.name,
-                "a loop over a graph is not supported yet: loop over a function, or unroll the graph",
-            )
         step = self._builder.handled(body, options.get("name"), NodeKind.LOOP, options)
         if not is_predicate(until):
             raise self._builder.invalid(step.name, f"until={until!r} is no function of the output, or async")

@@ -393,6 +393,23 @@ going_on.set_finish_point(going_on.add_node(step_by_step, going_on.input))
 fallen = Graph[int, int]("fallen")
 fallen.set_finish_point(fallen.add_node(broken, fallen.input, fallback=instead))
 
+_pass = Graph[int, int]("pass")
+_pass.set_finish_point(_pass.add_node(increment, _pass.add_node(double, _pass.input, after=_pass.sleep(0.01))))
+_bad_pass = Graph[int, int]("bad_pass")
+_bad_pass.set_finish_point(_bad_pass.add_node(broken, _bad_pass.input))
+
+passes = Graph[int, str]("passes")
+_passed = passes.add_loop(_pass, passes.input, until=lambda number: number > 20, max_passes=9)
+passes.set_finish_point(passes.add_node(large, _passed))
+
+endless_graphs = Graph[int, int]("endless_graphs")
+endless_graphs.set_finish_point(
+    endless_graphs.add_loop(_pass, endless_graphs.input, until=lambda _: False, max_passes=3)
+)
+
+bad_passes = Graph[int, int]("bad_passes")
+bad_passes.set_finish_point(bad_passes.add_loop(_bad_pass, bad_passes.input, until=lambda _: False, max_passes=3))
+
 loop = Graph[int, int]("loop")
 loop.set_finish_point(loop.add_loop(double, loop.input, until=lambda number: number > 100, max_passes=20))
 
@@ -507,6 +524,9 @@ CASES = [
     Case(going_on, 3, [0, 1, 2]),
     Case(fallen, 3, -3),
     Case(loop, 3, 192),
+    Case(passes, 2, "x" * 23),
+    Case(endless_graphs, 2, failure="execution_failed"),
+    Case(bad_passes, 2, failure="execution_failed"),
     Case(endless, 3, failure="execution_failed"),
     Case(outer, 3, 9),
     Case(nested, 4, [2, 4, 6, 8]),
