@@ -343,7 +343,7 @@ def _handler(
         variants=variants,
         fallback=None
         if fallback is None
-        else replace(fallback, branches=branches, retry_on=retry_on, variants=variants),
+        else replace(fallback, branches=branches, until=step.until, retry_on=retry_on, variants=variants),
         compensate=None if compensate is None else replace(compensate, retry_on=retry_on),
     )
 

@@ -170,6 +170,11 @@ async def broken(number: int) -> int:
     raise ValueError(f"never {number}")
 
 
+@node(retry=Retry(1))
+async def broken_if_odd(number: int) -> int:
+    return await broken(number) if number % 2 else number * 2
+
+
 async def instead(number: int) -> int:
     return -number
 
@@ -410,6 +415,23 @@ endless_graphs.set_finish_point(
 bad_passes = Graph[int, int]("bad_passes")
 bad_passes.set_finish_point(bad_passes.add_loop(_bad_pass, bad_passes.input, until=lambda _: False, max_passes=3))
 
+
+async def instead_of(number: int) -> int:
+    return -number
+
+
+items_fallen = Graph[int, list[int]]("items_fallen")
+items_fallen.set_finish_point(
+    items_fallen.add_map(broken_if_odd, items_fallen.add_node(numbers, items_fallen.input), fallback=instead_of)
+)
+
+passes_fallen = Graph[int, int]("passes_fallen")
+passes_fallen.set_finish_point(
+    passes_fallen.add_loop(
+        broken_if_odd, passes_fallen.input, until=lambda number: number > 20, max_passes=9, fallback=increment
+    )
+)
+
 loop = Graph[int, int]("loop")
 loop.set_finish_point(loop.add_loop(double, loop.input, until=lambda number: number > 100, max_passes=20))
 
@@ -524,6 +546,9 @@ CASES = [
     Case(going_on, 3, [0, 1, 2]),
     Case(fallen, 3, -3),
     Case(loop, 3, 192),
+    Case(items_fallen, 3, [0, -1, 4]),
+    Case(items_fallen, 70, [2 * number if number % 2 == 0 else -number for number in range(70)]),
+    Case(passes_fallen, 3, 32),
     Case(passes, 2, "x" * 23),
     Case(endless_graphs, 2, failure="execution_failed"),
     Case(bad_passes, 2, failure="execution_failed"),
