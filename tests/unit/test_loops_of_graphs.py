@@ -7,9 +7,11 @@ from beluga_stream import Graph, Retry, Signal, node
 from beluga_stream.domain.definition import NodeKind
 from beluga_stream.domain.ids import RunId
 from beluga_stream.domain.payload import Inline
+from beluga_stream.domain.plan import Plan
 from beluga_stream.domain.state import NodeStatus, RunStatus
 from beluga_stream.errors import RunFailed
-from tests.unit.graphs import CHILD, ROOT, child_of, edges, plan
+from tests.unit.graphs import CHILD, ROOT, SIGNAL, child_of, edges, plan
+from tests.unit.graphs import node as declared
 from tests.unit.hand import Hand, hand
 
 
@@ -81,6 +83,13 @@ def test_a_pass_whose_question_failed_is_asked_again_and_does_not_run_again() ->
     assert play.dispatched[-1][:2] == (ROOT, "turn#1")
     play.done("turn#1", value="two", done=True)
     assert play.state.output == Inline("two")
+
+
+def test_it_takes_as_many_signals_as_its_passes_have_waits() -> None:
+    waiting = plan([declared("held", NodeKind.WAIT, signal=SIGNAL)], edges("input > held"), ["held"], "held")
+    loop = child_of("turn", NodeKind.LOOP, waiting, max_passes=3)
+    outer = Plan(plan([loop], edges("input > turn"), ["turn"]).definition, {waiting.hash: waiting})
+    assert outer.takes(SIGNAL) == 3
 
 
 class Job(BaseModel):
