@@ -22,6 +22,7 @@ from .api.client import AS_IT_WAS, RunStatus
 from .api.ref import Ref, StreamRef
 from .api.retry import Seconds
 from .api.signal import Signal
+from .api.topic import Topic
 from .api.work import Work
 from .application.clients.results import Event
 from .bootstrap.client import connect as connect_async
@@ -230,9 +231,13 @@ class Client:
         starting = self._client.start(graph, input, idempotency_key=idempotency_key, tags=tags, timeout=timeout)
         return Run(loop, loop.wait(starting))
 
-    def run(self, graph: Work[Any, O], id: str) -> Run[O]:  # noqa: A002 - a run's id
-        """A run that somebody has started."""
-        return Run(self._running, self._client.run(graph, id))
+    @overload
+    def run(self, graph: Work[Any, O], id: str) -> Run[O]: ...
+    @overload
+    def run(self, graph: Work[Any, O], *, idempotency_key: str, topic: Topic[Any] | None = None) -> Run[O]: ...
+    def run(self, graph: Work[Any, O], id: Any = None, **key: Any) -> Run[O]:  # noqa: A002 - a run's id
+        """A run that somebody has started, by its id, or by the key that it was started with."""
+        return Run(self._running, self._client.run(graph, id, **key))
 
     def list(
         self,

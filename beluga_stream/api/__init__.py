@@ -6,7 +6,7 @@ Graphs
     graph: chain work ref node signal stream retry limit
     blueprint, what is written down: building condition options ranges
     compile, from there to a program: wiring check fit liveness variants likeness adapter
-    handler, a user's function: signature bound carried keys
+    handler, a user's function: signature unannotated bound carried keys
 
 What starts runs
     trigger: topic message gathering schedule

@@ -64,7 +64,7 @@ def check_wires(wiring: Wiring, kinds: Mapping[str, Any]) -> None:
         _check_mode(wiring, one)
         _check_fit(wiring, one, wire_kind(one, kinds, others=conditions.get(one.source, ())))
     for name, step in wiring.steps.items():
-        if step.kind is NodeKind.LOOP and step.handler is not None:
+        if step.kind is NodeKind.LOOP:
             _check_loop(wiring, name)
         bound = {one.into for one in wiring.into(name)}
         needed = [WORK_INPUT] if step.work is not None else []
@@ -191,12 +191,12 @@ def _check_fit(wiring: Wiring, one: Wire, given: Any) -> None:
 
 def _check_loop(wiring: Wiring, name: str) -> None:
     """A loop's output is its next input."""
-    signature = wiring.signatures[name]
-    taken = signature.arguments[0].kind
-    if not fits(signature.output, taken):
+    work, given = wiring.steps[name].work, _returned(wiring, name)
+    taken = work.input_kind if work is not None else wiring.signatures[name].arguments[0].kind
+    if not fits(given, taken):
         raise InvalidGraph(
             f"graph {wiring.graph!r}: the loop {name!r} takes {shown(taken)} and gives "
-            f"{shown(signature.output)}: its output is its next input, so both must be one type",
+            f"{shown(given)}: its output is its next input, so both must be one type",
             graph=wiring.graph,
             node=name,
         )

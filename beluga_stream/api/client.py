@@ -17,7 +17,7 @@ from ..application.execution.conversion import declared_result, json_of
 from ..application.messages import Summary
 from ..application.requests import check_labels
 from ..domain.definition import EdgeMode, NodeKind
-from ..domain.ids import NodeKey, NodeName, RunId
+from ..domain.ids import API, NodeKey, NodeName, RunId, run_id
 from ..domain.payload import Inline, Json
 from ..errors import InvalidInput, InvalidState, NotFound
 from ..ports.handlers import Program
@@ -25,6 +25,7 @@ from .ranges import YEAR_SECONDS, check_duration
 from .ref import Ref, StreamRef
 from .retry import Seconds, milliseconds, seconds
 from .signal import Signal
+from .topic import Topic
 from .work import Work
 
 I = TypeVar("I")  # noqa: E741 - I and O, as everywhere for input and output
@@ -278,10 +279,30 @@ class Client:
         )
         return Run(self._desk, str(run), work, self._desk().asked(run))
 
-    def run(self, graph: Work[Any, O], id: str) -> Run[O]:  # noqa: A002 - a run's id
-        """A run that somebody has started. Raises `InvalidState` when the client is not open."""
+    @overload
+    def run(self, graph: Work[Any, O], id: str) -> Run[O]: ...
+    @overload
+    def run(self, graph: Work[Any, O], *, idempotency_key: str, topic: Topic[Any] | None = None) -> Run[O]: ...
+    def run(
+        self,
+        graph: Work[Any, O],
+        id: str | None = None,  # noqa: A002 - a run's id
+        *,
+        idempotency_key: str | None = None,
+        topic: Topic[Any] | None = None,
+    ) -> Run[O]:
+        """A run that somebody has started, by its id, or by the key that it was started with: nothing is looked up.
+
+        With `topic` it is the run that an event started, where the trigger of that topic has an `idempotency_key`.
+        Raises `InvalidState` when the client is not open, and `InvalidInput` for neither id nor key, or both.
+        """
         self._desk()
-        return Run(self._desk, id, graph)
+        check_labels(idempotency_key, None)
+        if (id is None) is (idempotency_key is None):
+            raise InvalidInput("a run is known by its id, or by the idempotency_key that it was started with: give one")
+        if idempotency_key is not None:
+            id = run_id(graph.name, API if topic is None else topic.name, idempotency_key)  # noqa: A001 - a run's id
+        return Run(self._desk, str(id), graph)
 
     async def list(
         self,

@@ -27,9 +27,10 @@ from .node import NodeOptions, options_of
 from .options import check_options
 from .remembering import check_unremembered, with_memory
 from .retry import milliseconds
-from .signature import called
+from .signature import called, signature_of
+from .unannotated import read_as_given
 from .variants import check_cases, variants_of
-from .wiring import WORK_INPUT, Wire, Wiring, fed_arguments, wire
+from .wiring import WORK_INPUT, Wire, Wiring, fed_arguments, gate, wire
 
 
 @dataclass(slots=True)
@@ -81,6 +82,7 @@ def _compile(blueprint: Blueprint, input_kind: Any, output_kind: Any, kind: str)
     worlds = {_named(name): worlds_of(conditions, kinds[name]) for name, conditions in branches.by_node.items()}
     conditions = {_named(name): found for name, found in branches.by_node.items()}
     check_liveness(plan, worlds, conditions, _required(wiring))
+    wiring = read_as_given(wiring, kinds, branches.by_node)
     input_adapter = adapter_of(input_kind, blueprint.graph, INPUT, "the input")
     output_adapter = adapter_of(output_kind, blueprint.graph, blueprint.finish[0], "the result")
     handlers = {
@@ -92,6 +94,11 @@ def _compile(blueprint: Blueprint, input_kind: Any, output_kind: Any, kind: str)
             result=output_kind if name in blueprint.finish else None,
         )
         for name in wiring.signatures
+    }
+    judges = {
+        _named(name): _judge(blueprint.graph, step, step.work.output_kind)
+        for name, step in wiring.steps.items()
+        if step.kind is NodeKind.LOOP and step.work is not None
     }
     awaited = {
         _named(name): (step.signal.name, adapter_of(step.signal.kind, blueprint.graph, name, "the signal"))
@@ -112,7 +119,9 @@ def _compile(blueprint: Blueprint, input_kind: Any, output_kind: Any, kind: str)
     check_limits(definition, _below(children.values()))
     check_alike(children.values())
     by_hash = {child.definition.hash: child for child in children.values()}
-    program = Program(definition, handlers, input_adapter, output_adapter, by_hash, dict(awaited.values()))
+    program = Program(
+        definition, {**handlers, **judges}, input_adapter, output_adapter, by_hash, dict(awaited.values())
+    )
     return Compiled(program, input_kind, output_kind)
 
 
@@ -334,9 +343,17 @@ def _handler(
         variants=variants,
         fallback=None
         if fallback is None
-        else replace(fallback, branches=branches, retry_on=retry_on, variants=variants),
+        else replace(fallback, branches=branches, until=step.until, retry_on=retry_on, variants=variants),
         compensate=None if compensate is None else replace(compensate, retry_on=retry_on),
     )
+
+
+def _judge(graph: str, step: Step, kind: Any) -> Handler:
+    """What ends each pass of a loop over a graph: it hands the graph's output on, and is asked `until`."""
+    signature = signature_of(gate, graph, step.name)
+    fed = [replace(signature.arguments[0], kind=kind)]
+    handler = build_handler(replace(signature, output=kind), graph, step.name, fed=fed, names=[WORK_INPUT])
+    return replace(handler, until=step.until)
 
 
 def _cache(wiring: Wiring, step: Step, handler: Handler, options: NodeOptions) -> Caching | None:

@@ -388,6 +388,7 @@ class Graph(Work[I, O], Generic[I, O]):
         *,
         max_parallel: int = 64,
         after: After = (),
+        fallback: Callable[[A], Awaitable[R] | R] | None = None,
         **options: Unpack[NodeOptions],
     ) -> Ref[list[R]]: ...
     @overload
@@ -399,6 +400,7 @@ class Graph(Work[I, O], Generic[I, O]):
         *,
         max_parallel: int = 64,
         after: After = (),
+        fallback: Callable[[A], Awaitable[R] | R] | None = None,
         **options: Unpack[NodeOptions],
     ) -> Ref[list[R]]: ...
     def add_map(
@@ -409,19 +411,33 @@ class Graph(Work[I, O], Generic[I, O]):
         *,
         max_parallel: int = 64,
         after: After = (),
+        fallback: Callable[..., Any] | None = None,
         **options: Unpack[NodeOptions],
     ) -> Ref[Any]:
         """Run a handler or graph once for each item of a list; the results keep the items' order.
 
         Over `ref.stream` it runs for each chunk of a streaming node, as soon as the chunk is there. At most
-        `max_parallel` items run at once. Raises `InvalidGraph` as `add_node` does.
+        `max_parallel` items run at once. `fallback` takes an item, and stands in for it alone when every attempt has
+        failed. Raises `InvalidGraph` as `add_node` does.
         """
-        step = self._builder.handled(handler, options.get("name"), NodeKind.MAP, options)
+        step = self._builder.handled(handler, options.get("name"), NodeKind.MAP, options, fallback)
         step.max_parallel = self._builder.counted(step.name, "max_parallel", max_parallel)
         self._builder.feed(step, [items])
         self._builder.order(step, after)
         return Ref(Origin(self._blueprint, step.name))
 
+    @overload
+    def add_loop(
+        self,
+        body: Work[A, A],
+        start: Ref[A],
+        /,
+        *,
+        until: Callable[[A], bool],
+        max_passes: int,
+        after: After = (),
+        name: str = ...,
+    ) -> Ref[A]: ...
     @overload
     def add_loop(
         self,
@@ -432,6 +448,7 @@ class Graph(Work[I, O], Generic[I, O]):
         until: Callable[[A], bool],
         max_passes: int,
         after: After = (),
+        fallback: Callable[[A], Awaitable[A] | A] | None = None,
         **options: Unpack[NodeOptions],
     ) -> Ref[A]: ...
     @overload
@@ -444,6 +461,7 @@ class Graph(Work[I, O], Generic[I, O]):
         until: Callable[[A], bool],
         max_passes: int,
         after: After = (),
+        fallback: Callable[[A], Awaitable[A] | A] | None = None,
         **options: Unpack[NodeOptions],
     ) -> Ref[A]: ...
     def add_loop(
@@ -455,19 +473,15 @@ class Graph(Work[I, O], Generic[I, O]):
         until: Callable[[Any], bool],
         max_passes: int,
         after: After = (),
+        fallback: Callable[..., Any] | None = None,
         **options: Unpack[NodeOptions],
     ) -> Ref[Any]:
-        """Run a handler again and again, first on `start` and then on its own output, until `until` holds for that.
+        """Run a handler or graph again and again, first on `start`, then on its output, until `until` holds for that.
 
-        If it does not hold after `max_passes`, the node fails. Raises `InvalidGraph` as `add_node` does, and for a
-        graph as the body: call the body's steps in one function instead.
+        If it does not hold after `max_passes`, the node fails. `fallback` stands in for a pass that has failed.
+        Raises `InvalidGraph` as `add_node` does.
         """
-        if isinstance(body, Work):
-            raise self._builder.invalid(
-                body.name,
-                "a loop over a graph is not supported yet: loop over a function, or unroll the graph",
-            )
-        step = self._builder.handled(body, options.get("name"), NodeKind.LOOP, options)
+        step = self._builder.handled(body, options.get("name"), NodeKind.LOOP, options, fallback)
         if not is_predicate(until):
             raise self._builder.invalid(step.name, f"until={until!r} is no function of the output, or async")
         step.until, step.max_passes = until, self._builder.counted(step.name, "max_passes", max_passes)

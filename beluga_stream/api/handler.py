@@ -12,6 +12,7 @@ from .fit import fits, list_of, shown
 from .guard import of_one_process, that_block
 from .node import Executor
 from .signature import Argument, Signature, signature_of
+from .unannotated import like
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +110,15 @@ def build_handler(
 
 def build_fallback(main: Signature, function: object, graph: str, node: str) -> Handler:
     """A handler that takes what `main` takes and gives what it gives."""
-    signature = signature_of(function, graph, node)
+    signature = like(signature_of(function, graph, node), [argument.kind for argument in main.arguments])
     _check_stand_in(main, signature, graph, node, "fallback", extra=())
     return build_handler(signature, graph, node, names=[argument.name for argument in main.arguments])
 
 
 def build_compensation(main: Signature, function: object, graph: str, node: str) -> Handler:
     """A handler that takes what `main` takes, then its output."""
-    signature = signature_of(function, graph, node)
     output = list_of(main.output) if main.streams else main.output
+    signature = like(signature_of(function, graph, node), [*(argument.kind for argument in main.arguments), output])
     _check_stand_in(main, signature, graph, node, "compensate", extra=(output,))
     last = signature.arguments[-1].name
     taken = {argument.name for argument in main.arguments}

@@ -1,5 +1,7 @@
 """What a handler takes and gives, read from its annotations. An annotation that is missing means Any.
 
+A parameter without one is read as the type of what its edge gives, once the edges are known: see `unannotated`.
+
 A handler is a function of any kind, a method, a `functools.partial`, or an object with `ainvoke`,
 `invoke`, `astream` or `stream` (as LangChain's have): the first of these that it has is called, so that an
 object that can do both is an ordinary node; give `add_node` its method `astream` for a streaming one.
@@ -47,6 +49,7 @@ class Argument:
     has_default: bool = False
     by_position: bool = False  # cannot be given by name
     is_injected: bool = False  # its default says that no edge feeds it
+    is_annotated: bool = True
 
     @property
     def is_optional(self) -> bool:
@@ -91,7 +94,7 @@ def signature_of(handler: object, graph: str, node: str) -> Signature:
     try:
         declared = inspect.signature(call)
     except (ValueError, TypeError):  # some builtins have none: one parameter, of any type
-        only = Argument("value", Any, by_position=True)
+        only = Argument("value", Any, by_position=True, is_annotated=False)
         return Signature(call, name_of(handler), (only,), {}, Any, streams=False, is_async=False, leading=("value",))
     hints = _hints_of(function, graph, node)
     arguments: list[Argument] = []
@@ -110,7 +113,7 @@ def signature_of(handler: object, graph: str, node: str) -> Signature:
             continue
         if _is_option(call, parameter):
             continue
-        arguments.append(_argument(parameter, kind))
+        arguments.append(_argument(parameter, kind, is_annotated=parameter.name in hints))
     returned = _plain(hints.get("return", Any))
     is_generator = inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function)
     is_coroutine = inspect.iscoroutinefunction(function) or get_origin(returned) in _AWAITABLES
@@ -215,7 +218,7 @@ def _is_option(call: Callable[..., Any], parameter: inspect.Parameter) -> bool:
     )
 
 
-def _argument(parameter: inspect.Parameter, kind: Any) -> Argument:
+def _argument(parameter: inspect.Parameter, kind: Any, *, is_annotated: bool) -> Argument:
     mode = EdgeMode.VALUE
     origin = get_origin(kind) or kind
     if origin is Stream:
@@ -229,6 +232,7 @@ def _argument(parameter: inspect.Parameter, kind: Any) -> Argument:
         has_default=parameter.default is not parameter.empty or kind is History,  # the memory feeds it
         by_position=parameter.kind is parameter.POSITIONAL_ONLY,
         is_injected=parameter.default is INJECTED and kind is not History,
+        is_annotated=is_annotated,
     )
 
 

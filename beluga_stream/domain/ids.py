@@ -36,6 +36,10 @@ def digest(*parts: str) -> str:
     return hashlib.blake2b(joined.encode(), digest_size=16).hexdigest()
 
 
+API = "api"
+"""The trigger of runs that clients start."""
+
+
 def run_id(graph: str, trigger: str, identity: str) -> RunId:
     """The id of the run that this identity starts. When it starts is no part of it.
 

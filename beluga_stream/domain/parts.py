@@ -1,16 +1,20 @@
-"""Nodes that run in parts: the items of a map, the pages of a large one, the passes of a loop."""
+"""Nodes that run in parts: the items of a map, the pages of a large one, the passes of a loop.
+
+A pass of a loop over a graph is a run of that graph, and then an execution that hands its output on: the worker that
+does this asks `until`, which is a user's code.
+"""
 
 from .definition import Node, NodeKind
 from .draft import Draft
 from .events import Failure, Page
-from .execution import child_again, complete, dispatch, give_up
+from .execution import child_again, complete, dispatch, give_up, start_child
 from .feeding import begin_fed_page, begin_over_stream, chunks_came, feeds_of, page_succeeded, pages_of, reads_live
 from .flow import argument_of, executions, taken_edges
 from .frozen import replace
 from .ids import NodeKey, index_of, is_feed, is_page, pass_key
 from .items import end_if_done, item_succeeded, items_of, open_items
-from .payload import NOTHING, gather, length_of, seals_of
-from .state import NodeStatus
+from .payload import NOTHING, Payload, gather, length_of, seals_of
+from .state import NodeState, NodeStatus
 
 
 def begin_map(draft: Draft, node: Node) -> None:
@@ -52,7 +56,18 @@ def begin_loop(draft: Draft, node: Node) -> None:
     """Begin the first pass."""
     attempt = draft.node(node.name).attempt + 1
     draft.move(node.name, NodeStatus.WAITING, attempt=attempt, next=1, total=node.max_passes)
-    dispatch(draft, pass_key(node.name, 1))
+    _begin_pass(draft, node, 1)
+
+
+def judge(draft: Draft, key: NodeKey, output: Payload) -> None:
+    """The graph of a pass has its output: ask whether the loop is done."""
+    draft.keep(key, replace(draft.node(key), output=output))
+    dispatch(draft, key)
+
+
+def is_judged(state: NodeState) -> bool:
+    """Whether the graph of a pass has its output, and `until` is to be asked, or has been."""
+    return state.output is not None
 
 
 def part_succeeded(draft: Draft, node: Node, key: NodeKey, *, done: bool) -> None:
@@ -85,7 +100,7 @@ def resume_parts(draft: Draft, node: Node) -> None:
         opened = sum(not is_feed(key) for key in left)
         draft.move(node.name, NodeStatus.WAITING, attempt=attempt, failure=None, open=opened)
     for key in left:
-        if _is_child(node, key):
+        if _is_child(node, key) and not is_judged(draft.node(key)):
             child_again(draft, key)
         else:
             dispatch(draft, key)
@@ -124,4 +139,9 @@ def _pass_succeeded(draft: Draft, node: Node, key: NodeKey, *, done: bool) -> No
 def _next_pass(draft: Draft, node: Node) -> None:
     state = draft.node(node.name)
     draft.keep(node.name, replace(state, next=state.next + 1))
-    dispatch(draft, pass_key(node.name, state.next + 1))
+    _begin_pass(draft, node, state.next + 1)
+
+
+def _begin_pass(draft: Draft, node: Node, number: int) -> None:
+    begin = dispatch if node.child is None else start_child
+    begin(draft, pass_key(node.name, number))

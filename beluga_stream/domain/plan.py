@@ -189,7 +189,8 @@ class Plan:
         for name in self.starters:
             child = self.child(name)
             below = 0.0 if child is None else child.takes(signal)
-            most += inf if below and self.nodes[name].kind is NodeKind.MAP else below
+            passes = self.nodes[name].max_passes if self.nodes[name].kind is NodeKind.LOOP else 1
+            most += inf if below and self.nodes[name].kind is NodeKind.MAP else below * passes
         return most
 
     @cached_property
@@ -310,9 +311,6 @@ class Plan:
                 return "a map needs a list to go over: give it an edge that carries one"
             case NodeKind.MAP if node.max_parallel < 1:
                 return f"max_parallel is {node.max_parallel}: at least 1 item must be able to run"
-            case NodeKind.LOOP if node.child is not None:
-                # The coordinator would have to run `until`, which is a user's code, when the child ends.
-                return "a loop over a graph is not possible: loop over a node, or start the graph from a node"
             case NodeKind.LOOP if node.max_passes < 1:
                 return f"max_passes is {node.max_passes}: at least 1 pass must be able to run"
             case NodeKind.GRAPH if node.child is None:

@@ -11,7 +11,7 @@ from .forking import take_over
 from .frozen import replace
 from .ids import INPUT, NodeKey, NodeName, is_page, is_undo, node_of
 from .limiting import told
-from .parts import begin_loop, begin_map, begin_page, part_succeeded
+from .parts import begin_loop, begin_map, begin_page, judge, part_succeeded
 from .payload import NOTHING, Payload
 from .retry import delay_ms
 from .state import NodeStatus, RunStatus
@@ -69,6 +69,14 @@ def succeed(
     else:
         done = handler is None or handler.done
         part_succeeded(draft, draft.plan.nodes[node_of(key)], key, done=done)
+
+
+def child_succeeded(draft: Draft, key: NodeKey, output: Payload) -> None:
+    """The run that an execution began has its output."""
+    if draft.plan.nodes[node_of(key)].kind is NodeKind.LOOP:
+        judge(draft, key, output)
+    else:
+        succeed(draft, key, output)
 
 
 def fail(draft: Draft, key: NodeKey, failure: Failure, *, retryable: bool) -> None:

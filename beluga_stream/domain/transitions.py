@@ -47,7 +47,7 @@ from .ids import NodeKey
 from .limiting import granted
 from .payload import NOTHING
 from .state import NodeState, NodeStatus
-from .steps import again, crash, fail, hand_over, is_due, lose, no_slot, park, succeed
+from .steps import again, child_succeeded, crash, fail, hand_over, is_due, lose, no_slot, park, succeed
 from .streams import misled, overtaken, streaming
 
 Applied: TypeAlias = (
@@ -187,7 +187,7 @@ def _due(draft: Draft, key: NodeKey, event: Applied) -> None:
 def _child_finished(draft: Draft, key: NodeKey, event: Applied) -> None:
     assert isinstance(event, ChildFinished)
     if event.status == "succeeded":
-        succeed(draft, key, event.output or NOTHING)
+        child_succeeded(draft, key, event.output or NOTHING)
         return
     # A child that was cancelled, refused or undone cannot go on: a later retry begins another.
     child = event.child if event.status == "failed" and event.may_go_on else None

@@ -170,6 +170,11 @@ async def broken(number: int) -> int:
     raise ValueError(f"never {number}")
 
 
+@node(retry=Retry(1))
+async def broken_if_odd(number: int) -> int:
+    return await broken(number) if number % 2 else number * 2
+
+
 async def instead(number: int) -> int:
     return -number
 
@@ -393,6 +398,40 @@ going_on.set_finish_point(going_on.add_node(step_by_step, going_on.input))
 fallen = Graph[int, int]("fallen")
 fallen.set_finish_point(fallen.add_node(broken, fallen.input, fallback=instead))
 
+_pass = Graph[int, int]("pass")
+_pass.set_finish_point(_pass.add_node(increment, _pass.add_node(double, _pass.input, after=_pass.sleep(0.01))))
+_bad_pass = Graph[int, int]("bad_pass")
+_bad_pass.set_finish_point(_bad_pass.add_node(broken, _bad_pass.input))
+
+passes = Graph[int, str]("passes")
+_passed = passes.add_loop(_pass, passes.input, until=lambda number: number > 20, max_passes=9)
+passes.set_finish_point(passes.add_node(large, _passed))
+
+endless_graphs = Graph[int, int]("endless_graphs")
+endless_graphs.set_finish_point(
+    endless_graphs.add_loop(_pass, endless_graphs.input, until=lambda _: False, max_passes=3)
+)
+
+bad_passes = Graph[int, int]("bad_passes")
+bad_passes.set_finish_point(bad_passes.add_loop(_bad_pass, bad_passes.input, until=lambda _: False, max_passes=3))
+
+
+async def instead_of(number: int) -> int:
+    return -number
+
+
+items_fallen = Graph[int, list[int]]("items_fallen")
+items_fallen.set_finish_point(
+    items_fallen.add_map(broken_if_odd, items_fallen.add_node(numbers, items_fallen.input), fallback=instead_of)
+)
+
+passes_fallen = Graph[int, int]("passes_fallen")
+passes_fallen.set_finish_point(
+    passes_fallen.add_loop(
+        broken_if_odd, passes_fallen.input, until=lambda number: number > 20, max_passes=9, fallback=increment
+    )
+)
+
 loop = Graph[int, int]("loop")
 loop.set_finish_point(loop.add_loop(double, loop.input, until=lambda number: number > 100, max_passes=20))
 
@@ -494,7 +533,7 @@ CASES = [
     Case(desk, Doc(text="one\ntwo\nthree"), "deep 3"),
     Case(told_apart, "be", "Short be"),
     Case(told_apart, "BE", failure="invalid_input"),
-    Case(routed, Doc(text="one"), "dict"),
+    Case(routed, Doc(text="one"), "Short"),
     Case(either, 20, "42 None"),
     Case(either, 1, "None 3"),
     Case(skipped, 20, "21 42 42 42"),
@@ -507,6 +546,12 @@ CASES = [
     Case(going_on, 3, [0, 1, 2]),
     Case(fallen, 3, -3),
     Case(loop, 3, 192),
+    Case(items_fallen, 3, [0, -1, 4]),
+    Case(items_fallen, 70, [2 * number if number % 2 == 0 else -number for number in range(70)]),
+    Case(passes_fallen, 3, 32),
+    Case(passes, 2, "x" * 23),
+    Case(endless_graphs, 2, failure="execution_failed"),
+    Case(bad_passes, 2, failure="execution_failed"),
     Case(endless, 3, failure="execution_failed"),
     Case(outer, 3, 9),
     Case(nested, 4, [2, 4, 6, 8]),

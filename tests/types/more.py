@@ -351,6 +351,21 @@ async def scheduled() -> None:
         assert_type(await scheduler.submit(Task("chain", chain(clean, count), "a", needs=[counted])).result(), int)
 
 
+# a loop over a graph gives what the graph gives; what stands in for an item gives what the item would
+improving = Graph[Report, str]("improving")
+draft = Graph[Report, Report]("draft")
+bettered = improving.add_loop(draft, improving.input, until=lambda report: report.text != "", max_passes=3)
+assert_type(bettered, Ref[Report])
+
+
+def texts_of(report: Report) -> list[str]:
+    return [report.text]
+
+
+texts = improving.add_node(texts_of, bettered)
+assert_type(improving.add_map(count, texts, fallback=len), Ref[list[int]])
+
+
 # what is no class is a type, too: it is annotated where it must be known
 either: Signal[Order | Report] = Signal("either", Order | Report)
 assert_type(Graph[str, Order | Report]("heard").wait(either, timeout=5), Ref[Order | Report])

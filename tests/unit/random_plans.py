@@ -123,6 +123,10 @@ def _options(rnd: random.Random, kind: NodeKind, sources: int, *, undo: bool) ->
                 options |= {"child": CHILD.hash, "child_name": "child", "max_parallel": 2}
         case NodeKind.LOOP:
             options["max_passes"] = rnd.randint(1, 3)
+            if rnd.random() < 0.3:
+                options |= {"child": CHILD.hash, "child_name": "child"}
+            else:
+                options["has_fallback"] = rnd.random() < 0.2
         case NodeKind.GRAPH:
             child = CHILD_WITH_UNDO if undo and rnd.random() < 0.3 else CHILD
             options |= {"child": child.hash, "child_name": child.definition.name}

@@ -400,7 +400,13 @@ def loop_misfit(g: G) -> None:
 
 
 def loop_of_graph(g: G) -> None:
-    g.add_loop(Graph[int, int]("inner"), g.input, until=bool, max_passes=3)  # type: ignore[call-overload]  # the point
+    inner = Graph[str, int]("inner")
+    inner.set_finish_point(inner.add_node(count_letters, inner.input))
+    g.set_finish_point(g.add_loop(inner, g.input, until=bool, max_passes=3))  # type: ignore[call-overload]  # the point
+
+
+def count_letters(text: str) -> int:
+    return len(text)
 
 
 def n_of_too_many(g: G) -> None:
@@ -486,7 +492,7 @@ CASES: list[tuple[Callable[[G], None], str | None, str]] = [
     (finish_of_condition, "kind_of", "the node itself is wanted"),
     (map_of_two, "both", "takes one argument, and both takes 2"),
     (loop_misfit, "count", r"takes list\[str\] and gives int"),
-    (loop_of_graph, "inner", "a loop over a graph is not supported yet"),
+    (loop_of_graph, "inner", r"takes str and gives int: its output is its next input"),
     (n_of_too_many, None, "give 1 to 1"),
     (unresolvable, "local", "define it at the top of a module"),
 ]

@@ -186,6 +186,12 @@ def test_an_error_while_importing_names_the_line_of_the_file(tmp_path: Path) -> 
         deployment.load(_agents(tmp_path, broken="x = 1\ny = 1 / 0\n"))
 
 
+def test_what_this_package_refuses_names_the_line_that_asked_for_it(tmp_path: Path) -> None:
+    asked = "from beluga_stream import Retry\nmany = Retry(100)\n"
+    with pytest.raises(InvalidDeployment, match=r"broken\.py, line 2: InvalidConfig: Retry\(attempts=100\)"):
+        deployment.load(_agents(tmp_path, broken=asked))
+
+
 @pytest.mark.parametrize(
     "text",
     ["import sys\nsys.exit()\n", "import argparse\nargparse.ArgumentParser().parse_args(['--help'])\n"],

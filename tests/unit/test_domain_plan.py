@@ -18,7 +18,7 @@ from beluga_stream.domain.ids import (
 )
 from beluga_stream.domain.plan import Plan
 from beluga_stream.errors import InvalidGraph
-from tests.unit.graphs import CHILD, child_of, edge, edges, name, node, plan
+from tests.unit.graphs import CHILD, edge, edges, name, node, plan
 from tests.unit.random_plans import random_plan
 
 
@@ -35,7 +35,6 @@ def single(declared: Node) -> Plan:
         (node("a:b"), "another name"),
         (node("map", NodeKind.MAP, max_parallel=0), "max_parallel is 0"),
         (node("loop", NodeKind.LOOP, max_passes=0), "max_passes is 0"),
-        (child_of("loop", NodeKind.LOOP), "a loop over a graph is not possible"),
         (node("sub", NodeKind.GRAPH), "names none"),
         (node("wait", NodeKind.WAIT), "name one"),
         (node("pick", NodeKind.SELECT, join=Join.N_OF, count=2), "it waits for 2 of 1 sources"),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, TypeAdapter
 
-from beluga_stream import chain
+from beluga_stream import Graph, Retry, chain
 from beluga_stream.application.clients.results import Chunk, Event, NodeChanged, RunChanged, Superseded
 from beluga_stream.application.execution import leaving
 from beluga_stream.application.execution.context import Context, context
@@ -533,3 +533,13 @@ async def test_a_handler_may_stop_its_iteration() -> None:
 
     with pytest.raises(RunFailed, match="StopIteration"):
         await invoke(single(stop, handler_options={"executor": "thread"}, retry=RetryPolicy(attempts=1)))
+
+
+async def test_an_error_without_a_text_is_told_by_its_type() -> None:
+    def checked(number: int) -> int:
+        raise AssertionError
+
+    graph = Graph[int, int]("checked")
+    graph.set_finish_point(graph.add_node(checked, graph.input, retry=Retry(1)))
+    with pytest.raises(RunFailed, match=r"checked raised AssertionError \(unit/test_local.py, line"):
+        await graph.invoke(1)

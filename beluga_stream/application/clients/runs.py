@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ...bounds import within
 from ...domain.events import CancelRequested, RetryRequested, RunRequested, SignalReceived
-from ...domain.ids import GraphHash, RunId, key_of, run_id
+from ...domain.ids import API, GraphHash, RunId, key_of, run_id
 from ...domain.payload import NOTHING, Inline, Json, Payload
 from ...errors import NotFound
 from ...ports.clock import Clock
@@ -132,7 +132,7 @@ class Runs:
         trace: str | None = None,
     ) -> Started:
         """As `start`, with what tells a refusal of this start from that of another one."""
-        run = run_id(graph, "api", idempotency_key if idempotency_key is not None else self._new_id())
+        run = run_id(graph, API, idempotency_key if idempotency_key is not None else self._new_id())
         topic = self._names.run_requests
         facts = tracing.messaging("send", topic, run) | {"beluga.run": run, "beluga.graph": graph}
         with self._spans.span(f"send {topic}", facts, of=Of(trace, "producer")) as span:

@@ -4,6 +4,7 @@ from ...domain.definition import Edge, EdgeMode, NodeKind
 from ...domain.events import Source
 from ...domain.flow import carried, is_taken
 from ...domain.ids import INPUT, NodeKey, NodeName, feed_key, index_of, is_feed, is_page, node_of
+from ...domain.parts import is_judged
 from ...domain.payload import NOTHING, Gathered, Inline, Payload, Picked
 from ...domain.plan import Plan
 from ...domain.state import NODE_ENDED, NodeState, RunState
@@ -12,6 +13,8 @@ from ..messages import Argument
 
 def arguments_of(plan: Plan, state: RunState, key: NodeKey) -> tuple[Argument, ...]:
     """What the taken edges hand to a node; for a map item its item, for a later loop pass the last output.
+
+    A pass over a graph whose run has ended gets what that gave.
 
     What a fork was given for its node stands in the place of what an edge hands over.
     """
@@ -29,6 +32,9 @@ def arguments_of(plan: Plan, state: RunState, key: NodeKey) -> tuple[Argument, .
         return arguments
     first, *rest = arguments
     if declared.kind is NodeKind.LOOP:
+        judged = state.nodes.get(key)
+        if judged is not None and is_judged(judged):
+            return (Argument(first.name, judged.output or NOTHING), *rest)
         number = index_of(key)
         before = state.nodes.get(NodeKey(f"{name}#{number - 1}"))
         if before is None:

@@ -74,6 +74,11 @@ def said(error: BaseException) -> str:
         return "(its text cannot be had)"
 
 
+def in_words(error: BaseException, text: str) -> str:
+    """Its type and text; the type alone where it has none, as a bare `assert`."""
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
 def clipped(text: str) -> str:
     """The text, cut, and without what cannot be encoded."""
     cut = text if len(text) <= SAID_MOST else f"{text[:SAID_MOST]}… ({len(text)} characters)"
@@ -100,7 +105,7 @@ def _asked(error: BaseException) -> Any:
 
 def _told(error: BaseException) -> str:
     """Its type, its text and where it was raised; of a group what is in it."""
-    told = f"{type(error).__name__}: {said(error)}{_place(error)}"
+    told = f"{in_words(error, said(error))}{_place(error)}"
     if not isinstance(error, BaseExceptionGroup):
         return told
     inside = [_told(each) for each in error.exceptions[:_SAID_OF_GROUP]]

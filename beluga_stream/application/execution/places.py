@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from types import FrameType, TracebackType
 
-_OURS = str(Path(__file__).resolve().parents[1])
+_OURS = str(Path(__file__).resolve().parents[2])
 _PYTHONS = (sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 _LIBRARIES = tuple({*_PYTHONS, *site.getsitepackages(), _OURS})
 _NAMED_PARTS = 2

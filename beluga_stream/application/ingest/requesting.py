@@ -12,7 +12,7 @@ from ...ports.handlers import Program
 from ...ports.log import Outgoing
 from .. import codec, tracing
 from ..execution.conversion import input_json
-from ..execution.judging import first_of, said
+from ..execution.judging import first_of, in_words, said
 from ..execution.places import told_place
 from ..payloads import Payloads
 from ..topics import Topics
@@ -27,7 +27,7 @@ def called(trigger: str, what: str, function: Callable[..., Any], *arguments: An
     except BaseException as error:  # also what would end the process, and each after it that reads the event
         told = first_of(error) if isinstance(error, ValidationError) else said(error)
         place = told_place(error.__traceback__)
-        message = f"{what} of trigger {trigger} raised {type(error).__name__}: {told}{place}"
+        message = f"{what} of trigger {trigger} raised {in_words(error, told)}{place}"
         raise ExecutionFailed(message, trigger=trigger) from error
 
 
