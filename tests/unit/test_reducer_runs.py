@@ -7,7 +7,7 @@ from msgspec.json import encode
 from beluga_stream.application.coordinator.rendering import node_ready
 from beluga_stream.domain.commands import BroadcastCancel, DispatchNode, NotifyParent, RejectRun
 from beluga_stream.domain.draft import Decision
-from beluga_stream.domain.events import CancelRequested, NodeOverridden, Parent, RunRequested, TimerFired
+from beluga_stream.domain.events import CancelRequested, Failure, NodeOverridden, Parent, RunRequested, TimerFired
 from beluga_stream.domain.ids import NodeKey, RunId, undo_key
 from beluga_stream.domain.payload import Inline
 from beluga_stream.domain.reducer import overflow, reduce
@@ -33,6 +33,8 @@ def test_a_cancel_before_its_run_leaves_a_marker() -> None:
     graph = chain_of(1)
     marked = reduce(None, None, CancelRequested(run=ROOT, key=ROOT, at_ms=5, reason="changed mind"))
     assert marked is not None
+    assert marked.state.ended_ms == 5
+    assert marked.state.failure == Failure("task_canceled", "changed mind")
     parent = Parent(RunId("p"), "p", NodeKey("sub"))
     told = reduce(graph, marked.state, requested(parent=parent))
     assert told is not None
