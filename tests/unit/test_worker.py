@@ -440,19 +440,56 @@ async def test_whatever_a_handler_makes_of_a_stream_that_was_broken_off_does_not
         await of.worker.close()
 
 
+def fusing(call: Any, length: int) -> WorkerBench:
+    """A worker that goes on with the next node of a line, since all of it lately was quick."""
+    handlers = {f"n{number}": handler(call) for number in range(length)}
+    of = WorkerBench(program(chain_of(length), handlers), WorkerOptions(fuse_ms=10_000))
+    for node in handlers:
+        of.worker._fusion.took(codec.node_ready.decode(of.work(node).value), 0)
+    return of
+
+
 async def test_no_more_nodes_are_reported_together_than_fit_a_record() -> None:
     async def same(value: Any) -> Any:
         return value
 
-    line = chain_of(20)
-    of = WorkerBench(
-        program(line, {f"n{number}": handler(same) for number in range(20)}), WorkerOptions(fuse_ms=10_000)
-    )
-    for number in range(20):
-        of.worker._fusion.took(codec.node_ready.decode(of.work(f"n{number}").value), 0)
+    of = fusing(same, 20)
     await (await taken(of.worker, of.work("n0")))
     (reported,) = of.done()
     assert [outcome.node for outcome in reported.outcomes] == [f"n{number}" for number in range(FUSED_MOST)]
+    await of.worker.close()
+
+
+async def test_what_may_kill_its_process_is_reported_before_the_next_node_begins() -> None:
+    calls: list[Any] = []
+
+    async def noted(value: Any) -> Any:
+        calls.append(value)
+        return value
+
+    of = fusing(noted, 2)
+    await (await taken(of.worker, of.work("n0", losses=1)))
+    await asyncio.gather(*tasks(of.worker))
+    assert [type(event) for event in of.done()] == [NodeStarted, NodeSucceeded]
+    assert len(calls) == 1
+    await of.worker.close()
+
+
+@pytest.mark.parametrize(("generation", "attempts"), [(1, ()), (0, ("n0/1",)), (0, ("n1/1",))])
+async def test_a_worker_goes_on_with_nothing_that_was_cancelled(generation: int, attempts: tuple[str, ...]) -> None:
+    calls: list[Any] = []
+
+    async def noted(value: Any) -> Any:
+        calls.append(value)
+        notice = CancelNotice(run=RUN, generation=generation, attempts=attempts)
+        of.worker._notices.take([Record(TOPICS.control, 0, 0, None, codec.control.encode(notice))])
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)
+        return value
+
+    of = fusing(noted, 2)
+    await (await taken(of.worker, of.work("n0")))
+    assert len(calls) == 1
     await of.worker.close()
 
 
