@@ -17,6 +17,7 @@ from beluga_stream.application.payloads import Payloads
 from beluga_stream.application.topics import Topics
 from beluga_stream.application.worker.fusion import segment
 from beluga_stream.domain.events import (
+    CancelRequested,
     ChildFinished,
     Parent,
     RunRequested,
@@ -323,6 +324,28 @@ async def test_a_run_is_remembered_until_its_end_is_told() -> None:
     assert "r" not in rows
     await bench.tell(NAMES.node_done, done("s", "b"))
     assert "r" not in rows, "its marker is not written again"
+
+
+async def test_a_run_that_is_over_and_told_is_a_marker_that_sends_nothing_again(bench: Bench) -> None:
+    await bench.tell(NAMES.run_requests, requested())
+    await bench.tell(NAMES.node_done, done("r", "a"))
+    await bench.tell(NAMES.node_done, done("r", "b", 7))
+    rows = bench.tables.changelogs[0].rows
+    assert codec.kept.decode(rows["r"]).intents, "they are not known to be sent before the next batch"
+    await bench.tell(NAMES.run_requests, requested("s"))
+    kept = codec.kept.decode(rows["r"])
+    assert (kept.intents, kept.state.nodes, kept.state.output) == ((), {}, Inline(7))
+
+
+async def test_a_cancel_before_its_run_is_remembered_as_long_as_an_end(bench: Bench) -> None:
+    bench.clock.now = 200_000_000
+    await bench.tell(NAMES.run_events, CancelRequested(run=RunId("r"), key="r", at_ms=1))
+    await bench.tell(NAMES.run_requests, requested("s"))
+    await bench.tell(NAMES.run_requests, requested())
+    state = bench.coordinator.owned[0].state(RunId("r"))
+    assert state is not None
+    assert state.status is RunStatus.CANCELLED
+    assert [codec.node_ready.decode(each.value).run for each in bench.written(NAMES.node_ready("default"))] == ["s"]
 
 
 async def test_runs_that_are_forgotten_before_their_time_are_told_of_once_an_hour(

@@ -13,11 +13,14 @@ from beluga_stream.application.coordinator import deadlines
 from beluga_stream.application.coordinator.deadlines import Deadlines
 from beluga_stream.application.coordinator.leases import Lease
 from beluga_stream.application.coordinator.partition import RunPartition
+from beluga_stream.application.coordinator.states import States
+from beluga_stream.application.coordinator.timers import Timers
 from beluga_stream.application.messages import Heartbeat
 from beluga_stream.application.topics import Topics
 from beluga_stream.domain.events import LeaseExpired, TimerFired
+from beluga_stream.domain.frozen import replace
 from beluga_stream.domain.ids import Incarnation, NodeKey, RunId
-from beluga_stream.domain.state import NodeState, NodeStatus, RunState, RunStatus
+from beluga_stream.domain.state import NodeState, NodeStatus, RunState, RunStatus, Timer
 from beluga_stream.ports.log import Outgoing
 from tests.unit.engines import HandClock
 
@@ -61,6 +64,20 @@ async def test_a_worker_that_is_silent_for_too_long_is_lost_once() -> None:
     assert of.expired == []
     await of.look(5)
     assert [(event.run, event.node, event.attempt) for event in of.expired] == [("r", "a", 1)]
+
+
+async def test_a_worker_that_is_heard_of_is_not_lost_however_long_it_takes() -> None:
+    of = Bench()
+    beat = Heartbeat(run=RunId("r"), key="r", at_ms=1, node=NodeKey("a"), attempt=1, incarnation=Incarnation("i"))
+    for _ in range(5):
+        await of.look(15)
+        of.partition.leases.beat(beat, of.clock.now)
+    assert of.expired == []
+    stale = replace(beat, attempt=2)
+    await of.look(15)
+    of.partition.leases.beat(stale, of.clock.now)
+    await of.look(9)
+    assert len(of.expired) == 1, "who has another attempt says nothing of this one"
 
 
 async def test_what_is_lost_says_whether_it_had_begun_there() -> None:
@@ -193,3 +210,13 @@ async def test_a_log_that_became_shorter_holds_nothing_up(monkeypatch: pytest.Mo
     of.partition.offsets.read[NAMES.node_done] = 2
     await of.look(1)
     assert len(of.expired) == 1
+
+
+def test_deadlines_of_what_is_over_take_no_room_and_a_run_that_rests_keeps_its_own() -> None:
+    rests = RunId("rests")
+    timers = Timers({rests}, States(MemoryPartitionTable(Changelog(), MemoryLog())))
+    timers.put([Timer(1, rests, None, 0)])
+    for number in range(10_000):
+        timers.put([Timer(2 + number, RunId(str(number)), None, 0)])
+    assert len(timers) < 5_000
+    assert next(iter(timers)).run == rests

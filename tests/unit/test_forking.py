@@ -236,6 +236,17 @@ def test_a_join_that_had_enough_vouches_for_what_it_did_not_wait_for() -> None:
         taken_by(race, stopped, name("either"), "r")
 
 
+def test_a_finish_point_that_was_stopped_is_not_taken_over_though_a_join_had_enough_without_it() -> None:
+    race = plan(
+        [node("a"), node("b"), node("either", NodeKind.SELECT, join=Join.FIRST), node("last")],
+        edges("input > a > either > last", "input > b > either"),
+        ["last", "b"],
+    )
+    ended = {name("a"): "succeeded", name("b"): "cancelled", name("either"): "succeeded", name("last"): "failed"}
+    with pytest.raises(InvalidState, match="needs what 'b' gives"):
+        taken_by(race, ended, name("last"), "r")
+
+
 @pytest.mark.parametrize(
     ("asked", "kind"), [("x", NotFound), ("a[3]", InvalidInput), ("a#2", InvalidInput), ("a/b", InvalidInput)]
 )

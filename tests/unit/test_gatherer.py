@@ -176,6 +176,7 @@ async def test_a_window_does_not_end_while_its_events_wait_unread() -> None:
     assert bench.starts() == []
     assert bench.letters() == []
     await bench.ingested()
+    bench.clock.now += 500
     await bench.look()  # ingest is through, and what it wrote is unread here
     assert len(bench._unread()) == 1
     await bench.gathered()

@@ -104,6 +104,17 @@ def test_a_batch_that_was_full_before_a_crash_takes_no_more() -> None:
     assert (fired.events, list(gathering.members), gathering.row.due_ms) == (("a", "b"), ["c"], 10_000)
 
 
+def test_a_batch_keeps_the_order_in_which_its_events_came_whoever_owns_it() -> None:
+    rule = Batch(5, 1_000)
+    before = taken(event("b", rule=rule), event("a", rule=rule), event("e", rule=rule))
+    # Its rows lie in the table by their keys.
+    gathering = Gathering(ID, before.row, sorted(before.members.items()))
+    assert gathering.arrive(event("d", rule=rule), 1_600).kept
+    fired = gathering.arrive(event("c", rule=rule), 1_700).fired
+    assert fired is not None
+    assert fired.events == ("b", "a", "e", "d", "c")
+
+
 def test_a_burst_fires_with_its_last_event_once_it_is_quiet_or_has_gone_on_for_too_long() -> None:
     rule = Burst(1_000, 2_500)
     gathering = taken(event("a", rule=rule), now_ms=0)

@@ -319,3 +319,22 @@ async def test_the_end_of_a_run_starts_another_once() -> None:
     first, second = requests(log)
     assert first.run == second.run
     assert first.input == Inline(5)
+
+
+async def test_only_ends_that_a_trigger_waits_for_start_something() -> None:
+    log = MemoryLog()
+    role = ingest(log, Trigger("t", "run_finished", "first", "test", TypeAdapter(int)))
+    known: dict[str, Any] = {"definition": None, "trigger": "api", "started_ms": 1, "output": Inline(5)}
+    for run, graph, status in (
+        ("a", "other", "succeeded"),
+        ("b", "first", "failed"),
+        ("c", "first", "cancelled"),
+        ("d", "first", "running"),
+        ("e", "first", "succeeded"),
+    ):
+        summary = Summary(run=RunId(run), graph=graph, status=status, ended_ms=2, **known)
+        await log.append([Outgoing(TOPICS.runs, b"r", codec.summaries.encode(summary))])
+    await log.append([Outgoing(TOPICS.runs, b"r", None)])  # a run that is forgotten
+    await role.handle(log.records(TOPICS.runs, 0))
+    assert [each.input for each in requests(log)] == [Inline(5)]
+    assert not letters(log)

@@ -52,7 +52,9 @@ def test_what_was_sent_by_a_forgotten_run_of_the_same_id_counts_for_nothing() ->
         NodeStreaming(**known, partition=0, offset=1, generation=began - 1),
         NodeSucceeded(**known, output=Inline("of yesterday"), generation=began - 1),
     ):
-        play.deliver(event)
+        decision = play.deliver(event)
+        assert decision is not None
+        assert decision.commands == ()
         assert play.at("n0").status is NodeStatus.READY
     play.deliver(NodeSucceeded(**known, output=Inline("of today"), generation=began))
     assert play.state.output == Inline("of today")

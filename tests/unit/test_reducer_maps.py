@@ -1,15 +1,16 @@
 """Maps in every size, small ones as items and large ones as pages."""
 
 from dataclasses import replace
+from itertools import dropwhile
 
 import pytest
 
 from beluga_stream.application.coordinator.rendering import node_ready
-from beluga_stream.domain.commands import DispatchNode
+from beluga_stream.domain.commands import DispatchNode, StartChild
 from beluga_stream.domain.definition import EdgeMode, NodeKind, OnFailure
 from beluga_stream.domain.draft import Decision
 from beluga_stream.domain.events import Event, NodeFailed, NodeOverridden, RetryRequested, RunRequested
-from beluga_stream.domain.ids import NodeKey, RunId, is_page
+from beluga_stream.domain.ids import NodeKey, RunId, bounds_of, is_page
 from beluga_stream.domain.payload import Inline, Paged
 from beluga_stream.domain.plan import Plan
 from beluga_stream.domain.retry import RetryPolicy
@@ -233,6 +234,16 @@ def test_items_begin_before_the_writer_has_ended_and_no_more_than_may() -> None:
         assert values_of(play.run().output) == list(range(200))
     assert most == 3
     assert begun_early > 0
+
+
+def test_no_page_begins_behind_the_end_of_a_stream_that_has_ended() -> None:
+    for seed in range(20):
+        play = Play(over_a_stream(max_parallel=64), seed, replace(CALM, lengths=(128,)))
+        assert values_of(play.run().output) == list(range(128))
+        decisions = play.logs[ROOT].decisions
+        since = dropwhile(lambda decision: not decision.state.nodes[NodeKey("writes")].output, decisions)
+        begun = [command for decision in since for command in decision.commands if isinstance(command, StartChild)]
+        assert all(bounds_of(command.node)[0] < 128 for command in begun)
 
 
 def test_no_page_holds_more_of_a_stream_than_its_items() -> None:

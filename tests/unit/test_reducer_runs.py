@@ -46,6 +46,8 @@ def test_a_cancel_before_its_run_leaves_a_marker() -> None:
     graph = chain_of(1)
     marked = reduce(None, None, CancelRequested(run=ROOT, key=ROOT, at_ms=5, reason="changed mind"))
     assert marked is not None
+    assert marked.state.ended_ms == 5
+    assert marked.state.failure == Failure("task_canceled", "changed mind")
     parent = Parent(RunId("p"), "p", NodeKey("sub"))
     told = reduce(graph, marked.state, requested(parent=parent))
     assert told is not None

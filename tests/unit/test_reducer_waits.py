@@ -119,6 +119,7 @@ def test_a_loop_that_is_never_done_fails_and_a_retry_gives_it_more_passes() -> N
     play.done("loop#2", done=False)
     assert play.state.failure is not None
     assert "not done after 2 passes" in play.state.failure.message
+    assert play.state.failure.node == "loop"
     play.again()
     assert play.attempts()[-1] == "loop#3/1"
     assert "loop#2" in play.state.nodes  # whose output is the input of the third

@@ -4,9 +4,9 @@ from beluga_stream.application.coordinator.rendering import Renderer, Step
 from beluga_stream.application.topics import Topics
 from beluga_stream.domain.commands import StartChild
 from beluga_stream.domain.definition import NodeKind
-from beluga_stream.domain.events import CancelRequested, RunRequested
+from beluga_stream.domain.events import CancelRequested, Page, Parent, RunRequested
 from beluga_stream.domain.frozen import replace
-from beluga_stream.domain.ids import RunId
+from beluga_stream.domain.ids import NodeKey, NodeName, RunId
 from beluga_stream.domain.payload import Inline
 from beluga_stream.domain.reducer import reduce
 from tests.unit.graphs import edges, node, plan
@@ -38,3 +38,23 @@ def test_a_child_of_a_run_that_is_over_is_not_started_again() -> None:
     kept = replace(over.state, input=None, nodes={})
     records = Renderer(TOPICS).render(PARENT, [Step(kept, (*begun.commands, *over.commands))], 2, 0)
     assert not [record for record in records if b"run_requested" in (record.value or b"")]
+
+
+def test_a_page_is_no_run_of_its_own_in_lists() -> None:
+    page = RunRequested(
+        run=RunId(f"{RUN}.over[0:64]"),
+        key=RUN,
+        at_ms=1,
+        graph="parent",
+        definition=PARENT.hash,
+        input=Inline([1, 2]),
+        digest="d",
+        parent=Parent(RUN, RUN, NodeKey("over[0:64]")),
+        page=Page(NodeName(NodeKey("over")), 0, 64),
+    )
+    for request, summaries in ((REQUESTED, 1), (page, 0)):
+        begun = reduce(PARENT, None, request)
+        assert begun is not None
+        records = Renderer(TOPICS).render(PARENT, [Step(begun.state, begun.commands)], 1, 0)
+        assert sum(record.topic == TOPICS.runs for record in records) == summaries
+        assert any(record.topic == TOPICS.run_results for record in records)

@@ -10,8 +10,19 @@ from msgspec.structs import replace
 from beluga_stream.application import codec
 from beluga_stream.application.execution.context import context
 from beluga_stream.application.execution.execution import Executions
-from beluga_stream.application.messages import BegunNotice, CancelNotice, ChunkEmitted, Feed, Heartbeat
+from beluga_stream.application.messages import (
+    Argument,
+    BegunNotice,
+    CancelNotice,
+    ChunkEmitted,
+    Feed,
+    Heartbeat,
+    NodeChange,
+    Progress,
+)
 from beluga_stream.application.worker import slots
+from beluga_stream.application.worker.fusion import FUSED_MOST
+from beluga_stream.application.worker.worker import WorkerOptions
 from beluga_stream.bootstrap.logs import _REPEATING
 from beluga_stream.domain.events import (
     NodeFailed,
@@ -19,12 +30,16 @@ from beluga_stream.domain.events import (
     NodeStarted,
     NodeStreaming,
     NodeSucceeded,
+    Source,
+    StreamVoid,
 )
-from beluga_stream.domain.payload import Gathered, Inline
-from beluga_stream.errors import LogUnavailable
+from beluga_stream.domain.ids import Incarnation, NodeKey
+from beluga_stream.domain.payload import NOTHING, Gathered, Inline
+from beluga_stream.errors import LogUnavailable, StreamBroken
 from beluga_stream.ports.log import Outgoing, Record
-from tests.unit.engines import RUN, TOPICS, WorkerBench
+from tests.unit.engines import RUN, TOPICS, WorkerBench, handler, program
 from tests.unit.gates import Gate, bench, sweep, taken, tasks
+from tests.unit.graphs import chain_of
 
 
 async def test_a_batch_is_acknowledged_when_its_outcomes_are_durable() -> None:
@@ -336,7 +351,16 @@ async def test_chunks_are_durable_before_the_outcome_that_counts_them() -> None:
             yield number
 
     of = bench(stream, streams=True)
+    append, together = of.log.append, []
+
+    async def noted(records: Any) -> Any:
+        positions = await append(records)
+        together.append({record.topic for record in records})
+        return positions
+
+    of.log.append = noted  # type: ignore[method-assign]
     await (await taken(of.worker, of.work()))
+    assert together[-1] == {TOPICS.node_done}, "of one write some partitions may fail"
     chunks = [codec.results.decode(each.value) for each in of.log.records(TOPICS.run_results, 0)]
     assert [chunk.seq for chunk in chunks if isinstance(chunk, ChunkEmitted)] == list(range(300))
     streaming, succeeded = of.done()
@@ -395,6 +419,83 @@ async def test_a_log_that_fails_under_a_stream_is_no_failure_of_its_handler() ->
     with pytest.raises(LogUnavailable):
         await (await taken(of.worker, of.work()))
     assert of.done() == []
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+async def test_whatever_a_handler_makes_of_a_stream_that_was_broken_off_does_not_count(*, goes_on: bool) -> None:
+    async def reads(value: Any) -> Any:
+        try:
+            return await value.whole()
+        except StreamBroken:
+            if goes_on:
+                return "made of what is void"
+            raise
+
+    of = bench(reads)
+    try:
+        begun = {"run": RUN, "node": NodeKey("writes"), "attempt": 1, "at_ms": 0, "value": Inline(1)}
+        first = ChunkEmitted(**begun, incarnation=Incarnation("w"), seq=0)
+        again = NodeChange(NodeKey("writes"), "ready", 9, 2)
+        for record in (first, Progress(run=RUN, graph="g", at_ms=0, nodes=(again,))):
+            await of.log.append([Outgoing(TOPICS.run_results, RUN.encode(), codec.results.encode(record))])
+        source = Source(NodeKey("writes"), Incarnation("w"), 0, 0, counter=3)
+        await (await taken(of.worker, of.work(arguments=(Argument("value", NOTHING, stream=source),))))
+        assert [type(event) for event in of.done()] == [StreamVoid]
+    finally:
+        await of.worker.close()
+
+
+def fusing(call: Any, length: int) -> WorkerBench:
+    """A worker that goes on with the next node of a line, since all of it lately was quick."""
+    handlers = {f"n{number}": handler(call) for number in range(length)}
+    of = WorkerBench(program(chain_of(length), handlers), WorkerOptions(fuse_ms=10_000))
+    for node in handlers:
+        of.worker._fusion.took(codec.node_ready.decode(of.work(node).value), 0)
+    return of
+
+
+async def test_no_more_nodes_are_reported_together_than_fit_a_record() -> None:
+    async def same(value: Any) -> Any:
+        return value
+
+    of = fusing(same, 20)
+    await (await taken(of.worker, of.work("n0")))
+    (reported,) = of.done()
+    assert [outcome.node for outcome in reported.outcomes] == [f"n{number}" for number in range(FUSED_MOST)]
+    await of.worker.close()
+
+
+async def test_what_may_kill_its_process_is_reported_before_the_next_node_begins() -> None:
+    calls: list[Any] = []
+
+    async def noted(value: Any) -> Any:
+        calls.append(value)
+        return value
+
+    of = fusing(noted, 2)
+    await (await taken(of.worker, of.work("n0", losses=1)))
+    await asyncio.gather(*tasks(of.worker))
+    assert [type(event) for event in of.done()] == [NodeStarted, NodeSucceeded]
+    assert len(calls) == 1
+    await of.worker.close()
+
+
+@pytest.mark.parametrize(("generation", "attempts"), [(1, ()), (0, ("n0/1",)), (0, ("n1/1",))])
+async def test_a_worker_goes_on_with_nothing_that_was_cancelled(generation: int, attempts: tuple[str, ...]) -> None:
+    calls: list[Any] = []
+
+    async def noted(value: Any) -> Any:
+        calls.append(value)
+        notice = CancelNotice(run=RUN, generation=generation, attempts=attempts)
+        of.worker._notices.take([Record(TOPICS.control, 0, 0, None, codec.control.encode(notice))])
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)
+        return value
+
+    of = fusing(noted, 2)
+    await (await taken(of.worker, of.work("n0")))
+    assert len(calls) == 1
+    await of.worker.close()
 
 
 @pytest.mark.parametrize(("bound", "most"), [("_MOST", 1), ("_MOST_BYTES", 400)])
