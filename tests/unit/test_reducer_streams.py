@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import pytest
+
 from beluga_stream.domain.commands import BroadcastCancel
 from beluga_stream.domain.definition import EdgeMode, NodeKind, OnFailure
 from beluga_stream.domain.events import NodeStarted, NodeStreaming, NodeSucceeded
@@ -103,15 +105,24 @@ def test_an_execution_that_wins_with_another_stream_takes_the_readers_with_it() 
     assert play.attempts()[-1] == "reads/2"  # it has all of the winner's chunks by now
 
 
-def test_an_execution_that_resumed_and_had_nothing_to_add_leaves_the_stream_as_it_is() -> None:
+@pytest.mark.parametrize("another_has_added", [False, True])
+def test_who_resumed_and_won_with_nothing_to_add_ends_the_stream_that_it_went_on_with(
+    *, another_has_added: bool
+) -> None:
     play = hand(written(resume=True))
     streams(play, "w")
     play.broken("writes", retryable=True)
     play.fire("writes")
+    if another_has_added:
+        play.deliver(NodeStarted(**play.known("writes"), incarnation=Incarnation("u"), worker="w"))
+        streams(play, "u", 9, resumed="w")
     won = NodeSucceeded(
         **play.known("writes"), incarnation=Incarnation("v"), output=Inline([1]), resumed=Incarnation("w")
     )
     play.deliver(won)
+    stream = play.at("writes").stream
+    assert stream is not None
+    assert stream.incarnation == "w"
     assert not stopped(play)
     assert play.at("reads").attempt == 1
 
