@@ -1,7 +1,7 @@
 """Attempts of one node, one rule of the reducer at a time: retries, losses, fallbacks, leases."""
 
 from beluga_stream.application.coordinator.rendering import node_ready
-from beluga_stream.domain.commands import DispatchNode
+from beluga_stream.domain.commands import BroadcastCancel, DispatchNode
 from beluga_stream.domain.definition import NodeKind
 from beluga_stream.domain.events import (
     Failure,
@@ -18,7 +18,7 @@ from beluga_stream.domain.payload import Inline
 from beluga_stream.domain.retry import RetryPolicy
 from beluga_stream.domain.state import NodeStatus, RunStatus
 from tests.unit.graphs import ROOT, chain_of
-from tests.unit.hand import hand
+from tests.unit.hand import commands, hand
 
 
 def test_backoff_then_the_next_attempt_until_the_budget_is_spent() -> None:
@@ -74,6 +74,8 @@ def test_a_lost_worker_costs_no_retry() -> None:
         play.deliver(LeaseExpired(**known))
     assert play.at("n0").attempt == 6
     assert play.at("n0").tries == 1
+    told_to_stop = [attempt for notice in commands(play, BroadcastCancel) for attempt in notice.attempts]
+    assert told_to_stop == [f"n0/{attempt}" for attempt in range(1, 6)], "its worker may be there all the same"
     play.broken("n0", retryable=True)
     assert play.at("n0").status is NodeStatus.BACKOFF
 

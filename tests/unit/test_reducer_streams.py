@@ -6,7 +6,7 @@ import pytest
 
 from beluga_stream.domain.commands import BroadcastCancel
 from beluga_stream.domain.definition import EdgeMode, NodeKind, OnFailure
-from beluga_stream.domain.events import NodeStarted, NodeStreaming, NodeSucceeded
+from beluga_stream.domain.events import NodeStarted, NodeStreaming, NodeSucceeded, StreamVoid
 from beluga_stream.domain.ids import Incarnation
 from beluga_stream.domain.payload import Inline
 from beluga_stream.domain.plan import Plan
@@ -125,6 +125,17 @@ def test_who_resumed_and_won_with_nothing_to_add_ends_the_stream_that_it_went_on
     assert stream.incarnation == "w"
     assert not stopped(play)
     assert play.at("reads").attempt == 1
+
+
+def test_what_a_reader_told_of_a_stream_that_was_void_is_void_too() -> None:
+    play = hand(written())
+    streams(play, "w")
+    known = {**play.known("reads"), "incarnation": Incarnation("i")}
+    play.deliver(NodeStarted(**known, worker="v", details=Inline("ten of them")))
+    play.deliver(StreamVoid(**known))
+    reader = play.at("reads")
+    assert (reader.status, reader.attempt, reader.tries, reader.details) == (NodeStatus.READY, 2, 1, None)
+    assert stopped(play) == ["reads/1"]
 
 
 def test_a_pause_that_a_void_stream_cuts_short_counts_as_the_readers_own_failure() -> None:
