@@ -27,7 +27,7 @@ from beluga_stream.domain.events import (
 from beluga_stream.domain.ids import Incarnation, NodeKey, RunId
 from beluga_stream.domain.payload import Inline, Payload
 from beluga_stream.domain.state import RunStatus
-from beluga_stream.errors import LogUnavailable, TopicMismatch
+from beluga_stream.errors import InvalidInput, LogUnavailable, TopicMismatch, UnknownVersion
 from beluga_stream.ports.log import Outgoing
 from tests.unit.coordinating import NAMES, OWNED, Bench, StillClock, a_while, done, requested
 from tests.unit.graphs import edges, node, plan
@@ -346,6 +346,31 @@ async def test_a_cancel_before_its_run_is_remembered_as_long_as_an_end(bench: Be
     assert state is not None
     assert state.status is RunStatus.CANCELLED
     assert [codec.node_ready.decode(each.value).run for each in bench.written(NAMES.node_ready("default"))] == ["s"]
+
+
+@pytest.mark.parametrize(("value", "error"), [(b"garbled", InvalidInput), (b'{"v":99}', UnknownVersion)])
+async def test_a_table_that_cannot_be_read_is_taken_over_by_nobody(
+    bench: Bench, value: bytes, error: type[Exception]
+) -> None:
+    await bench.tell(NAMES.run_requests, requested())
+    bench.tables.changelogs[0].rows["r"] = value
+    other = bench.another()
+    with pytest.raises(error):
+        await other.acquire(OWNED)
+    assert not other.owned
+
+
+async def test_a_partition_is_given_up_once_all_that_was_decided_is_sent(bench: Bench) -> None:
+    bench.appender.hanging = held = asyncio.Event()
+    telling = asyncio.create_task(bench.tell(NAMES.run_requests, requested()))
+    await a_while()
+    releasing = asyncio.create_task(bench.coordinator.release(OWNED))
+    await a_while()
+    assert bench.coordinator.owned.keys() == OWNED
+    held.set()
+    await asyncio.gather(telling, releasing)
+    assert len(bench.written(NAMES.node_ready("default"))) == 1
+    assert not bench.coordinator.owned
 
 
 async def test_runs_that_are_forgotten_before_their_time_are_told_of_once_an_hour(

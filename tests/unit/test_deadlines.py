@@ -80,6 +80,20 @@ async def test_a_worker_that_is_heard_of_is_not_lost_however_long_it_takes() -> 
     assert len(of.expired) == 1, "who has another attempt says nothing of this one"
 
 
+async def test_a_heartbeat_that_waited_unread_takes_the_loss_back() -> None:
+    of = Bench()
+    await of.log.append([Outgoing(NAMES.node_done, b"r", b"unread", partition=0)])
+    await of.look(24)
+    assert of.expired == [], "what its worker told may lie in what is unread"
+    beat = Heartbeat(run=RunId("r"), key="r", at_ms=1, node=NodeKey("a"), attempt=1, incarnation=Incarnation("i"))
+    of.partition.leases.beat(beat, of.clock.now)
+    of.partition.offsets.read[NAMES.node_done] = 1
+    await of.look(19)
+    assert of.expired == []
+    await of.look(5)
+    assert len(of.expired) == 1
+
+
 async def test_what_is_lost_says_whether_it_had_begun_there() -> None:
     of = Bench()
     known: dict[str, Any] = {"run": RunId("r"), "key": "r", "at_ms": 1, "node": NodeKey("a"), "attempt": 1}

@@ -50,6 +50,7 @@ class Bench:
 
     trigger: Trigger = field(default_factory=_join)
     keep_ms: int = 5 * _MINUTE
+    keep_most: int = 100
     deployed: bool = True
 
     def __post_init__(self) -> None:
@@ -83,7 +84,7 @@ class Bench:
             ingest=MemoryWorkers(self.groups["ingest"], 2),
             payloads=self.payloads,
             clock=self.clock,
-            options=GathererOptions(keep_ms=self.keep_ms),
+            options=GathererOptions(keep_ms=self.keep_ms, keep_most=self.keep_most),
         )
 
     async def publish(self, topic: str, key: str = "k", n: int = 1, headers: Any = ()) -> None:
@@ -358,7 +359,8 @@ async def test_a_letter_that_is_sent_twice_is_one_event_of_its_batch() -> None:
     assert not bench.gatherer.owned[0].open
 
 
-async def test_what_is_over_is_remembered_and_then_forgotten() -> None:
+@pytest.mark.parametrize("taken_over", [False, True])
+async def test_what_is_over_is_remembered_and_then_forgotten(*, taken_over: bool) -> None:
     bench = await _opened()
     await bench.publish("a")
     await bench.publish("b")
@@ -373,6 +375,8 @@ async def test_what_is_over_is_remembered_and_then_forgotten() -> None:
     # The records are kept no longer, only who they were.
     marks = [codec.items.decode(value) for key, value in changelog.rows.items() if "/e/" in key]
     assert sorted(mark.record is None for mark in marks) == [False, True, True]
+    if taken_over:
+        await bench.taken_over()
     bench.clock.now += 20 * _MINUTE
     await bench.look()
     await bench.gathered()
@@ -382,6 +386,26 @@ async def test_what_is_over_is_remembered_and_then_forgotten() -> None:
     await bench.gathered()
     assert len(changelog.rows) == 2, changelog.rows.keys()
     assert len(bench.gatherer.owned[0]._of) == 1
+
+
+async def test_above_their_number_those_are_forgotten_that_are_over_for_the_longest_time() -> None:
+    bench = Bench(keep_most=12)
+    await bench.gatherer.acquire(frozenset({0}))
+
+    async def whole(*keys: str) -> set[str]:
+        """Windows of these keys get all their events; returns the keys of which windows are remembered."""
+        for key in keys:
+            await bench.publish("a", key=key)
+            await bench.publish("b", key=key)
+        await bench.ingested()
+        await bench.gathered()
+        return {gathering.row.of for gathering in bench.gatherer.owned[0]._of.values()}
+
+    assert await whole(*"abcdef") == set("abcdef"), "none of them is over, however many they are"
+    bench.clock.now += 2 * _MINUTE
+    assert await whole("last") >= {"last"}
+    assert await whole("last2") & set("abcdef") < set("abcdef"), "each has a row, and one for each event"
+    assert {"last", "last2"} <= await whole()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from beluga_stream.domain.commands import AskSlot, Command, DispatchNode, ReturnSlot
-from beluga_stream.domain.definition import Join, NodeKind, OnFailure
+from beluga_stream.domain.definition import EdgeMode, Join, NodeKind, OnFailure
 from beluga_stream.domain.draft import Decision
 from beluga_stream.domain.events import (
     CancelRequested,
@@ -16,6 +16,7 @@ from beluga_stream.domain.events import (
     NodeFailed,
     NodeParked,
     NodeStarted,
+    NodeStreaming,
     NodeSucceeded,
     RetryRequested,
     RunRequested,
@@ -31,7 +32,7 @@ from beluga_stream.domain.reducer import overflow, reduce
 from beluga_stream.domain.retry import RetryPolicy
 from beluga_stream.domain.state import NodeStatus, RunState, RunStatus
 from beluga_stream.domain.waiting import waits
-from tests.unit.graphs import ROOT, edges, node, plan
+from tests.unit.graphs import ROOT, edge, edges, node, plan
 
 A, B = Limit("a", at_once=1), Limit("b", key="customer", at_once=1, wait_ms=5_000)
 KEYS = {"customer": "7"}
@@ -144,6 +145,26 @@ def test_it_goes_back_when_a_join_has_enough_without_it() -> None:
     )
     told = Told(of).grant(ONE).tell(NodeSucceeded(**held("other"), output=Inline(1)))
     assert told.at("it") is NodeStatus.CANCELLED
+    assert told.slots(ReturnSlot) == [(ONE, "it", 1)]
+
+
+@pytest.mark.parametrize(
+    "ends", [CancelRequested(**AT), NodeFailed(**held("writes"), failure=Failure("x", "x"), retryable=False)]
+)
+def test_it_goes_back_when_who_read_a_void_stream_never_begins_again(ends: Event) -> None:
+    of = plan(
+        [node("writes", NodeKind.STREAM), node("it", limits=(A,)), node("after")],
+        [*edges("input > writes", "it > after"), edge("writes", "it", EdgeMode.STREAM)],
+        ["after"],
+    )
+    told = Told(of).tell(NodeStreaming(**held("writes"), partition=0, offset=0)).grant(ONE)
+    assert told.at("it") is NodeStatus.READY
+    told.tell(NodeFailed(**held("writes"), failure=Failure("x", "x"), retryable=True))
+    assert told.at("it") is NodeStatus.PENDING
+    assert not told.slots(ReturnSlot), "it keeps its slot for the next stream"
+    told.tell(TimerFired(**of_attempt("writes"), due_ms=told.run.nodes[NodeKey("writes")].due_ms or 0))
+    told.tell(replace(ends, attempt=2) if isinstance(ends, NodeFailed) else ends)
+    assert told.run.ended
     assert told.slots(ReturnSlot) == [(ONE, "it", 1)]
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from beluga_stream.application.coordinator.rendering import node_ready
-from beluga_stream.domain.commands import DispatchNode
+from beluga_stream.domain.commands import BroadcastCancel, DispatchNode
 from beluga_stream.domain.definition import NodeKind
 from beluga_stream.domain.events import (
     Failure,
@@ -17,10 +17,10 @@ from beluga_stream.domain.events import (
 from beluga_stream.domain.frozen import replace
 from beluga_stream.domain.ids import Incarnation, NodeKey
 from beluga_stream.domain.payload import Inline
-from beluga_stream.domain.retry import RetryPolicy
+from beluga_stream.domain.retry import RetryPolicy, delay_ms
 from beluga_stream.domain.state import NodeStatus, RunStatus
 from tests.unit.graphs import ROOT, chain_of
-from tests.unit.hand import hand
+from tests.unit.hand import commands, hand
 
 
 def test_backoff_then_the_next_attempt_until_the_budget_is_spent() -> None:
@@ -40,6 +40,15 @@ def test_the_pause_is_the_longer_one_of_the_policys_and_what_failed_asks_for() -
         due_ms = play.at("n0").due_ms
         assert due_ms is not None
         assert max(min(asked_ms, 60_000), 500) <= due_ms - play.clock <= pause_ms
+
+
+def test_pauses_double_up_to_their_most_and_those_of_many_runs_are_spread() -> None:
+    policy = RetryPolicy(first_ms=1_000, most_ms=8_000)
+    for failed, step_ms in ((1, 1_000), (2, 2_000), (4, 8_000), (5, 8_000), (2_000, 8_000)):
+        pauses = [delay_ms(policy, failed, f"r{number}", "n") for number in range(50)]
+        assert all(step_ms / 2 <= pause <= step_ms for pause in pauses)
+        assert max(pauses) - min(pauses) > step_ms / 4, "what failed together comes back one by one"
+        assert pauses == [delay_ms(policy, failed, f"r{number}", "n") for number in range(50)], "a replay says the same"
 
 
 def test_what_was_sent_by_a_forgotten_run_of_the_same_id_counts_for_nothing() -> None:
@@ -76,6 +85,8 @@ def test_a_lost_worker_costs_no_retry() -> None:
         play.deliver(LeaseExpired(**known))
     assert play.at("n0").attempt == 6
     assert play.at("n0").tries == 1
+    told_to_stop = [attempt for notice in commands(play, BroadcastCancel) for attempt in notice.attempts]
+    assert told_to_stop == [f"n0/{attempt}" for attempt in range(1, 6)], "its worker may be there all the same"
     play.broken("n0", retryable=True)
     assert play.at("n0").status is NodeStatus.BACKOFF
 

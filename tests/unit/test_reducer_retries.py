@@ -80,6 +80,44 @@ def test_a_join_counts_its_edges_anew_after_a_retry() -> None:
     assert play.at("join").status is NodeStatus.READY
 
 
+def test_a_join_does_not_wait_for_what_stays_skipped_after_a_retry() -> None:
+    graph = plan(
+        [node("a"), node("b", retry=ONCE), node("rare"), node("rarer"), node("join")],
+        [*edges("input > a", "input > b > join", "rare > rarer > join"), edge("a", "rare", branch=1)],
+        ["join"],
+    )
+    play = hand(graph)
+    play.done("a")
+    play.broken("b")
+    play.again()
+    assert play.at("rarer").status is NodeStatus.SKIPPED
+    play.done("b")
+    play.done("join")
+    assert play.state.status is RunStatus.SUCCEEDED
+
+
+def test_what_was_never_reached_is_skipped_by_the_retry_that_knows_that_it_cannot_be() -> None:
+    graph = plan(
+        [
+            node("a", retry=ONCE),
+            node("b", retry=ONCE, on_failure=OnFailure.CONTINUE),
+            node("c"),
+            node("told"),
+            node("join"),
+        ],
+        [*edges("input > a > join", "input > b > c > join"), edge("b", "told", EdgeMode.OUTCOME)],
+        ["join"],
+    )
+    play = hand(graph)
+    play.broken("a")
+    play.again()
+    play.broken("b")
+    play.done("a")
+    play.done("told")
+    play.done("join")
+    assert play.state.status is RunStatus.SUCCEEDED
+
+
 def test_a_repeated_retry_request_does_not_retry_again() -> None:
     play = hand(chain_of(1, retry=ONCE))
     play.broken("n0")

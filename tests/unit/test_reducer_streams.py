@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
+import pytest
+
 from beluga_stream.domain.commands import BroadcastCancel
 from beluga_stream.domain.definition import EdgeMode, NodeKind, OnFailure
-from beluga_stream.domain.events import NodeStarted, NodeStreaming, NodeSucceeded
+from beluga_stream.domain.events import NodeStarted, NodeStreaming, NodeSucceeded, StreamVoid
 from beluga_stream.domain.ids import Incarnation
 from beluga_stream.domain.payload import Inline
 from beluga_stream.domain.plan import Plan
@@ -103,17 +105,37 @@ def test_an_execution_that_wins_with_another_stream_takes_the_readers_with_it() 
     assert play.attempts()[-1] == "reads/2"  # it has all of the winner's chunks by now
 
 
-def test_an_execution_that_resumed_and_had_nothing_to_add_leaves_the_stream_as_it_is() -> None:
+@pytest.mark.parametrize("another_has_added", [False, True])
+def test_who_resumed_and_won_with_nothing_to_add_ends_the_stream_that_it_went_on_with(
+    *, another_has_added: bool
+) -> None:
     play = hand(written(resume=True))
     streams(play, "w")
     play.broken("writes", retryable=True)
     play.fire("writes")
+    if another_has_added:
+        play.deliver(NodeStarted(**play.known("writes"), incarnation=Incarnation("u"), worker="w"))
+        streams(play, "u", 9, resumed="w")
     won = NodeSucceeded(
         **play.known("writes"), incarnation=Incarnation("v"), output=Inline([1]), resumed=Incarnation("w")
     )
     play.deliver(won)
+    stream = play.at("writes").stream
+    assert stream is not None
+    assert stream.incarnation == "w"
     assert not stopped(play)
     assert play.at("reads").attempt == 1
+
+
+def test_what_a_reader_told_of_a_stream_that_was_void_is_void_too() -> None:
+    play = hand(written())
+    streams(play, "w")
+    known = {**play.known("reads"), "incarnation": Incarnation("i")}
+    play.deliver(NodeStarted(**known, worker="v", details=Inline("ten of them")))
+    play.deliver(StreamVoid(**known))
+    reader = play.at("reads")
+    assert (reader.status, reader.attempt, reader.tries, reader.details) == (NodeStatus.READY, 2, 1, None)
+    assert stopped(play) == ["reads/1"]
 
 
 def test_a_pause_that_a_void_stream_cuts_short_counts_as_the_readers_own_failure() -> None:

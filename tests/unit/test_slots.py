@@ -42,6 +42,18 @@ def test_first_come_first_served_and_a_free_slot_is_given_at_once() -> None:
     assert {str(ticket): row.granted for ticket, row in slots.held.items()} == {"c//1": 8, "d//1": 9}
 
 
+def test_who_waited_under_an_earlier_owner_comes_before_who_comes_now_whoever_owns_it_next() -> None:
+    one = Limit("one", at_once=1)
+    slots = slots_of(one)
+    for run in "cba":
+        slots.apply(wanted(run, one), 0, 7)
+    for later in "zy":
+        slots = Slots(ID, slots.row, sorted([*slots.held.values(), *slots.waiting.values()], key=lambda row: row.run))
+        slots.apply(wanted(later, one), 0, 8)
+    order = [runs(slots.apply(returned(run), 0, 9)) for run in "cbazy"]
+    assert order == [["b"], ["a"], ["z"], ["y"], []]
+
+
 def test_repeated_events_change_nothing() -> None:
     slots = slots_of(TWO)
     for run in "abc":
