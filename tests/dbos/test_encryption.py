@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from beluga_stream import Orchestrator
+from beluga_stream import Graph, Orchestrator, Signal
 from beluga_stream.adapters.crypto.aesgcm import AesGcm, parse_keys
 from beluga_stream.adapters.dbos.keys import check_keys
 from beluga_stream.adapters.dbos.serializer import JsonSerializer
@@ -18,6 +18,18 @@ from beluga_stream.testing import contract_workflows as works
 from tests.dbos.works import idle
 
 K1, K2, ANOTHER_K1 = new_line("k1"), new_line("k2"), new_line("k1")
+
+
+first, second = Signal("first", str), Signal("second", str)
+
+
+def joined(text: str, one: str, two: str) -> str:
+    return f"{text} {one} {two}"
+
+
+twice = Graph[str, str]("dbos-twice", durable=True)
+_one = twice.wait(first, after=twice.input, timeout=600)
+twice.set_finish_point(twice.add_node(joined, twice.input, _one, twice.wait(second, after=_one, timeout=600)))
 
 
 def cipher(*lines: str) -> AesGcm:
@@ -65,12 +77,17 @@ async def test_without_its_key_nothing_begins_and_nothing_fails(tmp_path: Path, 
 
 async def test_what_was_written_later_counts_as_what_was_written_first(tmp_path: Path) -> None:
     """Its input is not sealed, and its journal is."""
-    await begun(tmp_path, None)
+    async with orchestrator(tmp_path, None) as orch:
+        await orch.create_workflow(twice, provider="dbos").execute("a", id="two")
     async with orchestrator(tmp_path, K1) as orch:
-        await orch.create_workflow(works.asking, provider="dbos").signal("one", "unheard", "of")
-    with pytest.raises(KeyMissing):
-        await ended(tmp_path, None)
-    await ended(tmp_path, K1)
+        await orch.create_workflow(twice, provider="dbos").signal("two", first, "b")
+    async with orchestrator(tmp_path, None) as orch:
+        with pytest.raises(KeyMissing):
+            await orch.create_workflow(twice, provider="dbos").signal("two", second, "c")
+    async with orchestrator(tmp_path, K1) as orch:
+        made = orch.create_workflow(twice, provider="dbos")
+        await made.signal("two", second, "c")
+        assert await made.get_result("two", timeout=60) == "a b c"
 
 
 async def test_ended_workflows_whose_key_is_gone_keep_nobody_from_working(

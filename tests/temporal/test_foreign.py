@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from temporalio.api.enums.v1 import EventType
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecutionStatus
 
 from beluga_stream import Graph
 from beluga_stream.adapters.memory.clock import SystemClock
@@ -72,12 +72,16 @@ async def test_a_run_of_another_engine_in_the_namespace_refuses_the_start(made: 
         await made.start(one, 1, parent=parent, run=run)
 
 
-async def test_an_earlier_run_of_the_id_that_goes_on_refuses_the_start(made: Bench) -> None:
+async def test_an_earlier_run_of_the_id_that_goes_on_gives_way_once(made: Bench) -> None:
     run, parent = someone()
-    for _ in range(2):
-        await made.start(one, 1, parent=replace(parent, began=1), run=run)
-    with pytest.raises(InvalidState, match=r"the workflow of an earlier run with the id .* still goes on"):
-        await made.start(one, 1, parent=replace(parent, began=2), run=run)
+    executions: list[str] = []
+    for began in (1, 1, 2, 2, 1):
+        await made.start(one, 1, parent=replace(parent, began=began), run=run)
+        executions.append((await made.client.get_workflow_handle(run).describe()).run_id)
+    earlier, later = executions[0], executions[2]
+    assert executions == [earlier, earlier, later, later, later]
+    given_way = await made.client.get_workflow_handle(run, run_id=earlier).describe()
+    assert given_way.status is WorkflowExecutionStatus.TERMINATED
 
 
 async def test_a_run_that_nobody_s_node_asked_for_refuses_the_start(made: Bench) -> None:
