@@ -74,6 +74,8 @@ def check_size(event: RunRequested, size: int) -> None:
 
 def check_labels(idempotency_key: object, tags: Mapping[str, str] | None = None) -> None:
     """Raises `InvalidInput` for a key, or a tag, that is no text which can be sent: the engine could not answer it."""
+    if idempotency_key == "":
+        raise InvalidInput("an idempotency key is empty: all starts without one would be one run; give None, or a key")
     labels: list[tuple[str, object]] = [] if idempotency_key is None else [("an idempotency key", idempotency_key)]
     for name, value in dict(tags or {}).items():
         labels += [("the name of a tag", name), (f"tag {name!r}", value)]

@@ -102,6 +102,7 @@ async def test_a_run_may_be_allowed_less_than_its_graph_allows() -> None:
     [
         ({"idempotency_key": 5}, "an idempotency key must be text, and is 5"),
         ({"idempotency_key": "\ud800"}, "an idempotency key must be text"),
+        ({"idempotency_key": ""}, "an idempotency key is empty"),
         ({"tags": {"shop": 1}}, "tag 'shop' must be text, and is 1"),
         ({"tags": {"shop": None}}, "tag 'shop' must be text"),
         ({"tags": {1: "shop"}}, "the name of a tag must be text, and is 1"),

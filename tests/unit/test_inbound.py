@@ -188,12 +188,17 @@ async def test_a_users_function_that_raises_costs_its_event_and_no_other(
     assert f"{raised.__name__}: no good".encode() in letters(log)[0]["beluga-message"]
 
 
-async def test_events_without_a_key_are_not_one_event() -> None:
+@pytest.mark.parametrize(
+    ("missing", "told"), [(None, b"TypeError: it gave None"), ("", b"ValueError: it gave an empty text")]
+)
+async def test_events_without_a_key_are_not_one_event(missing: str | None, told: bytes) -> None:
     log = MemoryLog()
-    keyed = Trigger("t", "topic", "docs", "test", ANY, idempotency_key=lambda message: message.headers.get("id"))
+    keyed = Trigger(
+        "t", "topic", "docs", "test", ANY, idempotency_key=lambda message: message.headers.get("id", missing)
+    )
     await ingest(log, keyed).handle([record(b"1"), record(b"2"), record(b"3", (("id", b"x"),))])
     assert [each.run for each in requests(log)] == [run_id("test", "t", "x")]
-    told = b"idempotency_key of trigger t raised TypeError: it gave None"
+    told = b"idempotency_key of trigger t raised " + told
     assert [told in letter["beluga-message"] for letter in letters(log)] == [True, True]
 
 

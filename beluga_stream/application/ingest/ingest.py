@@ -29,7 +29,7 @@ from ..payloads import Payloads
 from ..topics import Topics
 from .arriving import arrival
 from .inbound import message_of
-from .requesting import Requests, called, key_text
+from .requesting import Requests, called, identity_text
 
 log = logging.getLogger("beluga_stream.ingest")
 
@@ -154,7 +154,7 @@ class Ingest:
         if where is not None and not called(name, "where", lambda: bool(where(message))):
             return None
         if key is not None:
-            identity = called(name, "idempotency_key", lambda: key_text(key(message)))
+            identity = called(name, "idempotency_key", lambda: identity_text(key(message)))
         value = message.data if trigger.map is None else called(name, "map", trigger.map, message)
         program = self._deployment.latest(trigger.graph)
         assert program is not None, "a trigger belongs to a deployed graph"

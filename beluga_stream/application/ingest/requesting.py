@@ -43,6 +43,14 @@ def key_text(key: object) -> str:
     return text
 
 
+def identity_text(key: object) -> str:
+    """A user's idempotency key. Raises as `key_text`, and `ValueError` for an empty one: all such events were one."""
+    text = key_text(key)
+    if not text:
+        raise ValueError("it gave an empty text, which is no key")
+    return text
+
+
 class Requests:
     """Makes requests for runs."""
 
