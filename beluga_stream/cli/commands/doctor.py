@@ -7,7 +7,7 @@ from ..options import AsJson, Broker
 
 
 def doctor(*, broker: Broker = None, as_json: AsJson = False) -> None:
-    """Check versions, deployment, broker, topics, processes and fencing; each problem comes with its fix.
+    """Check settings, deployment, blob store, broker, topics, processes and fencing; problems come with their fix.
 
     Exit code 1 if something is wrong. A remark (!) is nothing wrong, such as that no worker runs yet.
 
