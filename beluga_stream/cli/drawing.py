@@ -11,14 +11,14 @@ from ..application.catalog import Catalog
 from ..bootstrap import deployment
 from ..bootstrap.connection import kafka, topics
 from ..bootstrap.topic_files import load_topics
-from ..domain.definition import Edge, EdgeMode, Join, Node, NodeKind
+from ..domain.definition import Definition, Edge, EdgeMode, Join, Node, NodeKind
 from ..domain.ids import INPUT, NodeName
 from ..domain.misspelt import instead
 from ..domain.plan import Plan
 from ..errors import NotFound
 from ..ports.handlers import Trigger
 from .aside import aside
-from .screen import OK, WARN, console, counted, print_json, table
+from .screen import OK, WARN, console, counted, duration, print_json, table
 from .values import settings_with
 
 _SHAPES = {
@@ -68,15 +68,33 @@ async def validate(*, agents: str | None, topics_folder: str | None, as_json: bo
     declared = {spec.name for spec in load_topics(settings)}
     listened = {topic for trigger in loaded.triggers for topic in trigger.sources}
     undeclared = sorted(listened - declared)
+    cut = [(each, node) for _, work in sorted(loaded.works.items()) for each, node in _cut(work.compile().definition)]
     if as_json:
-        print_json({"graphs": sorted(loaded.works), "topics": sorted(declared), "undeclared": undeclared})
+        cut_short = [f"{definition.name}/{node.name}" for definition, node in cut]
+        told = {"graphs": sorted(loaded.works), "topics": sorted(declared), "undeclared": undeclared}
+        print_json(told | {"cut_short": cut_short})
         return
     for name, work in sorted(loaded.works.items()):
         console.print(OK, name, Text(f" {counted(len(work.compile().definition.nodes), 'node')}", style="dim"))
+    for definition, node in cut:
+        console.print(
+            WARN,
+            f"{node.name} of {definition.name} may take {duration(node.timeout_ms)}, and a run of that graph fails "
+            f"after {duration(definition.timeout_ms)}: give Graph({definition.name!r}, timeout=...)",
+        )
     for name in undeclared:
         console.print(WARN, f"topic {name} starts a graph and is not declared in {settings.topics}")
     if not loaded.works:
         console.print(WARN, f"{settings.agents} has no graphs: each is a variable at the top of one of its files")
+
+
+def _cut(definition: Definition) -> list[tuple[Definition, Node]]:
+    """The waits and pauses of a graph that its runs do not live to see the end of."""
+    return [
+        (definition, node)
+        for node in definition.nodes
+        if node.kind in (NodeKind.WAIT, NodeKind.SLEEP) and (node.timeout_ms or 0) >= definition.timeout_ms
+    ]
 
 
 def tree_of(plan: Plan) -> Tree:

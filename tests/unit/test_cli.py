@@ -151,6 +151,25 @@ def test_a_graph_that_no_variable_of_a_module_holds_is_not_found_and_it_is_said_
     assert "has no graphs: each is a variable at the top of one of its files" in " ".join(done.stdout.split())
 
 
+def test_a_wait_that_its_run_does_not_live_to_see_the_end_of_is_warned_of(tmp_path: Path) -> None:
+    text = """
+from beluga_stream import Graph, Signal
+
+short = Graph[int, int]("short")
+short.set_finish_point(short.wait(Signal("decision", int), timeout=7200))
+long = Graph[int, int]("long", timeout=10_000)
+long.set_finish_point(long.wait(Signal("decision", int), timeout=7200))
+"""
+    (tmp_path / "main.py").write_text(text)
+    done = runner.invoke(app, ["graph", "validate", "--agents", str(tmp_path)])
+    assert done.exit_code == 0
+    told = " ".join(done.stdout.split())
+    assert "decision of short may take 120.0 min, and a run of that graph fails after 10.0 min" in told
+    assert "decision of long" not in told
+    as_json = runner.invoke(app, ["graph", "validate", "--json", "--agents", str(tmp_path)])
+    assert json.loads(as_json.stdout)["cut_short"] == ["short/decision"]
+
+
 def test_what_may_be_left_out_is_in_brackets_once() -> None:
     usage = " ".join(runner.invoke(app, ["run", "--help"], env={"COLUMNS": "200"}).stdout.split())
     assert " [JSON|-] " in usage
