@@ -3,7 +3,7 @@
 A map of the modules; each row begins with the one to read first.
 
 The role
-    worker: underway slots reported
+    worker: underway leases slots reported
     attempts, one execution and its report: code incarnations sending fusion
     notices, what every worker must know
 """

@@ -15,11 +15,9 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ...bounds import within
-from ...domain.events import NodeReleased, NodeStarted
 from ...domain.ids import Incarnation, RunId
 from ...domain.payload import Payload
-from ...errors import BelugaError, LogUnavailable
+from ...errors import BelugaError
 from ...ports.clock import Clock
 from ...ports.handlers import Deployment
 from ...ports.log import Appender, Outgoing, Position, Reader, Record
@@ -27,17 +25,16 @@ from ...ports.spans import NO_SPANS, Spans
 from ...ports.telemetry import NO_TELEMETRY, Telemetry
 from .. import codec
 from ..deadletters import Refusals
-from ..elapsed import has_elapsed
 from ..execution.execution import Executions
-from ..execution.leaving import LEFT_AFTER_SECONDS, tell_left
 from ..execution.streams import HeldElsewhere, Streams
-from ..messages import Heartbeat, NodeReady, Outcome
+from ..messages import NodeReady, Outcome
 from ..outbox import Outbox
 from ..payloads import Payloads
 from ..topics import Topics
 from .attempts import Attempts, done
 from .fusion import FUSED_MOST, Fusion, segment
 from .incarnations import new_incarnation
+from .leases import Leases
 from .notices import Notices
 from .reported import Reported
 from .slots import Slot, Slots
@@ -47,9 +44,6 @@ log = logging.getLogger("beluga_stream.worker")
 
 _STOP_SECONDS = 10.0
 """How long handlers that are told to stop are waited for: one may ignore it."""
-
-_LEFT_AFTER_MS = int(LEFT_AFTER_SECONDS * 1000)
-"""How long a handler that is told to stop keeps its slot; `Executions` gives up those with a timeout before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +100,15 @@ class Worker:
             spans=spans,
         )
         self._notices = Notices(topics.control, reader, self._cancelled)
+        self._leases = Leases(
+            topics=topics,
+            outbox=self._outbox,
+            notices=self._notices,
+            clock=clock,
+            worker=self.name,
+            after_ms=options.lease_after_ms,
+            heartbeat_ms=options.heartbeat_ms,
+        )
         self._maybe_begun: dict[tuple[str, int], int] = {}
         """For each partition, the offset before which records may have been begun by whoever had it before."""
         self._fusion = Fusion(deployment, most_ms=options.fuse_ms)
@@ -157,8 +160,8 @@ class Worker:
         waiting = [execution for execution in self._running.values() if execution.leased and not execution.begun]
         _stop(waiting)
         await asyncio.gather(
-            *(self._hold(execution) if execution.begun else self._return(execution) for execution in held),
-            self._give_back(waiting),
+            *(self._leases.take(execution) if execution.begun else self._return(execution) for execution in held),
+            self._leases.give_back(waiting),
         )
         if self._deliveries:
             await asyncio.wait(self._deliveries, timeout=self._options.drain_ms / 1000)
@@ -222,24 +225,7 @@ class Worker:
         tasks = _stop(executions)
         if tasks:
             await asyncio.wait(tasks, timeout=_STOP_SECONDS)
-        await self._give_back(executions)
-
-    async def _give_back(self, executions: Sequence[Underway]) -> None:
-        """Let others have what was stopped, if a lease holds it, without waiting for that to expire."""
-        now = self._clock.now_ms()
-        given_back = [
-            done(self._names, each.work, NodeReleased(**each.about(now), details=each.details))
-            for each in executions
-            if each.leased and not each.reported
-        ]
-        if not given_back:
-            return
-        log.info("gave %d nodes back", len(given_back), extra={"action": "handback", "nodes": len(given_back)})
-        try:
-            async with within(_STOP_SECONDS):
-                await self._outbox.append(given_back)
-        except (LogUnavailable, TimeoutError) as error:
-            log.warning("their leases must expire, for that could not be told: %s", error, extra={"action": "handback"})
+        await self._leases.give_back(executions)
 
     def _begin(self, work: NodeReady, topic: str, batch: Batch, *, careful: bool) -> None:
         key = (work.run, work.node, work.attempt)
@@ -286,10 +272,10 @@ class Worker:
                 execution.begin(self._clock.now_ms(), self._telemetry)
                 has_waited = execution.leased
                 if execution.careful:
-                    await self._hold(execution)
+                    await self._leases.take(execution)
                 if has_waited:
                     # From here on a death counts: nobody may take it for one of those that still wait.
-                    await self._outbox.append([self._heartbeat(execution)])
+                    await self._leases.beat(execution)
                 outcome = await self._outcome(execution)
             sent = self._outbox.submit([outcome])
             execution.reported = True
@@ -334,8 +320,7 @@ class Worker:
 
         async def beat(details: Payload | None) -> None:
             execution.details = details
-            execution.beat_ms = self._clock.now_ms()
-            await self._outbox.append([self._heartbeat(execution)])
+            await self._leases.beat(execution)
 
         work: NodeReady | None = execution.work
         incarnation = execution.incarnation
@@ -367,35 +352,8 @@ class Worker:
             await self._keep_all(self._clock.now_ms())
 
     async def _keep_all(self, now: int) -> None:
-        kept = [self._keep(execution, now) for execution in tuple(self._running.values())]
+        kept = [self._leases.keep(execution, now) for execution in tuple(self._running.values())]
         await asyncio.gather(*(told for told in kept if told is not None))
-
-    def _keep(self, execution: Underway, now: int) -> Awaitable[object] | None:
-        """Report a node that runs long as started, then beat for it, until it is told to stop."""
-        if execution.stopped_ms is not None:
-            if has_elapsed(execution.stopped_ms, now, _LEFT_AFTER_MS):
-                self._leave(execution)
-        elif not execution.leased:
-            if not execution.reporting and has_elapsed(execution.began_ms, now, self._options.lease_after_ms):
-                return self._hold(execution)
-        elif has_elapsed(execution.beat_ms, now, self._options.heartbeat_ms):
-            execution.beat_ms = now
-            return self._outbox.submit([self._heartbeat(execution)])
-        return None
-
-    async def _hold(self, execution: Underway) -> None:
-        """Take the lease that stands for the node's delivery from now on."""
-        execution.reporting = True
-        execution.beat_ms = self._clock.now_ms()
-        started = NodeStarted(**execution.about(execution.beat_ms), worker=self.name, details=execution.details)
-        await self._outbox.append([done(self._names, execution.work, started)])
-        # Only now: until the report is durable, a redelivery must not be acknowledged by it.
-        execution.leased = True
-        if execution.careful:
-            # Acknowledged is not committed: whoever gets the record again must know. And not sooner: a notice
-            # without a lease would leave the attempt with nobody.
-            await self._outbox.append([self._notices.begun(execution.work)])
-        execution.release()
 
     def _cancelled(self, run: RunId) -> None:
         """There is news of cancels in this run: stop what they mean."""
@@ -407,14 +365,6 @@ class Worker:
                 execution.stopped_ms = self._clock.now_ms()
                 execution.task.cancel()
 
-    def _leave(self, execution: Underway) -> None:
-        """It does not stop: nobody waits for it any more."""
-        execution.slot.leave()
-        execution.release()
-        if not execution.left:
-            execution.left = True
-            tell_left(execution.work.node, execution.work.run)
-
     def _send_later(self, record: Outgoing, batch: Batch) -> None:
         def sent(future: asyncio.Future[Sequence[Position]]) -> None:
             error = future.exception()
@@ -424,10 +374,6 @@ class Worker:
                 batch.fail(error)
 
         self._outbox.submit([record]).add_done_callback(sent)
-
-    def _heartbeat(self, execution: Underway) -> Outgoing:
-        beat = Heartbeat(**execution.about(execution.beat_ms), details=execution.details, begun=execution.begun)
-        return done(self._names, execution.work, beat)
 
 
 def _stop(executions: Sequence[Underway]) -> "list[asyncio.Task[None]]":
