@@ -61,8 +61,8 @@ class Builder:
         options = cast("NodeOptions", {name: given for name, given in options.items() if given is not None})
         if _is_work(handler):
             check_options(options, graph, name or handler.name)
-            if fallback is not None or compensate is not None or set(options) - {"name", "on_failure"}:
-                given = "fallback" if fallback else "compensate" if compensate else min(set(options) - {"name"})
+            if fallback is not None or set(options) - {"name", "on_failure"}:
+                given = "fallback" if fallback else min(set(options) - {"name", "on_failure"})
                 raise InvalidGraph(
                     f"graph {graph!r}, node {name or handler.name!r}: {given}= belongs to the nodes inside "
                     f"graph {handler.name!r}: set it there",
@@ -70,7 +70,7 @@ class Builder:
                     node=name or handler.name,
                 )
             kind = NodeKind.GRAPH if kind is NodeKind.TASK else kind
-            return self.add(Step(name or handler.name, kind, work=handler, options=options))
+            return self.add(Step(name or handler.name, kind, None, handler, options, compensate=compensate))
         merged = {**options_of(handler), **options}
         check_options(merged, graph, name or name_of(handler) or "lambda")
         chosen = str(name or merged.get("name") or name_of(handler))

@@ -100,6 +100,11 @@ def _compile(blueprint: Blueprint, input_kind: Any, output_kind: Any, kind: str)
         for name, step in wiring.steps.items()
         if step.kind is NodeKind.LOOP and step.work is not None
     }
+    undoers = {
+        _named(name): _undoer(blueprint.graph, step, step.work.input_kind, step.work.output_kind)
+        for name, step in wiring.steps.items()
+        if step.compensate is not None and step.work is not None
+    }
     awaited = {
         _named(name): (step.signal.name, adapter_of(step.signal.kind, blueprint.graph, name, "the signal"))
         for name, step in wiring.steps.items()
@@ -119,9 +124,8 @@ def _compile(blueprint: Blueprint, input_kind: Any, output_kind: Any, kind: str)
     check_limits(definition, _below(children.values()))
     check_alike(children.values())
     by_hash = {child.definition.hash: child for child in children.values()}
-    program = Program(
-        definition, {**handlers, **judges}, input_adapter, output_adapter, by_hash, dict(awaited.values())
-    )
+    own = {**handlers, **judges, **undoers}
+    program = Program(definition, own, input_adapter, output_adapter, by_hash, dict(awaited.values()))
     return Compiled(program, input_kind, output_kind)
 
 
@@ -354,6 +358,16 @@ def _judge(graph: str, step: Step, kind: Any) -> Handler:
     fed = [replace(signature.arguments[0], kind=kind)]
     handler = build_handler(replace(signature, output=kind), graph, step.name, fed=fed, names=[WORK_INPUT])
     return replace(handler, until=step.until)
+
+
+def _undoer(graph: str, step: Step, input_kind: Any, output_kind: Any) -> Handler:
+    """What undoes a subgraph that has succeeded, when something after it fails."""
+    assert step.compensate is not None, "asked by its caller"
+    signature = signature_of(gate, graph, step.name)
+    taken = replace(signature.arguments[0], name=WORK_INPUT, kind=input_kind)
+    signature = replace(signature, arguments=(taken,), output=output_kind)
+    handler = build_handler(signature, graph, step.name)
+    return replace(handler, compensate=build_compensation(signature, step.compensate, graph, step.name))
 
 
 def _cache(wiring: Wiring, step: Step, handler: Handler, options: NodeOptions) -> Caching | None:

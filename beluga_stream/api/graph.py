@@ -153,7 +153,16 @@ class Graph(Work[I, O], Generic[I, O]):
         **options: Unpack[NodeOptions],
     ) -> StreamRef[R]: ...
     @overload
-    def add_node(self, work: Work[A, R], a: Ref[A], /, *, after: After = (), name: str = ...) -> Ref[R]: ...
+    def add_node(
+        self,
+        work: Work[A, R],
+        a: Ref[A],
+        /,
+        *,
+        after: After = (),
+        compensate: Callable[[A, R], object] | None = None,
+        name: str = ...,
+    ) -> Ref[R]: ...
     @overload
     def add_node(
         self,

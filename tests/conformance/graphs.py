@@ -472,6 +472,11 @@ several.set_finish_point(several.add_node(increment, several.input), several.add
 failing = Graph[int, int]("failing")
 failing.set_finish_point(failing.add_node(broken, failing.add_node(increment, failing.input, compensate=undo)))
 
+failing_after_graph = Graph[int, int]("failing_after_graph")
+failing_after_graph.set_finish_point(
+    failing_after_graph.add_node(broken, failing_after_graph.add_node(rest, failing_after_graph.input, compensate=undo))
+)
+
 timing = Graph[int, int]("timing")
 timing.set_finish_point(timing.add_node(late, timing.input))
 
@@ -562,6 +567,7 @@ CASES = [
     Case(blobs, 200_000, 200_000),
     Case(several, 3, {"increment": 4, "double": 6}),
     Case(failing, 3, failure="execution_failed"),
+    Case(failing_after_graph, 3, failure="execution_failed"),
     Case(timing, 3, failure="timeout"),
     Case(mistyped, 3, failure="invalid_input"),
     Case(plain, Doc(text="to be"), 2),

@@ -78,7 +78,9 @@ def program_of(plan: Plan, seed: int) -> Program:
     handlers = {
         each.name: _handler(plan, each.name, seed)
         for each in plan.definition.nodes
-        if (each.kind in _WITH_HANDLER and (each.child is None or each.kind is NodeKind.LOOP)) or each.has_fallback
+        if (each.kind in _WITH_HANDLER and (each.child is None or each.kind is NodeKind.LOOP))
+        or each.has_fallback
+        or each.has_compensation
     }
     return Program(plan.definition, handlers, ANY, ANY, children)
 

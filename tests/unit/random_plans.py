@@ -131,6 +131,7 @@ def _options(rnd: random.Random, kind: NodeKind, sources: int, *, undo: bool) ->
             child = CHILD_WITH_UNDO if undo and rnd.random() < 0.3 else CHILD
             options |= {"child": child.hash, "child_name": child.definition.name}
             options["has_fallback"] = rnd.random() < 0.2
+            options["has_compensation"] = undo and rnd.random() < 0.3
         case NodeKind.SELECT:
             options["join"] = rnd.choice(list(Join))
             options["count"] = rnd.randint(1, sources)
