@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from msgspec.json import encode
 
 from beluga_stream.domain.commands import DispatchNode, StartChild
-from beluga_stream.domain.events import CancelRequested, NodeSucceeded, RetryRequested
+from beluga_stream.domain.events import CancelRequested, ChildFinished, NodeSucceeded, RetryRequested
 from beluga_stream.domain.ids import is_undo, node_of
 from beluga_stream.domain.plan import Plan
 from beluga_stream.domain.reducer import reduce
@@ -129,7 +129,7 @@ def test_compensations_run_one_after_another_in_reverse_order(plan: Plan, seed: 
         done = [
             event.node
             for event, decision in zip(log.events, log.decisions, strict=True)
-            if isinstance(event, NodeSucceeded)
+            if (isinstance(event, NodeSucceeded) or (isinstance(event, ChildFinished) and event.status == "succeeded"))
             and decision.commands
             and not is_undo(event.node)
             and log.plan.nodes[node_of(event.node)].has_compensation
