@@ -26,7 +26,9 @@ def shape_of(node: Node, incoming: Sequence[Edge], outgoing: Sequence[Edge]) -> 
     asked = sorted(
         (edge.branch, edge.target, edge.into or "", edge.mode) for edge in outgoing if edge.branch is not None
     )
-    return _hash_of(node.kind, node.parameters, node.resume, tuple(fed), tuple(asked))
+    # A loop over a graph asks its function only whether a pass was the last.
+    kind = node.kind if node.child is None else f"{node.kind} over a graph"
+    return _hash_of(kind, node.parameters, node.resume, tuple(fed), tuple(asked))
 
 
 @lru_cache(maxsize=_KEPT)
