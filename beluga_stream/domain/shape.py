@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from .definition import Edge, EdgeMode, Node
+from .definition import Edge, EdgeMode, Node, NodeKind
 
 _LETTERS = 16
 _KEPT = 4_096
@@ -27,7 +27,8 @@ def shape_of(node: Node, incoming: Sequence[Edge], outgoing: Sequence[Edge]) -> 
         (edge.branch, edge.target, edge.into or "", edge.mode) for edge in outgoing if edge.branch is not None
     )
     # A loop over a graph asks its function only whether a pass was the last.
-    kind = node.kind if node.child is None else f"{node.kind} over a graph"
+    is_asked = node.kind is NodeKind.LOOP and node.child is not None
+    kind = f"{node.kind} over a graph" if is_asked else node.kind
     return _hash_of(kind, node.parameters, node.resume, tuple(fed), tuple(asked))
 
 
