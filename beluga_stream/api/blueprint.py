@@ -55,7 +55,7 @@ class Step:
 class Blueprint:
     """The steps by name, the links in their order, the finish points. `version` counts changes.
 
-    `options` are those of every step with a handler that has none of its own.
+    `options` are those of every step that executes something and has none of its own.
     """
 
     graph: str

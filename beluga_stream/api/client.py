@@ -189,7 +189,8 @@ class Run(Generic[T_co]):
         """An edited input as JSON, checked where the node's code is at hand."""
         program = None if self._work is None else self._work.compile()
         handler = None if program is None else program.handlers.get(NodeName(NodeKey(node)))
-        if program is None or handler is None:
+        # What a graph takes in a node's place is not what the function takes that ends its pass.
+        if program is None or handler is None or starts_graph(program, node):
             return json_of(_ANY, value, f"the input of node {node!r}")
         types = {each.name: each.adapter if each.mode is EdgeMode.VALUE else _ANY for each in handler.parameters}
         is_list = kind_of(program, node) is NodeKind.MAP
@@ -334,6 +335,11 @@ class Client:
 def kind_of(program: Program, node: str) -> NodeKind:
     """How a node of a graph comes to its output."""
     return next(each.kind for each in program.definition.nodes if each.name == node)
+
+
+def starts_graph(program: Program, node: str) -> bool:
+    """Whether a node of a graph is, or goes over, another graph."""
+    return any(each.name == node and each.child is not None for each in program.definition.nodes)
 
 
 def status_of(summary: Summary) -> RunStatus:

@@ -228,7 +228,8 @@ def _in_order(wiring: Wiring) -> Sequence[Wire]:
 
 
 def _options(wiring: Wiring, step: Step) -> NodeOptions:
-    defaults = wiring.options if step.handler is not None else NodeOptions()
+    # A loop over a graph executes something, too: the question whether it is done.
+    defaults = wiring.options if step.handler is not None or step.kind is NodeKind.LOOP else NodeOptions()
     options: NodeOptions = {**defaults, **options_of(step.handler), **step.options}
     check_options(options, wiring.graph, step.name)
     return options

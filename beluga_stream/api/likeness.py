@@ -52,6 +52,7 @@ def _same_handler(one: Handler | None, other: Handler | None) -> bool:
         and _same_handler(one.fallback, other.fallback)
         and _same_handler(one.compensate, other.compensate)
         and all(_same(mine, its) for (_, mine), (_, its) in zip(one.branches, other.branches, strict=True))
+        and _same(one.until, other.until)
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from .definition import Edge, EdgeMode, Node
+from .definition import Edge, EdgeMode, Node, NodeKind
 
 _LETTERS = 16
 _KEPT = 4_096
@@ -26,7 +26,10 @@ def shape_of(node: Node, incoming: Sequence[Edge], outgoing: Sequence[Edge]) -> 
     asked = sorted(
         (edge.branch, edge.target, edge.into or "", edge.mode) for edge in outgoing if edge.branch is not None
     )
-    return _hash_of(node.kind, node.parameters, node.resume, tuple(fed), tuple(asked))
+    # A loop over a graph asks its function only whether a pass was the last.
+    is_asked = node.kind is NodeKind.LOOP and node.child is not None
+    kind = f"{node.kind} over a graph" if is_asked else node.kind
+    return _hash_of(kind, node.parameters, node.resume, tuple(fed), tuple(asked))
 
 
 @lru_cache(maxsize=_KEPT)

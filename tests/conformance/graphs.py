@@ -223,6 +223,10 @@ async def decided(number: int, decision: Decision) -> str:
     return f"{number} {decision.ok}"
 
 
+async def if_approved(number: int, decision: Decision) -> int:
+    return number + decision.ok
+
+
 def pause(number: int) -> int:
     time.sleep(0.01)
     return number
@@ -416,6 +420,33 @@ bad_passes = Graph[int, int]("bad_passes")
 bad_passes.set_finish_point(bad_passes.add_loop(_bad_pass, bad_passes.input, until=lambda _: False, max_passes=3))
 
 
+_around = Graph[int, int]("around_passes")
+_around.set_finish_point(
+    _around.add_loop(
+        chain(increment, double, name="line"),
+        _around.add_node(total, _around.add_map(increment, _around.add_node(spread, _around.input))),
+        until=lambda number: number % 3 == 0,
+        max_passes=5,
+    )
+)
+
+passes_of_passes = Graph[int, int]("passes_of_passes")
+passes_of_passes.set_finish_point(
+    passes_of_passes.add_loop(_around, passes_of_passes.input, until=lambda number: number > 1_000, max_passes=3)
+)
+
+_asking_pass = Graph[int, int]("asking_pass")
+_asking_pass.set_finish_point(
+    _asking_pass.add_node(
+        if_approved, _asking_pass.input, _asking_pass.wait(approval, after=_asking_pass.sleep(0.01), timeout=30)
+    )
+)
+
+asking_passes = Graph[int, int]("asking_passes")
+_asked = asking_passes.add_loop(_asking_pass, asking_passes.input, until=lambda number: number > 3, max_passes=2)
+asking_passes.set_finish_point(asking_passes.add_node(double, _asked))
+
+
 async def instead_of(number: int) -> int:
     return -number
 
@@ -557,6 +588,8 @@ CASES = [
     Case(passes, 2, "x" * 23),
     Case(endless_graphs, 2, failure="execution_failed"),
     Case(bad_passes, 2, failure="execution_failed"),
+    Case(passes_of_passes, 12, 202_890),
+    Case(asking_passes, 3, 8, signals=((approval, Decision(ok=True)),)),
     Case(endless, 3, failure="execution_failed"),
     Case(outer, 3, 9),
     Case(nested, 4, [2, 4, 6, 8]),

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from beluga_stream import Graph, Ref, Retry, Stream
+from beluga_stream import Graph, Ref, Retry, Stream, chain
 from beluga_stream.application.messages import NodeReady
 from beluga_stream.application.worker.code import Code
 from beluga_stream.domain.ids import NodeKey, NodeName, RunId
@@ -34,6 +34,10 @@ def third(number: int) -> int:
 
 def other_name(value: int) -> int:
     return value
+
+
+def of_input(input: int) -> int:  # noqa: A002 - as the parameter of a graph
+    return input
 
 
 def of_two(number: int, more: int) -> int:
@@ -129,6 +133,23 @@ def branching_elsewhere(graph: Graph[int, Any], before: Ref[int]) -> Ref[Any]:
     )
 
 
+def looping(graph: Graph[int, Any], before: Ref[int]) -> Ref[Any]:
+    return graph.add_loop(of_input, before, until=large, max_passes=3, name="kept")
+
+
+def looping_over_a_graph(graph: Graph[int, Any], before: Ref[int]) -> Ref[Any]:
+    return graph.add_loop(chain(second), before, until=large, max_passes=3, name="kept")
+
+
+def looping_over_another(graph: Graph[int, Any], before: Ref[int]) -> Ref[Any]:
+    return graph.add_loop(chain(second, third), before, until=lambda number: number > 5, max_passes=9, name="kept")
+
+
+def test_a_loop_that_has_another_graph_is_still_asked_whether_it_is_done() -> None:
+    latest = program(looping_over_another)
+    assert Code(deployed([latest])).of(work(program(looping_over_a_graph))) is latest
+
+
 @pytest.mark.parametrize("now", [plain, tried_longer, followed, done_otherwise])
 def test_what_asks_the_same_of_its_function_is_done_by_the_deployed_one(now: Change) -> None:
     latest = program(now)
@@ -145,6 +166,8 @@ def test_what_asks_the_same_of_its_function_is_done_by_the_deployed_one(now: Cha
         (branching, plain),
         (branching, branching_elsewhere),
         (reading, reading_at_the_end),
+        (looping, looping_over_a_graph),
+        (looping_over_a_graph, looping),
     ],
 )
 def test_what_asks_something_else_waits_for_its_code(before: Change, now: Change) -> None:

@@ -15,6 +15,7 @@ from beluga_stream.domain.events import (
     RunRequested,
     SignalReceived,
 )
+from beluga_stream.domain.frozen import replace
 from beluga_stream.domain.ids import GraphHash, Incarnation, NodeKey, RunId
 from beluga_stream.domain.payload import Inline, Paged, Stored
 from beluga_stream.domain.plan import Plan
@@ -156,3 +157,20 @@ def statuses(effects: list[Effect]) -> list[PublishRun]:
     """What is told of the run itself."""
     shown = [effect.command for effect in effects if isinstance(effect, Shown) and effect.state.run == RUN]
     return [command for command in shown if isinstance(command, PublishRun)]
+
+
+def test_the_runs_of_passes_that_are_over_are_forgotten_with_their_deadlines() -> None:
+    inner = Graph[int, int]("inner", timeout=1)
+    inner.set_finish_point(inner.add_node(increment, inner.input))
+    body = Graph[int, int]("body", timeout=1)
+    body.set_finish_point(body.add_node(inner, body.input))
+    graph = Graph[int, int]("graph", timeout=60)
+    graph.set_finish_point(graph.add_loop(body, graph.input, until=lambda number: number > 9, max_passes=50))
+    family, effects = begun(graph, 0)
+    for number in range(40):
+        [of_inner] = works(effects)
+        assert len(family.states) == 3, "the run, its pass, and what that has started"
+        [asked] = works(family.apply(done(of_inner, number), 1))
+        effects = family.apply(replace(done(asked, number), done=number == 39), 1)
+    assert family.ended
+    assert family.next_due_ms() == 60_000

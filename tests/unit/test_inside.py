@@ -1,5 +1,7 @@
 """What a run waits for inside of its durable children: told from what they show."""
 
+import pytest
+
 from beluga_stream.application.durable.inside import Durable, Inside
 from beluga_stream.application.messages import NodeChange, Progress
 from beluga_stream.domain.cover import WORKFLOW
@@ -58,3 +60,16 @@ def test_of_a_subgraph_inside_only_its_node_is_known() -> None:
     inside.read(shown(run, "part", "waiting", 1, 10))
     [found] = inside.waits(run)
     assert (found.node, found.on, found.what) == ("sale/part", "child", "run of part")
+
+
+@pytest.mark.parametrize(("kind", "key"), [(NodeKind.LOOP, "part#2"), (NodeKind.MAP, "part[1]")])
+def test_of_a_pass_or_item_inside_its_run_is_known_and_that_its_node_waits_for_it(kind: NodeKind, key: str) -> None:
+    holder = plan([child_of("part", kind, PLAN, max_passes=3)], edges("input > part"), ["part"])
+    run = RunId(f"{RUN}.sale")
+    inside = Inside([Durable(run, NodeKey("sale"), holder, 5)])
+    inside.read(shown(run, "part", "waiting", 1, 10))
+    inside.read(shown(run, key, "waiting", 2, 20))
+    assert [(found.node, found.on, found.what) for found in inside.waits(run)] == [
+        ("sale/part", "parts", "its parts"),
+        (f"sale/{key}", "child", f"run of {key}"),
+    ]

@@ -88,6 +88,24 @@ def test_conditions_count_too() -> None:
         pair(5, 6).compile()
 
 
+def test_what_ends_a_loop_counts_too() -> None:
+    def counting(most: int) -> Graph[int, int]:
+        graph = Graph[int, int]("counting")
+        body = chain(adding(1), name="body")
+        graph.set_finish_point(graph.add_loop(body, graph.input, until=lambda value: value >= most, max_passes=9))
+        return graph
+
+    def pair(one: int, other: int) -> Graph[int, int]:
+        graph = Graph[int, int]("pair")
+        first = graph.add_node(counting(one), graph.input, name="first")
+        graph.set_finish_point(graph.add_node(counting(other), first, name="second"))
+        return graph
+
+    pair(5, 5).compile()
+    with pytest.raises(InvalidGraph, match="for the function of their node 'body'"):
+        pair(5, 6).compile()
+
+
 def test_subgraphs_of_different_graphs_are_compared_where_they_are_deployed() -> None:
     def one(name: str, agent: Agent) -> Chain[Any, Any]:
         return chain(chain(agent.answer), name=name)

@@ -1,9 +1,14 @@
 """A loop whose passes are runs of a graph: what follows when one ends or fails, and what `until` is asked."""
 
+from collections.abc import Callable
+from typing import Any, cast
+
 import pytest
 from pydantic import BaseModel
 
-from beluga_stream import Graph, Retry, Signal, node
+from beluga_stream import Graph, Retry, Run, Signal, node
+from beluga_stream.application.clients.answer import Asked
+from beluga_stream.application.clients.desk import Desk
 from beluga_stream.domain.definition import NodeKind
 from beluga_stream.domain.ids import RunId
 from beluga_stream.domain.payload import Inline
@@ -92,6 +97,14 @@ def test_it_takes_as_many_signals_as_its_passes_have_waits() -> None:
     assert outer.takes(SIGNAL) == 3
 
 
+def len_of(value: int | str) -> int:
+    return len(str(value))
+
+
+def as_it_is(value: str) -> int | str:
+    return value
+
+
 class Job(BaseModel):
     name: str
     asked: int = 0
@@ -109,6 +122,30 @@ def polling() -> Graph[Job, Job]:
     graph = Graph[Job, Job]("polling")
     graph.set_finish_point(graph.add_loop(look, graph.input, until=lambda job: job.done, max_passes=5))
     return graph
+
+
+class Forking:
+    """Stands for `Runs`: keeps what a fork was given."""
+
+    edited: Inline | None = None
+
+    async def fork(self, run: RunId, node: str, *, edited: Inline | None, **_: Any) -> RunId:
+        self.edited = edited
+        return run
+
+    def asked(self, run: RunId) -> Asked:
+        return Asked()
+
+
+async def test_a_fork_at_it_is_given_what_its_graph_takes_and_not_what_that_gives() -> None:
+    body = Graph[int | str, int]("counted")
+    body.set_finish_point(body.add_node(len_of, body.input))
+    graph = Graph[str, int]("counting")
+    first = graph.add_node(as_it_is, graph.input)
+    graph.set_finish_point(graph.add_loop(body, first, until=lambda count: count < 2, max_passes=5))
+    desk = Forking()
+    await Run(cast("Callable[[], Desk]", lambda: desk), "r", graph).fork("counted", input="four")
+    assert desk.edited == Inline("four")
 
 
 async def test_polling_sleeps_between_its_passes() -> None:

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from beluga_stream import Defaults, Features, Graph, Orchestrator, Retry, Runnable, node
+from beluga_stream import Defaults, Features, Graph, Orchestrator, Retry, Runnable, chain, node
 from beluga_stream.api.features import Options
 from beluga_stream.api.here import LocalProvider, LocalRunner
 from beluga_stream.api.provider import Signals
@@ -107,6 +107,14 @@ async def test_what_is_given_wins_over_defaults_and_those_over_the_fields() -> N
         assert orch.create_chain(clean).compile().definition.timeout_ms == 30_000
         assert orch.create_graph("g").options.max_workers == 10
         assert orch.create_graph("g", queue_size=0).options.queue_size == 0
+
+
+async def test_whether_a_loop_over_a_graph_is_done_is_asked_as_often_as_its_steps_are_tried(orch: Orchestrator) -> None:
+    graph = orch.create_graph("looping", str, str, retries=0)
+    body = chain(clean, name="body")
+    graph.set_finish_point(graph.add_loop(body, graph.input, until=lambda text: not text, max_passes=2))
+    [loop] = graph.compile().definition.nodes
+    assert loop.retry.attempts == 1
 
 
 async def test_retries_are_the_steps_where_they_have_none_of_their_own(orch: Orchestrator) -> None:

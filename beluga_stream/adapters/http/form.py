@@ -14,6 +14,7 @@ CURSOR_PATTERN = r"^(live|\d{1,9}-\d{1,18}(\.\d{1,9})?)$"
 
 _Tag = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 _Word = Annotated[str, StringConstraints(max_length=1_000)]
+_YEAR_MS = 366 * 24 * 3_600_000
 
 
 class _In(BaseModel):
@@ -26,7 +27,10 @@ class StartForm(_In):
     input: Any = Field(None, description="The graph's input, by its schema (`GET /v1/graphs/{graph}`).")
     tags: dict[_Tag, _Word] = Field(default_factory=dict, max_length=64, description="Kept with the run, for lists.")
     timeout_ms: int | None = Field(
-        None, ge=1, description="How long it may take, if its graph does not allow less: then it fails, and is undone."
+        None,
+        ge=1,
+        le=_YEAR_MS,
+        description="How long it may take, if its graph does not allow less: then it fails, and is undone.",
     )
 
 

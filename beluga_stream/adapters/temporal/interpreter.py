@@ -178,12 +178,12 @@ class Interpreter:
     def _bound(self, now: int) -> None:
         """Give up the runs that have outgrown their bound. What is told of them has no values then."""
         for run in tuple(self._steps):
-            state = self._family.states[run]
-            if state.ended or (size := len(msgspec.json.encode(state))) <= _STATE_BYTES:
+            state = self._family.states.get(run)
+            if state is None or state.ended or (size := len(msgspec.json.encode(state))) <= _STATE_BYTES:
                 continue
             self._give_up(run, outgrown(size, _STATE_BYTES), now)
         for work, size in self._backlog.overlong():
-            if not self._family.states[work.run].ended:
+            if (state := self._family.states.get(work.run)) is not None and not state.ended:
                 self._give_up(work.run, overlong(f"the work for {work.node}", size, MOST_BYTES), now)
 
     def _give_up(self, run: RunId, why: str, now: int) -> None:
@@ -250,7 +250,8 @@ class Interpreter:
             if needs_pause(error):
                 workflow.logger.warning("%s could not be executed: %s", work.node, error.cause)
                 await workflow.sleep(_PAUSE_SECONDS)
-            node = self._family.states[work.run].nodes.get(work.node)
+            state = self._family.states.get(work.run)
+            node = None if state is None else state.nodes.get(work.node)
             events = events_of(work, incarnation, error, node, self._now())
         if self._tasks.pop(key, None) is not None:
             self._inbox.extend(events)

@@ -72,7 +72,9 @@ class Inside:
 
 
 def _with_child(plan: Plan, key: NodeKey, node: NodeState) -> NodeState:
-    """A subgraph's node waits for a run, which is not told of by its id."""
-    if node.status is not NodeStatus.WAITING or plan.nodes[node_of(key)].kind is not NodeKind.GRAPH:
+    """What stands for a run (a subgraph, or an item, page or pass) waits for it, and it is not told of by its id."""
+    declared = plan.nodes[node_of(key)]
+    is_run = declared.kind is NodeKind.GRAPH or key != declared.name
+    if node.status is not NodeStatus.WAITING or not is_run:
         return node
     return replace(node, child=RunId(f"of {key}"))

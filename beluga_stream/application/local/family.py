@@ -21,14 +21,15 @@ from ...domain.commands import (
     SignalChild,
     StartChild,
 )
+from ...domain.definition import NodeKind
 from ...domain.draft import Decision
-from ...domain.events import CancelRequested, Event, OfAttempt, RunRequested, TimerFired
+from ...domain.events import CancelRequested, Event, NodeSucceeded, OfAttempt, RunRequested, TimerFired
 from ...domain.frozen import replace
-from ...domain.ids import GraphHash, RunId, attempt_key
+from ...domain.ids import GraphHash, NodeKey, RunId, attempt_key, node_of
 from ...domain.payload import Payload
 from ...domain.plan import Plan
 from ...domain.reducer import overflow, reduce
-from ...domain.state import RunState, Timer, timers
+from ...domain.state import NodeStatus, RunState, Timer, timers
 from ...ports.spans import NO_SPANS, Spans
 from ..coordinator.carried import Carrying
 from ..coordinator.children import child_finished, retry_child, signal_child, start_child
@@ -152,6 +153,8 @@ class Family:
             if decision is None:
                 continue
             self._decided(plan, decision, now_ms, todo, effects)
+            if isinstance(event, NodeSucceeded) and plan is not None and _is_pass(plan, decision.state, event.node):
+                self._forget(event.run, event.node)
         return effects
 
     def give_up(self, run: RunId, why: str, now_ms: int) -> list[Effect]:
@@ -167,7 +170,9 @@ class Family:
         return effects
 
     def shorten(self, run: RunId, output: Payload, now_ms: int) -> list[Effect]:
-        """The output of a child that has ended is put away: its parent is told."""
+        """The output of a child that has ended is put away: its parent is told, if it has not gone on without it."""
+        if run not in self.states:
+            return []
         state = self.states[run] = replace(self.states[run], output=output)
         assert state.parent is not None, "only children are handed on"
         return self.apply(child_finished(state, state.parent, now_ms), now_ms)
@@ -179,6 +184,21 @@ class Family:
         self._watch(decision.timers)
         for command in decision.commands:
             self._do(plan, decision.state, command, now_ms, todo, effects)
+
+    def _forget(self, parent: RunId, node: NodeKey) -> None:
+        """Nobody wants the runs of this pass any more, nor those that they started: a loop has new ones without end.
+
+        A run comes after the one that started it.
+        """
+        gone: set[RunId] = set()
+        for run, state in self.states.items():
+            by = state.parent
+            if by is not None and ((by.run, by.node) == (parent, node) or by.run in gone):
+                gone.add(run)
+        for run in gone:
+            del self.states[run]
+        self._timers = [watched for watched in self._timers if watched[2].run not in gone]
+        heapq.heapify(self._timers)
 
     def _watch(self, deadlines: Iterable[Timer]) -> None:
         for timer in deadlines:
@@ -215,3 +235,12 @@ class Family:
                 effects.append(Stop(state.run, attempts))
             case _:
                 effects.append(Shown(state, command))
+
+
+def _is_pass(plan: Plan, state: RunState, key: NodeKey) -> bool:
+    """Whether this is a pass over a graph that is done with: `until` was asked."""
+    declared = plan.nodes[node_of(key)]
+    if declared.kind is not NodeKind.LOOP or declared.child is None:
+        return False
+    node = state.nodes.get(key)
+    return node is not None and node.status is NodeStatus.SUCCEEDED

@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
-from ...domain.commands import Command, PublishNode
+from ...domain.commands import Command, PublishNode, PublishRun
 from ...domain.ids import Incarnation, NodeKey, RunId
 from ...domain.payload import Json
+from ...domain.retention import FINAL
 from ...domain.state import NODE_ENDED, NodeStatus
 from ...errors import StreamBroken
 from ..execution.conversion import own
@@ -35,14 +36,14 @@ class LocalStreams:
     """What the nodes of one run and its children stream, and read of one another."""
 
     def __init__(self) -> None:
-        self._streams: dict[tuple[RunId, NodeKey], _Stream] = {}
+        self._streams: dict[RunId, dict[NodeKey, _Stream]] = {}
 
     def add(self, run: RunId, node: NodeKey, incarnation: Incarnation, chunk: Json, *, resumed: bool) -> bool:
         """An execution has a chunk: a stream begins with it, or goes on. Whether it is the first of this execution."""
-        stream = self._streams.get((run, node))
+        stream = self._of(run, node)
         if stream is None or (stream.incarnation != incarnation and not resumed):
             self.end(run, node, broken=True)
-            stream = self._streams[run, node] = _Stream()
+            stream = self._streams.setdefault(run, {})[node] = _Stream()
         is_first = stream.incarnation != incarnation
         stream.incarnation = incarnation
         stream.chunks.append(chunk)
@@ -51,19 +52,21 @@ class LocalStreams:
 
     def end(self, run: RunId, node: NodeKey, *, broken: bool) -> None:
         """The node has ended: with all that it had to say, or without."""
-        stream = self._streams.get((run, node))
+        stream = self._of(run, node)
         if stream is not None:
             stream.over, stream.broken = not broken, broken
             stream.tell()
 
     def heed(self, run: RunId, command: Command) -> None:
-        """A status is told: with a node its stream ends, too."""
+        """A status is told: with a node its stream ends, too, and with a run nobody is left who reads in it."""
         if isinstance(command, PublishNode) and command.status in NODE_ENDED:
             self.end(run, command.node, broken=command.status != NodeStatus.SUCCEEDED)
+        elif isinstance(command, PublishRun) and command.status in FINAL:
+            self._streams.pop(run, None)
 
     def emitted(self, run: RunId, node: NodeKey) -> tuple[list[Json], Incarnation | None]:
         """What the node has emitted so far, and in which execution last."""
-        stream = self._streams.get((run, node))
+        stream = self._of(run, node)
         return ([], None) if stream is None else ([own(chunk) for chunk in stream.chunks], stream.incarnation)
 
     async def next_chunks(self, run: RunId, node: NodeKey, *, start: int, most: int) -> tuple[list[Json], bool]:
@@ -81,7 +84,7 @@ class LocalStreams:
 
         Raises `StreamBroken` when it is void.
         """
-        stream = self._streams.get((run, node))
+        stream = self._of(run, node)
         if stream is None:
             raise StreamBroken(f"{node} runs again: its stream begins again", node=node)
         number = start
@@ -93,3 +96,6 @@ class LocalStreams:
                 return
             await stream.wait()
         raise StreamBroken(f"{node}, which writes this stream, has failed or runs again", node=node)
+
+    def _of(self, run: RunId, node: NodeKey) -> _Stream | None:
+        return self._streams.get(run, {}).get(node)
