@@ -12,7 +12,7 @@ from beluga_stream.application.coordinator.coordinator import CoordinatorOptions
 from beluga_stream.application.messages import Progress
 from beluga_stream.domain.definition import NodeKind
 from beluga_stream.domain.ids import RunId
-from beluga_stream.errors import InvalidState, RunFailed, TaskCanceled
+from beluga_stream.errors import InvalidState, NotFound, RunFailed, TaskCanceled
 from beluga_stream.ports.handlers import Program
 from beluga_stream.testing.cluster import Cluster, ClusterOptions
 from beluga_stream.testing.deployed import deployed
@@ -147,6 +147,6 @@ def test_a_sweep_that_does_not_ask_the_table_is_found(monkeypatch: pytest.Monkey
     for seed in range(_SEEDS):
         try:
             test_every_value_is_swept_and_none_is_missed(seed)
-        except AssertionError:
+        except (AssertionError, NotFound):  # who asked for the result may miss it first
             return
     pytest.fail(f"{_SEEDS} seeds miss nothing")
