@@ -306,10 +306,10 @@ def test_each_event_is_one_run_or_one_dead_letter(seed: int) -> None:
         assert {output for graph, output in ended if graph == "billing"} == shipped
         assert of_zero <= {one.run for one in found if one.graph == "shipping"}
         assert len(of_zero) == 1
-        refused = {(letter.value, letter.headers[:-4]) for letter in _letters(cluster)}
+        refused = {(letter.value, letter.headers[:-5]) for letter in _letters(cluster)}
         assert refused == {event for event in _EVENTS if event in refused}
         assert len(refused) == 10
-        assert {letter.headers[-4] for letter in _letters(cluster)} == {(ONLY, b"beluga/shipping/orders")}
+        assert {letter.headers[-5] for letter in _letters(cluster)} == {(ONLY, b"beluga/shipping/orders")}
         assert all(dict(letter.headers)[REASON] for letter in _letters(cluster))
 
     used(seed, programs, use, triggers=triggers, refused=True, options=ClusterOptions(user_topics={"orders": 3}))
