@@ -42,13 +42,18 @@ test: $(VENV)/.test ## Run the tests with the best broker there is: BELUGA_TEST_
 .PHONY: setup
 setup: $(VENV)/.test ## Only set up .venv, with everything to develop
 
-.PHONY: check
-check: $(VENV)/.test ## Style, types and layers: ruff, mypy, pyright, import-linter, shellcheck
+.PHONY: check check-style check-types check-editor check-layers check-scripts
+check: check-style check-types check-editor check-layers check-scripts ## Style, types and layers: ruff, mypy, pyright, import-linter, shellcheck
+check-style: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
+check-types: $(VENV)/.test
 	$(BIN)/mypy
+check-editor: $(VENV)/.test
 	$(BIN)/pyright --pythonpath $(BIN)/python --warnings
+check-layers: $(VENV)/.test
 	$(BIN)/lint-imports
+check-scripts:
 	@if command -v shellcheck >/dev/null; then \
 		shellcheck -x .ci/run .ci/*.sh deploy/*.sh deploy/*/*.sh; else echo 'shellcheck is not installed: skipped'; fi
 

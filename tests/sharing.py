@@ -1,7 +1,7 @@
 """How a parallel session shares its tests out.
 
 What starts engines goes on in two processes, and the rest beside them, which takes all the processor that those leave.
-When that is done, the others start engines, too: from then on they mostly wait.
+When that is done, a third one starts engines, too: from then on they mostly wait.
 """
 
 import contextlib
@@ -19,8 +19,8 @@ _TOGETHER = "tests/unit/test_api_types.py"
 _WITH_TEMPORAL = "tests/integration/test_durable.py"
 """What needs a Temporal server goes on where there is one. So either process has as much to do as the other."""
 
-_LAST = ("tests/integration/test_stream_edges.py", "tests/acceptance/test_cli.py", "tests/acceptance/")
-"""What the others do then, the longest first. Each of these tests waits for whole engines, and computes little."""
+_LAST = "tests/acceptance/"
+"""What the third process does. Each of its tests waits for whole engines, and computes little itself."""
 
 _MODEST = 10
 """The niceness of a process whose tests only compute."""
@@ -34,16 +34,14 @@ class Sharing(LoadScopeScheduling):
             return _TOGETHER
         if nodeid.startswith(_ALONE):
             return nodeid
-        for last in _LAST:
-            if nodeid.startswith(last):
-                return last
+        if nodeid.startswith(_LAST):
+            return _LAST
         is_integration = nodeid.startswith("tests/integration/") and not nodeid.startswith(_WITH_TEMPORAL)
         return "integration" if is_integration else "others with engines"
 
     def _assign_work_unit(self, node: Any) -> None:
-        for last in _LAST:
-            if last in self.workqueue:
-                self.workqueue.move_to_end(last)
+        if _LAST in self.workqueue:
+            self.workqueue.move_to_end(_LAST)
         super()._assign_work_unit(node)
 
     def remove_node(self, node: Any) -> str | None:
