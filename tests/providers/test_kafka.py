@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from beluga_stream import Orchestrator, RunChanged, connect
+from beluga_stream import Orchestrator, connect
 from beluga_stream.api.provider import ProviderFactory
 from beluga_stream.bootstrap.kafka import KafkaProvider
 from beluga_stream.bootstrap.settings import Settings
@@ -14,6 +14,7 @@ from beluga_stream.errors import LogUnavailable, TimedOut
 from beluga_stream.testing import ProviderContract, contract_works
 from tests.engine import Engine, client_environ, running
 from tests.providers import deployed
+from tests.providers.undone import is_undone_in_time
 
 
 @pytest.fixture(scope="module")
@@ -73,14 +74,7 @@ async def test_a_run_whose_time_is_up_is_undone_before_its_caller_hears_of_it(
     async with Orchestrator(settings) as orch:
         trip = orch.create_graph(deployed.held.name, str, str, provider="kafka", timeout=1)
         deployed.build(trip)
-        if streamed:
-            events = [event async for event in trip.stream(str(tmp_path))]
-            assert isinstance(events[-1], RunChanged)
-            assert (events[-1].status, events[-1].failure and events[-1].failure.code) == ("failed", "timeout")
-        else:
-            with pytest.raises(TimedOut, match="did not end within 1 s"):
-                await trip.invoke(str(tmp_path))
-        assert (tmp_path / "released").exists()
+        await is_undone_in_time(trip, tmp_path, streamed=streamed)
         assert orch.metrics().graphs.errors == 1
 
 

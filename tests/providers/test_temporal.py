@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from beluga_stream import Graph, Orchestrator, RunChanged
+from beluga_stream import Graph, Orchestrator
 from beluga_stream.adapters.files.blobs import FileBlobs
 from beluga_stream.adapters.memory.clock import SystemClock
 from beluga_stream.adapters.memory.log import MemoryLog
@@ -20,9 +20,10 @@ from beluga_stream.bootstrap.deployment import Programs
 from beluga_stream.bootstrap.settings import Settings
 from beluga_stream.bootstrap.temporal import temporal, worker_of
 from beluga_stream.bootstrap.temporal_provider import TemporalProvider
-from beluga_stream.errors import RunFailed, TemporalUnavailable, TimedOut
+from beluga_stream.errors import RunFailed, TemporalUnavailable
 from beluga_stream.testing import ProviderContract, WorkflowContract, contract_workflows, contract_works
 from tests.providers import deployed
+from tests.providers.undone import is_undone_in_time
 from tests.temporal_server import free_port
 
 _DEPLOYED = Programs(
@@ -101,14 +102,7 @@ async def test_a_run_whose_time_is_up_is_undone_before_its_caller_hears_of_it(
     async with Orchestrator(settings, providers={"temporal": lambda: Attended(settings)}) as orch:
         trip = orch.create_graph(deployed.held.name, str, str, provider="temporal", timeout=1)
         deployed.build(trip)
-        if streamed:
-            events = [event async for event in trip.stream(str(tmp_path))]
-            assert isinstance(events[-1], RunChanged)
-            assert (events[-1].status, events[-1].failure and events[-1].failure.code) == ("failed", "timeout")
-        else:
-            with pytest.raises(TimedOut, match="did not end within 1 s"):
-                await trip.invoke(str(tmp_path))
-        assert (tmp_path / "released").exists()
+        await is_undone_in_time(trip, tmp_path, streamed=streamed)
 
 
 async def test_a_workflow_that_has_less_time_than_its_graph_is_undone_when_it_is_over(
